@@ -38,8 +38,8 @@ LeftOut = Mapping[str, Mapping[str, str]]
 #: Prefix of the reason why an entrant that has diverged is left out of comparisons.
 DIVERGED = "diverged: "
 #: A row has diverged if the PSNR of an image is below this, in dB, and also this far below the PSNR of the noisy image.
-#: Its error is then ten times the largest error of any image with values in [0, 1], and ten times that of the noisy
-#: image.
+#: Its error is then ten times the largest error of any image with values in [0, 1], and ten times the error of the
+#: noisy image.
 DIVERGED_PSNR = -10.0
 #: Prefix of the reason why an entrant with outlying seeds is left out of comparisons.
 SEEDS_DIFFER = "its seeds differ far more than those of the other rows: "

@@ -299,7 +299,7 @@ class Measure(_Fields):
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition that a case must meet for a claim to be about it.
+    """A condition that a case must meet for a claim to apply to it.
 
     Parameters
     ----------
@@ -374,7 +374,7 @@ class Claim(_Fields):
     reading
         How the query differs from the published measurement, and the consequences.
     missing
-        The quantity of the claim that gahbench cannot measure yet; empty if it can.
+        The quantity of the claim that gahbench cannot measure yet; empty if it can measure all.
 
     Raises
     ------

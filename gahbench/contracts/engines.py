@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Limits(BaseModel):
-    """Time limits in seconds, after which a unit fails. Keys do not depend on them.
+    """Time limits in seconds, after which a unit fails. Keys do not depend on the limits.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def needed(need: Need) -> Callable[[_Method], _Method]:
-    """Mark a method that only metrics with this need may call; only their keys depend on its code."""
+    """Mark a method that only metrics with this need may call; only keys of these metrics depend on its code."""
 
     def mark(method: _Method) -> _Method:
         @functools.wraps(method)

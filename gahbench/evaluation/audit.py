@@ -29,7 +29,8 @@ REPEATED = 4
 #: 1e-6, even on a GPU or in different batches; differences of 1 % of the noise level change a squared error by at most
 #: 1e-4 sigma^2.
 REPEATS_WITHIN = 0.01
-#: Outputs have diverged if their root mean square is more than this many times that of the noisy images.
+#: Outputs have diverged if their root mean square is more than this many times the root mean square of the noisy
+#: images.
 DIVERGED = 10.0
 DIVERGED_NOTE = "diverged: "
 #: Number of images under fresh noise, at each noise level.

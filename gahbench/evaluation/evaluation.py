@@ -182,7 +182,7 @@ class Evaluation:
     def risk(self, sigma: float) -> Tensor | None:
         """Return the closed-form expected mean squared error per pixel of each image, shape (N,).
 
-        The error is computed once for each noise level. ``None`` if the denoiser has no closed form.
+        The error is computed once for each noise level. It is ``None`` if the denoiser has no closed form.
         """
         if self._whole is not None:
             whole, index = self._whole
@@ -209,7 +209,7 @@ class Evaluation:
     def optimum(self, sigma: float) -> OptimalImages | None:
         """Return the outputs of the dataset's best denoiser, or of its genie, for the noisy images.
 
-        ``None`` if the optimum is unknown.
+        The result is ``None`` if the optimum is unknown.
 
         Raises
         ------
@@ -283,7 +283,7 @@ class Evaluation:
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians of the denoiser at the noisy images; :attr:`local_filters` caches them.
 
-        ``None`` if the denoiser has no Jacobians, or if ``draw`` is not 0 and ``redraws`` is false.
+        The result is ``None`` if the denoiser has no Jacobians, or if ``draw`` is not 0 and ``redraws`` is false.
         """
         if draw and not self.redraws:
             return None

@@ -58,7 +58,7 @@ class Measurement:
     ) -> None:
         self._dataset, self._subject, self._request, self._device = dataset, subject, request, device
         self._choices = Choices() if choices is None else choices
-        #: Function that returns the same entrant trained on other images; called only for metrics that need it.
+        #: Function that returns the same entrant trained on other images; called only if a metric needs it.
         self.partner: Callable[[], Subject] | None = None
         self._other: Subject | None = None
         #: Indices of the images of each shape among all images; ``None`` if all images have one shape.
@@ -160,7 +160,7 @@ class Measurement:
 
 
 def _restricted(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
-    """Return a view of an evaluation that offers only what a metric with these needs may use."""
+    """Return a view of an evaluation that offers only the parts that a metric with these needs may use."""
     view = copy.copy(evaluation)
     view.granted = needs
     view.partner = evaluation.partner if "partner" in needs else None

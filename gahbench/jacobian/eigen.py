@@ -100,7 +100,7 @@ def top(
     tolerance
         Relative accuracy of the eigenvalues.
     smallest
-        Return the smallest eigenvalues instead, with the smallest last.
+        Whether to return the smallest eigenvalues instead, with the smallest last.
     method
         ``lanczos``, ``full``, or ``auto`` for the faster method: ``full`` if more than a hundredth of all pairs are
         requested, or more than a fifth if an image has more than 2304 values.

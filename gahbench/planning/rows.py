@@ -50,7 +50,7 @@ class Row:
         return {"split": split, "count": count if isinstance(count, int) else None}
 
     def scored_on(self, split: Split, images: int) -> tuple[Split, int]:
-        """Return the split and number of images on which the row is scored, given those that the suite scores."""
+        """Return the split and number of images on which the row is scored, given the suite's split and number."""
         training = self.training
         if split != "train" or training is None or not (self.is_swept or training.split != "train"):
             return split, images

@@ -154,7 +154,7 @@ class Entries:
     def with_further(
         self, file_entrants: tuple[Configured, ...], further: Sequence[Configured]
     ) -> tuple[tuple[Configured, ...], tuple[str, ...], tuple[str, ...]]:
-        """Return all entrants, the labels of further entrants, and the labels of those that are not in the file."""
+        """Return all entrants, the labels of further entrants, and which of these labels are not in the file."""
         distinct = unique([*file_entrants, *further])
         for entrant in file_entrants:
             # Labels become longer if another entrant has a file of the same name.

@@ -324,7 +324,7 @@ def plugin_packages() -> list[tuple[str, importlib.metadata.EntryPoint]]:
 
 
 def open_registry(plugins: Sequence[str | Path] = (), trust: bool = True) -> Registry:
-    """Return a registry of the installed plugins, the given files and folders, and those in ``GAHBENCH_PLUGINS``."""
+    """Return a registry of installed plugins, the given files and folders, and the paths in ``GAHBENCH_PLUGINS``."""
     sources = add_environment_sources(plugins)
     # A registry with files is not cached, since files may have changed.
     return Registry(sources, trust=trust) if sources else _installed_registry(trust)

@@ -1,7 +1,7 @@
 """Specs: a plugin and its parameters in one line of text, such as ``unet[width=16,levels=2]``.
 
 Values are YAML scalars or flow sequences, or nested specs: ``oracle-threshold[basis=wavelet[sym4,levels=3]]``. A value
-without a name belongs to the parameter at its position in the constructor. Quotes protect commas and brackets.
+without a name is positional, as in a call of the constructor. Quotes protect commas and brackets.
 """
 
 from __future__ import annotations

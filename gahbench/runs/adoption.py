@@ -44,11 +44,11 @@ class Adoption:
 
 
 def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption:
-    """Accept the finished units of a results folder whose keys differ from the current ones only in code.
+    """Accept the finished units of a results folder whose keys differ from the current keys only in code.
 
     If the code that computes a unit changes, its key changes, and the next run does the unit again. If the change does
     not matter, this function accepts the finished units instead: they get the current keys and record their adoption,
-    and the board notes it.
+    and the board notes the adoption.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
     Returns
     -------
     Adoption
-        The units that were ``adopted``; the number that were ``current`` already; the number that a later unit has
-        ``superseded``; and the labels of units that were ``refused``, each with the reason.
+        The units that were ``adopted``; the number of units that were already ``current``; the number of units that a
+        later unit has ``superseded``; and the labels of units that were ``refused``, each with the reason.
 
     Raises
     ------
@@ -119,7 +119,7 @@ class _Adopter:
             self._adopt_newest(candidates)
 
     def _adopt_newest(self, candidates: list[tuple[Unit, Unit, tuple[str, ...]]]) -> None:
-        """Adopt the newest of several units with the same new key, unless one of them is current."""
+        """Adopt the newest of several units with the same new key, unless a unit with that key is current."""
         written = {
             candidate.folder: (self._store.path(candidate) / DONE).stat().st_mtime_ns for candidate, _, _ in candidates
         }

@@ -281,7 +281,7 @@ class _Rows:
         names = self._identify(unit)
         self._add_marks(unit, done)
         if (unit.metric, unit.split) == AUDITED:
-            # Notes may depend on the noise levels that an entrant has seen; here it has seen all of them.
+            # Notes may depend on the noise levels that an entrant has seen; here it has seen all levels.
             self.notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
             recorded = done.get("checks", {})
             checks = recorded.get("version", 1), recorded.get("images", "")

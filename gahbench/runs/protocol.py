@@ -1,9 +1,9 @@
 """Messages between a process and its child processes: lines of JSON through a socket.
 
-The parent's end is :class:`gahbench.runs.child.Child`, the child's end is :class:`Link`. Plugins may use standard
-output and standard error. A line is a message only if it contains the process ID of the child, and exactly the fields
-of its event with their types. So neither a plugin that writes to every file descriptor nor a forked process reports an
-event by accident. A plugin can still forge messages on purpose.
+The parent's end is :class:`gahbench.runs.child.Child`, and the child's end is :class:`Link`. Plugins may use
+standard output and standard error. A line is a message only if it contains the process ID of the child, and exactly the
+fields of its event with their types. So neither a plugin that writes to every file descriptor nor a forked process
+reports an event by accident. A plugin can still forge messages on purpose.
 """
 
 from __future__ import annotations

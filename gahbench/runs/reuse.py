@@ -66,7 +66,7 @@ class UnitCopier:
         self._own_checksum = functools.cache(target.weights_checksum)
 
     def copy(self, source: Store, unit: Unit) -> CopyOutcome:
-        """Link or copy a finished unit, unless it is damaged or belongs to other weights than those in the target."""
+        """Link or copy a finished unit, unless it is damaged or belongs to weights other than the target's."""
         done = source.done_record(unit)
         if done is None:
             return "damaged"
@@ -160,7 +160,7 @@ class Merged:
     differing
         Units with different results in several folders; the results of the first folder were taken.
     other_weights
-        Scores that were left out, since they measured weights other than those that were taken.
+        Scores that were left out, since they measured weights other than the weights that were taken.
     damaged
         Folders of units that were left out as damaged.
     notes
@@ -182,7 +182,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     Parameters
     ----------
     folders
-        Paths of results folders. If several folders hold the same unit, it is taken from the first.
+        Paths of results folders. If several folders hold the same unit, it is taken from the first folder.
     out
         Path of the merged folder: new or empty, or with results of the suite, which are kept and take precedence.
 
@@ -258,7 +258,7 @@ def _checksums(store: Store, unit: Unit) -> dict[str, Any]:
 
 
 def _merge_plans(folders: Sequence[Path], out: Path) -> tuple[dict[Path, RecordedPlan], RecordedPlan, list[str]]:
-    """Return the plans of the folders (that of ``out`` first if it has one), the merged plan, and notes on it."""
+    """Return the plans of the folders (the plan of ``out`` first, if any), the merged plan, and notes on it."""
     by_path = {path.resolve(): path for path in ([out, *folders] if read_plan(out) is not None else folders)}
     if len(by_path) < 2:
         raise ResultsError(f"merging into {out} needs at least two results folders, found {len(by_path)}")

@@ -55,7 +55,7 @@ class Sampling(BaseModel):
         For ``flow``: number of noise levels, geometrically spaced; or a list of decreasing levels, whose first and last
         replace ``sigma_start`` and ``sigma_end``.
     solver
-        For ``flow``: ``heun``, a second-order method that denoises twice per step, or ``euler``, of first order.
+        For ``flow``: ``heun``, a second-order method that denoises twice per step, or ``euler``, a first-order method.
 
     Examples
     --------

@@ -52,7 +52,7 @@ class Folder:
         """
         recorded = self.check(plan)
         kept = kept_units(plan, recorded, Store(self.path), registry) if recorded else Kept()
-        # The plan does not count the work of fits that are done, so it is taken from the earlier plan.
+        # The plan does not count the work of fits that are done, so the work is taken from the earlier plan.
         work = {record.unit.folder: record.unit.work for record in recorded.units} if recorded else {}
         units = [unit if unit.work else replace(unit, work=work.get(unit.folder, 0.0)) for unit in plan.units]
         if threads is None:

@@ -54,7 +54,7 @@ class RecordedPlan:
     limits
         Time limits of the suite.
     secret_noise
-        Record of the secret noise; ``None`` if the noise is that of the suite.
+        Record of the secret noise; ``None`` if the suite sets the noise.
     suite_text
         Content of the suite file.
     changes

@@ -73,7 +73,7 @@ class AverageStatistics:
 
     #: Weight of the newest step in a long fit, with which the average has the variance of a mean over 199 steps.
     MIN_WEIGHT = 0.01
-    #: Product of the newest step's weight and the number of steps in a short fit, whose average covers a tenth of them.
+    #: Product of the newest step's weight and the number of steps in a short fit, which averages a tenth of its steps.
     WEIGHT_TIMES_STEPS = 20
 
     def __init__(self, network: nn.Module, steps: int | None = None) -> None:

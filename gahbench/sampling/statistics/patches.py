@@ -16,10 +16,10 @@ MAX_PATCHES = 1 << 15
 def patch_distance(samples: Tensor, images: Tensor, side: int = 7, directions: int = 128, seed: int = 0) -> float:
     """Return the sliced Wasserstein distance between the mean-free patches of two sets of images.
 
-    Patches are projected on random directions. The distance is the root mean square difference of the quantiles of the
-    two projected distributions, over all directions (Rabin, Peyré, Delon & Bernot 2011; for patches of generated images
-    see Karras et al. 2018). Directions are unit vectors of zero mean, so the distance between white noises of standard
-    deviations a and b is |a - b|. Both sets contribute equally many patches at random positions, at most
+    Patches are projected onto random directions. The distance is the root mean square difference of the quantiles of
+    the two projected distributions over all directions (Rabin, Peyré, Delon & Bernot 2011; for patches of generated
+    images see Karras et al. 2018). Directions are unit vectors of zero mean, so the distance between white noises of
+    standard deviations a and b is |a - b|. Both sets contribute equally many patches at random positions, at most
     32,768.
 
     Parameters
