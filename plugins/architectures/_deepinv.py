@@ -18,7 +18,7 @@ from .._extras import imported
 from ..references._checkpoints.reading import read_part, without_prefixes
 from ._inputs import pad_to_multiple
 
-#: Largest number of differing names in an error message.
+#: Largest number of names that an error message lists for each kind of difference.
 MAX_LISTED = 3
 #: Fixed arguments: no download, and the default device of torch.
 FIXED_ARGUMENTS = {"pretrained": None, "device": None}
@@ -26,7 +26,7 @@ FIXED_ARGUMENTS = {"pretrained": None, "device": None}
 CHANNELS = ("in_channels", "out_channels", "in_nc", "in_chans", "img_channels", "channels")
 #: Prefixes of parameters that control how published weights are loaded.
 HIDDEN_PREFIXES = ("pretrained", "_")
-#: Names of the noise level in ``forward``; DiffUNet calls it ``t``, and by default interprets it as noise level.
+#: Names of the noise level in ``forward``; DiffUNet calls it ``t``, and by default interprets it as the noise level.
 LEVEL_NAMES = ("sigma", "t")
 #: Denoisers without trainable weights, and wrappers of other denoisers.
 NOT_TRAINED = (

@@ -97,9 +97,9 @@ class GSDRUNet(DeepinvNetwork):
 
     The denoiser is a gradient descent step on the potential g(y) = |y - N(y)|^2 / 2, where N is a DRUNet with ELU: the
     denoised image is y - (y - N(y)) + J^T (y - N(y)) with the Jacobian J of N. Like a posterior mean it is the gradient
-    of a function. This does not hold for images that are padded by repeating border pixels: those whose sides are not
-    multiples of 8, or below 32 pixels. A forward pass costs about as much as three passes of N. With the defaults it
-    has 17.0 M parameters and a receptive field of about 380 pixels. It is not homogeneous.
+    of a function. This does not hold for images that are padded by repeating border pixels: images whose sides are not
+    multiples of 8, or are below 32 pixels. A forward pass costs about as much as three passes of N. With the defaults
+    the denoiser has 17.0 M parameters and a receptive field of about 380 pixels. It is not homogeneous.
 
     Parameters
     ----------
@@ -141,17 +141,17 @@ class SwinIR(DeepinvNetwork):
 
     SwinIR consists of a convolution, groups of transformer blocks with attention within windows, a convolution after
     each group, and a last convolution, whose output is added to the noisy image. Windows are shifted by half their side
-    in every second block. The network is blind; published weights fit the defaults, and each is for a single noise
-    level. With the defaults it has 11.5 M parameters and a receptive field of at most 306 pixels. It is not
-    homogeneous, because of normalisation. Images may have any size of at least ``window``, and are padded by reflection
-    to multiples of it.
+    in every second block. The network is blind; published weights fit the defaults, and each file of weights is for a
+    single noise level. With the defaults it has 11.5 M parameters and a receptive field of at most 306 pixels. It is
+    not homogeneous, because of normalisation. Images may have any size of at least ``window``, and are padded by
+    reflection to multiples of ``window``.
 
     Parameters
     ----------
     channels
         Number of image channels.
     width
-        Dimension of tokens, of which there is one per pixel.
+        Dimension of tokens; there is one token per pixel.
     groups
         Number of groups of blocks.
     blocks

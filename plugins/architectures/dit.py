@@ -19,10 +19,10 @@ class DiT(nn.Module):
 
     DiT is a vision transformer in which an embedding of log sigma shifts and scales every normalised layer, and gates
     every residual branch. The gates start at 0, so that blocks start as the identity (adaLN-Zero). The network
-    estimates noise of unit variance, and ``forward`` subtracts sigma times its output. With ``window`` attention is
+    estimates noise of unit variance, and ``forward`` subtracts sigma times its output. With ``window``, attention is
     limited to windows, shifted by half a window in every second block. Attention and perceptrons are those of timm.
 
-    With the defaults it has 1.04 M parameters for grey images of 80x80. The receptive field is global, or with
+    With the defaults the network has 1.04 M parameters for grey images of 80x80. The receptive field is global, or with
     ``window`` a square of depth x window x patch pixels. The network is not homogeneous, because of normalisation. It
     accepts only images of the shape of its dataset, whose sides must be multiples of ``patch``.
 

@@ -15,12 +15,13 @@ class DnCNN(Chain):
 
     A chain of 3x3 convolutions with batch normalisation and ReLU estimates the noise, which ``forward`` subtracts. The
     first and the last convolution have no normalisation. The receptive field is 2 layers + 1 pixels. The publication
-    has grey networks of 17 layers for a single noise level (0.556 M parameters, 35 pixels), and of 20 layers for
-    unknown noise levels (0.667 M parameters, 41 pixels), which is the default. Images may have any size.
+    has networks for grey images with 17 layers for a single noise level (0.556 M parameters, receptive field of 35
+    pixels), and with 20 layers for unknown noise levels (0.667 M parameters, 41 pixels), which is the default. Images
+    may have any size.
 
     Convolutions before a normalisation have no bias, which the normalisation would remove; parameter counts that
-    include it are larger by width (layers - 2). With ``bias=false`` this is the bias-free DnCNN of Mohan et al., ICLR
-    2020.
+    include these biases are larger by width (layers - 2). With ``bias=false`` the network is the bias-free DnCNN of
+    Mohan et al., ICLR 2020.
 
     Parameters
     ----------
@@ -31,7 +32,8 @@ class DnCNN(Chain):
     layers
         Number of convolutions.
     bias
-        Whether to use additive constants; without them the normalisation is bias-free, and the network homogeneous.
+        Whether to use additive constants; without constants the normalisation is bias-free, and the network
+        homogeneous.
     norm
         Whether to use normalisation layers.
     blind

@@ -24,7 +24,7 @@ class IRCNN(nn.Module):
     ``forward`` subtracts. There is no normalisation, since in the published weights it is merged into the convolutions.
     With the defaults the network has 0.19 M parameters and a receptive field of 33 pixels. Images may have any size.
 
-    The publication has 25 networks in a file, for sigma up to 2/255, 4/255, ..., 50/255 (``levels=25``). Each image is
+    The published file contains 25 networks, for sigma up to 2/255, 4/255, ..., 50/255 (``levels=25``). Each image is
     denoised by the network for its noise level, or by the last network if sigma is larger. A single network
     (``levels=1``) is blind.
 

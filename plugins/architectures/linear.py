@@ -21,7 +21,7 @@ class Linear(nn.Module):
 
     Every linear map of the d = C H W values of an image can be learned. For a single noise level the optimal map is the
     Wiener filter (Wiener 1949) with the second moments of the training images; see the reference ``wiener-linear``. For
-    several levels it is the best compromise, since a blind linear map is the same for all levels.
+    several levels the optimal map is a compromise, since a blind linear map is the same for all levels.
 
     The map is ``noisy - M noisy``, where M is the sum of a diagonal and a full matrix between DCT coefficients. The
     diagonal is redundant, but it is the largest part of the optimal map, since images are nearly stationary, and has

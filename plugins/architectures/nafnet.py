@@ -26,8 +26,8 @@ class NAFNet(nn.Module):
     field is global, through the means of channel attention. Images of any size are padded below and to the right with
     zeros to multiples of 2^levels, and the result is cropped.
 
-    For denoising the publication has width=32, encoder=[2,2,4,8], middle=12, decoder=[2,2,2,2]: 29.16 M parameters in
-    colour (width=64: 116 M). The defaults give a small blind network with 0.29 M parameters. The network is not
+    The published denoiser has width=32, encoder=[2,2,4,8], middle=12, decoder=[2,2,2,2], and 29.16 M parameters for
+    colour images (width=64: 116 M). The defaults give a small blind network with 0.29 M parameters. The network is not
     homogeneous: its blocks add features of degree 0, even without constants.
 
     Parameters

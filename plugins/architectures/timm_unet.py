@@ -38,10 +38,11 @@ class TimmUNet(nn.Module):
     estimate the noise, which ``forward`` subtracts. Backbones are those of Wightman, "PyTorch Image Models", 2019,
     doi:10.5281/zenodo.4414861; timm names their publications.
 
-    With the defaults it has 11.3 M parameters. The receptive field depends on the backbone: several hundred pixels, or
-    global with global attention or pooling. The network is not homogeneous, since backbones have biases. Images of any
-    size are padded by repeating border pixels to multiples of the coarsest stride, and to at least 32 pixels. Backbones
-    of a fixed image size (``swin``, ``maxvit``, ``vit``, ...) accept only images of the shape of the dataset.
+    With the defaults the network has 11.3 M parameters. The receptive field depends on the backbone: several hundred
+    pixels, or global with global attention or pooling. The network is not homogeneous, since backbones have biases.
+    Images of any size are padded by repeating border pixels to multiples of the coarsest stride, and to at least 32
+    pixels. Backbones of a fixed image size (``swin``, ``maxvit``, ``vit``, ...) accept only images of the shape of the
+    dataset.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ class TimmUNet(nn.Module):
         Name of a model in timm, optionally with the tag of its weights, such as ``convnext_atto.d2_in1k``.
     pretrained
         Whether to start from the weights of timm, which are downloaded if they are not in its cache. A tag in the name
-        selects them. They need ``initialisation: own`` in training, as in the recipe ``kl``; other initialisations
-        overwrite them.
+        of the backbone selects the weights. They need ``initialisation: own`` in training, as in the recipe ``kl``;
+        other initialisations overwrite them.
     levels
         Number of levels of features, finest first; ``null`` for all. Later layers of the backbone are not used.
     width
@@ -217,6 +218,6 @@ def _encoder(backbone: str, pretrained: bool, levels: int | None, options: dict[
 
 
 def _per_channel(values: Sequence[float], channels: int) -> Tensor:
-    """Return values for each channel, shape (1, C, 1, 1): those of colours, or their mean for other channels."""
+    """Return values for each channel, shape (1, C, 1, 1): the given values, or their mean if their number is not C."""
     chosen = list(values) if channels == len(values) else [sum(values) / len(values)] * channels
     return torch.tensor(chosen).view(1, -1, 1, 1)

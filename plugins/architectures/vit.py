@@ -17,12 +17,12 @@ class ViT(nn.Module):
     """Vision transformer on patches, with global or local attention, after Dosovitskiy et al., ICLR 2021.
 
     Each patch is a token. Blocks consist of attention and a perceptron, each after layer normalisation. A linear map
-    from each token estimates the noise in its patch, which ``forward`` subtracts. Unlike in classification the last
-    tokens are not normalised, which would remove the magnitude of the noise. With ``window`` attention is limited to
-    windows, shifted by half a window in every second block (Liu et al., ICCV 2021). Attention and perceptrons are those
-    of timm.
+    from each token estimates the noise in its patch, which ``forward`` subtracts. Unlike in classification, the last
+    tokens are not normalised, since normalisation would remove the magnitude of the noise. With ``window``, attention
+    is limited to windows, shifted by half a window in every second block (Liu et al., ICCV 2021). Attention and
+    perceptrons are those of timm.
 
-    With the defaults it has 0.67 M parameters for grey images of 80x80. The receptive field is global, or with
+    With the defaults the network has 0.67 M parameters for grey images of 80x80. The receptive field is global, or with
     ``window`` a square of depth x window x patch pixels. The network is not homogeneous, because of normalisation. It
     accepts only images of the shape of its dataset, whose sides must be multiples of ``patch``.
 
@@ -84,7 +84,7 @@ class ViT(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron, each normalised before and added to its input."""
+    """Attention, then a perceptron, each applied to normalised tokens and added to its input."""
 
     def __init__(
         self, width: int, heads: int, grid: Grid, window: int | None, mlp_ratio: float, *, shifted: bool

@@ -54,7 +54,7 @@ class Extended(Basis):
         return (f"images of {shape[-2]}x{shape[-1]} are extended to {height}x{width} by their mirror image",)
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, of shape (N, C, K, H, W) if the images are extended, in their dtype and device."""
+        """Return the coefficients in the dtype and device of images; shape (N, C, K, H, W) if they are extended."""
         size = _size(images)
         valid_size = self.valid_size(*size)
         if valid_size == size:
@@ -86,7 +86,7 @@ class Extended(Basis):
         return lay_out(torch.where(levels > NO_NOISE, levels, 0).flatten(), size)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are extended, whose filters that shrink are not symmetric."""
+        """Raise ``ValueError`` for images (C, H, W) that are extended: shrinkage filters are then not symmetric."""
         self.check_shape(shape)
         if self.is_extended(shape):
             height, width = self.valid_size(*shape[-2:])

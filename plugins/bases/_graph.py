@@ -156,7 +156,7 @@ def damping(products: Tensor) -> Tensor:
 
 
 def solve_strength(values: Tensor, traces: Tensor, kernel: Callable[[Tensor], Tensor] = damping) -> Tensor:
-    """Return mu, shape (N,), such that sum_k kernel(mu lambda_k), with eigenvalues (N, d), equals the trace."""
+    """Return mu, shape (N,), for which sum_k kernel(mu lambda_k) equals the trace, given eigenvalues lambda (N, d)."""
     low, high = (torch.full_like(traces, end).log() for end in RANGE)
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -182,7 +182,7 @@ class _SparseTikhonov(FilterFamily):
         return sum(int(matrix.data.nbytes + matrix.indices.nbytes) for matrix in self._matrices)
 
     def reaches(self, traces: Tensor) -> Tensor:
-        """Return whether each trace lies between the number of regions and the number of values, as filters need."""
+        """Return whether a filter can have each trace, between the number of regions and the number of values."""
         from scipy.sparse.csgraph import connected_components
 
         channels, height, width = self.shape

@@ -59,9 +59,9 @@ class Bandlet(Basis):
     flow
         ``straight``, or ``quadratic`` or ``cubic`` for curved flows, which need ``directions=fine``.
     moments
-        Number of vanishing moments of the Alpert transform, at most ``smallest``^2. 1 is the Haar transform, which is
-        as good or better by up to 0.4 dB for images with few details except contours (``c-alpha``), and slightly worse
-        on faces and photographs.
+        Number of vanishing moments of the Alpert transform, at most ``smallest``^2. With 1 moment it is the Haar
+        transform, which is as good or better by up to 0.4 dB for images with few details except contours (``c-alpha``),
+        and slightly worse on faces and photographs.
     count
         Unit of the price of the geometry. ``bits``, in noisy images: a bit for every square above the smallest size
         (split or not) and for every leaf (flow or not), and the binary logarithm of the number of directions for every
@@ -123,7 +123,7 @@ class Bandlet(Basis):
         check_sides("bandlet", self._settings.levels, shape)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are padded, whose filters that shrink are not symmetric."""
+        """Raise ``ValueError`` for images (C, H, W) that are padded: shrinkage filters are then not symmetric."""
         self.check_shape(shape)
         if not self.is_orthonormal(shape):
             height, width = self._frame(shape).padded
@@ -178,7 +178,7 @@ class Bandlet(Basis):
         return self.analysis(coefficients)
 
     def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviations under unit white noise: 1, or if images are padded, for each coefficient."""
+        """Return the standard deviations under unit white noise: 1, or a value per coefficient if images are padded."""
         return self._frame(shape).deviations
 
     def bands(self, shape: Shape) -> Tensor:
@@ -203,7 +203,7 @@ class Adapted(Basis):
         return self._plain.noise_levels(shape)
 
     def bands(self, shape: Shape) -> Tensor:
-        """Return the labels of the wavelet, as before adaptation."""
+        """Return the labels of the wavelet coefficients, as before adaptation."""
         return self._plain.bands(shape)
 
 

@@ -17,8 +17,9 @@ class BlockDCT(Extended):
     """Orthonormal two-dimensional DCT-II of non-overlapping blocks, as in JPEG (Wallace 1992).
 
     The coefficients of a block are in the positions of its pixels, with the lowest frequency at the top left of the
-    block. If the sides of an image are not multiples of the block's side, it is extended to the next multiples by its
-    mirror image, and cropped in synthesis. Then the basis is not orthonormal, and the coefficients form a vector.
+    block. If the sides of an image are not multiples of the block's side, the image is extended to the next multiples
+    by its mirror image, and cropped in synthesis. Then the basis is not orthonormal, and the coefficients form a
+    vector.
 
     Parameters
     ----------

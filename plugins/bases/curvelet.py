@@ -23,7 +23,7 @@ from ._extension import Extended, Size, fold, mirror_indices, next_multiples
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-#: Smaller values of a window, whose maximum is 1, are omitted.
+#: Values of a window below this threshold are omitted; the maximum of a window is 1.
 NEGLIGIBLE = 1e-6
 
 
@@ -152,7 +152,7 @@ class Curvelet(Extended):
     The sides must be multiples of 4 and of the largest distance between curvelets, 8 pixels by default. Other images
     are extended by their mirror image to the next multiples, and cropped in synthesis. Then the frame is not a Parseval
     frame, and coefficients have the shape (K, H, W) with larger K. Noise levels are then computed for each curvelet,
-    which takes a quarter of a minute for 481x321 pixels, and minutes for sides of 1000 pixels or more.
+    which takes about 15 s for 481x321 pixels, and minutes for sides of 1000 pixels or more.
 
     Parameters
     ----------

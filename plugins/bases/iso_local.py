@@ -12,7 +12,7 @@ from torch.nn import functional
 from ._graph import GraphBasis, laplacian_of_weights
 from .graph_laplacian import graph_laplacian
 
-#: Scale of grey values at which their differences have no influence.
+#: Scale of grey values so large that differences of grey values have no influence.
 _NO_INFLUENCE = 1e6
 
 
@@ -27,7 +27,7 @@ Window = Annotated[int, Field(ge=3), AfterValidator(_odd)]
 
 
 class IsoLocal(GraphBasis):
-    """Harmonics of a graph whose weights depend on the local variance, and on no direction.
+    """Harmonics of a graph whose weights depend on the local variance, but not on direction.
 
     The basis vectors are the eigenvectors of L = D - W with w_ij = exp(-|i - j|^2 / 2) / sqrt(a_i a_j) for pixels of
     distance up to 2. Here a_i = v_i + floor^2, where v_i is the variance of the image in the window around i, averaged

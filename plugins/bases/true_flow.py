@@ -21,8 +21,8 @@ class TrueFlow(FromTruth, Adapted):
 
     In contrast to ``bandlet``, there is no search for flows: a square has no flow, or its flow follows the level lines
     of a function of the dataset that is zero on the contour. The squares minimize the sum of min(c^2, T^2), with T the
-    threshold, and the geometry is free. The basis shows the cost of limiting squares to ``largest``, whatever their
-    flows, and the loss by the search for flows.
+    threshold, and the geometry has no price. Comparisons with this basis show the cost of limiting squares to
+    ``largest``, whatever their flows, and the loss due to the search for flows.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class TrueFlow(FromTruth, Adapted):
     Raises
     ------
     ValueError
-        If ``bandlet`` raises it for these parameters.
+        If ``bandlet`` does not accept these parameters.
     """
 
     display_name = "bandlets along true contours"
@@ -65,7 +65,7 @@ class TrueFlow(FromTruth, Adapted):
         self._plain.check_shape(shape)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are padded, whose filters that shrink are not symmetric."""
+        """Raise ``ValueError`` for images (C, H, W) that are padded: shrinkage filters are then not symmetric."""
         self._plain.check_filters(shape)
 
     def supports(self, dataset: Dataset) -> bool:

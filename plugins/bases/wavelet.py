@@ -35,7 +35,7 @@ SMALLEST_APPROXIMATION = 4
 DEEPEST_EXTENDED = 5
 
 
-#: A coarse scale has a shorter side below this number of pixels; larger approximations contain much of the noise.
+#: The shorter side of a coarse scale is below this number of pixels; larger approximations contain much of the noise.
 COARSE = 16
 
 
@@ -59,7 +59,7 @@ class Wavelet(Extended):
     Parameters
     ----------
     name
-        A wavelet of PyWavelets: of the families haar, db, sym, coif, bior, rbio, or dmey.
+        Name of a wavelet in PyWavelets: dmey, or a member of the families haar, db, sym, coif, bior and rbio.
     levels
         Number of times that the sides are halved. By default sides are halved while both are even and the approximation
         has at least 4 pixels a side. The depth is limited only by the periodic boundary, and may exceed

@@ -29,11 +29,11 @@ class WaveletPacket(Wavelet):
     in all of these bases, so their costs on noise differ only by rare coefficients above the threshold, and a
     split must save more than a kept coefficient.
 
-    Coefficients are arranged as for the wavelet, with the four parts of a split subband in its quarters, low
-    frequencies of the filters at the top left of each (not sorted by frequency).
+    Coefficients are arranged as for the wavelet, with the four parts of a split subband in its quarters. The output of
+    the low-pass filters is at the top left of every split subband, so the parts are not sorted by frequency.
 
-    Images of other sizes are extended as in ``Wavelet``. Then the noise of the coefficients depends on the splits, and
-    so noise levels are separate for each image.
+    Images whose sides cannot be halved often enough are extended as in ``Wavelet``. Then the noise of the coefficients
+    depends on the splits, and so noise levels are separate for each image.
 
     Parameters
     ----------

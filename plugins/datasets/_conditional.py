@@ -15,9 +15,9 @@ class StationaryField:
     """A stationary Gaussian field on a square that is cropped from a periodic grid of twice its side.
 
     Only :meth:`matrix` forms the covariance matrix K between d = size^2 pixels. Products with K are computed in the
-    Fourier domain of the periodic grid. K commutes with the two reflections of the square, so its eigenvectors are
-    even or odd images: there are four eigenvalue problems of d / 4 unknowns. The amplitude is symmetric in rows and
-    columns, so two of these are transposes of each other.
+    Fourier domain of the periodic grid. K commutes with the two reflections of the square, so its eigenvectors are even
+    or odd images: there are four eigenvalue problems of d / 4 unknowns. The amplitude is symmetric in rows and columns,
+    so two of these problems are transposes of each other.
     """
 
     def __init__(self, amplitude: Tensor) -> None:
@@ -209,9 +209,9 @@ class ConditionalGaussian:
         K_x = M K M + (1 - M) K (1 - M) + v (m m' + (1 - m) (1 - m)'),
 
     where M = diag(m), K is the covariance of the field of a background, and v is the variance of its constant.
-    Therefore the Wiener filter K_x (K_x + sigma^2)^-1 is the best denoiser given m. Its error sigma^2
-    tr[K_x (K_x + sigma^2)^-1] is a lower bound on the expected squared error of all denoisers without m, and it shrinks
-    in the basis of eigenvectors of K_x. All values are float64, and those of masks are in [0, 1].
+    Therefore the Wiener filter K_x (K_x + sigma^2)^-1 is the best denoiser given m. Its error sigma^2 tr[K_x (K_x +
+    sigma^2)^-1] is a lower bound on the expected squared error of all denoisers that do not know m. The filter shrinks
+    in the basis of eigenvectors of K_x. All tensors are float64, and masks have values in [0, 1].
     """
 
     def __init__(self, field: StationaryField, constant: float) -> None:

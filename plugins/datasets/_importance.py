@@ -224,7 +224,7 @@ SEARCHED = 8192
 #: Number of components of a proposal that climb to a mode, and number that stay at points of the search.
 CLIMBERS = 4
 STAYERS = 12
-#: Effective number of points from which the components are picked: the likelihood is tempered to reach it.
+#: Effective number of points from which the components are picked; the likelihood is tempered to reach this number.
 PICKED_FROM = 48.0
 #: Number of steps of each climb, and maximum length of a step in standard deviations of the prior.
 STEPS = 12

@@ -1,4 +1,4 @@
-"""Posterior moments of the intensities of an image, which is linear in them, given noisy data.
+"""Posterior moments, given noisy data, of the intensities of an image that is linear in these intensities.
 
 For an image c_1 p_1 + ... + c_L p_L in white noise, the likelihood of the intensities c is a Gaussian with precision
 G / sigma^2, where G is the Gram matrix of the parts p. It is truncated to [0, 1]^L, the support of the prior. For L = 1
@@ -36,7 +36,7 @@ class Intensities:
 
 
 def integrate(gram: Tensor, product: Tensor, sigma: float, intensities: int) -> Intensities:
-    """Return evidence and moments of intensities that are uniform in the unit interval or square."""
+    """Return evidence and posterior moments of intensities with a uniform prior on the unit interval or square."""
     gram = gram + RIDGE * sigma**2 * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     if intensities == 0:
         known = torch.ones_like(product)

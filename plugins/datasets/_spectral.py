@@ -23,7 +23,7 @@ def frequencies(shape: tuple[int, ...]) -> Tensor:
 
 
 def power_law(shape: tuple[int, ...], exponent: float, constant: float) -> Tensor:
-    """Return amplitudes |k|^-exponent, in ``rfftn`` layout, float64."""
+    """Return amplitudes |k|^-exponent, and ``constant`` at frequency 0, in ``rfftn`` layout, float64."""
     moduli = frequencies(shape)
     origin = (0,) * len(shape)
     moduli[origin] = 1

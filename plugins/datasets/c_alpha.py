@@ -54,14 +54,14 @@ class CAlpha(Generated):
     |w|^-(alpha + 1/2) and |w|^-(alpha + 1), which makes them C^alpha up to logarithms. They are drawn on a domain twice
     the image and cropped, so that they are not periodic. A background is 1/2 + m + g, with independent m ~ N(0, 0.12^2)
     for each region, and g a stationary field of zero mean over the doubled domain and variance 0.08^2 at every pixel.
-    Images are not clipped or rescaled, so they are Gaussian given the contour; 5 pixels in 10,000 are outside
-    [0, 1], in 6 images of 1,000 (alpha = 2, size 64; 9 images for alpha = 1). Contours are anti-aliased by area. A
+    Images are not clipped or rescaled, so they are Gaussian given the contour; 5 pixels in 10,000 are outside [0, 1],
+    and they lie in 6 of 1,000 images (alpha = 2, size 64; 9 images for alpha = 1). Contours are anti-aliased by area. A
     ``line`` crosses the image from left to right at height 1/2 plus a Gaussian process of standard deviation 0.15
     sides. A ``closed`` contour is star-shaped around a centre uniform in [0.35, 0.65]^2, with radius 0.25
     exp(g(angle)), g Gaussian of standard deviation 0.25, so that contours have all directions. A ``disc`` is a closed
     contour with constant g. With ``background_alpha=flat`` each region is constant: a cartoon image, determined by its
-    contour and two grey values. Oracles know the contours, as functions that are zero on them, which ``true-flow``
-    follows.
+    contour and two grey values. Oracles know each contour as the zero set of a function, whose level lines
+    ``true-flow`` follows.
 
     With a ``render_size``, images are drawn at that size: the mask and each background are averaged over blocks of
     pixels separately, and then composed, so that images are still Gaussian given the contour, and the error of the
@@ -69,19 +69,20 @@ class CAlpha(Generated):
     noise, up to the factor sigma, so that errors at the same sigma / size can be compared. Sizes up to 256 are fast
     enough for training; at 4096, images are drawn one at a time.
 
-    The optimum is bracketed. As an image is Gaussian given the contour, the Wiener filter is then the best denoiser:
-    its error is a lower bound for every denoiser, and the eigenvectors of the covariance of the image are the true
-    geometry-adaptive harmonic basis (see ``_conditional.py``). The slope of the bound tends to the slope of the
-    backgrounds, 1 for flat backgrounds, which is optimal unless the contour is rougher. From sigma = 1/255 to 64/255
-    the slope of the bound is 0.54, 0.72 and 0.86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are 0.50,
-    0.67 and 0.80. The bound of an image at a noise level takes at most seconds at 64x64 pixels. At 128x128 pixels, the
-    setup takes most of a minute; then a bound takes at most 2 s for alpha = 2, and half a minute for alpha = 1.
+    The optimum is bracketed. An image is Gaussian given its contour, so the Wiener filter is the best denoiser that
+    knows the contour: its error is a lower bound for every denoiser, and the eigenvectors of the covariance of the
+    image are the true geometry-adaptive harmonic basis (see ``_conditional.py``). The slope of the bound tends to the
+    slope of the backgrounds, 1 for flat backgrounds, which is optimal unless the contour is rougher. From sigma = 1/255
+    to 64/255 the slope of the bound is 0.54, 0.72 and 0.86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are
+    0.50, 0.67 and 0.80. The bound of an image at a noise level takes at most seconds at 64x64 pixels. At 128x128
+    pixels, the setup takes most of a minute; then a bound takes at most 2 s for alpha = 2, and half a minute for
+    alpha = 1.
 
     With the construction ``paper``, images follow the published code of Kadkhodaie 2024. White noise, uniform on
-    (-1, 1), is multiplied in the periodic Fourier domain by |k|^-alpha (frequency 0 by 1), both for the contour, in row
-    round(size c) + size // 2, and for the backgrounds, which are rescaled to exactly [u, 1] and [0, v] with u, v
-    uniform and their order decided by a fair coin. The mask is blurred 2x2. The stated optimum is only the intended
-    rate: white noise filtered in this way has Hoelder exponents of only alpha - 1/2 (contour) and alpha - 1
+    (-1, 1), is multiplied in the periodic Fourier domain by |k|^-alpha (frequency 0 by 1), both for the contour c,
+    which lies in row round(size c) + size // 2, and for the backgrounds, which are rescaled to exactly [u, 1] and [0,
+    v] with u, v uniform and their order decided by a fair coin. The mask is blurred 2x2. The stated optimum is only the
+    intended rate: white noise filtered in this way has Hoelder exponents of only alpha - 1/2 (contour) and alpha - 1
     (backgrounds), so that the limit of the slope is (alpha - 1) / alpha, as for the backgrounds, rather than
     alpha / (alpha + 1). There is one difference: if a contour leaves the image at the top, the published code uses a
     negative index, which is a row at the bottom; here the contour stays at the top.
@@ -244,7 +245,7 @@ class CAlpha(Generated):
         return self.construction == "exact"
 
     def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
-        """Return the distance of each pixel outside of, or above, the contour; ``None`` for ``construction=paper``."""
+        """Return signed distances from contours, positive outside or above; ``None`` for ``construction=paper``."""
         if self.construction == "paper":
             return None
         if count == 0:

@@ -29,8 +29,8 @@ class GaussianField(Gaussian):
     fields are independent.
 
     The best denoiser is the Wiener filter. Since the grid is periodic, the covariance is a circular convolution: its
-    eigenvectors are waves, and the exact filter takes O(d log d) operations at any size. The waves are real, those of
-    the Hartley transform, cos(2 pi k.x / size) + sin(2 pi k.x / size), which are a fixed orthonormal basis.
+    eigenvectors are waves, and the exact filter takes O(d log d) operations at any size. The eigenvectors are the real
+    waves of the Hartley transform, cos(2 pi k.x / size) + sin(2 pi k.x / size), which form a fixed orthonormal basis.
 
     The n-th largest of the energies |k|^-2(alpha + 1) decays as n^-(alpha + 1), since about pi |k|^2 frequencies are
     below |k|. Therefore the optimal slope is alpha / (alpha + 1) (Kadkhodaie 2024, equation 13) while sigma^2 is in the

@@ -17,9 +17,10 @@ from ._manifold import Manifold
 class Rays(Derived, Manifold):
     """A fixed image times a scale that is uniform in [0, 1].
 
-    The images form a ray from black, a manifold of dimension 1. The best denoiser projects on the fixed image, with
-    the scale in the range of its prior. The posterior of the scale is exact, a Gaussian truncated to [0, 1]. As sigma
-    tends to 0, the minimum squared error, summed over pixels, tends to sigma^2.
+    The images form a ray from black, a manifold of dimension 1. The best denoiser returns the fixed image times the
+    posterior mean of the scale, which depends only on the projection of the noisy image on the fixed image. The
+    posterior of the scale is a Gaussian truncated to [0, 1]. As sigma tends to 0, the minimum squared error, summed
+    over pixels, tends to sigma^2.
 
     Parameters
     ----------

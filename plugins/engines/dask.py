@@ -27,7 +27,8 @@ PATIENCE_SECONDS = 30.0
 GRACE_SECONDS = 60.0
 #: A task that ends within this many seconds without a finished unit counts as dead.
 SHORT_SECONDS = 300.0
-#: Successive dead tasks per worker after which the run fails, and first wait before a new task, which grows fourfold.
+#: Number of successive dead tasks per worker after which the run fails, and seconds before a new task after the first
+#: dead task; the wait then grows fourfold each time.
 SHORT_TASKS, FIRST_WAIT_SECONDS = 3, 5.0
 #: Script that terminates the command, which then writes checkpoints, when standard input closes, so that the command
 #: never outlives the worker.
@@ -44,7 +45,7 @@ _processes: dict[str, list[subprocess.Popen[bytes]] | None] = {}
 
 
 class Dask(Engine):
-    """Runs units on a Dask cluster: each of its workers runs ``gahbench work`` on the results folder.
+    """Runs units on a Dask cluster: each worker of the cluster runs ``gahbench work`` on the results folder.
 
     All workers must have gahbench installed and see the folder under the same path. Workers that join later also
     receive tasks, and tasks of lost workers are replaced.

@@ -12,7 +12,8 @@ class Inline(Engine):
     Parameters
     ----------
     trusted
-        Whether plugins that are not built in may run; in a shared process a plugin can change the results of others.
+        Whether plugins that are not built in may run; in a shared process, a plugin can change the results of other
+        plugins.
     """
 
     def __init__(self, trusted: bool = False) -> None:

@@ -28,7 +28,8 @@ NOTICE_SECONDS = 120
 GRACE_SECONDS = 60.0
 #: An array that ends within this many seconds without a finished unit counts as dead.
 SHORT_SECONDS = 300.0
-#: Successive dead arrays after which the run fails, and first wait before a new array, which grows fourfold.
+#: Number of successive dead arrays after which the run fails, and seconds before a new array after the first dead
+#: array; the wait then grows fourfold each time.
 SHORT_ARRAYS, FIRST_WAIT_SECONDS = 3, 15.0
 #: Largest default number of tasks of an array.
 MAX_TASKS = 16

@@ -1,4 +1,4 @@
-"""The largest images of metrics that compare the directional parts of filters."""
+"""Limit on the image size for metrics that compare the directional parts of filters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gahbench.jacobian import LARGEST_EXACT
 
 
 def check_size(metric: str, shape: Shape) -> None:
-    """Raise ``ValueError`` for images that are too large for complete filters, of which directional parts are taken."""
+    """Raise ``ValueError`` for images that are too large for complete filters, which directional parts need."""
     if math.prod(shape) > LARGEST_EXACT:
         size = "x".join(map(str, shape))
         alternative = "truth-alignment" if metric.startswith("truth") else "alignment"

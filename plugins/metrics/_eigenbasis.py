@@ -55,7 +55,7 @@ def effective_dimension(eigenvalues: Tensor) -> Tensor:
 
 
 def leading_eigenvalues(eigenvalues: Tensor) -> Tensor:
-    """Return the first K eigenvalues, clamped to 0 or more, and 0 for the others, shape (N, d)."""
+    """Return the first K eigenvalues, clamped to 0 or more, and 0 for all other eigenvalues, shape (N, d)."""
     counts = effective_dimension(eigenvalues)
     indices = torch.arange(eigenvalues.shape[1], device=eigenvalues.device)
     return torch.where(indices < counts[:, None], eigenvalues.clamp(min=0), 0.0)

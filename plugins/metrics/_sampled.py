@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gahbench.evaluation import Evaluation
 
-#: Largest number of training images with which samples are compared, and of their bytes.
+#: Largest number, and largest size in bytes, of the training images with which samples are compared.
 MAX_IMAGES = 100_000
 MAX_BYTES = 1 << 30
 

@@ -57,8 +57,9 @@ class TruthComparison(Metric):
 class OptimalFilters:
     """Filters of the optimal denoiser at a noise level.
 
-    ``truth`` is their adaptation without the strength of the denoiser, ``own`` without their own strength: filters
-    whose strength alone changes with the image, as on ``rays``, do not adapt without their own strength.
+    ``truth`` is the adaptation of the filters after removing the strength of the denoiser, and ``own`` is their
+    adaptation after removing their own strength. If only the strength of the filters changes with the image, as on
+    ``rays``, there is no adaptation after removing their own strength.
     """
 
     remove: StrengthRemoval
@@ -67,7 +68,7 @@ class OptimalFilters:
 
     @property
     def share(self) -> float:
-        """The share of the adaptation, the smaller of the two."""
+        """The smaller share of the two adaptations."""
         return min(self.truth.share, self.own.share)
 
     def cosines(self, denoiser: Adaptation) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from .._papers import MANOR_2024
 
 #: First ranks of the bands of eigenvectors: 1, 2 to 3, 4 to 7, and so on.
 FIRST_RANKS = tuple(2**octave for octave in range(12))
-#: Number of eigenvectors of images that are too large for all eigenvectors.
+#: Number of eigenvectors for images that are too large to compute all eigenvectors.
 LARGE_COUNT = 15
 
 
@@ -36,7 +36,7 @@ class Calibration(Metric):
 
     Parts, for each band, divided by sigma^2: ``error-1``, ``error-2`` and so on, the sum of <v_k, x - f(y)>^2;
     ``variance-1``, ``variance-2`` and so on, the sum of lambda_k. Eigenvectors are those of the symmetric part of the
-    Jacobian; eigenvalues that are not positive predict no variance and are left out. Of images of more than 2304
+    Jacobian; eigenvalues that are not positive predict no variance and are left out. For images of more than 2304
     values, only the bands up to eigenvector 15 are computed, by the Lanczos method.
     """
 
@@ -48,7 +48,7 @@ class Calibration(Metric):
     }
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the parts for every image at every noise level; none without a Jacobian."""
+        """Return the parts for every image at every noise level; no scores without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             maps = evaluation.local_filters.maps(sigma)
@@ -71,7 +71,7 @@ class Calibration(Metric):
 
 
 def _leading_eigenpairs(evaluation: Evaluation, maps: LinearMaps, sigma: float) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues (N, k), descending, and eigenvectors (N, k, d): all of small images, otherwise the first."""
+    """Return the leading eigenvalues (N, k), descending, and eigenvectors (N, k, d); k = d for small images."""
     pairs = evaluation.local_filters.eigenpairs(sigma) if maps.is_small else None
     if pairs is not None:
         return pairs

@@ -29,10 +29,10 @@ class Capture(Metric):
     """Fraction of the denoiser's leading eigenvectors e_k that lies in the span of as many leading vectors of a basis.
 
     A = sum_k lambda_k |B_K' e_k|^2 / sum_k lambda_k over the first K = round(trace) eigenvalues of the Jacobian's
-    symmetric part, without negative ones. B_K contains the K lowest harmonics of a graph, or the vectors of the K
-    largest clean coefficients in another orthonormal basis. The value is corrected for chance, (A - K/d) / (1 - K/d):
-    it is 1 for equal subspaces and 0 for random ones. Every low-pass filter has a high value, so compare it with the
-    parts ``null`` and ``low-dct``, and compare bases by ``alignment``.
+    symmetric part, without negative eigenvalues. B_K contains the K lowest harmonics of a graph, or the vectors of the
+    K largest clean coefficients in another orthonormal basis. The value is corrected for chance, (A - K/d) / (1 - K/d):
+    it is 1 for equal subspaces and 0 for random subspaces. Every low-pass filter has a high value, so compare it with
+    the parts ``null`` and ``low-dct``, and compare bases by ``alignment``.
 
     Parts: ``null``, the mean value with the K leading vectors of the basis of other images, for adaptive bases;
     ``low-dct``, the value with the K cosines of lowest frequency.

@@ -13,7 +13,7 @@ from gahbench.evaluation import Evaluation
 from .._papers import BIROLI_2024
 from ._sampled import training_images
 
-#: Noise levels of the coarse search and their range, and number of bisections that follow.
+#: Number of noise levels of the coarse search, number of bisections that follow, and range of the noise levels.
 LEVELS, BISECTIONS = 128, 40
 SPAN = (1e-3, 1e2)
 #: Number of pairs of a noisy image and a training image that are compared at a time.
@@ -50,7 +50,7 @@ class Collapse(Metric):
 
 
 def collapse_levels(chosen: Tensor, noise: Tensor, images: Tensor) -> Tensor:
-    """Return the highest noise levels at which training images have half of the posterior, shape (M,), float64."""
+    """Return the highest noise levels at which training images have half of the posterior weight, (M,), float64."""
     chunks = torch.split(torch.arange(len(chosen)), max(1, PAIRS // len(images)))
     return torch.cat([_levels(chosen[chunk], noise[chunk], images, chunk) for chunk in chunks])
 

@@ -1,4 +1,4 @@
-"""Alignment of the directional parts of filters with those in a basis."""
+"""Alignment of the directional parts of a denoiser's filters with those of filters in a basis."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ class Direction(BasisComparison):
 
     The value says how much a denoiser is like one model of an image's geometry, such as the bilateral graph of the
     clean image (``graph-laplacian``). It does not say how good the denoiser is: the optimal denoiser may have a low
-    value, and the filter on the graph itself has 1. Where the filters of the optimal denoiser are known,
+    value, and the filter on the graph itself has the value 1. Where the filters of the optimal denoiser are known,
     ``truth-direction`` compares with them.
 
-    Parts: ``directional-share``, the directional fraction of the denoiser's adaptation; ``basis-share``, that of the
-    basis's adaptation; ``left-out``, ``ceiling`` and ``partial`` as in ``alignment``, for the directional parts.
+    Parts: ``directional-share``, the directional fraction of the denoiser's adaptation; ``basis-share``, the
+    directional fraction of the basis's adaptation; ``left-out``, ``ceiling`` and ``partial`` as in ``alignment``, for
+    the directional parts.
 
     Parameters
     ----------
     basis
-        The basis that is compared.
+        The basis with which the denoiser is compared.
     controlling_for
         Another basis, for the part ``partial``; ``null`` to omit the part.
     ceiling_levels

@@ -19,11 +19,11 @@ from .score_agreement import cosine
 class Distance(Metric):
     """Root mean square distance of the denoiser f from a reference g on the same noisy images, |f(y) - g(y)| / sqrt(d).
 
-    The reference is fitted to the training images of the denoiser, or to the first of them if its parameters limit
-    their number. ``empirical-bayes`` memorizes perfectly, ``wiener-linear`` is the best affine denoiser of the training
-    set, and ``local-score`` the best denoiser with the constraints of a convolutional network (Kamb & Ganguli 2025). A
-    small distance on training images indicates memorization. A small distance on test images indicates that the
-    denoiser generalizes like the reference.
+    The reference is fitted to the training images of the denoiser, or to the first training images if its parameters
+    limit their number. ``empirical-bayes`` memorizes perfectly, ``wiener-linear`` is the best affine denoiser of the
+    training set, and ``local-score`` the best denoiser with the constraints of a convolutional network (Kamb & Ganguli
+    2025). A small distance on training images indicates memorization. A small distance on test images indicates that
+    the denoiser generalizes like the reference.
 
     Parts: ``db``, the distance in dB, 20 log10; ``r2``, the squared cosine of the scores f(y) - y and g(y) - y, which
     is the fraction of the denoiser's score that the reference predicts up to a factor; ``relative``, the mean square

@@ -48,7 +48,7 @@ class GaussianShare(Metric):
         WienerLinear(self.images).check_shape(shape)
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the parts for every image at every noise level; none for images without a dataset."""
+        """Return the parts for every image at every noise level; no scores for images without a dataset."""
         learned_from = evaluation.learned_from
         if learned_from is None and evaluation.dataset is not None:
             # The denoiser was trained on a stream of images; use its first images.

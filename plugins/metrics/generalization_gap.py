@@ -16,9 +16,10 @@ from .psnr import psnr_per_image
 class GeneralizationGap(Metric):
     """Mean PSNR on training images minus the PSNR on each test image (Kadkhodaie 2024, figure 1).
 
-    The mean is over as many training images as test images, or over all if there are fewer. The value is 0 for a
-    denoiser that generalizes, and large for one that memorizes. Denoisers that were not trained are evaluated on the
-    ``train`` split, on which the expected value is 0. Intervals are over the test images, for fixed training images.
+    The mean is over as many training images as test images, or over all training images if there are fewer. The value
+    is 0 for a denoiser that generalizes, and large for a denoiser that memorizes. Denoisers that were not trained are
+    evaluated on the ``train`` split, on which the expected value is 0. Intervals are over the test images, for fixed
+    training images.
 
     Part: ``train``, the mean PSNR on training images.
     """
@@ -30,7 +31,7 @@ class GeneralizationGap(Metric):
     needs = frozenset({"test", "training"})
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the gap for every image at every noise level; none for denoisers trained on a stream of images."""
+        """Return the gap for every image and noise level; no scores for denoisers trained on a stream of images."""
         if evaluation.learned_from is None:
             return Scores([])
         training_evaluation = evaluation.on_training(len(evaluation.clean))

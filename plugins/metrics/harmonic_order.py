@@ -62,7 +62,7 @@ class HarmonicOrder(Metric):
 
 
 def rank_correlation(energies: Tensor) -> float:
-    """Return Spearman's correlation of energies with their indices; NaN for fewer than 3 or if all are equal."""
+    """Return Spearman's correlation of energies with their indices; NaN for fewer than 3, or for equal, energies."""
     if len(energies) < 3:
         return float("nan")
     _, group, sizes = energies.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]

@@ -15,7 +15,7 @@ from gahbench.evaluation import MIN_LEVELS, Evaluation, input_psnr, local_slopes
 
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993
 
-#: Lower bound of errors, as a fraction of the bound.
+#: Errors are clamped to at least this fraction of the bound.
 _MIN_RATIO = 1e-9
 
 

@@ -21,14 +21,15 @@ class OwnHalf(Metric):
     """Fraction of samples whose nearest training image is in the half on which their network was trained.
 
     Two networks are trained on halves A and B of the training set, of equal size. The value pi averages two fractions
-    for the same starting noise: of samples of A whose nearest image in A and B is in A, and of samples of B whose
-    nearest image is in B. The expectation is exactly 1/2 for networks that do not depend on their half, for any images,
-    without thresholds or calibration. It is 1 for copies. The average over both halves is necessary, since one half may
-    be nearer to all samples. Images in both halves are excluded.
+    for the same starting noise: the fraction of samples of the network of A whose nearest image in A and B is in A, and
+    the fraction of samples of the network of B whose nearest image is in B. The expectation is exactly 1/2 for networks
+    that do not depend on their half, for any images, without thresholds or calibration. It is 1 for copies. The average
+    over both halves is necessary, since one half may be nearer to all samples. Images in both halves are excluded.
 
-    The value may be near 1/2 or below for copies of another brightness or contrast, which a network without biases does
-    not know. If all samples are too bright, the nearest image is the brightest of both halves, whatever a sample shows.
-    The part ``affine`` compares images up to brightness and contrast; its expectation without influence is 1/2 as well.
+    The value may be near 1/2 or below for copies that differ in brightness or contrast, which a network without biases
+    does not know. If all samples are too bright, the nearest image is the brightest of both halves, whatever a sample
+    shows. The part ``affine`` compares images up to brightness and contrast; its expectation is also 1/2 for networks
+    that do not depend on their half.
 
     Parts: ``affine``; ``null``, 1/2; ``c-t``, the Mann-Whitney statistic that compares distances to the own half of
     samples and of test images, in standard deviations (Meehan, Chaudhuri & Dasgupta 2020, without cells). Its mean over

@@ -20,8 +20,8 @@ class ScoreAgreement(Metric):
     2). The scores of any two denoisers are similar, since both point from the noisy image to the clean image. Their
     cosine is therefore near 1 even for clearly different functions.
 
-    Part: ``errors``, the cosine between the errors f(y) - x, which contain only the noise that both fail to remove: 0
-    for independent errors, 1 for the same function.
+    Part: ``errors``, the cosine between the errors f(y) - x, which contain only the noise that both denoisers fail to
+    remove: 0 for independent errors, 1 for the same function.
     """
 
     citation = (MIYASAWA_1961, KADKHODAIE_2024)

@@ -24,7 +24,7 @@ class SelfConsistency(Metric):
     ``expected``, tr J; ``sure``, Stein's unbiased risk estimate, which needs no clean image, 2 sigma^2 tr J + |y -
     f(y)|^2 - sigma^2 d (equation 7). Boards show ``ratio``, the mean of ``realised`` divided by the mean of
     ``expected``. To reduce the variance of ``sure``, the term (1 - 2 tr J / d) (|n|^2 / sigma^2 - d) of expectation 0
-    is subtracted, where n is the noise and tr J the mean over the other images; with a single image it is not
+    is subtracted, where n is the noise and tr J the mean over the other images; with a single image the term is not
     subtracted. For white noise the means of ``sure`` and ``realised`` agree.
     """
 

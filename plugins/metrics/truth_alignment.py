@@ -16,10 +16,10 @@ class TruthAlignment(TruthComparison):
 
     If the optimum of the dataset is exact, the optimal filter is the Jacobian of the posterior mean, Cov[x|y] / sigma^2
     (Kadkhodaie 2024, equation 9). If the optimum is a bracket, the filter of the genie takes the place of the optimal
-    filter; the genie is a denoiser with additional information, on ``c-alpha`` for example the Wiener filter given the
-    contour. The strengths of the two filters are not matched; the regression on the denoiser's strength removes
-    strength from both. There is no value on other datasets, on Gaussian datasets, whose optimal filter is the same for
-    all images, or on ``rays``, where the strength of the optimal filter alone changes.
+    filter; the genie is a denoiser with additional information (on ``c-alpha``, the Wiener filter given the contour).
+    The strengths of the two filters are not matched; the regression on the denoiser's strength removes strength from
+    both. There is no value on other datasets, on Gaussian datasets, whose optimal filter is the same for all images, or
+    on ``rays``, where only the strength of the optimal filter changes.
 
     Parts: ``truth-share``, the fraction of the variation of the optimal filters that is not strength (below 0.02 there
     is no value); ``share``, ``left-out`` and ``error`` as in ``alignment``.

@@ -18,11 +18,11 @@ class TruthDirection(TruthComparison):
 
     The value is the cosine of ``direction``, with the filters of the optimal denoiser, or of the genie, in place of
     filters in a basis; ``truth-alignment`` describes these filters. It is 1 for the optimal denoiser, and 0 by
-    definition for a denoiser whose adaptation has a directional fraction below 0.02. It exists where the optimal
+    definition for a denoiser whose adaptation has a directional fraction below 0.02. The value exists where the optimal
     filters are known and change their directions from image to image: on ``discs``, ``sinusoids`` and ``c-alpha``, but
-    not on Gaussian datasets, whose optimal filter is the same for all images, or on ``rays``, where its strength alone
-    changes. Where it exists, it says more than ``direction`` with any basis, which compares with a model of the
-    geometry of an image instead of the optimal denoiser.
+    not on Gaussian datasets, whose optimal filter is the same for all images, or on ``rays``, where only the strength
+    of the optimal filter changes. Where the value exists, it says more than ``direction`` with any basis, which
+    compares with a model of the geometry of an image instead of the optimal denoiser.
 
     Parts: ``truth-share``, the directional fraction of the adaptation of the optimal filters (below 0.02 there is no
     value); ``directional-share`` and ``left-out`` as in ``direction``.

@@ -51,7 +51,7 @@ class Shrinkage(Reference):
 
 
 class Thresholding(Shrinkage):
-    """A practical reference that shrinks detail coefficients: those of all bands except band 0, the coarse scale."""
+    """A practical reference that shrinks detail coefficients: all coefficients outside band 0, the coarse scale."""
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)
@@ -134,7 +134,7 @@ class TunedThreshold(SingleThreshold, Tuned):
 
     number = "k"
     limits = (0.25, 16.0)
-    # The number of noise coefficients above the threshold changes quickly with it.
+    # The number of noise coefficients above the threshold changes quickly with the threshold.
     refinements = (6, 12)
 
     def __init__(self, basis: Basis, rule: Rule, k: float | None, images: int) -> None:

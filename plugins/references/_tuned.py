@@ -80,7 +80,7 @@ class Tuned(Reference):
         return self._tuned_values[sigma]
 
     def _error(self, noisy: Tensor, clean: Tensor, sigma: float, value: float, size: int) -> float:
-        """Return the mean squared error per pixel of images that are denoised in batches of a size."""
+        """Return the mean squared error per pixel of images that are denoised in batches of the given size."""
         batches = zip(torch.split(noisy, size), torch.split(clean, size), strict=True)
         sums = [(self.filtered(batch, sigma, value) - target).double().square().sum() for batch, target in batches]
         return float(torch.stack(sums).sum()) / clean.numel()

@@ -19,7 +19,7 @@ Boundary = Literal["zeros", "periodic"]
 
 #: Lower bound of log weights: smaller weights are negligible, and would be denormal numbers, which are slow on CPUs.
 NEGLIGIBLE = -80.0
-#: Values of training images that are compared at a time: on a CPU they fit into its cache.
+#: Number of values of training images that are compared at a time; on a CPU, the values fit into its cache.
 CHUNK_VALUES = 1 << 18
 CHUNK_VALUES_GPU = 1 << 24
 

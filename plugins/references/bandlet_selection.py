@@ -17,7 +17,7 @@ class BandletSelection(TunedThreshold):
     The basis minimises ||f - f_M||^2 + T^2 M plus a penalty for its geometry, where f_M is the approximation of the
     noisy image f by its M coefficients above T. This penalised choice among many bases comes near the optimal rate on
     geometrically regular images (Peyre & Mallat 2008; Dossal, Le Pennec & Mallat 2011). The coarse scale (band 0) is
-    not thresholded. The reference is ``threshold`` in the basis ``bandlet`` with another default of k.
+    not thresholded. The reference is ``threshold`` in the basis ``bandlet`` with a different default of k.
 
     Parameters
     ----------

@@ -18,9 +18,9 @@ class Bilateral(Tuned):
     """Bilateral filter (Tomasi & Manduchi 1998): each pixel is an average of nearby pixels with similar values.
 
     The weight of pixel j for pixel i is exp(-|i - j|^2 / (2 hs^2) - |y_i - y_j|^2 / (2 hr^2)), computed from the noisy
-    image y and scaled to sum 1. The difference of colours is Euclidean over the channels, which share their weights.
-    Boundaries are reflecting. With a large ``hr`` the filter is a Gaussian blur. Its Jacobian includes the derivative
-    of the weights.
+    image y and scaled to a sum of 1. The difference of colours is Euclidean over the channels, which share their
+    weights. Boundaries are reflecting. With a large ``hr`` the filter is a Gaussian blur. Its Jacobian includes the
+    derivative of the weights.
 
     Parameters
     ----------

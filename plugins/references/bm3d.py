@@ -27,8 +27,8 @@ class BM3D(Reference):
     The reference calls the torch implementation of deepinv (BSD licence), with its defaults: 8x8 patches within 19
     pixels in rows and columns, groups of 16 and then 32 patches, a threshold of 3 sigma, and 0.4 sigma^2 in the Wiener
     weights. It is not the authors' program. Colour images are denoised in opponent colours, an orthonormal DCT across
-    the channels; patches are matched in the first of them, the grey image (Dabov et al. 2007, "Color image denoising").
-    All image sizes are accepted; images with a side below 8 pixels are extended by reflection.
+    the channels; patches are matched in the first opponent colour, the grey image (Dabov et al. 2007, "Color image
+    denoising"). All image sizes are accepted; images with a side below 8 pixels are extended by reflection.
 
     The reference needs the extra ``bm3d``, computes in float32, and takes 2 s for a 160x160 image on one core.
 

@@ -24,10 +24,10 @@ _WIDTHS = (1e-4, 400.0)
 class LocalBlur(Reference):
     """Oracle that blurs each pixel isotropically, with a width that depends on the local variance of the clean image.
 
-    The kernel of pixel p is exp(-|p - q|^2 / (2 h_p^2)), scaled to sum 1, with h_p^2 = h^2 / (v_p + floor^2)^power,
-    where v_p is the variance in the window around p. The filter is the symmetric part of the matrix of all kernels, and
-    is applied to each channel separately. It adapts to the image without using the direction of contours: its
-    ``alignment`` with graphs is high, and its ``direction`` is 0.
+    The kernel of pixel p is exp(-|p - q|^2 / (2 h_p^2)), scaled to a sum of 1, with
+    h_p^2 = h^2 / (v_p + floor^2)^power, where v_p is the variance in the window around p. The filter is the symmetric
+    part of the matrix of all kernels, and is applied to each channel separately. It adapts to the image without using
+    the direction of contours: its ``alignment`` with graphs is high, and its ``direction`` is 0.
 
     Parameters
     ----------

@@ -19,14 +19,15 @@ from .._papers import KAMB_2025
 from ._training_memory import PatchComparison, candidate_sides
 from ._window_sums import NEGLIGIBLE, Boundary, means_by_position
 
-#: Values of patches that are copied at a time: 16 MiB in float64, each for noisy and for training patches.
+#: Number of values of patches that are copied at a time: 16 MiB in float64 for noisy patches, and as much for training
+#: patches.
 PATCHES = 1 << 21
-#: Pairs of patches whose weights are computed at a time: on a CPU they fit into its cache.
+#: Number of pairs of patches whose weights are computed at a time; on a CPU, the weights fit into its cache.
 PAIRS = 1 << 18
 PAIRS_GPU = 1 << 24
-#: Noisy patches whose weights are computed at a time.
+#: Number of noisy patches whose weights are computed at a time.
 ROWS = 1024
-#: Values of training patches within which similar patches are merged: 128 MiB.
+#: Number of values of the training patches among which similar patches are merged at a time: 128 MiB.
 MERGE_VALUES = 1 << 25
 #: Largest number of patches that are merged into one, and smallest group that is split further.
 LARGEST_GROUP, SMALLEST_GROUP = 1024, 4

@@ -66,7 +66,7 @@ class OracleThreshold(Oracle):
     """Oracle thresholding: keeps coefficients whose clean magnitude exceeds sigma, and sets the others to 0.
 
     The weights are 1 where |c_k| > sigma and 0 elsewhere, where c_k are the coefficients of the clean image. The
-    expected squared error is sum_k min(c_k^2, sigma^2) (Donoho & Johnstone 1994), at most twice that of oracle
+    expected squared error is sum_k min(c_k^2, sigma^2) (Donoho & Johnstone 1994), at most twice the error of oracle
     shrinkage.
 
     Parameters

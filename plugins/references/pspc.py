@@ -25,8 +25,8 @@ class PatchSetPosteriorComposites(PatchComparison):
 
     The patch side is the only tuned parameter. If it is ``null``, it is chosen for each half octave of noise levels by
     the mean squared error on validation images, as for ``local-score``, among 1, 3, 5, 7, 9, 13, 17, 25, 33, ... and
-    the shorter side of the image. The published schedule for CIFAR-10 and 18 noise levels has 3 to 32 pixels. Patches
-    shaped by the sensitivity of a given network (PSPC-Flex) are not supported.
+    the shorter side of the image. The published schedule for CIFAR-10 and 18 noise levels has patch sides of 3 to 32
+    pixels. Patches shaped by the sensitivity of a given network (PSPC-Flex) are not supported.
 
     Distances are sums over windows, so time is proportional to training images times pixels and does not depend on the
     patch side. The Jacobian is exact for images of up to 4096 values: covariances of patches over sigma^2, averaged

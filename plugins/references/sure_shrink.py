@@ -23,9 +23,9 @@ class SureShrink(Thresholding):
     mean(x^2) - 1 <= log2(d)^(3/2) / sqrt(d), the universal threshold sqrt(2 log d) is used (Donoho & Johnstone 1995,
     sections 2.3 and 2.4). The coarse scale (band 0) is not thresholded. Each channel has separate thresholds.
 
-    The estimate is unbiased in fixed orthonormal bases. In other bases it is a heuristic: errors of the coefficients in
-    a frame are not those of the image, and an adaptive basis, which is adapted to the noisy image for a threshold of 3
-    sigma, fits some of the noise.
+    The estimate is unbiased in fixed orthonormal bases. In other bases it is a heuristic: in a frame, errors of
+    coefficients are not equal to errors of the image, and an adaptive basis, which is adapted to the noisy image for a
+    threshold of 3 sigma, fits some of the noise.
 
     Parameters
     ----------

@@ -129,7 +129,7 @@ def _orders(side: int, count: int, flows: Tensor) -> Tensor:
 
 @cache_tensors(16)
 def orderings(side: int, max_directions: int | None = None) -> Orderings:
-    """Return the distinct orderings of a square of a side, by the coordinate across a direction."""
+    """Return the distinct orderings of a square of the given side, by the coordinate across a direction."""
     lines = _lines(side)
     bounds = [math.atan2(up, right) for right, up in lines] + [math.pi]
     # The last arc ends at 180 degrees.

@@ -29,7 +29,7 @@ DEEPEST_PADDED = 4
 
 @dataclass(frozen=True, eq=False)
 class Squares:
-    """All squares of a side, in all subbands."""
+    """All squares of one size, in all subbands."""
 
     side: int
     corners: Tensor

@@ -17,8 +17,8 @@ from .frame import Squares
 
 #: Maximum number of values that are transformed at a time, for the memory and the cache of the processor.
 BATCH_VALUES = 1 << 20
-#: Costs are rounded to steps of threshold^2 over this number, so that the order of the choices decides ties, and not
-#: rounding errors.
+#: Costs are rounded to steps of threshold^2 over this number, so that the order of the choices decides ties, rather
+#: than rounding errors.
 STEPS = 1024
 #: Maximum side of squares in which every direction is tried. In larger squares, the search starts from the directions
 #: of the quarters and from ``SPREAD`` equally spaced directions.
@@ -40,7 +40,7 @@ class Price:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Choices for all squares of a side: whether a square is a leaf, whether it has a flow, and the flow."""
+    """Choices for all squares of one size: whether a square is a leaf, whether it has a flow, and the flow."""
 
     is_leaf: Tensor
     has_flow: Tensor
@@ -58,8 +58,9 @@ def best_choices(
     """Return the partition and the flows of minimum cost.
 
     The cost is the sum of min(c^2, threshold^2) over all coefficients, plus threshold^2 times the price of the
-    geometry. All directions are tried in squares with sides up to :data:`ALL_DIRECTIONS` samples, or with a table of
-    directions. In larger squares, a local search from the best flows of the quarters may miss the minimum.
+    geometry. All directions are tried in squares with sides up to :data:`ALL_DIRECTIONS` samples, and in all squares if
+    there is a table of directions. In larger squares without a table, a local search from the best flows of the
+    quarters may miss the minimum.
     """
     levels: list[_Level] = []
     for level, flow in zip(squares, flows, strict=True):
@@ -71,7 +72,7 @@ def best_choices(
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The squares of a side: minimum costs in steps, whether squares are split, whether they have flows, and flows."""
+    """Squares of one size: minimum costs in steps, whether squares are split, whether they have flows, and flows."""
 
     side_flows: Flows
     costs: Tensor

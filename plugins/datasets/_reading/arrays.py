@@ -18,7 +18,7 @@ from gahbench._util.readable import brief
 
 from ..._torch_files import fault, load_torch
 
-#: Keys of the images, and of the people on them, in an .npz or .pt file.
+#: Keys of the images, and of the people in the images, in an .npz or .pt file.
 KEY = "images"
 PEOPLE = "identity"
 #: Maximum number of images and of pixels that are processed at a time, so that a large file is not read as a whole.
@@ -27,7 +27,7 @@ CHUNK_PIXELS = 1 << 23
 
 
 class Arrays(NamedTuple):
-    """Unchecked images of a file, and the number of the person on each image, shape (N,), if known."""
+    """Unchecked images of a file, and the number of the person in each image, shape (N,), if known."""
 
     images: NDArray[Any]
     identity: NDArray[np.int64] | None

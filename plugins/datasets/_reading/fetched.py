@@ -77,7 +77,7 @@ class LabeledFaces(Folder):
         self.names = [self.names[index] for index in order.tolist()]
 
     def identity(self) -> NDArray[np.int64]:
-        """Return the number of the person on each image, in the order of names."""
+        """Return the number of the person in each image, in the order of names."""
         people = [PurePosixPath(name).parent.name for name in self.names]
         return np.unique(people, return_inverse=True)[1].astype(np.int64)
 

@@ -72,7 +72,8 @@ class Images(Source):
     stored: NDArray[Any]
     #: Returns small copies for the search for near duplicates, shape (N, P), float32.
     pooled: Callable[[], Tensor]
-    #: Number of the person on each image, and its split: training (0), validation (1) or testing (2), if known.
+    #: Number of the person in each image, and split of each image: training (0), validation (1) or testing (2), if
+    #: known.
     identity: NDArray[np.int64] | None = None
     partition: NDArray[np.int64] | None = None
 

@@ -58,7 +58,7 @@ class Parquet(Encoded):
         return stamp_of(self.path)
 
     def identity(self) -> NDArray[np.int64] | None:
-        """Return the number of the person on each image, if the table has such a column."""
+        """Return the number of the person in each image, if the table has such a column."""
         if self._people is None:
             return None
         try:

@@ -35,7 +35,8 @@ class Window(NamedTuple):
     right: int
 
 
-#: Window of the faces and default size for images of CelebA's height and width (Kadkhodaie 2024), or of half of these.
+#: Window of the faces and default size for images of CelebA's height and width (Kadkhodaie 2024), and for images of
+#: half this height and width.
 PRESETS: dict[tuple[int, int], tuple[Window, int]] = {
     (218, 178): (Window(29, 189, 9, 169), 80),
     (109, 89): (Window(14, 94, 4, 84), 80),
@@ -109,7 +110,7 @@ def convert_colour(images: NDArray[Any], colour: Colour, where: str) -> NDArray[
 
 
 def channels_first(image: NDArray[Any]) -> NDArray[Any]:
-    """Return an image, shape (H, W) or (H, W, C), as images, shape (1, C, H, W)."""
+    """Return an image, shape (H, W) or (H, W, C), as a batch of one image, shape (1, C, H, W)."""
     return np.atleast_3d(image).transpose(2, 0, 1)[None]
 
 
