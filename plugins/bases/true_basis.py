@@ -44,7 +44,7 @@ class FromTruth(Basis):
 
 
 class FamilyBasis(FromTruth):
-    """The basis in which the best denoiser of the dataset shrinks, for oracles on datasets that know it.
+    """The basis in which the best denoiser of the dataset shrinks, for oracles on datasets that provide it.
 
     On Gaussian families it consists of the eigenvectors of the covariance, the same for all images. On ``c-alpha`` it
     consists of the eigenvectors of an image's covariance given its contour, the true geometry-adaptive harmonic basis.

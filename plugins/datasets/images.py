@@ -31,7 +31,7 @@ class Images(Faces):
     size
         Height and width of the result, in pixels. If it is at least 90 % of the smaller side, the centre is cropped,
         which changes no pixel; otherwise the largest centred square is resized, bicubic and anti-aliased. By default
-        images keep their size, which must be equal for all.
+        images keep their size, which must be the same for all images.
     test
         Number of test images; by default 24 % of all images, at most 1024.
     colour
@@ -42,9 +42,9 @@ class Images(Faces):
     seed
         Seed of the halves A and B, and of random splits.
     split
-        ``consecutive``: training, validation and test images follow each other in the order of the files. ``random``:
-        the images are shuffled first, by the seed, so that every kind of image, and frames of the same scene, are in
-        each split.
+        ``consecutive``: training, validation and test images are consecutive in the order of the files. ``random``: the
+        images are shuffled first, by the seed, so that every kind of image, and frames of the same scene, are in each
+        split.
     on_error
         ``raise``: files that cannot be read, or are smaller than ``size``, raise an error that names all of them.
         ``skip``: such files are left out, and named in a note.

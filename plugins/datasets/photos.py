@@ -18,8 +18,9 @@ from ._reading.photographs import PhotographSet
 from ._reading.preprocess import Colour, colour_notes
 from ._reading.splits import TEST_MAX, TEST_SHARE, SplitRule, consecutive, order_notes, reorder, similar_neighbours
 
-#: Split of each photograph that scikit-image installs with its code, and whether it is in colour. These are in CC0 or
-#: the public domain by their documentation; other images are drawings, scans or micrographs, or state no licence.
+#: Split of each photograph that scikit-image installs with its code, and whether it is in colour. These photographs are
+#: in CC0 or the public domain according to their documentation; other images are drawings, scans or micrographs, or
+#: state no licence.
 EMBEDDED: dict[str, tuple[Split, bool]] = {
     "astronaut.png": ("A", True),
     "brick.png": ("A", False),
@@ -145,7 +146,7 @@ class Photos(PhotographSet):
         return self._tiles[split][:count, 0].tolist() if split in HELD_OUT else None
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the pixels of the photographs, as the files hold them."""
+        """Return the SHA-256 of the pixels of the photographs, as stored in the files."""
         return self._all.digest
 
     @property

@@ -155,7 +155,7 @@ class Perceptual(Metric):
 
 
 def _distances(network: torch.nn.Module, images: tuple[Tensor, Tensor], device: torch.device, size: int) -> Tensor:
-    """Return the distances between two batches of images, shape (N,), computed in batches of a size."""
+    """Return the distances between two batches of images, shape (N,), computed in batches of the given size."""
     pairs = zip(*(torch.split(batch, size) for batch in images), strict=True)
     with torch.inference_mode():
         distances = [network(*(batch.to(device) for batch in pair)).flatten().cpu() for pair in pairs]

@@ -23,7 +23,7 @@ class Alignment(BasisComparison):
     along which directions an image is smoothed, but not how strongly. The value is the mean cosine between the
     remainders: 1 for a denoiser that shrinks in the basis, and 0 for a denoiser whose filter is constant or changes
     only in strength. With the default basis ``graph-laplacian`` the value is called the GAH alignment
-    (geometry-adaptive harmonics). ``direction`` also removes *where*.
+    (geometry-adaptive harmonics). ``direction`` also removes the information about where an image is smoothed.
 
     Images for which no filter in the basis has the required trace are left out. There is no value if fewer than 24
     images remain, or if the entrant has no Jacobian.
@@ -41,7 +41,7 @@ class Alignment(BasisComparison):
     Parameters
     ----------
     basis
-        The basis that is compared.
+        The basis with which the denoiser is compared.
     controlling_for
         Another basis, for the part ``partial``; ``null`` to omit the part.
     ceiling_levels

@@ -22,9 +22,9 @@ from .sparsity import coefficients
 class LearnedDecay(Metric):
     """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of clean images in the denoiser's eigenvectors.
 
-    The eigenvectors are those of the symmetric part of the Jacobian at the noisy image. If they are optimal, the error
-    is proportional to sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13). ``decay`` is the exponent in the basis
-    of a reference.
+    The eigenvectors are those of the symmetric part of the Jacobian at the noisy image. If the eigenvectors are
+    optimal, the error is proportional to sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13). ``decay`` is the
+    exponent in the basis of a reference.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class LearnedDecay(Metric):
         self.max_terms = max_terms
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images with more than 2304 values, or with too few to fit."""
+        """Raise ``ValueError`` for images with more than 2304 values, or with too few values to fit."""
         check_eigenvectors(shape, "learned-decay")
         check_ranks("learned-decay", shape, math.prod(shape), self.min_terms, self.max_terms)
 

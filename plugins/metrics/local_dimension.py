@@ -20,9 +20,10 @@ class LocalDimension(Metric):
     """Local intrinsic dimension at the clean image x: tr J(x) + |f(x) - x|^2 / sigma^2, where J is the Jacobian of f.
 
     This is FLIPD (Kamkari et al. 2024), the derivative of the log density of noisy images at x with respect to log
-    sigma, computed from the score (f(x) - x) / sigma^2. For the optimal denoiser on a manifold of dimension m it tends
-    to m as sigma tends to 0, for example to 5 on ``discs``. The denoiser is evaluated at noiseless images for a noise
-    level sigma, so denoisers that do not depend on the given noise level have no value. Oracles have no value either.
+    sigma, computed from the score (f(x) - x) / sigma^2. For the optimal denoiser on a manifold of dimension m, the
+    value tends to m as sigma tends to 0, for example to 5 on ``discs``. The denoiser is evaluated at noiseless images
+    for a noise level sigma, so denoisers that do not depend on the given noise level have no value. Oracles have no
+    value either.
     """
 
     citation = KAMKARI_2024
@@ -31,7 +32,7 @@ class LocalDimension(Metric):
     titles: ClassVar[Mapping[str, str]] = {"": "local intrinsic dimension"}
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the dimension for every image at every noise level; none for blind denoisers and oracles."""
+        """Return the dimension for every image at every noise level; no scores for blind denoisers and oracles."""
         if evaluation.denoiser.kind in ("oracle", "bound"):
             return Scores([])
         values: dict[tuple[str, float], Tensor] = {}

@@ -14,7 +14,7 @@ from .._papers import FRIEDMAN_2023
 
 
 class SampleDiversity(Metric):
-    """Root mean square distance between samples, relative to that between test images; 1 for equal diversity.
+    """Root mean square distance between samples, divided by the distance between test images; 1 for equal diversity.
 
     Part: ``vendi``, the effective number of different samples (Friedman & Dieng 2023), relative to the effective number
     of as many test images, after removing the mean test image.
@@ -26,7 +26,7 @@ class SampleDiversity(Metric):
     min_images = 2
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return a single value for all samples, and its part; none with fewer than two converged samples."""
+        """Return a single value for all samples, and its part; no scores with fewer than two converged samples."""
         samples = evaluation.samples.images[evaluation.samples.converged]
         count = min(len(samples), len(evaluation.clean))
         if count < 2:

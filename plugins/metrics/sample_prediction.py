@@ -20,9 +20,9 @@ from .distance import check_uninformed, fit_on_same_images
 class SamplePrediction(Metric):
     """Fraction of a sample that a reference predicts from the same noise: r^2 between the two images.
 
-    The value is the squared correlation over pixels and channels, and 0 if the correlation is negative. It ignores
-    differences in brightness and contrast. The reference is fitted to the training images of the denoiser, or to the
-    first of them if its parameters limit their number, and sampled with the same settings.
+    The value is the squared correlation over pixels and channels, and 0 if the correlation is negative. The value does
+    not depend on brightness and contrast. The reference is fitted to the training images of the denoiser, or to the
+    first training images if its parameters limit their number, and sampled with the same settings.
 
     With ``local-score`` the value measures how far samples of a network are composed of training patches. Kamb &
     Ganguli, ICML 2025 (arXiv 2412.20292), report median r^2 of 0.94 to 0.96 for their best machine and purely

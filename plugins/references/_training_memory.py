@@ -18,7 +18,8 @@ from .._messages import name_of
 
 #: Initial patch side, in pixels, of the search for the best side.
 INITIAL_SIDE = 7
-#: Noise levels per octave at which a side is chosen and reused nearby, since every sampling step has a new noise level.
+#: Number of noise levels per octave at which a side is chosen. The side is reused at nearby noise levels, since every
+#: sampling step has a new noise level.
 LEVELS_PER_OCTAVE = 2
 
 

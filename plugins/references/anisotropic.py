@@ -17,7 +17,7 @@ from .gaussian_blur import GaussianBlur
 #: Standard deviation in pixels of the blur before gradients are taken, and of the blur of the structure tensor.
 PRESMOOTHING = 1.0
 INTEGRATION = 1.5
-#: Keeps the derivative of a square root finite on constant images.
+#: Constant that keeps the derivative of a square root finite on constant images.
 TINY = 1e-12
 
 
@@ -25,11 +25,12 @@ class Anisotropic(Tuned):
     """Gaussian blur whose long axis follows contours, estimated by the structure tensor (Weickert 1998).
 
     The kernel at each pixel is a Gaussian with standard deviation ``width`` along the long axis and s along the short
-    axis, sampled on the pixels and scaled to sum 1. The long axis has a given angle to the contour, which is the
-    eigenvector of the smaller eigenvalue of the structure tensor: products of the derivatives of the noisy image, which
-    is blurred by 1 pixel, blurred by 1.5 pixels. As in edge-enhancing diffusion, the kernel is narrower where a contour
-    is stronger: s^2 = width^2 (1 - (1 - ratio^2) d^2 / (d^2 + n^2)), with d the difference of the eigenvalues, and n
-    the variance of a derivative of the noise. So the kernel is isotropic where no contour exceeds the noise.
+    axis, sampled on the pixels and scaled to a sum of 1. The long axis has a given angle to the contour, whose
+    direction is the eigenvector of the structure tensor with the smaller eigenvalue. The structure tensor consists of
+    products of derivatives of the noisy image; the image is blurred by 1 pixel before, and the products are blurred by
+    1.5 pixels. As in edge-enhancing diffusion, the kernel is narrower where a contour is stronger: s^2 = width^2 (1 -
+    (1 - ratio^2) d^2 / (d^2 + n^2)), with d the difference of the eigenvalues, and n the variance of a derivative of
+    the noise. So the kernel is isotropic where no contour exceeds the noise.
 
     Channels share the kernels, and boundaries are reflecting. With a ``ratio`` of 1 the filter is a Gaussian blur. Its
     Jacobian includes the derivative of the kernels.
@@ -96,7 +97,7 @@ class Anisotropic(Tuned):
         difference = blur.filtered((right.square() - down.square()).sum(1, keepdim=True), sigma, INTEGRATION)
         product = blur.filtered((2 * right * down).sum(1, keepdim=True), sigma, INTEGRATION)
         noise = noisy.shape[1] * sigma**2 / (8 * math.pi * PRESMOOTHING**4)
-        # Division by the noise first, since squares of squares of derivatives underflow in float32.
+        # Divide by the noise first, since fourth powers of derivatives underflow in float32.
         difference, product = difference / noise, product / noise
         squared = difference.square() + product.square()
         norm = (squared + TINY).sqrt()

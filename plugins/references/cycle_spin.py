@@ -15,7 +15,7 @@ from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth, hard
 from .._messages import name_of
 from .._papers import COIFMAN_1995
 
-#: Values that are denoised at a time; a GPU is faster with more.
+#: Number of values that are denoised at a time; a GPU is faster with larger batches.
 BATCH_VALUES = 1 << 17
 BATCH_VALUES_GPU = 1 << 23
 
@@ -38,7 +38,7 @@ class CycleSpin(Reference):
     Raises
     ------
     ValueError
-        If the reference is of another kind.
+        If the reference is not of kind ``classical``.
     """
 
     display_name = "cycle spinning of {reference}"

@@ -28,7 +28,7 @@ class HuggingFace(Reference):
     """A denoiser with weights from the Hugging Face hub; needs the extra ``hub``.
 
     Without ``file`` the repository must contain a diffusion model of the package diffusers, which is loaded like
-    ``diffusers`` and needs the extra of that name. With ``file`` and ``architecture`` the weights are loaded like
+    ``diffusers`` and needs the extra ``diffusers``. With ``file`` and ``architecture`` the weights are loaded like
     ``pretrained``. The weights are not trained further. Only ``gahbench prepare`` downloads them, into the cache of the
     hub.
 
@@ -37,8 +37,8 @@ class HuggingFace(Reference):
     repo
         The repository, such as ``google/ddpm-cifar10-32``.
     revision
-        The commit, 40 hexadecimal digits. A name such as ``main`` is refused, since its weights may change;
-        ``gahbench prepare`` then reports its current commit.
+        The commit, 40 hexadecimal digits. A name such as ``main`` is refused, since its weights may change; ``gahbench
+        prepare`` then reports the current commit of this name.
     file
         The file of weights in the repository, in safetensors or torch format.
     architecture
@@ -183,7 +183,7 @@ class HuggingFace(Reference):
         if self.file is not None:
             library.hf_hub_download(self.repo, self.file, revision=self.revision)
             return
-        # The second format is downloaded only if the preferred one is absent, since both may be large.
+        # The second format is downloaded only if the preferred format is absent, since both may be large.
         for names in WEIGHTS.values():
             patterns = [*CONFIGS, *names, *(f"unet/{name}" for name in names)]
             library.snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns)

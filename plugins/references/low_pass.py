@@ -14,7 +14,7 @@ from ..bases.dct import DCT, frequency_order
 
 
 class LowPass(Reference):
-    """Ideal low-pass filter: keeps the DCT coefficients of lowest frequency, and sets the others to 0.
+    """Ideal low-pass filter: keeps the DCT coefficients of lowest frequency, and sets all other coefficients to 0.
 
     The filter is the same projection for all images, so its alignment with image-adaptive filters is 0.
 

@@ -23,7 +23,7 @@ SUFFIXES = frozenset(
 )
 #: Maximum depth of images below a folder.
 MAX_DEPTH = 2
-#: Sources of more bytes take long to decode: more than ten seconds on one core.
+#: Sources with more bytes than this take long to decode: more than ten seconds on one core.
 SLOW_BYTES = 1 << 26
 #: Maximum number of bytes of a file, enough for the maximum number of pixels.
 MAX_FILE_BYTES = 1 << 28
@@ -73,7 +73,7 @@ class Encoded(ABC):
         return None
 
     def identity(self) -> NDArray[np.int64] | None:
-        """Return the number of the person on each image, shape (N,), if known from the source or a list."""
+        """Return the number of the person in each image, shape (N,), if known from the source or a list."""
         return self._load_list(IDENTITY, None)
 
     def partition(self) -> NDArray[np.int64] | None:
@@ -114,7 +114,7 @@ class Encoded(ABC):
 
 
 class Folder(Encoded):
-    """The images of a folder, sorted: first its files, then the files of its folders, up to two deep."""
+    """The images of a folder, sorted: first its files, then the files of its folders, up to two folders deep."""
 
     def __init__(self, path: Path, below: str | None = None) -> None:
         self._stats = {name: (status.st_size, status.st_mtime_ns) for name, status in _walk(path, "", MAX_DEPTH)}

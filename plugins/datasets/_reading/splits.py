@@ -26,7 +26,8 @@ def without_repeats(pooled: Tensor, name: str = "images") -> Tensor:
     """Return the indices of images without near duplicates: the first image of each group.
 
     An image is removed if its mean-removed correlation with an earlier image that is kept is above 0.95. A constant
-    image has no correlation, and is kept. The cost is N^2 P multiply-adds, mostly in matrix products.
+    image has no correlation, and is kept. The cost is N^2 P multiply-adds for pooled images of shape (N, P), mostly in
+    matrix products.
     """
     progress = Progress(f"searching for near duplicates in {name}", len(pooled))
     # The indices of kept images, and the kept images in the first rows.
@@ -50,8 +51,8 @@ def without_repeats(pooled: Tensor, name: str = "images") -> Tensor:
     return torch.cat(indices) if indices else torch.empty(0, dtype=torch.long)
 
 
-#: Neighbours are similar if at least this fraction of them, and so many standard deviations more than the 5 % expected
-#: by chance, have a higher correlation than 95 % of random pairs.
+#: Neighbours are similar if sufficiently many have a higher correlation than 95 % of random pairs: at least this
+#: fraction of all neighbours, and at least this many standard deviations more than the 5 % expected by chance.
 SIMILAR_SHARE, SIMILAR_DEVIATIONS = 0.15, 4.0
 #: Number of random pairs of images.
 PAIRS = 1 << 14
