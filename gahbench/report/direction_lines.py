@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from gahbench._util.readable import level_name
 from gahbench.board.alignments import TRUTH_METRICS, parse_agreement
 from gahbench.board.board import DatasetBoard
+from gahbench.board.display_names import DisplayNames
 from gahbench.report.cells import with_half_width
 
 #: The legend of truth-direction and direction.
@@ -24,23 +25,23 @@ BEST_KINDS = ("optimal", "bound")
 AGREEMENTS = (TRUTH_METRICS["direction"], "direction", TRUTH_METRICS["alignment"], "alignment")
 
 
-def direction_lines(board: DatasetBoard) -> Iterator[str]:
+def direction_lines(board: DatasetBoard, names: DisplayNames) -> Iterator[str]:
     """Yield a line on the directions of the best denoiser, and lines on missing values; nothing without directions."""
-    names = direction_names(board)
+    metrics = direction_names(board)
     best = [entry.entrant for entry in board.entries if entry.kind in BEST_KINDS]
     for label in best:
-        values = [(name, board.estimate(label, name)) for name in names]
-        known = [f"{name} {with_half_width(value)}" for name, value in values if value.is_known]
+        values = [(metric, board.estimate(label, metric)) for metric in metrics]
+        known = [f"{metric} {with_half_width(value)}" for metric, value in values if value.is_known]
         if known:
-            yield f"Directions of `{label}`: {', '.join(known)}. Nothing is ranked by direction."
+            yield f"Directions of {names.entrant_in_text(label)}: {', '.join(known)}. Nothing is ranked by direction."
     reasons: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for name in names:
-        for sigma in board.levels(name, "left-out"):
-            for reason, entrants in _missing(board, name, sigma).items():
-                reasons.setdefault((level_name(sigma), reason, tuple(entrants)), []).append(name)
-    for (level, reason, without_value), metrics in reasons.items():
-        who = ", ".join(f"`{label}`" for label in without_value)
-        yield f"No {', '.join(metrics)} at σ = {level} for {who}: {reason}."
+    for metric in metrics:
+        for sigma in board.levels(metric, "left-out"):
+            for reason, entrants in _missing(board, metric, sigma).items():
+                reasons.setdefault((level_name(sigma), reason, tuple(entrants)), []).append(metric)
+    for (level, reason, without_value), missing in reasons.items():
+        who = ", ".join(map(names.entrant_in_text, without_value))
+        yield f"No {', '.join(missing)} at σ = {level} for {who}: {reason}."
 
 
 def direction_names(board: DatasetBoard) -> list[str]:

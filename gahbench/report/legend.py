@@ -155,7 +155,9 @@ def dataset_lines(dataset: str, results: Results) -> list[str]:
     notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
     board = results.board.of(dataset)
     lines = (sources_line(dataset, results), slope_line(board, results.names), optimum_line(dataset, results))
-    return [line for line in (*notes, *lines, memory_line(dataset, results), *direction_lines(board)) if line]
+    return [
+        line for line in (*notes, *lines, memory_line(dataset, results), *direction_lines(board, results.names)) if line
+    ]
 
 
 def slope_line(board: DatasetBoard, names: DisplayNames) -> str:
