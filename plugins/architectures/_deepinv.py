@@ -54,7 +54,7 @@ class DeepinvNetwork(nn.Module):
 
 
 def build(model: str, weights: str | None, **arguments: Any) -> Any:
-    """Build a denoiser of deepinv with random weights or those of a local file, without a download."""
+    """Build a denoiser of deepinv with random weights, or with the weights in a local file, without a download."""
     network = call_factory(getattr(import_models(), model), arguments)
     if weights is not None:
         load(network, Path(weights))

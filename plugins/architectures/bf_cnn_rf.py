@@ -27,8 +27,9 @@ class BFCNNRF(Chain):
     layers
         Number of convolutions.
     spacing
-        Every ``spacing``-th hidden convolution has a 3x3 kernel, and the others have 1x1 kernels. The first and the
-        last convolution always have 3x3 kernels. The receptive field is 2 (2 + (layers - 2) // spacing) + 1 pixels.
+        Every ``spacing``-th hidden convolution has a 3x3 kernel, and the other hidden convolutions have 1x1 kernels.
+        The first and the last convolution always have 3x3 kernels. The receptive field is 2 (2 + (layers - 2) //
+        spacing) + 1 pixels.
     """
 
     display_name = "BF-CNN of Kadkhodaie et al."

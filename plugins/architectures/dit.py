@@ -20,7 +20,7 @@ class DiT(nn.Module):
     DiT is a vision transformer in which an embedding of log sigma shifts and scales every normalised layer, and gates
     every residual branch. The gates start at 0, so that blocks start as the identity (adaLN-Zero). The network
     estimates noise of unit variance, and ``forward`` subtracts sigma times its output. With ``window``, attention is
-    limited to windows, shifted by half a window in every second block. Attention and perceptrons are those of timm.
+    limited to windows, shifted by half a window in every second block. Attention and perceptrons come from timm.
 
     With the defaults the network has 1.04 M parameters for grey images of 80x80. The receptive field is global, or with
     ``window`` a square of depth x window x patch pixels. The network is not homogeneous, because of normalisation. It

@@ -18,10 +18,10 @@ class FFDNet(Chain):
 
     Pixel-unshuffle turns 2x2 cells of pixels into channels, and a map of the noise level is an additional channel. A
     chain of 3x3 convolutions with batch normalisation and ReLU works at half the resolution. The receptive field is 4
-    layers + 2 pixels. The defaults are those published for grey images: not blind, with 0.486 M parameters and a
-    receptive field of 62 pixels. The publication uses width=96 and layers=12 for colour images: 0.853 M parameters and
-    a receptive field of 50 pixels. Images may have any size; odd sides are padded by repeating the last pixels, and the
-    result is cropped.
+    layers + 2 pixels. The defaults are the published parameters for grey images: not blind, with 0.486 M parameters and
+    a receptive field of 62 pixels. The publication uses width=96 and layers=12 for colour images: 0.853 M parameters
+    and a receptive field of 50 pixels. Images may have any size; odd sides are padded by repeating the last pixels, and
+    the result is cropped.
 
     The layers estimate the noise, which ``forward`` subtracts, so that training starts near the identity; the published
     network estimates the image. Convolutions before a normalisation have no bias, and the published parameter counts do

@@ -56,7 +56,7 @@ class Module(nn.Module):
     sigma
         How the network gets the noise level: ``argument``, as second argument of shape (N,); ``channel``, as a map in
         an additional input channel; ``none``, not at all; ``auto``, as argument if ``forward`` requires a second
-        argument, or has an optional one with a name such as sigma or noise_level.
+        argument, or has an optional second argument with a name such as sigma or noise_level.
     multiple
         Image sides are padded to multiples of this number by repeating border pixels, and the result is cropped.
     """
@@ -185,7 +185,7 @@ def _call(factory: str, target: Any, arguments: dict[str, Any], dataset_argument
 
 
 def _takes_level(network: Any) -> bool:
-    """Return whether ``forward`` requires a second argument, or has one with a name of the noise level."""
+    """Return whether ``forward`` requires a second argument, or has a second argument named like the noise level."""
     if isinstance(network, torch.jit.ScriptModule):
         scripted: Any = network.forward
         second = scripted.schema.arguments[2:3]

@@ -32,7 +32,7 @@ class MohanUNet(nn.Module):
 
     def __init__(self, channels: int, bias: bool = False) -> None:
         super().__init__()
-        # The names are those of the published weights.
+        # The names match the names of the published weights.
         self.conv1 = nn.Conv2d(channels, 32, 5, padding=2, bias=bias)
         self.conv2 = nn.Conv2d(32, 32, 3, padding=1, bias=bias)
         self.conv3 = nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=bias)

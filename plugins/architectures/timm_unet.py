@@ -35,7 +35,7 @@ class TimmUNet(nn.Module):
     The features of the backbone, usually at strides from 2 or 4 to 32, are mapped to ``width`` channels. The decoder
     joins them from coarse to fine by nearest-neighbour upsampling, concatenation and two 3x3 convolutions with batch
     normalisation and ReLU. A convolution of the noisy image is joined last, which preserves details. The layers
-    estimate the noise, which ``forward`` subtracts. Backbones are those of Wightman, "PyTorch Image Models", 2019,
+    estimate the noise, which ``forward`` subtracts. Backbones come from Wightman, "PyTorch Image Models", 2019,
     doi:10.5281/zenodo.4414861; timm names their publications.
 
     With the defaults the network has 11.3 M parameters. The receptive field depends on the backbone: several hundred

@@ -43,9 +43,9 @@ class UNetConditional(nn.Module):
     blind
         Whether to ignore the noise level: there is no embedding, and the layers estimate the noise.
     sigma_data
-        Standard deviation s of pixels around 1/2 (0.15 for C^alpha images) for preconditioning; ``null`` for none. The
-        input of the layers is (y - 1/2) / sqrt(sigma^2 + s^2). Their output, scaled by sigma s / sqrt(sigma^2 + s^2),
-        is added to the pixelwise linear estimate 1/2 + (y - 1/2) s^2 / (sigma^2 + s^2).
+        Standard deviation s of pixels around 1/2 (0.15 for C^alpha images) for preconditioning; ``null`` for no
+        preconditioning. The input of the layers is (y - 1/2) / sqrt(sigma^2 + s^2). Their output, scaled by sigma
+        s / sqrt(sigma^2 + s^2), is added to the pixelwise linear estimate 1/2 + (y - 1/2) s^2 / (sigma^2 + s^2).
 
     Raises
     ------

@@ -20,7 +20,7 @@ class ViT(nn.Module):
     from each token estimates the noise in its patch, which ``forward`` subtracts. Unlike in classification, the last
     tokens are not normalised, since normalisation would remove the magnitude of the noise. With ``window``, attention
     is limited to windows, shifted by half a window in every second block (Liu et al., ICCV 2021). Attention and
-    perceptrons are those of timm.
+    perceptrons come from timm.
 
     With the defaults the network has 0.67 M parameters for grey images of 80x80. The receptive field is global, or with
     ``window`` a square of depth x window x patch pixels. The network is not homogeneous, because of normalisation. It

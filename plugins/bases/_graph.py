@@ -106,8 +106,8 @@ def check_graph_basis(basis: Basis) -> GraphBasis:
 def laplacian_spectrum(laplacian: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvectors of L, shape (d, d), as columns, the constant vector first, and their eigenvalues, (d,)."""
     size = len(laplacian)
-    # Shift the eigenvalue of the constant vector above all others, which are at most twice the largest degree. It is
-    # then separate from further eigenvalues near 0, which weakly connected regions have.
+    # Shift the eigenvalue of the constant vector above all other eigenvalues, which are at most twice the largest
+    # degree. It is then separate from further eigenvalues near 0, which weakly connected regions have.
     shifted = laplacian + (1 + 2 * laplacian.diagonal().max()) / size
     values, vectors = torch.linalg.eigh(shifted)
     constant = torch.full_like(vectors[:, :1], size**-0.5)

@@ -27,12 +27,12 @@ class Bandlet(Basis):
     have a flow: then its samples are sorted by their coordinate across the flow, and transformed in this order by an
     orthonormal Alpert transform, whose vectors are narrow across the flow and long along it. Samples of squares without
     a flow are kept. Partition and flows minimize ||f - f_M||^2 + T^2 (M + price of the geometry), where f_M is the sum
-    over the M coefficients above the threshold T. Without the price this is the sum of min(c^2, T^2) over the
+    over the M coefficients above the threshold T. Without the price, the objective is the sum of min(c^2, T^2) over the
     coefficients c. The minimum is found by dynamic programming.
 
     With the defaults, squares have sides up to 16 samples and 32 directions, and the geometry has a price in bits only
-    in noisy images. Since these squares do not grow with the image, bandlets have the rate of wavelets, whatever the
-    flow; for the rate of bandlets use ``largest=null,directions=fine``. Every parameter of a flow may then have the
+    in noisy images. Since these squares do not grow with the image, bandlets have the rate of wavelets for every choice
+    of flows; for the rate of bandlets use ``largest=null,directions=fine``. Every parameter of a flow may then have the
     price of a coefficient (``count=parameters``), also in clean images, as in Peyre & Mallat.
 
     Every colour channel has a separate geometry. Since all squares may be without a flow, the oracle thresholding risk

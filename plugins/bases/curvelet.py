@@ -32,8 +32,8 @@ class Fan:
     """Adjacent windows of a scale, whose curvelets are sampled on grids of the same ``size``.
 
     Row k of ``sources`` and ``values``, shape (windows, points), holds the flat indices of frequencies, and the values
-    of window k there. ``deviations`` are the standard deviations of coefficients of unit white noise, shape (1 or 2,
-    windows), for real and imaginary parts.
+    of window k at these frequencies. ``deviations`` are the standard deviations of coefficients of unit white noise,
+    shape (1 or 2, windows), for real and imaginary parts.
     """
 
     sources: Tensor
@@ -52,7 +52,7 @@ def fans(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
 ) -> tuple[Fan, ...]:
-    """Return the fans of windows that cover the frequency plane for images of a size, from coarse to fine."""
+    """Return the fans of windows that cover the frequency plane for images of the given size, from coarse to fine."""
     transform = importlib.import_module("curvelets.numpy").UDCT(
         shape=(height, width), num_scales=scales, wedges_per_direction=wedges, window_threshold=NEGLIGIBLE
     )
@@ -139,10 +139,10 @@ def _folded_norms(curvelet: Tensor, size: Size, grid: Size) -> Tensor:
 class Curvelet(Extended):
     """Uniform discrete curvelet transform (Nguyen & Chauris 2010) with periodic boundaries: a Parseval frame.
 
-    The windows are those of the package ``curvelets``, which tile the frequency plane by scale and direction. If two
-    frequencies of a window alias when its curvelets are sampled (none with the default wedges), the smaller value is
-    omitted. The windows are then divided by the root of their sum of squares, so that energy is preserved and synthesis
-    is the adjoint of analysis to machine precision.
+    The windows come from the package ``curvelets``, and tile the frequency plane by scale and direction. If two
+    frequencies of a window alias when its curvelets are sampled (which does not occur with the default wedges), the
+    smaller value is omitted. The windows are then divided by the root of their sum of squares, so that energy is
+    preserved and synthesis is the adjoint of analysis to machine precision.
 
     All curvelets except those of the coarse scale are complex, and their real and imaginary parts are separate
     coefficients. Each channel has 4 H W coefficients, for any number of scales and wedges. They are stored as a vector:

@@ -22,7 +22,7 @@ class TrueFlow(FromTruth, Adapted):
     In contrast to ``bandlet``, there is no search for flows: a square has no flow, or its flow follows the level lines
     of a function of the dataset that is zero on the contour. The squares minimize the sum of min(c^2, T^2), with T the
     threshold, and the geometry has no price. Comparisons with this basis show the cost of limiting squares to
-    ``largest``, whatever their flows, and the loss due to the search for flows.
+    ``largest`` even with true flows, and the loss due to the search for flows.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class TrueFlow(FromTruth, Adapted):
         Side of the smallest squares, in samples: a power of 2.
     largest
         Side of the largest squares, in samples: a power of 2. By default (``null``), squares may have the size of the
-        subband; with a limit, bandlets have the rate of wavelets, whatever the flow.
+        subband; with a limit, bandlets have the rate of wavelets for every choice of flows.
     moments
         Number of vanishing moments of the Alpert transform, at most ``smallest``^2; 1 is the Haar transform.
 

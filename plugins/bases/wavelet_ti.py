@@ -19,8 +19,8 @@ from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal, check_sides
 class TranslationInvariantWavelet(Basis):
     """Undecimated orthogonal wavelet transform with periodic boundaries: a Parseval frame.
 
-    This is the algorithme à trous (Holschneider et al. 1989; Nason & Silverman 1995): the filters of level j have
-    2^(j-1) - 1 zeros between their taps, and nothing is decimated, so that a shift of the image shifts the
+    The transform is the algorithme à trous (Holschneider et al. 1989; Nason & Silverman 1995): the filters of level j
+    have 2^(j-1) - 1 zeros between their taps, and nothing is decimated, so that a shift of the image shifts the
     coefficients. Coefficients have shape (N, C, 3 levels + 1, H, W): the approximation, then three subbands per level,
     coarsest first, in the order of ``Wavelet.bands``. They are scaled so that synthesis is the adjoint of analysis and
     energy is preserved. At positions that are multiples of 2^j, the coefficients of level j are 2^-j times those of
@@ -36,8 +36,8 @@ class TranslationInvariantWavelet(Basis):
     name
         An orthogonal wavelet of the families haar, db, sym and coif.
     levels
-        Number of levels. ``null`` for the largest number whose approximation, if decimated, would still be at least 4
-        pixels wide, and at least one.
+        Number of levels. ``null`` for the largest number at which the approximation, if decimated, would still have
+        sides of at least 4 pixels, but at least one level.
 
     Raises
     ------

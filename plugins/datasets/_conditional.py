@@ -264,8 +264,9 @@ class ConditionalGaussian:
         sum of squares of the unresolved eigenvalues over sigma^2, since no entry of B exceeds the corresponding entry
         of K_h.
 
-        The r resolved eigenvalues are those above 0.1 sigma^2, at most d / 4 and at most 2047. If r is below these
-        limits, the two bounds are within 1 % of each other and the lower bound within 0.2 % of the error.
+        The r resolved eigenvalues are the eigenvalues above 0.1 sigma^2, at most d / 4 and at most 2047 of them. If r
+        is below these limits, the two bounds are within 1 % of each other and the lower bound within 0.2 % of the
+        error.
         """
         leading = self._leading(self._rank(RESOLVED * sigma**2))
         energies, rotation = torch.linalg.eigh(leading.gram(mask))

@@ -35,7 +35,7 @@ def power_law(shape: tuple[int, ...], exponent: float, constant: float) -> Tenso
 def unit_variance(amplitude: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Scale amplitudes so that they filter white noise of variance 1 to a stationary field of variance 1."""
     weights = torch.full_like(amplitude, 2)
-    # In rfftn layout, a frequency stands for two, unless it is its own mirror image in the last axis.
+    # In rfftn layout, a frequency stands for two frequencies, unless it is its own mirror image in the last axis.
     weights[..., 0] = 1
     if shape[-1] % 2 == 0:
         weights[..., -1] = 1

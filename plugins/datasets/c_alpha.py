@@ -33,7 +33,7 @@ RADIUS = 0.25
 CENTRE_RANGE = (0.35, 0.65)
 #: Standard deviation of the logarithm of the radius.
 RADIUS_STD = 0.25
-#: Nodes of the contour per pixel of a side.
+#: Number of nodes of a contour divided by the side of the image in pixels, for lines and for closed contours.
 LINE_NODES = 8
 CLOSED_NODES = 16
 #: Number of images that the genie denoises at a time.
@@ -173,8 +173,8 @@ class CAlpha(Generated):
 
         The error is computed from all eigenvalues for up to 1600 pixels, and for up to 4096 pixels if the noise is
         weak. Otherwise the result is a lower bound on the error, within 0.2 % of it unless more than 2047 eigenvalues
-        of a background exceed 0.1 sigma^2, as for alpha = 1 and 128x128 pixels below sigma = 2.7/255. There the bound
-        is 1.5 % too low at sigma = 1/255.
+        of a background exceed 0.1 sigma^2, as for alpha = 1 and 128x128 pixels below sigma = 2.7/255. In this example,
+        the bound is 1.5 % too low at sigma = 1/255.
         """
         if self.construction == "paper":
             return super().lower_bound(split, count, sigma, start)

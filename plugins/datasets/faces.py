@@ -29,11 +29,11 @@ Source = Literal["lfw-subset", "lfw", "olivetti", "celeba"]
 
 
 class Faces(Dataset):
-    """Faces: the 100 images embedded in scikit-image (25x25 pixels, grey), or those of a file, folder or known source.
+    """Faces: the 100 images embedded in scikit-image (25x25 pixels, grey), or images of a file, folder or known source.
 
     The best possible denoiser is unknown. Near duplicates are left out: images whose mean-removed correlation with an
-    earlier image, both pooled to 20x20 pixels, is above 0.95 (Kadkhodaie 2024). There are none among the embedded
-    faces.
+    earlier image, both pooled to 20x20 pixels, is above 0.95 (Kadkhodaie 2024). The embedded faces contain no near
+    duplicates.
 
     By default, splits are consecutive in the order of the files: training, validation, then test images, with half as
     many validation as test images. The embedded faces are divided into 64 for training, 12 for validation and 24 for

@@ -26,10 +26,10 @@ class Sinusoids(Manifold):
     x(i, j) = 1/2 + A cos(2 pi (rows i + columns j) / size + phase), with the phase uniform over the circle and the
     amplitude A uniform in [0, 1/2]. The images form a disc in the plane of cosine and sine, densest in the middle, and
     a manifold of dimension 2: as sigma tends to 0, the minimum squared error, summed over pixels, tends to 2 sigma^2.
-    The best denoiser projects on the plane, and shrinks there by an amount that depends on the noisy amplitude. The
-    posterior is exact: given the projection of the noisy image, of amplitude R, the density of A is proportional to
-    exp(-(A^2 + R^2) / (2 s^2)) I_0(A R / s^2), s^2 = 2 sigma^2 / d (Rice 1945), which is integrated by Gauss-Legendre
-    quadrature.
+    The best denoiser projects the noisy image on the plane, and shrinks the projection by an amount that depends on the
+    noisy amplitude. The posterior is exact: given the projection of the noisy image, of amplitude R, the density of A
+    is proportional to exp(-(A^2 + R^2) / (2 s^2)) I_0(A R / s^2), s^2 = 2 sigma^2 / d (Rice 1945), which is integrated
+    by Gauss-Legendre quadrature.
 
     Parameters
     ----------

@@ -27,14 +27,14 @@ VALIDATION = ("val", "valid")
 class Torchvision(Library):
     """A dataset of torchvision, by the name of its class, such as ``CIFAR10``.
 
-    This dataset needs the extra ``torchvision``. Training, validation and test images are those of the source. Without
-    a validation split, the last tenth of the training images, at most 1024, is used for validation. Only ``gahbench
-    prepare`` downloads a dataset.
+    This dataset needs the extra ``torchvision``. The training, validation and test splits are the splits of the source.
+    Without a validation split, the last tenth of the training images, at most 1024, is used for validation. Only
+    ``gahbench prepare`` downloads a dataset.
 
     Parameters
     ----------
     name
-        Name of a class of ``torchvision.datasets`` with a split for training and one for testing.
+        Name of a class of ``torchvision.datasets`` with splits for training and for testing.
     path
         Folder of the files, in torchvision's layout; ``null`` for ``torchvision/`` in the cache of gahbench.
     size

@@ -24,12 +24,12 @@ Size = tuple[int, int]
 
 
 class Whole(PhotographSet):
-    """Whole photographs as test images, such as those of BSD68, Set12, Kodak and Urban100.
+    """Whole photographs as test images, such as the sets BSD68, Set12, Kodak and Urban100.
 
     There are only test images, so entrants that are trained, fitted or tuned on a dataset have no row. If photographs
-    of the same size have both orientations, those in the rarer orientation are rotated by 90 degrees
-    (counter-clockwise). All photographs of BSD68 then have one shape. Photographs of other sizes keep their shapes, and
-    belong to the same set: see :meth:`gahbench.Dataset.shapes`. The best possible denoiser is unknown.
+    of the same size have both orientations, the photographs in the rarer orientation are rotated by 90 degrees
+    (counter-clockwise). All photographs of BSD68 then have the same shape. Photographs of other sizes keep their
+    shapes, and belong to the same set: see :meth:`gahbench.Dataset.shapes`. The best possible denoiser is unknown.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Whole(PhotographSet):
         return [(self.shape[0], *size) for size in self._oriented_sizes[:count]]
 
     def of_shape(self, shape: Shape) -> Whole:
-        """Return the dataset of the photographs of a shape, in either orientation."""
+        """Return the dataset of the photographs of the given shape, in either orientation."""
         _, height, width = shape
         subset = Whole(self.path, height, width, self.colour, self.sha256, self.on_error)
         # Share the photographs, which are not read again.

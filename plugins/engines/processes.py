@@ -15,8 +15,8 @@ class Processes(Engine):
     Parameters
     ----------
     workers
-        Number of workers. ``null`` for ``workers_per_gpu`` on each GPU or, on a CPU, for as many as the threads per
-        worker in the plan allow.
+        Number of workers. ``null`` for ``workers_per_gpu`` workers on each GPU or, on a CPU, for the number of
+        processors divided by the threads per worker in the plan.
     workers_per_gpu
         Number of workers per GPU, since a small network does not occupy a GPU. ``null`` for a number that suits the
         memory of the GPU and the size of the networks.

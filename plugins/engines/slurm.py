@@ -102,7 +102,7 @@ class Slurm(Engine):
     partition
         Partition for the tasks; ``null`` for the default of the cluster.
     gpus
-        GPUs per task: a number, or a type and a number such as ``a100:2``; ``null`` for none.
+        GPUs per task: a number, or a type and a number such as ``a100:2``; ``null`` for no GPU.
     time
         Time limit per task, in a format of ``sbatch``: minutes, ``hours:minutes:seconds``, ``days-hours``. Two minutes
         before the limit a task writes checkpoints and is requeued. ``null`` for the default of the partition.
@@ -416,7 +416,7 @@ class Commands:
         return [Task(*fields) for line in lines.splitlines() if len(fields := line.strip().split("|", 2)) == 3]
 
     def cancel(self, *options: str) -> None:
-        """Cancel all tasks with this name, or those selected by options of ``scancel``."""
+        """Cancel all tasks with this name, or only the tasks selected by options of ``scancel``."""
         _run("scancel", "--me", f"--name={self.name}", *options)
 
 

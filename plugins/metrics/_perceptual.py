@@ -38,7 +38,7 @@ class File(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """SHA-256 prefix in the file name, as in names of torch.hub; empty if the name has none."""
+        """SHA-256 prefix in the file name, as in names of torch.hub; empty if the name has no digest."""
         match = _DIGEST.search(self.relative_path)
         return match[1] if match else ""
 

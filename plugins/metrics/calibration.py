@@ -35,9 +35,9 @@ class Calibration(Metric):
     A ratio of 1 does not prove optimality, so the metric has no ranked value.
 
     Parts, for each band, divided by sigma^2: ``error-1``, ``error-2`` and so on, the sum of <v_k, x - f(y)>^2;
-    ``variance-1``, ``variance-2`` and so on, the sum of lambda_k. Eigenvectors are those of the symmetric part of the
-    Jacobian; eigenvalues that are not positive predict no variance and are left out. For images of more than 2304
-    values, only the bands up to eigenvector 15 are computed, by the Lanczos method.
+    ``variance-1``, ``variance-2`` and so on, the sum of lambda_k. Eigenvectors and eigenvalues belong to the symmetric
+    part of the Jacobian; eigenvalues that are not positive predict no variance and are left out. For images of more
+    than 2304 values, only the bands up to eigenvector 15 are computed, by the Lanczos method.
     """
 
     citation = MANOR_2024

@@ -84,7 +84,7 @@ def _captured(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -
 def _captured_by_others(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -> Tensor:
     """Return the mean corrected share in the first K atoms of the other images, shape (N,)."""
     means = []
-    # K differs between images, so each image is compared with all others separately.
+    # K differs between images, so each image is compared with all other images separately.
     for index, count in enumerate(counts.tolist()):
         overlaps = (atoms[:, :count] @ vectors[index, :count].mT).square()
         captured = (overlaps @ weights[index, :count, None]).sum((1, 2))

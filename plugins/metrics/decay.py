@@ -17,7 +17,7 @@ from .._papers import KADKHODAIE_2024
 class Decay(Metric):
     """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of the clean images' sorted coefficients.
 
-    The coefficients are those in the basis of the entrant; entrants without an orthonormal basis have no value. An
+    The coefficients are computed in the basis of the entrant; entrants without an orthonormal basis have no value. An
     adaptive basis is adapted by the oracle at each noise level. With a larger exponent fewer coefficients are
     significant, and oracle thresholding has slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13).
 

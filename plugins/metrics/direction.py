@@ -1,4 +1,4 @@
-"""Alignment of the directional parts of a denoiser's filters with those of filters in a basis."""
+"""Alignment of the directional parts of a denoiser's filters with the directional parts of filters in a basis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One eigenvalue of the Jacobian of a denoiser."""
+"""The k-th largest eigenvalue of the Jacobian of a denoiser."""
 
 from __future__ import annotations
 

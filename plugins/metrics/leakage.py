@@ -19,8 +19,8 @@ class Leakage(Metric):
 
     As sigma tends to 0 the optimal denoiser on a manifold projects onto the tangent space, so that m eigenvalues are 1
     and all other eigenvalues are 0. Networks also keep harmonic vectors outside the tangent space, which shows their
-    inductive bias (Kadkhodaie 2024, section 3.3). The eigenvalues are those of the symmetric part of the Jacobian. The
-    metric has values only on datasets that provide tangent spaces.
+    inductive bias (Kadkhodaie 2024, section 3.3). Eigenvalues and eigenvectors belong to the symmetric part of the
+    Jacobian. The metric has values only on datasets that provide tangent spaces.
 
     Parts: ``extra``, the number of eigenvalues above 1/2 minus m; ``angle`` and ``largest-angle``, the mean and the
     largest principal angle, in degrees, between the first m eigenvectors and the tangent space.

@@ -22,9 +22,9 @@ from .sparsity import coefficients
 class LearnedDecay(Metric):
     """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of clean images in the denoiser's eigenvectors.
 
-    The eigenvectors are those of the symmetric part of the Jacobian at the noisy image. If the eigenvectors are
-    optimal, the error is proportional to sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13). ``decay`` is the
-    exponent in the basis of a reference.
+    The eigenvectors belong to the symmetric part of the Jacobian at the noisy image. If the eigenvectors are optimal,
+    the error is proportional to sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13). ``decay`` is the exponent in
+    the basis of a reference.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class Memorization(Metric):
         self.quantile = quantile
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return 1 for memorized samples and 0 for others, and the parts."""
+        """Return 1 for memorized samples and 0 for other samples, and the parts."""
         indices, count = evaluation.samples.converged.nonzero()[:, 0], len(evaluation.samples)
         if not len(indices) or evaluation.learned_from is None:
             return Scores([])

@@ -19,7 +19,7 @@ class PairCosine(Metric):
     same density (Kadkhodaie 2024, figure 2).
 
     Parts: ``raw``, the cosine without removing means; ``own``, the cosine after removing the mean test image, which
-    ignores what all images of the dataset have in common; ``null``, the cosine between samples from different noise.
+    ignores features that all images of the dataset share; ``null``, the cosine between samples from different noise.
     Arrays for figures: samples of both denoisers and their most similar training images.
     """
 

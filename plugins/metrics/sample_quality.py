@@ -18,8 +18,8 @@ class SampleQuality(Metric):
     """Root mean square difference in dB, over radial frequencies, between the power spectra of samples and test images.
 
     Parts: ``patches``, the sliced Wasserstein distance between 7x7 patches, after removing their means; ``null`` and
-    ``patches-null``, both distances for as many validation images instead of samples, which show the effect of the
-    number of samples.
+    ``patches-null``, both distances for the same number of validation images in place of samples, which show the effect
+    of the number of samples.
     """
 
     unit = "dB"

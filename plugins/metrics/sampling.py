@@ -21,6 +21,6 @@ class Sampled(Metric):
     needs = frozenset({"samples", "test"})
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return 1 for converged samples and 0 for others, and the parts."""
+        """Return 1 for converged samples and 0 for other samples, and the parts."""
         drawn = evaluation.samples
         return Scores.of_samples({"": drawn.converged, "steps": drawn.steps, "sigma": drawn.sigma})

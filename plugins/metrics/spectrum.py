@@ -19,8 +19,8 @@ class Spectrum(Metric):
     """Spectrum of the denoiser's Jacobian J at each noisy image.
 
     The Jacobian of an optimal denoiser is symmetric, with nonnegative eigenvalues (Kadkhodaie 2024, equation 9; Mohan
-    et al. 2020). Eigenvalues are those of the symmetric part of J. They are not clipped: networks have eigenvalues
-    above 1 and below 0. The metric has parts only, and no ranked value.
+    et al. 2020). Eigenvalues belong to the symmetric part of J. They are not clipped: networks have eigenvalues above 1
+    and below 0. The metric has parts only, and no ranked value.
 
     Parts: ``trace``, the effective dimension; ``above-half``, the number of eigenvalues above 1/2; ``largest`` and
     ``smallest``, the extreme eigenvalues; ``negative``, the sum of the absolute negative eigenvalues divided by the sum

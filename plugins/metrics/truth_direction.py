@@ -1,4 +1,4 @@
-"""Alignment of the directional parts of a denoiser's filters with those of the optimal denoiser."""
+"""Alignment of the directional parts of the filters of a denoiser and of the optimal denoiser."""
 
 from __future__ import annotations
 

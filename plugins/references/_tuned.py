@@ -26,7 +26,7 @@ class Tuned(Reference):
 
     #: Name of the parameter in notes and error messages.
     number: ClassVar[str]
-    #: Smallest and largest candidate; a note says if the best candidate is one of them.
+    #: Smallest and largest candidate; a note says if the best candidate is the smallest or the largest.
     limits: ClassVar[tuple[float, float]]
     #: Degrees n of additional refinements by factors of 2^(1/n), if a third of an octave is too coarse.
     refinements: ClassVar[tuple[int, ...]] = ()

@@ -46,10 +46,10 @@ class Diffusers(NetworkReference):
 
     The model is not trained further, and nothing is downloaded. Its images are in [-1, 1], so the noise is twice as
     strong in units of the model's grey values. The scheduler determines how the model was trained: to estimate the
-    noise, the image or the velocity v given a timestep (DDPM of Ho et al. 2020, DDIM, and others with their noise
-    schedule), or with the preconditioning of Karras et al. 2022 (the EDM schedulers). For models with timesteps the
-    noisy image is scaled to the diffused image of its noise level. Noise levels outside the range of the timesteps use
-    the nearest timestep; a note lists them.
+    noise, the image or the velocity v given a timestep (DDPM of Ho et al. 2020, DDIM, and other schedulers with the
+    same kind of noise schedule), or with the preconditioning of Karras et al. 2022 (the EDM schedulers). For models
+    with timesteps the noisy image is scaled to the diffused image of its noise level. Noise levels outside the range of
+    the timesteps use the nearest timestep; a note lists them.
 
     Parameters
     ----------

@@ -18,8 +18,8 @@ from ._tuned import Tuned
 class GaussianBlur(Tuned):
     """Convolution with a Gaussian, with reflecting boundaries.
 
-    The filter multiplies DCT coefficients by exp(-w^2 |f|^2 / 2), with the width w in pixels and the frequency
-    f = pi (k / H, l / W). This is the transfer function of the Gaussian, and the heat flow of the image after time
+    The filter multiplies DCT coefficients by exp(-w^2 |f|^2 / 2), with the width w in pixels and the frequency f = pi
+    (k / H, l / W). This factor is the transfer function of the Gaussian, and the heat flow of the image after time
     w^2 / 2. The filter is linear, so its expected squared error is exact: bias^2 + sigma^2 times the sum of squares of
     the multipliers.
 

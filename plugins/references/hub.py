@@ -118,7 +118,7 @@ class HuggingFace(Reference):
             raise ParameterError(f"{self.repo} at {self.revision}: cannot be downloaded: {brief(error)}") from error
         if not self._is_pinned:
             raise ParameterError(f"revision={self.revision}: its current commit is {commit}; write revision={commit}")
-        # Check that the downloaded files are those of a supported model.
+        # Check that the downloaded files belong to a supported model.
         _ = self._folder
 
     def check_shape(self, shape: Shape) -> None:

@@ -299,7 +299,7 @@ def local_means(
 def _merged(
     extended_training: Tensor, rows: Span, columns: Span, patches: Patches, origin: Tensor, radius: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the training patches of an area after merging similar ones, and how many patches each represents."""
+    """Yield the training patches of an area after merging similar patches, and how many patches each represents."""
     buffer: list[Tensor] = []
     for _, _, training_patches in patches.cut(extended_training, rows, columns):
         buffer.append(training_patches[0] - origin)

@@ -63,7 +63,7 @@ class Oracle(Shrinkage):
 
 
 class OracleThreshold(Oracle):
-    """Oracle thresholding: keeps coefficients whose clean magnitude exceeds sigma, and sets the others to 0.
+    """Oracle thresholding: keeps coefficients whose clean magnitude exceeds sigma, and sets all others to 0.
 
     The weights are 1 where |c_k| > sigma and 0 elsewhere, where c_k are the coefficients of the clean image. The
     expected squared error is sum_k min(c_k^2, sigma^2) (Donoho & Johnstone 1994), at most twice the error of oracle

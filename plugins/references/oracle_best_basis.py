@@ -21,7 +21,7 @@ PROBES = 4
 class OracleBestBasis(Reference):
     """Oracle thresholding or shrinkage of each image in the basis of least expected error among several bases.
 
-    In orthonormal bases the expected error has a closed form, and is never above that of an oracle in one of these
+    In orthonormal bases the expected error has a closed form, and is never above the error of an oracle in one of these
     bases. In other bases, including those that extend images of this size, the expected error is the exact squared bias
     plus a variance that is measured on fixed noise, with an error of a few per cent on small images. The choice among
     nearly equal bases may then differ from the best, and reported errors are measured on noisy images.

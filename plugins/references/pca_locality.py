@@ -26,10 +26,10 @@ class PCALocality(TrainingMemory):
 
     Each row of the Wiener filter W = K (K + sigma^2)^-1 is divided by its diagonal value, where K is the unbiased
     covariance of the training images. Value q of an image depends on the values r at which |W_rq / W_rr| is at least
-    ``threshold`` times the maximum over all entries; M_rq is 1 there and 0 elsewhere. The result is sum_i w_i(q) x_i(q)
-    with w(q) = softmax(-sum_r M_rq (y(r) - x_i(r))^2 / 2 sigma^2) over the training images x_i. The denoiser is
-    ``local-score`` without equivariance, with patches whose shape depends on the data and the noise level. If M is 1
-    everywhere, the denoiser is ``empirical-bayes``.
+    ``threshold`` times the maximum over all entries; M_rq is 1 for these values and 0 elsewhere. The result is sum_i
+    w_i(q) x_i(q) with w(q) = softmax(-sum_r M_rq (y(r) - x_i(r))^2 / 2 sigma^2) over the training images x_i. The
+    denoiser is ``local-score`` without equivariance, with patches whose shape depends on the data and the noise level.
+    If M is 1 everywhere, the denoiser is ``empirical-bayes``.
 
     The published code computes the softmax within batches of training images, and then the mean over batches, the last
     of which may be smaller, so its result depends on the batch size. ``batch`` reproduces this, with 256 or 512 in the

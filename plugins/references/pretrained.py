@@ -34,13 +34,14 @@ class Pretrained(NetworkReference):
     checkpoint
         Path of the file. Results depend on its content, not on the path.
     keys
-        Naming scheme of the weights. ``same``: the scheme of the architecture. ``auto``: ``same`` if all keys are those
-        of the architecture, and otherwise detected from the keys. ``kadkhodaie-unet`` and ``kadkhodaie-cnn``: UNet, and
-        BF_CNN or BF_CNN_RF, of Kadkhodaie et al. 2024 (``unet``, ``bf-cnn-rf`` here). ``kadkhodaie-cnn-2021``: BF_CNN
-        of Kadkhodaie & Simoncelli 2021 (``bf-cnn[layers=20]``). ``mohan-dncnn``: DnCNN of Mohan et al. 2020
-        (``dncnn[bias=false]`` if it is bias-free; their other networks are ``mohan-unet``, ``mohan-rcnn`` and
-        ``mohan-densenet``). ``kair``: DnCNN and IRCNN of Zhang et al. 2017, and FDnCNN and FFDNet of Zhang, Zuo & Zhang
-        2018, of their repository KAIR (``dncnn``, ``ircnn``, ``ffdnet``; their DRUNet is ``drunet``).
+        Naming scheme of the weights. ``same``: the scheme of the architecture. ``auto``: ``same`` if the keys are
+        exactly the keys of the architecture, and otherwise detected from the keys. ``kadkhodaie-unet`` and
+        ``kadkhodaie-cnn``: UNet, and BF_CNN or BF_CNN_RF, of Kadkhodaie et al. 2024 (``unet``, ``bf-cnn-rf`` here).
+        ``kadkhodaie-cnn-2021``: BF_CNN of Kadkhodaie & Simoncelli 2021 (``bf-cnn[layers=20]``). ``mohan-dncnn``: DnCNN
+        of Mohan et al. 2020 (``dncnn[bias=false]`` if it is bias-free; their other networks are ``mohan-unet``,
+        ``mohan-rcnn`` and ``mohan-densenet``). ``kair``: DnCNN and IRCNN of Zhang et al. 2017, and FDnCNN and FFDNet of
+        Zhang, Zuo & Zhang 2018, of their repository KAIR (``dncnn``, ``ircnn``, ``ffdnet``; their DRUNet is
+        ``drunet``).
     output
         Output of the architecture's ``forward`` with these weights: the denoised ``image``, or the noise
         (``residual``), which is then subtracted. ``auto``: ``residual`` for FDnCNN and FFDNet of KAIR, whose layers
@@ -52,7 +53,8 @@ class Pretrained(NetworkReference):
         Whether the output is clipped to [0, 1], as for many published results; clipping matters where a network fails.
     part
         Key path of the state dict in a file that contains several, as in ``ema.model``; ``.`` for tensors at the top
-        level. The default is the state dict of averaged weights if there is one, and otherwise the first.
+        level. The default is the state dict of averaged weights if the file has one, and otherwise the first state
+        dict.
     """
 
     display_name = "pretrained {architecture}"

@@ -30,7 +30,7 @@ class SureShrink(Thresholding):
     Parameters
     ----------
     basis
-        Any basis except those for oracles only.
+        Any basis except bases for oracles only.
     hybrid
         Whether sparse subbands use the universal threshold, as published. On photographs, whose finest subbands count
         as sparse although they contain edges, the minimum of the estimate is often better.
@@ -64,7 +64,7 @@ def sure_thresholds(coefficients: Tensor, hybrid: bool = True) -> Tensor:
     universal = math.sqrt(2 * math.log(count))
     candidates = torch.nn.functional.pad(coefficients.abs(), (1, 0)).sort(1).values
     # The k-th candidate, where the 0th is 0, sets the k smallest coefficients to 0. Among equal candidates only the
-    # last counts all of them; the others overestimate the risk and are never chosen.
+    # last counts all equal coefficients; the other candidates overestimate the risk and are never chosen.
     zeroed = torch.arange(count + 1, device=coefficients.device)
     energy = candidates.double().square()
     estimates = count - 2 * zeroed + energy.cumsum(1) + (count - zeroed) * energy

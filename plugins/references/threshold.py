@@ -13,7 +13,7 @@ from ._shrinkage import Rule, TunedThreshold
 
 
 class Threshold(TunedThreshold):
-    """Hard or soft thresholding at k sigma of all coefficients except those of the coarse scale (band 0).
+    """Hard or soft thresholding at k sigma of all coefficients except the coarse scale (band 0).
 
     In a fixed orthonormal basis the expected squared error has a closed form (Donoho & Johnstone 1994). In a frame or a
     biorthogonal basis the threshold of a coefficient is k sigma times its relative noise level.
@@ -21,8 +21,8 @@ class Threshold(TunedThreshold):
     Parameters
     ----------
     basis
-        Any basis except those for oracles only. An adaptive basis is adapted to the noisy image for the same
-        threshold, with a penalty for the choice.
+        Any basis except bases for oracles only. An adaptive basis is adapted to the noisy image for the same threshold,
+        with a penalty for the choice.
     rule
         ``hard`` sets coefficients below the threshold to 0; ``soft`` also moves the other coefficients towards 0 by the
         threshold.

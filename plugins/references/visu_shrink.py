@@ -22,7 +22,7 @@ class VisuShrink(SingleThreshold):
     Parameters
     ----------
     basis
-        Any basis except those for oracles only. An adaptive basis is adapted to the noisy image with d equal to the
+        Any basis except bases for oracles only. An adaptive basis is adapted to the noisy image with d equal to the
         number of pixels.
     rule
         ``soft``, as in the publication, or ``hard``.

@@ -65,7 +65,7 @@ class TensorBoard(Tracker):
         if row not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
-            # A reopened run writes a new file, which TensorBoard joins with the previous ones.
+            # A reopened run writes a new file, which TensorBoard joins with the previous files.
             while len(self._writers) >= MAX_OPEN:
                 self._writers.popitem(last=False)[1].close()
             self._writers[row] = SummaryWriter(str(self._root / folder_name(row)))

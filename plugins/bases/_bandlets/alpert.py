@@ -22,8 +22,9 @@ def alpert(values: Tensor, moments: int) -> Tensor:
     The first ``moments`` coefficients belong to an orthonormal basis of the polynomials of degree below ``moments`` in
     the index of a sample. All other vectors are orthogonal to these polynomials. They are supported on dyadic parts, in
     order from the longest to the shortest. On each part, they span the functions that are polynomial on both halves but
-    not on the whole; the j-th of them is orthogonal to j - 1 more powers (Alpert 1993, on equally spaced samples). With
-    ``moments=1`` the transform is the Haar transform. The first non-zero entry of each vector is positive.
+    not on the whole; the j-th vector on a part is orthogonal to j - 1 more powers (Alpert 1993, on equally spaced
+    samples). With ``moments=1`` the transform is the Haar transform. The first non-zero entry of each vector is
+    positive.
 
     The number of operations for each row is of the order of ``size`` times ``moments``.
     """

@@ -179,7 +179,7 @@ class Frame:
 
 @cache_tensors(16)
 def build_frame(settings: Settings, height: int, width: int) -> Frame:
-    """Return the frame of images of a size, from the cache if possible."""
+    """Return the frame for images of the given size, from the cache if possible."""
     size = padded = (height, width)
     wavelet = None
     bands = torch.ones(size, dtype=torch.long)

@@ -60,7 +60,7 @@ def read_named(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def split_images(count: int, shape: tuple[int, ...]) -> list[slice]:
-    """Divide ``count`` images of a shape into parts that fit in memory."""
+    """Divide ``count`` images of the given shape into parts that fit in memory."""
     length = max(1, min(CHUNK, CHUNK_PIXELS // max(1, math.prod(shape))))
     return [slice(first, first + length) for first in range(0, count, length)]
 

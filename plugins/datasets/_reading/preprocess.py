@@ -101,7 +101,7 @@ def grey_levels(images: NDArray[Any]) -> Tensor:
 
 
 def convert_colour(images: NDArray[Any], colour: Colour, where: str) -> NDArray[Any]:
-    """Return images (N, C, H, W) with the channels of a colour; 8-bit images are rounded to 8 bits again."""
+    """Convert images (N, C, H, W) to the channels that ``colour`` selects; 8-bit images are rounded to 8 bits again."""
     if images.shape[1] == (3 if colour == "rgb" else 1):
         return images  # Without a copy, a memory-mapped file is not read.
     if images.dtype != np.uint8:
@@ -127,7 +127,7 @@ def colour_notes(colour: Colour, had_colours: bool) -> tuple[str, ...]:
 
 
 def _levels(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
-    """Return images with the channels of a colour, as float32 in [0, 1]."""
+    """Return images with the channels that ``colour`` selects, float32 in [0, 1]."""
     return torch.from_numpy(_by_rows(images, colour, where, np.float32, Tensor.numpy))
 
 

@@ -166,7 +166,7 @@ def kadkhodaie_unet(state: State, network: nn.Module) -> State:
     return converted
 
 
-#: Epsilon of batch normalisation in published code: the default of torch, and that of KAIR.
+#: Epsilon of batch normalisation in published code: the default of torch, and the value of KAIR.
 _EPSILON = 1e-5
 _KAIR_EPSILON = 1e-4
 #: Patterns of layer names in KAIR: the layer number, after the network number if a file contains several networks.
@@ -289,7 +289,7 @@ def fit_weights(state: State, network: nn.Module, keys: Keys) -> Fit:
     except KeyError as error:
         raise ParameterError(f"{prefix}, it lacks {brief(error)}; it has {_list_shapes(nearest)}") from error
     except (ValueError, IndexError, RuntimeError) as error:
-        # Names or shapes differ from those of the published code.
+        # Names or shapes differ from the names or shapes in the published code.
         raise ParameterError(
             f"{prefix}, the weights cannot be converted: {brief(error)}; it has {_list_shapes(nearest)}"
         ) from error
@@ -301,7 +301,7 @@ def fit_weights(state: State, network: nn.Module, keys: Keys) -> Fit:
 
 
 def _choose(variants: list[State], target: State, keys: Keys) -> tuple[State, KeyMap | None]:
-    """Return a variant and its key map, which is ``None`` if the keys are those of the network."""
+    """Return a variant and its key map, which is ``None`` if the variant has the keys of the network."""
     # The architecture may wrap the network that was saved.
     shared_prefix = _shared_prefix(target)
     wrapped = (

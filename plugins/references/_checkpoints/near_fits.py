@@ -65,7 +65,7 @@ def near_fit(
 
 
 class _Search:
-    """A beam search over parameters for the network whose shapes are most similar to those in a file."""
+    """A beam search over parameters for the network whose tensor shapes are most similar to the shapes in a file."""
 
     def __init__(self, state: State, architecture: ArchitectureFactory, shape: Shape) -> None:
         self.architecture, self.shape = architecture, shape
