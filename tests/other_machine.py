@@ -1,4 +1,4 @@
-"""Results folders as from another machine: networks with the same keys but different rounding of weights."""
+"""Results folders as another machine would write them: equal keys of networks, but different rounding of weights."""
 
 from __future__ import annotations
 

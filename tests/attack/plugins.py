@@ -30,7 +30,7 @@ _MARK = "GAHBENCH_ATTACK"
 
 @contextlib.contextmanager
 def engine_of(name):
-    """Yield options of a run on an engine, and environment variables; start a cluster if the engine needs one."""
+    """Yield options of a run on an engine, and environment variables; start a cluster if the engine needs it."""
     if name == "slurm":
         with importlib.import_module("slurm_cluster").cluster() as cluster:
             variables = {"SLURM_CONF": str(cluster.configuration)}

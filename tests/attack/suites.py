@@ -1,4 +1,4 @@
-"""Hostile suite files: modified shipped suites, and constructions of YAML."""
+"""Hostile suite files: modified copies of the suites of gahbench, and unusual constructions of YAML."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ MEMORY = "GiB: peak memory of tensors on the GPU for the row; without a GPU, pea
 
 
 def options(description, small="", positional="", on_devices=False, **defaults):
-    """Parse the options of a benchmark: one for each default, and ``--threads``, ``--device`` and ``--smoke``.
+    """Parse the options of a benchmark: an option for each default, and ``--threads``, ``--device`` and ``--smoke``.
 
     A default may be a list, for an option with several values; an empty list, for a repeatable text option; a tuple of
     choices; ``False``, for a flag; or a type, for an optional value. ``small`` is a text of options, or a function that

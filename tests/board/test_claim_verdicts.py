@@ -351,7 +351,7 @@ def times(spread, seeds=3, exponent=0.9):
 
 
 def test_means_of_logarithms_have_intervals_however_far_trainings_differ():
-    """Draws of the means of the times themselves could be negative if runs differ by large factors."""
+    """If runs differ by large factors, draws of the means of the times themselves could be negative."""
     exponent = claim(Region(start=0.4, end=1.4), "time", number=Levels(), scale="log10", slope="log10-N")
     result = verdict(exponent, table(*times(spread=0.7)))
     assert result.outcome == "holds"

@@ -1,4 +1,4 @@
-"""Entrants that have diverged, or whose seeds differ far more than those of others, do not change honest rows."""
+"""Entrants that have diverged, or whose seeds differ far more than other entrants' seeds, do not change honest rows."""
 
 import dataclasses
 
@@ -193,7 +193,7 @@ def test_a_row_that_is_left_out_has_the_interval_that_it_would_have_alone():
     for name in DATASETS:
         interval, own_interval = (each.board.of(name).estimate("broken", "psnr") for each in (table, alone))
         assert interval.value == own_interval.value
-        # Effects of seeds may differ in sign from those of the entrant alone.
+        # The drawn effects of seeds may have opposite signs on the two boards, so only widths are compared.
         assert interval.high - interval.low == pytest.approx(own_interval.high - own_interval.low, rel=0.05)
         # Seeds have a standard deviation of 10 dB; the quantile of 2000 draws with two degrees of freedom is noisy.
         assert interval.high - interval.low == pytest.approx(2 * 4.303 * 10 / 3**0.5, rel=0.2)

@@ -130,7 +130,7 @@ def test_false_alarms_are_as_rare_as_three_standard_errors_say(images):
 
 
 def test_kl_bound_of_gaussians():
-    """Compare the bound for one Gaussian as a model of another with their divergence (Guo, Shamai & Verdu).
+    """Compare the bound for a Gaussian as a model of another Gaussian with their divergence (Guo, Shamai & Verdu).
 
     Between two noise levels the integral is the difference of the divergences of the noisy densities at these levels.
     """

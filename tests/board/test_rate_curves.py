@@ -106,7 +106,7 @@ def test_the_bound_of_smaller_images_replaces_a_bound_that_was_not_computed():
     curve = fake.deficit_curves[name_of(128)]["genie"]
     np.testing.assert_allclose(curve.deficits, 0.414)
     np.testing.assert_allclose(curve.draws, 0.414)
-    # With the bound of one size alone, collapse is unknown.
+    # If the bound is known for a single size only, collapse is unknown.
     assert set(answers(build_results(REFERENCES[:2], sizes=(32, 64, 128), bounds=(32,)), 128).values()) == {"undecided"}
 
 

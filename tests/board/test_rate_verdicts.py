@@ -63,7 +63,7 @@ def test_a_distance_that_is_large_at_both_ends_is_not_near_optimal_though_its_sl
     assert low.slope.value == pytest.approx(0.191, abs=1e-3)
     assert low.answer == "not near-optimal"
     assert "deviates from any mean by 1.15" in low.reasons[0]
-    # With the interval of the measurement, [0.15, 0.23], so few levels do not decide.
+    # With the wider interval of the measurement, [0.15, 0.23], three levels are not enough for a verdict.
     wide = judge(make_curve(UNET[:3], error=0.25 / np.sqrt(2)), OPTIMAL)
     assert (round(wide.slope.low, 2), round(wide.slope.high, 2)) == (0.15, 0.23)
     assert wide.answer == "undecided"

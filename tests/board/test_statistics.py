@@ -237,7 +237,7 @@ def test_the_interval_of_a_mean_over_independent_samples_has_the_variance_of_the
     assert float(mean.values[0]) == pytest.approx(np.mean([values.mean() for values in samples]))
     error = np.sqrt(sum(values.var(ddof=1) / values.size for values in samples)) / 3
     low, high = mean.ends()
-    # Welch's degrees of freedom are between those of the smallest sample and those of all.
+    # Welch's degrees of freedom are between those of the smallest sample and those of all samples together.
     assert 2 * t.ppf(0.975, 107) * 0.96 < (high - low)[0] / error < 2 * t.ppf(0.975, 19) * 1.04
     # Samples with the same seed are the same units, so that they cancel.
     nothing = total([parts[0], parts[0].apply(lambda array: -array)])
@@ -289,10 +289,10 @@ def test_variances_are_pooled_relative_to_means_of_other_scales():
     values = scales[:, None, None] * (1 + 0.05 * generator.normal(size=(5, 3, 1)) + np.zeros((1, 1, 20)))
     low, high = interval(bootstrap_means(values))
     widths = (high - low) / means(values)
-    # A spread of 5 % and three seeds give a standard error of 3 %; intervals extend 2.3 of them or more to each side.
+    # A spread of 5 % and three seeds give a standard error of 3 %; intervals extend at least 2.3 of these errors.
     assert (widths > 0.05).all()
     assert (widths < 0.6).all()
-    # Values of one scale with equal variances are pooled on the absolute scale.
+    # Values on a common scale with equal variances are pooled without division by their means.
     equal = np.arange(1, 6)[:, None, None] + 0.3 * np.array([-1.0, 0.0, 1.0])[None, :, None] + np.zeros((1, 1, 20))
     low, high = interval(bootstrap_means(equal))
     assert np.ptp(high - low) < 0.2 * (high - low).mean()

@@ -56,7 +56,7 @@ def test_the_field_of_pooling_is_its_block(block):
 
 
 def test_the_field_may_be_larger_at_pixels_off_the_pooling_grid():
-    """A mean of three pixels of blocks of four depends on two blocks at the edge of a block, and on one inside."""
+    """A mean of three pixels depends on two blocks of four pixels near the edge of a block, and on one block inside."""
 
     def blocks_of_a_mean(network, image):
         pooled = functional.avg_pool2d(image, 4)

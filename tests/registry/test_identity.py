@@ -103,7 +103,7 @@ FILES = (
 
 @pytest.fixture
 def registry(write_class):
-    """A registry with a reference whose parameter is a file, and one that names a reference."""
+    """A registry with a reference whose parameter is a file, and a reference whose parameter names a reference."""
     files = (write_class("reference", FILES, "reads", head=HEAD), write_class("reference", ASKS, "asks", head=HEAD))
     return Registry(files)
 

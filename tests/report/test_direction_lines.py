@@ -14,7 +14,7 @@ SIGMAS, BASIS = (0.1, 0.3), "direction[wavelet-ti[haar]]"
 
 
 def board():
-    """A basis that has no direction at the higher level; a network with too few images at the lower one."""
+    """Return a board: a basis lacks direction at the higher level, a network has too few images at the lower level."""
     values = {
         ("optimal", "truth-direction"): (1.0, 1.0),
         ("net", "truth-direction"): (0.5, 0.4),

@@ -183,7 +183,7 @@ def test_agreements_are_means_over_levels_unless_a_level_is_missing():
 
 
 def test_means_are_unknown_where_a_seed_has_no_value():
-    """Of two seeds, one has no value at the higher noise level: that level, and the mean over levels, are unknown."""
+    """A seed has no value at the higher noise level, so this level and the mean over levels are unknown."""
     scores = []
     for seed, levels in ((0, SIGMAS), (1, SIGMAS[:1])):
         for metric, sigmas in (("direction[dct]", levels), ("direction[dct].left-out", SIGMAS)):

@@ -136,7 +136,7 @@ def test_a_folder_of_another_suite_is_refused(write_suite, out):
 @pytest.mark.parametrize(
     ("change", "fits", "scores"),
     [
-        # The rate of a network is one score, PSNR and slope are two; references need no seed.
+        # A network has a score for PSNR and a score for its slope. References do not depend on the seed.
         (("baseline:", "seeds: [0, 1]\nbaseline:"), 1, 2),
         (("images: 3", "images: 4"), 0, 6),
         (("images: 3", "images: 3, splits: [test, validation]"), 0, 6),

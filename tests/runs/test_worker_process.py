@@ -85,7 +85,7 @@ def test_the_files_of_a_unit_are_found_after_they_were_copied(planned, tmp_path)
     assert [file.name for file in files] == ["mine.py", "peak.py"]
     assert files[0].parent == elsewhere
     assert packages_of(unit.origins) == ()
-    # An edited file is found too, to be refused by its unit.
+    # An edited file is found, too; its unit then refuses the file.
     (elsewhere / "mine.py").write_text((elsewhere / "mine.py").read_text() + "# edited\n")
     assert PluginFiles(Registry((elsewhere,)).files).of(unit.origins) == files
 

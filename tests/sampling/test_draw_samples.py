@@ -368,7 +368,7 @@ def test_checks_refill_the_batch_and_waste_less_than_an_interval_per_image(every
         return shrinking(noisy, sigma)
 
     drawn = draw_checked(counted, Sampling(count=50), every, batch=8)
-    # Each image takes one call per step and one for its last residual, rounded up to whole intervals.
+    # Each image takes a call per step and a call for its last residual, rounded up to whole intervals.
     assert sum(sizes) == sum(-(-(steps + 1) // every) * every for steps in drawn.steps.tolist())
     assert set(sizes[: sizes.index(7)]) == {8}
 

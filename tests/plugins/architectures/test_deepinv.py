@@ -1,4 +1,4 @@
-"""Networks of deepinv: those with parameters of gahbench, and any other by its class name."""
+"""Networks of deepinv: architectures with parameters of gahbench, and any other network by its class name."""
 
 import sys
 

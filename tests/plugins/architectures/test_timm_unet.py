@@ -108,7 +108,7 @@ def test_weights_of_the_hub_are_missing_until_they_are_cached(caches, file):
     assert not (caches / "hub").exists()
     cached_on_the_hub(caches, "resnet10t.c3_in1k", file)
     assert TimmUNet.missing("resnet10t", pretrained=True) == ()
-    # Other weights of the same network are another file.
+    # Other weights of the same network are in a different file.
     with pytest.raises(ValueError, match=r"no such weights; accepted tags: c3_in1k"):
         TimmUNet.missing("resnet10t.other", pretrained=True)
 

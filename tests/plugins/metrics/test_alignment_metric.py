@@ -137,7 +137,7 @@ def test_given_is_the_part_that_the_other_basis_does_not_explain(metric, clean, 
     graph, wavelets = (filters(basis, clean, strengths) for basis in ("graph-laplacian", "wavelet-ti[haar]"))
     given = "graph-laplacian,controlling_for=wavelet-ti[haar]"
     reverse = "wavelet-ti[haar],controlling_for=graph-laplacian"
-    # Each basis explains its own filters, also given the other basis, which explains nothing more.
+    # Each basis explains its own filters, also when controlling for the other basis, which explains nothing more.
     assert scores(graph, given, metric)["partial"] > 0.99
     assert scores(wavelets, given, metric)["partial"] == pytest.approx(0, abs=1e-6)
     assert scores(wavelets, reverse, metric)["partial"] > 0.99

@@ -143,7 +143,7 @@ def test_the_reference_is_called_like_a_denoiser(monkeypatch):
 
 
 def course(losses, copies, steps=(1, 10, 100, 1000)):
-    """Return the values, given test losses and fractions of copied samples at each snapshot."""
+    """Return the values of a metric for given test losses and shares of copied samples at each snapshot."""
     clean, halves = images(8), (images(20, 1), images(20, 2))
     fresh = images(32, 3)
 

@@ -226,7 +226,7 @@ def test_the_best_denoiser_is_calibrated_along_every_band_of_eigenvectors(family
         assert list(ratios) == [1, 2, 4, 8, 16, 32, 64][: len(ratios)]
         assert len(ratios) >= 3
         for first, (ratio, error) in ratios.items():
-            # Beyond the dimension of a manifold, eigenvalues are rounding.
+            # Beyond the dimension of a manifold, eigenvalues are only rounding errors.
             if parts[f"variance-{first}", sigma].mean() > 1e-3:
                 assert abs(ratio - 1) < 4 * error, (first, ratio, error)
 
@@ -399,7 +399,7 @@ def test_errors_are_measured_on_images_if_the_genie_is_unavailable(monkeypatch):
 def test_slopes_are_those_of_the_decibels_between():
     result = table("optimality-slope", evaluation("oracle-threshold[haar]", FAMILY, SIGMAS[:3], 4))
     first, _, last = (10 * torch.log10(result["error", sigma] / result["bound", sigma]) for sigma in SIGMAS[:3])
-    # With three equally spaced levels the middle slope is that between the ends; D grows as the noise decreases.
+    # With three equally spaced levels the middle slope is the slope between the ends; D grows as the noise decreases.
     torch.testing.assert_close(result["", SIGMAS[1]], (first - last) / (40 * np.log10(2)))
     oracle = create("reference", "oracle-threshold[haar]")
     again = evaluation(oracle, FAMILY, SIGMAS[:3], 4)

@@ -202,7 +202,7 @@ def test_references_that_see_the_whole_image_equal_empirical_bayes(name, sigma):
 @pytest.mark.parametrize("sigma", [0.003, 0.03, 0.3])
 @pytest.mark.parametrize("name", ["local-score[5]", "pspc[5]"])
 def test_float32_is_accurate_at_any_noise(name, sigma):
-    """On other images than training images many patches have similar weights."""
+    """On images outside the training set, many patches have similar weights."""
     training, clean = Faces(size=16).images("train", 24), Faces(size=16).images("test", 4)
     noisy = with_noise(clean, sigma)
     result = fitted(name, training).denoise(noisy, sigma, Truth(noisy))

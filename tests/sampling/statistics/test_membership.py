@@ -15,7 +15,7 @@ def test_copies_are_in_their_own_set():
 
 
 def test_copies_of_another_brightness_may_all_be_nearest_to_the_other_set():
-    """Bright copies are nearest to the brightest image and dark copies to the darkest, whatever they show."""
+    """Bright copies are nearest to the brightest image and dark copies to the darkest image, whatever their content."""
     first, second = images(9, 1), images(9, 2)
     first[0], second[0] = 0.01 * first[0], 2 * second[0]
     bright, dark = 20 * first[1:], 0.001 * second[1:]
@@ -28,7 +28,7 @@ def test_copies_of_another_brightness_may_all_be_nearest_to_the_other_set():
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("count", [1, 10, 100])
 def test_half_of_the_samples_that_ignore_the_sets_are_nearer_to_their_own_set(count, affine):
-    """For exchangeable sets the mean over both is 1/2 whatever the sets are; the share of a single set is not."""
+    """For exchangeable sets the mean of both shares is always 1/2; the share of a single set is not."""
     pis, shares = [], []
     for seed in range(60):
         own, other, samples = images(count, 3 * seed), images(count, 3 * seed + 1), images(64, 3 * seed + 2)

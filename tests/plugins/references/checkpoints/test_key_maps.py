@@ -90,7 +90,7 @@ def test_mohan_dncnn_without_bias(draw, channels, architecture):
 
 
 def biased_chain(draw, channels, epsilon, noisy, layers, norm=True):
-    """Return the published layers in order, each a dictionary of tensors, and what the chain estimates."""
+    """Return the published layers in order, each a dictionary of tensors, and the chain's output, the noise."""
     positive, weights, vector = draw
     result, features = [], noisy
     for number in range(layers):
@@ -144,7 +144,7 @@ def test_kair_dncnn(draw, channels, norm, prefix):
 
 
 def noise_level_chain(draw, features, outputs):
-    """Return the names and weights of a chain of KAIR with a map of the noise level, 0.1, and what it returns."""
+    """Return the names and weights of a chain of KAIR with a map of the noise level, 0.1, and the chain's output."""
     _, weights, vector = draw
     features = torch.cat([features, torch.full_like(features[:, :1], 0.1)], dim=1)
     state = {}
