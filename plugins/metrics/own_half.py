@@ -26,10 +26,10 @@ class OwnHalf(Metric):
     that do not depend on their half, for any images, without thresholds or calibration. It is 1 for copies. The average
     over both halves is necessary, since one half may be nearer to all samples. Images in both halves are excluded.
 
-    The value may be near 1/2 or below for copies that differ in brightness or contrast, which a network without biases
-    does not know. If all samples are too bright, the nearest image is the brightest image of both halves, regardless of
-    the content of the sample. The part ``affine`` compares images up to brightness and contrast; its expectation is
-    also 1/2 for networks that do not depend on their half.
+    The value may be near 1/2 or below for copies that differ in brightness or contrast, as in images memorized by
+    bias-free networks. If all samples are too bright, the nearest image is the brightest image of both halves,
+    regardless of the content of the sample. The part ``affine`` compares images up to brightness and contrast; its
+    expectation is also 1/2 for networks that do not depend on their half.
 
     Parts: ``affine``; ``null``, 1/2; ``c-t``, the Mann-Whitney statistic that compares distances to the own half of
     samples and of test images, in standard deviations (Meehan, Chaudhuri & Dasgupta 2020, without cells). Its mean over
