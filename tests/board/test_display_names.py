@@ -107,7 +107,7 @@ def test_equal_names_are_followed_by_the_parameters_that_differ(builtin):
         "unet[width=32,levels=2,bias=true]",
         "unet[width=16,levels=2,training.steps=9]",
     ) == ["U-Net, width 16", "U-Net, width 32, with bias", "U-Net, width 16, training steps 9"]
-    # Parameters of nested plugins count, also if the name shows the plugin.
+    # Parameters in which nested plugins differ are shown, even if the name already shows the nested plugin.
     assert entrants(builtin, "oracle-shrink[wavelet[sym4,levels=1]]", "oracle-shrink[wavelet[sym4,levels=2]]") == [
         "Oracle shrinkage, sym4 wavelets, levels 1",
         "Oracle shrinkage, sym4 wavelets, levels 2",

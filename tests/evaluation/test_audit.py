@@ -108,7 +108,7 @@ def test_one_image_on_the_other_side_of_a_threshold_is_not_flagged():
     calls = iter(range(1000))
 
     def decides(noisy, sigma):
-        # At the middle level, the second image that is denoised alone has another output.
+        # At the middle level, the second image that is denoised alone has a different output.
         return noisy + (sigma if len(noisy) == 1 and next(calls) == 1 else 0.0)
 
     assert audit(evaluation_of(FunctionDenoiser(decides))).marks == ()

@@ -86,7 +86,7 @@ def test_decay_of_a_power_law(alpha):
 
 
 def test_an_edge_in_a_haar_basis_decays_as_wavelets_do():
-    # On a slanted edge, 2^j coefficients of size 2^-j: c_(k)^2 ~ k^-2, so alpha = 1 and slope 1/2.
+    # A slanted edge has 2^j coefficients of size 2^-j at scale j, so c_(k)^2 ~ k^-2, alpha = 1 and slope 1/2.
     size = 512
     rows, columns = np.mgrid[:size, :size] + 0.5
     image = np.clip(rows - 0.37 * columns - 130.3 + 0.5, 0, 1)

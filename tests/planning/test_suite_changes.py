@@ -92,7 +92,7 @@ def test_filters_keep_the_baseline_and_psnr(write_suite, builtin):
     assert [one.label for one in by_label.metrics] == ["psnr", "slope"]
     # Added entrants are not filtered out.
     assert len(load(write_suite(), builtin, only=["identity"], entrants=["wiener-linear"]).entrants) == 3
-    # An added entrant keeps no other entrant, and is kept even if it is in the file.
+    # Adding an entrant does not keep entrants of the file, and an added entrant is kept even if the file contains it.
     other = load(write_suite(), builtin, only=["identity"], entrants=["unet[width=3]"])
     assert [one.label for one in other.entrants] == ["identity", "oracle-threshold[haar]", "unet[width=3]"]
     again = load(write_suite(), builtin, only=["identity"], entrants=["unet[width=2,levels=1]"])

@@ -194,8 +194,8 @@ def test_different_changes_of_behaviour_give_different_digests(digest_of):
 
 F = "def f(x):\n    return x / 2\n"
 EITHER = "try:\n    from _fast import f\nexcept ImportError:\n    from _slow import f\n"
-#: By description: helper files, first lines of the plugin, the value that it returns, and the file whose ``x / 2`` it
-#: reaches.
+#: Cases by description: helper files, the plugin's first lines and return value, and the file whose ``x / 2`` it
+#: uses.
 REACHED = {
     "a function that a decorator adds to a table": (
         {"_table.py": "TABLE = []\n\n\ndef add(f):\n    TABLE.append(f)\n    return f\n"},

@@ -124,7 +124,7 @@ def test_a_run_of_two_parts_starts_and_finishes_its_trackers_once(done, monkeypa
     memos = []
     monkeypatch.setattr(Registry, "create", lambda self, kind, spec: memos.append(Memo()) or memos[-1])
     with contextlib.closing(RunTrackers(["memo"])) as trackers:
-        # The fits, and then the scores under secret noise: each part has a registry of its own.
+        # With secret noise, a run has two parts, fits and then scores, each with a separate registry.
         for part, board in ((units[:1], None), (units, results)):
             registry = Registry()
             with trackers.registered(registry):

@@ -59,7 +59,7 @@ def test_a_plain_matrix_learns_components_at_the_rates_of_gradient_descent():
     shape, pixels, sigma, rate, steps = (1, 3, 4), 12, 0.3, 0.2, 40
     variances = torch.logspace(1, -2, pixels)
     components = torch.linalg.qr(torch.randn(pixels, pixels))[0]
-    # All images with all noise, both with both signs: second moments are exact, and images and noise uncorrelated.
+    # Combine all images and all noise vectors, with both signs: second moments are exact, and correlations are zero.
     signals = torch.cat([sign * components.T * (pixels * variances).sqrt()[:, None] for sign in (1, -1)])
     noises = torch.cat([sign * math.sqrt(pixels) * sigma * torch.eye(pixels) for sign in (1, -1)])
     clean = signals.repeat_interleave(len(noises), 0).view(-1, *shape)

@@ -188,7 +188,7 @@ def test_on_flat_images_the_nearest_pixels_are_joined():
     laplacian = PatchGraph(patch=3, window=3, nearest=4).laplacian(torch.full((1, 1, 9, 9), 0.5))[0]
     middle = -laplacian[40].reshape(9, 9)
     assert middle[3, 4] == middle[5, 4] == middle[4, 3] == middle[4, 5] == 1
-    # Further pixels are joined to it only if they have fewer than four adjacent pixels.
+    # Only pixels with fewer than four adjacent pixels would add links to the middle pixel.
     assert laplacian[40, 40] == 4
 
 

@@ -57,7 +57,7 @@ def test_halves_divide_train_and_depend_on_the_seed():
 
 
 def test_near_duplicates_do_not_depend_on_size_or_colour(tmp_path):
-    # Two images that differ only in detail that a small size would lose.
+    # Two of the images differ only in details that disappear at a small size.
     images = grey(12, 48, 48, 3)
     images[7] = np.clip(images[2].astype(int) + RNG.integers(-9, 10, (48, 48, 3)), 0, 255)
     path = npz(tmp_path / "a.npz", images)

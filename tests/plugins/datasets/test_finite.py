@@ -134,7 +134,7 @@ def test_every_split_draws_uniformly_from_the_same_images():
         counts = torch.bincount(drawn[-1], minlength=5).double()
         # Chi square with 4 degrees of freedom: above 23.5 once in 10,000 times.
         assert ((counts - 200).square() / 200).sum() < 23.5
-    # By chance, splits agree in a fifth of the draws.
+    # Splits are independent, so they agree in a fifth of the draws, by chance.
     for first, second in itertools.combinations(drawn, 2):
         assert (first == second).double().mean().item() == pytest.approx(0.2, abs=4 * 0.4 / 1000**0.5)
     other = construct(Finite, "faces[size=8]", count=5, seed=1)

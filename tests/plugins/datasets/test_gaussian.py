@@ -150,7 +150,7 @@ def test_error_follows_the_slope_within_the_range_of_the_energies(alpha):
     dataset = GaussianField(alpha, 256)
     assert dataset.optimum.slope == pytest.approx(alpha / (alpha + 1))
     energies = dataset.energies
-    # Between frequencies 4 and 32, far from both ends of the spectrum.
+    # Noise levels correspond to frequencies between 4 and 32, far from both ends of the spectrum.
     high, low = (math.sqrt(energies[int(math.pi * k**2)].item()) for k in (4, 32))
     sigmas = np.geomspace(low, high, 5)
     noisy = torch.zeros(1, 1, 256, 256)

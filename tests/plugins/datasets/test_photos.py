@@ -48,7 +48,7 @@ def test_splits_are_by_photograph(ten):
 
 
 def test_training_positions_are_uniform(tmp_path):
-    # Photographs of two sizes: 25 x 41 and 13 x 9 positions.
+    # Photographs have two sizes, with 25 x 41 and 13 x 9 positions of patches.
     named = {f"{index}": photo for index, photo in enumerate(ramps(5))} | {"1": ramps(2, 28, 24)[1]}
     np.savez(tmp_path / "a.npz", **named)
     photos = Photos(str(tmp_path / "a.npz"), size=16, colour="rgb", test=2)
@@ -63,7 +63,7 @@ def test_training_positions_are_uniform(tmp_path):
 
 def test_tiles_for_testing_cover_each_pixel_once(ten):
     photos = Photos(ten, size=16, colour="rgb", test=2)
-    # 40 x 56 pixels hold 2 x 3 squares of 16.
+    # Photographs of 40 x 56 pixels contain 2 x 3 squares with sides of 16 pixels.
     assert [photos.available(split) for split in ("validation", "test")] == [6, 12]
     result = set(zip(*(part.tolist() for part in places(photos, "test", 12)), strict=True))
     assert result == {(photo, 16 * row, 16 * column) for photo in (8, 9) for row in range(2) for column in range(3)}
@@ -105,7 +105,7 @@ def test_a_folder_of_photographs_of_all_sizes(tmp_path):
 def test_embedded_photographs_need_no_download_and_do_not_share():
     photos = Photos()
     assert photos.shape == (1, 64, 64)
-    # 512 x 512 and 300 x 451 pixels, and 427 x 640.
+    # Test photographs have 512 x 512 and 300 x 451 pixels, validation photographs 512 x 512 and 427 x 640.
     assert [photos.available(split) for split in ("test", "validation")] == [8 * 8 + 4 * 7, 8 * 8 + 6 * 10]
     assert Photos(colour="rgb").available("test") == 4 * 7
     for colour, count in (("mean", 8), ("rgb", 4)):

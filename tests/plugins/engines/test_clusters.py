@@ -175,7 +175,7 @@ def test_dask_finishes_the_suite_despite_losses(prepare, dask_cluster):
         dask_cluster.start_worker("w2")
         wait_for(lambda: len(list(home.glob("cut/logs/dask-*.log"))) == 4)
         frozen = dask_cluster.freeze("w2")
-        # The frozen worker wakes after the scheduler and the folder have given it up.
+        # The frozen worker wakes after the scheduler has removed it and its leases have expired.
         time.sleep(8)
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)

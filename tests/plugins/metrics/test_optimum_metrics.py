@@ -185,7 +185,7 @@ def test_the_local_dimension_of_gaussian_images_has_a_closed_form():
     clean = evaluated.clean.double().flatten(1)
     expected = matrix.trace() + (clean @ matrix + added - clean).square().sum(1) / sigma**2
     torch.testing.assert_close(table("local-dimension", evaluated)["", sigma], expected, rtol=1e-3, atol=1e-3)
-    # In the mean over images: tr J + tr (1 - J) C (1 - J) / sigma^2.
+    # The mean over images is tr J + tr (1 - J) C (1 - J) / sigma^2.
     many = table("local-dimension", evaluation("optimal", "gaussian-field[size=8]", (sigma,), count=400))["", sigma]
     residual = torch.eye(64) - matrix
     covariance = sigma**2 * matrix @ torch.linalg.inv(residual)
