@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .._papers import BURGER_2012
 from ._inputs import need_shape
 
-#: Added to the denominator of the share, which is 0 for a black image.
+#: Constant added to the denominator of the share, which would be 0 for a black image.
 TINY = 1e-20
 
 

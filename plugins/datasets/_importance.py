@@ -195,7 +195,7 @@ class Target:
             energies = (intensities.second * gram).sum((-2, -1))
             energy = fade * energy + (weights * energies).sum(1, keepdim=True)
             if second is not None:
-                # With roots of the weighted second moments, their sum is a matrix product.
+                # Roots of the weighted second moments turn the sum over points into a matrix product.
                 roots = torch.linalg.cholesky_ex(intensities.second)[0].mT * weights[..., None, None].sqrt()
                 rooted = (roots @ parts).flatten(1, 2)
                 second.mul_(fade[:, :, None]).baddbmm_(rooted.mT, rooted)
@@ -355,7 +355,7 @@ DOUBLINGS = 3
 WANTED = 800.0
 #: Minimum effective sample size of a posterior: 100 independent samples add 1 % to the squared error of the mean.
 REFUSED = 100.0
-#: Weights cannot reveal a missed mode, but the residual is then too large. A squared residual is refused if it is so
+#: Weights cannot reveal a missed mode, but the residual is then too large. A squared residual is refused if it is this
 #: many standard deviations of a chi-squared variable above its expectation.
 MISFIT = 10.0
 #: Number of images per batch of the search, and number of pixels per batch of sampling.

@@ -48,7 +48,7 @@ class Library(Faces):
                 f"{self._where}: {', '.join(missing)} is not downloaded; run 'gahbench prepare' with the suite"
             )
         parts_read = {part: [_pixels(image) for image in images] for part, images in self.parts().items()}
-        # Sources are often sorted by class: without a shuffle, validation images would be of few classes.
+        # Sources are often sorted by class: without a shuffle, validation images would belong to few classes.
         order = torch.randperm(len(parts_read["train"]), generator=generator("data", self.seed, "order")).tolist()
         parts_read["train"] = [parts_read["train"][index] for index in order]
         images = [image for part in parts_read.values() for image in part]

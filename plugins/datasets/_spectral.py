@@ -53,7 +53,7 @@ def filter_noise(white: Tensor, amplitude: Tensor) -> Tensor:
 
 
 def filter_pairs(white: Tensor, amplitude: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Filter complex noise by amplitudes, and return the cropped real and imaginary parts, independent fields."""
+    """Filter complex noise by amplitudes, and return the cropped real and imaginary parts: two independent fields."""
     side = white.shape[-1]
     # The inverse transform divides by side^2, which would make the variance of white noise side^-2.
     full = side * torch.cat([amplitude, amplitude[:, 1:-1].flip(1)], dim=1).to(white.real)

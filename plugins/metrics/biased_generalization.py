@@ -18,7 +18,7 @@ from ._sampled import training_images
 
 
 class BiasedGeneralization(Metric):
-    """Octaves of training between the onset of copying the own half of the training set and the least test loss.
+    """Octaves of training from the onset of copying a network's own training half to the least test loss.
 
     The metric follows two networks during training, one on each half of the training set. Their test loss is the mean
     of |f(y) - x|^2 / (d sigma^2) over images, noise levels and both networks. At each snapshot both networks draw

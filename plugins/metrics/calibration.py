@@ -64,7 +64,7 @@ class Calibration(Metric):
             for first in FIRST_RANKS[: eigenvalues.shape[1].bit_length()]:
                 start, end = first - 1, min(2 * first - 1, eigenvalues.shape[1])
                 error, variance, count = sums[..., end] - sums[..., start]
-                # In an empty band there is no value: no variance is predicted.
+                # An empty band has no value, since no variance is predicted.
                 for name, total in (("error", error), ("variance", variance)):
                     values[f"{name}-{first}", sigma] = torch.where(count > 0, total, torch.nan)
         return Scores.parts(values)

@@ -26,7 +26,7 @@ from ._shared_bases import basis_on
 
 
 class Capture(Metric):
-    """Fraction of the denoiser's leading eigenvectors e_k that lies in the span of as many leading vectors of a basis.
+    """Fraction of the denoiser's leading eigenvectors e_k in the span of equally many leading vectors of a basis.
 
     A = sum_k lambda_k |B_K' e_k|^2 / sum_k lambda_k over the first K = round(trace) eigenvalues of the Jacobian's
     symmetric part, without negative eigenvalues. B_K contains the K lowest harmonics of a graph, or the vectors of the

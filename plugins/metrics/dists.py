@@ -27,7 +27,7 @@ class Dists(Perceptual):
 
     @property
     def files(self) -> tuple[File, File]:
-        """Files of weights of VGG16, and of the weights of its channels."""
+        """Files of the weights of VGG16, and of the weights that DISTS gives to its channels."""
         name = "DISTS_weights-f5e65c96.pth"
         return VGG16, File("DISTS, 20 kB", f"{HUB}/{name}", f"pyiqa/{name}")
 

@@ -42,7 +42,7 @@ class Lpips(Perceptual):
 
     @property
     def files(self) -> tuple[File, File]:
-        """Files of weights of the network, and of the weights of its channels."""
+        """Files of the weights of the network, and of the weights that LPIPS gives to its channels."""
         name = f"LPIPS_v{self.version}_{self.net}-{_DIGESTS[f'{self.version}_{self.net}']}.pth"
         top = File(f"LPIPS {self.version} of {self.net}, 10 kB", f"{HUB}/{name}", f"pyiqa/{name}")
         return {"alex": ALEXNET, "vgg": VGG16}[self.net], top

@@ -39,7 +39,7 @@ class PairCosine(Metric):
             return Scores([])
         samples, others = evaluation.samples.images[indices], partner.samples.images[indices]
         training, partner_training = training_images(evaluation), training_images(partner)
-        # The mean of the training images would make copies of two different training images opposite.
+        # Removing the mean of two training images would make copies of them point in opposite directions.
         mean_image = evaluation.clean.mean(0)
         parts = {
             "": pair_cosines(samples, others),

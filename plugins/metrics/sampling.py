@@ -9,7 +9,7 @@ from gahbench.evaluation import Evaluation
 
 
 class Sampled(Metric):
-    """Fraction of converged samples, whose sampler reached its final noise level within the maximum number of steps.
+    """Fraction of samples that converged: the final noise level was reached within the maximum number of steps.
 
     Other metrics of samples ignore samples that did not converge.
 

@@ -1,1 +1,1 @@
-"""References: denoisers that are not trained, one per file."""
+"""References: denoisers that gahbench does not train, one per file."""

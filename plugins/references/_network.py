@@ -34,7 +34,7 @@ class NetworkReference(Reference):
         return self._loaded[1]
 
     def move(self, device: torch.device) -> None:
-        """Compute on a device."""
+        """Compute on the given device from now on."""
         if device != self.device:
             self.device, self._loaded = device, None
 

@@ -41,7 +41,7 @@ class TrainingMemory(Reference):
         self._training = examples.training(self.images).to(self.device)
 
     def move(self, device: torch.device) -> None:
-        """Compute on a device."""
+        """Compute on the given device from now on."""
         self.device = device
         if self._training is not None:
             self._training = self._training.to(device)

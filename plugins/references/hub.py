@@ -126,7 +126,7 @@ class HuggingFace(Reference):
         self._denoiser.check_shape(shape)
 
     def move(self, device: torch.device) -> None:
-        """Compute on a device."""
+        """Compute on the given device from now on."""
         self._denoiser.move(device)
 
     def as_network(self, shape: Shape) -> nn.Module | None:

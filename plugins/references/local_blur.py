@@ -14,7 +14,7 @@ from gahbench.jacobian import DenseMaps
 from ..bases._matrices import block_diagonal, check_values
 from ..bases.iso_local import Window, local_variance
 
-#: Bisection steps for log h^2, and the range in which it is searched.
+#: Number of bisection steps for log h^2, and range of the search.
 _STEPS = 50
 _LOG_RANGE = (-25.0, 25.0)
 #: Smallest and largest squared width of a kernel, in squared pixels.

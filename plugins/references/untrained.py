@@ -46,7 +46,7 @@ class Untrained(Reference):
             self._build(shape).network(torch.zeros(1, *shape, device=self.device), torch.ones(1, device=self.device))
 
     def move(self, device: torch.device) -> None:
-        """Compute on a device."""
+        """Compute on the given device from now on."""
         if device != self.device:
             self.device, self._built = device, None
 

@@ -1,4 +1,4 @@
-"""Search for parameters of an architecture with which given weights fit it."""
+"""Search for parameters with which an architecture fits given weights."""
 
 from __future__ import annotations
 
