@@ -76,7 +76,7 @@ def test_functions_are_short():
 
 @pytest.mark.parametrize("room", ["planning", "registry"])
 def test_dataclasses_of_plans_and_plugins_are_frozen(room):
-    # Their keys and digests are cached.
+    # Keys and digests of these dataclasses are cached.
     folder = PACKAGES["gahbench"] / room
     modules = [importlib.import_module(f"gahbench.{room}.{info.name}") for info in pkgutil.iter_modules([str(folder)])]
     classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}

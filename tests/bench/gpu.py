@@ -80,7 +80,7 @@ def main():
         parts = [part for part in parts if not options.only or part.section in options.only]
         try:
             with ThreadPoolExecutor(2) as pool:
-                # Timings need the machine to themselves; a trial has no timings.
+                # Timings need an otherwise idle machine; with --smoke there are no timings, so parts run concurrently.
                 list((pool.map if options.smoke else map)(lambda part: run(part, environment, scratch), parts))
         finally:
             # Print the report also after an interruption.

@@ -30,7 +30,7 @@ DRAWS, ENTRANTS = 1000, 6
 SEED_SPREAD, JOINT_SPREAD = 0.5, 0.2
 DISTRIBUTIONS = {
     "normal": lambda generator, *shape: generator.normal(size=shape),
-    # Divided by its standard deviation.
+    # Values are divided by their standard deviation.
     "gamma(1/2)": lambda generator, *shape: (generator.gamma(0.5, size=shape) - 0.5) / np.sqrt(0.5),
 }
 SPREADS = {"equal": (1.0,) * ENTRANTS, "last 3 times": (1.0,) * (ENTRANTS - 1) + (3.0,)}

@@ -153,5 +153,5 @@ def test_simultaneous_intervals_hold_at_all_levels_at_once():
     widths = simultaneous_half_widths(np.zeros(6), errors * generator.normal(size=(4000, 6)))
     share = (np.abs(errors * generator.normal(size=(4000, 6))) <= widths).all(axis=1).mean()
     assert share == pytest.approx(0.95, abs=0.012)
-    # With one level the interval is the usual one.
+    # With a single level the interval is the usual pointwise interval.
     assert simultaneous_half_widths(np.zeros(1), generator.normal(size=(4000, 1)))[0] == pytest.approx(1.96, abs=0.08)

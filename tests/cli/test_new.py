@@ -47,7 +47,7 @@ def test_a_new_plugin_works_in_the_suggested_command(write_new, command, write_s
     _, (_, (program, name, *arguments)) = write_new(kind)
     assert program == "gahbench"
     if name == "run":
-        # Replace the suite by a faster suite.
+        # Run a faster suite than the suggested suite.
         assert arguments[0] == "quick"
         arguments = [write_suite(), *arguments[1:], "--out", tmp_path / "out"]
         if "--engine" not in arguments:

@@ -74,7 +74,7 @@ def test_differences_agree_with_the_tidy_tables(runs):
     assert any(line.startswith("training.steps: 12 and 200 (of fit") for line in comparison.protocol)
     assert any(line.startswith("training.learning_rate: ") for line in comparison.protocol)
     assert (comparison.code, comparison.environment) == ((), ())
-    # Another date does not count as another environment.
+    # A different date does not count as a different environment.
     record = json.loads((runs[1] / "environment.json").read_text(encoding="utf-8"))
     assert date.fromisoformat(record["date"]) <= datetime.now(UTC).date()
     (runs[1] / "environment.json").write_text(json.dumps({**record, "date": "2001-01-01"}), encoding="utf-8")
@@ -145,7 +145,7 @@ def test_selected_rows_keep_the_values_of_the_whole_board(runs):
     assert selection.entrants == ["oracle-threshold[haar]", "bayes-shrink[haar]"]
     board = results.leaderboard(full=True)
     shown = selection.leaderboard(full=True)
-    # Ranked among the selected rows alone, it would be first.
+    # If only the selected rows were ranked, this entrant would be first.
     last = select(results, entrants=["identity"])
     assert last.leaderboard(full=True)["rank"].max() > 1
     assert replace(last, selected_from=None).leaderboard(full=True)["rank"].max() == 1

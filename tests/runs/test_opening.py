@@ -122,7 +122,7 @@ def test_a_model_saved_with_code_is_planned_in_a_child_process(write_suite, buil
     plan = make_plan(load_suite(write_suite(), builtin, [spec]), builtin)
     assert doing == ["reference 'torchscript[m.pt,sigma=none]'", ""]
     assert any(unit.entrant == "torchscript[m.pt,sigma=none]" for unit in plan.units)
-    # After it has ended the child process once, planning continues without building it.
+    # If the reference has ended the child process once, planning continues without building the reference.
     monkeypatch.setattr("gahbench.registry.plugin.watch.broken", {doing[0]: "ended the process"})
     again = make_plan(load_suite(write_suite(), builtin, [spec]), builtin)
     assert [unit.key for unit in again.units] == [unit.key for unit in plan.units]

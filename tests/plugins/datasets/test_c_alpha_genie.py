@@ -309,7 +309,7 @@ def test_the_level_set_of_a_disc_is_the_distance():
     levels = CAlpha(2.0, 32, contour="disc", render_size=64).level_sets("test", 2)
     down, across = torch.gradient(levels, dim=(1, 2))
     slopes = torch.hypot(down, across)[:, 1:-1, 1:-1]
-    # Except around the centre, where it is not smooth; the radius is about 8 pixels.
+    # The level set is not smooth around the centre, which is therefore excluded; the radius is about 8 pixels.
     away = levels[:, 1:-1, 1:-1] > levels.amin((1, 2), keepdim=True) + 3
     assert (slopes[away] - 1).abs().max() < 0.04
 

@@ -157,7 +157,7 @@ def test_optimal_filters_tend_to_the_projection_on_the_tangent_space(spec):
     [
         ("gaussian-field[size=9,alpha=0.5]", 81, 1e-7),
         ("gaussian-field[size=8,colour=rgb]", 192, 1e-7),
-        # 64 faces minus their mean.
+        # The 64 faces minus their mean span 63 dimensions.
         ("gaussian-faces[faces=faces[size=12],isotropic=0]", 63, 1e-7),
         ("finite[faces[size=8],count=20]", 0, 1e-7),
         ("rays[discs[size=12]]", 1, 1e-3),

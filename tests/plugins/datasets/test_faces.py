@@ -37,7 +37,7 @@ def test_embedded_faces_are_the_first_hundred_of_scikit_image():
     assert {split: faces.available(split) for split in EMBEDDED} == EMBEDDED
     published = np.load(Path(skimage_data.__file__).parent / "lfw_subset.npy")[:100]
     np.testing.assert_allclose(whole(faces)[:, 0].numpy(), published, atol=1e-7)
-    # The pixels of the published board.
+    # At size 24, images are cropped to the pixels of the published board.
     assert torch.equal(whole(Faces(size=24)), whole(faces)[:, :, :24, :24])
 
 
@@ -198,7 +198,7 @@ def test_lfw_takes_long_to_decode_once_it_is_fetched(scikit_learn, monkeypatch):
     assert Faces(source="lfw").missing() == (f"60 images of {folder}, decoded into {cache_folder()}",)
     Faces(source="lfw").prepare()
     assert Faces(source="lfw").missing() == ()
-    # The cache has them only at their original size.
+    # The cache has the images only at their original size.
     assert Faces(source="lfw", size=32).missing() != ()
 
 

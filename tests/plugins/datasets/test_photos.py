@@ -57,7 +57,7 @@ def test_training_positions_are_uniform(tmp_path):
     assert (rows[which == 1].max(), columns[which == 1].max()) == (12, 8)
     share = 13 * 9 / (13 * 9 + 25 * 41)
     assert (which == 1).double().mean().item() == pytest.approx(share, abs=4 * (share / 20_000) ** 0.5)
-    # The mean of 0 to 24, whose standard deviation is 7.2.
+    # Rows are uniform from 0 to 24, with mean 12 and standard deviation 7.2.
     assert rows[which == 0].double().mean().item() == pytest.approx(12, abs=4 * 7.2 / 17_000**0.5)
 
 

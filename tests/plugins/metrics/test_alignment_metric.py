@@ -67,7 +67,7 @@ def test_filters_that_shrink_in_a_basis_score_1_in_it_and_less_in_all_others(own
 @pytest.mark.parametrize("factor", [2.0, 0.5])
 def test_alignment_does_not_depend_on_the_strength(metric, factor, clean, strengths):
     stronger = filters("graph-laplacian", clean, factor * strengths)
-    # The metric compares them with filters of the graph at the same strength.
+    # The metric compares these filters with filters of the graph at the same strength.
     assert scores(stronger, metric=metric)[""] == pytest.approx(1, abs=1e-3)
 
 

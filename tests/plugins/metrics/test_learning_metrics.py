@@ -73,7 +73,7 @@ def test_the_same_function_has_no_variance_and_agrees():
 
 
 def test_scores_may_agree_where_errors_do_not():
-    # Errors of opposite sign, much smaller than the noise that both remove.
+    # The two denoisers have errors of opposite sign, which are much smaller than the noise that both remove.
     clean = images()
 
     class Errs(Filters):
@@ -266,7 +266,7 @@ def test_learning_times_of_a_linear_model_are_inverse_to_the_variance():
     times, variances = scores.arrays["times"], scores.arrays["variances"]
     torch.testing.assert_close(variances, 10.0 ** -torch.linspace(0, 2, 16, dtype=torch.float64), rtol=1e-4, atol=0)
     # After t steps of gradient descent the share (1 - rate (lambda + sigma^2))^t of a gain is not yet learned. At the
-    # learning time it is half of its value after the first step.
+    # learning time this share is half of its value after the first step.
     expected = 1 + math.log(0.5) / torch.log(1 - rate * (variances + sigma**2))
     assert (times / expected - 1).abs().max() < 0.01
     product = times * variances

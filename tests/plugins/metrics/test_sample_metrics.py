@@ -113,7 +113,7 @@ def test_diversity_of_fresh_images_and_of_a_single_image():
 
 
 def test_quality_separates_blurred_samples_from_fresh_ones():
-    # Larger images, so that there are enough frequencies; of Gaussian fields, which are rough.
+    # Larger images have enough frequencies, and Gaussian fields are rough.
     dataset = gahbench.create("dataset", "gaussian-field", size=16)
     clean = dataset.images("test", 100)
     fresh = dataset.images("train", 100)
@@ -179,7 +179,7 @@ def test_samples_of_a_memorizing_denoiser_are_predicted_by_empirical_bayes(to):
     assert torch.allclose(scores.arrays["samples"], scores.arrays["predicted"], atol=1e-2)
     fewer, _ = values(f"sample-prediction[{to},max_samples=4]", evaluated)
     assert fewer[""] == result[""][:4]
-    # Other training images do not predict its samples.
+    # Other training images do not predict the samples of this denoiser.
     evaluated.learned_from = TrainingData(GivenImages(images(6, 2)))
     others, _ = values(f"sample-prediction[{to}]", evaluated)
     assert max(others[""]) < 0.3

@@ -65,7 +65,7 @@ def test_every_convention_gives_the_same_denoiser(tmp_path, kind, sigma, output,
     result = reference.denoise(noisy, 0.1, gahbench.Truth(noisy))
     assert torch.allclose(result, expected, atol=1e-5)
     if kind == "torchscript":
-        # Half of each pixel, plus half of the mean of 9, 6 or 4 pixels.
+        # The denoiser returns half of each pixel plus half of the mean of 9, 6 or 4 pixels.
         (matrix,) = reference.jacobian(noisy[:1], 0.1, gahbench.Truth(noisy[:1])).matrices()
         assert float(matrix.trace()) == pytest.approx(128 + 0.5 * (196 / 9 + 56 / 6 + 4 / 4), rel=1e-3)
     assert reference.num_parameters == 1
