@@ -113,7 +113,7 @@ def test_untrained_is_the_network_at_the_start_of_training(initialisation):
     with torch.no_grad():
         expected = network(noisy, torch.full((2,), 0.1))
     torch.testing.assert_close(denoised(reference), expected)
-    # Row by row, by backward passes.
+    # The expected Jacobian is computed row by row, by backward passes.
     result = reference.jacobian(noisy, 0.1, Truth(noisy)).matrices()
     for image, matrix in zip(noisy, result, strict=True):
         jacobian = torch.autograd.functional.jacobian(lambda one: network(one[None], torch.full((1,), 0.1))[0], image)
