@@ -148,7 +148,7 @@ class SampledMeans:
 
     def ends(self, scale: IntervalScale = "linear", level: float = LEVEL) -> tuple[Array, Array]:
         """Return the ends of studentised intervals, each of shape (...); NaN where unknown."""
-        count, shape = len(self.effects), self.values.shape
+        count = len(self.effects)
         deviation, resampled_variance = np.zeros((2, count, self.values.size))
         variance = np.zeros(self.values.size)
         for seed, array in self.deviations.items():
@@ -162,13 +162,22 @@ class SampledMeans:
             deviation += resampled
             resampled_variance += spread / divisor
             variance += (deviations**2).mean(axis=0) / divisor
+        effects = self.effects.reshape(count, -1)
+        if scale != "linear":
+            # The scale itself makes intervals skewed, so t statistics are symmetric here.
+            units = min((len(array) for array in self.deviations.values()), default=2)
+            tails = np.random.default_rng([_STREAM, units, 2]).standard_t(units - 1, size=(count, 1))
+            half_width = np.quantile(np.abs(effects + tails * np.sqrt(variance)), level, axis=0)
+            return self._ends_on(scale, -half_width), self._ends_on(scale, half_width)
         least = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
         ratio = deviation * np.sqrt(variance / np.where(least > 0, least, 1.0))
         # (resampled mean - mean) / standard error is distributed as (mean - truth) / standard error.
-        low, high = interval(self.effects.reshape(count, -1) - ratio, level)
-        values = self.values.ravel()
-        ends = (_on_scale(values, end, scale).reshape(shape) for end in (low, high))
-        return next(ends), next(ends)
+        low, high = interval(effects - ratio, level)
+        return self._ends_on(scale, low), self._ends_on(scale, high)
+
+    def _ends_on(self, scale: IntervalScale, deviation: Array) -> Array:
+        """Return values plus deviations (M,) on a scale, in the shape of the values."""
+        return _on_scale(self.values.ravel(), deviation, scale).reshape(self.values.shape)
 
     def intervals(self, scale: IntervalScale = "linear") -> list[Interval]:
         """Return the means, shape (K,), with their studentised intervals."""

@@ -65,7 +65,7 @@ def _missing(board: DatasetBoard, name: str, sigma: float) -> dict[str, list[str
         reason = (
             f"the filters that are compared have no direction there ({share_part} {share.value:.3f}, below 0.02)"
             if share.is_known
-            else "fewer than 24 images, for one seed or more, have a strength that can be compared"
+            else "for one seed or more, fewer than 24 images can be compared, or the compared filters have no direction"
         )
         missing.setdefault(reason, []).append(label)
     return missing

@@ -225,7 +225,26 @@ def test_intervals_of_shares_and_of_ratios_stay_in_their_range():
     # Without much variation the scale does not matter.
     values = 0.4 + 0.001 * gaussian(1, 1, 50)
     ends = [np.ravel(sampled_means(values).ends(scale)) for scale in ("linear", "log", "logit")]
-    np.testing.assert_allclose(ends[1:], [ends[0]] * 2, atol=1e-5)
+    np.testing.assert_allclose(ends[1:], [ends[0]] * 2, atol=5e-5)
+
+
+def test_the_interval_of_a_rare_event_is_nearly_that_of_the_binomial_distribution():
+    events = np.zeros((1, 1, 28))
+    events[..., 0] = 1
+    low, high = sampled_means(events).ends("logit")
+    # Wilson's interval is from 0.006 to 0.177.
+    assert 0.001 < low[0] < 0.01
+    assert 0.15 < high[0] < 0.3
+
+
+@pytest.mark.parametrize(("units", "least"), [(5, 0.90), (24, 0.92)])
+def test_intervals_on_the_log_scale_cover_the_mean_of_skewed_values(units, least):
+    trials, generator = 400, np.random.default_rng(1)
+    covered = 0
+    for trial in range(trials):
+        low, high = sampled_means(generator.gamma(0.5, 2, size=(1, 1, units)), draws=500, seed=trial).ends("log")
+        covered += bool(low[0] <= 1 <= high[0])
+    assert covered / trials > least - 2.5 * (least * (1 - least) / trials) ** 0.5
 
 
 def test_the_interval_of_a_mean_over_independent_samples_has_the_variance_of_the_mean():
