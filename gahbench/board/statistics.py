@@ -149,19 +149,15 @@ class SampledMeans:
     def ends(self, scale: IntervalScale = "linear", level: float = LEVEL) -> tuple[Array, Array]:
         """Return the ends of studentised intervals, each of shape (...); NaN where unknown."""
         count = len(self.effects)
-        deviation, resampled_variance = np.zeros((2, count, self.values.size))
+        samples = []
         variance = np.zeros(self.values.size)
         for seed, array in self.deviations.items():
             deviations = array.reshape(len(array), -1)
             # Units without a value have no deviation.
             present = np.maximum(_count_deviating(deviations), 2)
-            weights = resampling_weights(len(array), count, seed)
-            resampled = weights @ deviations
-            spread = weights @ deviations**2 - resampled**2 * (len(array) / present)
             divisor = len(array) * (present - 1) / present
-            deviation += resampled
-            resampled_variance += spread / divisor
             variance += (deviations**2).mean(axis=0) / divisor
+            samples.append((seed, deviations, present, divisor))
         effects = self.effects.reshape(count, -1)
         if scale != "linear":
             # The scale itself makes intervals skewed, so t statistics are symmetric here.
@@ -169,6 +165,13 @@ class SampledMeans:
             tails = np.random.default_rng([_STREAM, units, 2]).standard_t(units - 1, size=(count, 1))
             half_width = np.quantile(np.abs(effects + tails * np.sqrt(variance)), level, axis=0)
             return self._ends_on(scale, -half_width), self._ends_on(scale, half_width)
+        deviation, resampled_variance = np.zeros((2, count, self.values.size))
+        for seed, deviations, present, divisor in samples:
+            units = len(deviations)
+            weights = resampling_weights(units, count, seed)
+            resampled = weights @ deviations
+            deviation += resampled
+            resampled_variance += (weights @ deviations**2 - resampled**2 * (units / present)) / divisor
         least = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
         ratio = deviation * np.sqrt(variance / np.where(least > 0, least, 1.0))
         # (resampled mean - mean) / standard error is distributed as (mean - truth) / standard error.

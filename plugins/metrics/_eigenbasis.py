@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gahbench import Basis, Scores, Shape
 from gahbench.evaluation import Evaluation
-from gahbench.jacobian import LARGEST_EXACT
+from gahbench.jacobian import LARGEST_EXACT, top
 
 from .._messages import name_of
 
@@ -38,6 +38,18 @@ def score_eigenvectors(
             return Scores([])
         values |= {(part, sigma): value for part, value in parts(sigma, *pairs).items()}
     return Scores.parts(values)
+
+
+def leading_eigenpairs(evaluation: Evaluation, sigma: float, count: int) -> tuple[Tensor, Tensor] | None:
+    """Return eigenvalues (N, k), descending, and eigenvectors (N, k, d): all of small images, else the first ``count``.
+
+    The result is ``None`` without a Jacobian.
+    """
+    maps = evaluation.local_filters.maps(sigma)
+    if maps is None or maps.is_small:
+        return evaluation.local_filters.eigenpairs(sigma)
+    leading = top(maps, min(count, maps.size))
+    return leading.values, leading.vectors
 
 
 def check_orthonormal(basis: Basis, shape: Shape, name: str) -> None:

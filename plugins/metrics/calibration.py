@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.jacobian import LinearMaps, top
 
 from .._papers import MANOR_2024
+from ._eigenbasis import leading_eigenpairs
 
 #: First ranks of the bands of eigenvectors: 1, 2 to 3, 4 to 7, and so on.
 FIRST_RANKS = tuple(2**octave for octave in range(12))
@@ -51,10 +51,10 @@ class Calibration(Metric):
         """Return the parts for every image at every noise level; no scores without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            maps = evaluation.local_filters.maps(sigma)
-            if maps is None:
+            pairs = leading_eigenpairs(evaluation, sigma, LARGE_COUNT)
+            if pairs is None:
                 continue
-            eigenvalues, vectors = _leading_eigenpairs(evaluation, maps, sigma)
+            eigenvalues, vectors = pairs
             difference = (evaluation.clean - evaluation.denoised(sigma)).double().flatten(1).to(vectors.device)
             errors = (vectors @ difference[..., None])[..., 0].square() / sigma**2
             is_positive = eigenvalues > 0
@@ -68,12 +68,3 @@ class Calibration(Metric):
                 for name, total in (("error", error), ("variance", variance)):
                     values[f"{name}-{first}", sigma] = torch.where(count > 0, total, torch.nan)
         return Scores.parts(values)
-
-
-def _leading_eigenpairs(evaluation: Evaluation, maps: LinearMaps, sigma: float) -> tuple[Tensor, Tensor]:
-    """Return the leading eigenvalues (N, k), descending, and eigenvectors (N, k, d); k = d for small images."""
-    pairs = evaluation.local_filters.eigenpairs(sigma) if maps.is_small else None
-    if pairs is not None:
-        return pairs
-    leading = top(maps, min(LARGE_COUNT, maps.size))
-    return leading.values, leading.vectors

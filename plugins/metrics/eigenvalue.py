@@ -11,9 +11,9 @@ from torch import Tensor
 
 from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
-from gahbench.jacobian import top
 
 from .._papers import KADKHODAIE_2024
+from ._eigenbasis import leading_eigenpairs
 
 
 class Eigenvalue(Metric):
@@ -51,10 +51,7 @@ class Eigenvalue(Metric):
         self.check(evaluation.shape, evaluation.sigmas)
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            maps = evaluation.local_filters.maps(sigma)
-            if maps is None:
-                continue
-            pairs = evaluation.local_filters.eigenpairs(sigma) if maps.is_small else None
-            eigenvalues = top(maps, self.k).values if pairs is None else pairs[0]
-            values["", sigma] = eigenvalues[:, self.k - 1].cpu()
+            pairs = leading_eigenpairs(evaluation, sigma, self.k)
+            if pairs is not None:
+                values["", sigma] = pairs[0][:, self.k - 1].cpu()
         return Scores.parts(values)
