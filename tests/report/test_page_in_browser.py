@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hostile_pages import HOSTILE
 
+from gahbench.board.display_names import display_names
 from gahbench.report.page.report import html_report
 
 pytestmark = pytest.mark.extras("playwright", "axe_core_python")
@@ -91,9 +92,10 @@ def test_an_entrant_is_highlighted_everywhere(opened):
     assert page.locator(".on, .dim").count() == 0
 
 
-def test_tooltips_show_the_values_of_the_table(opened, kept_run):
+def test_tooltips_show_the_values_of_the_table(opened, kept_run, builtin):
     page = opened("kept")
     table = pd.read_csv(kept_run / "leaderboard.csv").set_index("entrant")
+    table = table.rename(index=display_names(builtin, table.index, {}).entrants)
     chart = page.locator("#curves .chart").first
     point = chart.locator(".series[data-v]:visible use").last
     point.scroll_into_view_if_needed()

@@ -98,7 +98,7 @@ def test_entrants_are_filtered_and_sorted(browse, published):
 
 def test_a_run_leads_to_its_entrants(browse, published):
     page = browse(published / "runs" / "quick.html")
-    page.get_by_role("link", name="about unet[width=16,levels=2]").first.click()
-    assert page.locator("h1").text_content() == "unet[width=16,levels=2]"
+    page.get_by_role("link", name="about U-Net", exact=True).first.click()
+    assert page.locator("h1").text_content() == "U-Net"
     # The entrant is on several boards of the published results.
     assert page.locator("#standings tbody tr").count() > 1

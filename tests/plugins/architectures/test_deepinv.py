@@ -174,10 +174,10 @@ def test_the_accepted_names_are_all_trainable_denoisers_of_deepinv():
 @installed
 @pytest.mark.parametrize(("model", "reason"), [
     ("DnCN", "deepinv.models has no such name; did you mean 'DnCNN'"),
-    ("MoDL", "not the class of a denoiser in deepinv.models"),
-    ("GSDRUNet", "not the class of a denoiser in deepinv.models"),
-    ("MedianFilter", "without weights to train"),
-    ("EquivariantDenoiser", "without weights to train"),
+    ("MoDL", "it is not a denoiser class of deepinv.models"),
+    ("GSDRUNet", "it is not a denoiser class of deepinv.models"),
+    ("MedianFilter", "it has no weights to train"),
+    ("EquivariantDenoiser", "it has no weights to train"),
     ("MPRNet", r"its forward does not accept \(image, sigma\)"),
 ])  # fmt: skip
 def test_other_names_are_refused_with_those_accepted(builtin, model, reason):
