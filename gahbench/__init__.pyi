@@ -7,8 +7,8 @@ from ._util.errors import PluginError as PluginError
 from ._util.errors import ResultsError as ResultsError
 from ._util.errors import SuiteError as SuiteError
 from ._util.noise import BLOCK as BLOCK
+from ._util.noise import draw_in_blocks as draw_in_blocks
 from ._util.noise import generator as generator
-from ._util.noise import in_blocks as in_blocks
 from ._util.shapes import Shape as Shape
 from ._util.shapes import image_shape as image_shape
 from .board.claims import claims as claims

@@ -21,7 +21,7 @@ def require(plugin: str, package: str, extra: str) -> None:
         raise GahbenchError(f"the {plugin} needs the package {package}: pip install 'gahbench[{extra}]'")
 
 
-def imported(module: str, extra: str) -> Any:
+def import_optional(module: str, extra: str) -> Any:
     """Import and return a module of a package that an extra installs."""
     try:
         return importlib.import_module(module)

@@ -86,7 +86,7 @@ def test_the_functions_on_the_page_are_those_of_the_library(executed, monkeypatc
 
 def test_the_table_agrees_with_the_board():
     results = load_results(ROOT / "results" / "basis")
-    discs, metrics = results.board.of("discs[size=24]"), set(results.scores["metric"])
+    discs, metrics = results.board.for_dataset("discs[size=24]"), set(results.scores["metric"])
     (graph,) = {metric for metric in metrics if metric.startswith("direction[graph-laplacian") and metric.endswith("]")}
     columns = [("psnr", ""), ("truth-direction", ""), (graph, ""), (graph, "ceiling")]
     table = PAGE.split("results/basis/README.md):\n\n")[1].split("\n\n")[0].splitlines()[2:]

@@ -68,7 +68,7 @@ def test_a_published_board_agrees_with_its_suite_and_no_entrant_exceeds_the_opti
     has_optimum = results.scores["kind"].isin(("optimal", "bound")).any()
     is_checked = results.datasets["optimum"].isin(("exact", "bracket")) & has_optimum
     assert [check is not None for check in checks] == is_checked.tolist()
-    assert all(check.beyond == () for check in checks if check)
+    assert all(check.violations == () for check in checks if check)
     assert results.failures.empty
     text = (ROOT / "results" / name / "leaderboard.md").read_text(encoding="utf-8")
     assert text == markdown(results)
@@ -123,7 +123,10 @@ def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
     overall = {row.entrant: (row.rank, row.rank_high) for row in results.means_over_datasets.rows}
 
     def psnr(dataset, entrant):
-        entry, value = ranks.get((dataset, entrant)), with_half_width(board.of(dataset).estimate(entrant, "psnr"))
+        entry, value = (
+            ranks.get((dataset, entrant)),
+            with_half_width(board.for_dataset(dataset).estimate(entrant, "psnr")),
+        )
         return value if entry is None or entry.rank is None else f"{value} ({rank(entry.rank, entry.rank_high)})"
 
     for entrant, *cells, last in table_after("standard", "with the interval of the rank:", 14):
@@ -152,16 +155,16 @@ def test_directions_on_the_page_agree_with_the_board():
     }
     graph, haar = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
     for entrant, *cells in table_after("basis", "Direction with `graph-laplacian`, mean over σ:", 12):
-        estimates = [board.of(family).estimate(entrant, f"direction[{graph}]") for family in families.values()]
+        estimates = [board.for_dataset(family).estimate(entrant, f"direction[{graph}]") for family in families.values()]
         assert cells == [with_half_width(estimate) for estimate in estimates]
     for first_cell, *cells in table_after("basis", "Direction with each basis, mean over σ:", 20):
         family, name = first_cell.rsplit(", ", 1)
         (entrant,) = {entry.entrant for entry in board.entries if entry.entrant.startswith(f"{name.strip('`')}[")}
-        family_board = board.of(families[family.strip("`")])
+        family_board = board.for_dataset(families[family.strip("`")])
         estimates = [family_board.estimate(entrant, f"direction[{basis}]") for basis in (graph, haar, "haar", "sym4")]
         assert cells[:4] == [with_half_width(estimate) for estimate in estimates]
     for entrant, *cells in table_after("basis", "Eigenvalues above ½ on `discs`:", 5):
-        discs = board.of("discs[size=24]")
+        discs = board.for_dataset("discs[size=24]")
         estimates = [discs.estimate(entrant, "spectrum", "above-half", sigma) for sigma in (0.05, 0.2)]
         assert cells == [with_half_width(estimate) for estimate in estimates]
 
@@ -219,7 +222,9 @@ def test_slopes_of_psnr_on_the_page_of_generalization_agree_with_the_board_and_t
 def test_distances_and_verdicts_on_the_page_of_rates_agree_with_the_board():
     results = load_results("rates")
     families = {
-        (regions, side): results.board.of(f"c-alpha[alpha=4,{size}background_alpha={regions[2]},render_size=128]")
+        (regions, side): results.board.for_dataset(
+            f"c-alpha[alpha=4,{size}background_alpha={regions[2]},render_size=128]"
+        )
         for regions in ("C^2", "C^4")
         for side, size in (("32", "size=32,"), ("64", ""))
     }
@@ -237,7 +242,7 @@ def test_distances_and_verdicts_on_the_page_of_rates_agree_with_the_board():
 
 
 def test_times_of_training_on_the_page_agree_with_the_board():
-    board = load_results("dynamics").board.of("c-alpha[alpha=2,size=16]")
+    board = load_results("dynamics").board.for_dataset("c-alpha[alpha=2,size=16]")
     measured = {
         "τ_gen, steps": ("training-times", "generalization", 0),
         "τ_mem, steps": ("training-times", "memorization", 0),
@@ -268,20 +273,20 @@ def test_shares_that_posteriors_explain_on_the_page_agree_with_the_board():
     local = "local-score[equivariant=true,images=100]"
     predictors = ("empirical-bayes", local, "pspc", "pca-locality", "pca-locality[batch=32]")
     for family, entrant, *cells in table_after("posteriors", "mean over σ = 0.05 to 0.8:", 12):
-        family_board = board.of(families[family])
+        family_board = board.for_dataset(families[family])
         shares = [family_board.estimate(entrant, f"distance[{predictor}]", "r2") for predictor in predictors]
         assert cells == [with_half_width(share, digits=3) for share in shares]
-    discs, levels = board.of(families["discs"]), (0.05, 0.1, 0.2, 0.4, 0.8)
+    discs, levels = board.for_dataset(families["discs"]), (0.05, 0.1, 0.2, 0.4, 0.8)
     for entrant, *cells in table_after("posteriors", "whose dimension is 5:", 4):
         dimensions = [discs.estimate(entrant, "local-dimension", "", sigma) for sigma in levels]
         assert cells == [with_half_width(dimension, digits=1) for dimension in dimensions]
     for family, *cells in table_after("posteriors", "a probability above ½:", 2):
         rows = [f"empirical-bayes N={number}" for number in (10, 100, 1000)]
-        assert cells == [with_half_width(board.of(families[family]).estimate(row, "collapse")) for row in rows]
+        assert cells == [with_half_width(board.for_dataset(families[family]).estimate(row, "collapse")) for row in rows]
 
 
 def test_errors_and_samples_on_the_page_agree_with_the_board():
-    board = load_results("samples").board.of("c-alpha[alpha=2,size=24]")
+    board = load_results("samples").board.for_dataset("c-alpha[alpha=2,size=24]")
     for entrant, *cells in table_after("samples", "It took 9 minutes on two cores.", 5):
         estimates = [board.estimate(entrant, "psnr", "", sigma) for sigma in (0.05, 0.1, 0.2, 0.4, 0.8)]
         estimates.append(board.estimate(entrant, "sample-quality"))

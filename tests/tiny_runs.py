@@ -27,7 +27,7 @@ def run(suite: Path, out: Path, **options: Any) -> Any:
 
 def plan_suite(suite: Path, out: Path | None = None, *, plugins: Any = (), **changes: Any) -> Plan:
     """Plan a suite like ``gahbench plan``."""
-    registry, suite_changes = open_registry(plugin_sources(plugins, suite)), SuiteChanges.of(**changes)
+    registry, suite_changes = open_registry(plugin_sources(plugins, suite)), SuiteChanges.from_arguments(**changes)
     find_missing(registry, suite, suite_changes).require_datasets()
     return plan_with(registry, suite, out, suite_changes)
 

@@ -45,7 +45,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     is_packed = path.suffix.lower() == ".npz"
     try:
         check_regular(path)
-        return _unpacked(path, names) if is_packed else {names[0]: _mapped(path)}
+        return _unpack(path, names) if is_packed else {names[0]: _map_array(path)}
     except DataError:
         raise
     except Exception as error:
@@ -56,7 +56,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: cannot be read: {brief(error)}; accepted: {plain}") from error
 
 
-def _mapped(path: Path) -> NDArray[Any]:
+def _map_array(path: Path) -> NDArray[Any]:
     found = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(found, np.ndarray):
         found.close()
@@ -64,7 +64,7 @@ def _mapped(path: Path) -> NDArray[Any]:
     return found
 
 
-def _unpacked(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _unpack(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     archive = np.load(path, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError("the file contains a single array")

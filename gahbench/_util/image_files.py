@@ -55,7 +55,7 @@ def open_image(content: bytes, where: str) -> Iterator[ImageFile]:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(_described(error, where)) from error
+        raise DataError(_describe(error, where)) from error
 
 
 def check_pixels(height: int, width: int, where: str) -> None:
@@ -79,7 +79,7 @@ def check_pixels(height: int, width: int, where: str) -> None:
         raise DataError(_too_large(f"{height}x{width} = {height * width:,}", where))
 
 
-def _described(error: Exception, where: str) -> str:
+def _describe(error: Exception, where: str) -> str:
     """Format an error of PIL, without the memory address of an object."""
     text = brief(error)
     declared = re.search(r"Image size \((\d+) pixels\)", text)

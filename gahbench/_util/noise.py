@@ -65,7 +65,7 @@ def evaluation_noise(
     def draw(number: int) -> Tensor:
         return torch.randn(block, *shape, generator=generator("noise", *parts, float(sigma), number * block))
 
-    return sigma * in_blocks(draw, count, block=block)
+    return sigma * draw_in_blocks(draw, count, block=block)
 
 
 def _averaged_noise(count: int, shape: tuple[int, int, int], render_size: int, *parts: int | str) -> Tensor:
@@ -85,10 +85,10 @@ def _averaged_noise(count: int, shape: tuple[int, int, int], render_size: int, *
         return factor * torch.nn.functional.avg_pool2d(white, factor)
 
     # Draw a single image at a time, since images at the render size may be large.
-    return in_blocks(draw, count, block=1)
+    return draw_in_blocks(draw, count, block=1)
 
 
-def in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0, block: int = BLOCK) -> Tensor:
+def draw_in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0, block: int = BLOCK) -> Tensor:
     """Return items ``start`` to ``start + count`` of a series that is drawn in complete blocks.
 
     Blocks at the ends are complete too, so that the value of an item does not depend on the number of items.
@@ -114,9 +114,9 @@ def in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0, block: 
     >>> import torch
     >>> def draw(block):
     ...     return torch.rand(BLOCK, 2, generator=generator("data", "mine", block))
-    >>> in_blocks(draw, 100).shape
+    >>> draw_in_blocks(draw, 100).shape
     torch.Size([100, 2])
-    >>> torch.equal(in_blocks(draw, 100)[70:80], in_blocks(draw, 10, start=70))
+    >>> torch.equal(draw_in_blocks(draw, 100)[70:80], draw_in_blocks(draw, 10, start=70))
     True
     """
     first, last = start // block, (start + count - 1) // block

@@ -41,7 +41,7 @@ class PluginFiles:
     def __init__(self, files: Iterable[Path]) -> None:
         self._origins = [(file, portable_origin(str(file))) for file in files]
 
-    def of(self, origins: Iterable[str]) -> tuple[Path, ...]:
+    def find(self, origins: Iterable[str]) -> tuple[Path, ...]:
         """Return the files of portable origins, in the order of the registry."""
         requested: set[str] = set()
         known = {file_origin for _, file_origin in self._origins}

@@ -135,7 +135,7 @@ def margin(
     if not levels or not levels <= shared_sigmas:
         return None
     cube, sigmas = cubes[basis][""], sorted(levels)
-    paired = replace(cube, values=cube.values - cubes[other][""].on_axes_of(cube))
+    paired = replace(cube, values=cube.values - cubes[other][""].reindex_like(cube))
     difference = _estimate(paired, entrant, sigmas)
     return difference.value, difference.low, difference.high
 

@@ -156,7 +156,7 @@ class Board:
             values.setdefault(value.dataset, []).append(value)
         return [DatasetBoard(name, rows, values.get(name, [])) for name, rows in entries.items()]
 
-    def of(self, dataset: str) -> DatasetBoard:
+    def for_dataset(self, dataset: str) -> DatasetBoard:
         """Return the board of one dataset, which is empty if the dataset has no results."""
         return next((board for board in self.datasets if board.dataset == dataset), DatasetBoard(dataset, [], []))
 
@@ -164,7 +164,7 @@ class Board:
         """Return whether any entrant has a mean of the metric over noise levels."""
         return any(board.is_known(metric) for board in self.datasets)
 
-    def restricted(self, entrants: Collection[str], datasets: Collection[str], metrics: Collection[str]) -> Board:
+    def restrict(self, entrants: Collection[str], datasets: Collection[str], metrics: Collection[str]) -> Board:
         """Return the rows of chosen entrants and datasets, with the board's own values and chosen metrics."""
 
         def is_kept(row: Entry | Value) -> bool:

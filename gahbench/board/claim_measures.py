@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gahbench._util.errors import listing
-from gahbench._util.readable import level_name
+from gahbench._util.readable import level_name, pluralize
 from gahbench.board.claim_values import MetricCurve, Table, rows_by_number_of_images
 from gahbench.board.statistics import Array
 from gahbench.contracts.claims import Compared, Fact, Levels, Measure, Scale
@@ -188,7 +188,8 @@ def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compa
         if other.number is not None:
             indices = find_levels(other.number, list(rows_by_number))
             if len(indices) != 1:
-                raise NotMeasuredError(f"{base} on {dataset} has no one row for N = {other.number}")
+                count = pluralize(len(indices), "row")
+                raise NotMeasuredError(f"{base} on {dataset} has {count} for N = {other.number}; expected 1 row")
             rows_by_base[base] = [rows_by_number[list(rows_by_number)[indices[0]]]] * len(rows)
             continue
         labels = [rows_by_number.get(number, base) for number in rows]
@@ -205,7 +206,7 @@ def _curve(table: Table, metric: str, split: str, dataset: str, label: str, scal
         raise NotMeasuredError(f"{metric} is a ratio of means, and scale: log10 is of values")
     curve = table.curves(dataset, metric, split, scale=scale).get(label)
     if curve is None:
-        condition = " above 0 in every training" if scale == "log10" else ""
+        condition = " above 0 in every training run" if scale == "log10" else ""
         where = f"{dataset}{'' if split == 'test' else f', split {split}'}"
         raise NotMeasuredError(f"no {metric}{condition} of {label} on {where}")
     return curve

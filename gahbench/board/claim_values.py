@@ -108,7 +108,7 @@ class Table:
 
     def metrics(self, pattern: str, dataset: str, split: str) -> list[str]:
         """Return the names of metrics that match a pattern and were measured on a dataset and split."""
-        names = self._measured(dataset, split)
+        names = self._measured_metrics(dataset, split)
         names |= {name for name, ratio in self._ratios.items() if {ratio.numerator, ratio.denominator} <= names}
         wanted = parse_metric_name(pattern)
         parsed_names = [parse_metric_name(name) for name in sorted(names)]
@@ -120,7 +120,7 @@ class Table:
             and (parsed.label == wanted.label or ("*" in wanted.label and matches(parsed.label, wanted.label)))
         ]
 
-    def _measured(self, dataset: str, split: str) -> set[str]:
+    def _measured_metrics(self, dataset: str, split: str) -> set[str]:
         """Return the names of the metrics with rows for a dataset and split."""
         return {metric for row_dataset, row_split, metric in self._rows if (row_dataset, row_split) == (dataset, split)}
 
@@ -176,7 +176,7 @@ class Table:
         for cubes in cubes_by_images(tables, self.results.entrants, sources, self.left_out(dataset)):
             cube = cubes[0]
             if minus is not None:
-                cube = replace(cube, values=cube.values - cubes[-1].on_axes_of(cube))
+                cube = replace(cube, values=cube.values - cubes[-1].reindex_like(cube))
             elif ratio is not None:
                 cube = join_levels(*cubes)
             scaled_cubes.append(cube if scale == "linear" else _logarithms(cube))
@@ -212,7 +212,7 @@ class Table:
             values_by_level, draws, image_draws = (
                 decibels(1 + np.maximum(ratio, 0)) for ratio in (values_by_level, draws, image_draws)
             )
-        leaves_out = left_out_part(metric) in self._measured(dataset, split)
+        leaves_out = left_out_part(metric) in self._measured_metrics(dataset, split)
         curves = {}
         for index, label in enumerate(cube.entrants):
             kept_levels = [

@@ -99,7 +99,7 @@ def make_board(
 
 
 def _distances(dataset: str, cube: ScoreCube, other_cubes: Mapping[str, Mapping[str, ScoreCube]]) -> Distances:
-    return Distances.of(cube, {name: cubes[dataset] for name, cubes in other_cubes.items() if dataset in cubes})
+    return Distances.from_cubes(cube, {name: cubes[dataset] for name, cubes in other_cubes.items() if dataset in cubes})
 
 
 #: The note on entrants that are worse than the noisy images is shown for differences above this, in dB.
@@ -268,9 +268,9 @@ def _notes(results: Tables, dataset: str, entrant: str, cube: ScoreCube) -> str:
 def _marks(results: Tables, dataset: str, entrant: str, check: OptimumCheck | None) -> tuple[str, ...]:
     """Return why the scores of an entrant on a dataset are flagged."""
     marks = rows_of(results.marks, dataset, entrant)["mark"].tolist()
-    beyond = [entry for entry in check.beyond if entry.entrant == entrant] if check else []
-    if check is not None and beyond:
-        levels = ", ".join(f"{level_name(entry.sigma)} ({entry.standard_errors:.1f})" for entry in beyond)
+    violations = [entry for entry in check.violations if entry.entrant == entrant] if check else []
+    if check is not None and violations:
+        levels = ", ".join(f"{level_name(entry.sigma)} ({entry.standard_errors:.1f})" for entry in violations)
         marks.append(f"beats {check.optimum}, which is impossible, at σ = {levels} (difference in standard errors)")
     return tuple(marks)
 

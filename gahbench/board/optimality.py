@@ -68,9 +68,9 @@ class Distances:
     cross: Array
 
     @classmethod
-    def of(cls, cube: ScoreCube, others: Mapping[str, ScoreCube]) -> Distances:
-        """Lay out the measured metrics on the axes of a cube."""
-        arrays = {name: others[name].on_axes_of(cube) for name in (DISTANCE, OPTIMAL_ERROR, CROSS) if name in others}
+    def from_cubes(cls, cube: ScoreCube, others: Mapping[str, ScoreCube]) -> Distances:
+        """Return the measured metrics of other cubes on the axes of a cube."""
+        arrays = {name: others[name].reindex_like(cube) for name in (DISTANCE, OPTIMAL_ERROR, CROSS) if name in others}
         unknown = np.full(cube.values.shape, np.nan)
         return cls(*(arrays.get(name, unknown) for name in (DISTANCE, OPTIMAL_ERROR, CROSS)))
 
@@ -92,9 +92,9 @@ class Deviation:
 class OptimumCheck:
     """The comparison of entrants with a dataset's optimum.
 
-    ``missed`` is the number of comparisons that lack scores or images. ``beyond`` lists the entrants that are nearer to
-    the clean images than the optimum allows; ``refuting`` lists the entrants whose scores show that the optimum is not
-    the best denoiser.
+    ``missed`` is the number of comparisons that lack scores or images. ``violations`` lists the entrants that are
+    nearer to the clean images than the optimum allows; ``refutations`` lists the entrants whose scores show that the
+    optimum is not the best denoiser.
     """
 
     optimum: str
@@ -102,12 +102,12 @@ class OptimumCheck:
     entrants: int
     comparisons: int
     missed: int
-    beyond: tuple[Deviation, ...]
-    refuting: tuple[Deviation, ...] = ()
+    violations: tuple[Deviation, ...]
+    refutations: tuple[Deviation, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
-        lists = {"beyond": self.beyond, "refuting": self.refuting}
+        lists = {"violations": self.violations, "refutations": self.refutations}
         return {
             **asdict(self),
             **{name: [entrant.record() for entrant in entrants] for name, entrants in lists.items()},
@@ -126,11 +126,11 @@ def optimality_values(
     best = cube.entrants.index(check.optimum)
     errors, error_draws = _mean_errors(cube, best, distances, spreads)
     references = {"": (errors[best], error_draws[:, best])}
-    beyond_entrants = {value.entrant for value in check.beyond}
+    violating_entrants = {value.entrant for value in check.violations}
     practical_indices = [
         index
         for index, label in enumerate(cube.entrants)
-        if kinds.get(label) in PRACTICAL_KINDS and label not in beyond_entrants and label not in cube.left_out
+        if kinds.get(label) in PRACTICAL_KINDS and label not in violating_entrants and label not in cube.left_out
     ]
     if check.kind == "bracket" and practical_indices:
         smallest = np.asarray(practical_indices)[
@@ -195,27 +195,27 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
         _required_standard_errors(count),
         _required_standard_errors(count, int((is_compared & has_cross[compared])[is_counted].sum())),
     )
-    beyond: list[Deviation] = []
-    refuting: list[Deviation] = []
+    violations: list[Deviation] = []
+    refutations: list[Deviation] = []
     for index, (level, sigma) in product(compared, enumerate(cube.sigmas)):
         if not is_known[index, level]:
             continue
         if has_cross[index, level]:
             standard_errors = _cross_in_standard_errors(crosses[index, level], float(errors[best, level].mean()))
             if standard_errors < -required[1]:
-                refuting.append(Deviation(cube.entrants[index], sigma, -standard_errors))
+                refutations.append(Deviation(cube.entrants[index], sigma, -standard_errors))
         else:
             standard_errors = _advantage_in_standard_errors(errors[index, level], errors[best, level])
         if standard_errors > required[int(has_cross[index, level])]:
-            beyond.append(Deviation(cube.entrants[index], sigma, standard_errors))
+            violations.append(Deviation(cube.entrants[index], sigma, standard_errors))
     return OptimumCheck(
         cube.entrants[best],
         kind,
         int(is_compared.any(axis=1).sum()),
         int(is_compared.sum()),
         int((~is_compared).sum()),
-        tuple(beyond),
-        tuple(refuting),
+        tuple(violations),
+        tuple(refutations),
     )
 
 

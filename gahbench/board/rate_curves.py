@@ -160,7 +160,7 @@ def _load_errors(results: Tables, left_out: LeftOut) -> dict[str, Errors]:
 
 
 def _mean_errors(cube: ScoreCube, bound: ScoreCube | None, spreads: Mapping[str, Spread]) -> Errors:
-    bound_values = np.full(cube.values.shape, np.nan) if bound is None else bound.on_axes_of(cube)
+    bound_values = np.full(cube.values.shape, np.nan) if bound is None else bound.reindex_like(cube)
     # The bound is the same for all entrants that have it, and for their seeds.
     shared_bound = np.max(np.where(np.isfinite(bound_values), bound_values, -np.inf), axis=(0, 2), keepdims=True)
     shared_bound = np.where(np.isfinite(shared_bound), shared_bound, np.nan).repeat(cube.values.shape[2], axis=2)

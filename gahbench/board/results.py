@@ -77,8 +77,8 @@ class Results(Tables):
         One row per metric or part of a metric, in the order of the suite: metric (as in the scores), title (in
         figures), null (the part that holds the value expected by chance, as in the scores; empty if there is none).
     marks
-        One row per reason why scores of an entrant are flagged: dataset, entrant, mark (the reason). Entrants beyond
-        the optimum are in :attr:`optimum_checks`.
+        One row per reason why scores of an entrant are flagged: dataset, entrant, mark (the reason). Entrants that
+        beat the optimum are in :attr:`optimum_checks`.
     checks
         One row per checked entrant: dataset, entrant, version (of the rules), images (``new``, ``held out``, or empty).
     ratios
@@ -118,7 +118,7 @@ class Results(Tables):
         if self.selected_from is None:
             return make_board(self, self.left_out, self.optimum_checks, self.rate_verdicts)
         metrics = {parse_metric_name(str(name)).label for name in self.scores["metric"].unique()}
-        return self.selected_from.board.restricted(self.entrants, dataset_names(self), metrics)
+        return self.selected_from.board.restrict(self.entrants, dataset_names(self), metrics)
 
     @cached_property
     def works(self) -> dict[Citation, list[str]]:
@@ -229,7 +229,7 @@ class Results(Tables):
 
         return draw_board(self, self.board, dataset, metrics)
 
-    def merged(self, other: Results, names: tuple[str, str] = ("one", "other")) -> Results:
+    def merge(self, other: Results, names: tuple[str, str] = ("one", "other")) -> Results:
         """Combine these results with other results; datasets in both must have the same images and noise.
 
         Parameters
@@ -354,7 +354,7 @@ def saved_files(index: Mapping[str, Any]) -> dict[str, str]:
 
 
 def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return a record for each denoiser on a folder's board that is beyond the optimum."""
+    """Return a record for each denoiser on a folder's board that beats the optimum."""
     return list((index_or_none(Path(folder)) or {}).get("beyond_optimum", []))
 
 

@@ -96,7 +96,7 @@ class ScoreCube:
         """The means with the spreads over runs of this dataset alone, computed once."""
         return self.sampled()
 
-    def on_axes_of(self, other: ScoreCube) -> Array:
+    def reindex_like(self, other: ScoreCube) -> Array:
         """Return the values on the axes of another metric's cube; values that this cube lacks are NaN."""
         values = self.values
         if self.runs == [-1]:
@@ -309,7 +309,7 @@ def ratios_of(results: Tables) -> list[Ratio]:
 def join_levels(first: ScoreCube, second: ScoreCube) -> ScoreCube:
     """Return the numerators and denominators of ratios as one cube with 2 S levels."""
     left_out = first.left_out | {label: reason for label, reason in second.left_out.items() if label in first.entrants}
-    values = np.concatenate([first.values, second.on_axes_of(first)], axis=1)
+    values = np.concatenate([first.values, second.reindex_like(first)], axis=1)
     return replace(first, values=values, sigmas=first.sigmas * 2, left_out=left_out)
 
 

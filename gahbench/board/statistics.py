@@ -259,7 +259,7 @@ def sampled_means(
         return SampledMeans(array_means, {seed: unknown}, np.zeros((draws, *leading_shape)))
     names = [str(index) for index in range(entrants)] if names is None else names
     excluded_indices = [index for index, name in enumerate(names) if name in excluded]
-    effects = seed_effects(_by_seed(array), draws, seed, names, spreads, relative, excluded_indices)
+    effects = seed_effects(_means_over_images(array), draws, seed, names, spreads, relative, excluded_indices)
     deviations = _unit_deviations(means(array.swapaxes(-1, -2)[..., None]), groups, units)
     return SampledMeans(array_means, {seed: deviations}, effects)
 
@@ -282,12 +282,12 @@ def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[
     """Return the variance over seeds of each entrant relative to the pooled variance, averaged over datasets."""
     ratios: dict[str, list[Spread]] = {}
     for values, names in arrays.values():
-        for index, spread in relative_variances(_by_seed(np.asarray(values, dtype=np.float64))).items():
+        for index, spread in relative_variances(_means_over_images(np.asarray(values, dtype=np.float64))).items():
             ratios.setdefault(names[index], []).append(spread)
     return {name: Spread.average(own) for name, own in ratios.items()}
 
 
-def _by_seed(array: Array) -> Array:
+def _means_over_images(array: Array) -> Array:
     """Return the means over images, shape (E, ..., R), of values (E, ..., R, N)."""
     return means(array[..., None, :])
 

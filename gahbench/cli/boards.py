@@ -107,7 +107,7 @@ def _split_columns(text: str) -> list[str]:
 def _print_unfinished(folder: Path, count: int, results: Results) -> None:
     """Print how many units are unfinished, if any."""
     if count:
-        so_far = "nothing is scored yet" if results.scores.empty else "the board so far"
+        so_far = "no scores yet" if results.scores.empty else "the board so far"
         status = f"'gahbench status {shlex.quote(str(folder))}'"
         typer.echo(f"{folder}: {so_far}, {pluralize(count, 'unit')} left; see {status}", err=True)
 

@@ -53,7 +53,7 @@ def metrics(
     registry = _open_registry(out, plugins_dir)
     results = select(_load_results(folder, out), datasets=dataset or ())
     for index, board in enumerate(results.board.datasets):
-        _save(metrics_figure(results, board, registry, metric or ()), _numbered(out, index))
+        _save(metrics_figure(results, board, registry, metric or ()), _number_path(out, index))
 
 
 @app.command()
@@ -188,7 +188,7 @@ def transitions(
     for index, pair in enumerate(pairs):
         chosen = transition_metrics(results, *pair, metric)
         if chosen:
-            _save(transitions_figure(results, *pair, chosen), _numbered(out, index))
+            _save(transitions_figure(results, *pair, chosen), _number_path(out, index))
 
 
 @app.command()
@@ -215,7 +215,7 @@ def samples(
     predicted = predicted_samples(folder, dataset, entrant)
     for index, (pair, sets) in enumerate(paired_samples(folder, dataset, entrant).items()):
         caption = f"{names.entrant(pair[1])}, {names.dataset(pair[0])}"
-        file = _numbered(out, index)
+        file = _number_path(out, index)
         _save(pairs_sheet(sets, caption, count), file)
         _save(cosines_figure(sets, caption), file.with_stem(f"{file.stem}-cosines"))
         if pair in predicted:
@@ -241,7 +241,7 @@ def denoised(
     if len(levels) > 1:
         raise typer.BadParameter("accepted: a single noise level", param_hint="--sigma")
     for index, images in enumerate(kept.values()):
-        _save(denoised_sheet(images, levels[0], count, names), _numbered(out, index))
+        _save(denoised_sheet(images, levels[0], count, names), _number_path(out, index))
 
 
 @app.command()
@@ -256,10 +256,10 @@ def training(
 
     names = _names(folder, out)
     for index, (name, fits) in enumerate(histories(folder, dataset, entrant).items()):
-        _save(training_figure(name, fits, names), _numbered(out, index))
+        _save(training_figure(name, fits, names), _number_path(out, index))
 
 
-def _numbered(out: Path, index: int) -> Path:
+def _number_path(out: Path, index: int) -> Path:
     """Return the path of the figure at an index: `out` for the first figure, then names that are numbered from 2."""
     return out if index == 0 else out.with_stem(f"{out.stem}-{index + 1}")
 

@@ -307,8 +307,8 @@ def verify(
     """Check the files of a results folder, and repeat a random sample of its scores and fits.
 
     In the same environment, scores and weights must be equal bit for bit. Elsewhere, scores must agree within a
-    thousandth of their mean size, and the PSNR of a network may differ by as much as it differs between seeds. The
-    folder is not changed. The plugins of the folder are code, and are executed.
+    thousandth of their mean absolute value, and the PSNR of a network may differ by as much as it differs between
+    seeds. The folder is not changed. The plugins of the folder are code, and are executed.
 
     Exit status: 0 all results reproduced, 1 some not reproduced or not computable here, 2 bad input, 130 interrupted.
     """

@@ -36,7 +36,9 @@ def suite_changes(
     only: options.Only = None,
 ) -> SuiteChanges:
     """Build the changes to a suite from command-line options."""
-    return SuiteChanges.of(entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ())
+    return SuiteChanges.from_arguments(
+        entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
+    )
 
 
 def with_suite_changes(command: Callable[..., None]) -> Callable[..., None]:
@@ -250,8 +252,8 @@ def _conclude(outcome: Outcome) -> None:
     folder = shlex.quote(str(outcome.folder))
     if outcome.done:
         say(f"board, scores and figures: {outcome.folder}", err=True)
-    if beyond := saved_beyond_optimum(outcome.folder):
-        rows = ", ".join(dict.fromkeys(f"{row['entrant']} on {row['dataset']}" for row in beyond))
+    if violations := saved_beyond_optimum(outcome.folder):
+        rows = ", ".join(dict.fromkeys(f"{row['entrant']} on {row['dataset']}" for row in violations))
         text = f"better than the optimum, which is impossible: {rows}; the entrant or the optimum is wrong"
         say(text, "red", err=True)
     for row in saved_marks(outcome.folder):

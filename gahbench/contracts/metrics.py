@@ -84,7 +84,7 @@ class Scores:
         return cls(value, sigma, image, part)
 
     @classmethod
-    def of_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
+    def from_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
         """Lay out the finite values of parts, for each sample, shape (N,), or for all samples together, shape ()."""
         rows = [
             (value, image if column.ndim else None, part)

@@ -134,6 +134,6 @@ class Reference(Preparable, ABC):
         By default :meth:`denoise` is differentiated automatically, and the result is compared with finite differences,
         so that a denoiser which computes partly outside torch has no Jacobian rather than a wrong Jacobian.
         """
-        from gahbench.jacobian.derivatives import differentiated
+        from gahbench.jacobian.derivatives import autograd_jacobians
 
-        return differentiated(self.denoise, noisy, sigma, truth)
+        return autograd_jacobians(self.denoise, noisy, sigma, truth)

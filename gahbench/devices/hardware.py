@@ -124,13 +124,13 @@ class Hardware:
     def use_float32(self) -> None:
         """Make convolutions compute in full float32 precision on devices that round to fewer bits by default."""
 
-    def pinned(self, tensor: Tensor) -> Tensor:
+    def pin(self, tensor: Tensor) -> Tensor:
         """Return a CPU tensor in pinned memory, from which the device can copy without waiting, if supported."""
         return tensor
 
     def upload(self, tensor: Tensor) -> Tensor:
         """Copy a CPU tensor to the device, without waiting for the device."""
-        return self.pinned(tensor).to(self.device, non_blocking=True)
+        return self.pin(tensor).to(self.device, non_blocking=True)
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which work on the device does not wait for work outside the context."""
@@ -241,7 +241,7 @@ class Cuda(Hardware):
 
         torch.backends.cudnn.allow_tf32 = False
 
-    def pinned(self, tensor: Tensor) -> Tensor:
+    def pin(self, tensor: Tensor) -> Tensor:
         """Return a CPU tensor in pinned memory, and other tensors unchanged."""
         return tensor.pin_memory() if tensor.device.type == "cpu" else tensor
 

@@ -6,9 +6,9 @@ from .alignment import adaptation as adaptation
 from .alignment import align as align
 from .alignment import changes as changes
 from .alignment import exchange_significance as exchange_significance
+from .alignment import is_own_geometry_closest as is_own_geometry_closest
 from .alignment import partial_cosine as partial_cosine
 from .alignment import remove_strength as remove_strength
-from .alignment import retrieved as retrieved
 from .direction import directional as directional
 from .evaluation import Evaluation as Evaluation
 from .evaluation import OptimalImages as OptimalImages

@@ -349,7 +349,7 @@ def exchange_significance(table: Tensor, permutations: int = PERMUTATIONS) -> fl
     ----------
     table
         T_ij, the agreement of the filter of image i with the geometry of image j at the strength of i, shape (M, M);
-        see :meth:`gahbench.jacobian.FilterFamily.exchanged`.
+        see :meth:`gahbench.jacobian.FilterFamily.pairwise_agreement`.
     permutations
         Number of permutations; they are drawn with a fixed seed.
 
@@ -375,7 +375,7 @@ def exchange_significance(table: Tensor, permutations: int = PERMUTATIONS) -> fl
     return (1 + int(as_good.sum())) / (1 + permutations)
 
 
-def retrieved(table: Tensor) -> Tensor:
+def is_own_geometry_closest(table: Tensor) -> Tensor:
     """Return whether each filter agrees most with the geometry of its own image, as 0 or 1, shape (M,), float64.
 
     Parameters
@@ -386,7 +386,7 @@ def retrieved(table: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> retrieved(torch.tensor([[0.9, 0.1], [0.8, 0.2]]))
+    >>> is_own_geometry_closest(torch.tensor([[0.9, 0.1], [0.8, 0.2]]))
     tensor([1., 0.], dtype=torch.float64)
     """
     return (table.argmax(1) == torch.arange(len(table), device=table.device)).double().cpu()

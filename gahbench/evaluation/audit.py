@@ -132,7 +132,7 @@ def _denoise(evaluation: Evaluation, sigma: float, noisy: Tensor, chosen: slice)
         torch.manual_seed(secrets.randbits(62))
         # Do not assign these clean images to a variable, here or in a calling function.
         truth = visible_truth(kind, Truth(evaluation.clean[chosen], evaluation.dataset, evaluation.split, start))
-        return evaluation._checked(evaluation.denoiser.denoise(noisy, sigma, truth), noisy).double()
+        return evaluation._check_output_shape(evaluation.denoiser.denoise(noisy, sigma, truth), noisy).double()
 
 
 def _repeat_and_compare(evaluation: Evaluation, sigma: float) -> tuple[float, float]:

@@ -174,7 +174,7 @@ class Evaluation:
             # Seed the denoisers that draw random numbers.
             torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
             batches = [
-                self._checked(self.denoiser.denoise(batch, sigma, truth), batch)
+                self._check_output_shape(self.denoiser.denoise(batch, sigma, truth), batch)
                 for batch, truth in zip(torch.split(noisy, size), self._visible().batches(size), strict=True)
             ]
         return torch.cat(batches).float()
@@ -312,7 +312,7 @@ class Evaluation:
         return image_shape(self.clean)
 
     @staticmethod
-    def _checked(denoised: Tensor, noisy: Tensor) -> Tensor:
+    def _check_output_shape(denoised: Tensor, noisy: Tensor) -> Tensor:
         if denoised.shape != noisy.shape:
             # Broadcasting would hide a wrong shape.
             raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")

@@ -284,7 +284,7 @@ def _denoise(evaluation: Evaluation, noisy: Tensor, sigma: float, size: int) -> 
         truth = visible_truth(denoiser.kind, Truth(torch.full_like(batch, math.nan)))
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(secrets.randbits(62))
-            parts.append(evaluation._checked(denoiser.denoise(batch, sigma, truth), batch))
+            parts.append(evaluation._check_output_shape(denoiser.denoise(batch, sigma, truth), batch))
     return torch.cat(parts).float()
 
 

@@ -101,14 +101,14 @@ class LocalFilters:
         return None if maps is None else self._matrices(maps, sigma, draw)
 
     def _matrices(self, maps: LinearMaps, sigma: float, draw: int = 0) -> Tensor:
-        return self._cached("matrices", sigma, draw, lambda: (self._compute_matrices(maps),))[0]
+        return self._compute_once("matrices", sigma, draw, lambda: (self._compute_matrices(maps),))[0]
 
     def eigenpairs(self, sigma: float) -> tuple[Tensor, Tensor] | None:
         """Return eigenvalues (N, d), descending, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
         maps = self.maps(sigma)
         if maps is None:
             return None
-        values, vectors = self._cached("eigenpairs", sigma, 0, lambda: full(self._matrices(maps, sigma)))
+        values, vectors = self._compute_once("eigenpairs", sigma, 0, lambda: full(self._matrices(maps, sigma)))
         return values, vectors
 
     def sketch(self, sigma: float, draw: int = 0) -> Sketch | None:
@@ -119,7 +119,7 @@ class LocalFilters:
         if maps.is_small:
             matrices = self._matrices(maps, sigma, draw)
             return Sketch((matrices + matrices.mT) / 2, exact=True)
-        return Sketch(self._cached("sketch", sigma, draw, lambda: (maps.sketch().rows,))[0], exact=False)
+        return Sketch(self._compute_once("sketch", sigma, draw, lambda: (maps.sketch().rows,))[0], exact=False)
 
     def trace(self, sigma: float) -> Estimate | None:
         """Return the trace of J at every image."""
@@ -177,7 +177,7 @@ class LocalFilters:
                 self.choice = Choice("bfloat16" if precision == "bfloat16" else "float32")
         return self.choice.precision
 
-    def _cached(
+    def _compute_once(
         self, name: str, sigma: float, draw: int, compute: Callable[[], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
         def compute_checked() -> tuple[Tensor, ...]:

@@ -122,7 +122,7 @@ class Measurement:
             if evaluation.partner is not None and self._other is not None:
                 evaluation.partner.snapshots = self._snapshots(self._other)
         count = evaluation.sampling.count if "samples" in metric.needs else len(evaluation.clean)
-        view = _restricted(evaluation, frozenset(metric.needs))
+        view = _restrict(evaluation, frozenset(metric.needs))
         scores = validate_scores(metric.score(view), evaluation.sigmas, count)
         # Keep samples and Jacobians for the next metric.
         evaluation._samples, evaluation._local = view._samples, view._local
@@ -159,7 +159,7 @@ class Measurement:
         return [(step, load(build)) for step, build in subject.snapshots]
 
 
-def _restricted(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
+def _restrict(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
     """Return a view of an evaluation that offers only the parts that a metric with these needs may use."""
     view = copy.copy(evaluation)
     view.granted = needs

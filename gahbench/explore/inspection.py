@@ -426,7 +426,7 @@ def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Itera
         return
     index = inspection.compared_index
     panels = {
-        f"σ = {names[sigma]}": {name: _aligned(measures, index) for name, measures in bases.items()}
+        f"σ = {names[sigma]}": {name: _build_agreement(measures, index) for name, measures in bases.items()}
         for sigma, bases in compared.items()
     }
     yield "bases", bases_figure(panels, caption)
@@ -441,7 +441,7 @@ def _has_values(level: Level) -> bool:
     return any("" in parts for measures in level.compared.values() for parts in measures.values())
 
 
-def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], index: int) -> Agreement:
+def _build_agreement(measures: Mapping[Measure, Mapping[str, Tensor]], index: int) -> Agreement:
     """Return the means over images, and the value at the inspected image."""
     direction, alignment = (measures.get(measure, {}) for measure in MEASURES)
     return Agreement(

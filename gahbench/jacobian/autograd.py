@@ -283,7 +283,7 @@ class Jacobian(AutogradMaps):
         levels = levels.expand(len(noisy)) if levels.ndim == 0 else levels
         # Weights of TorchScript modules cannot be replaced.
         has_replaceable_weights = noisy.device.type == "cpu" and not isinstance(network, torch.jit.ScriptModule)
-        state = _channels_last_weights.of(network) if has_replaceable_weights else None
+        state = _channels_last_weights.get(network) if has_replaceable_weights else None
         # Fused attention supports neither batched nor forward-mode derivatives; the plain formula supports both.
         from torch.nn.attention import SDPBackend, sdpa_kernel
 

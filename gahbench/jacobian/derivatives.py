@@ -28,7 +28,7 @@ SMALLER_STEP = 1e-4
 TOLERANCE = 0.05
 
 
-def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) -> AutogradMaps | None:
+def autograd_jacobians(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) -> AutogradMaps | None:
     """Return the Jacobians of a denoiser at noisy images, or ``None`` if its code cannot be differentiated correctly.
 
     Automatic differentiation is checked at the first image against central differences, along the image itself and in

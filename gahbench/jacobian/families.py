@@ -63,7 +63,7 @@ class FilterFamily(ABC):
         """Memory that the family uses, in bytes."""
         return 0
 
-    def exchanged(self, filters: Tensor, traces: Tensor, indices: Tensor) -> Tensor | None:
+    def pairwise_agreement(self, filters: Tensor, traces: Tensor, indices: Tensor) -> Tensor | None:
         """Return the agreement of filters with the filters of all images at equal trace; see :class:`DiagonalFamily`.
 
         The default implementation returns ``None``, which means that the agreement cannot be computed.
@@ -162,7 +162,7 @@ class DiagonalFamily(FilterFamily):
             self._latest = (traces.clone(), filters)
         return filters
 
-    def exchanged(self, filters: Tensor, traces: Tensor, indices: Tensor) -> Tensor | None:
+    def pairwise_agreement(self, filters: Tensor, traces: Tensor, indices: Tensor) -> Tensor | None:
         """Return the agreement of each filter R_i with the filters of all images j at the trace t_i of image i.
 
         With W_j = W_j(t_i) and W the mean of the W_k(t_i) over the given images, the agreement is

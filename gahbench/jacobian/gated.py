@@ -40,7 +40,7 @@ class PerNetworkCache(Generic[T]):
         self._build = build
         self._cache: WeakKeyDictionary[nn.Module, tuple[object, T]] = WeakKeyDictionary()
 
-    def of(self, network: nn.Module, *arguments: object) -> T:
+    def get(self, network: nn.Module, *arguments: object) -> T:
         """Return the object for the current weights of a network."""
         tensors = (*network.parameters(), *network.buffers())
         state = (arguments, tuple((tensor.data_ptr(), tensor._version) for tensor in tensors))
@@ -78,7 +78,7 @@ def gated_matrix(
         network(noisy, sigma)
     if not rectifiers.recorded:
         return None
-    rounded = _copies.of(network, dtype)
+    rounded = _copies.get(network, dtype)
     gates = [_channels_last(gate.to(dtype)) for gate in rectifiers.recorded]
     level = sigma.to(dtype)
     columns = functools.partial(_columns, rounded, level, gates, shape, size if count is None else min(count, size))
@@ -101,7 +101,7 @@ def _columns(
         # The map is affine: subtract its value at zero, the effect of biases.
         zero = torch.zeros(1, *shape, dtype=dtype, device=device)
         constant = _run_gated(network, _channels_last(zero), level, gates)
-        graph = _graphs.of(network, (step, *shape), tuple(gate.shape for gate in gates), dtype, device)
+        graph = _graphs.get(network, (step, *shape), tuple(gate.shape for gate in gates), dtype, device)
         linear = graph or functools.partial(_run_gated, network)
         for first in range(0, count, step):
             units = torch.zeros(step, size, dtype=dtype, device=device)

@@ -221,13 +221,13 @@ class LinearMaps(ABC):
         if probes is None and self.is_small:
             return _exact(self.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
         vectors = probes_for(self.size, PROBES if probes is None else probes, seed, self.like)
-        return _estimated((self.rmatvec(vectors) * vectors).double().sum(2))
+        return _estimate((self.rmatvec(vectors) * vectors).double().sum(2))
 
     def frobenius_product(self, other: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:
         """Return <S_i, W_i> of the symmetric parts of two maps, exact or as an estimate of E z'S_i W_i z."""
         left, right = self.sketch(probes, seed), other.sketch(probes, seed)
         products = (left.rows * right.rows.to(left.rows)).double().sum(2)
-        return _exact(products.sum(1)) if left.exact else _estimated(products)
+        return _exact(products.sum(1)) if left.exact else _estimate(products)
 
     def sketch(self, probes: int | None = None, seed: int = 0) -> Sketch:
         """Return the symmetric parts: as matrices if the maps are small, otherwise as products with random vectors."""
@@ -363,7 +363,7 @@ def _exact(value: Tensor) -> Estimate:
     return Estimate(value.cpu(), torch.zeros_like(value, device="cpu"), 0)
 
 
-def _estimated(samples: Tensor) -> Estimate:
+def _estimate(samples: Tensor) -> Estimate:
     """Return the mean and its standard error over probes, for samples of shape (N, P)."""
     probes = samples.shape[1]
     error = samples.std(1) / probes**0.5 if probes > 1 else torch.full_like(samples[:, 0], torch.inf)

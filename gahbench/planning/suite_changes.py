@@ -40,7 +40,7 @@ class SuiteChanges:
     only: tuple[str, ...] = ()
 
     @classmethod
-    def of(
+    def from_arguments(
         cls,
         entrants: Iterable[str] = (),
         settings: Mapping[str, Any] | Iterable[str] = (),

@@ -194,7 +194,7 @@ class _Writer:
             return f"[{','.join(self.write(item) for item in value if not self._is_ignored(item))}]"
         if not isinstance(value, ast.AST):
             return repr(value)
-        if isinstance(value, ast.Name | ast.Attribute) and (path := _dotted(value)):
+        if isinstance(value, ast.Name | ast.Attribute) and (path := _dotted_name(value)):
             self.paths.add(path)
             return ".".join((self._names.get(path[0], path[0]), *path[1:]))
         annotations = ""
@@ -251,7 +251,7 @@ def _last_part(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def _dotted(node: ast.expr) -> tuple[str, ...] | None:
+def _dotted_name(node: ast.expr) -> tuple[str, ...] | None:
     """Return the parts of a dotted name; ``None`` for other expressions."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):

@@ -16,7 +16,7 @@ from gahbench._util.errors import ParameterError, listing
 from gahbench._util.readable import level_name
 from gahbench.board.statistics import Array, sampled_means
 from gahbench.evaluation.rates import input_psnr
-from gahbench.report.cells import DASH, folded
+from gahbench.report.cells import DASH, fold_label
 from gahbench.report.contact_sheet import format_psnr
 from gahbench.report.drawing import (
     GREY,
@@ -69,7 +69,7 @@ _DIRECTION = "#d55e00"
 def bases_figure(mean_agreements: Mapping[str, Mapping[str, Agreement]], caption: str = "") -> Figure:
     """Draw the agreement of denoisers with bases, a panel for each denoiser or noise level."""
     names = list(dict.fromkeys(name for rows in mean_agreements.values() for name in rows))
-    labels = {name: folded(name, _LABEL_WIDTH) for name in names}
+    labels = {name: fold_label(name, _LABEL_WIDTH) for name in names}
     panel_rows, panel_columns = grid_shape(len(mean_agreements), _MAX_COLUMNS)
     lines = max(sum(labels[name].count("\n") + 1 for name in rows) for rows in mean_agreements.values())
     widest = max(len(line) for label in labels.values() for line in label.split("\n"))
@@ -82,7 +82,7 @@ def bases_figure(mean_agreements: Mapping[str, Mapping[str, Agreement]], caption
         figure, axes = create_panels(len(mean_agreements), (panel_rows, panel_columns), size, sharex=True)
         for ax, (title, rows) in zip(axes, mean_agreements.items(), strict=True):
             _draw_bars(ax, rows, styles, labels)
-            ax.set_title(folded(title, int(15 * panel_width)), loc="left")
+            ax.set_title(fold_label(title, int(15 * panel_width)), loc="left")
             ax.set_xlabel(_bar_quantity(rows))
             ax.tick_params(labelbottom=True)
             ax.margins(x=0.06)
@@ -156,10 +156,10 @@ def agreement_figure(
     panel_rows, panel_columns = grid_shape(len(curves_by_dataset), _MAX_COLUMNS)
     # A single noise level has no line, so its ceiling needs a marker.
     ceiling_style: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9, "marker": "x", "markersize": 3.5}
-    names = {label: folded(label, _LABEL_WIDTH) for curves in curves_by_dataset.values() for label in curves}
+    names = {label: fold_label(label, _LABEL_WIDTH) for curves in curves_by_dataset.values() for label in curves}
     lines = sum(name.count("\n") + 1 for name in names.values()) + 1
     widest = max(
-        len(line) for name in (*names.values(), folded(_CEILING_LABEL, _LABEL_WIDTH)) for line in name.split("\n")
+        len(line) for name in (*names.values(), fold_label(_CEILING_LABEL, _LABEL_WIDTH)) for line in name.split("\n")
     )
     size = (3.3 * panel_columns + 0.65 + 0.07 * widest, max(3.3 * panel_rows, 0.185 * lines + 0.4))
     with figure_style():
@@ -177,7 +177,7 @@ def agreement_figure(
             ax.set_xlabel("input PSNR (dB)")
             ax.tick_params(labelleft=True)
             if index % panel_columns == 0:
-                ax.set_ylabel(f"{metric} with\n{folded(basis, 40)} (cosine)")
+                ax.set_ylabel(f"{metric} with\n{fold_label(basis, 40)} (cosine)")
         add_legend(figure, axes)
     return figure
 
@@ -307,7 +307,7 @@ def decay_figure(coefficients: Mapping[float, Mapping[str, Tensor]], caption: st
                 style = styles[name] | ({"linewidth": 2.0} if name == LEARNED else {})
                 # Values that are zero up to rounding cannot be drawn on a logarithmic axis.
                 energy = np.where(energy > 1e-12 * energy[0], energy, np.nan)
-                _draw_by_rank(ax, energy, label=folded(name, _LABEL_WIDTH), zorder=4 - 0.01 * index, **style)
+                _draw_by_rank(ax, energy, label=fold_label(name, _LABEL_WIDTH), zorder=4 - 0.01 * index, **style)
             ax.axhline(sigma**2, color=GREY, linewidth=0.9, linestyle="--", zorder=1)
             write_at_edge(ax, sigma**2, "$\\sigma^2$")
             ax.set_yscale("log")
@@ -350,14 +350,14 @@ def approximation_figure(
                 low, high = sampled_means(curve.errors[:, None, :]).ends()
                 is_shown = curve.shown
                 band = (curve.mean_errors[is_shown], low[is_shown], high[is_shown])
-                draw_curve(ax, curve.mean_terms[is_shown], band, folded(name, 30), styles[name])
+                draw_curve(ax, curve.mean_terms[is_shown], band, fold_label(name, 30), styles[name])
             best = next(iter(curves.values()))
             slope = slopes.get(dataset, math.nan)
             _draw_theory(ax, best.mean_terms[best.shown], best.mean_errors[best.shown], slope)
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.set_xlabel("terms per image")
-            ax.set_title(folded(dataset, 36), loc="left")
+            ax.set_title(fold_label(dataset, 36), loc="left")
         # The lines of theoretical rates must not stretch the axis beyond the data.
         errors = [curve.mean_errors[curve.shown] for curves in approximations.values() for curve in curves.values()]
         measured = np.concatenate([*errors, [np.nan]])

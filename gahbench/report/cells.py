@@ -65,7 +65,7 @@ def rank(low: int | None, high: int | None, is_flagged: bool = False) -> str:
     return text + ("!" if is_flagged else "")
 
 
-def folded(label: str, width: int) -> str:
+def fold_label(label: str, width: int) -> str:
     """Break a label into lines of at most ``width`` characters, at brackets, commas and spaces if possible."""
     lines = [""]
     for part in re.split(r"(?<=,)(?! )|(?<= )|(?=\[)", label):

@@ -118,7 +118,7 @@ def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = Fa
 
 def _table(verdicts: Sequence[Verdict]) -> TextTable:
     """Return a table with a row for each claim."""
-    head = ["claim", "verdict", "value", "region", "least favourable case", "source", "what would decide it"]
+    head = ["claim", "verdict", "value", "region", "least favourable case", "source", "needed to decide"]
     rows = [
         [
             f"`{verdict.claim.id}`: {verdict.claim.statement}",

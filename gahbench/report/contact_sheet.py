@@ -28,7 +28,7 @@ from gahbench.board.generalization import reference_of
 from gahbench.board.selection import choose_labels, is_chosen
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.evaluation.rates import MAX_PSNR
-from gahbench.report.cells import folded, number
+from gahbench.report.cells import fold_label, number
 from gahbench.report.drawing import PALETTE, check_suffix, create_panels, encode, figure_style
 from gahbench.store.stored_files import StoredArrays, stored_arrays
 
@@ -101,7 +101,7 @@ def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequ
         total = left + max(map(len, rows)) * pitch - _GAP + _MARGIN
         # The width of a character is an estimate; if the caption is wider, the sheet grows with it.
         caption_width = max(12, int((total - 2 * _MARGIN) / (0.72 * _FONT_POINTS * _DPI / 72)))
-        caption = "\n".join(folded(text, caption_width) for text in captions)
+        caption = "\n".join(fold_label(text, caption_width) for text in captions)
         total = max(total, _text_width(caption) + 2 * _MARGIN)
         title_heights = [
             math.ceil(_LINE_HEIGHT * max(title.count("\n") + 1 if title else 0 for title in row)) for row in titles
@@ -214,7 +214,7 @@ def denoised_sheet(
         pairs = zip(denoised, titles, error_pictures(denoised, clean, sigma), strict=True)
         rows.append([cell for image, title, error in pairs for cell in (Cell(image, title), Cell(error, "error"))])
     display = display or DisplayNames()
-    names = ["", *(folded(display.entrant(stored.entrant), 22) for stored in kept)]
+    names = ["", *(fold_label(display.entrant(stored.entrant), 22) for stored in kept)]
     note = f"PSNR is of whole images, of which the centre is shown; errors: grey 0, white or black {ERROR_RANGE:g} σ"
     return lay_out(rows, names, [f"{display.dataset(kept[0].dataset)}, σ = {level_name(sigma)}", note])
 
@@ -298,18 +298,20 @@ def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: 
     rows, names = [], []
     for images, predictions in sets.items():
         # References lack the samples for which their prediction did not converge.
-        shared_numbers = functools.reduce(np.intersect1d, (arrays["places"] for arrays in predictions.values()))[:count]
+        shared_indices = functools.reduce(np.intersect1d, (arrays["indices"] for arrays in predictions.values()))[
+            :count
+        ]
         # The samples are the same for all references.
-        rows.append(_cells(_rows_of_samples(next(iter(predictions.values())), "samples", shared_numbers)))
+        rows.append(_cells(_rows_of_samples(next(iter(predictions.values())), "samples", shared_indices)))
         names.append(f"{_images_title(images)}\nsample")
         for reference, arrays in predictions.items():
             rows.append(
                 _cells(
-                    _rows_of_samples(arrays, "predicted", shared_numbers),
-                    _rows_of_samples(arrays, "r2", shared_numbers),
+                    _rows_of_samples(arrays, "predicted", shared_indices),
+                    _rows_of_samples(arrays, "r2", shared_indices),
                 )
             )
-            names.append(folded(reference, 18))
+            names.append(fold_label(reference, 18))
     return lay_out(rows, names, [caption, "above an image: r² of the sample and the prediction from its noise"])
 
 
@@ -341,9 +343,9 @@ def _images_title(images: int | None) -> str:
     return "" if images is None else f"N = {images}"
 
 
-def _rows_of_samples(arrays: Arrays, name: str, numbers: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of an array that belong to the samples with the given numbers."""
-    return arrays[name][np.searchsorted(arrays["places"], numbers)]
+def _rows_of_samples(arrays: Arrays, name: str, indices: NDArray[Any]) -> NDArray[Any]:
+    """Return the rows of an array that belong to the samples with the given indices."""
+    return arrays[name][np.searchsorted(arrays["indices"], indices)]
 
 
 def _cells(images: NDArray[Any], values: NDArray[Any] | None = None) -> list[Cell]:

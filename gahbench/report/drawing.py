@@ -17,7 +17,7 @@ from matplotlib.text import Text
 
 from gahbench._util.errors import ParameterError, listing
 from gahbench.board.statistics import Array, Interval
-from gahbench.report.cells import folded
+from gahbench.report.cells import fold_label
 
 #: Formats by file suffix, with the metadata that is dropped so that equal figures give equal bytes.
 FORMATS: dict[str, dict[str, None]] = {
@@ -129,7 +129,7 @@ def write_at_edge(ax: Axes, y: float, text: str, **options: Any) -> None:
 
 def fold_caption(caption: str, width: int) -> str:
     """Break each line of a caption into lines of about ``width`` characters."""
-    lines = (line.strip() for text in caption.split("\n") for line in folded(text, width).split("\n"))
+    lines = (line.strip() for text in caption.split("\n") for line in fold_label(text, width).split("\n"))
     return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.registry.registry import Registry
-from gahbench.report.cells import file_stems, folded
+from gahbench.report.cells import file_stems, fold_label
 from gahbench.report.drawing import (
     GREY,
     ShownFigure,
@@ -84,7 +84,7 @@ def _draw_curves(
 ) -> Figure:
     """Draw PSNR, gain over the baseline and deficit, as far as they are known, against input PSNR."""
     panel_quantities = quantities(board, entries, baseline)
-    labels = {entrant: folded(names.entrant(entrant), _LABEL_WIDTH) for entrant in styles}
+    labels = {entrant: fold_label(names.entrant(entrant), _LABEL_WIDTH) for entrant in styles}
     baseline = None if baseline is None else names.entrant(baseline)
     lines = [line for label in labels.values() for line in label.split("\n")]
     # In inches, for the font of the legend, so that the size of the panels does not depend on the labels.
@@ -125,7 +125,7 @@ def draw_quantity(
         draw_entrants(ax, board, entries, quantity, styles, labels)
         ax.set_ylabel("gain (dB)")
         _limit_losses(ax)
-        return f"gain over {folded(str(baseline), 34)}"
+        return f"gain over {fold_label(str(baseline), 34)}"
     draw_entrants(ax, board, entries, quantity, styles, labels)
     _draw_reference_lines(ax, board, entries)
     ax.set_ylabel("output PSNR (dB)")
@@ -217,7 +217,7 @@ def _draw_dots(
 ) -> Figure:
     """Draw PSNR and gain over the baseline at a single noise level, with the entrants listed from best to worst."""
     count = 1 if baseline is None else 2
-    labels = [folded(names.entrant(entry.entrant), _LABEL_WIDTH) for entry in entries]
+    labels = [fold_label(names.entrant(entry.entrant), _LABEL_WIDTH) for entry in entries]
     lines = [line for label in labels for line in label.split("\n")]
     size = (2.9 * count + 0.3 + 0.08 * max(map(len, lines)), 0.9 + 0.27 * max(len(lines), 3))
     drawing, axes = create_panels(count, (1, count), size, ShownFigure, sharey=True)
@@ -237,7 +237,7 @@ def _draw_dots(
     if baseline is not None:
         axes[1].axvline(0, color=GREY, linewidth=0.8, zorder=1)
         axes[1].set_xlabel("gain (dB)")
-        axes[1].set_title(f"gain over {folded(names.entrant(baseline), 28)}", loc="left")
+        axes[1].set_title(f"gain over {fold_label(names.entrant(baseline), 28)}", loc="left")
     return drawing
 
 
@@ -302,7 +302,7 @@ def metrics_figure(results: Tables, board: DatasetBoard, registry: Registry, met
     ]
     better = better_directions(registry, [metric for metric, _ in chosen])
     rows, columns = grid_shape(len(chosen), 3)
-    labels = {entry.entrant: folded(results.names.entrant(entry.entrant), _LABEL_WIDTH) for entry in entries}
+    labels = {entry.entrant: fold_label(results.names.entrant(entry.entrant), _LABEL_WIDTH) for entry in entries}
     lines = sum(label.count("\n") + 1 for label in labels.values())
     size = (3.3 * columns + 2.6, max(2.9 * rows, 0.185 * lines) + 0.4)
     with figure_style():
@@ -318,7 +318,7 @@ def metrics_figure(results: Tables, board: DatasetBoard, registry: Registry, met
 
 def panel_title(quantity: Quantity, titles: Mapping[str, str], better: Mapping[str, str], width: int = 42) -> str:
     """Return the title of a metric, with ``higher is better`` or ``lower is better`` below it unless it is a part."""
-    title = folded(titles.get(_quantity_name(quantity)) or _quantity_name(quantity), width)
+    title = fold_label(titles.get(_quantity_name(quantity)) or _quantity_name(quantity), width)
     return f"{title}\n{better[quantity[0]]}" if not quantity[1] and better.get(quantity[0]) else title
 
 

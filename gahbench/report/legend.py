@@ -108,14 +108,15 @@ def _seed_legend(board: Board) -> str:
         return "this suite trains no network."
     seeds = _seeds(board)
     if not seeds:
-        return "no trained network is scored yet."
+        return "no trained network has scores yet."
     if seeds == {1}:
         return (
-            "each network was trained once; intervals hold for these weights, and do not cover the spread of trainings."
+            "each network was trained once; intervals hold for these weights, and do not cover the spread over "
+            "training runs."
         )
     return (
-        "the spread of trainings is estimated from all entrants; an entrant whose own trainings spread more has its "
-        "own estimate."
+        "the spread over training runs is estimated from all entrants; an entrant with a larger spread has its own "
+        "estimate."
     )
 
 
@@ -153,7 +154,7 @@ def _missing_rate_lines(board: DatasetBoard) -> Iterator[str]:
 def dataset_lines(dataset: str, results: Results) -> list[str]:
     """Return lines on a dataset: notes, sources of its images, optimal slope, optimum, and undetectable entrants."""
     notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
-    board = results.board.of(dataset)
+    board = results.board.for_dataset(dataset)
     lines = (sources_line(dataset, results), slope_line(board, results.names), optimum_line(dataset, results))
     return [
         line for line in (*notes, *lines, memory_line(dataset, results), *direction_lines(board, results.names)) if line
@@ -184,15 +185,15 @@ def optimum_line(dataset: str, results: Results) -> str:
     missed = f" Not checked, because scores or images are missing: {check.missed} comparisons." if check.missed else ""
     if not check.comparisons:
         return f"{optimum} is {known}.{missed}"
-    if not check.beyond:
+    if not check.violations:
         verdict = f"none of {compared} is better by {STANDARD_ERRORS:g} standard errors."
     else:
-        names = ", ".join(dict.fromkeys(name(finding.entrant) for finding in check.beyond))
+        names = ", ".join(dict.fromkeys(name(finding.entrant) for finding in check.violations))
         verdict = (
             f"of {compared}, these are better by {STANDARD_ERRORS:g} standard errors, which is impossible: {names}."
         )
-    if check.refuting:
-        names = ", ".join(dict.fromkeys(name(finding.entrant) for finding in check.refuting))
+    if check.refutations:
+        names = ", ".join(dict.fromkeys(name(finding.entrant) for finding in check.refutations))
         verdict += f" The errors of {names} show that the optimum itself is not the best denoiser."
     return f"{optimum} is {known}. Checked: {verdict}{missed}"
 
@@ -200,7 +201,7 @@ def optimum_line(dataset: str, results: Results) -> str:
 def sources_line(dataset: str, results: Results) -> str:
     """Return a line if there are too few independent images for intervals, or if images share sources."""
     count, sources = independent_images(results, dataset), sources_of(results, dataset)
-    board = results.board.of(dataset)
+    board = results.board.for_dataset(dataset)
     if board.source_parts:
         return (
             f"Intervals and ranks describe these {count} sources of images, such as photographs, and no others: they "
@@ -216,7 +217,7 @@ def sources_line(dataset: str, results: Results) -> str:
 def memory_line(dataset: str, results: Results) -> str:
     """Return a line if there are too few images to detect entrants that know the test images."""
     checks = results.checks[(results.checks["dataset"] == dataset) & (results.checks["version"] >= CHECKS_VERSION)]
-    kinds = {entry.entrant: entry.kind for entry in results.board.of(dataset).entries}
+    kinds = {entry.entrant: entry.kind for entry in results.board.for_dataset(dataset).entries}
     practical = checks[checks["entrant"].map(kinds).isin(PRACTICAL_KINDS)]
     if practical.empty or practical["images"].any():
         return ""

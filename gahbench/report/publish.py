@@ -47,7 +47,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
         "beyond_optimum": [
             {"dataset": dataset, **finding.record()}
             for dataset, check in results.optimum_checks.items()
-            for finding in check.beyond
+            for finding in check.violations
         ],
         "scores_sha256": hashlib.sha256(scores).hexdigest(),
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},

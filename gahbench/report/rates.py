@@ -18,7 +18,7 @@ from gahbench.board.scorecube import psnr_cubes
 from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import Array, interval
 from gahbench.evaluation.rates import input_psnr, local_slopes
-from gahbench.report.cells import folded
+from gahbench.report.cells import fold_label
 from gahbench.report.drawing import (
     GREY,
     Styles,
@@ -54,7 +54,7 @@ def rates_figure(
     slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
     with figure_style():
         styles = entrant_styles(results.entrants, entrant_kinds(results))
-        labels = {entrant: folded(results.names.entrant(entrant), _LABEL_WIDTH) for entrant in chosen}
+        labels = {entrant: fold_label(results.names.entrant(entrant), _LABEL_WIDTH) for entrant in chosen}
         grid_rows, columns = grid_shape(len(cubes), 5)
         drawing = Figure(figsize=(2.9 * columns + 2.4, 5.4 * grid_rows), layout="constrained")
         axes = drawing.subplots(2 * grid_rows, columns, squeeze=False)
@@ -66,7 +66,7 @@ def rates_figure(
                 for ax in (upper, lower):
                     ax.axvspan(window.min(), window.max(), color=_SHADE, linewidth=0, zorder=0)
             _draw_theory(upper, lower, input_psnr(cube.sigmas), slopes.get(dataset, math.nan))
-            upper.set_title(folded(results.names.dataset(dataset), 36), loc="left")
+            upper.set_title(fold_label(results.names.dataset(dataset), 36), loc="left")
             lower.set_xlabel("input PSNR (dB)")
             if column == 0:
                 upper.set_ylabel("output PSNR (dB)")
@@ -119,7 +119,7 @@ def resolution_figure(
                 values, low, high = np.array(list(slopes_by_size.values())).T
                 # A small horizontal shift keeps the intervals from hiding each other.
                 x = np.array(list(slopes_by_size)) * 2.0 ** (0.06 * (index - (len(chosen) - 1) / 2))
-                label = folded(results.names.entrant(entrant), _LABEL_WIDTH)
+                label = fold_label(results.names.entrant(entrant), _LABEL_WIDTH)
                 ax.errorbar(x, values, [values - low, high - values], label=label, **styles[entrant])
             theory = slopes.get(next(iter(members.values())), math.nan)
             _draw_slopes(ax, theory)
@@ -127,7 +127,7 @@ def resolution_figure(
             ax.set_xticks(list(members), [str(size) for size in members])
             ax.minorticks_off()
             ax.set_xlabel("side of the images (pixels)")
-            ax.set_title(folded(family, 40), loc="left")
+            ax.set_title(fold_label(family, 40), loc="left")
         axes[0].set_ylabel("slope in the window (dB per dB)")
         add_legend(drawing, axes)
     return drawing
@@ -177,11 +177,11 @@ def optimality_figure(
             drawn_labels = [label for label in chosen if label in curves]
             for label in drawn_labels:
                 sign = _SIGNS[results.rate_verdicts[dataset][label].answer]
-                name = folded(results.names.entrant(label), _LABEL_WIDTH)
+                name = fold_label(results.names.entrant(label), _LABEL_WIDTH)
                 _draw_deficit_curve(ax, curves[label], name, styles[label], sign)
             if drawn_labels:
                 _draw_reference(ax, curves[drawn_labels[0]], optimum_of(results, dataset)[1])
-            ax.set_title(folded(results.names.dataset(dataset), 46), loc="left")
+            ax.set_title(fold_label(results.names.dataset(dataset), 46), loc="left")
         for ax in axes[::columns]:
             ax.set_ylabel("D = 10 log₁₀(MSE / bound), dB")
         add_caption(drawing, ", ".join(f"{sign} {answer}" for answer, sign in _SIGNS.items()))

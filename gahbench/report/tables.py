@@ -376,7 +376,7 @@ def _rich_table(table: TextTable, unranked: set[str], width: int) -> Table:
     label_width = max(_MIN_LABEL_WIDTH, width - sum(widths) + widths[index] - 2 * len(widths))
     for row in table.rows:
         style = "dim" if row[index] in unranked or row[index] == "(noisy)" else ""
-        texts = [cells.folded(text, label_width) if i == index else text for i, text in enumerate(row)]
+        texts = [cells.fold_label(text, label_width) if i == index else text for i, text in enumerate(row)]
         rich_table.add_row(*map(Text, texts), style=style)
     return rich_table
 

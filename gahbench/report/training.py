@@ -21,7 +21,7 @@ from gahbench.board.generalization import SweepCurves, metrics_of, sweep_curves
 from gahbench.board.selection import is_chosen
 from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
-from gahbench.report.cells import folded
+from gahbench.report.cells import fold_label
 from gahbench.report.drawing import (
     GREY,
     PALETTE,
@@ -133,7 +133,7 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
             draw_sweep_curves(left, train, styles)
             draw_sweep_curves(right, test, styles)
             right.set_ylabel("")
-            title = folded(f"{names.entrant(entrant)}, {names.dataset(dataset)}", 60)
+            title = fold_label(f"{names.entrant(entrant)}, {names.dataset(dataset)}", 60)
             left.set_title(f"{title}\ntraining images", loc="left")
             right.set_title("test images", loc="left")
         add_legend(figure, axes)
@@ -156,9 +156,9 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
         for ax, (metric, by_number) in zip(axes, curves.items(), strict=True):
             null = sweep_curves(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
             draw_transition(ax, by_number, null, positions, styles)
-            ax.set_title(folded(titles.get(metric, metric), 42), loc="left")
+            ax.set_title(fold_label(titles.get(metric, metric), 42), loc="left")
         caption = f"{results.names.entrant(entrant)}, {results.names.dataset(dataset)}"
-        add_caption(figure, folded(caption, 45 * columns))
+        add_caption(figure, fold_label(caption, 45 * columns))
         add_legend(figure, axes)
     return figure
 

@@ -46,7 +46,7 @@ class Adoption:
 def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption:
     """Accept the finished units of a results folder whose keys differ from the current keys only in code.
 
-    If the code that computes a unit changes, its key changes, and the next run does the unit again. If the change does
+    If the code that computes a unit changes, its key changes, and the next run recomputes the unit. If the change does
     not matter, this function accepts the finished units instead: they get the current keys and record their adoption,
     and the board notes the adoption.
 

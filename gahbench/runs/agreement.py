@@ -2,7 +2,7 @@
 
 In the same environment, scores of the same weights must be equal to the last bit. Other environments may sum in another
 order and so round differently: there, the mean difference of each part of a metric may be up to :data:`TOLERANCE` times
-the mean size of its values. This is four orders of magnitude above the rounding of one float32 operation, which a deep
+the mean absolute value. This is four orders of magnitude above the rounding of one float32 operation, which a deep
 network amplifies, and below the digits that a board shows.
 
 Training amplifies rounding, too: a network that is trained again in another environment has different weights after a
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from gahbench.contracts.unit import Unit
 
-#: Tolerated mean difference of scores between environments: relative to the mean size, plus a term in units of the
-#: metric.
+#: Tolerated mean difference of scores between environments: relative to the mean absolute value, plus a term in
+#: units of the metric.
 TOLERANCE, ABSOLUTE_TOLERANCE = 1e-3, 1e-6
 #: The probability that an honest fit, trained in another environment, is reported as different.
 SIGNIFICANCE = 0.01
@@ -95,7 +95,7 @@ class Spread:
     freedom: int
 
     @classmethod
-    def pooled(cls, rows: Iterable[Sequence[Levels]], own: Sequence[Levels] = ()) -> Spread:
+    def pool(cls, rows: Iterable[Sequence[Levels]], own: Sequence[Levels] = ()) -> Spread:
         """Return the spread of runs around the mean of their row, pooled over rows, and at least that of ``own``."""
         groups = [np.stack(row) for row in rows if len(row) > 1]
         if len(groups) > 2:
@@ -140,13 +140,13 @@ def compare_retrained(
 ) -> tuple[bool, str]:
     """Return whether the PSNR of a stored fit agrees with the PSNR of fits trained here, with a description."""
     if len(computed) > 1:
-        spread = Spread.pooled([*others, row, computed])
+        spread = Spread.pool([*others, row, computed])
         comparisons = [
             (f"the mean of {len(computed)} seeds trained here", np.mean(computed, axis=0), stored, len(computed))
         ]
     else:
         # The stored fit is left out of the spread, since a forged fit would widen the bounds.
-        spread = Spread.pooled([*others, row], row)
+        spread = Spread.pool([*others, row], row)
         comparisons = [("the stored fit", stored, computed[0], 1)]
         if row:
             all_stored = [stored, *row]

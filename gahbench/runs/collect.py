@@ -116,7 +116,7 @@ def _collect_locked(
         store.restore_unchecked()
     examination = store.examine(plan.shown, keep=True)
     warn_of_damage(
-        examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} does damaged units again)"
+        examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} recomputes damaged units)"
     )
     states = _unit_states(plan, store, examination)
     digest = _digest(plan, states, examination, store.moved_names())
@@ -185,7 +185,7 @@ def _unit_states(plan: RecordedPlan, store: Store, examination: Examination) -> 
         if name in examination.undamaged:
             return "done"
         if name in examination.damaged:
-            return "its files are damaged; the next run does it again"
+            return "its files are damaged; the next run recomputes it"
         return store.failure_of(name) if name in failed else ""
 
     return {name: state(name) for name in dict.fromkeys(unit.folder for unit in plan.shown)}

@@ -126,7 +126,7 @@ class RunTrackers:
         self._hooks: list[TrackerHooks] | None = None
 
     @contextlib.contextmanager
-    def registered(self, registry: Registry) -> Iterator[None]:
+    def registration(self, registry: Registry) -> Iterator[None]:
         """Register the trackers with a registry, so that its lifecycle hooks call them."""
         if self._hooks is None:
             self._hooks = [TrackerHooks(spec, registry.create("tracker", spec)) for spec in self._specs]

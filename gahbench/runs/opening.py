@@ -72,7 +72,7 @@ class OpenedRun:
     reused
         Units that were taken from other results folders; ``None`` if no folder was given.
     replaced
-        Number of finished units that were moved away to be done again.
+        Number of finished units that were moved away to be recomputed.
     files
         Plugin files of the run.
     limits
@@ -127,7 +127,7 @@ def open_folder(
     again: Sequence[str] = (),
     replaces_board: bool = True,
 ) -> OpenedRun:
-    """Record a plan in a results folder, take units from other folders, and move away units to be done again."""
+    """Record a plan in a results folder, take units from other folders, and move away units to be recomputed."""
     superseded = count_superseded(plan, folder)
     record_plan = functools.partial(_record, plan, folder, registry, threads, workers, replaces_board)
     recorded, not_shown, damaged = record_plan()

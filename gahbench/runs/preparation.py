@@ -93,7 +93,7 @@ def prepare(
     registry = open_registry(plugin_sources(plugins, suite))
     outcomes: list[Prepared] = []
     failed: set[tuple[str, str]] = set()
-    for configured in _in_order(load_suite(suite, registry, SuiteChanges.of(entrants, settings)), failed):
+    for configured in _in_order(load_suite(suite, registry, SuiteChanges.from_arguments(entrants, settings)), failed):
         prepared = _prepare_plugin(configured)
         if prepared is None:
             continue

@@ -174,7 +174,7 @@ def _delete_folders(store: Store, removed: Set[str], rows: Set[str]) -> None:
 
 
 def move_to_replaced(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
-    """Move the finished units of some entrants to ``replaced/``, so that a run does them again; return their number."""
+    """Move the finished units of some entrants to ``replaced/``, so that a run recomputes them; return their number."""
     store = Store(folder)
     rows = select_rows(entrants, (unit.entrant for unit in plan.units), f"suite '{plan.suite.name}'")
     with Folder(folder).lock():

@@ -102,7 +102,7 @@ class Outcome:
 
 
 def _warn_of_damage(opened: OpenedRun) -> None:
-    warn_of_damage(opened.damaged, f"moved to {opened.folder / DAMAGED}, and will be done again")
+    warn_of_damage(opened.damaged, f"moved to {opened.folder / DAMAGED}, and will be recomputed")
 
 
 def run_opened(
@@ -121,7 +121,7 @@ def run_opened(
     _warn_of_damage(opened)
     runner: Engine = registry.create("engine", engine)
     store, stop = Store(folder), threading.Event()
-    with (track or RunTrackers(())).registered(registry):
+    with (track or RunTrackers(())).registration(registry):
         hooks.notify_started(registry, folder, opened.units, opened.todo)
         if opened.todo:
             reported = functools.partial(hooks.notify, registry, report)
@@ -210,7 +210,7 @@ def run(
     reuse
         Paths of other results folders, from which finished units with the same keys are taken; by default none.
     again
-        Labels, names or patterns of entrants to do again; their finished units are moved to ``replaced/`` in the
+        Labels, names or patterns of entrants to recompute; their finished units are moved to ``replaced/`` in the
         results folder. By default none.
     engine
         The engine, a spec ``name[key=value,...]``: ``processes`` (worker processes on this machine, the default),
@@ -255,7 +255,7 @@ def run(
     >>> {entrant: round(psnr, 1) for entrant, psnr in board.items()}
     {'oracle-threshold[sym4]': 29.9, 'identity': 18.3}
     """
-    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
+    changes = SuiteChanges.from_arguments(entrants, settings, datasets, metrics, only, seeds)
     folder, sources = None if out is None else Path(out), plugin_sources(plugins, suite)
     reuse_folders, redone, trackers = tuple(map(Path, reuse)), tuple(again), tuple(track)
     request = RunRequest(
@@ -289,7 +289,7 @@ def run_request(
 
 
 def _open_parts(request: RunRequest) -> Iterator[tuple[OpenedRun, Registry]]:
-    """Plan a run and record the plan; under secret noise, do so again for the scores once all fits have ended."""
+    """Plan a run and record the plan; under secret noise, plan the scores once all fits have ended."""
     opened, registry = _open(request)
     yield opened, registry
     if opened.awaits_noise and draw_secret_noise(opened.folder):

@@ -254,7 +254,7 @@ class _Supervisor:
             except OSError as error:
                 raise GahbenchError(f"worker processes cannot start in {self.job.store.folder}: {error}") from error
             self.children[slot] = child
-        child.assign(unit, self.files.of(unit.origins), packages_of(unit.origins), self.clock.now)
+        child.assign(unit, self.files.find(unit.origins), packages_of(unit.origins), self.clock.now)
         self.job.report(Event("started", unit))
 
     def _finish(self, unit: Unit) -> None:

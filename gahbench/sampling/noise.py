@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from gahbench._util.noise import BLOCK, generator, in_blocks
+from gahbench._util.noise import BLOCK, draw_in_blocks, generator
 from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import hardware
 
@@ -43,7 +43,7 @@ def starting_noise(count: int, shape: Shape, seed: int = 0, first: int = 0) -> T
     def draw(block: int) -> Tensor:
         return torch.randn(BLOCK, *shape, generator=generator("noise", "samples", seed, "start", block))
 
-    return in_blocks(draw, count, first)
+    return draw_in_blocks(draw, count, first)
 
 
 def step_noise(seed: int, number: int) -> torch.Generator:

@@ -197,7 +197,7 @@ def _read(folder: Path, name: str, done: Mapping[str, Any]) -> bytes:
 
 
 def _as_results_error(path: Path, error: OSError) -> ResultsError:
-    """Return a :class:`DamagedError` if the file is missing; other errors must not cause the unit to be done again."""
+    """Return a :class:`DamagedError` if the file is missing; other errors must not cause the unit to be recomputed."""
     if error.errno in _NOT_A_FILE:
         return DamagedError(f"{path}: {error.strerror}")
     return ResultsError(f"{path}: cannot be read ({error.strerror or error}); expected a file of a finished unit")

@@ -57,7 +57,7 @@ class Kept:
 def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, registry: Registry) -> Kept:
     """Return the recorded units that a folder keeps in addition to the units of a plan."""
     replanner = Replanner(registry)
-    requested, suite = _Scope.of(plan.suite), _Scope.of(plan.suite.complete)
+    requested, suite = _Scope.from_suite(plan.suite), _Scope.from_suite(plan.suite.complete)
     planned = {unit.folder for unit in plan.units}
     outside_plan = [
         record for record in recorded.units if record.unit.folder not in planned and not requested.has(record.unit)
@@ -122,7 +122,7 @@ class _Scope:
     splits: frozenset[str]
 
     @classmethod
-    def of(cls, suite: Suite) -> _Scope:
+    def from_suite(cls, suite: Suite) -> _Scope:
         return cls(
             frozenset(entry.label for entry in suite.datasets),
             frozenset(row.label for row in rows(suite)),
@@ -152,7 +152,7 @@ def merge_facts(plan: Plan, recorded: RecordedPlan, kept: Sequence[Unit]) -> dic
     planned, earlier = plan.board, recorded.board
     if not kept:
         return planned
-    requested, suite = _Scope.of(plan.suite), _Scope.of(plan.suite.complete)
+    requested, suite = _Scope.from_suite(plan.suite), _Scope.from_suite(plan.suite.complete)
     refused = [
         row
         for row in earlier["refused"]

@@ -41,7 +41,7 @@ from gahbench.training.file_names import WEIGHTS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Subfolders for units that were moved away: their files were damaged, the user asked to do them again, or the checks
+#: Subfolders for units that were moved away: their files were damaged, the user asked to recompute them, or the checks
 #: of their denoisers are to be repeated, in this order.
 DAMAGED, REPLACED, UNCHECKED = "damaged", "replaced", "unchecked"
 
@@ -139,7 +139,7 @@ class Store:
         return max(map(checkpoint_time, attempts_at(self.units, name)), default=0.0)
 
     def move_damaged(self, units: Iterable[Unit]) -> dict[Unit, str]:
-        """Move damaged finished units to ``damaged/``, so that they are done again; return the reason for each."""
+        """Move damaged finished units to ``damaged/``, so that they are recomputed; return the reason for each."""
         by_name = {unit.folder: unit for unit in units}
         examination = self.examine(by_name.values(), thorough=True)
         reasons = dict(examination.damaged)

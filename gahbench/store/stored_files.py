@@ -15,7 +15,7 @@ from gahbench.training.file_names import HISTORY, WEIGHTS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_OUTCOME = "and left out here ('gahbench run' does damaged units again)"
+_OUTCOME = "and left out here ('gahbench run' recomputes damaged units)"
 
 
 @dataclass(frozen=True, eq=False)

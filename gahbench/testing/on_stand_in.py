@@ -52,7 +52,7 @@ def check_on_stand_in(file: Path, plugins: Sequence[Plugin]) -> dict[tuple[str, 
     if not keys:
         return {}
     if not stand_in.is_supported():
-        return _unchecked(keys, f"torch {torch.__version__} is too old; torch 2.10 or later is needed")
+        return _unchecked_findings(keys, f"torch {torch.__version__} is too old; torch 2.10 or later is needed")
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "findings.json"
         command = [sys.executable, "-P", "-m", __name__, str(file.resolve()), str(result)]
@@ -62,14 +62,14 @@ def check_on_stand_in(file: Path, plugins: Sequence[Plugin]) -> dict[tuple[str, 
             )
             records = json.loads(result.read_text(encoding="utf-8"))
         except subprocess.TimeoutExpired:
-            return _unchecked(keys, f"it took longer than {MAX_SECONDS:.0f} s")
+            return _unchecked_findings(keys, f"it took longer than {MAX_SECONDS:.0f} s")
         except (FileNotFoundError, ValueError):
             last_line = (done.stderr.strip().splitlines() or [""])[-1]
-            return _unchecked(keys, f"the process exited with status {done.returncode}: {last_line}")
+            return _unchecked_findings(keys, f"the process exited with status {done.returncode}: {last_line}")
     return {(kind, name): [Finding(**fields) for fields in findings] for kind, name, findings in records}
 
 
-def _unchecked(keys: Sequence[tuple[str, str]], reason: str) -> dict[tuple[str, str], list[Finding]]:
+def _unchecked_findings(keys: Sequence[tuple[str, str]], reason: str) -> dict[tuple[str, str], list[Finding]]:
     return {key: [Finding(f"was not checked {NAME}", None, reason)] for key in keys}
 
 

@@ -101,7 +101,7 @@ class TrainingImages:
     def _draw(self, step: int) -> Tensor:
         """Draw the images of one step of a stream, on the CPU."""
         start = self.seed * STRETCH + step * self.batch_size
-        return self._hardware.pinned(self.dataset.images(self.split, self.batch_size, start=start))
+        return self._hardware.pin(self.dataset.images(self.split, self.batch_size, start=start))
 
     def _epoch_order(self, epoch: int) -> Tensor:
         """Return the indices of an epoch's images in shuffled order, on the device."""

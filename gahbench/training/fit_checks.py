@@ -89,7 +89,7 @@ class WatchedFit:
 def replaced_code() -> list[str]:
     """Return the names of replaced functions of training, noise and optimisers in this process."""
     replaced: list[str] = []
-    for name, installed in _installed().items():
+    for name, installed in _load_installed_modules().items():
         replaced += _differing(vars(installed), vars(sys.modules[name]), name)
     for optimizer in _OPTIMIZERS:
         module = sys.modules[optimizer.__module__]
@@ -100,7 +100,7 @@ def replaced_code() -> list[str]:
         prefix = f"{optimizer.__module__}.{optimizer.__name__}"
         functions |= {f"{prefix}.{name}": vars(optimizer).get(name) for name in _METHODS}
         replaced += [
-            name for name, function in functions.items() if function is not None and not _is_torch(_unwrapped(function))
+            name for name, function in functions.items() if function is not None and not _is_torch(_unwrap(function))
         ]
     if torch_optimizer._global_optimizer_pre_hooks or torch_optimizer._global_optimizer_post_hooks:
         replaced.append("hooks of all optimisers")
@@ -110,7 +110,7 @@ def replaced_code() -> list[str]:
 
 
 @functools.cache
-def _installed() -> dict[str, ModuleType]:
+def _load_installed_modules() -> dict[str, ModuleType]:
     """Return the modules that determine a fit, loaded afresh from their files."""
     prefix, modules = f"{gahbench.training.__name__}.", {}
     own = [info.name for info in pkgutil.iter_modules(gahbench.training.__path__, prefix) if info.name != __name__]
@@ -138,14 +138,14 @@ def _differing(installed: Mapping[str, Any], present: Mapping[str, Any], prefix:
 
 def _is_same(installed: Any, present: Any) -> bool:
     """Return whether two functions, and the functions they wrap, have the same code, or other values the same type."""
-    installed, present = _unwrapped(installed), _unwrapped(present)
+    installed, present = _unwrap(installed), _unwrap(present)
     if getattr(installed, "__code__", type(installed)) != getattr(present, "__code__", type(present)):
         return False
     inner = getattr(installed, "__wrapped__", None)
     return inner is None or _is_same(inner, getattr(present, "__wrapped__", None))
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrap(value: Any) -> Any:
     """Return the function behind a method or property, without torch's wrappers."""
     for kind, name in ((staticmethod, "__func__"), (classmethod, "__func__"), (property, "fget")):
         value = getattr(value, name) if isinstance(value, kind) else value

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gahbench._util.errors import suggestion
 
-from .._extras import imported
+from .._extras import import_optional
 from ..references._checkpoints.reading import read_part, without_prefixes
 from ._inputs import pad_to_multiple
 
@@ -63,7 +63,7 @@ def build(model: str, weights: str | None, **arguments: Any) -> Any:
 
 def import_models() -> Any:
     """Return the module ``deepinv.models``."""
-    return imported("deepinv.models", "deepinv")
+    return import_optional("deepinv.models", "deepinv")
 
 
 def call_factory(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:

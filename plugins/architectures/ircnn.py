@@ -53,7 +53,7 @@ class IRCNN(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(_dilated(channels, width, bias=bias) for _ in range(levels))
+        self.networks = nn.ModuleList(_dilated_convolutions(channels, width, bias=bias) for _ in range(levels))
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
@@ -70,7 +70,7 @@ class IRCNN(nn.Module):
         return noisy - estimates
 
 
-def _dilated(channels: int, width: int, *, bias: bool) -> nn.Sequential:
+def _dilated_convolutions(channels: int, width: int, *, bias: bool) -> nn.Sequential:
     """Return the seven convolutions, whose output is near 0 before training."""
     modules: list[nn.Module] = []
     inputs = channels

@@ -57,17 +57,17 @@ class PCA(Basis):
 
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W)."""
-        return self._fitted(images).analysis(images)
+        return self._require_fit(images).analysis(images)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        return self._fitted(coefficients).synthesis(coefficients)
+        return self._require_fit(coefficients).synthesis(coefficients)
 
     def bands(self, shape: Shape) -> Tensor:
         """Return labels of shape (C, H, W): 0 for the first vector, then 3, 12, 48, ... vectors per label."""
         return octaves(math.prod(shape)).reshape(shape)
 
-    def _fitted(self, images: Tensor) -> Matrices:
+    def _require_fit(self, images: Tensor) -> Matrices:
         if self._basis is None or self._shape is None:
             raise BasisError("pca is learned from training images: call fit(examples) first")
         if images.shape[1:] != self._shape:

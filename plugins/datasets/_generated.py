@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from gahbench import BLOCK, Card, Dataset, Shape, Split, generator, in_blocks
+from gahbench import BLOCK, Card, Dataset, Shape, Split, draw_in_blocks, generator
 
 
 class Generated(Dataset):
@@ -41,8 +41,8 @@ class Generated(Dataset):
         """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32."""
         if count == 0:
             return torch.empty(0, *self.shape)
-        # `in_blocks` copies, so that callers cannot change the cached block.
-        return in_blocks(lambda block: self._block(split, block), count, start, self.block_size).float()
+        # `draw_in_blocks` copies, so that callers cannot change the cached block.
+        return draw_in_blocks(lambda block: self._block(split, block), count, start, self.block_size).float()
 
     def generator_of(self, split: Split, block: int) -> torch.Generator:
         """Return the random generator of a block of a split."""

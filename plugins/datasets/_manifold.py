@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gahbench import BLOCK, Optimum, Posterior, Split, TrueBasis, in_blocks
+from gahbench import BLOCK, Optimum, Posterior, Split, TrueBasis, draw_in_blocks
 from gahbench._util.lru_cache import LRUCache
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
 
@@ -146,7 +146,7 @@ class Manifold(Generated):
         def draw(block: int) -> Tensor:
             return torch.rand(BLOCK, self.dimension, generator=self.generator_of(split, block))
 
-        return in_blocks(draw, count, start)
+        return draw_in_blocks(draw, count, start)
 
     def _derivatives(self, function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
         if len(points) == 0:

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BLOCK, Optimum, Split, TrueBasis, hardware, in_blocks
+from gahbench import BLOCK, Optimum, Split, TrueBasis, draw_in_blocks, hardware
 from gahbench._util.lru_cache import LRUCache
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
@@ -316,7 +316,7 @@ class CAlpha(Generated):
         self, draw: Callable[[torch.Generator, int], Tensor], split: Split, count: int, start: int
     ) -> Tensor:
         """Draw again a part of the images, such as masks, that uses the first random numbers of each block."""
-        return in_blocks(
+        return draw_in_blocks(
             lambda block: draw(self.generator_of(split, block), self.block_size), count, start, self.block_size
         )
 

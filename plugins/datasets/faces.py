@@ -16,7 +16,7 @@ from gahbench import Card, Citation, DataError, Dataset, Shape, Split
 from .._papers import KADKHODAIE_2024
 from ._reading import fetched, splits
 from ._reading.arrays import read_arrays
-from ._reading.cache import cache_folder, cached, cached_facts
+from ._reading.cache import cache_folder, cached_facts, load_or_build
 from ._reading.encoded import CELEBA, CELEBA_HOME, CELEBA_LICENCE, Encoded, missing_celeba
 from ._reading.files import KIND, Images, OnError, from_array, from_encoded, open_encoded, source_path
 from ._reading.preprocess import Colour, Preprocessing, colour_notes
@@ -168,7 +168,7 @@ class Faces(Dataset):
         description = f"{len(encoded.names):,} images of {encoded.path}"
         if facts is None:
             return (f"{description}, decoded into {cache_folder()}",)
-        cache_key = self._repeats_key(facts["digest"])
+        cache_key = self._near_duplicates_key(facts["digest"])
         if self.near_duplicates == "keep" or len(encoded.names) <= QUICK or cached_facts(*cache_key):
             return ()
         return (f"near duplicates among {description}, found and written into {cache_folder()}",)
@@ -201,7 +201,7 @@ class Faces(Dataset):
         if (encoded := self._opened()) is not None:
             return from_encoded(encoded, self._preprocessing)
         if self.source == "lfw-subset":
-            return from_array(fetched.embedded(), self._preprocessing, self._where)
+            return from_array(fetched.load_embedded_faces(), self._preprocessing, self._where)
         stored = fetched.olivetti() if self.source == "olivetti" else read_arrays(source_path(str(self.path)))
         return from_array(stored.images, self._preprocessing, self._where, stored.identity)
 
@@ -237,7 +237,7 @@ class Faces(Dataset):
                 f"{self._where}: a list of the source sets the splits; accepted: no 'test', and split=consecutive"
             )
         else:
-            parts = splits.published(kept, source.partition)
+            parts = splits.published_splits(kept, source.partition)
         return parts | splits.halves(parts["train"], source.identity, self.seed)
 
     @property
@@ -255,7 +255,7 @@ class Faces(Dataset):
 
         if len(self._all) <= QUICK:
             return order_notes(compare()["alike"])
-        _, facts = cached("neighbours", [self._all.digest, self.near_duplicates], compare)
+        _, facts = load_or_build("neighbours", [self._all.digest, self.near_duplicates], compare)
         return order_notes(facts["alike"])
 
     def _kept(self) -> splits.Indices:
@@ -268,13 +268,13 @@ class Faces(Dataset):
 
         def search(folder: Path) -> dict[str, Any]:
             indices = without_repeats(self._all.pooled(), self._where)
-            np.save(folder / "places.npy", indices.numpy())
-            return {"places": len(indices)}
+            np.save(folder / "indices.npy", indices.numpy())
+            return {"count": len(indices)}
 
-        folder, _ = cached(*self._repeats_key(self._all.digest), search)
-        kept: splits.Indices = np.load(folder / "places.npy", allow_pickle=False)
+        folder, _ = load_or_build(*self._near_duplicates_key(self._all.digest), search)
+        kept: splits.Indices = np.load(folder / "indices.npy", allow_pickle=False)
         return kept
 
-    def _repeats_key(self, digest: str) -> tuple[str, list[str | None]]:
+    def _near_duplicates_key(self, digest: str) -> tuple[str, list[str | None]]:
         """Return the kind and the key of the cache entry for near duplicates."""
-        return "repeats", [digest, self.source]
+        return "near-duplicates", [digest, self.source]

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BLOCK, Card, DataError, Shape, Split, generator, in_blocks
+from gahbench import BLOCK, Card, DataError, Shape, Split, draw_in_blocks, generator
 
 from ._reading.files import OnError
 from ._reading.photographs import PhotographSet
@@ -204,7 +204,7 @@ class Photos(PhotographSet):
                 int(ends[-1]), (BLOCK,), generator=generator("data", self.seed, "photos", split, block)
             )
 
-        positions = in_blocks(draw, count, start)
+        positions = draw_in_blocks(draw, count, start)
         indices = torch.searchsorted(ends, positions, right=True)
         offsets = positions - (ends - corners.prod(1))[indices]
         widths = corners[indices, 1]

@@ -61,11 +61,11 @@ class Shuffled(Derived):
 
     def shuffle(self, images: Tensor) -> Tensor:
         """Shuffle the pixels of plain images (N, C, H, W)."""
-        return _permuted(images, self.permutation)
+        return _permute_pixels(images, self.permutation)
 
     def inverse(self, images: Tensor) -> Tensor:
         """Restore the order of the pixels of shuffled images (N, C, H, W)."""
-        return _permuted(images, self.permutation.argsort())
+        return _permute_pixels(images, self.permutation.argsort())
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
         """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32."""
@@ -126,5 +126,5 @@ class Shuffled(Derived):
         return replace(basis, vectors=self.shuffle(as_images).reshape(count, vectors, -1).mT)
 
 
-def _permuted(images: Tensor, order: Tensor) -> Tensor:
+def _permute_pixels(images: Tensor, order: Tensor) -> Tensor:
     return images.flatten(2)[:, :, order.to(images.device)].view_as(images)

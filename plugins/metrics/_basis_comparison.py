@@ -22,9 +22,9 @@ from gahbench.evaluation import (
     align,
     changes,
     exchange_significance,
+    is_own_geometry_closest,
     partial_cosine,
     remove_strength,
-    retrieved,
 )
 from gahbench.jacobian import FilterFamily, Sketch
 
@@ -76,7 +76,7 @@ class BasisComparison(Metric):
             filters = compare(evaluation, sigma, *self.bases)
             values["left-out", sigma] = filters.remove.left_out(count)
             if filters.has_enough_images:
-                parts = self.compared(evaluation, sigma, filters)
+                parts = self.compare(evaluation, sigma, filters)
                 values |= {(part, sigma): filters.remove.scatter(count, value) for part, value in parts.items()}
         return Scores.parts(values)
 
@@ -88,7 +88,7 @@ class BasisComparison(Metric):
         )
 
     @abstractmethod
-    def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
+    def compare(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
         """Return the value (part ``""``) and other parts, of shape (M,) for M compared images, or a number for all."""
 
 
@@ -117,10 +117,10 @@ class ComparedFilters:
         denoiser, indices = self.denoiser, self.remove.indices
         if not (denoiser.sketch.exact and denoiser.adapts and self.bases[0].adapts):
             return {}
-        table = self.families[0].exchanged(denoiser.sketch.rows.cpu(), self.traces[indices], indices)
+        table = self.families[0].pairwise_agreement(denoiser.sketch.rows.cpu(), self.traces[indices], indices)
         if table is None:
             return {}
-        return {"retrieval": retrieved(table), "exchange": exchange_significance(table)}
+        return {"retrieval": is_own_geometry_closest(table), "exchange": exchange_significance(table)}
 
 
 def compute_partial(denoiser: Adaptation, basis: Adaptation, other: Adaptation) -> Tensor:

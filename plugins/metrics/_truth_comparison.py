@@ -44,12 +44,12 @@ class TruthComparison(Metric):
             count = len(evaluation.clean)
             values["left-out", sigma] = filters.remove.left_out(count)
             if len(filters.remove) >= MIN_IMAGES:
-                parts = self.compared(evaluation, sigma, filters)
+                parts = self.compare(evaluation, sigma, filters)
                 values |= {(part, sigma): filters.remove.scatter(count, value) for part, value in parts.items()}
         return Scores.parts(values)
 
     @abstractmethod
-    def compared(self, evaluation: Evaluation, sigma: float, filters: OptimalFilters) -> Mapping[str, Tensor | float]:
+    def compare(self, evaluation: Evaluation, sigma: float, filters: OptimalFilters) -> Mapping[str, Tensor | float]:
         """Return the value (part ``""``) and other parts, of shape (M,) for M compared images, or a number for all."""
 
 

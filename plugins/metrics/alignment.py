@@ -62,7 +62,7 @@ class Alignment(BasisComparison):
         super().__init__(basis, controlling_for, ceiling_levels)
         self.exchange_levels = exchange_levels
 
-    def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
+    def compare(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
         """Return the cosines after removing strength, and the parts."""
         denoiser, basis = filters.denoiser, filters.bases[0]
         alignment = align(denoiser, basis)

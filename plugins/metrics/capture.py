@@ -66,19 +66,21 @@ class Capture(Metric):
         def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
             weights, counts = leading_eigenvalues(eigenvalues), effective_dimension(eigenvalues)
             atoms = _leading(basis, evaluation.truth, sigma).to(vectors)
-            values = {"": _captured(vectors, weights, counts, atoms)}
+            values = {"": _captured_share(vectors, weights, counts, atoms)}
             if basis.adaptive:
                 values["null"] = _captured_by_others(vectors, weights, counts, atoms)
-            return values | {"low-dct": _captured(vectors, weights, counts, cosines.to(vectors))}
+            return values | {"low-dct": _captured_share(vectors, weights, counts, cosines.to(vectors))}
 
         return score_eigenvectors(evaluation, parts)
 
 
-def _captured(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -> Tensor:
+def _captured_share(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -> Tensor:
     """Return the corrected share of the eigenvectors in the first K atoms for each image, shape (N,)."""
     energies = ((atoms @ vectors.mT).square() @ weights[..., None])[..., 0]
     indices = torch.arange(energies.shape[1], device=energies.device)
-    return _corrected((energies * (indices < counts[:, None])).sum(1), weights.sum(1), counts, energies.shape[1])
+    return _correct_for_chance(
+        (energies * (indices < counts[:, None])).sum(1), weights.sum(1), counts, energies.shape[1]
+    )
 
 
 def _captured_by_others(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -> Tensor:
@@ -89,10 +91,10 @@ def _captured_by_others(vectors: Tensor, weights: Tensor, counts: Tensor, atoms:
         overlaps = (atoms[:, :count] @ vectors[index, :count].mT).square()
         captured = (overlaps @ weights[index, :count, None]).sum((1, 2))
         means.append((captured.sum() - captured[index]) / (len(atoms) - 1))
-    return _corrected(torch.stack(means), weights.sum(1), counts, atoms.shape[1])
+    return _correct_for_chance(torch.stack(means), weights.sum(1), counts, atoms.shape[1])
 
 
-def _corrected(captured: Tensor, weights: Tensor, counts: Tensor, size: int) -> Tensor:
+def _correct_for_chance(captured: Tensor, weights: Tensor, counts: Tensor, size: int) -> Tensor:
     """Return captured weights as fractions, corrected for the fraction K/d that random vectors capture."""
     chance = (counts.double() / size).clamp(max=1 - 1e-12)
     return ((captured / weights.clamp_min(1e-300) - chance) / (1 - chance)).cpu()
@@ -101,7 +103,7 @@ def _corrected(captured: Tensor, weights: Tensor, counts: Tensor, size: int) -> 
 def _leading(basis: Basis, truth: Truth, sigma: float) -> Tensor:
     """Return the basis vectors of each image as rows, leading vectors first, shape (N, d, d)."""
     if isinstance(basis, GraphBasis):
-        return _interleaved(basis.spectrum(truth.clean)[0].vectors.mT, truth.clean.shape[1])
+        return _repeat_for_channels(basis.spectrum(truth.clean)[0].vectors.mT, truth.clean.shape[1])
 
     def forward(images: Tensor, first: int) -> Tensor:
         image_truth = replace(truth, clean=truth.clean[first : first + 1], start=truth.start + first)
@@ -119,10 +121,10 @@ def _lowest_cosines(shape: Shape) -> Tensor:
     channels, height, width = shape
     identity = torch.eye(height * width, dtype=torch.float64).reshape(-1, 1, height, width)
     vectors = DCT().synthesis(identity).flatten(1)[frequency_order(height, width)]
-    return _interleaved(vectors[None], channels)
+    return _repeat_for_channels(vectors[None], channels)
 
 
-def _interleaved(vectors: Tensor, channels: int) -> Tensor:
+def _repeat_for_channels(vectors: Tensor, channels: int) -> Tensor:
     """Repeat single-channel vectors, rows (N, d, d), for each channel, interleaved: (N, C d, C d)."""
     eye = torch.eye(channels, dtype=vectors.dtype, device=vectors.device)
     return torch.einsum("nkq,ce->nkceq", vectors, eye).reshape(len(vectors), *(vectors.shape[1] * channels,) * 2)

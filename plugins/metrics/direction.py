@@ -48,7 +48,7 @@ class Direction(BasisComparison):
         super().check(shape, sigmas)
         check_size("direction", shape)
 
-    def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
+    def compare(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
         """Return the cosines of the directional parts, and the other parts."""
         shape = evaluation.shape
         denoiser = evaluation.local_filters.adaptation(sigma, filters.remove, directional=True)

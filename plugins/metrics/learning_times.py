@@ -102,7 +102,7 @@ class LearningTimes(Metric):
         if known.sum() >= MIN_COMPONENTS:
             values[""] = _slope((variances[known] + sigma**2).log(), times[known].log())
         arrays = {"steps": torch.tensor(steps), "variances": variances, "times": times, "gains": gains}
-        return Scores.of_samples({part: torch.tensor(value) for part, value in values.items()}, arrays)
+        return Scores.from_samples({part: torch.tensor(value) for part, value in values.items()}, arrays)
 
     def _components(self, data: TrainingData) -> tuple[Tensor, Tensor]:
         """Return the variances (K,) and vectors (K, C, H, W) of the selected components, float64."""
@@ -124,13 +124,13 @@ def gains_along(denoiser: Denoiser, noisy: Tensor, vectors: Tensor, sigma: float
         step = (sigma * vector).to(noisy)
         shifted = torch.cat([noisy + step, noisy - step])
         forward, backward = (
-            batches.run(functools.partial(_denoised, denoiser, shifted, sigma)).double().flatten(1).chunk(2)
+            batches.run(functools.partial(_denoise, denoiser, shifted, sigma)).double().flatten(1).chunk(2)
         )
         gains.append(((forward - backward) @ vector.flatten()).mean() / (2 * sigma))
     return torch.stack(gains)
 
 
-def _denoised(denoiser: Denoiser, noisy: Tensor, sigma: float, size: int) -> Tensor:
+def _denoise(denoiser: Denoiser, noisy: Tensor, sigma: float, size: int) -> Tensor:
     with torch.no_grad():
         return torch.cat(
             [

@@ -37,7 +37,7 @@ class LocalDimension(Metric):
             return Scores([])
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            noiseless = _Noiseless.of(evaluation, (sigma, 2 * sigma))
+            noiseless = _Noiseless.from_evaluation(evaluation, (sigma, 2 * sigma))
             try:
                 depends_on_sigma = (
                     noiseless.denoised(sigma) - noiseless.denoised(2 * sigma)
@@ -57,7 +57,7 @@ class _Noiseless(Evaluation):
     """An evaluation whose noisy images are the clean images at all noise levels."""
 
     @classmethod
-    def of(cls, other: Evaluation, sigmas: tuple[float, ...]) -> _Noiseless:
+    def from_evaluation(cls, other: Evaluation, sigmas: tuple[float, ...]) -> _Noiseless:
         """Return a noiseless evaluation of the denoiser and images of another evaluation."""
         noiseless = cls(
             other.denoiser, other.clean, sigmas, other.noise_seed, other.split, other.dataset, start=other.start

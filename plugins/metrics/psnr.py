@@ -40,12 +40,12 @@ def saved_images(evaluation: Evaluation) -> dict[str, Tensor] | None:
     if evaluation.split != "test" or evaluation.denoiser.kind == "bound":
         return None
     noisy = torch.stack([_to_bytes(evaluation.noisy(sigma)[:SAVED_IMAGES]) for sigma in evaluation.sigmas])
-    denoised = torch.stack([_to_bytes(_denoised(evaluation, sigma)) for sigma in evaluation.sigmas])
+    denoised = torch.stack([_to_bytes(_denoise(evaluation, sigma)) for sigma in evaluation.sigmas])
     sigmas = torch.tensor(evaluation.sigmas, dtype=torch.float64)
     return {"clean": _to_bytes(evaluation.clean[:SAVED_IMAGES]), "noisy": noisy, "denoised": denoised, "sigmas": sigmas}
 
 
-def _denoised(evaluation: Evaluation, sigma: float) -> Tensor:
+def _denoise(evaluation: Evaluation, sigma: float) -> Tensor:
     if evaluation.denoiser.kind not in ("oracle", "optimal") or evaluation.risk(sigma) is None:
         return evaluation.denoised(sigma)[:SAVED_IMAGES]
     # The score is in closed form, so the images are denoised here, with access to the clean images.

@@ -75,8 +75,8 @@ class SamplePrediction(Metric):
         if len(indices) > 1:
             parts["null"] = r_squared(samples, predictions.roll(-1, 0))
         values = {part: scatter(value, indices, len(drawn)) for part, value in parts.items()}
-        arrays = {"places": indices, "samples": samples, "predicted": predictions, "r2": parts[""]}
-        return Scores.of_samples(values, arrays)
+        arrays = {"indices": indices, "samples": samples, "predicted": predictions, "r2": parts[""]}
+        return Scores.from_samples(values, arrays)
 
 
 def r_squared(samples: Tensor, predicted: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class TruthAlignment(TruthComparison):
     is no value); ``share``, ``left-out`` and ``error`` as in ``alignment``.
     """
 
-    def compared(self, evaluation: Evaluation, sigma: float, filters: OptimalFilters) -> Mapping[str, Tensor | float]:
+    def compare(self, evaluation: Evaluation, sigma: float, filters: OptimalFilters) -> Mapping[str, Tensor | float]:
         """Return the cosines after removing strength, and the parts."""
         denoiser = evaluation.local_filters.adaptation(sigma, filters.remove)
         cosines, errors = filters.cosines(denoiser)

@@ -32,7 +32,7 @@ class TruthDirection(TruthComparison):
         """Raise ``ValueError`` for images with more than 2304 values."""
         check_size("truth-direction", shape)
 
-    def compared(self, evaluation: Evaluation, sigma: float, filters: OptimalFilters) -> Mapping[str, Tensor | float]:
+    def compare(self, evaluation: Evaluation, sigma: float, filters: OptimalFilters) -> Mapping[str, Tensor | float]:
         """Return the cosines of the directional parts, and the other parts."""
         denoiser = evaluation.local_filters.adaptation(sigma, filters.remove, directional=True)
         truth = filters.directional(evaluation.shape)

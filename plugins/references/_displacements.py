@@ -17,7 +17,7 @@ def pad_by_reflection(images: Tensor, margin: int) -> Tensor:
     return images
 
 
-def displaced(images: Tensor, distance: int) -> Iterator[tuple[int, int, Tensor]]:
+def iterate_displacements(images: Tensor, distance: int) -> Iterator[tuple[int, int, Tensor]]:
     """Yield each displacement (down, right) up to a distance along rows and columns, and the displaced images."""
     height, width = images.shape[-2:]
     padded = pad_by_reflection(images, distance)

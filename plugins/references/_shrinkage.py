@@ -155,7 +155,7 @@ class TunedThreshold(SingleThreshold, Tuned):
         """Return k, which is tuned first if it is not fixed."""
         return self.value(sigma)
 
-    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+    def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the images denoised with k = ``value``, shape (N, C, H, W)."""
         return TunedThreshold(self.basis, self.rule, value, self._max_images).denoise(noisy, sigma, Truth(noisy))
 

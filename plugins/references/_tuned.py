@@ -39,7 +39,7 @@ class Tuned(Reference):
         self._tuned_values: dict[float, float] = {}
 
     @abstractmethod
-    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+    def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the images denoised with a value of the parameter, shape (N, C, H, W); ``sigma`` is greater than 0."""
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Tuned(Reference):
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W); unchanged images if ``sigma`` is 0."""
-        return noisy if sigma == 0 else self.filtered(noisy, sigma, self.value(sigma))
+        return noisy if sigma == 0 else self.filter_images(noisy, sigma, self.value(sigma))
 
     def value(self, sigma: float) -> float:
         """Return the parameter at a noise level, which is tuned first if it is not fixed."""
@@ -82,7 +82,7 @@ class Tuned(Reference):
     def _error(self, noisy: Tensor, clean: Tensor, sigma: float, value: float, size: int) -> float:
         """Return the mean squared error per pixel of images that are denoised in batches of the given size."""
         batches = zip(torch.split(noisy, size), torch.split(clean, size), strict=True)
-        sums = [(self.filtered(batch, sigma, value) - target).double().square().sum() for batch, target in batches]
+        sums = [(self.filter_images(batch, sigma, value) - target).double().square().sum() for batch, target in batches]
         return float(torch.stack(sums).sum()) / clean.numel()
 
     def _tune(self, sigma: float) -> float:

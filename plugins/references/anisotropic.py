@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .._papers import WEICKERT_1998
-from ._displacements import displaced, pad_by_reflection
+from ._displacements import iterate_displacements, pad_by_reflection
 from ._tuned import Tuned
 from .gaussian_blur import GaussianBlur
 
@@ -68,7 +68,7 @@ class Anisotropic(Tuned):
         self.angle = angle
         self.distance = distance
 
-    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+    def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         cosine, sine, strength = self._contours(noisy, sigma)
         decrease = (1 - self.ratio**2) * strength
@@ -76,7 +76,7 @@ class Anisotropic(Tuned):
         excess = decrease / (1 - decrease) / (2 * value**2)
         mean = excess + value**-2
         total, weights = torch.zeros_like(noisy), torch.zeros_like(cosine)
-        for down, right, neighbours in displaced(noisy, self.distance):
+        for down, right, neighbours in iterate_displacements(noisy, self.distance):
             # Positive for displacements across the long axis, along which the weights fall faster.
             oriented = (right**2 - down**2) * cosine + 2 * right * down * sine
             weight = torch.exp(-((down**2 + right**2) * mean + excess * oriented) / 2)
@@ -91,11 +91,11 @@ class Anisotropic(Tuned):
     def _contours(self, noisy: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
         """Return cosine and sine of twice the angle of the short axis, and the strength of contours, (N, 1, H, W)."""
         blur = GaussianBlur()
-        padded = pad_by_reflection(blur.filtered(noisy, sigma, PRESMOOTHING), 1)
+        padded = pad_by_reflection(blur.filter_images(noisy, sigma, PRESMOOTHING), 1)
         right = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
         down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-        difference = blur.filtered((right.square() - down.square()).sum(1, keepdim=True), sigma, INTEGRATION)
-        product = blur.filtered((2 * right * down).sum(1, keepdim=True), sigma, INTEGRATION)
+        difference = blur.filter_images((right.square() - down.square()).sum(1, keepdim=True), sigma, INTEGRATION)
+        product = blur.filter_images((2 * right * down).sum(1, keepdim=True), sigma, INTEGRATION)
         noise = noisy.shape[1] * sigma**2 / (8 * math.pi * PRESMOOTHING**4)
         # Divide by the noise first, since fourth powers of derivatives underflow in float32.
         difference, product = difference / noise, product / noise

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .._papers import TOMASI_1998
-from ._displacements import displaced
+from ._displacements import iterate_displacements
 from ._tuned import Tuned
 
 
@@ -50,10 +50,10 @@ class Bilateral(Tuned):
         self.hs = hs
         self.distance = math.ceil(3 * hs) if distance is None else distance
 
-    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+    def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         total, weights = torch.zeros_like(noisy), torch.zeros_like(noisy[:, :1])
-        for down, right, neighbours in displaced(noisy, self.distance):
+        for down, right, neighbours in iterate_displacements(noisy, self.distance):
             near = (down**2 + right**2) / (2 * self.hs**2)
             difference = (noisy - neighbours).square().sum(1, keepdim=True)
             weight = torch.exp(-near - difference / (2 * value**2))

@@ -22,7 +22,7 @@ from gahbench._util.errors import suggestion
 from gahbench._util.files import read_regular
 from gahbench._util.readable import brief
 
-from .._extras import imported
+from .._extras import import_optional
 from .._papers import HO_2020, KARRAS_2022
 from .._torch_files import check_weights_file
 from ..architectures._arguments import as_mapping, as_text
@@ -265,7 +265,7 @@ def make_scheduler(name: Any, saved: Mapping[str, Any], arguments: Mapping[str, 
 
 def diffusers() -> Any:
     """Return the package diffusers."""
-    return imported("diffusers", "diffusers")
+    return import_optional("diffusers", "diffusers")
 
 
 @contextlib.contextmanager

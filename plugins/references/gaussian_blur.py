@@ -41,7 +41,7 @@ class GaussianBlur(Tuned):
         super().__init__(width, images)
         self._dct = DCT()
 
-    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+    def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the blurred images, shape (N, C, H, W)."""
         return self._dct.synthesis(self._dct.analysis(noisy) * _multipliers(noisy, value))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .._papers import HE_2013
-from ._displacements import displaced, pad_by_reflection
+from ._displacements import iterate_displacements, pad_by_reflection
 from ._tuned import Tuned
 
 
@@ -46,13 +46,13 @@ class GuidedFilter(Tuned):
         super().__init__(eps, images)
         self.radius = radius
 
-    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+    def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         count, channels, height, width = noisy.shape
         means = self._window_means(noisy)
         # Sums of products of centred values have no negative eigenvalues, unlike differences of large moments.
         covariance = noisy.new_zeros(count, channels, channels, height, width)
-        for _, _, neighbours in displaced(noisy, self.radius):
+        for _, _, neighbours in iterate_displacements(noisy, self.radius):
             centred = neighbours - means
             covariance = covariance + centred[:, :, None] * centred[:, None]
         covariance = (covariance / (2 * self.radius + 1) ** 2).permute(0, 3, 4, 1, 2)

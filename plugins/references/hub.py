@@ -15,7 +15,7 @@ from gahbench import ArchitectureFactory, External, Names, ParameterError, Refer
 from gahbench._util.readable import brief
 from gahbench.jacobian import LinearMaps
 
-from .._extras import imported
+from .._extras import import_optional
 from ._checkpoints.fitting import Keys
 from .diffusers import CONFIG, SCHEDULER, WEIGHTS, Diffusers, find_files
 from .pretrained import Pretrained
@@ -194,5 +194,5 @@ class HuggingFace(Reference):
 def hub() -> Any:
     """Return the package huggingface_hub."""
     # huggingface_hub does not import its module ``constants`` by itself.
-    imported("huggingface_hub.constants", "hub")
-    return imported("huggingface_hub", "hub")
+    import_optional("huggingface_hub.constants", "hub")
+    return import_optional("huggingface_hub", "hub")

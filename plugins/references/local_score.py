@@ -19,9 +19,9 @@ from .._papers import KAMB_2025
 from ._training_memory import PatchComparison, candidate_sides
 from ._window_sums import NEGLIGIBLE, Boundary, means_by_position
 
-#: Number of values of patches that are copied at a time: 16 MiB in float64 for noisy patches, and as much for training
-#: patches.
-PATCHES = 1 << 21
+#: Number of pixel values in the patches that are copied at a time: 16 MiB in float64 for noisy patches, and as much for
+#: training patches.
+PATCH_VALUES = 1 << 21
 #: Number of pairs of patches whose weights are computed at a time; on a CPU, the weights fit into its cache.
 PAIRS = 1 << 18
 PAIRS_GPU = 1 << 24
@@ -146,7 +146,11 @@ class LocalScore(PatchComparison):
 
 @dataclass(frozen=True)
 class Span:
-    """Consecutive rows, or columns, of pixels whose patches are cut off in the same way."""
+    """Consecutive rows, or columns, of pixels whose patches are cut off in the same way.
+
+    The span has ``count`` rows from ``first``. Their patches have ``size`` rows, ``before`` of them before the pixel,
+    and the first patch starts at row ``top``.
+    """
 
     first: int
     count: int
@@ -198,8 +202,8 @@ class Patches:
         region = images[:, :, down, columns.top : columns.top + columns.count + columns.size - 1]
         windows = region.unfold(2, rows.size, 1).unfold(3, columns.size, 1).permute(0, 2, 3, 1, 4, 5)
         row = columns.count * images.shape[1] * rows.size * columns.size
-        batch_size = max(1, PATCHES // (row * rows.count))
-        height = rows.count if batch_size > 1 else max(1, PATCHES // row)
+        batch_size = max(1, PATCH_VALUES // (row * rows.count))
+        height = rows.count if batch_size > 1 else max(1, PATCH_VALUES // row)
         for image, start in itertools.product(range(0, len(images), batch_size), range(0, rows.count, height)):
             batch, lines = slice(image, image + batch_size), slice(start, min(start + height, rows.count))
             patches = windows[batch, lines].flatten(3)
@@ -277,7 +281,7 @@ def local_means(
     for rows, columns in patches.areas(image_shape(noisy)):
         centres = patches.centres(channels, rows, columns).to(noisy.device)
         merged_patches = (
-            list(_merged(extended_training, rows, columns, patches, origin, merge_tolerance * sigma))
+            list(_merge_in_chunks(extended_training, rows, columns, patches, origin, merge_tolerance * sigma))
             if merge_tolerance
             else None
         )
@@ -296,7 +300,7 @@ def local_means(
     return result
 
 
-def _merged(
+def _merge_in_chunks(
     extended_training: Tensor, rows: Span, columns: Span, patches: Patches, origin: Tensor, radius: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the training patches of an area after merging similar patches, and how many patches each represents."""

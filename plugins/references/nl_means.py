@@ -56,7 +56,7 @@ class NonLocalMeans(Tuned):
         self.patch = patch
         self.distance = distance
 
-    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+    def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         reach, half = self.distance, self.patch // 2
         height, width = noisy.shape[-2:]

@@ -41,7 +41,7 @@ class TotalVariation(Tuned):
     ) -> None:
         super().__init__(weight, images)
 
-    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+    def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         denoised = [
             denoise_tv_chambolle(image, weight=value, eps=CHANGE, channel_axis=0)  # type: ignore[no-untyped-call]

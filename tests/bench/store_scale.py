@@ -3,8 +3,8 @@
     python tests/bench/store_scale.py [--units 10000] [--loops 64] [--work 8]
 
 Loops claim and finish trivial units without torch; `work` processes compute real scores of tiny images. Both parts run
-on this machine, one after the other. ``--look`` is the time in seconds before `status` is timed with running `work`
-processes.
+on this machine, one after the other. ``--delay`` is the time in seconds between the start of the `work` processes and
+the timing of `status`.
 """
 
 import statistics
@@ -26,17 +26,17 @@ from gahbench.store.plan_file import RecordedPlan, RecordedUnit, require_plan, w
 from gahbench.store.store import Store
 
 #: Number of times that the status of the folder is computed while loops share its units.
-LOOKS = 9
+STATUS_COUNT = 9
 
 
 def main():
-    small = "--units 4 --loops 2 --work 1 --look 1"
-    options = harness.options(__doc__, small, units=10_000, loops=64, work=8, look=20.0)
+    small = "--units 4 --loops 2 --work 1 --delay 1"
+    options = harness.options(__doc__, small, units=10_000, loops=64, work=8, delay=20.0)
     with tempfile.TemporaryDirectory() as name:
         if options.loops:
             claim_loops(Path(name) / "loops", options.units, options.loops)
         if options.work:
-            real_work(Path(name), options.units, options.work, options.look)
+            real_work(Path(name), options.units, options.work, options.delay)
 
 
 def claim_loops(folder, count, loops):
@@ -53,7 +53,7 @@ def claim_loops(folder, count, loops):
         process.start()
     ready.wait()
     started = time.monotonic()
-    looks = [look(folder) for _ in range(LOOKS)]
+    status_times = [time_status(folder) for _ in range(STATUS_COUNT)]
     counts = [done.get() for _ in processes]
     seconds = time.monotonic() - started
     for process in processes:
@@ -62,11 +62,12 @@ def claim_loops(folder, count, loops):
     print(
         f"  finished units {sum(own for own, _ in counts)}, duplicated work {sum(repeated for _, repeated in counts)}"
     )
-    print(f"  status meanwhile, {LOOKS} times: {statistics.median(looks):.2f} s, at most {max(looks):.2f} s")
+    median, slowest = statistics.median(status_times), max(status_times)
+    print(f"  status meanwhile, {STATUS_COUNT} times: {median:.2f} s, at most {slowest:.2f} s")
     assert len(Store(folder).undamaged(units)) == count
 
 
-def look(folder):
+def time_status(folder):
     """Return the seconds that the status of a folder takes."""
     time.sleep(2.0)
     return harness.timed(lambda: status(folder))[0]
@@ -94,7 +95,7 @@ def _loop(folder, ready, done):
     done.put((finished, duplicated))
 
 
-def real_work(home, count, processes, look):
+def real_work(home, count, processes, delay):
     """Plan a suite of references on tiny images, complete it with `work` processes, and run it again."""
     datasets = min(20, count // 2)
     entrants = count // (2 * datasets)
@@ -110,7 +111,7 @@ def real_work(home, count, processes, look):
     started = time.monotonic()
     command = [sys.executable, "-m", "gahbench", "work", str(folder), "--workers", "1"]
     running = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
-    time.sleep(look)
+    time.sleep(delay)
     timed("status, while they run", ["status", str(folder)])
     for process in running:
         process.wait()

@@ -64,7 +64,7 @@ def test_entries_hold_the_facts_of_the_wide_table():
 
 def test_values_are_found_by_metric_part_and_noise_level():
     fake = build_results(*metric("spectrum.trace", [[1.0, 3.0], [5.0, 7.0]]))
-    board = fake.board.of(NAME)
+    board = fake.board.for_dataset(NAME)
     assert board.sigmas == list(SIGMAS)
     assert board.estimate("net", "spectrum", "trace", 0.3).value == pytest.approx(6)
     assert board.estimate("net", "spectrum", "trace").value == pytest.approx(4)
@@ -72,15 +72,15 @@ def test_values_are_found_by_metric_part_and_noise_level():
     assert board.estimate("oracle", "spectrum", "trace") == UNKNOWN
     assert board.overall_metrics == [("spectrum", "trace"), ("ssim", "")]
     assert board.is_known("deficit", "min", 0.06)
-    assert not fake.board.of("other").entries
+    assert not fake.board.for_dataset("other").entries
 
 
 def test_metrics_with_reserved_names_do_not_replace_values_of_the_board():
-    board = build_results(*metric("kl", [[1.0, 2.0]] * 2), *metric("kl.min", [[3.0, 4.0]] * 2)).board.of(NAME)
+    board = build_results(*metric("kl", [[1.0, 2.0]] * 2), *metric("kl.min", [[3.0, 4.0]] * 2)).board.for_dataset(NAME)
     assert board.estimate("net", "metric kl").value == pytest.approx(1.5)
     assert board.estimate("net", "metric kl", "min").value == pytest.approx(3.5)
-    assert board.estimate("net", "kl") == build_results().board.of(NAME).estimate("net", "kl")
-    assert board.estimate("net", "kl", "min") == build_results().board.of(NAME).estimate("net", "kl", "min")
+    assert board.estimate("net", "kl") == build_results().board.for_dataset(NAME).estimate("net", "kl")
+    assert board.estimate("net", "kl", "min") == build_results().board.for_dataset(NAME).estimate("net", "kl", "min")
 
 
 def test_the_slope_is_fitted_to_the_psnr_even_if_slope_is_a_metric():
@@ -88,7 +88,7 @@ def test_the_slope_is_fitted_to_the_psnr_even_if_slope_is_a_metric():
     pd.testing.assert_frame_equal(
         build_results(*slopes).leaderboard(full=True), build_results().leaderboard(full=True), check_exact=True
     )
-    assert 0.5 < build_results().board.of(NAME).estimate("net", "slope").value < 0.8
+    assert 0.5 < build_results().board.for_dataset(NAME).estimate("net", "slope").value < 0.8
 
 
 @pytest.mark.parametrize(

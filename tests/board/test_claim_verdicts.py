@@ -114,7 +114,7 @@ def test_the_estimated_number_of_images_decides_an_undecided_claim():
     assert verdict(claim(Region(above=9.8)), table(many)).outcome == "holds"
 
 
-def test_more_seeds_are_needed_if_trainings_differ_more_than_images():
+def test_more_seeds_are_needed_if_training_runs_differ_more_than_images():
     trainings = [rows("net", [10 + shift] * 3, spread=0.1, seed=seed) for seed, shift in enumerate((-1, 0, 1))]
     result = verdict(claim(Region(above=9)), table(*trainings))
     assert result.outcome == "undecided"
@@ -350,7 +350,7 @@ def times(spread, seeds=3, exponent=0.9):
     ]
 
 
-def test_means_of_logarithms_have_intervals_however_far_trainings_differ():
+def test_means_of_logarithms_have_intervals_however_far_training_runs_differ():
     """If runs differ by large factors, draws of the means of the times themselves could be negative."""
     exponent = claim(Region(start=0.4, end=1.4), "time", number=Levels(), scale="log10", slope="log10-N")
     result = verdict(exponent, table(*times(spread=0.7)))

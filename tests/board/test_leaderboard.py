@@ -162,7 +162,7 @@ def test_images_that_a_metric_reports_as_left_out_are_not_missing():
         + scored("other", "b", score),
         entrants=["a", "b"],
     )
-    board = table.board.of("d")
+    board = table.board.for_dataset("d")
     assert board.estimate("a", "alignment[dct]").value == pytest.approx(np.delete(score, 2).mean())
     assert board.estimate("a", "alignment[dct]").low < np.delete(score, 2).mean()
     assert board.estimate("b", "alignment[dct]").value == pytest.approx(score.mean())

@@ -148,8 +148,8 @@ def facts_of(table):
         for label, item in verdicts.items():
             texts[name, label, "rate"] = (item.answer, item.reasons)
     for name, check in table.optimum_checks.items():
-        for item in check.beyond:
-            values[name, item.entrant, "beyond", item.sigma] = (item.standard_errors,)
+        for item in check.violations:
+            values[name, item.entrant, "violation", item.sigma] = (item.standard_errors,)
     for case in cases_of(table):
         texts[case.dataset, case.entrant, case.count] = (case.outcome, case.at)
         values[case.dataset, case.entrant, case.count] = dataclasses.astuple(case.estimate)
@@ -191,7 +191,7 @@ def test_a_row_that_is_left_out_has_the_interval_that_it_would_have_alone():
     classical = [row for row in honest_rows() if row["entrant"] == "classical"]
     alone = board_of([row for own_rows in broken_rows("spread of 10 dB").values() for row in own_rows] + classical)
     for name in DATASETS:
-        interval, own_interval = (each.board.of(name).estimate("broken", "psnr") for each in (table, alone))
+        interval, own_interval = (each.board.for_dataset(name).estimate("broken", "psnr") for each in (table, alone))
         assert interval.value == own_interval.value
         # The drawn effects of seeds may have opposite signs on the two boards, so only widths are compared.
         assert interval.high - interval.low == pytest.approx(own_interval.high - own_interval.low, rel=0.05)
@@ -203,7 +203,7 @@ def test_a_selection_keeps_the_entrants_that_are_left_out():
     table = board_with("spread of 10 dB")
     chosen = select(table, ["broken", "net0"])
     assert chosen.left_out["d0"].keys() == {"broken"}
-    assert [entry.rank for entry in chosen.board.of("d0").entries if entry.entrant == "broken"] == [None]
+    assert [entry.rank for entry in chosen.board.for_dataset("d0").entries if entry.entrant == "broken"] == [None]
 
 
 def test_a_claim_on_a_row_that_is_left_out_is_not_measured():

@@ -33,12 +33,12 @@ def table_of(*arguments, **options):
 
 
 def alarms(best, other):
-    """Return the number of noise levels at which errors (S, N) are beyond the optimum."""
+    """Return the number of noise levels at which errors (S, N) are significantly below those of the optimum."""
     sigmas = tuple(np.linspace(0.05, 0.2, len(best)))
     fake = board_of([("optimal", "optimal", best), ("net", "trained", other)], sigmas=sigmas)
     check = fake.optimum_checks.get(NAME)
     assert (check.comparisons, check.missed) == (len(best), 0)
-    return len(check.beyond)
+    return len(check.violations)
 
 
 def test_deficit_is_the_ratio_of_mean_squared_errors_and_not_of_mean_psnr():
@@ -107,9 +107,9 @@ def test_a_denoiser_beyond_the_optimum_is_reported_but_not_a_denoiser_within_cha
     ]
     fake = board_of(entrants)
     check = fake.optimum_checks.get(NAME)
-    assert {deviation.entrant for deviation in check.beyond} == {"cheat"}
+    assert {deviation.entrant for deviation in check.violations} == {"cheat"}
     assert (check.entrants, check.comparisons, check.missed, check.kind) == (3, 9, 0, "exact")
-    assert all(deviation.standard_errors > 3 for deviation in check.beyond)
+    assert all(deviation.standard_errors > 3 for deviation in check.violations)
     board = fake.leaderboard(full=True).set_index("entrant")
     assert "beats optimal, which is impossible, at σ = 0.05" in board.loc["cheat", "note"]
     assert board.drop("cheat")["note"].tolist() == [""] * 4
@@ -164,7 +164,7 @@ def test_the_check_has_power_where_the_optimum_itself_varies_much():
     best = np.outer(np.square(SIGMAS), np.random.default_rng(3).chisquare(1, size=8)) / 64
     cheat = np.outer(np.square(SIGMAS), np.random.default_rng(4).chisquare(1, size=8)) / 64e4
     fake = board_of([("optimal", "optimal", best), ("cheat", "trained", cheat)])
-    assert {deviation.entrant for deviation in fake.optimum_checks.get(NAME).beyond} == {"cheat"}
+    assert {deviation.entrant for deviation in fake.optimum_checks.get(NAME).violations} == {"cheat"}
 
 
 def test_missing_comparisons_are_reported():
@@ -187,7 +187,7 @@ def test_a_seed_that_failed_does_not_hide_the_others():
         scores += rows(NAME, "both", "trained", decibels(1.1 * best), seed, SIGMAS)
     scores += rows(NAME, "one", "trained", decibels(0.5 * best), 0, SIGMAS)
     check = results(scores, datasets=[dataset(NAME, optimum="exact")]).optimum_checks.get(NAME)
-    assert {deviation.entrant for deviation in check.beyond} == {"one"}
+    assert {deviation.entrant for deviation in check.violations} == {"one"}
     assert check.missed == 0
 
 
@@ -202,14 +202,14 @@ def test_other_denoisers_of_kind_optimal_are_compared_with_the_optimum_of_gahben
     fake = board_of([("mine", "optimal", errors(0.5)), ("optimal", "optimal", errors())])
     check = fake.optimum_checks.get(NAME)
     assert check.optimum == "optimal"
-    assert {deviation.entrant for deviation in check.beyond} == {"mine"}
+    assert {deviation.entrant for deviation in check.violations} == {"mine"}
 
 
 def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
     # Closed-form errors may be equal for all images.
     best = np.full((len(SIGMAS), IMAGES), 0.25)
     fake = board_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
-    assert all(np.isinf(deviation.standard_errors) for deviation in fake.optimum_checks.get(NAME).beyond)
+    assert all(np.isinf(deviation.standard_errors) for deviation in fake.optimum_checks.get(NAME).violations)
     publish(fake, tmp_path, "digest")
     (first, *_) = saved_beyond_optimum(tmp_path)
     assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}
@@ -262,11 +262,11 @@ def test_deficits_from_distances_and_their_intervals_are_never_negative():
 
 
 def test_a_cross_term_names_the_entrant_or_accuses_the_optimum():
-    for shift, beyond, refuting in ((0.0, 0, 0), (1.0, 3, 0), (-1.0, 0, 3)):
+    for shift, violations, refutations in ((0.0, 0, 0), (1.0, 3, 0), (-1.0, 0, 3)):
         cross = no_cross() + shift * np.square(SIGMAS)[:, None]
         fake = measured(0.3 * errors(seed=3), cross, errors(), errors(seed=9))
         check = fake.optimum_checks.get(NAME)
-        assert (len(check.beyond), len(check.refuting)) == (beyond, refuting)
+        assert (len(check.violations), len(check.refutations)) == (violations, refutations)
         text = markdown(fake)
-        assert ("the optimum itself is not the best denoiser" in text) is bool(refuting)
-        assert ("which is impossible: net" in text) is bool(beyond)
+        assert ("the optimum itself is not the best denoiser" in text) is bool(refutations)
+        assert ("which is impossible: net" in text) is bool(violations)

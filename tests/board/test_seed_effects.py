@@ -101,12 +101,12 @@ def test_an_entrant_with_a_larger_spread_over_datasets_has_wider_effects():
     assert (covered[:-1] / trials > 0.95 - 3 * error).all()
 
 
-def test_with_two_entrants_one_is_an_outlier_beyond_the_quantile_of_f():
-    within, beyond = (
+def test_with_two_entrants_one_is_an_outlier_above_the_quantile_of_f():
+    below_quantile, above_quantile = (
         np.array([[[-1.0, 0.0, 1.0]], [[-times, 0.0, times]]]) for times in (np.sqrt(9 * 998.0), np.sqrt(9 * 1000.0))
     )
-    assert pool(within).outliers == {}
-    assert pool(beyond).outliers.keys() == {1}
+    assert pool(below_quantile).outliers == {}
+    assert pool(above_quantile).outliers.keys() == {1}
 
 
 def test_an_outlier_on_one_dataset_has_no_spread_there():

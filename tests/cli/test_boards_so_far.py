@@ -13,7 +13,7 @@ def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(wr
     assert command("plan")(write_suite(), "--out", out)[0] == 0
     status, printed, errors = call(out)
     assert (status, printed) == (0, "")
-    assert errors.startswith(f"{out}: nothing is scored yet, 7 units left; see 'gahbench status {out}'")
+    assert errors.startswith(f"{out}: no scores yet, 7 units left; see 'gahbench status {out}'")
     gahbench.run(write_suite(), out, engine="inline")
     complete = call(out)
     assert "left" not in complete[2]

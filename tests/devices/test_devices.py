@@ -107,7 +107,7 @@ def test_a_device_that_cannot_allocate_is_lost(monkeypatch):
 
 def test_only_cpu_tensors_are_pinned():
     tensor = torch.ones(2, device="meta")
-    assert Cuda("cuda").pinned(tensor) is tensor
+    assert Cuda("cuda").pin(tensor) is tensor
 
 
 def test_the_stand_in_is_rejected_if_torch_does_not_support_it(monkeypatch):

@@ -14,9 +14,9 @@ from gahbench.evaluation import (
     align,
     changes,
     exchange_significance,
+    is_own_geometry_closest,
     partial_cosine,
     remove_strength,
-    retrieved,
 )
 from gahbench.jacobian import DenseMaps, Sketch
 
@@ -261,4 +261,4 @@ def test_significance_does_not_depend_on_row_offsets(row):
 
 
 def test_an_image_is_retrieved_if_its_own_geometry_agrees_the_most():
-    assert retrieved(torch.tensor([[2.0, 1.0], [3.0, 0.0]])).tolist() == [1.0, 0.0]
+    assert is_own_geometry_closest(torch.tensor([[2.0, 1.0], [3.0, 0.0]])).tolist() == [1.0, 0.0]

@@ -9,7 +9,7 @@ from scipy.fft import dctn, idctn
 
 import gahbench
 from gahbench.contracts.truth import TrainingData, Truth
-from gahbench.jacobian.derivatives import differentiated
+from gahbench.jacobian.derivatives import autograd_jacobians
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.gaussian_blur import GaussianBlur
@@ -26,7 +26,7 @@ def noisy_images(size=16, count=3, dtype=torch.float32):
 
 
 def maps_of(reference, noisy):
-    return differentiated(reference.denoise, noisy, SIGMA, Truth(noisy))
+    return autograd_jacobians(reference.denoise, noisy, SIGMA, Truth(noisy))
 
 
 @pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
@@ -86,7 +86,7 @@ def test_the_denoiser_receives_the_truth_of_each_image():
         starts.append((truth.start, len(truth)))
         return noisy * truth.clean * sigma
 
-    maps = differentiated(denoise, torch.zeros_like(clean), SIGMA, truth)
+    maps = autograd_jacobians(denoise, torch.zeros_like(clean), SIGMA, truth)
     torch.testing.assert_close(maps.matrices(), torch.diag_embed(SIGMA * clean.flatten(1)))
     torch.testing.assert_close(maps.select(2).matrices(), torch.diag_embed(SIGMA * clean[2:3].flatten(1)))
     assert {(10, 1), (11, 1), (12, 1), (13, 1)} == set(starts)
@@ -113,7 +113,7 @@ NOT_DIFFERENTIABLE = {
 def test_code_that_computes_partly_outside_torch_has_no_derivative(case):
     noisy = noisy_images(8, dtype=torch.float64)
     assert (
-        differentiated(lambda images, sigma, truth: NOT_DIFFERENTIABLE[case](images), noisy, SIGMA, Truth(noisy))
+        autograd_jacobians(lambda images, sigma, truth: NOT_DIFFERENTIABLE[case](images), noisy, SIGMA, Truth(noisy))
         is None
     )
 
@@ -129,7 +129,7 @@ def test_a_threshold_that_is_detached_from_the_image_is_detected_in_most_cases()
                 source = images.detach() if case == "detached" else images
                 return soft(images, source.abs().amax((1, 2, 3), keepdim=True) / 2)
 
-            rejected[case] += differentiated(denoise, images, SIGMA, Truth(images)) is None
+            rejected[case] += autograd_jacobians(denoise, images, SIGMA, Truth(images)) is None
     assert rejected["detached"] >= 8
     assert rejected["attached"] == 0
 
@@ -137,7 +137,7 @@ def test_a_threshold_that_is_detached_from_the_image_is_detected_in_most_cases()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_differentiable_code_has_the_analytic_derivative(dtype):
     noisy = noisy_images(8, dtype=dtype)
-    maps = differentiated(lambda images, sigma, truth: scaled_by_size(images), noisy, SIGMA, Truth(noisy))
+    maps = autograd_jacobians(lambda images, sigma, truth: scaled_by_size(images), noisy, SIGMA, Truth(noisy))
     rows = noisy.flatten(1)
     eye = torch.eye(64, dtype=dtype)
     expected = rows.square().sum(1)[:, None, None] * eye + 2 * rows[:, :, None] * rows[:, None]
@@ -146,7 +146,7 @@ def test_differentiable_code_has_the_analytic_derivative(dtype):
 
 @pytest.mark.parametrize("name", ["tv", "nl-means", "bilateral", "guided-filter", "anisotropic"])
 def test_derivatives_of_references_agree_with_finite_differences_or_are_absent(name):
-    """Denoisers of other libraries are checked at an image that the check in ``differentiated`` does not use."""
+    """Denoisers of other libraries are checked at an image that the check in ``autograd_jacobians`` does not use."""
     reference = gahbench.create("reference", name)
     noisy = noisy_images(8)
     reference.fit(TrainingData(CAlpha(2.0, 8)))
@@ -165,4 +165,4 @@ def test_derivatives_of_references_agree_with_finite_differences_or_are_absent(n
 def test_errors_of_the_denoiser_itself_are_raised():
     clean = torch.zeros(1, 1, 4, 4)
     with pytest.raises(RuntimeError, match="shape"):
-        differentiated(lambda noisy, sigma, truth: noisy.reshape(7), clean, 0.1, Truth(clean))
+        autograd_jacobians(lambda noisy, sigma, truth: noisy.reshape(7), clean, 0.1, Truth(clean))

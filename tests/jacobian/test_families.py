@@ -100,13 +100,15 @@ def test_exchanged_agreement_equals_the_explicit_formula(kind):
         for j in range(count):
             difference = filters[j] - filters.mean(0)
             expected[i, j] = (matrices[i] * difference).sum() / difference.norm()
-    torch.testing.assert_close(filter_family.exchanged(matrices, traces, indices), expected, atol=1e-8, rtol=1e-6)
+    torch.testing.assert_close(
+        filter_family.pairwise_agreement(matrices, traces, indices), expected, atol=1e-8, rtol=1e-6
+    )
 
 
 def test_exchanged_agreement_is_zero_if_all_images_have_the_same_filter():
     eye = torch.eye(16, dtype=torch.float64)[None]
     filter_family = DiagonalFamily(torch.ones(3, 16).double(), torch.ones(()).double(), SHAPE, (eye, eye))
-    table = filter_family.exchanged(random(3, 16, 16), torch.full((3,), 4.0), torch.arange(3))
+    table = filter_family.pairwise_agreement(random(3, 16, 16), torch.full((3,), 4.0), torch.arange(3))
     assert table.tolist() == [[0.0] * 3] * 3
 
 
@@ -154,7 +156,7 @@ def test_filters_of_large_images_are_computed_by_products(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr("gahbench.jacobian.shrinkage.LARGEST_EXACT", 60)
             filter_family = basis.filters(Truth(clean), 0.1)
-            assert filter_family.exchanged(random(2, 64, 64), traces, torch.arange(2)) is None
+            assert filter_family.pairwise_agreement(random(2, 64, 64), traces, torch.arange(2)) is None
             maps = filter_family.at(traces)
         assert not isinstance(maps, DenseMaps)
         vectors = torch.randn(1, 5, 64, generator=draw())

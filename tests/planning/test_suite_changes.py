@@ -14,7 +14,7 @@ from gahbench.planning.suite_changes import SuiteChanges
 
 
 def load(file, registry, **changes):
-    return load_suite(file, registry, SuiteChanges.of(**changes))
+    return load_suite(file, registry, SuiteChanges.from_arguments(**changes))
 
 
 def test_settings_override_fields_of_the_file(write_suite, builtin):
@@ -134,17 +134,17 @@ def test_unusual_noise_levels_warn(write_suite, builtin):
 
 
 def test_python_values_of_changes_are_converted_or_refused(write_suite, builtin):
-    assert SuiteChanges.of(only="unet", settings="training.steps=3") == SuiteChanges(
+    assert SuiteChanges.from_arguments(only="unet", settings="training.steps=3") == SuiteChanges(
         (), ("training.steps=3",), only=("unet",)
     )
     suite = load(write_suite(), builtin, settings={"entrants.identity.label": "nothing \U0001f680"})
     assert suite.entrants[1].label == "nothing \U0001f680"
     with pytest.raises(gahbench.GahbenchError, match=r"settings: 'datasets\.0\.path' is set to a PosixPath"):
-        SuiteChanges.of(settings={"datasets.0.path": Path("x")})
+        SuiteChanges.from_arguments(settings={"datasets.0.path": Path("x")})
 
 
 def test_seeds_in_python_equal_those_of_the_command_line(write_suite):
-    assert SuiteChanges.of(seeds=range(2)) == suite_changes(seed=[0, 1])
+    assert SuiteChanges.from_arguments(seeds=range(2)) == suite_changes(seed=[0, 1])
     file = write_suite()
     planned = plan_suite(file, seeds=[4, 7], only=["unet*"], datasets=["discs*"], metrics=["psnr"])
     assert {unit.seed for unit in planned.units if unit.kind == "fit"} == {4, 7}

@@ -270,7 +270,7 @@ def test_samples_are_drawn_above_their_predictions(write_suite, tmp_path):
     assert list(sets) == [1, 3]
     assert list(sets[3]) == ["empirical-bayes", "wiener-linear"]
     assert sets[3]["empirical-bayes"]["r2"] == pytest.approx([1, 1], abs=1e-4)
-    assert sets[3]["wiener-linear"]["places"].tolist() == [0, 1, 2]
+    assert sets[3]["wiener-linear"]["indices"].tolist() == [0, 1, 2]
     sheet = predictions_sheet(sets, "caption")
     texts = [text.get_text() for text in sheet.axes[0].texts]
     # Two of three samples were predicted by both references.

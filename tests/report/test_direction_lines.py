@@ -37,7 +37,7 @@ def board():
                     if not math.isnan(number):
                         column = np.full((1, 28), number)
                         scores += rows("d", entrant, kind, column, sigmas=(sigma,), metric=f"{metric}{part}")
-    return make_board(results(scores, datasets=[dataset("d")]), {}, {}, {}).of("d")
+    return make_board(results(scores, datasets=[dataset("d")]), {}, {}, {}).for_dataset("d")
 
 
 def test_lines_have_the_best_denoiser_and_reasons_for_missing_values():

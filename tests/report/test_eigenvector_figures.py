@@ -194,7 +194,7 @@ def test_means_are_unknown_where_a_seed_has_no_value():
     table = results(scores, datasets=[dataset("d")])
     assert set(mean_agreements(table)) == {("d", "oracle")}
     assert agreement_curves(table, "dct")["d"]["net"].sigmas == SIGMAS[:1]
-    board = make_board(table, {}, {}, {}).of("d")
+    board = make_board(table, {}, {}, {}).for_dataset("d")
     values = [board.estimate("net", "direction[dct]", sigma=sigma).value for sigma in (None, *SIGMAS)]
     np.testing.assert_allclose(values, [math.nan, 0.4, math.nan])
     assert board.estimate("oracle", "direction[dct]").value == pytest.approx(0.5)

@@ -64,14 +64,14 @@ def test_colours_can_be_seen_on_dark_screens():
 
 def test_figures_of_metrics_say_which_direction_is_better(builtin):
     made_results = hostile_results(6)
-    figure = metrics_figure(made_results, made_results.board.of(NAME), builtin)
+    figure = metrics_figure(made_results, made_results.board.for_dataset(NAME), builtin)
     (ax,) = figure.axes
     assert ax.get_title(loc="left") == "ssim\nhigher is better"
     assert len(ax.lines) == 6
     expected = {"leakage": "lower is better", "gaussian-share": "", "unheard-of": ""}
     assert better_directions(builtin, [*expected]) == expected
     with pytest.raises(ParameterError, match=r"no values of 'sim'; did you mean 'ssim'"):
-        metrics_figure(made_results, made_results.board.of(NAME), builtin, ["sim"])
+        metrics_figure(made_results, made_results.board.for_dataset(NAME), builtin, ["sim"])
 
 
 def test_the_command_writes_the_page_and_equal_folders_give_equal_pages(hostile, command, tmp_path, monkeypatch):

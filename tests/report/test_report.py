@@ -73,7 +73,7 @@ def test_values_are_formatted_briefly(written, texts):
 
 @pytest.mark.parametrize("width", [4, 9, 16, 100])
 def test_folding_keeps_all_characters(width):
-    lines = cells.folded(BASELINE, width).split("\n")
+    lines = cells.fold_label(BASELINE, width).split("\n")
     assert "".join(lines) == BASELINE
     assert max(map(len, lines)) <= width
 
@@ -138,7 +138,7 @@ def test_without_an_optimum_on_the_board_the_optimal_slope_is_unknown():
 
 def test_the_legend_tells_unscored_networks_from_suites_without_networks():
     fitted = results([], [fit("d", "net", 0)], datasets=[dataset("d")], entrants=["net"])
-    assert "Seeds: no trained network is scored yet." in legend(fitted)
+    assert "Seeds: no trained network has scores yet." in legend(fitted)
     assert "Seeds: this suite trains no network." in legend(results(rows("d", "a", "classical", np.ones((6, 5)))))
 
 
@@ -177,7 +177,7 @@ def labelled_lines(ax):
 def test_figure_shows_every_scored_entrant():
     made = make_results()
     board = made.leaderboard(full=True)
-    left, right, deficits = figure(made.board.of(NAME), made.entrants, BASELINE).axes
+    left, right, deficits = figure(made.board.for_dataset(NAME), made.entrants, BASELINE).axes
     drawn = labelled_lines(left)
     assert set(drawn) == {entrant[0] for entrant in ENTRANTS}
     row = board.set_index("entrant").loc["optimal"]
@@ -204,14 +204,14 @@ def test_an_entrant_has_the_same_style_in_all_figures():
             (line.get_color(), line.get_marker())
             for line in (labelled_lines(figure(board, made.entrants).axes[0])["a|b"],)
         ]
-        for board in (made.board.of(NAME), fewer.board.of(NAME))
+        for board in (made.board.for_dataset(NAME), fewer.board.for_dataset(NAME))
     ]
     assert styles[0] == styles[1]
 
 
 def test_a_single_noise_level_is_a_list():
     made = make_results(sigmas=(0.1,))
-    axes = figure(made.board.of(NAME), made.entrants, BASELINE).axes
+    axes = figure(made.board.for_dataset(NAME), made.entrants, BASELINE).axes
     names = [label.get_text().replace("\n", "") for label in axes[0].get_yticklabels()]
     assert names == made.leaderboard(full=True)["entrant"].tolist()[:-1]
 

@@ -41,12 +41,12 @@ def test_units_whose_folders_were_swapped_are_left_off_the_board_and_done_again(
     with pytest.warns(UserWarning, match="2 finished units were damaged, and not on the board"):
         results = collect(out)
     assert set(results.scores["metric"]) == {"slope"}
-    assert set(results.failures["error"]) == {"its files are damaged; the next run does it again"}
+    assert set(results.failures["error"]) == {"its files are damaged; the next run recomputes it"}
     assert "psnr failed: its files are damaged" in results.leaderboard(full=True)["note"].iloc[0]
     # Only a run moves damaged units.
     assert not (out / "damaged").exists()
     with pytest.warns(
-        UserWarning, match=r"2 finished units were damaged, moved to .*damaged, and will be done again: "
+        UserWarning, match=r"2 finished units were damaged, moved to .*damaged, and will be recomputed: "
     ):
         outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline")
     assert (outcome.done, outcome.failed) == (4, 0)

@@ -61,8 +61,8 @@ class Set(Downloads, gahbench.Dataset):
         return (HERE / self.file).read_text()
 
 
-class Around(gahbench.Dataset):
-    "Another dataset, which its constructor reads."
+class Wrapper(gahbench.Dataset):
+    "A dataset whose constructor reads the inner dataset."
     shape = (1, 8, 8)
 
     def __init__(self, inner: Annotated[gahbench.Dataset, gahbench.Names("dataset", default="set")]):
@@ -113,7 +113,7 @@ class Weighted(nn.Module):
 
 
 class Trunk(nn.Module):
-    "A network with methods of these names for other purposes."
+    "A network whose methods missing and prepare serve other purposes."
 
     def __init__(self, channels: int):
         super().__init__()
@@ -126,7 +126,7 @@ class Trunk(nn.Module):
 @gahbench.hookimpl
 def register_datasets(register):
     register("set", Set)
-    register("around", Around)
+    register("around", Wrapper)
 
 @gahbench.hookimpl
 def register_bases(register): register("tables", Tables)

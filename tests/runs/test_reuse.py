@@ -1,4 +1,4 @@
-"""Tests of reusing and merging results folders, and of doing units again on request."""
+"""Tests of reusing and merging results folders, and of recomputing units on request."""
 
 import shutil
 from dataclasses import replace
@@ -299,7 +299,7 @@ def test_damaged_units_are_not_reused_and_the_next_folder_is_tried(write_suite, 
     (Store(out).path(fit) / "weights.safetensors").write_bytes(b"")
     outcome, done = run_and_list(write_suite(), tmp_path / "one", reuse=[out])
     assert outcome.reused.damaged == (Store(out).path(fit),)
-    # The scores are done again too, since the retrained weights may differ from those that they measured.
+    # The scores are recomputed too, since the retrained weights may differ from those that they measured.
     assert {unit.entrant for unit in done} == {unit.entrant for unit in outcome.reused.other_weights} == {UNET}
     outcome, done = run_and_list(write_suite(), tmp_path / "two", reuse=[out, tiny_run])
     assert (outcome.reused.damaged, done) == ((Store(out).path(fit),), [])

@@ -98,7 +98,7 @@ def test_damaged_weights_are_not_scored_but_trained_again(write_suite, out):
     # Nothing loads the weights, so the earlier scores remain valid.
     assert board(run(write_suite(), out)).equals(board(before))
     with pytest.warns(
-        UserWarning, match=r"3 finished units were damaged, moved to .*damaged, and will be done again: .*"
+        UserWarning, match=r"3 finished units were damaged, moved to .*damaged, and will be recomputed: .*"
     ):
         outcome, finished = run_and_list(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out)
     done = [unit.metric for unit in finished if unit.seed == 0]

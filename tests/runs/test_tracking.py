@@ -127,7 +127,7 @@ def test_a_run_of_two_parts_starts_and_finishes_its_trackers_once(done, monkeypa
         # With secret noise, a run has two parts, fits and then scores, each with a separate registry.
         for part, board in ((units[:1], None), (units, results)):
             registry = Registry()
-            with trackers.registered(registry):
+            with trackers.registration(registry):
                 notify_started(registry, folder, part, part)
                 notify_finished(registry, folder, lambda board=board: board)
     (memo,) = memos

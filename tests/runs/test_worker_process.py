@@ -37,7 +37,7 @@ def planned(write_class, write_suite, write_plugin):
     return plan_suite(write_suite(METRICS), entrants=ENTRANTS, plugins=[folder]), folder
 
 
-def named(plan, entrant, metric):
+def unit_and_files(plan, entrant, metric):
     """Return a score unit and the names of the plugin files that it names."""
     (unit,) = [unit for unit in plan.units if (unit.entrant, unit.metric) == (entrant, metric)]
     return unit, sorted(origin.split()[0] for origin in unit.origins)
@@ -45,12 +45,12 @@ def named(plan, entrant, metric):
 
 def test_units_name_the_files_of_their_plugins_and_nested_plugins(planned):
     plan, _ = planned
-    assert named(plan, "identity", "psnr")[1] == []
-    assert named(plan, "mine", "psnr")[1] == ["mine.py"]
-    assert named(plan, "identity", "peak")[1] == ["peak.py"]
-    assert named(plan, "mine", "peak")[1] == ["mine.py", "peak.py"]
-    assert named(plan, "cycle-spin[half,shifts=1]", "psnr")[1] == ["half.py"]
-    assert named(plan, "identity", "distance[half]")[1] == ["half.py"]
+    assert unit_and_files(plan, "identity", "psnr")[1] == []
+    assert unit_and_files(plan, "mine", "psnr")[1] == ["mine.py"]
+    assert unit_and_files(plan, "identity", "peak")[1] == ["peak.py"]
+    assert unit_and_files(plan, "mine", "peak")[1] == ["mine.py", "peak.py"]
+    assert unit_and_files(plan, "cycle-spin[half,shifts=1]", "psnr")[1] == ["half.py"]
+    assert unit_and_files(plan, "identity", "distance[half]")[1] == ["half.py"]
     assert [unit.origins for unit in plan.units if unit.kind == "fit" and unit.entrant != "mine"] == [frozenset()]
 
 
@@ -58,7 +58,7 @@ def test_units_share_a_process_if_their_outside_plugins_are_the_same(planned):
     plan, _ = planned
 
     def key(entrant, metric):
-        return named(plan, entrant, metric)[0].isolation_key
+        return unit_and_files(plan, entrant, metric)[0].isolation_key
 
     assert key("identity", "psnr") == key("oracle-threshold[haar]", "psnr") == ""
     assert key("identity", "peak") == key("oracle-threshold[haar]", "peak") != ""
@@ -75,19 +75,19 @@ def test_units_share_a_process_if_their_outside_plugins_are_the_same(planned):
 
 def test_the_files_of_a_unit_are_found_after_they_were_copied(planned, tmp_path):
     plan, folder = planned
-    unit, _ = named(plan, "mine", "peak")
+    unit, _ = unit_and_files(plan, "mine", "peak")
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(folder, elsewhere)
     (elsewhere / "other").mkdir()
     # Another file with the same name does not belong to the unit.
     (elsewhere / "other" / "mine.py").write_text("1 / 0")
-    files = PluginFiles(Registry((elsewhere, elsewhere / "other")).files).of(unit.origins)
+    files = PluginFiles(Registry((elsewhere, elsewhere / "other")).files).find(unit.origins)
     assert [file.name for file in files] == ["mine.py", "peak.py"]
     assert files[0].parent == elsewhere
     assert packages_of(unit.origins) == ()
     # An edited file is found, too; its unit then refuses the file.
     (elsewhere / "mine.py").write_text((elsewhere / "mine.py").read_text() + "# edited\n")
-    assert PluginFiles(Registry((elsewhere,)).files).of(unit.origins) == files
+    assert PluginFiles(Registry((elsewhere,)).files).find(unit.origins) == files
 
 
 def test_the_location_of_plugin_files_is_not_part_of_a_key(planned, write_suite, tmp_path):
@@ -142,7 +142,7 @@ class Link:
                 self.stop.set()
 
 
-def done(folder, plan, entrant, files, monkeypatch):
+def do_units_of(folder, plan, entrant, files, monkeypatch):
     """Do the units of an entrant as a worker process does; return the messages."""
     monkeypatch.setattr("gahbench.registry.plugin.watch.report", lambda name: None)
     link = Link([unit for unit in plan.units if unit.entrant == entrant], files)
@@ -153,7 +153,7 @@ def done(folder, plan, entrant, files, monkeypatch):
 def test_a_worker_reports_which_plugins_it_imports_and_builds(tmp_path, write_suite, write_plugin, monkeypatch):
     file = write_plugin("mine", "return noisy - self.noise(noisy)")
     plan = plan_suite(write_suite(), entrants=["mine"], plugins=[file])
-    sent = done(tmp_path, plan, "mine", [file], monkeypatch)
+    sent = do_units_of(tmp_path, plan, "mine", [file], monkeypatch)
     ends = [message["event"] for message in sent if "unit" in message]
     assert ends == ["finished"] * 3
     assert sent[0] == {"event": "ready"}
@@ -165,7 +165,7 @@ def test_a_worker_reports_which_plugins_it_imports_and_builds(tmp_path, write_su
 
 
 def test_units_of_built_in_plugins_load_no_external_code(tmp_path, write_suite, monkeypatch):
-    sent = done(tmp_path, plan_suite(write_suite()), "identity", [], monkeypatch)
+    sent = do_units_of(tmp_path, plan_suite(write_suite()), "identity", [], monkeypatch)
     assert {message["event"] for message in sent} <= {"ready", "progress", "note", "finished"}
     assert sent[-1]["event"] == "finished"
 
@@ -190,7 +190,7 @@ def test_an_error_of_the_file_system_is_reported_as_unstored(tmp_path, write_sui
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "rename")), refuse)
-    end = done(tmp_path, plan, "identity", [], monkeypatch)[-1]
+    end = do_units_of(tmp_path, plan, "identity", [], monkeypatch)[-1]
     assert (end["event"], end["number"]) == ("unstored", errno.EPERM)
     assert end["error"].startswith(f"Operation not permitted: {tmp_path / 'out' / 'units'}")
 

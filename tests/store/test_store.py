@@ -50,7 +50,7 @@ def store(tmp_path):
 
 
 def reason_for_damage(store, unit):
-    """Return why a unit is damaged, after checking that it is moved away and can be done again."""
+    """Return why a unit is damaged, after checking that it is moved away and can be recomputed."""
     examination = store.examine([unit])
     assert examination.undamaged == {}
     (reason,) = examination.damaged.values()

@@ -57,7 +57,7 @@ REQUESTS = "does not request the images that it is scored on"
 HALVES = (
     "def jacobian(self, noisy, sigma, truth):\n"
     "    from gahbench.jacobian import FunctionMaps\n"
-    "    half = lambda vectors, places: {} * vectors / 2\n"
+    "    half = lambda vectors, indices: {} * vectors / 2\n"
     "    return FunctionMaps(half, len(noisy), tuple(noisy.shape[1:]), noisy)\n"
 )
 

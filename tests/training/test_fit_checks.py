@@ -1,4 +1,4 @@
-"""Honest fits get no marks; replaced code gets one."""
+"""Honest fits are not flagged, and fits with replaced code are."""
 
 import functools
 import sys

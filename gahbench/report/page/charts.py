@@ -24,7 +24,7 @@ from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.registry.registry import Registry
 from gahbench.report.bases import bases_figure
-from gahbench.report.cells import folded, number
+from gahbench.report.cells import fold_label, number
 from gahbench.report.drawing import Styles, entrant_styles, figure_style
 from gahbench.report.figures import (
     Quantity,
@@ -98,7 +98,7 @@ class Source:
     @cached_property
     def curve_names(self) -> dict[str, str]:
         """The names of entrants, broken into lines for figures."""
-        return {label: folded(self.results.names.entrant(label), 60) for label in self.results.entrants}
+        return {label: fold_label(self.results.names.entrant(label), 60) for label in self.results.entrants}
 
     @cached_property
     def titles(self) -> dict[str, str]:

@@ -181,7 +181,7 @@ def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Ex
     """Return the baseline, or without a baseline the best ranked entrant, and the images with extreme gains over it."""
     scores = source.results.scores
     rows = scores[(scores["dataset"] == dataset) & (scores["metric"] == "psnr") & (scores["split"] == "test")]
-    entries = source.drawn_entries(source.results.board.of(dataset))
+    entries = source.drawn_entries(source.results.board.for_dataset(dataset))
     drawn = [entry.entrant for entry in entries]
     rows = rows[rows["entrant"].isin(drawn) & rows["image"].notna()]
     table = rows.groupby(["entrant", "image"])["value"].mean().unstack("entrant")

@@ -74,13 +74,13 @@ def _duplicate_on_halves(rows: Matrix) -> Matrix:
 def _cascade(size: int, moments: int) -> tuple[Matrix, tuple[Matrix, ...]]:
     """Return the scaling vectors on ``size`` samples as rows, and the matrices of the cascade."""
     if size < 2 * moments:
-        rows = _orthonormalised(_powers(size, size))
+        rows = _orthonormalise(_powers(size, size))
         rows *= _signs(rows)[:, None]
         return rows[:moments], (rows,)
     scaling, steps = _cascade(size // 2, moments)
     # Both halves have the same vectors, as rows of block-diagonal matrices.
     powers = _powers(size, 2 * moments)
-    step = _orthonormalised(np.concatenate([scaling @ powers[: size // 2], scaling @ powers[size // 2 :]]))
+    step = _orthonormalise(np.concatenate([scaling @ powers[: size // 2], scaling @ powers[size // 2 :]]))
     rows = np.concatenate([step[:, :moments] @ scaling, step[:, moments:] @ scaling], axis=1)
     signs = _signs(rows)[:, None]
     return signs[:moments] * rows[:moments], (*steps, signs * step)
@@ -97,6 +97,6 @@ def _powers(size: int, count: int) -> Matrix:
     return np.vander(np.linspace(-1, 1, size), count, increasing=True)
 
 
-def _orthonormalised(columns: Matrix) -> Matrix:
+def _orthonormalise(columns: Matrix) -> Matrix:
     """Return an orthonormal basis as rows, whose k-th vector is orthogonal to the columns before the k-th."""
     return np.linalg.qr(columns).Q.T

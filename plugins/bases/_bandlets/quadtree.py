@@ -108,7 +108,7 @@ def _best_of_level(
             break
         search = _Search(blocks[rows], flows, moments, price)
         if flows.fixed_orders is not None:
-            choice = search.fixed(rows % shape[1])
+            choice = search.fixed_flows(rows % shape[1])
         elif quarters is None or flows.table is not None or flows.side <= ALL_DIRECTIONS:
             choice = search.all_directions()
         else:
@@ -150,7 +150,7 @@ class _Search:
     moments: int
     price: Price
 
-    def fixed(self, squares: Tensor) -> _Best:
+    def fixed_flows(self, squares: Tensor) -> _Best:
         """Return the fixed flow of each square, by the indices of the squares, shape (R,)."""
         flows = torch.zeros(len(squares), 1, NUMBERS, dtype=torch.long, device=squares.device)
         flows[..., 0] = squares[:, None]

@@ -31,7 +31,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gahbench"
 
 
-def cached(kind: str, key: Any, build: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+def load_or_build(kind: str, key: Any, build: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
     """Return the cache folder of a key and its facts; ``build`` is called if the folder does not exist."""
     folder = _folder(kind, key)
     if (existing := _load_facts(folder)) is not None:
@@ -56,7 +56,7 @@ def cached(kind: str, key: Any, build: Callable[[Path], dict[str, Any]]) -> tupl
 
 
 def cached_facts(kind: str, key: Any) -> dict[str, Any] | None:
-    """Return the facts that :func:`cached` stored for a key; ``None`` if they do not exist."""
+    """Return the facts that :func:`load_or_build` stored for a key; ``None`` if they do not exist."""
     return _load_facts(_folder(kind, key))
 
 
@@ -71,11 +71,11 @@ def _load_facts(folder: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     except ValueError as error:
-        raise damaged(folder, error) from error
+        raise damage_error(folder, error) from error
     return facts
 
 
-def damaged(folder: Path, error: Exception) -> DataError:
+def damage_error(folder: Path, error: Exception) -> DataError:
     """Return the error for a folder of the cache that cannot be read."""
     return DataError(f"{folder}: damaged ({error}); remove it, and it is rebuilt")
 

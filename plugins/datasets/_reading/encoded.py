@@ -1,4 +1,4 @@
-"""Sources of many image files, folders and zip archives, and the lists of CelebA."""
+"""Folders and zip archives of image files, and CelebA's lists of splits and people."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Zip(Encoded):
             _check_entry(path, entry)
         files = (entry.filename for entry in entries)
         # Same order as for folders: the files of a folder come before the files of its folders.
-        self._files = sorted((file for file in files if _is_near(PurePosixPath(file))), key=_walking_order)
+        self._files = sorted((file for file in files if _is_in_reach(PurePosixPath(file))), key=_walking_order)
         super().__init__(path, _images_among(self._files, below))
 
     def content(self, index: int) -> bytes:
@@ -218,7 +218,8 @@ def _walking_order(file: str) -> list[tuple[bool, str]]:
     return [(index < len(parts) - 1, part) for index, part in enumerate(parts)]
 
 
-def _is_near(file: PurePosixPath) -> bool:
+def _is_in_reach(file: PurePosixPath) -> bool:
+    """Return whether a file is neither hidden nor too deep in folders."""
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in file.parts)
     return not hidden and len(file.parts) <= MAX_DEPTH + 1
 

@@ -82,7 +82,7 @@ class LabeledFaces(Folder):
         return np.unique(people, return_inverse=True)[1].astype(np.int64)
 
 
-def embedded() -> NDArray[Any]:
+def load_embedded_faces() -> NDArray[Any]:
     """Read the faces from scikit-image's folder, since its loader needs pooch and may download."""
     faces: NDArray[Any] = np.load(skimage_file("lfw_subset.npy"), allow_pickle=False)
     return faces[:EMBEDDED_FACES]

@@ -21,7 +21,7 @@ from gahbench._util.files import open_regular
 from gahbench._util.readable import brief
 
 from . import arrays
-from .cache import cached, damaged
+from .cache import damage_error, load_or_build
 from .decode import Decoding
 from .encoded import Encoded, Folder, Zip
 from .preprocess import Preprocessing, grey_levels, has_colours
@@ -150,12 +150,12 @@ def from_array(
 def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
     """Decode and preprocess image files, or load the result from the cache."""
     build = functools.partial(_decode_all, encoded, preprocessing)
-    folder, facts = cached(KIND, encoded.key(preprocessing.description), build)
+    folder, facts = load_or_build(KIND, encoded.key(preprocessing.description), build)
     try:
         stored = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         pooled = np.load(folder / "pooled.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
-        raise damaged(folder, error) from error
+        raise damage_error(folder, error) from error
     unusable: dict[int, str] = dict(facts["unusable"])
     kept = np.array([index for index in range(len(encoded.names)) if index not in unusable])
     people, partition = encoded.identity(), encoded.partition()

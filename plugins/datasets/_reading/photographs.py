@@ -22,7 +22,7 @@ from gahbench._util.image_files import check_pixels
 from gahbench._util.readable import brief
 
 from . import arrays
-from .cache import cache_folder, cached, cached_facts, damaged
+from .cache import cache_folder, cached_facts, damage_error, load_or_build
 from .decode import Decoding
 from .encoded import Encoded
 from .fetched import skimage_file
@@ -138,14 +138,14 @@ def read_photographs(path: Path, colour: Colour) -> Photographs:
     encoded = open_encoded(path)
     if encoded is None:
         return join(arrays.read_named(path), colour, str(path))
-    folder, facts = cached(KIND, encoded.key(colour), functools.partial(_decode_all, encoded, colour))
+    folder, facts = load_or_build(KIND, encoded.key(colour), functools.partial(_decode_all, encoded, colour))
     shapes = torch.tensor(facts["shapes"])
     channels = 3 if colour == "rgb" else 1
     try:
         flat = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r")
         pixels = flat.reshape(int(shapes.prod(1).sum()), channels)
     except (OSError, ValueError) as error:
-        raise damaged(folder, error) from error
+        raise damage_error(folder, error) from error
     unusable: dict[int, str] = dict(facts["unusable"])
     return Photographs(
         pixels=pixels,

@@ -35,7 +35,7 @@ def without_repeats(pooled: Tensor, name: str = "images") -> Tensor:
     kept = torch.empty_like(pooled)
     count = 0
     for first in range(0, len(pooled), CHUNK):
-        chunk = _normalised(pooled[first : first + CHUNK])
+        chunk = _normalise(pooled[first : first + CHUNK])
         repeats = torch.zeros(len(chunk), dtype=torch.bool)
         for start in range(0, count, SPAN):
             repeats |= _above(chunk, kept[start : min(start + SPAN, count)]).any(1)
@@ -63,7 +63,7 @@ def similar_neighbours(pooled: Tensor) -> tuple[float, float] | None:
     count = len(pooled) - 1
     if count < 2:
         return None
-    images = _normalised(pooled)
+    images = _normalise(pooled)
     neighbours = (images[:-1] * images[1:]).sum(1)
     draw = generator("data", "neighbours")
     first = torch.randint(len(images), (PAIRS,), generator=draw)
@@ -88,7 +88,7 @@ def order_notes(correlations: tuple[float, float] | None) -> tuple[str, ...]:
     )
 
 
-def _normalised(images: Tensor) -> Tensor:
+def _normalise(images: Tensor) -> Tensor:
     """Remove the mean of each image and scale it to norm 1; constant images become 0."""
     centred = images.double() - images.double().mean(1, keepdim=True)
     norms = centred.norm(dim=1, keepdim=True)
@@ -133,7 +133,7 @@ def consecutive(indices: Indices, test: int | None, where: str) -> dict[Split, I
     return {"train": indices[:train], "validation": indices[train : total - count], "test": indices[total - count :]}
 
 
-def published(indices: Indices, partition: Indices) -> dict[Split, Indices]:
+def published_splits(indices: Indices, partition: Indices) -> dict[Split, Indices]:
     """Divide images by a published partition of all images into 0 (training), 1 (validation) and 2 (testing)."""
     names: tuple[Split, ...] = ("train", "validation", "test")
     return {name: indices[partition[indices] == number] for number, name in enumerate(names)}

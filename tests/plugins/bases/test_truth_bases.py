@@ -62,8 +62,9 @@ def test_true_flow_is_the_bandlet_along_the_level_sets_of_each_image():
     coefficients = result.analysis(truth.clean)
     plain = Bandlet("haar", largest=None, directions="fine", moments=1)
     for index, lines in enumerate(truth.dataset.level_sets("test", 3, 5)):
-        one = plain.adapt(truth.clean[index : index + 1], 0.05, lines=lines)
-        torch.testing.assert_close(coefficients[index : index + 1], one.analysis(truth.clean[index : index + 1]))
+        image = truth.clean[index : index + 1]
+        adapted = plain.adapt(image, 0.05, lines=lines)
+        torch.testing.assert_close(coefficients[index : index + 1], adapted.analysis(image))
     torch.testing.assert_close(result.synthesis(coefficients), truth.clean)
     assert not torch.allclose(
         TrueFlow("haar", moments=1).adapt_to(truth_of("c-alpha[size=16]", 3), 0.05).analysis(truth.clean), coefficients
@@ -108,7 +109,7 @@ def test_oracle_shrinkage_has_smaller_errors_than_in_a_wavelet_basis():
         torch.testing.assert_close(construct(OracleShrink, "true-basis").risk(truth, sigma), true)
 
 
-def test_few_vectors_are_completed():
+def test_an_incomplete_true_basis_is_completed():
     vectors = torch.linalg.qr(normal(1, 12, 2))[0]
     known = TrueBasis(vectors, torch.ones(1, 2))
     family = type("Incomplete", (GivenImages,), {"has_true_basis": True, "true_basis": lambda *_: known})
@@ -137,13 +138,13 @@ def test_true_bases_need_oracles_and_families_that_know_the_truth(name, monkeypa
     assert basis.adaptive
     paper, discs = CAlpha(2.0, 16, "paper"), gahbench.create("dataset", "discs[size=16]")
     assert paper.level_sets("test", 1) is discs.level_sets("test", 1) is None
-    for dataset, says in (
+    for dataset, message in (
         (None, "that names its 'dataset'"),
         (paper, "CAlpha does not"),
         (discs, "Discs does not"),
         (Announced(), "returned None, although"),
     ):
-        with pytest.raises(BasisError, match=says):
+        with pytest.raises(BasisError, match=message):
             basis.adapt_to(Truth(images, dataset), 0.1)
     # Support is decided without computing a basis.
     for method in ("true_basis", "level_sets"):
@@ -153,7 +154,7 @@ def test_true_bases_need_oracles_and_families_that_know_the_truth(name, monkeypa
     assert not basis.supports(discs)
 
 
-def test_the_last_is_remembered_and_no_other_is_mistaken_for_it():
+def test_the_last_adapted_basis_is_cached_for_its_images_only():
     basis, truth = FamilyBasis(), truth_of("c-alpha[size=8]")
     result = basis.adapt_to(truth, 0.1)
     assert basis.adapt_to(truth, 0.7) is result

@@ -19,7 +19,7 @@ def ramps(count, height=40, width=56):
     )
 
 
-def places(photos, split, count, start=0):
+def patch_positions(photos, split, count, start=0):
     """Return photograph, row and column of patches of ``ramps``, after checking that they are such patches."""
     images = (255 * photos.images(split, count, start)).round().long()
     corners = images[:, :, 0, 0]
@@ -38,7 +38,7 @@ def ten(tmp_path):
 
 def test_splits_are_by_photograph(ten):
     photos = Photos(ten, size=16, colour="rgb", test=3)
-    held = {split: set(places(photos, split, photos.available(split) or 2000)[0].tolist()) for split in SPLITS}
+    held = {split: set(patch_positions(photos, split, photos.available(split) or 2000)[0].tolist()) for split in SPLITS}
     assert held["train"] == set(range(6))
     assert held["validation"] == {6}
     assert held["test"] == {7, 8, 9}
@@ -52,7 +52,7 @@ def test_training_positions_are_uniform(tmp_path):
     named = {f"{index}": photo for index, photo in enumerate(ramps(5))} | {"1": ramps(2, 28, 24)[1]}
     np.savez(tmp_path / "a.npz", **named)
     photos = Photos(str(tmp_path / "a.npz"), size=16, colour="rgb", test=2)
-    which, rows, columns = places(photos, "train", 20_000)
+    which, rows, columns = patch_positions(photos, "train", 20_000)
     assert (rows[which == 0].max(), columns[which == 0].max()) == (24, 40)
     assert (rows[which == 1].max(), columns[which == 1].max()) == (12, 8)
     share = 13 * 9 / (13 * 9 + 25 * 41)
@@ -65,10 +65,10 @@ def test_tiles_for_testing_cover_each_pixel_once(ten):
     photos = Photos(ten, size=16, colour="rgb", test=2)
     # Photographs of 40 x 56 pixels contain 2 x 3 squares with sides of 16 pixels.
     assert [photos.available(split) for split in ("validation", "test")] == [6, 12]
-    result = set(zip(*(part.tolist() for part in places(photos, "test", 12)), strict=True))
+    result = set(zip(*(part.tolist() for part in patch_positions(photos, "test", 12)), strict=True))
     assert result == {(photo, 16 * row, 16 * column) for photo in (8, 9) for row in range(2) for column in range(3)}
     # Patches are in random order, so the first patches are not all from the same photograph.
-    assert len(set(places(photos, "test", 6)[0].tolist())) == 2
+    assert len(set(patch_positions(photos, "test", 6)[0].tolist())) == 2
     with pytest.raises(DataError, match="13 test patches requested, but the split holds 12 of 16x16"):
         photos.images("test", 8, start=5)
 

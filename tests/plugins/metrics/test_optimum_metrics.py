@@ -57,15 +57,15 @@ class Sees(Reference):
         return best + self.share * (truth.clean - best)
 
 
-@pytest.mark.parametrize(("share", "beyond"), [(0.1, True), (-0.1, False)])
-def test_denoisers_that_use_the_clean_image_have_a_cross_term(share, beyond):
+@pytest.mark.parametrize(("share", "is_detected"), [(0.1, True), (-0.1, False)])
+def test_denoisers_that_use_the_clean_image_have_a_cross_term(share, is_detected):
     result = evaluation(Sees(share), "gaussian-field[size=12]", (0.1,), 64)
     assert table("optimum-cross", result) == {}
     # The denoiser claims not to use the clean image.
     denoised = result.denoised(0.1)
     result.denoiser = Filters(torch.eye(144)[None])
     result._denoised[0.1] = denoised
-    assert (in_standard_errors(table("optimum-cross", result)["", 0.1]) > 3) is beyond
+    assert (in_standard_errors(table("optimum-cross", result)["", 0.1]) > 3) is is_detected
 
 
 def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():

@@ -33,7 +33,7 @@ class Given(Perceptual):
         raise AssertionError("nothing is built")
 
 
-def test_digests_are_those_in_the_names():
+def test_file_names_contain_the_digests():
     assert ALEXNET.digest == "7be5be79"
     assert File("", "", "checkpoints/net-of-a-kind.pth").digest == ""
 

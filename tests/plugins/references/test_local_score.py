@@ -72,7 +72,7 @@ def test_denoised_images_agree_with_the_definition_for_every_chunk_size(
         if boundary == "periodic" and patch > min(height, width):
             continue
         with pytest.MonkeyPatch.context() as context:
-            for name, value in zip(("PATCHES", "PAIRS", "ROWS"), pieces, strict=True):
+            for name, value in zip(("PATCH_VALUES", "PAIRS", "ROWS"), pieces, strict=True):
                 context.setattr(local_score, name, value)
             result = denoised(training, noisy, sigma, patch, equivariant, boundary)
         expected = brute_force(
@@ -99,7 +99,7 @@ def test_local_score_combines_patches_of_different_training_images():
 def test_the_jacobian_of_local_score_is_accurate_at_low_noise_and_in_chunks(monkeypatch):
     training = random(4, 1, 6, 6)
     machine = fitted(LocalScore(3), torch.cat([training, training + 0.03 * random(4, 1, 6, 6, seed=2)]))
-    monkeypatch.setattr(local_score, "PATCHES", 50)
+    monkeypatch.setattr(local_score, "PATCH_VALUES", 50)
     monkeypatch.setattr(local_score, "PAIRS", 40)
     assert_jacobian_is_derivative(machine, training[:2] + 0.02 * random(2, 1, 6, 6, seed=1), 0.02)
 

@@ -23,7 +23,7 @@ class Divide(Tuned):
         self.start = start
         self.tried = []
 
-    def filtered(self, noisy, sigma, value):
+    def filter_images(self, noisy, sigma, value):
         self.tried.append(value)
         return noisy / value
 

@@ -8,7 +8,7 @@ import torch
 
 from gahbench._util.errors import DataError
 from gahbench_plugins.datasets._reading import cache
-from gahbench_plugins.datasets._reading.cache import cache_folder, cached
+from gahbench_plugins.datasets._reading.cache import cache_folder, load_or_build
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.photos import Photos
 
@@ -103,12 +103,12 @@ def test_the_first_to_finish_wins():
             (folder / "who").write_text(name)
             # Another process starts later and finishes first.
             if name == "slow":
-                cached("test", 1, make("quick"))
+                load_or_build("test", 1, make("quick"))
             return {"name": name}
 
         return write
 
-    folder, facts = cached("test", 1, make("slow"))
+    folder, facts = load_or_build("test", 1, make("slow"))
     assert facts == {"name": "quick"}
     assert (folder / "who").read_text() == "quick"
     assert [child.name for child in cache_folder().iterdir()] == [folder.name]

@@ -62,7 +62,7 @@ def expected(tmp_path_factory):
     return np.stack(result)
 
 
-def places(faces, split, expected):
+def image_indices(faces, split, expected):
     """Return the indices of the images of a split, in order."""
     images = 255 * faces.images(split, faces.available(split))[:, 0].numpy()
     return [int(np.abs(expected - image).max((1, 2)).argmin()) for image in images]
@@ -85,7 +85,7 @@ def test_each_layout_gives_the_papers_images_and_the_published_splits(
     images = 255 * faces.images("train", 3)[:, 0].numpy()
     # Images are rounded to whole grey levels.
     assert np.abs(images - expected[[0, 1, 3]]).max() < 0.501
-    result = {split: places(faces, split, expected) for split in ("train", "validation", "test", "A", "B")}
+    result = {split: image_indices(faces, split, expected) for split in ("train", "validation", "test", "A", "B")}
     for number, split in enumerate(("train", "validation", "test")):
         assert result[split] == [index for index in range(COUNT) if PARTITION[index] == number]
     assert sorted(result["A"] + result["B"]) == result["train"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gahbench._util.errors import DataError
 from gahbench_plugins.datasets._reading import splits
 from gahbench_plugins.datasets._reading.preprocess import Preprocessing
-from gahbench_plugins.datasets._reading.splits import consecutive, halves, published, without_repeats
+from gahbench_plugins.datasets._reading.splits import consecutive, halves, published_splits, without_repeats
 
 RNG = np.random.default_rng(0)
 
@@ -182,7 +182,7 @@ def test_default_share_and_limit():
 
 
 def test_published_partition_leaves_out_what_is_not_kept():
-    parts = published(np.array([0, 2, 3, 5]), np.array([2, 0, 0, 1, 1, 0]))
+    parts = published_splits(np.array([0, 2, 3, 5]), np.array([2, 0, 0, 1, 1, 0]))
     assert {name: part.tolist() for name, part in parts.items()} == {"train": [2, 5], "validation": [3], "test": [0]}
 
 
