@@ -34,6 +34,8 @@ from .contracts.engines import Event as Event
 from .contracts.engines import Job as Job
 from .contracts.metrics import Metric as Metric
 from .contracts.metrics import Scores as Scores
+from .contracts.published import Published as Published
+from .contracts.published import PublishedTraining as PublishedTraining
 from .contracts.references import Reference as Reference
 from .contracts.trackers import Tracker as Tracker
 from .contracts.truth import TrainingData as TrainingData

@@ -233,6 +233,11 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
     for training in suite.training.sweep if learns or suite.training.is_sweep or suite.training.halves else ():
         for member in filter(None, (training, training.partner)):
             require(member.split, "train_images", member.train_images if isinstance(member.train_images, int) else 1)
+    for row in rows(suite):
+        if row.published is not None:
+            for half in (row.published.half, row.published.partner):
+                if half is not None:
+                    require(half, "train_images", *row.published.train_images)
     for split, (parameter, count) in required.items():
         available = dataset.available(split)
         if available is not None and count > available:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
-from gahbench._util.errors import ParameterError
+from gahbench._util.errors import ParameterError, SuiteError
 from gahbench.contracts.datasets import Split
 from gahbench.contracts.metrics import Metric
+from gahbench.contracts.published import PublishedTraining
 from gahbench.contracts.row_labels import row_label
+from gahbench.contracts.truth import TrainingSplit
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import fits_training_subset
 from gahbench.registry.configured import Configured
@@ -19,6 +21,14 @@ from gahbench.training.recipe import Training
 SAMPLED_KINDS = ("optimal", "trained")
 
 
+class _Halves(NamedTuple):
+    """Splits of the training images of a row and of its partner, and the number of images of each."""
+
+    split: TrainingSplit
+    partner: TrainingSplit | None
+    number: int | Literal["all"]
+
+
 @dataclass(frozen=True)
 class Row:
     """An entrant and its training."""
@@ -26,13 +36,30 @@ class Row:
     entrant: Configured
     training: Training | None = None
     is_swept: bool = False
+    #: The training images, a single number of them, of published weights.
+    published: PublishedTraining | None = None
 
     @property
     def label(self) -> str:
         """Name of the row on the board."""
-        if self.training is None or not self.is_swept:
+        halves = self._halves
+        if halves is None or not self.is_swept:
             return self.entrant.label
-        return row_label(self.entrant.label, str(self.training.train_images))
+        return row_label(self.entrant.label, str(halves.number))
+
+    @property
+    def _halves(self) -> _Halves | None:
+        """The training images of the row and of its partner; ``None`` for an entrant that is not trained."""
+        if self.published is not None:
+            return _Halves(self.published.half, self.published.partner, self.published.train_images[0])
+        if self.training is None:
+            return None
+        count = self.training.train_images
+        return _Halves(
+            self.training.split,
+            "B" if self.training.halves else None,
+            count if isinstance(count, int) else "all",
+        )
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -41,21 +68,16 @@ class Row:
 
     def learned_from(self, partner: bool = False) -> dict[str, Any] | None:
         """Return the split and number of training images (``None``: all images); ``None`` without a partner."""
-        if self.training is None:
-            return None if partner else {"split": "train", "count": None}
-        if partner and self.training.partner is None:
-            return None
-        count = self.training.train_images
-        split = "B" if partner else self.training.split
-        return {"split": split, "count": count if isinstance(count, int) else None}
+        halves = self._halves or _Halves("train", None, "all")
+        split = halves.partner if partner else halves.split
+        return None if split is None else {"split": split, "count": None if halves.number == "all" else halves.number}
 
     def scored_on(self, split: Split, images: int) -> tuple[Split, int]:
         """Return the split and number of images on which the row is scored, given the suite's split and number."""
-        training = self.training
-        if split != "train" or training is None or not (self.is_swept or training.split != "train"):
+        halves = self._halves
+        if split != "train" or halves is None or not (self.is_swept or halves.split != "train"):
             return split, images
-        count = training.train_images
-        return training.split, min(images, count) if isinstance(count, int) else images
+        return halves.split, images if halves.number == "all" else min(images, halves.number)
 
     def is_measured_by(self, metric: Metric, split: Split, images: int) -> bool:
         """Return whether a metric applies to the row on a number of images of a split."""
@@ -84,16 +106,27 @@ def rows(suite: Suite) -> Iterator[Row]:
         if entrant.kind == "architecture" or ((training.is_sweep or training.halves) and fits_training_subset(entrant)):
             entrant_training = suite.trainings.get(entrant.label, training)
             yield from (Row(entrant, member, training.is_sweep) for member in entrant_training.sweep)
+        elif (published := _published_training(suite, entrant)) is not None:
+            for count in published.train_images:
+                yield Row(entrant, is_swept=True, published=replace(published, train_images=(count,)))
         else:
             yield Row(entrant)
 
 
+def _published_training(suite: Suite, entrant: Configured) -> PublishedTraining | None:
+    try:
+        return entrant.published_training
+    except ParameterError as error:
+        raise SuiteError(f"{suite.location(entrant)}: {error}") from error
+
+
 def check_training(suite: Suite, configured: Configured, metric: Metric) -> None:
     """Raise if a metric applies to no row of the suite."""
-    if "partner" in metric.needs and not suite.training.halves:
+    has_partner = suite.training.halves or any(row.learned_from(partner=True) for row in rows(suite))
+    if "partner" in metric.needs and not has_partner:
         raise ParameterError(
             f"{configured.where}: the metric compares networks that learned from different images: set 'halves: true' "
-            "under 'training'"
+            "under 'training', or give published weights a 'partner'"
         )
     if "snapshots" in metric.needs and not suite.training.snapshots:
         raise ParameterError(

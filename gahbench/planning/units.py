@@ -118,7 +118,7 @@ def score_unit(
     column = _column(planned, metric, measure, request)
     document = {**column, "entrant": fit if fit is not None else entrant.identity}
     # The key of a fit already contains the training images of the network.
-    if (fit is None and fits_training_subset(entrant)) or measure.needs & {"training", "partner"}:
+    if (fit is None and depends_on_images(entrant)) or measure.needs & {"training", "partner"}:
         document["learned_from"] = request.learned_from
     if "partner" in measure.needs:
         document["partner"] = partner if partner is not None else request.partner_learned_from
@@ -220,6 +220,11 @@ def _training(unit: Unit) -> str:
 def fits_training_subset(entrant: Configured) -> bool:
     """Return whether a reference learns from the training images of networks."""
     return bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
+
+
+def depends_on_images(entrant: Configured) -> bool:
+    """Return whether a reference depends on the training images of its row: it learns, or selects weights."""
+    return fits_training_subset(entrant) or entrant.published_training is not None
 
 
 def describe_plugin(configured: Configured) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.published import Published, PublishedTraining
 from gahbench.registry.checked_images import add_image_checks
-from gahbench.registry.parameters import file_digest
+from gahbench.registry.parameters import Parameter, file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import Spec, format_value
 
@@ -50,7 +51,7 @@ class Configured:
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """All properties of the plugin and its nested plugins that determine results, as plain JSON."""
-        files = {parameter.name for parameter in self.plugin.parameters if parameter.is_file}
+        files = {parameter.name: parameter.files(self.parameters) for parameter in self._files}
         # A fingerprint covers the content of the path. The fingerprint of a dataset enters keys elsewhere.
         excluded = {*self.nested, *(() if self._fingerprint is None else ("path",))}
         parameters = {name: value for name, value in self.parameters.items() if name not in excluded}
@@ -59,8 +60,7 @@ class Configured:
             "name": self.plugin.name,
             "preset": self.plugin.preset,
             "parameters": {
-                name: {"sha256": file_digest(value)} if name in files and value is not None else value
-                for name, value in parameters.items()
+                name: _digests(files[name]) if files.get(name) else value for name, value in parameters.items()
             },
             "source": self.plugin.digest,
             **({"fingerprint": self._fingerprint} if self._fingerprint is not None else {}),
@@ -71,6 +71,19 @@ class Configured:
                 for name, inner in self.nested.items()
             },
         }
+
+    @property
+    def _files(self) -> list[Parameter]:
+        return [parameter for parameter in self.plugin.parameters if parameter.is_file]
+
+    @functools.cached_property
+    def published_training(self) -> PublishedTraining | None:
+        """The training images of a reference with published weights; ``None`` for other plugins."""
+        factory = self.plugin.factory
+        if not (isinstance(factory, type) and issubclass(factory, Published)):
+            return None
+        built: Published = self.build()
+        return built.published_training
 
     @functools.cached_property
     def identity_key(self) -> str:
@@ -163,6 +176,12 @@ class Configured:
             return changed
 
         return ArchitectureFactory(self.label, self.build, self.parameters, with_parameters)
+
+
+def _digests(files: tuple[str, ...]) -> dict[str, Any]:
+    """Return the SHA-256 of a file, or of several files, for an identity."""
+    digests = [file_digest(file) for file in files]
+    return {"sha256": digests[0] if len(digests) == 1 else digests}
 
 
 def map_values(function: Callable[[Any], Any], values: Any) -> Any:

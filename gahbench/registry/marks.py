@@ -43,6 +43,12 @@ class File:
     Keys depend on the SHA-256 of the file's content, and not on its name or folder; labels show only its name. The
     parameter is also :class:`External`.
 
+    Parameters
+    ----------
+    numbers
+        Name of another parameter, a whole number or a list of them, each of which the path may contain as ``{N}``: the
+        parameter then stands for several files.
+
     Examples
     --------
     >>> from typing import Annotated
@@ -51,6 +57,8 @@ class File:
     ...     def __init__(self, table: Annotated[str, gahbench.File()]) -> None:
     ...         self.table = table
     """
+
+    numbers: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import glob
 import hashlib
 import inspect
 import json
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -31,6 +32,8 @@ from gahbench._util.readable import brief
 from gahbench.registry.marks import Code, External, File, Names, marks, replace_classes
 
 FILLED_IN = ("channels", "shape")
+#: Stands for a number in the path of a :class:`gahbench.registry.marks.File` with ``numbers``.
+PLACEHOLDER = "{N}"
 #: An example of a plugin of each kind, without and with parameters, for errors.
 _EXAMPLES = {
     "architecture": ("unet", "unet[width=16,levels=2]"),
@@ -66,6 +69,24 @@ class Parameter:
     def is_file(self) -> bool:
         """Whether this parameter is the path of a file whose content decides the outcome."""
         return any(isinstance(mark, File) for mark in marks(self.annotation))
+
+    def files(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the files that a path names, given the values of all parameters: one for each number in the path."""
+        path = values[self.name]
+        if not isinstance(path, str):
+            return ()
+        if not self._stands_for_several(path):
+            return (path,)
+        numbers = values.get(self._numbers)
+        numbers = () if numbers is None else numbers if isinstance(numbers, list | tuple) else (numbers,)
+        return tuple(path.replace(PLACEHOLDER, str(number)) for number in numbers)
+
+    def _stands_for_several(self, path: str) -> bool:
+        return bool(self._numbers) and PLACEHOLDER in path
+
+    @property
+    def _numbers(self) -> str:
+        return next((mark.numbers for mark in marks(self.annotation) if isinstance(mark, File)), "")
 
     @property
     def is_path(self) -> bool:
@@ -138,9 +159,15 @@ class Parameter:
             raise ParameterError(f"{assignment}: not a finite number {accepts}")
         if not has_plain_integers(accepted):
             raise ParameterError(f"{assignment}: not accepted; {ACCEPTED_INTEGERS}")
-        if self.is_file and isinstance(accepted, str):
+        if self.is_file and isinstance(accepted, str) and not self._stands_for_several(accepted):
             self._check_file(accepted)
         return accepted
+
+    def check_files(self, values: Mapping[str, Any]) -> None:
+        """Raise ``ParameterError`` if a path stands for several files and one of them does not exist."""
+        if self.is_file and isinstance(values[self.name], str) and self._stands_for_several(values[self.name]):
+            for path in self.files(values):
+                self._check_file(path)
 
     def _check_file(self, path: str) -> None:
         try:
@@ -225,6 +252,11 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
             raise ParameterError(f"{where}: parameter '{parameter.name}' ({parameter.type_name}) is required")
         else:
             resolved[parameter.name] = parameter.converted_default
+    for parameter in parameters:
+        try:
+            parameter.check_files(resolved)
+        except ParameterError as error:
+            raise ParameterError(f"{where}: {error}") from error
     return resolved
 
 
@@ -350,12 +382,20 @@ def resolve_path(path: str) -> str:
     if folder is None or not path or "\0" in path or path.startswith("~") or Path(path).is_absolute():
         return path
     with contextlib.suppress(OSError, ValueError):
-        if os.path.lexists(folder / path):
+        if _exists(folder, path):
             return str(folder / path)
-        if os.path.lexists(path):
+        if _exists(Path(), path):
             warnings.warn(
                 f"{path}: does not exist in the suite's folder, {folder}, against which a suite's paths are resolved; "
                 f"using the current folder, {Path.cwd()}",
                 stacklevel=2,
             )
     return path
+
+
+def _exists(folder: Path, path: str) -> bool:
+    """Return whether a file or folder of this path exists in a folder, for any number in the path."""
+    if PLACEHOLDER not in path:
+        return os.path.lexists(folder / path)
+    pattern = "*".join(map(glob.escape, path.split(PLACEHOLDER)))
+    return any(folder.glob(pattern))

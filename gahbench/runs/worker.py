@@ -26,6 +26,7 @@ from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.metrics import Metric
+from gahbench.contracts.published import Published
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.devices.batches import take_memory_notes
@@ -116,12 +117,18 @@ class _Measurements:
     ) -> Subject:
         entrant = unit.payload["entrant"]
         if fit is None:
-            return Subject(functools.partial(build, self._registry, "reference", entrant), learned_from)
+            return Subject(functools.partial(self._reference, entrant, learned_from), learned_from)
         finished = open_finished(self._store.fit_folder(fit))
 
         network = functools.partial(functools.partial, self._network, entrant, dataset, finished)
         snapshots = [(step, network(file)) for step, file in finished.snapshots.items()]
         return Subject(network(WEIGHTS), learned_from, snapshots)
+
+    def _reference(self, entrant: Mapping[str, Any], learned_from: Mapping[str, Any] | None) -> Reference:
+        reference: Reference = build(self._registry, "reference", entrant)
+        if isinstance(reference, Published) and reference.published_training is not None and learned_from is not None:
+            reference.select_weights(learned_from["split"], learned_from["count"])
+        return reference
 
     def _network(self, entrant: Mapping[str, Any], dataset: Dataset, fit: FinishedUnit, file: str) -> nn.Module:
         from safetensors.torch import load

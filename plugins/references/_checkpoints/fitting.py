@@ -235,7 +235,7 @@ KEY_MAPS = (
     ),
     KeyMap(
         "kadkhodaie-unet",
-        "UNet of Kadkhodaie et al. 2024",
+        "UNet of Kadkhodaie et al. 2024 with pool_window=2, which the file does not tell",
         lambda names: "mid_block.0.weight" in names,
         kadkhodaie_unet,
     ),

@@ -1,0 +1,193 @@
+"""Published weights whose training images are known: rows by number of images, halves and partners."""
+
+import math
+import re
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import gahbench
+from gahbench._util.errors import DataError, ParameterError, SuiteError
+from gahbench.board.generalization import find_sweeps, sweep_curves
+from gahbench.evaluation import Evaluation
+from gahbench.networks.trained import Trained
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+
+NUMBERS = (1, 3, 8)
+SUITE = """
+name: weights
+datasets: [faces]
+entrants:
+  - pretrained:
+      architecture: bf-cnn[width=4,layers=3]
+      checkpoint: nets/{N}/model.safetensors
+      partner: nets/{N}_swapped/model.safetensors
+      train_images: [1, 3, 8]
+      label: published
+  - identity
+baseline: identity
+scoring:
+  sigmas: [0.1, 0.4]
+  images: 6
+  splits: [test, train]
+  sampling: {count: 4, step: 0.2}
+  metrics: [METRICS]
+"""
+METRICS = (
+    "psnr",
+    "model-variance",
+    "generalization-gap",
+    "own-half",
+    "pair-cosine",
+    "closest-training",
+    "memorization",
+    "score-agreement",
+)
+
+
+def network(seed):
+    torch.manual_seed(seed)
+    result = gahbench.create("architecture", "bf-cnn", width=4, layers=3).eval()
+    # The last layer of an untrained network is close to 0.
+    result.layers[-1].weight.data.mul_(30)
+    return result
+
+
+def seed_of(number, is_partner):
+    return 100 * number + is_partner
+
+
+@pytest.fixture
+def write(tmp_path, write_suite):
+    for number in NUMBERS:
+        for is_partner, ending in ((False, ""), (True, "_swapped")):
+            folder = tmp_path / "nets" / f"{number}{ending}"
+            folder.mkdir(parents=True)
+            save_file(network(seed_of(number, is_partner)).state_dict(), folder / "model.safetensors")
+
+    def write(*changes):
+        text = SUITE.replace("METRICS", ", ".join(METRICS))
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        return write_suite(text=text)
+
+    return write
+
+
+def test_published_weights_have_a_row_for_each_number_of_training_images(write, builtin):
+    plan = make_plan(load_suite(write(), builtin), builtin)
+    assert plan.board["entrants"] == [*(f"published N={number}" for number in NUMBERS), "identity"]
+    assert not plan.fits
+    for unit in plan.units:
+        if unit.entrant == "published N=3":
+            assert unit.payload["learned_from"] == {"split": "A", "count": 3}
+            assert unit.payload["partner_learned_from"] == {"split": "B", "count": 3}
+            if unit.split == "train":
+                assert (unit.payload["split"], unit.payload["images"]) == ("A", 3)
+    # The identity has no partner.
+    assert all(unit.metric != "model-variance" for unit in plan.units if unit.entrant == "identity")
+    assert len({unit.key for unit in plan.units}) == len(plan.units)
+
+
+def test_the_other_half_exchanges_the_roles(write, builtin):
+    plan = make_plan(load_suite(write(("label:", "half: B\n      label:")), builtin), builtin)
+    (unit,) = (unit for unit in plan.units if (unit.entrant, unit.metric) == ("published N=3", "model-variance") and
+               unit.split == "test")  # fmt: skip
+    assert unit.payload["learned_from"] == {"split": "B", "count": 3}
+    assert unit.payload["partner_learned_from"] == {"split": "A", "count": 3}
+
+
+def test_a_single_number_has_a_row_too(write, builtin):
+    changes = [(f"{old}/model", f"{new}/model") for old, new in (("{N}", "3"), ("{N}_swapped", "3_swapped"))]
+    plan = make_plan(load_suite(write(*changes, ("[1, 3, 8]", "3")), builtin), builtin)
+    assert plan.board["entrants"] == ["published N=3", "identity"]
+
+
+def test_keys_follow_the_content_of_every_file(write, builtin, tmp_path):
+    def keys():
+        plan = make_plan(load_suite(write(), builtin), builtin)
+        return {unit.key for unit in plan.units if unit.entrant != "identity"}
+
+    before = keys()
+    save_file(network(5).state_dict(), tmp_path / "nets" / "8_swapped" / "model.safetensors")
+    assert not before & keys()
+
+
+def test_metrics_compare_each_row_with_its_images_and_its_partner(write, tmp_path):
+    gahbench.run(write(), out=tmp_path / "run", engine="inline")
+    results = gahbench.load_results(tmp_path / "run")
+    dataset = gahbench.create("dataset", "faces")
+
+    def evaluate(number, is_partner, split, images):
+        denoiser = Trained(network(seed_of(number, is_partner)))
+        return Evaluation(denoiser, dataset.images(split, images), [0.1, 0.4], split=split, dataset=dataset)
+
+    for number in NUMBERS:
+        scores = results.scores[results.scores["entrant"] == f"published N={number}"]
+
+        def values(metric, split, sigma, scores=scores):
+            rows = scores[(scores["metric"] == metric) & (scores["split"] == split) & (scores["sigma"] == sigma)]
+            return torch.tensor(rows.sort_values("image")["value"].to_numpy())
+
+        for sigma in (0.1, 0.4):
+            pair = [evaluate(number, is_partner, "test", 6).denoised(sigma) for is_partner in (False, True)]
+            square = (pair[0] - pair[1]).double().square().mean((1, 2, 3))
+            assert torch.allclose(values("model-variance.square", "test", sigma), square, rtol=1e-4)
+            # The network is scored on the images that it learned from, the first of half A.
+            train = evaluate(number, False, "A", min(number, 6))
+            error = (train.denoised(sigma) - train.clean).double().square().mean((1, 2, 3))
+            found = values("psnr", "train", sigma)
+            assert len(found) == min(number, 6)
+            assert torch.allclose(found, -10 * error.log10(), atol=1e-3)
+        measured = {name.partition(".")[0] for name in scores["metric"]}
+        assert measured == set(METRICS)
+    assert find_sweeps(results) == [("faces", "published")]
+    curves = sweep_curves(results, "faces", "published", "psnr")
+    assert list(curves) == list(NUMBERS)
+    assert list(curves[3]) == [0.1, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("train_images: [1, 3, 8]", "train_images: [1, 2, 8]", "checkpoint=.*nets/2/model.*no such file"),
+        ("{N}_swapped", "{N}_other", "partner=.*nets/1_other/model.*no such file"),
+        ("      train_images: [1, 3, 8]\n", "", "partner needs 'train_images'"),
+        ("[1, 3, 8]", "[1, 3, 3]", r"train_images=\[1, 3, 3\]; accepted: one or more different numbers"),
+        ("[1, 3, 8]", "[]", r"train_images=\[\]; accepted: one or more different"),
+        ("[1, 3, 8]", "[0, 3]", r"train_images=\[0, 3\].*accepted: int ≥ 1 or list"),
+        ("nets/{N}/", "nets/1/", "checkpoint=.*: one file for 3 numbers of training images"),
+        ("label:", "half: train\n      label:", "partner needs half=A or half=B"),
+        ("label:", "half: C\n      label:", "half='C'"),
+    ],
+)
+def test_invalid_training_images_are_refused(write, builtin, old, new, message):
+    with pytest.raises(SuiteError, match=message):
+        make_plan(load_suite(write((old, new)), builtin), builtin)
+
+
+def test_more_training_images_than_the_half_holds_are_refused(write, builtin, tmp_path):
+    (tmp_path / "nets" / "1").rename(tmp_path / "nets" / "40")
+    (tmp_path / "nets" / "1_swapped").rename(tmp_path / "nets" / "40_swapped")
+    with pytest.raises(DataError, match="train_images=40 requested from the A split, which holds 32 images"):
+        make_plan(load_suite(write(("[1, 3, 8]", "[3, 40]")), builtin), builtin)
+
+
+def test_outside_a_suite_one_number_is_needed(write, tmp_path):
+    write()
+    given = {"architecture": "bf-cnn[width=4,layers=3]", "checkpoint": str(tmp_path / "nets/{N}/model.safetensors")}
+    several = gahbench.create("reference", "pretrained", **given, train_images=[1, 3])
+    truth = gahbench.Truth(torch.full((2, 1, 8, 8), math.nan))
+    noisy = torch.rand(2, 1, 8, 8)
+    with pytest.raises(ParameterError, match="accepted outside a suite: a single number, such as train_images=1"):
+        several.denoise(noisy, 0.1, truth)
+    several.select_weights("A", 3)
+    with torch.no_grad():
+        expected = network(seed_of(3, False))(noisy, torch.ones(2))
+    assert torch.allclose(several.denoise(noisy, 0.1, truth), expected, atol=1e-6)
+    assert re.match(r"weights from 3/model.safetensors \(SHA-256", several.notes[0])
+    one = gahbench.create("reference", "pretrained", **given, train_images=3)
+    assert torch.allclose(one.denoise(noisy, 0.1, truth), expected, atol=1e-6)
