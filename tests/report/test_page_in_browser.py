@@ -127,8 +127,8 @@ def test_two_entrants_are_compared_by_a_slider(opened):
     assert over.evaluate("node => node.style.clipPath") == "inset(0px 0px 0px 50%)"
     slider.get_by_label("A to B").fill("20")
     assert over.evaluate("node => node.style.clipPath") == "inset(0px 0px 0px 20%)"
-    slider.locator("select").nth(1).select_option("optimal")
-    shown = page.locator(".pictures:visible").first.locator(".strip", has_text="optimal").locator(".denoised")
+    slider.locator("select").nth(1).select_option("Optimal denoiser")
+    shown = page.locator(".pictures:visible").first.locator(".strip", has_text="Optimal denoiser").locator(".denoised")
     assert over.get_attribute("src") == shown.get_attribute("src")
     assert over.evaluate("node => node.complete && node.naturalWidth > 0")
 

@@ -92,13 +92,13 @@ def test_entrants_are_filtered_and_sorted(browse, published):
     numbers = [int(text) for text in firsts if text != "–"]
     assert numbers == sorted(numbers, reverse=True)
     assert firsts[: len(numbers)] == list(map(str, numbers))
-    page.locator("#boards a", has_text="discs[size=24]").first.click()
-    assert page.locator("h1").text_content() == "discs[size=24]"
+    page.locator("#boards a", has_text="Discs, size 24").first.click()
+    assert page.locator("h1").text_content() == "Discs, size 24"
 
 
 def test_a_run_leads_to_its_entrants(browse, published):
     page = browse(published / "runs" / "quick.html")
     page.get_by_role("link", name="about U-Net", exact=True).first.click()
-    assert page.locator("h1").text_content() == "U-Net"
+    assert page.locator("h1").text_content() == "U-Net, width 16, levels 2"
     # The entrant is on several boards of the published results.
     assert page.locator("#standings tbody tr").count() > 1
