@@ -288,11 +288,12 @@ def test_values_of_training_runs_have_intervals_over_runs():
             for row in rows("d", label, "trained", [[value]], seed=seed, sigmas=(np.nan,), metric="lead")
         ]
 
-    nets = {"a": [0.0, 1.0], "b": [2.0, 3.0], "c": [5.0, 4.0]}
-    scores = [row for label in nets for seed in (0, 1) for row in trained(label, psnr(), seed)]
+    spread = np.arange(8) / 7
+    nets = {"a": spread, "b": 2 + spread, "c": 5 - spread}
+    scores = [row for label in nets for seed in range(8) for row in trained(label, psnr(), seed)]
     board = board_of(scores, *(rows_of_training(label, values) for label, values in nets.items()))
-    # The pooled variance has three degrees of freedom.
-    half_width = 3.182 * np.sqrt(0.5 / 2)
+    # The pooled variance has 21 degrees of freedom.
+    half_width = 2.08 * spread.std(ddof=1) / np.sqrt(8)
     for label, values in nets.items():
         assert board.loc[label, "lead"] == pytest.approx(np.mean(values))
         assert board.loc[label, "lead_high"] - board.loc[label, "lead_low"] == pytest.approx(2 * half_width, rel=0.2)

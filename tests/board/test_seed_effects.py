@@ -81,23 +81,45 @@ def test_excluded_entrants_have_the_effects_that_they_have_alone():
 
 
 def test_degrees_of_freedom_are_between_those_of_the_entrant_and_of_the_pool():
-    assert degrees_of_freedom(0.5, 2.0, 12.0) == degrees_of_freedom(1.0, 2.0, 12.0) == pytest.approx(12.0)
+    # With two degrees of freedom a variance is exponential, and its median is log(2) times its mean.
+    median = np.log(2)
+    assert degrees_of_freedom(0.5, 2.0, 12.0) == degrees_of_freedom(median, 2.0, 12.0) == pytest.approx(12.0)
     assert degrees_of_freedom(1e9, 2.0, 12.0) == pytest.approx(2.0)
+    assert degrees_of_freedom(4.0 * median, 2.0, 12.0) == pytest.approx(1 / (0.75 / 2 + 0.25 / 12))
     # Satterthwaite's approximation for a sum of 3 with 2 and 1 with 12 degrees of freedom is an upper limit.
     assert 2.0 < degrees_of_freedom(4.0, 2.0, 12.0) < 16 / (9 / 2 + 1 / 12)
 
 
-def test_an_entrant_with_a_larger_spread_over_datasets_has_wider_effects():
+def test_ratios_of_equal_variances_are_1_on_average():
+    trials, ratios = 1000, []
+    for trial in range(trials):
+        ratios += [spread.ratio for spread in pool(runs(*[0.2] * 6, seeds=5, seed=trial), False).runs.spreads]
+    # Each ratio is an F variable with 4 and 20 degrees of freedom, divided by its mean.
+    error = f.std(4, 20) / f.mean(4, 20) / np.sqrt(trials)
+    assert np.mean(ratios) == pytest.approx(1.0, abs=4 * error)
+
+
+def test_the_spread_of_an_entrant_does_not_reduce_its_own_ratio():
+    trials, ratios = 1000, []
+    for trial in range(trials):
+        pooled = pool(runs(0.2, 0.2, 0.2, 0.2, 0.2, 0.6, seeds=5, seed=trial), False)
+        ratios += [] if pooled.outliers else [pooled.runs.spreads[5].ratio]
+    assert len(ratios) > 0.8 * trials
+    assert np.mean(ratios) == pytest.approx(9.0, abs=4 * 9 * f.std(4, 20) / f.mean(4, 20) / np.sqrt(trials))
+
+
+@pytest.mark.parametrize(("seeds", "datasets", "least"), [(2, 1, 0.88), (2, 4, 0.925), (3, 1, 0.90), (3, 4, 0.93)])
+def test_intervals_of_an_entrant_with_a_larger_spread_cover_the_truth(seeds, datasets, least):
     generator, names = np.random.default_rng(0), list("abcdef")
     spreads = np.array([1.0] * 5 + [3.0])[:, None, None]
-    covered, trials = np.zeros(6), 400
+    covered, trials, count = np.zeros(6), 400, datasets
     for trial in range(trials):
-        datasets = {str(index): (spreads * generator.normal(size=(6, 3, 1)), names) for index in range(4)}
+        datasets = {str(index): (spreads * generator.normal(size=(6, seeds, 1)), names) for index in range(count)}
         first = datasets["0"][0][..., 0]
         effects = seed_effects(first, 400, trial, names, seed_spreads(datasets))
         covered += np.abs(first.mean(axis=1)) < np.quantile(np.abs(effects), 0.95, axis=0)
     error = np.sqrt(0.95 * 0.05 / trials)
-    assert covered[-1] / trials > 0.92 - 3 * error
+    assert covered[-1] / trials > least - 3 * error
     assert (covered[:-1] / trials > 0.95 - 3 * error).all()
 
 
