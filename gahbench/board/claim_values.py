@@ -25,7 +25,7 @@ from gahbench.board.scorecube import (
     ratios_of,
     spreads_of,
 )
-from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, bootstrap_means, means
+from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, means, sampled_means
 from gahbench.contracts.row_labels import base_label, matches, number_of_images, split_label
 
 if TYPE_CHECKING:
@@ -198,12 +198,14 @@ class Table:
         entrant_names = [f"{prefix} {label}" for label in cube.entrants]
         entrant_spreads = {f"{prefix} {label}": spread for label, spread in spreads.items()}
         left_out_names = [f"{prefix} {label}" for label in cube.left_out]
-        draws = bootstrap_means(values, DRAWS, 0, entrant_names, entrant_spreads, sources, excluded=left_out_names)
+        draws = sampled_means(
+            values, DRAWS, 0, entrant_names, entrant_spreads, sources, excluded=left_out_names
+        ).draws()
         image_draws = draws
         if len(cube.runs) > 1:
             # With the mean over seeds in place of each seed, only images vary.
             seed_means = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
-            image_draws = bootstrap_means(seed_means, DRAWS, 0, entrant_names, entrant_spreads, sources)
+            image_draws = sampled_means(seed_means, DRAWS, 0, entrant_names, entrant_spreads, sources).draws()
         values_by_level, sigmas = cube.means(), cube.sigmas
         if metric in self._ratios:
             values_by_level, draws, image_draws = quotient(values_by_level), quotient(draws), quotient(image_draws)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
+from gahbench._util.errors import ParameterError
 from gahbench._util.readable import pluralize
 from gahbench.board.statistics import MIN_SOURCES
 from gahbench.board.tables import psnr_rows, rows_of
+from gahbench.registry.spec import Spec, format_value, parse_spec
 
 if TYPE_CHECKING:
     from gahbench.board.tables import Tables
@@ -89,3 +92,30 @@ def cost_of(results: Tables, dataset: str, entrant: str) -> tuple[int | None, fl
     """Return the number of parameters and the mean training time in seconds; ``None`` and NaN if not trained."""
     rows = rows_of(results.fits, dataset, entrant)
     return (None, math.nan) if rows.empty else (int(rows["parameters"].iloc[0]), float(rows["train_seconds"].mean()))
+
+
+def families(results: Tables) -> dict[str, dict[int, str]]:
+    """Return groups of datasets that differ only in their parameter ``size``, by name and by side in pixels."""
+    members_by_family: dict[str, dict[int, str]] = {}
+    facts = results.datasets
+    for dataset, size in zip(map(str, facts["dataset"]), facts["height"], strict=True):
+        # Labels that cannot be parsed, such as names that a suite defines, belong to no family.
+        with contextlib.suppress(ParameterError):
+            members_by_family.setdefault(label_without(parse_spec(dataset), "size"), {})[int(size)] = dataset
+    return {name: dict(sorted(members.items())) for name, members in members_by_family.items()}
+
+
+def rendered_families(results: Tables) -> dict[str, dict[int, str]]:
+    """Return the :func:`families` with a ``render_size``: their images are block averages of the same large images."""
+    return {
+        name: members
+        for name, members in families(results).items()
+        if parse_spec(name).keywords.get("render_size") is not None
+    }
+
+
+def label_without(spec: Spec, parameter: str) -> str:
+    """Return the text of a spec without one of its parameters."""
+    keywords = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != parameter]
+    parameters = ",".join([*map(format_value, spec.positional), *keywords])
+    return f"{spec.name}[{parameters}]" if parameters else spec.name

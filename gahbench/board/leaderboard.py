@@ -46,7 +46,7 @@ from gahbench.board.optimality import (
     check_optimum,
     optimality_values,
 )
-from gahbench.board.ranks import PRACTICAL_KINDS, rank_intervals, sorted_by_psnr
+from gahbench.board.ranks import PRACTICAL_KINDS, compared_pairs, knows_seeds, rank_intervals, sorted_by_psnr
 from gahbench.board.rate_curves import is_optimality_slope, rate_values
 from gahbench.board.rate_verdicts import RateVerdict
 from gahbench.board.scorecube import (
@@ -212,7 +212,9 @@ def _entries(
             and label not in cube.left_out
         ]
         ranked_indices = [indices[label] for label in ranked]
-        rank_ends = rank_intervals(measured.psnr[ranked_indices], measured.draws[:, ranked_indices])
+        trained = [label for label in cube.entrants if kinds.get(label) == "trained"]
+        is_compared = compared_pairs([label in trained for label in ranked], knows_seeds(cube, trained))
+        rank_ends = rank_intervals(measured.psnr[ranked_indices], measured.draws[:, ranked_indices], is_compared)
         ranks = {label: (int(low), int(high)) for label, low, high in zip(ranked, *rank_ends, strict=True)}
     present_entrants = entrants_on(results, dataset)
     order += [label for label in results.entrants if label in present_entrants and label not in order]

@@ -41,7 +41,7 @@ from numpy.typing import ArrayLike, NDArray
 from gahbench.board.board import Value
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.scorecube import decibels
-from gahbench.board.statistics import Array, bootstrap_means, estimate, estimates, means
+from gahbench.board.statistics import Array, estimate, estimates, means, sampled_means
 from gahbench.board.tables import plain
 
 if TYPE_CHECKING:
@@ -161,9 +161,9 @@ def _mean_errors(
     """Return mean squared errors, shape (E, S), and their draws, (D, E, S); ``best`` is the index of the optimum."""
     errors = squared_errors(cube, best, distances)
     mean_errors = means(errors)
-    draws = bootstrap_means(
+    draws = sampled_means(
         errors, names=cube.entrants, spreads=spreads, sources=cube.sources, relative=True, excluded=cube.left_out
-    )
+    ).draws()
     # Errors are positive. With a measured distance D >= 0, they are not below the error of the optimum.
     draws = np.maximum(draws, _SMALLEST_DRAW * mean_errors)
     is_known = np.isfinite(means(distances.distance)) & np.isfinite(mean_errors[best])

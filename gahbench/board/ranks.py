@@ -10,19 +10,22 @@
 
 Means over datasets answer two questions, in this order:
 
-- **These datasets**: the mean over the datasets as they are. Images are independent between datasets, and shared
-  between entrants; seeds are independent between datasets. So the variance of the mean over K datasets is K^-2 times
-  the sum over datasets of s^2 / n over n images plus s_seed^2 / R over R seeds, of values and of paired differences,
-  which ranks compare. If a dataset has too few sources of images, its images are the units
+- **These datasets**: the mean over the datasets as they are. Images are shared between entrants. Datasets of one
+  family may share images or noise by index: with the same noise, four families of C^alpha images that differ in alpha
+  have correlated errors. So images of equal index are resampled together in all datasets with the same number of
+  images, and the variance over images is that of the mean over these datasets; for independent images it is K^-2 times
+  the sum over K datasets of s^2 / n over n images. Seeds are independent between datasets, and add K^-2 times the sum
+  of s_seed^2 / R over R seeds. If a dataset has too few sources of images, its images are the units
   (:attr:`ScoreCube.is_fixed_set`). There are no intervals if a dataset has too few images.
 - **A new dataset of this kind**, for paired gains only: the prediction interval d +- t s sqrt(1 + 1/K), where d and s
   are the mean and standard deviation of the K gains, and t is the 0.975 quantile of the t distribution with K - 1
-  degrees of freedom. The raw PSNR has no such interval, since it would describe differences of many decibels between
-  datasets.
+  degrees of freedom. Datasets whose images are block averages of the same large images count once, with their mean
+  gain; there is no interval for fewer than three datasets. The raw PSNR has no such interval, since it would describe
+  differences of many decibels between datasets.
 
-If no entrant has several seeds on one of the datasets, the spread over seeds is unknown. Then intervals describe *these
-weights*, and trained entrants are not compared with each other: their ranks only count classical entrants that are
-significantly better or worse.
+If the spread over seeds of a trained entrant is unknown on a dataset (:func:`knows_seeds`), intervals describe *these
+weights*, and trained entrants are not compared with each other, neither on the dataset nor over datasets: their ranks
+only count classical entrants that are significantly better or worse.
 
 An entrant that is left out on any of the datasets (:mod:`gahbench.board.scorecube`) has no rank over datasets.
 
@@ -42,7 +45,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gahbench.board.facts import dataset_names
+from gahbench.board.facts import dataset_names, rendered_families
 from gahbench.board.scorecube import LeftOut, ScoreCube, psnr_cube, spreads_of
 from gahbench.board.statistics import LEVEL, UNKNOWN, Array, Interval, SampledMeans, total
 
@@ -95,6 +98,21 @@ def rank_intervals(
     return 1 + better.sum(axis=0), count - better.sum(axis=1)
 
 
+def knows_seeds(cube: ScoreCube, trained: Sequence[str]) -> bool:
+    """Return whether the spread over seeds of trained entrants is known, without entrants that are left out.
+
+    It is known if the seeds of an entrant differ, since its variance is used for all, or if all have several seeds.
+    """
+    compared = [label for label in trained if label not in cube.left_out]
+    return bool(spreads_of({"": cube})) or all(len(cube.seeds[label]) > 1 for label in compared)
+
+
+def compared_pairs(is_trained: Sequence[bool], are_seeds_known: bool) -> NDArray[np.bool_]:
+    """Return which pairs of entrants ranks compare, shape (E, E): trained entrants only if their spread is known."""
+    trained = np.array(is_trained, dtype=np.bool_)
+    return np.full((len(trained),) * 2, are_seeds_known) | ~np.outer(trained, trained)
+
+
 @dataclass(frozen=True)
 class Overall:
     """Means of an entrant over datasets, and the gain to expect on a new dataset of this kind."""
@@ -139,22 +157,23 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
     baseline = labels.index(complete.baseline) if complete.baseline in labels else None
     gains = [UNKNOWN] * len(labels) if baseline is None else _gains(sample, baseline)
     draws = sample.draws()
-    has_trained = any(kinds[label] == "trained" for label in labels)
-    knows_seeds = not has_trained or all(_has_several_seeds(cubes[name]) for name in names)
-    cover: Cover = "" if np.isnan(draws).any() else "seeds" if knows_seeds else "weights"
+    trained = [label for label in labels if kinds[label] == "trained"]
+    are_seeds_known = all(knows_seeds(cubes[name], trained) for name in names)
+    cover: Cover = "" if np.isnan(draws).any() else "seeds" if are_seeds_known else "weights"
     unranked = {label for name in names for label in left_out.get(name, {})}
     ranked = [
         index
         for index, label in enumerate(labels)
         if cover and kinds[label] in PRACTICAL_KINDS and label not in unranked
     ]
-    is_trained = np.array([kinds[labels[index]] == "trained" for index in ranked], dtype=np.bool_)
-    is_compared = None if cover == "seeds" else ~np.outer(is_trained, is_trained)
+    is_compared = compared_pairs([labels[index] in trained for index in ranked], are_seeds_known)
     ends = rank_intervals(psnr[ranked], draws[:, ranked], is_compared)
     ranks = {labels[index]: (int(best), int(worst)) for index, best, worst in zip(ranked, *ends, strict=True)}
-    gains_by_dataset = np.array(
-        [[board_.estimate(label, "gain_over_baseline").value for board_ in scored] for label in labels]
-    )
+    groups = _independent_datasets(complete, names)
+    gains_of_kind = [
+        [np.mean([board.of(name).estimate(label, "gain_over_baseline").value for name in group]) for group in groups]
+        for label in labels
+    ]
     rows = {
         label: Overall(
             label,
@@ -165,7 +184,7 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
             gain=gain,
             new_gain=prediction(own_gains),
         )
-        for label, psnr_of, gain, own_gains in zip(labels, sample.intervals(), gains, gains_by_dataset, strict=True)
+        for label, psnr_of, gain, own_gains in zip(labels, sample.intervals(), gains, gains_of_kind, strict=True)
     }
     sorted_rows = [rows[label] for label in sorted_by_psnr(labels, psnr) if label in results.entrants]
     return OverDatasets(sorted_rows, len(scored), cover, [name for name in names if cubes[name].is_fixed_set])
@@ -174,7 +193,7 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
 def _mean_over_datasets(
     cubes: Mapping[str, ScoreCube], datasets: Sequence[str], entrants: Sequence[str]
 ) -> SampledMeans:
-    """Return the mean PSNR over datasets, shape (E,); images and seeds are independent between datasets."""
+    """Return the mean PSNR over datasets, shape (E,), in which images of equal index belong together."""
     spreads = spreads_of(cubes)
     parts = []
     for dataset in datasets:
@@ -189,8 +208,14 @@ def _gains(sample: SampledMeans, baseline: int) -> list[Interval]:
     return sample.apply(lambda array: array - array[..., [baseline]]).intervals()
 
 
-def _has_several_seeds(cube: ScoreCube) -> bool:
-    return any(len(seeds) > 1 for seeds in cube.seeds.values())
+def _independent_datasets(results: Tables, names: Sequence[str]) -> list[list[str]]:
+    """Group datasets such that groups have different images."""
+    families = [list(members.values()) for members in rendered_families(results).values()]
+    group_of = {name: index for index, members in enumerate(families) for name in members}
+    groups: dict[int | str, list[str]] = {}
+    for name in names:
+        groups.setdefault(group_of.get(name, name), []).append(name)
+    return list(groups.values())
 
 
 def prediction(gains: ArrayLike) -> Interval:
@@ -199,7 +224,7 @@ def prediction(gains: ArrayLike) -> Interval:
 
     array = np.asarray(gains, dtype=np.float64)
     count, mean = len(array), float(np.mean(array))
-    if np.isnan(mean) or count < 2:
+    if np.isnan(mean) or count < MIN_DATASETS:
         return Interval(mean)
     half_width = float(t.ppf((1 + LEVEL) / 2, count - 1) * array.std(ddof=1) * np.sqrt(1 + 1 / count))
     return Interval(mean, mean - half_width, mean + half_width)

@@ -13,7 +13,6 @@ are never compared, since their difference is not due to the number of pixels.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,15 +23,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from gahbench._util.errors import ParameterError
 from gahbench.board.board import Value
-from gahbench.board.facts import entrant_kinds, optimum_of, sources_of
+from gahbench.board.facts import entrant_kinds, label_without, optimum_of, rendered_families, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import squared_errors
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict, judge
 from gahbench.board.scorecube import LeftOut, ScoreCube, decibels, psnr_cubes, score_cube, spreads_of
-from gahbench.board.statistics import UNKNOWN, Array, Interval, SampledMeans, bootstrap_means, means
+from gahbench.board.statistics import UNKNOWN, Array, Interval, SampledMeans, means, sampled_means
 from gahbench.contracts.row_labels import row_label, split_label
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
-from gahbench.registry.spec import Spec, format_value, parse_spec
+from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:
     from gahbench.board.seed_effects import Spread
@@ -166,14 +165,14 @@ def _mean_errors(cube: ScoreCube, bound: ScoreCube | None, spreads: Mapping[str,
     shared_bound = np.where(np.isfinite(shared_bound), shared_bound, np.nan).repeat(cube.values.shape[2], axis=2)
     values = np.concatenate([cube.values, shared_bound])
     mean_values = means(values)
-    draws = bootstrap_means(
+    draws = sampled_means(
         values,
         names=[*cube.entrants, BOUND],
         spreads=spreads,
         sources=cube.sources,
         relative=True,
         excluded=cube.left_out,
-    )
+    ).draws()
     draws = np.maximum(draws, _SMALLEST_DRAW * mean_values)
     sigmas = np.asarray(cube.sigmas, dtype=np.float64)
     return Errors(cube.entrants, sigmas, mean_values[:-1], draws[:, :-1], mean_values[-1], draws[:, -1], cube.images)
@@ -213,37 +212,10 @@ def _without_steps(label: str) -> str:
     """Return the label of an entrant without its own number of training steps."""
     entrant, number = split_label(label)
     try:
-        base = _label_without(parse_spec(entrant), _STEPS)
+        base = label_without(parse_spec(entrant), _STEPS)
     except ParameterError:
         return label
     return base if number is None else row_label(base, number)
-
-
-def _label_without(spec: Spec, parameter: str) -> str:
-    """Return the text of a spec without one of its parameters."""
-    keywords = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != parameter]
-    parameters = ",".join([*map(format_value, spec.positional), *keywords])
-    return f"{spec.name}[{parameters}]" if parameters else spec.name
-
-
-def families(results: Tables) -> dict[str, dict[int, str]]:
-    """Return groups of datasets that differ only in their parameter ``size``, by name and by side in pixels."""
-    members_by_family: dict[str, dict[int, str]] = {}
-    facts = results.datasets
-    for dataset, size in zip(map(str, facts["dataset"]), facts["height"], strict=True):
-        # Labels that cannot be parsed, such as names that a suite defines, belong to no family.
-        with contextlib.suppress(ParameterError):
-            members_by_family.setdefault(_label_without(parse_spec(dataset), "size"), {})[int(size)] = dataset
-    return {name: dict(sorted(members.items())) for name, members in members_by_family.items()}
-
-
-def rendered_families(results: Tables) -> dict[str, dict[int, str]]:
-    """Return the :func:`families` with a ``render_size``: their images are block averages of the same large images."""
-    return {
-        name: members
-        for name, members in families(results).items()
-        if parse_spec(name).keywords.get("render_size") is not None
-    }
 
 
 def _paired_datasets(

@@ -2,7 +2,9 @@
 
 Every entrant of a dataset is measured on the same images under the same noise. So units, which are images or sources of
 images, are resampled once for all entrants, with a fixed generator that depends only on their number: the difference of
-two entrants' draws is a draw of their paired difference, in which the difficulty of an image cancels.
+two entrants' draws is a draw of their paired difference, in which the difficulty of an image cancels. Units of equal
+index are resampled together in all arrays with the same number of units, because datasets of one family may share
+images or noise by index; if they do not, the covariance that this includes is 0 on average.
 
 Training seeds are a random effect, whose variance is pooled over entrants (:mod:`gahbench.board.seed_effects`).
 
@@ -58,8 +60,10 @@ IntervalScale = Literal["linear", "log", "logit"]
 #: five units has almost no variance: without the limit, intervals of skewed values would be three times as wide on
 #: average, and contain the truth in 0.92 rather than 0.91 of cases.
 MIN_RESAMPLED_VARIANCE = 0.02
-#: Index of the random stream, different from the stream for seeds.
-_STREAM = 0
+#: Deviations of units from the mean are at least this share of the largest, to distinguish them from missing values.
+_SMALLEST_DEVIATION = 1e-9
+#: Start of the seeds of random numbers for units, different from those for training seeds.
+_STREAM = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,9 @@ def means(values: ArrayLike) -> Array:
 class SampledMeans:
     """Means over units and training seeds, shape (...), with the samples that their intervals need.
 
-    ``deviations`` holds, by the seed with which units are resampled, the deviations of U units from their mean, shape
-    (U, ...); several entries are independent samples of units. ``effects`` holds D draws of the effects of training
-    seeds, shape (D, ...). Deviations are NaN where too few units have values.
+    ``deviations`` holds, by their number U, the deviations of units from their mean, shape (U, ...); several entries
+    are independent samples of units. ``effects`` holds D draws of the effects of training seeds, shape (D, ...).
+    Deviations are NaN where too few units have values.
     """
 
     values: Array
@@ -120,7 +124,7 @@ class SampledMeans:
         """
         return SampledMeans(
             np.asarray(function(self.values) if values is None else values, dtype=np.float64),
-            {seed: function(array) for seed, array in self.deviations.items()},
+            {units: function(array) for units, array in self.deviations.items()},
             function(self.effects),
         )
 
@@ -136,11 +140,10 @@ class SampledMeans:
         """Return joint draws of the means, shape (D, ...), with the tails of t statistics; NaN without an interval."""
         count = len(self.effects)
         draws = self.values + self.effects
-        for seed, deviations in self.deviations.items():
-            units = len(deviations)
-            weights = resampling_weights(units, count, seed)
+        for units, deviations in self.deviations.items():
+            weights = resampling_weights(units, count)
             resampled = (weights @ deviations.reshape(units, -1)).reshape(draws.shape)
-            generator = np.random.default_rng([seed, _STREAM, units, 1])
+            generator = np.random.default_rng([*_STREAM, units, 1])
             # The factor sqrt(units) instead of sqrt(units - 1) corrects for the bootstrap variance, which divides by n.
             tails = np.sqrt(units / generator.chisquare(units - 1, size=count))
             draws = draws + resampled * tails.reshape(count, *(1 for _ in self.values.shape))
@@ -149,29 +152,26 @@ class SampledMeans:
     def ends(self, scale: IntervalScale = "linear", level: float = LEVEL) -> tuple[Array, Array]:
         """Return the ends of studentised intervals, each of shape (...); NaN where unknown."""
         count = len(self.effects)
-        samples = []
+        samples = {units: array.reshape(units, -1) for units, array in self.deviations.items()}
+        # Units without a value have no deviation.
+        present = {units: np.maximum(_count_deviating(array), 2) for units, array in samples.items()}
+        divisors = {units: units * (present[units] - 1) / present[units] for units in samples}
         variance = np.zeros(self.values.size)
-        for seed, array in self.deviations.items():
-            deviations = array.reshape(len(array), -1)
-            # Units without a value have no deviation.
-            present = np.maximum(_count_deviating(deviations), 2)
-            divisor = len(array) * (present - 1) / present
-            variance += (deviations**2).mean(axis=0) / divisor
-            samples.append((seed, deviations, present, divisor))
+        for units, deviations in samples.items():
+            variance += (deviations**2).mean(axis=0) / divisors[units]
         effects = self.effects.reshape(count, -1)
         if scale != "linear":
             # The scale itself makes intervals skewed, so t statistics are symmetric here.
-            units = min((len(array) for array in self.deviations.values()), default=2)
-            tails = np.random.default_rng([_STREAM, units, 2]).standard_t(units - 1, size=(count, 1))
+            fewest = min(samples, default=2)
+            tails = np.random.default_rng([*_STREAM, fewest, 2]).standard_t(fewest - 1, size=(count, 1))
             half_width = np.quantile(np.abs(effects + tails * np.sqrt(variance)), level, axis=0)
             return self._ends_on(scale, -half_width), self._ends_on(scale, half_width)
         deviation, resampled_variance = np.zeros((2, count, self.values.size))
-        for seed, deviations, present, divisor in samples:
-            units = len(deviations)
-            weights = resampling_weights(units, count, seed)
+        for units, deviations in samples.items():
+            weights = resampling_weights(units, count)
             resampled = weights @ deviations
             deviation += resampled
-            resampled_variance += (weights @ deviations**2 - resampled**2 * (units / present)) / divisor
+            resampled_variance += (weights @ deviations**2 - resampled**2 * (units / present[units])) / divisors[units]
         least = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
         ratio = deviation * np.sqrt(variance / np.where(least > 0, least, 1.0))
         # (resampled mean - mean) / standard error is distributed as (mean - truth) / standard error.
@@ -191,7 +191,7 @@ class SampledMeans:
 def _count_deviating(deviations: Array) -> Array:
     """Return the number of units whose deviations (U, M) are not 0, shape (M,)."""
     size = np.abs(deviations)
-    return np.asarray((size > 1e-12 * size.max(axis=0, initial=0.0)).sum(axis=0), dtype=np.float64)
+    return np.asarray((size > _SMALLEST_DEVIATION / 1000 * size.max(axis=0, initial=0.0)).sum(axis=0), dtype=np.float64)
 
 
 def _on_scale(values: Array, deviation: Array, scale: IntervalScale) -> Array:
@@ -209,11 +209,11 @@ def _on_scale(values: Array, deviation: Array, scale: IntervalScale) -> Array:
 
 
 def total(parts: Sequence[SampledMeans]) -> SampledMeans:
-    """Return the sum of means; units with different resampling seeds are independent."""
+    """Return the sum of means; units of equal index are the same units where their numbers are equal."""
     deviations: dict[int, Array] = {}
     for part in parts:
-        for seed, array in part.deviations.items():
-            deviations[seed] = deviations[seed] + array if seed in deviations else array
+        for units, array in part.deviations.items():
+            deviations[units] = deviations[units] + array if units in deviations else array
     values, effects = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("values", "effects"))
     return SampledMeans(values, deviations, effects)
 
@@ -237,7 +237,7 @@ def sampled_means(
     draws
         Number of draws.
     seed
-        Seed of the random numbers.
+        Seed of the random numbers of seed effects: effects with equal seeds and names are equal.
     names
         Names of the E entrants, which determine the random numbers of their seed effects; by default their indices.
     spreads
@@ -256,26 +256,12 @@ def sampled_means(
     array_means = means(array)
     if units < MIN_SOURCES or 0 in leading_shape:
         unknown = np.full((MIN_SOURCES, *leading_shape), np.nan)
-        return SampledMeans(array_means, {seed: unknown}, np.zeros((draws, *leading_shape)))
+        return SampledMeans(array_means, {MIN_SOURCES: unknown}, np.zeros((draws, *leading_shape)))
     names = [str(index) for index in range(entrants)] if names is None else names
     excluded_indices = [index for index, name in enumerate(names) if name in excluded]
     effects = seed_effects(_means_over_images(array), draws, seed, names, spreads, relative, excluded_indices)
     deviations = _unit_deviations(means(array.swapaxes(-1, -2)[..., None]), groups, units)
-    return SampledMeans(array_means, {seed: deviations}, effects)
-
-
-def bootstrap_means(
-    values: ArrayLike,
-    draws: int = DRAWS,
-    seed: int = 0,
-    names: Sequence[str] | None = None,
-    spreads: Mapping[str, Spread] | None = None,
-    sources: Sequence[int] | None = None,
-    relative: bool | None = None,
-    excluded: Collection[str] = (),
-) -> Array:
-    """Return joint draws, shape (D, E, ...), of :func:`sampled_means`, which defines the parameters."""
-    return sampled_means(values, draws, seed, names, spreads, sources, relative, excluded).draws()
+    return SampledMeans(array_means, {units: deviations}, effects)
 
 
 def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[str, Spread]:
@@ -293,7 +279,10 @@ def _means_over_images(array: Array) -> Array:
 
 
 def _unit_deviations(by_image: Array, groups: NDArray[np.int64], units: int) -> Array:
-    """Return the deviations of units, shape (U, ...), from the mean of values (..., N), which is a ratio of totals."""
+    """Return the deviations of units, shape (U, ...), from the mean of values (..., N), which is a ratio of totals.
+
+    Units without a value have the deviation 0; a unit at the mean has a tiny deviation instead.
+    """
     is_present = ~np.isnan(by_image)
     centre = means(by_image[..., None, :])[..., None]
     deviations = np.where(is_present, by_image - np.where(np.isnan(centre), 0.0, centre), 0.0)
@@ -301,8 +290,11 @@ def _unit_deviations(by_image: Array, groups: NDArray[np.int64], units: int) -> 
     membership[groups, np.arange(len(groups))] = 1.0
     images = np.maximum(is_present.sum(axis=-1, keepdims=True), 1)
     by_unit = np.moveaxis(deviations @ membership.T * (units / images), -1, 0)
-    has_enough = (is_present.astype(np.float64) @ membership.T > 0).sum(axis=-1) >= MIN_SOURCES
-    return np.where(has_enough | ~is_present.any(axis=-1), by_unit, np.nan)
+    has_value = np.moveaxis(is_present.astype(np.float64) @ membership.T > 0, -1, 0)
+    smallest = _SMALLEST_DEVIATION * np.abs(by_unit).max(axis=0)
+    by_unit = np.where(has_value & (np.abs(by_unit) < smallest), smallest, by_unit)
+    present = has_value.sum(axis=0)
+    return np.where((present >= MIN_SOURCES) | (present == 0), by_unit, np.nan)
 
 
 def interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
@@ -334,8 +326,8 @@ def simultaneous_intervals(values: ArrayLike, draws: ArrayLike, level: float = L
     return ends[0], ends[1]
 
 
-def resampling_weights(size: int, draws: int, seed: int = 0) -> Array:
+def resampling_weights(size: int, draws: int) -> Array:
     """Return weights, shape (draws, size), of ``size`` units drawn with replacement; each row sums to 1."""
-    generator = np.random.default_rng([seed, _STREAM, size])
+    generator = np.random.default_rng([*_STREAM, size])
     counts = generator.multinomial(size, np.full(size, 1 / size), size=draws)
     return np.asarray(counts / size)

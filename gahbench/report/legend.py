@@ -38,7 +38,7 @@ def short_legend(results: Results) -> str:
     """Return the legend of the tables in three lines, with the commands that print more."""
     board = results.board
     gain = "" if results.baseline is None else f" Gain: over {results.names.entrant(results.baseline)}."
-    weights = ", of these weights" if _seeds(board) == {1} else ""
+    weights = ", of these weights, so trained entrants are not ranked among themselves" if _seeds(board) == {1} else ""
     flags = "!: flagged, as noted. " if any(entry.marks for entry in board.entries) else ""
     return (
         f"PSNR: mean in dB ± half its 95 % interval.{gain}\n"
@@ -72,7 +72,8 @@ def legend(results: Results) -> list[str]:
         f"Seeds: {_seed_legend(board)}",
         "Rank: by mean PSNR, 1 + the number of entrants that are better; 2–4 is the interval of a rank. Ranks are 95 % "
         "simultaneous intervals from paired differences. Oracles, which see the clean image, optimal denoisers, which "
-        f"know the distribution, and entrants without an interval have no rank ({DASH}).",
+        f"know the distribution, and entrants without an interval have no rank ({DASH}). Where the spread over seeds "
+        "is unknown, trained entrants are compared with classical entrants only.",
     ]
     if any(entry.marks for entry in board.entries):
         lines.append("!: the entrant is flagged; the note with the reason is below its table.")

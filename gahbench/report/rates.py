@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.facts import entrant_kinds, optimum_of
-from gahbench.board.rate_curves import entrant_windows, families, window_slopes
+from gahbench.board.facts import entrant_kinds, families, optimum_of
+from gahbench.board.rate_curves import entrant_windows, window_slopes
 from gahbench.board.rate_verdicts import WAVELET_RATE, DeficitCurve
 from gahbench.board.scorecube import psnr_cubes
 from gahbench.board.selection import choose_labels

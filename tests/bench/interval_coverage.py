@@ -24,7 +24,7 @@ import numpy as np
 
 from gahbench.board import seed_effects
 from gahbench.board.ranks import rank_intervals
-from gahbench.board.statistics import bootstrap_means, interval, means, sampled_means, seed_spreads
+from gahbench.board.statistics import interval, means, sampled_means, seed_spreads
 
 DRAWS, ENTRANTS = 1000, 6
 SEED_SPREAD, JOINT_SPREAD = 0.5, 0.2
@@ -118,7 +118,7 @@ def ranks_table(trials):
                 outliers = list(seed_effects.pool(means(values[..., None, :])).outliers)
                 excluded[outliers] += 1
                 ranked = np.setdiff1d(np.arange(ENTRANTS), outliers)
-                draws = bootstrap_means(values, DRAWS, trial)[:, ranked]
+                draws = sampled_means(values, DRAWS, trial).draws()[:, ranked]
                 wrong += bool((rank_intervals(means(values)[ranked], draws)[0] > 1).any())
         shares = f"{excluded[:-1].mean() / trials:.4f}, {excluded[-1] / trials:.4f}"
         print(f"{case:28} {'with' if has_rule else 'no':>4}  {seeds:5}  {wrong / trials:11.3f}  {shares}", flush=True)

@@ -3,11 +3,12 @@
     python tests/bench/ranks_of_datasets.py results/quick results/standard
 
 For each entrant that is scored on all datasets: the mean PSNR over datasets, its standard error, and the interval of
-its rank. The variance of a mean, and of each paired difference, is K^-2 times the sum over K datasets of s^2 / n over n
-images, or sources of images, plus s_seed^2 / R over R seeds. The variance over seeds of a network is the larger of its
-own, relative to the pooled variance and averaged over datasets, and the pooled variance. Degrees of freedom of the sum
-are Satterthwaite's.
-The largest difference in standard errors of all pairs is simulated for independent images and seeds.
+its rank. The variance over n images, or sources of images, is s^2 / n, where s^2 is the variance of the mean over
+datasets with n images, since these may share images or noise by index. The variance over seeds is K^-2 times the sum
+over K datasets of s_seed^2 / R over R seeds. For a network s_seed^2 is the larger of the pooled variance and its own:
+the variance of the other networks times the ratio of both, averaged over datasets, over the mean of F. Half widths
+and the largest difference in standard errors of all pairs are simulated: sums of t variables, one for each number of
+images, and one for the seeds of each network and dataset.
 
 The last columns are those of the board (``over_datasets.csv``), which resamples images instead. The ends of both
 intervals may differ by 1 where a difference is close to its threshold.
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.stats import chi2
 
 ROOT = Path(__file__).parents[2]
 DRAWS, MIN_SOURCES = 20_000, 5
@@ -53,15 +54,26 @@ def seed_variances(datasets, labels):
     own = np.array([[tables[label].mean(axis=0).var(ddof=1) if tables[label].shape[1] > 1 else 0.0 for label in labels]
                     for _, tables, _, _ in datasets])  # fmt: skip
     freedom = np.array([[tables[label].shape[1] - 1 for label in labels] for _, tables, _, _ in datasets], dtype=float)
-    total = freedom.sum(axis=1, keepdims=True)
-    pooled = (own * freedom).sum(axis=1, keepdims=True) / np.maximum(total, 1)
     is_trained = freedom[0] > 0
-    ratio = np.ones(len(labels))
-    ratio[is_trained] = np.maximum((own / pooled)[:, is_trained].mean(axis=0), 1)
-    excess = 1 - 1 / ratio
-    own_degrees = 1 / (1 / np.maximum(freedom.sum(axis=0), 1) + (1 - 1 / len(own)) / np.maximum(total, 1))
-    degrees = 1 / (excess / own_degrees + (1 - excess) / np.maximum(total, 1))
-    return np.where(is_trained, ratio * pooled, 0.0), degrees
+    if not is_trained.any():
+        return own, np.ones_like(own)
+    own, freedom = own[:, is_trained], freedom[:, is_trained]
+    squares, total = own * freedom, freedom.sum(axis=1, keepdims=True)
+    pooled = squares.sum(axis=1, keepdims=True) / total
+    others = total - freedom
+    # The mean of F is infinite for two degrees of freedom or fewer; then the ratio is to all networks.
+    has_mean = others > 2
+    reference = np.where(has_mean, (pooled * total - squares) / np.maximum(others, 1), pooled)
+    others, expected = np.where(has_mean, others, total), np.where(has_mean, others / np.maximum(others - 2, 0.1), 1.0)
+    ratio = (own / reference / expected).mean(axis=0)
+    sum_of_freedom = freedom.sum(axis=0)
+    own_degrees = 1 / (1 / sum_of_freedom + (1 - 1 / len(own)) / others)
+    # The excess over the others is that of the median of the ratio.
+    excess = 1 - 1 / np.maximum(ratio * own_degrees / chi2.median(own_degrees), 1)
+    variance, degrees = np.zeros((len(own), len(labels))), np.ones((len(own), len(labels)))
+    variance[:, is_trained] = np.maximum(ratio * reference, pooled)
+    degrees[:, is_trained] = 1 / (excess / own_degrees + (1 - excess) / others)
+    return variance, degrees
 
 
 def ranks(differences, errors, simulated):
@@ -82,23 +94,22 @@ def compute(folder):
     means, errors_of_seeds = np.zeros(len(labels)), np.zeros(len(labels))
     image_variance = np.zeros((len(labels), len(labels)))
     simulated = np.zeros((DRAWS, len(labels)))
-    parts = [[] for _ in labels]
+    units_by_number = {}
     for index, (_, tables, sources, _) in enumerate(datasets):
-        units = np.array([unit_means(tables[label], sources) for label in labels])
+        units = np.array([unit_means(tables[label], sources) for label in labels]) / count
+        units_by_number[units.shape[1]] = units_by_number.get(units.shape[1], 0) + units
         seeds = np.array([tables[label].shape[1] for label in labels])
         means += np.array([tables[label].mean() for label in labels]) / count
-        covariance = np.cov(units) / units.shape[1] / count**2
-        diagonal = np.diag(covariance)
-        image_variance += diagonal[:, None] + diagonal[None, :] - 2 * covariance
         of_seeds = variance[index] / seeds / count**2
         errors_of_seeds += of_seeds
-        freedom = units.shape[1] - 1
-        for entrant, part in enumerate(parts):
-            part += [(diagonal[entrant], freedom), (of_seeds[entrant], degrees[index, entrant])]
-        normal = generator.multivariate_normal(np.zeros(len(labels)), covariance, DRAWS, method="eigh")
-        simulated += normal * np.sqrt(freedom / generator.chisquare(freedom, (DRAWS, 1)))
         scale = np.sqrt(degrees[index] / generator.chisquare(degrees[index], (DRAWS, len(labels))))
         simulated += generator.normal(size=(DRAWS, len(labels))) * np.sqrt(of_seeds) * scale
+    for number, units in units_by_number.items():
+        covariance = np.cov(units) / number
+        diagonal, freedom = np.diag(covariance), number - 1
+        image_variance += diagonal[:, None] + diagonal[None, :] - 2 * covariance
+        normal = generator.multivariate_normal(np.zeros(len(labels)), covariance, DRAWS, method="eigh")
+        simulated += normal * np.sqrt(freedom / generator.chisquare(freedom, (DRAWS, 1)))
     chosen = [index for index, label in enumerate(labels) if kinds[label] in RANKED]
     of_pairs = np.sqrt(image_variance + errors_of_seeds[:, None] + errors_of_seeds[None, :])[np.ix_(chosen, chosen)]
     np.fill_diagonal(of_pairs, 0)
@@ -108,9 +119,7 @@ def compute(folder):
     rows = []
     for index in np.argsort(-means):
         label, known = labels[index], board.loc[labels[index]]
-        total = sum(part for part, _ in parts[index])
-        freedom = total**2 / sum(part**2 / own for part, own in parts[index] if part) if total else 1
-        half_width = t.ppf(0.975, freedom) * np.sqrt(total)
+        half_width = np.quantile(np.abs(simulated[:, index]), 0.95)
         ends = (low[chosen.index(index)], high[chosen.index(index)]) if index in chosen else (np.nan, np.nan)
         shown = (known["psnr"], (known["psnr_high"] - known["psnr_low"]) / 2, known["rank"], known["rank_high"])
         rows.append((label, means[index], half_width, *ends, *shown))

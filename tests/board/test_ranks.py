@@ -1,6 +1,7 @@
 """Intervals of ranks from simultaneous comparisons of all pairs, and means over datasets."""
 
 import runpy
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,13 @@ from hypothesis import strategies as st
 from scipy.stats import t
 
 from gahbench.board.ranks import prediction, rank_intervals, sorted_by_psnr
-from gahbench.board.statistics import bootstrap_means
+from gahbench.board.statistics import sampled_means
 from gahbench.report.tables import markdown
 
 
 def ranks(values):
     """Return both ends of the intervals of ranks for scores (E, R, N)."""
-    low, high = rank_intervals(values.mean((1, 2)), bootstrap_means(values, 1000))
+    low, high = rank_intervals(values.mean((1, 2)), sampled_means(values, 1000).draws())
     return low.tolist(), high.tolist()
 
 
@@ -104,10 +105,9 @@ def test_means_have_intervals_for_these_datasets(count):
     row = build_results({"a": np.zeros(count), "b": gains}, spread=0.5).over_datasets().set_index("entrant").loc["b"]
     assert row["rank"] == 1
     assert row["psnr"] == pytest.approx(difficulty(count, 8, 0.5).mean() + gains.mean())
-    # Images are independent between datasets: K^-2 times the sum of s^2 / n, with Satterthwaite's degrees of freedom.
-    variances = difficulty(count, 8, 0.5)[:, 0].var(axis=1, ddof=1) / 8
-    freedom = variances.sum() ** 2 / (variances**2 / 7).sum()
-    half_width = t.ppf(0.975, freedom) * np.sqrt(variances.sum()) / count
+    # Images of equal index may be shared between datasets, so the means of images over datasets are the units.
+    units = difficulty(count, 8, 0.5)[:, 0].mean(axis=0)
+    half_width = t.ppf(0.975, 7) * units.std(ddof=1) / np.sqrt(8)
     assert row["psnr_high"] - row["psnr_low"] == pytest.approx(2 * half_width, rel=0.08)
     # Gains are equal for all images, however much datasets differ.
     assert row["gain_over_baseline_high"] - row["gain_over_baseline_low"] < 1e-9
@@ -115,6 +115,25 @@ def test_means_have_intervals_for_these_datasets(count):
     half_width = t.ppf(0.975, count - 1) * gains.std(ddof=1) * np.sqrt(1 + 1 / count)
     ends = [row["gain_on_new_dataset_low"], row["gain_on_new_dataset_high"]]
     np.testing.assert_allclose(ends, gains.mean() + half_width * np.array([-1, 1]))
+
+
+def test_datasets_of_the_same_images_have_the_interval_of_one_dataset_and_no_prediction():
+    psnr = difficulty(1, 8, 0.5)[0]
+    names = [f"c-alpha[size={size},render_size=256]" for size in (32, 64, 128)]
+    scores = [
+        row
+        for name in names
+        for label, gain in (("a", 0.0), ("b", 1.0))
+        for row in rows(name, label, "classical", psnr + gain * psnr / 30 + np.zeros((2, 8)), None, SIGMAS)
+    ]
+    facts = [{**dataset(name), "height": size} for name, size in zip(names, (32, 64, 128), strict=True)]
+    found = results(scores, datasets=facts, baseline="a")
+    row = found.over_datasets().set_index("entrant").loc["b"]
+    alone = found.board.of(names[0])
+    for name in ("psnr", "gain_over_baseline"):
+        expected = alone.estimate("b", name)
+        np.testing.assert_allclose(row[[name, f"{name}_low", f"{name}_high"]].astype(float), astuple(expected))
+    assert np.isnan(row["gain_on_new_dataset_low"])
 
 
 def test_predictions_contain_the_gain_on_another_dataset():
@@ -149,6 +168,36 @@ def test_networks_with_one_seed_are_not_ranked_among_themselves():
     assert ranks == [(1, 1), (2, 2), (3, 3), (4, 4)]
     assert "these weights" not in text.partition("## d0")[0].partition("## All datasets")[2]
     assert of(["classical"] * 4, seeds=1)[0] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+
+
+def one_dataset(psnr_by_seed, kinds):
+    """Return results of entrants on a dataset, given the mean PSNR of each seed in dB."""
+    images = difficulty(1, 8, 0.5)[0]
+    scores = [
+        row
+        for (label, means), kind in zip(psnr_by_seed.items(), kinds, strict=True)
+        for seed, mean in enumerate(means)
+        for row in rows("d", label, kind, mean + images + np.zeros((2, 8)), seed if kind == "trained" else None, SIGMAS)
+    ]
+    return results(scores, datasets=[dataset("d")])
+
+
+@pytest.mark.parametrize(
+    ("others", "is_known"),
+    [
+        ({}, False),
+        # Seeds of an entrant that is deterministic, or left out, say nothing about the seeds of others.
+        ({"deterministic": (-9.0, -9.0)}, False),
+        ({"diverged": (-9.0, -90.0)}, False),
+        ({"network": (-9.0, -9.001)}, True),
+    ],
+)
+def test_networks_with_one_seed_are_ranked_only_if_seeds_of_a_network_differ(others, is_known):
+    psnr = {"a": (3.0,), "b": (2.0,), "classical": (1.0,), **others}
+    found = one_dataset(psnr, ["trained", "trained", "classical", *["trained"] * len(others)])
+    ranked = {entry.entrant: (entry.rank, entry.rank_high) for entry in found.board.entries}
+    assert (ranked["a"] == (1, 1)) == is_known
+    assert ranked["a"][0] == ranked["b"][0] == 1 or is_known
 
 
 def test_one_of_few_datasets_with_too_few_images_leaves_no_interval():

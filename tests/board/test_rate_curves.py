@@ -5,7 +5,8 @@ import pytest
 from fake_results import dataset, fit, results, rows
 
 from gahbench.board.board import DatasetBoard
-from gahbench.board.rate_curves import collapsed_levels, families, is_paired, rendered_families
+from gahbench.board.facts import families, rendered_families
+from gahbench.board.rate_curves import collapsed_levels, is_paired
 from gahbench.report.legend import rate_lines
 from gahbench.report.tables import markdown
 

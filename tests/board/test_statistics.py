@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from gahbench.board.seed_effects import Spread
 from gahbench.board.statistics import (
     SampledMeans,
-    bootstrap_means,
     interval,
     means,
     resampling_weights,
@@ -14,6 +13,11 @@ from gahbench.board.statistics import (
     seed_spreads,
     total,
 )
+
+
+def joint_draws(values, **options):
+    """Return joint draws of means, shape (D, E, ...)."""
+    return sampled_means(values, **options).draws()
 
 
 def gaussian(*shape, seed=0):
@@ -36,33 +40,34 @@ def width(draws):
 
 def test_standard_error_over_images_is_the_analytic_one():
     values = gaussian(1, 1, 200)
-    assert width(bootstrap_means(values, draws=8000)) == pytest.approx(values.std(ddof=1) / np.sqrt(200), rel=0.04)
+    assert width(joint_draws(values, draws=8000)) == pytest.approx(values.std(ddof=1) / np.sqrt(200), rel=0.04)
 
 
 def test_standard_error_over_seeds_and_images_adds_up():
     # Without interaction between seeds and images, the variances of both means add.
     seeds, images = gaussian(20, 1, seed=1), gaussian(1, 50, seed=2)
     expected = np.sqrt(seeds.var(ddof=1) / 20 + images.var(ddof=1) / 50)
-    assert width(bootstrap_means((seeds + images)[None], draws=8000)) == pytest.approx(expected, rel=0.04)
+    assert width(joint_draws((seeds + images)[None], draws=8000)) == pytest.approx(expected, rel=0.04)
 
 
 def test_intervals_of_few_units_are_those_of_t_statistics():
     from scipy.stats import t
 
-    # Values do not vary over images, and six entrants with two seeds and equal spreads have six degrees of freedom.
-    values = np.repeat(gaussian(6, 1, 1) + np.array([-1.0, 1.0])[:, None], 30, axis=2)
+    # Values do not vary over images, and six entrants with nine seeds and equal spreads have 48 degrees of freedom.
+    deviations = np.linspace(-1, 1, 9)
+    values = np.repeat(gaussian(6, 1, 1) + deviations[:, None], 30, axis=2)
     sample = sampled_means(values, draws=20000)
     for low, high in (interval(sample.draws()), sample.ends()):
-        np.testing.assert_allclose(high - low, 2 * t.ppf(0.975, 6), rtol=0.06)
+        np.testing.assert_allclose(high - low, 2 * t.ppf(0.975, 48) * deviations.std(ddof=1) / 3, rtol=0.06)
     # Eight images have seven degrees of freedom.
     images = gaussian(1, 1, 8)
-    low, high = interval(bootstrap_means(images, draws=40000))
+    low, high = interval(joint_draws(images, draws=40000))
     assert high[0] - low[0] == pytest.approx(2 * t.ppf(0.975, 7) * images.std(ddof=1) / np.sqrt(8), rel=0.1)
 
 
 def test_a_constant_difference_has_no_width_over_images():
     first = gaussian(1, 40)
-    draws = bootstrap_means(np.stack([first, first + 0.5]))
+    draws = joint_draws(np.stack([first, first + 0.5]))
     low, high = interval(draws[:, 1] - draws[:, 0])
     assert low == pytest.approx(0.5, abs=1e-12)
     assert high == pytest.approx(0.5, abs=1e-12)
@@ -71,28 +76,28 @@ def test_a_constant_difference_has_no_width_over_images():
 
 def test_seeds_of_two_entrants_are_not_paired():
     first = gaussian(3, 1) + np.zeros((3, 40))
-    draws = bootstrap_means(np.stack([first, first]), draws=8000, names=["a", "b"])
+    draws = joint_draws(np.stack([first, first]), draws=8000, names=["a", "b"])
     assert width(draws[:, [0]] - draws[:, [1]]) == pytest.approx(np.sqrt(2) * width(draws[:, [0]]), rel=0.05)
 
 
 def test_draws_do_not_depend_on_the_order_of_entrants():
     values, names = gaussian(4, 2, 9), ["a", "b", "c", "d"]
-    forward = bootstrap_means(values, names=names)
-    backward = bootstrap_means(values[::-1], names=names[::-1])
+    forward = joint_draws(values, names=names)
+    backward = joint_draws(values[::-1], names=names[::-1])
     np.testing.assert_allclose(forward, backward[:, ::-1])
 
 
 def test_an_entrant_that_is_not_trained_has_no_seed_effect_and_is_not_pooled():
     trained, classical = gaussian(2, 2, 9), np.repeat(gaussian(1, 1, 9), 2, axis=1)
-    draws = bootstrap_means(np.concatenate([trained, classical]), names=["a", "b", "c"])
-    np.testing.assert_allclose(draws[:, :2], bootstrap_means(trained, names=["a", "b"]))
-    np.testing.assert_allclose(draws[:, 2:], bootstrap_means(classical))
+    draws = joint_draws(np.concatenate([trained, classical]), names=["a", "b", "c"])
+    np.testing.assert_allclose(draws[:, :2], joint_draws(trained, names=["a", "b"]))
+    np.testing.assert_allclose(draws[:, 2:], joint_draws(classical))
 
 
 def test_an_entrant_with_one_run_has_the_spread_of_the_others():
     values = np.repeat(gaussian(5, 3, 1), 20, axis=2)
     values[4, 1:] = np.nan
-    draws = bootstrap_means(values, draws=8000, names=list("abcde"), spreads={})
+    draws = joint_draws(values, draws=8000, names=list("abcde"), spreads={})
     assert width(draws[:, [4]]) == pytest.approx(np.sqrt(3) * width(draws[:, [0]]), rel=0.05)
 
 
@@ -107,10 +112,10 @@ def test_spreads_are_pooled_over_datasets():
 
 def test_draws_accept_any_leading_shape():
     values = gaussian(1, 3, 2, 9)
-    draws = bootstrap_means(values, draws=4000)
+    draws = joint_draws(values, draws=4000)
     assert draws.shape == (4000, 1, 3)
     for level in range(3):
-        alone = bootstrap_means(values[:, level], draws=4000)
+        alone = joint_draws(values[:, level], draws=4000)
         assert width(draws[:, :, level]) == pytest.approx(width(alone), rel=0.1)
 
 
@@ -118,7 +123,7 @@ def test_means_over_levels_that_share_their_seeds_vary_as_the_means_of_seeds():
     # Effects of opposite sign at two levels cancel in the mean.
     seeds = gaussian(4, 6, 1)
     values = np.stack([seeds, -seeds], axis=1) + np.zeros((4, 2, 6, 10))
-    draws = bootstrap_means(values)
+    draws = joint_draws(values)
     assert width(draws[..., 0]) > 0.1
     np.testing.assert_allclose(draws.mean(axis=2), 0, atol=1e-12)
 
@@ -126,16 +131,16 @@ def test_means_over_levels_that_share_their_seeds_vary_as_the_means_of_seeds():
 def test_a_missing_seed_is_left_out():
     values = gaussian(1, 3, 12)
     values[0, 1] = np.nan
-    draws = bootstrap_means(values, draws=6000)
+    draws = joint_draws(values, draws=6000)
     assert means(values)[0] == pytest.approx(values[0, [0, 2]].mean())
-    np.testing.assert_allclose(draws, bootstrap_means(values[:, [0, 2]], draws=6000))
+    np.testing.assert_allclose(draws, joint_draws(values[:, [0, 2]], draws=6000))
     constant = np.where(np.isnan(values), np.nan, 7.0)
-    np.testing.assert_allclose(bootstrap_means(constant), 7.0)
+    np.testing.assert_allclose(joint_draws(constant), 7.0)
 
 
 def coverage(samples, truth, **options):
     """Return the share of entrants whose interval covers the truth."""
-    low, high = interval(bootstrap_means(samples, draws=600, **options))
+    low, high = interval(joint_draws(samples, draws=600, **options))
     return ((low <= truth) & (truth <= high)).mean()
 
 
@@ -173,6 +178,25 @@ def test_fewer_than_five_images_with_values_have_no_interval():
     alone = sampled_means(values[1:, :, :5])
     spread, spread_alone = (np.ptp(interval(each.draws(), 0.5), axis=0)[-1] for each in (sample, alone))
     assert spread == pytest.approx(spread_alone, rel=0.25)
+
+
+def test_a_unit_at_the_mean_counts_as_a_unit():
+    values = np.array([[[-2.0, -1.0, 0.0, 1.0, 2.0]], [[-2.0, -1.0, 1e-9, 1.0, 2.0]]])
+    low, high = sampled_means(values).ends()
+    np.testing.assert_allclose([low[0], high[0]], [low[1], high[1]], atol=1e-6)
+    for scale in ("log", "logit"):
+        low, high = sampled_means(0.5 + values / 5).ends(scale)
+        np.testing.assert_allclose([low[0], high[0]], [low[1], high[1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("present", [8, 24])
+def test_intervals_of_images_of_which_some_are_left_out_cover_the_truth(present):
+    count = 2000
+    values = gaussian(count, 1, 28, seed=present)
+    values[..., present:] = np.nan
+    low, high = sampled_means(values, draws=1000).ends()
+    error = np.sqrt(0.95 * 0.05 / count)
+    assert 0.935 - 3 * error < ((low <= 0) & (high >= 0)).mean() < 0.955 + 3 * error
 
 
 def skewed(*shape, seed=0):
@@ -258,10 +282,21 @@ def test_the_interval_of_a_mean_over_independent_samples_has_the_variance_of_the
     low, high = mean.ends()
     # Welch's degrees of freedom are between those of the smallest sample and those of all samples together.
     assert 2 * t.ppf(0.975, 107) * 0.96 < (high - low)[0] / error < 2 * t.ppf(0.975, 19) * 1.04
-    # Samples with the same seed are the same units, so that they cancel.
+    # Samples with the same number of units are the same units, so that they cancel.
     nothing = total([parts[0], parts[0].apply(lambda array: -array)])
     assert isinstance(nothing, SampledMeans)
     np.testing.assert_allclose(nothing.ends(), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.9])
+def test_intervals_of_a_mean_over_datasets_cover_the_truth_whether_they_share_images_or_not(shared):
+    count, datasets = 2000, 4
+    images = shared * gaussian(1, count, 1, 24) + np.sqrt(1 - shared**2) * gaussian(datasets, count, 1, 24, seed=1)
+    mean = total([sampled_means(values, draws=1000).apply(lambda array: array / datasets) for values in images])
+    covered = (mean.ends()[0] <= 0) & (mean.ends()[1] >= 0)
+    assert covered.mean() == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / count))
+    covered = np.abs(mean.values) <= np.quantile(np.abs(mean.draws() - mean.values), 0.95, axis=0)
+    assert covered.mean() == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / count))
 
 
 @pytest.mark.parametrize("level", [0.2, 0.5, 0.9])
@@ -273,26 +308,24 @@ def test_the_ends_of_an_interval_are_quantiles_with_equal_tails(level):
 
 
 def test_five_images_have_an_interval_four_have_none_and_no_value_is_nan():
-    low, high = interval(bootstrap_means(np.array([[[1.0, 3.0, 2.0, 1.5, 2.5]]])))
+    low, high = interval(joint_draws(np.array([[[1.0, 3.0, 2.0, 1.5, 2.5]]])))
     # The t distribution has four degrees of freedom.
     assert 0.9 < low[0] < 1.5 < 2.5 < high[0] < 3.1
-    assert np.isnan(interval(bootstrap_means(np.array([[[1.0, 3.0, 2.0, 1.5]]])))).all()
+    assert np.isnan(interval(joint_draws(np.array([[[1.0, 3.0, 2.0, 1.5]]])))).all()
     nothing = np.full((2, 3, 5), np.nan)
     nothing[1] = 1.0
     np.testing.assert_array_equal(means(nothing), [np.nan, 1.0])
-    np.testing.assert_allclose(interval(bootstrap_means(nothing)), [[np.nan, 1.0]] * 2)
+    np.testing.assert_allclose(interval(joint_draws(nothing)), [[np.nan, 1.0]] * 2)
 
 
 def test_images_of_one_source_are_resampled_together():
     # 12 photographs with 5 equal patches each count as 12 images.
     photographs = gaussian(1, 1, 12)
     patches, sources = np.repeat(photographs, 5, axis=2), np.repeat(np.arange(12) + 7, 5)
-    np.testing.assert_allclose(bootstrap_means(patches, sources=sources), bootstrap_means(photographs))
+    np.testing.assert_allclose(joint_draws(patches, sources=sources), joint_draws(photographs))
     order = np.random.default_rng(1).permutation(60)
-    np.testing.assert_allclose(
-        bootstrap_means(patches[..., order], sources=sources[order]), bootstrap_means(photographs)
-    )
-    assert width(bootstrap_means(patches)) < 0.6 * width(bootstrap_means(patches, sources=sources))
+    np.testing.assert_allclose(joint_draws(patches[..., order], sources=sources[order]), joint_draws(photographs))
+    assert width(joint_draws(patches)) < 0.6 * width(joint_draws(patches, sources=sources))
 
 
 def test_intervals_over_sources_cover_the_truth():
@@ -306,21 +339,21 @@ def test_variances_are_pooled_relative_to_means_of_other_scales():
     generator = np.random.default_rng(3)
     scales = np.array([0.001, 0.01, 0.1, 1.0, 10.0])
     values = scales[:, None, None] * (1 + 0.05 * generator.normal(size=(5, 3, 1)) + np.zeros((1, 1, 20)))
-    low, high = interval(bootstrap_means(values))
+    low, high = interval(joint_draws(values))
     widths = (high - low) / means(values)
     # A spread of 5 % and three seeds give a standard error of 3 %; intervals extend at least 2.3 of these errors.
     assert (widths > 0.05).all()
     assert (widths < 0.6).all()
     # Values on a common scale with equal variances are pooled without division by their means.
     equal = np.arange(1, 6)[:, None, None] + 0.3 * np.array([-1.0, 0.0, 1.0])[None, :, None] + np.zeros((1, 1, 20))
-    low, high = interval(bootstrap_means(equal))
+    low, high = interval(joint_draws(equal))
     assert np.ptp(high - low) < 0.2 * (high - low).mean()
 
 
 def test_an_entrant_alone_at_a_level_has_its_own_degrees_of_freedom():
     values = np.repeat(gaussian(4, 2, 2, 1), 20, axis=3)
     values[1:, 1] = np.nan
-    low, high = interval(bootstrap_means(values, draws=20000))
+    low, high = interval(joint_draws(values, draws=20000))
     own = values[0, 1, :, 0].std(ddof=1) / np.sqrt(2)
     assert (high - low)[0, 1] > 2 * 8 * own
     assert np.isnan((high - low)[1:, 1]).all()

@@ -8,7 +8,7 @@ from known_filters import Filters, create, evaluation, on_images, table
 import gahbench
 from gahbench import OptimumError
 from gahbench.board.rate_verdicts import DeficitCurve, judge
-from gahbench.board.statistics import bootstrap_means
+from gahbench.board.statistics import sampled_means
 from gahbench.contracts.references import Reference
 from gahbench.evaluation import Evaluation
 from gahbench.evaluation.evaluation import _optimal_batch
@@ -348,7 +348,7 @@ def verdict_of(reference, size):
     error, bound = (
         torch.stack([result[part, sigma] for sigma in SIGMAS]).numpy()[None, :, None] for part in ("error", "bound")
     )
-    draws = bootstrap_means(np.concatenate([error, bound]), relative=True)
+    draws = sampled_means(np.concatenate([error, bound]), relative=True).draws()
     middle = 10 * np.log10(error.mean(-1) / bound.mean(-1))[0, :, 0]
     everywhere = np.full(len(SIGMAS), True)
     drawn = 10 * np.log10(draws[:, 0] / draws[:, 1])
