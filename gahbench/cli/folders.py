@@ -174,12 +174,18 @@ def _failure_lines(failure: Failure) -> Iterator[str]:
     yield ""
 
 
-def collect(folder: options.Planned) -> None:
+def collect(
+    folder: options.Planned,
+    all_pictures: Annotated[
+        bool,
+        typer.Option("--all-pictures", help="Publish all denoised images that were kept. [default: 2 of each entrant]"),
+    ] = False,
+) -> None:
     """Write the board of a results folder from its finished units, and print it."""
     from gahbench.cli.boards import print_board
     from gahbench.runs.collect import collect as write_board
 
-    write_board(folder)
+    write_board(folder, all_pictures=all_pictures)
     print_board(folder)
 
 

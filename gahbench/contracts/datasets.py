@@ -70,6 +70,8 @@ class Card:
         The origin of the images, in a sentence.
     licence
         The permitted use, in a sentence.
+    is_free
+        Whether anybody may redistribute the images, so that published results may show some of them.
 
     Examples
     --------
@@ -80,6 +82,7 @@ class Card:
 
     origin: str = "not stated"
     licence: str = "not stated"
+    is_free: bool = False
 
 
 @dataclass(frozen=True, eq=False)

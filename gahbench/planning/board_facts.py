@@ -14,7 +14,10 @@ from gahbench.registry.spec import format_value
 
 
 def dataset_row(configured: Configured, dataset: Dataset, images: int, noise_seed: int) -> dict[str, Any]:
-    """Return the facts about a dataset with ``images`` scored test images, as a row of the table ``datasets``."""
+    """Return the facts about a dataset with ``images`` scored test images, as a row of the table ``datasets``.
+
+    ``is_free``, which is no column of the table, says whether the board may come with pictures of the images.
+    """
     channels, height, width = dataset.shape
     return {
         "dataset": configured.label,
@@ -29,6 +32,7 @@ def dataset_row(configured: Configured, dataset: Dataset, images: int, noise_see
         "notes": "\n".join(" ".join(note.split()) for note in dataset.notes),
         # The suite may replace name and parameters by a label.
         "spec": configured.default_label,
+        "is_free": dataset.card.is_free,
     }
 
 

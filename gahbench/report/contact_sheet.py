@@ -30,6 +30,7 @@ from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.evaluation.rates import MAX_PSNR
 from gahbench.report.cells import fold_label, number
 from gahbench.report.drawing import PALETTE, check_suffix, create_panels, encode, figure_style
+from gahbench.report.pictures import load_pictures
 from gahbench.store.stored_files import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
@@ -177,8 +178,14 @@ def sample_sheet(samples: Samples) -> Figure:
 def kept_images(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[str, list[StoredArrays]]:
-    """Return the images that the metric ``psnr`` kept, by dataset, for the first training seed of each entrant."""
-    all_stored = stored_arrays(folder, "psnr")
+    """Return the images that the metric ``psnr`` kept, by dataset, for the first training seed of each entrant.
+
+    A published folder has no units, but pictures of some of these images.
+    """
+    if not (Path(folder) / "units").is_dir() and (pictures := load_pictures(Path(folder))):
+        all_stored = [stored for by_entrant in pictures.values() for stored in by_entrant]
+    else:
+        all_stored = stored_arrays(folder, "psnr")
     chosen_datasets = choose_labels(
         datasets, dict.fromkeys(stored.dataset for stored in all_stored), "dataset", ResultsError
     )

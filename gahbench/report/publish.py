@@ -1,10 +1,11 @@
-"""Published folders of results: tables, board and figures."""
+"""Published folders of results: tables, board, figures and pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError
@@ -13,17 +14,22 @@ from gahbench._util.sealed import seal
 from gahbench.board.results import BOARD, FORMAT, INDEX, SCORES, VERSION, Results, index_or_none, saved_files
 from gahbench.board.tables import SCHEMAS, to_records
 from gahbench.report import figures
+from gahbench.report.pictures import FOLDER as PICTURES
+from gahbench.report.pictures import Sheet
 from gahbench.report.tables import markdown
 
 #: The table of means over datasets, which exists if there are enough datasets.
 OVERALL = "over_datasets.csv"
+#: The folders whose files belong to the board, and are deleted if the board no longer has them.
+_REPLACED = ("figures", PICTURES)
 
 
-def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> None:
-    """Write the results, the board and the figures into a folder, each file atomically."""
+def publish(results: Results, folder: str | os.PathLike[str], digest: str, pictures: Sequence[Sheet] = ()) -> None:
+    """Write the results, the board, the figures and sheets of pictures into a folder, each file atomically."""
     folder = Path(folder)
-    if (folder / "figures").is_symlink():
-        raise ResultsError(f"{folder / 'figures'}: is a link; expected a folder, whose files are replaced")
+    for name in _REPLACED:
+        if (folder / name).is_symlink():
+            raise ResultsError(f"{folder / name}: is a link; expected a folder, whose files are replaced")
     previous_index = index_or_none(folder)
     scores = results.parquet()
     files = {
@@ -35,6 +41,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     if not overall.empty:
         files[OVERALL] = overall.to_csv(index=False, lineterminator="\n").encode()
     files |= {f"figures/{name}": content for name, content in figures.render_figures(results, results.board)}
+    files |= {sheet.name: sheet.content for sheet in pictures}
     for name, content in files.items():
         write_atomically(folder / name, content)
     index = {
@@ -52,9 +59,10 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
         "scores_sha256": hashlib.sha256(scores).hexdigest(),
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
         **{name: to_records(getattr(results, name)) for name in SCHEMAS if name != "scores"},
+        **({"pictures": [sheet.record for sheet in pictures]} if pictures else {}),
     }
     text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / INDEX, seal(text.encode()))
     for name in saved_files(previous_index) if previous_index else ():
-        if name not in files and (name == OVERALL or name.startswith("figures/")):
+        if name not in files and (name == OVERALL or Path(name).parts[0] in _REPLACED):
             delete_file(folder, name)

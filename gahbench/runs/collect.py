@@ -33,9 +33,10 @@ from gahbench.store.store import Store
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
+    from gahbench.report.pictures import Sheet
 
 #: The version of boards: increment it when the same units give a different board, so that boards are written again.
-BOARD_VERSION = 7
+BOARD_VERSION = 8
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class CollectedBoard:
     damaged: frozenset[str]
 
 
-def collect(folder: str | Path) -> Results:
-    """Write the tables, board and figures of a results folder from its finished units.
+def collect(folder: str | Path, *, all_pictures: bool = False) -> Results:
+    """Write the tables, board, figures and pictures of a results folder from its finished units.
 
     Units whose checksums do not match are left out with a warning. If nothing has changed since the board was written,
     no file is written, and the folder need not be writable.
@@ -56,6 +57,10 @@ def collect(folder: str | Path) -> Results:
     ----------
     folder
         Path of a results folder with its units.
+    all_pictures
+        Whether the board comes with all denoised images that the units kept. By default it comes with two images of
+        each entrant at one noise level, in at most 200 kB. Only images that anybody may redistribute are included
+        (:class:`gahbench.Card`).
 
     Returns
     -------
@@ -81,12 +86,18 @@ def collect(folder: str | Path) -> Results:
     """
     from gahbench.board.results import load_results
 
-    write_results(Path(folder))
+    write_results(Path(folder), all_pictures=all_pictures)
     return load_results(folder)
 
 
-def write_results(folder: Path, problems: Sequence[Problem] = (), registry: Registry | None = None) -> CollectedBoard:
-    """Write the tables, board and figures of a results folder, as :func:`collect` does.
+def write_results(
+    folder: Path,
+    problems: Sequence[Problem] = (),
+    registry: Registry | None = None,
+    *,
+    all_pictures: bool = False,
+) -> CollectedBoard:
+    """Write the tables, board, figures and pictures of a results folder, as :func:`collect` does.
 
     The plugins of ``registry``, by default the built-in plugins, name entrants and datasets on the board.
     """
@@ -101,11 +112,15 @@ def write_results(folder: Path, problems: Sequence[Problem] = (), registry: Regi
             refusal = None
         except UnwritableError as error:
             refusal = error
-        return _collect_locked(folder, problems, refusal, registry)
+        return _collect_locked(folder, problems, refusal, registry, all_pictures)
 
 
 def _collect_locked(
-    folder: Path, problems: Sequence[Problem], refusal: UnwritableError | None, registry: Registry | None
+    folder: Path,
+    problems: Sequence[Problem],
+    refusal: UnwritableError | None,
+    registry: Registry | None,
+    all_pictures: bool,
 ) -> CollectedBoard:
     """Write the tables if anything has changed; raise ``refusal`` if the folder would have to be written."""
     from gahbench.board.results import saved_digest
@@ -120,14 +135,30 @@ def _collect_locked(
     )
     states = _unit_states(plan, store, examination)
     digest = _digest(plan, states, examination, store.moved_names())
-    if saved_digest(folder) != digest:
+    if saved_digest(folder) != digest or all_pictures:
         if refusal is not None:
             raise refusal
-        publish(_read_results(plan, examination, states, registry), folder, digest)
+        publish(_read_results(plan, examination, states, registry), folder, digest, _sheets(folder, plan, all_pictures))
         _write_environment(folder, problems)
     if refusal is None:
         store.sweep()
     return CollectedBoard(plan, frozenset(examination.damaged))
+
+
+def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> list[Sheet]:
+    """Return sheets of the kept images that anybody may redistribute; none under secret noise, which they reveal."""
+    from gahbench.report.contact_sheet import kept_images
+    from gahbench.report.pictures import make_sheets
+
+    free = {row["dataset"] for row in plan.board["datasets"] if row.get("is_free")}
+    has_images = any(unit.kind == "score" and unit.metric == "psnr" for unit in plan.shown)
+    if plan.secret_noise or not free or not has_images:
+        return []
+    try:
+        kept = kept_images(folder)
+    except ResultsError:
+        return []
+    return make_sheets({name: kept[name] for name in kept if name in free}, all_pictures=all_pictures)
 
 
 def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:

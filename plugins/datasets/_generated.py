@@ -31,7 +31,7 @@ class Generated(Dataset):
     @property
     def card(self) -> Card:
         """Origin and licence of the images."""
-        return Card(f"drawn by gahbench from the seed {self.seed}, any number of images", "none needed")
+        return Card(f"drawn by gahbench from the seed {self.seed}, any number of images", "none needed", is_free=True)
 
     @abstractmethod
     def draw(self, generator: torch.Generator, count: int) -> Tensor:

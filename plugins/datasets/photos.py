@@ -106,7 +106,9 @@ class Photos(PhotographSet):
         """Origin and licence of the photographs."""
         if self.path is None:
             names = ", ".join(Path(name).stem for name in self._embedded)
-            return Card(f"patches of photographs embedded in scikit-image: {names}", "CC0 or public domain")
+            return Card(
+                f"patches of photographs embedded in scikit-image: {names}", "CC0 or public domain", is_free=True
+            )
         return Card(f"patches of user's photographs from {Path(self.path).name}", "not known; ask their owners")
 
     @property

@@ -102,7 +102,9 @@ class Whole(PhotographSet):
         """Origin and licence of the photographs."""
         if self.path is None:
             return Card(
-                f"a photograph embedded in scikit-image: {Path(self._embedded[0]).stem}", "CC0 or public domain"
+                f"a photograph embedded in scikit-image: {Path(self._embedded[0]).stem}",
+                "CC0 or public domain",
+                is_free=True,
             )
         return Card(f"user's whole photographs from {Path(self.path).name}", "not known; ask their owners")
 

@@ -18,7 +18,7 @@ def test_names_notes_and_tracebacks_are_escaped(hostile):
         assert text in read.text
     assert not any(tag == "img" for tag, _ in read.tags)
     # This folder has no units, and its results measure no claim.
-    assert "This folder holds no images" in read.text
+    assert "This folder holds no pictures" in read.text
     assert "This folder holds no histories of training" in read.text
     assert 'id="claims"' not in hostile[1]
 

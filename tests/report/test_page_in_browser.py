@@ -84,7 +84,7 @@ def test_an_entrant_is_highlighted_everywhere(opened):
     index = board(page).locator("tr.on").get_attribute("data-e")
     assert page.locator(".on").evaluate_all("nodes => [...new Set(nodes.map(node => node.dataset.e))]") == [index]
     # Rows, legend entries, curves with their bands, and images are highlighted.
-    assert page.locator("li.on, tr.on, .series.on, .strip.on").count() > 6
+    assert page.locator("li.on, tr.on, .series.on, .pictures li.on").count() > 6
     assert page.locator("#curves .series.dim").count() > 0
     page.reload()
     assert board(page).locator("tr.on").get_attribute("data-e") == index
@@ -125,11 +125,15 @@ def test_two_entrants_are_compared_by_a_slider(opened):
     slider = page.locator(".slider:visible").first
     over = slider.locator(".stack .over")
     assert over.evaluate("node => node.style.clipPath") == "inset(0px 0px 0px 50%)"
-    slider.get_by_label("A to B").fill("20")
+    slider.get_by_label("share of A").fill("20")
     assert over.evaluate("node => node.style.clipPath") == "inset(0px 0px 0px 20%)"
-    slider.locator("select").nth(1).select_option("Optimal denoiser")
-    shown = page.locator(".pictures:visible").first.locator(".strip", has_text="Optimal denoiser").locator(".denoised")
-    assert over.get_attribute("src") == shown.get_attribute("src")
+    slider.get_by_label("B", exact=True).select_option(label="Optimal denoiser")
+    shown = page.locator(".pictures:visible").first.locator("li", has_text="Optimal denoiser").locator("figure")
+    assert over.get_attribute("src") == shown.first.locator("img").get_attribute("src")
+    assert slider.locator(".badge.B").inner_text() == f"B {shown.first.inner_text()}"
+    assert min(over.bounding_box()[side] for side in ("width", "height")) >= 256
+    slider.get_by_label("image").select_option("2")
+    assert over.get_attribute("src") == shown.nth(2).locator("img").get_attribute("src")
     assert over.evaluate("node => node.complete && node.naturalWidth > 0")
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from gahbench._util.errors import ResultsError
+from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
+from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import number
 from gahbench.report.contact_sheet import (
     ERROR_RANGE,
@@ -31,13 +33,15 @@ if TYPE_CHECKING:
     from gahbench.report.contact_sheet import Floats
     from gahbench.store.stored_files import StoredArrays
 
-#: The largest number of characters of all strips, and of all sheets of samples, of a page.
-MAX_CHARACTERS, MAX_SHEET_CHARACTERS = 200_000, 1_200_000
-#: Numbers of noise levels and of images; the first pair whose strips fit is used.
-_LEVEL_AND_IMAGE_COUNTS = ((5, 3), (3, 3), (3, 2), (2, 2), (1, 3), (1, 2), (1, 1))
+#: The largest number of characters of all pictures, and of all sheets of samples, of a page.
+MAX_CHARACTERS, MAX_SHEET_CHARACTERS = 500_000, 1_200_000
+#: Numbers of noise levels and of images, and the largest side in pixels; the first whose pictures fit are used.
+_LIMITS = ((3, 2, 96), (1, 2, 96), (1, 2, 64), (1, 2, 48), (1, 1, 48), (1, 1, 32))
+#: The note of a page without pictures.
+NO_PICTURES = "This folder holds no pictures: its board was written before boards came with pictures."
 _GREYS, _ERRORS, _COLOURS, _SHEET_COLOURS = 48, 16, 64, 32
 _GAP = 2  # pixels between the images of a strip
-_MIN_SIDE = 88  # pixels of the screen along the longer side of an image
+_MIN_SIDE = 96  # pixels of the screen along the longer side of an image
 
 
 @dataclass(frozen=True)
@@ -50,98 +54,138 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class DenoisedImages:
-    """The images that an entrant denoised at a noise level, its errors, and the PSNR of each image."""
+class Picture:
+    """An image of a gallery as a ``data:`` URL of a PNG, its size on the screen in pixels, its caption and its text."""
+
+    url: str
+    width: int
+    height: int
+    caption: str
+    text: str
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """A row of a gallery: the clean and noisy images, or those that an entrant denoised with their errors."""
 
     entrant: str
-    denoised: Strip
-    error: Strip
-    psnr: str
+    pairs: Sequence[tuple[Picture, Picture]]
 
 
 @dataclass(frozen=True)
-class LevelImages:
-    """The images of a dataset at a noise level."""
+class LevelPictures:
+    """The rows of a gallery at a noise level; the first row has the clean and the noisy images."""
 
     sigma: str
-    noisy: Strip
-    entrants: Sequence[DenoisedImages]
+    rows: Sequence[PictureRow]
 
 
 @dataclass(frozen=True)
-class DatasetImages:
-    """The images of a dataset."""
+class DatasetPictures:
+    """The gallery of a dataset."""
 
     dataset: str
-    clean: Strip
-    levels: Sequence[LevelImages]
+    levels: Sequence[LevelPictures]
 
 
-def gallery(source: Source) -> tuple[list[DatasetImages], str]:
-    """Return as many of the images that a run kept as fit into :data:`MAX_CHARACTERS`, and a note for the page."""
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a page, by dataset, and a note on what they show."""
+
+    pictures: Sequence[DatasetPictures]
+    note: str
+
+
+def gallery(source: Source) -> Gallery:
+    """Return as many of the images that a run kept as fit into :data:`MAX_CHARACTERS`."""
     try:
         stored_by_dataset = kept_images(source.folder)
     except ResultsError:
-        return [], "This folder holds no images: a run keeps them in its units, which this folder does not have."
+        return Gallery([], NO_PICTURES)
     kept = {}
-    for dataset, of_dataset in stored_by_dataset.items():
-        if on_board := [images for images in of_dataset if source.is_on_board(dataset, images.entrant)]:
-            kept[dataset] = sorted(on_board, key=lambda images: source.indices[images.entrant])[:MAX_DRAWN]
+    for board in source.results.board.datasets:
+        ranking = [entry.entrant for entry in board.entries]
+        stored = [images for images in stored_by_dataset.get(board.dataset, ()) if images.entrant in ranking]
+        if stored:
+            kept[board.dataset] = sorted(stored, key=lambda images: ranking.index(images.entrant))[:MAX_DRAWN]
     if not kept:
-        return [], "This folder holds no images of the entrants on this board."
-    limit = f"{MAX_CHARACTERS // 1000} kB"
-    for level_count, image_count in _LEVEL_AND_IMAGE_COUNTS:
-        pictures_by_dataset = [
-            _dataset_images(dataset, stored, level_count, image_count) for dataset, stored in kept.items()
-        ]
-        size = sum(len(strip.url) for pictures in pictures_by_dataset for strip in _strips(pictures))
-        if size <= MAX_CHARACTERS:
-            break
-    else:
-        return [], f"The images of this run take more than {limit}; 'gahbench draw denoised' draws them."
-    arrays = [stored.arrays for of_dataset in kept.values() for stored in of_dataset]
-    count = min(image_count, max(len(stored["clean"]) for stored in arrays))
-    levels = max(len(pictures.levels) for pictures in pictures_by_dataset)
-    max_levels = max(len(stored["sigmas"]) for stored in arrays)
-    return pictures_by_dataset, (
-        f"{count} of the images that the run kept, at {levels} of {max_levels} noise levels, with few greys or colours "
-        f"({size / 1000:.0f} kB of at most {limit}). 'gahbench draw denoised' draws all. In the errors, grey is 0; "
-        f"white and black are {ERROR_RANGE:g} σ. Large images are cropped to their centre; the PSNR is of whole images."
+        return Gallery([], "This folder holds no images of the entrants on this board.")
+    for limits in _LIMITS:
+        pictures = [_dataset_pictures(dataset, stored, source, *limits) for dataset, stored in kept.items()]
+        if sum(len(picture.url) for picture in _all_pictures(pictures)) <= MAX_CHARACTERS:
+            return Gallery(pictures, _note(source, pictures))
+    return Gallery([], "The images of this run are too many for a page; 'gahbench draw denoised' draws them.")
+
+
+def _note(source: Source, pictures: Sequence[DatasetPictures]) -> str:
+    note = (
+        f"The same test images and noise for every entrant, best first. In the errors, grey is 0; white and black are "
+        f"{ERROR_RANGE:g} σ. Large images are cropped to their centre; the PSNR is of whole images."
     )
+    drawn = {of_dataset.dataset for of_dataset in pictures}
+    scored = [board.dataset for board in source.results.board.datasets]
+    if missing := [source.results.names.dataset(dataset) for dataset in scored if dataset not in drawn]:
+        note += f" There are no pictures of {listing(missing)}: a published board shows only images that are free."
+    return note
 
 
-def _strips(pictures: DatasetImages) -> Iterator[Strip]:
-    yield pictures.clean
-    for level in pictures.levels:
-        yield level.noisy
-        for entrant in level.entrants:
-            yield from (entrant.denoised, entrant.error)
+def _all_pictures(pictures: Sequence[DatasetPictures]) -> Iterator[Picture]:
+    rows = (row for of_dataset in pictures for level in of_dataset.levels for row in level.rows)
+    return (picture for row in rows for pair in row.pairs for picture in pair)
 
 
-def _dataset_images(dataset: str, kept: Sequence[StoredArrays], level_count: int, image_count: int) -> DatasetImages:
+def _dataset_pictures(
+    dataset: str, kept: Sequence[StoredArrays], source: Source, level_count: int, image_count: int, side: int
+) -> DatasetPictures:
     sigmas = kept[0].arrays["sigmas"]
     indices = sorted({round(index) for index in np.linspace(0, len(sigmas) - 1, level_count + 2)[1:-1]})
-    if level_count >= len(sigmas):
-        indices = list(range(len(sigmas)))
-    clean = to_pictures(kept[0].arrays["clean"])[:image_count]
-    return DatasetImages(
-        dataset, make_strip(clean), [_level_images(kept, clean, float(sigmas[index])) for index in indices]
-    )
+    sheets = [_level_pictures(kept, float(sigmas[index]), source, image_count, side) for index in indices]
+    return DatasetPictures(dataset, sheets)
 
 
-def _level_images(kept: Sequence[StoredArrays], clean: Floats, sigma: float) -> LevelImages:
-    noisy = make_strip(clean, _ERRORS)
-    entrants: list[DenoisedImages] = []
+def _level_pictures(kept: Sequence[StoredArrays], sigma: float, source: Source, count: int, side: int) -> LevelPictures:
+    clean, level = _pictures_of(kept[0].arrays["clean"], count, side), level_index(kept[0], sigma)
+    noisy = _pictures_of(kept[0].arrays["noisy"][level], count, side)
+    input_level = f"{number(input_psnr(sigma), 1)} dB"
+    rows = [PictureRow("", list(zip(_drawn(clean, "clean"), _drawn(noisy, f"noisy {input_level}"), strict=True)))]
     for stored in kept:
         if (level := level_index(stored, sigma)) is None:
             continue
-        if not entrants:
-            noisy = make_strip(to_pictures(stored.arrays["noisy"][level])[: len(clean)], _ERRORS)
-        denoised = to_pictures(stored.arrays["denoised"][level])[: len(clean)]
-        error = make_strip(error_pictures(denoised, clean, sigma), _ERRORS)
-        psnr = ", ".join(number(float(value), 1) for value in stored.arrays["psnr"][level][: len(clean)])
-        entrants.append(DenoisedImages(stored.entrant, make_strip(denoised), error, psnr))
-    return LevelImages(level_name(sigma), noisy, entrants)
+        name = source.results.names.entrant(stored.entrant)
+        denoised = _pictures_of(stored.arrays["denoised"][level], count, side)
+        captions = [f"{number(float(value), 1)} dB" for value in stored.arrays["psnr"][level][: len(denoised)]]
+        errors = _drawn(error_pictures(denoised, clean, sigma), "error", _ERRORS, text=f"error of {name}")
+        pictures = _drawn(denoised, captions, text=f"denoised by {name}")
+        rows.append(PictureRow(stored.entrant, list(zip(pictures, errors, strict=True))))
+    return LevelPictures(level_name(sigma), rows)
+
+
+def _pictures_of(images: NDArray[np.uint8], count: int, side: int) -> Floats:
+    """Return the first images (N, C, H, W), cropped to their centre, as pictures in [0, 1]."""
+    top, left = (max(0, (length - side) // 2) for length in images.shape[-2:])
+    return to_pictures(images[:count, :, top : top + side, left : left + side])
+
+
+def _drawn(pictures: Floats, captions: str | Sequence[str], greys: int = _GREYS, text: str = "") -> list[Picture]:
+    """Return pictures (N, H, W) or (N, H, W, 3) with captions, and with texts for readers who do not see them."""
+    count, height, width = pictures.shape[:3]
+    captions = [captions] * count if isinstance(captions, str) else captions
+    scale = max(1, -(-_MIN_SIDE // max(height, width)))
+    levels = greys - 1 if pictures.ndim == 3 else 255
+    # Grey values on a coarse scale give small files.
+    steps = np.round(np.round(pictures * levels).clip(0, levels) * (255 / levels)).astype(np.uint8)
+    texts = [f"{text or caption}, image {index}" for index, caption in enumerate(captions, start=1)]
+    return [
+        Picture(_picture_url(image.tobytes(), image.shape), scale * width, scale * height, caption, alternative)
+        for image, caption, alternative in zip(steps, captions, texts, strict=True)
+    ]
+
+
+@functools.lru_cache(maxsize=8192)
+def _picture_url(content: bytes, shape: tuple[int, ...]) -> str:
+    """Return the ``data:`` URL of a picture."""
+    picture = Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape))
+    return png_data_url(picture, _COLOURS)
 
 
 def make_strip(images: Floats, greys: int = _GREYS) -> Strip:
@@ -229,7 +273,7 @@ def sample_sheets(source: Source) -> list[Sheet]:
 
 def png_data_url(picture: Image.Image, colours: int, **options: Any) -> str:
     """Return a picture as a ``data:`` URL of a PNG."""
-    small = picture if picture.mode == "P" else picture.convert("RGB").quantize(colours)
+    small = picture if picture.mode in ("P", "L") else picture.convert("RGB").quantize(colours)
     buffer = io.BytesIO()
     small.save(buffer, "PNG", optimize=True, **options)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -86,7 +86,6 @@ def report_values(source: Source) -> dict[str, Any]:
 
     results, datasets = source.results, list(_datasets(source))
     overall = results.means_over_datasets
-    pictures, note = images.gallery(source)
     tables = [Table(results.suite, results)]
     measured = [claim for claim in judge_claims(source.registry, tables) if claim.outcome != "not measured"]
     values: dict[str, Any] = {
@@ -108,7 +107,7 @@ def report_values(source: Source) -> dict[str, Any]:
         },
         "length": LENGTH,
         "draw_chart": draw_chart,
-        "gallery": {"pictures": pictures, "note": note},
+        "gallery": images.gallery(source),
         "training": {
             "trained": charts.training_charts(source),
             "fits": provenance.fits_table(source),

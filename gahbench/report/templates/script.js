@@ -21,6 +21,8 @@ const createElement = (tag, attributes, text = "") => {
 document.documentElement.classList.add("scripted");
 /** The number of entrants that a figure shows initially. */
 const INITIALLY_SHOWN = 8;
+/** The smallest side, in pixels of the screen, of the pictures that a slider compares. */
+const COMPARED_SIDE = 256;
 
 // The filter and the highlighted entrant, which are kept in the fragment of the URL.
 
@@ -270,45 +272,70 @@ const prepareChart = (chart) => {
   });
 };
 
-// A slider that compares the images of two entrants, one laid over the other.
+// A slider that compares two pictures, one laid over the other.
 
-/** @param {HTMLElement} pictures The images of a dataset at one noise level. */
+/** @param {string} text @param {[string, string][]} options @param {string} chosen */
+const makeSelect = (text, options, chosen) => {
+  const label = createElement("label", {}, `${text} `);
+  const select = /** @type {HTMLSelectElement} */ (createElement("select", {}));
+  for (const [value, name] of options) select.append(new Option(name, value, false, value === chosen));
+  label.append(select);
+  return { label, select };
+};
+
+/** @param {HTMLElement} pictures The pictures of a dataset at one noise level. */
 const prepareSlider = (pictures) => {
-  const rows = /** @type {HTMLElement[]} */ (findAll("[data-e]", pictures));
-  if (rows.length < 2) return;
-  const names = rows.map((row) => find("bdi", row).textContent ?? "");
-  const [first, second] = ["A", "B"].map((name, index) => {
-    const label = createElement("label", {}, `${name} `);
-    const select = /** @type {HTMLSelectElement} */ (createElement("select", {}));
-    names.forEach((text, value) => select.append(new Option(text, String(value), false, value === index)));
-    label.append(select);
-    return { label, select };
+  /** @type {{name: string, figures: Element[]}[]} The clean images, the noisy images, and the images of each entrant. */
+  const choices = findAll("li", pictures).flatMap((row, index) => {
+    const figures = findAll("figure", row);
+    const every = [0, 1].map((parity) => figures.filter((_, number) => number % 2 === parity));
+    if (index === 0) return ["clean", "noisy"].map((name, parity) => ({ name, figures: every[parity] }));
+    return [{ name: find("bdi", row).textContent ?? "", figures: every[0] }];
   });
-  const label = createElement("label", {}, "A to B ");
-  const attributes = { type: "range", min: "0", max: "100", value: "50" };
+  if (choices.length < 3) return;
+  /** @type {[string, string][]} */
+  const options = choices.map(({ name }, index) => [String(index), name]);
+  const sides = ["A", "B"].map((side, index) => makeSelect(side, options, String(index ? 2 : 1)));
+  /** @type {[string, string][]} */
+  const numbers = choices[0].figures.map((_, index) => [String(index), String(index + 1)]);
+  const image = makeSelect("image", numbers, "0");
+  const badges = ["A", "B"].map((side) => createElement("span", { class: `badge ${side}` }));
+  const attributes = { type: "range", min: "0", max: "100", value: "50", "aria-label": "share of A, from the left" };
   const range = /** @type {HTMLInputElement} */ (createElement("input", attributes));
-  label.append(range);
   const stack = createElement("div", { class: "stack" });
+  const cut = () => {
+    stack.style.setProperty("--cut", `${range.value}%`);
+    const over = /** @type {HTMLElement} */ (find(".over", stack));
+    over.style.clipPath = `inset(0 0 0 ${range.value}%)`;
+  };
   const draw = () => {
-    const copies = [first, second].map(({ select }) => {
-      const image = /** @type {HTMLImageElement} */ (find("img.denoised", rows[Number(select.value)]).cloneNode());
-      image.alt = `${names[Number(select.value)]}, denoised`;
-      return image;
+    const copies = sides.map(({ select }, index) => {
+      const { name, figures } = choices[Number(select.value)];
+      const figure = figures[Number(image.select.value)];
+      const copy = /** @type {HTMLImageElement} */ (find("img", figure).cloneNode());
+      const scale = Math.ceil(COMPARED_SIDE / Math.max(copy.width, copy.height));
+      [copy.width, copy.height] = [scale * copy.width, scale * copy.height];
+      const caption = find("figcaption", figure).textContent ?? "";
+      badges[index].textContent = `${"AB"[index]} ${caption}`;
+      copy.alt = `${"AB"[index]}: ${name}, ${caption}`;
+      copy.draggable = false;
+      return copy;
     });
     copies[1].classList.add("over");
-    stack.replaceChildren(...copies);
+    stack.replaceChildren(...copies, ...badges);
     cut();
   };
-  const cut = () => {
-    const over = /** @type {HTMLElement} */ (stack.lastElementChild);
-    over.style.clipPath = `inset(0 0 0 ${range.value}%)`;
-    stack.style.setProperty("--cut", `${range.value}%`);
-  };
   range.addEventListener("input", cut);
-  for (const { select } of [first, second]) select.addEventListener("change", draw);
-  const description = "two entrants, one over the other";
-  const slider = createElement("div", { class: "slider", role: "group", "aria-label": description });
-  slider.append(first.label, second.label, label, stack);
+  for (const { select } of [...sides, image]) select.addEventListener("change", draw);
+  stack.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "mouse" && !event.buttons) return;
+    const box = stack.getBoundingClientRect();
+    range.value = String((100 * (event.clientX - box.left)) / box.width);
+    cut();
+  });
+  const slider = createElement("div", { class: "slider", role: "group", "aria-label": "comparison of two pictures" });
+  const more = choices[0].figures.length > 1 ? [image.label] : [];
+  slider.append(sides[0].label, sides[1].label, stack, range, ...more);
   pictures.prepend(slider);
   draw();
 };

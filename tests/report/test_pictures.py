@@ -1,0 +1,168 @@
+"""Pictures of published folders: sheets of denoised images that come with a board."""
+
+import hashlib
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gahbench
+from gahbench._util.sealed import seal
+from gahbench.report import pictures
+from gahbench.report.contact_sheet import kept_images
+from gahbench.report.pictures import MAX_BYTES, load_pictures, make_sheets
+from gahbench.store.stored_files import StoredArrays
+
+DISCS = "discs[size=16]"
+
+
+@pytest.fixture
+def published(kept_run, tmp_path):
+    """A results folder without its units."""
+    return shutil.copytree(kept_run, tmp_path / "published", ignore=shutil.ignore_patterns("units"))
+
+
+def stored(entrants, *, sigmas=(0.1, 0.2, 0.3), count=3, shape=(1, 96, 96), seed=0):
+    random = np.random.default_rng(seed)
+
+    def images(*axes):
+        return random.integers(0, 256, (*axes, count, *shape), dtype=np.uint8)
+
+    clean, noisy = images(), images(len(sigmas))
+    return [
+        StoredArrays(
+            "d",
+            f"entrant {index}",
+            "psnr",
+            0,
+            {
+                "clean": clean,
+                "noisy": noisy,
+                "denoised": images(len(sigmas)),
+                "sigmas": np.asarray(sigmas),
+                "psnr": random.uniform(10, 40, (len(sigmas), count)),
+            },
+        )
+        for index in range(entrants)
+    ]
+
+
+def test_a_published_folder_has_two_images_of_each_entrant_at_one_noise_level(kept_run, published):
+    kept = {images.entrant: images for images in kept_images(kept_run)[DISCS]}
+    shown = {images.entrant: images for images in kept_images(published)[DISCS]}
+    assert list(shown) == list(kept)
+    for entrant, images in shown.items():
+        level = kept[entrant].arrays["sigmas"].tolist().index(images.arrays["sigmas"].item())
+        assert images.arrays["clean"].shape == (2, 1, 16, 16)
+        for name in ("noisy", "denoised"):
+            difference = images.arrays[name][0].astype(float) - kept[entrant].arrays[name][level][:2]
+            assert np.abs(difference).max() <= 2
+        assert images.arrays["psnr"] == pytest.approx(kept[entrant].arrays["psnr"][[level]][:, :2], abs=0.005)
+
+
+def test_sheets_stay_below_their_limit_unless_all_pictures_are_requested():
+    kept = {f"d{index}": stored(24, seed=index) for index in range(2)}
+    sheets = make_sheets(kept)
+    assert sum(len(sheet.content) for sheet in sheets) <= MAX_BYTES
+    # Noise cannot be compressed, so that a larger picture would not fit.
+    count, _, height, width = sheets[0].record["shape"]
+    assert (count, height, width) == (2, 48, 48)
+    (sheet,) = make_sheets({"d": stored(3)}, all_pictures=True)
+    assert sheet.record["shape"] == [3, 1, 96, 96]
+    assert sheet.record["sigmas"] == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 20), (3, 12, 20), (2, 12, 20)])
+def test_a_sheet_keeps_the_order_of_images_levels_and_entrants(shape, tmp_path):
+    kept = stored(3, shape=shape)
+    kept[1].arrays["psnr"][0, 0] = np.nan
+    (sheet,) = make_sheets({"d": kept}, all_pictures=True)
+    write(tmp_path, sheet)
+    read = load_pictures(tmp_path)["d"]
+    for before, after in zip(kept, read, strict=True):
+        assert after.entrant == before.entrant
+        for name in ("clean", "noisy", "denoised"):
+            expected = before.arrays[name].astype(float)
+            if shape[0] == 2:
+                expected = expected.mean(axis=-3, keepdims=True)
+            assert np.abs(after.arrays[name] - expected).max() <= 3
+        assert after.arrays["psnr"] == pytest.approx(before.arrays["psnr"], abs=0.005, nan_ok=True)
+
+
+def write(folder, sheet, record=None, content=None):
+    content = sheet.content if content is None else content
+    (folder / "pictures").mkdir(exist_ok=True)
+    (folder / sheet.name).write_bytes(content)
+    index = {
+        "format": "gahbench-results",
+        "version": 1,
+        "files": {sheet.name: hashlib.sha256(content).hexdigest()},
+        "pictures": [sheet.record if record is None else record],
+    }
+    (folder / "results.json").write_bytes(seal((json.dumps(index, indent=1) + "\n").encode()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"file": "../secret.png"},
+        {"file": "results.json"},
+        {"shape": [2, 1, 96, 95]},
+        {"shape": [2, 1, 100_000, 100_000]},
+        {"shape": [0, 1, 96, 96]},
+        {"sigmas": []},
+        {"psnr": [[["a"]]]},
+        {"entrants": None},
+        {"dataset": 3},
+    ],
+)
+def test_a_forged_description_is_left_out(change, tmp_path):
+    (sheet,) = make_sheets({"d": stored(2)})
+    write(tmp_path, sheet, {**sheet.record, **change})
+    with pytest.warns(UserWarning, match="pictures are left out"):
+        assert load_pictures(tmp_path) == {}
+
+
+def test_a_sheet_that_is_no_picture_or_was_changed_is_left_out(tmp_path):
+    (sheet,) = make_sheets({"d": stored(2)})
+    buffer = io.BytesIO()
+    Image.new("L", (3, 3)).save(buffer, "PNG")
+    for content in (b"no picture", buffer.getvalue()):
+        write(tmp_path, sheet, content=content)
+        with pytest.warns(UserWarning, match="pictures are left out"):
+            assert load_pictures(tmp_path) == {}
+    write(tmp_path, sheet)
+    (tmp_path / sheet.name).write_bytes(sheet.content + b"changed")
+    with pytest.warns(UserWarning, match="its checksum differs"):
+        assert load_pictures(tmp_path) == {}
+
+
+def test_images_that_are_not_free_are_not_published(tmp_path):
+    settings = {"scoring.images": 2}
+    gahbench.run(
+        "quick",
+        tmp_path,
+        datasets=["discs", "faces"],
+        metrics=["psnr"],
+        only=["identity"],
+        settings=settings,
+        engine="inline",
+        report=lambda event: None,
+    )
+    assert list(load_pictures(tmp_path)) == [DISCS.replace("16", "32")]
+    assert (tmp_path / "pictures" / "discs_size=32.png").is_file()
+    # Pictures are deleted with the rows that they show.
+    before = load_pictures(tmp_path)
+    gahbench.collect(tmp_path, all_pictures=True)
+    after = load_pictures(tmp_path)
+    assert before[DISCS.replace("16", "32")][0].arrays["sigmas"].size == 1
+    assert after[DISCS.replace("16", "32")][0].arrays["sigmas"].size == 5
+
+
+def test_a_board_whose_smallest_pictures_are_too_large_has_none(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_BYTES", 100)
+    with pytest.warns(UserWarning, match="no pictures are published"):
+        assert make_sheets({"d": stored(2)}) == []
