@@ -1,4 +1,4 @@
-"""The long description of the package: README.md, whose relative links are made links to the repository."""
+"""The long description of the package: README.md, whose relative links are replaced by links to the repository."""
 
 import re
 import tomllib

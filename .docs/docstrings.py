@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from numpydoc.validate import validate
 
-PACKAGES = ("gahbench", *(f"gahbench.{room}" for room in ("evaluation", "jacobian", "networks", "sampling", "testing")))
+PACKAGES = ("gahbench", *(f"gahbench.{name}" for name in ("evaluation", "jacobian", "networks", "sampling", "testing")))
 #: Types are in annotations, and links to related functions are on pages.
 EXEMPT = {"PR04", "RT01", "SA01", "ES01", "EX01"}
 #: A method whose summary names its arguments needs no section for them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import surroundings
+import isolation
 
 # ruff: isort: split
 import fcntl
@@ -50,7 +50,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_unconfigure() -> None:
     """Remove the scratch folder of the tests."""
-    surroundings.clear()
+    isolation.clear()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -65,7 +65,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _scratch_folder() -> Iterator[None]:
     """Run fixtures of modules and of the session in a scratch folder; return to the first folder at the end."""
     start = Path.cwd()
-    os.chdir(tempfile.mkdtemp(dir=surroundings.SCRATCH))
+    os.chdir(tempfile.mkdtemp(dir=isolation.SCRATCH))
     yield
     os.chdir(start)
 
@@ -73,7 +73,7 @@ def _scratch_folder() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _own_folders(_scratch_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test in an empty folder, with an empty cache."""
-    home = Path(tempfile.mkdtemp(dir=surroundings.SCRATCH))
+    home = Path(tempfile.mkdtemp(dir=isolation.SCRATCH))
     (home / "here").mkdir()
     monkeypatch.chdir(home / "here")
     monkeypatch.setenv("GAHBENCH_CACHE", str(home / "cache"))
@@ -87,7 +87,7 @@ def builtin() -> Registry:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+def build_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
     """Return a function that returns a folder of a name; the first call fills the folder with the given function.
 
     All processes of pytest-xdist share the folder, and wait until it is filled.
@@ -114,7 +114,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
 
 @pytest.fixture(scope="session")
-def long_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+def long_run(build_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Return a folder with a suite whose fits take seconds, ``long.yaml``, and its uninterrupted run, ``whole``."""
 
     def fill(home: Path) -> None:
@@ -122,11 +122,11 @@ def long_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         outcome = gahbench.run(home / "long.yaml", home / "whole", threads=1, workers=1)
         assert (outcome.done, outcome.failed) == (10, 0)
 
-    return made_once("long", fill)
+    return build_once("long", fill)
 
 
 @pytest.fixture(scope="session")
-def kept_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+def kept_run(build_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Return the results folder of a small run, with images of four entrants and the history of a fit."""
 
     def fill(home: Path) -> None:
@@ -134,7 +134,7 @@ def kept_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         (home / "kept.yaml").write_text(text, encoding="utf-8")
         gahbench.run(home / "kept.yaml", home / "out", engine="inline")
 
-    return made_once("kept", fill) / "out"
+    return build_once("kept", fill) / "out"
 
 
 @pytest.fixture

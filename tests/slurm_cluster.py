@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cut_off_runs import wait_for
+from interrupted_runs import wait_for
 
 #: Names of the nodes. Each can run two jobs with a processor each at once.
 NODES = ("n1", "n2")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from surroundings import real_data
+from isolation import real_data
 
 from gahbench.board import results as published_results
 from gahbench.board.generalization import sweep_curves

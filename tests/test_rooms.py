@@ -1,4 +1,4 @@
-"""The rooms of gahbench: imports follow their layers, and files and functions are short."""
+"""The packages of gahbench: imports follow their layers, and files and functions are short."""
 
 import ast
 import dataclasses
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from surroundings import copy_code
+from isolation import copy_code
 
 ROOT = Path(__file__).parents[1]
 #: Folders of the packages by name.
@@ -74,11 +74,13 @@ def test_functions_are_short():
     assert {name: lines for name, lines in lengths.items() if lines > FUNCTION_LINES} == {}
 
 
-@pytest.mark.parametrize("room", ["planning", "registry"])
-def test_dataclasses_of_plans_and_plugins_are_frozen(room):
+@pytest.mark.parametrize("package", ["planning", "registry"])
+def test_dataclasses_of_plans_and_plugins_are_frozen(package):
     # Keys and digests of these dataclasses are cached.
-    folder = PACKAGES["gahbench"] / room
-    modules = [importlib.import_module(f"gahbench.{room}.{info.name}") for info in pkgutil.iter_modules([str(folder)])]
+    folder = PACKAGES["gahbench"] / package
+    modules = [
+        importlib.import_module(f"gahbench.{package}.{info.name}") for info in pkgutil.iter_modules([str(folder)])
+    ]
     classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
     ours = [value for value in classes if dataclasses.is_dataclass(value) and value.__module__.startswith("gahbench")]
     assert ours

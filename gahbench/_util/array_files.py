@@ -61,7 +61,7 @@ def _map_array(path: Path) -> NDArray[Any]:
     if not isinstance(found, np.ndarray):
         found.close()
         raise ValueError("the file contains several arrays, like an .npz file")
-    return found
+    return array
 
 
 def _unpack(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -126,7 +126,7 @@ def _describe(registry: Registry, kinds: Sequence[Kind], label: str) -> _Describ
         spec = parse_spec(label)
     except ParameterError:
         return None
-    plugin = next((found for kind in kinds if (found := registry.find(kind, spec.name))), None)
+    plugin = next((plugin for kind in kinds if (plugin := registry.find(kind, spec.name))), None)
     if plugin is None:
         return None
     given = {**({_UNNAMED: spec.positional[0]} if spec.positional else {}), **spec.keywords}

@@ -247,8 +247,8 @@ def _print_inspection(inspection: Inspection, console: Console) -> None:
             continue
         text = f"{measure} of this image's filter with each basis, computed with {len(all_values[0])} images"
         console.print(text, style="italic", highlight=False)
-        compared = [(name, found) for level in inspection.levels for name, found in level.compared.items()]
-        bases = list(dict.fromkeys(name for name, found in compared if measure in found))
+        compared = [(name, measures) for level in inspection.levels for name, measures in level.compared.items()]
+        bases = list(dict.fromkeys(name for name, measures in compared if measure in measures))
         table = _build_table(*bases)
         for level in inspection.levels:
             values_by_basis = _values_by_basis(level, measure)
@@ -264,7 +264,7 @@ def _print_inspection(inspection: Inspection, console: Console) -> None:
 
 def _values_by_basis(level: Level, measure: Measure) -> dict[str, Tensor]:
     """Return the measure's values over all images, by basis; bases without values are absent."""
-    return {name: parts[""] for name, found in level.compared.items() if "" in (parts := found.get(measure, {}))}
+    return {name: parts[""] for name, measures in level.compared.items() if "" in (parts := measures.get(measure, {}))}
 
 
 _Sampled = Annotated[

@@ -89,8 +89,8 @@ class Card:
 class Posterior:
     """Moments of the distribution of clean images given noisy images.
 
-    The mean is the denoised image with the least expected squared error, and the trace of the covariance is that error
-    (Kadkhodaie 2024, equations 9 and 10).
+    The mean is the denoised image with the smallest expected squared error, and the trace of the covariance is that
+    error (Kadkhodaie 2024, equations 9 and 10).
 
     Parameters
     ----------

@@ -58,8 +58,8 @@ def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Appr
     --------
     >>> import gahbench
     >>> images = gahbench.create("dataset", "discs", size=16).images("test", 4)
-    >>> found = approximate(gahbench.create("basis", "haar"), gahbench.Truth(images), [0.1, 0.5])
-    >>> found.terms.shape, bool((found.terms[0] <= found.terms[1]).all())
+    >>> approximation = approximate(gahbench.create("basis", "haar"), gahbench.Truth(images), [0.1, 0.5])
+    >>> approximation.terms.shape, bool((approximation.terms[0] <= approximation.terms[1]).all())
     ((2, 4), True)
     """
     shape = image_shape(truth.clean)

@@ -126,7 +126,7 @@ def _fresh_errors(evaluation: Evaluation, sigma: float, count: int, generator: t
 
 
 def _denoise(evaluation: Evaluation, sigma: float, noisy: Tensor, chosen: slice) -> Tensor:
-    """Return the denoised images, float64, of noisy images that were made from a slice of an evaluation's images."""
+    """Return the denoised images, float64, of noisy versions of a slice of an evaluation's images."""
     kind, start = evaluation.denoiser.kind, evaluation.start + chosen.start
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(secrets.randbits(62))

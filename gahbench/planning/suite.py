@@ -180,10 +180,10 @@ def _baseline(
         text = configure_entrant(registry, parse_spec(baseline)).text
     except GahbenchError as error:
         raise document.error(("baseline",), str(error)) from error
-    found = next((entrant.label for entrant in entrants if entrant.text == text), None)
-    if found is None:
+    label = next((entrant.label for entrant in entrants if entrant.text == text), None)
+    if label is None:
         raise document.error(("baseline",), f"the baseline '{baseline}' is not among the entrants: {listing(labels)}")
-    return found
+    return label
 
 
 def _check_labels(suite: Suite) -> None:

@@ -116,9 +116,9 @@ def _hash(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _within(module: str, *rooms: str) -> bool:
+def _within(module: str, *packages: str) -> bool:
     """Return whether a module is one of the given packages, or lies in one of them."""
-    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def _affects_outcomes(module: str) -> bool:

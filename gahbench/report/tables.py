@@ -324,7 +324,7 @@ def _means_table(
     """Return the table of some quantities, (metric, part) by heading, at a noise level, or as means over levels."""
     labels = _entrants_with_values(board, [(*quantity, sigma) for quantity in quantities.values()])
     if any(parse_metric_name(metric).name in AGREEMENTS for metric, _ in quantities.values()):
-        # The best denoiser comes first: the other values are to be read beside its values.
+        # The best denoiser comes first, since the other values are compared with its values.
         kinds = {entry.entrant: entry.kind for entry in board.entries}
         labels.sort(key=lambda label: kinds[label] not in BEST_KINDS)
     columns = [_entrant_column(names, labels)]

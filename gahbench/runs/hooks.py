@@ -69,7 +69,7 @@ def _call(hook: pluggy.HookCaller, arguments: Callable[[], dict[str, object]]) -
 
 
 def main_registry(sources: Sequence[Path], engine: str, track: Sequence[str] = ()) -> Registry:
-    """Return the registry for the process that leads a run, with only those outside plugins whose hooks it calls."""
+    """Return the registry for the main process of a run, with only the external plugins whose hooks it calls."""
     built_in = Registry(packages=())
     hooks = _LIFECYCLE
     if built_in.find("engine", engine.partition("[")[0]) is None:
@@ -86,7 +86,7 @@ def main_registry(sources: Sequence[Path], engine: str, track: Sequence[str] = (
 
 
 def runs_plugins_here(engine: str) -> bool:
-    """Return whether a built-in engine was told to run outside plugins in this process (``trusted=true``)."""
+    """Return whether a built-in engine was told to run external plugins in this process (``trusted=true``)."""
     built_in = Registry(packages=())
     if built_in.find("engine", engine.partition("[")[0]) is None:
         return False

@@ -1,6 +1,6 @@
 """Opening a run: planning a suite, and recording the plan in its folder.
 
-Planning builds plugins. If some are from outside gahbench, it happens in a child process
+Planning builds plugins. If some of them are external, planning happens in a child process
 (:mod:`gahbench.runs.opening_process`), so that a plugin which changes torch's settings, crashes or hangs does not
 affect the process that starts units and writes the board.
 """

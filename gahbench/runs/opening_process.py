@@ -1,4 +1,4 @@
-"""Opening a run in a child process, in which plugins from outside gahbench are imported and built.
+"""Opening a run in a child process, in which external plugins are imported and built.
 
 The process is started as ``python -m gahbench.runs.opening_process``.
 """

@@ -298,7 +298,7 @@ def _open_parts(request: RunRequest) -> Iterator[tuple[OpenedRun, Registry]]:
 
 
 def _open(request: RunRequest) -> tuple[OpenedRun, Registry]:
-    """Plan in this process, or in a child process if plugins from outside gahbench must not run here."""
+    """Plan in this process, or in a child process if external plugins must not run in this process."""
     sources, engine = request.sources, request.engine
     in_this_process = hooks.runs_plugins_here(engine) or not (sources or plugin_packages() or _runs_code(request))
     registry = open_registry(sources) if in_this_process else hooks.main_registry(sources, engine, request.track)
@@ -310,7 +310,7 @@ def _open(request: RunRequest) -> tuple[OpenedRun, Registry]:
 
 
 def _runs_code(request: RunRequest) -> bool:
-    """Return whether a built-in entrant runs code from outside: a model saved with its code, or code named by path."""
+    """Return whether a built-in entrant runs external code: a model saved with its code, or code named by path."""
     with warnings.catch_warnings():
         # Planning repeats the warnings.
         warnings.simplefilter("ignore")

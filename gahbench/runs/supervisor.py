@@ -1,7 +1,7 @@
 """Supervision of worker processes on this machine.
 
 A plugin can change everything that is computed in its process. So a worker process does only units of one isolation
-key: of one combination of outside entrant, dataset and metric, or of built-in plugins alone. If a worker exits, exceeds
+key: of one combination of external entrant, dataset and metric, or of built-in plugins. If a worker exits, exceeds
 a limit of the suite, falls silent or loses its device, only its current unit is affected, and a new worker does the
 next unit.
 """

@@ -56,7 +56,7 @@ def build(registry: Registry, kind: Kind, recorded: Mapping[str, Any], shape: Sh
 
     ``shape`` is the shape (C, H, W) of images, for architectures.
     """
-    # The parameters of a built-in plugin may name code from outside.
+    # The parameters of a built-in plugin may name external code.
     with watch(f"{kind} '{recorded['name']}'", is_external=bool(recorded.get("origins"))):
         configured = configure_recorded(registry, kind, recorded)
         if key_of(configured.identity) != recorded["identity"]:

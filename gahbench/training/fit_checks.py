@@ -34,7 +34,7 @@ from gahbench.training.recipe import Training
 
 #: Maximum number of images in a forward pass.
 MAX_IMAGES = 8
-#: Maximum number of names that a mark lists.
+#: Maximum number of names that a reason to flag a fit lists.
 MAX_NAMES = 3
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Optimizer)

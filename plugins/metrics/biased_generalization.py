@@ -18,7 +18,7 @@ from ._sampled import training_images
 
 
 class BiasedGeneralization(Metric):
-    """Octaves of training from the onset of copying a network's own training half to the least test loss.
+    """Octaves of training from the onset of copying a network's own training half to the minimum of the test loss.
 
     The metric follows two networks during training, one on each half of the training set. Their test loss is the mean
     of |f(y) - x|^2 / (d sigma^2) over images, noise levels and both networks. At each snapshot both networks draw
@@ -30,9 +30,9 @@ class BiasedGeneralization(Metric):
     The value is log2(loss-step / onset-step), positive for biased generalization. There is no value if pi never stays
     above 1/2.
 
-    Parts: ``loss-step``, the step of the least test loss; ``onset-step``; ``last``, pi at the end of training. Arrays
-    for figures: ``steps``, ``loss``, ``pi`` and its lower limit ``pi_low``, and ``disagreement``, the mean of |f_A(y) -
-    f_B(y)|^2 / (d sigma^2).
+    Parts: ``loss-step``, the step of the smallest test loss; ``onset-step``; ``last``, pi at the end of training.
+    Arrays for figures: ``steps``, ``loss``, ``pi`` and its lower limit ``pi_low``, and ``disagreement``, the mean of
+    |f_A(y) - f_B(y)|^2 / (d sigma^2).
     """
 
     unit = "octaves"

@@ -16,7 +16,7 @@ FACTOR = 2.0
 
 
 class Tuned(Reference):
-    """A reference with one positive parameter, either fixed or tuned for least mean squared error on validation images.
+    """A reference with one positive parameter, fixed or tuned for the smallest mean squared error on validation images.
 
     At each noise level the search starts at :meth:`guess` and moves up and down by factors of 2 as long as the error
     falls. Then it tries the candidates at factors of 2^(1/3) and 2^(2/3) above and below the best, and finer factors

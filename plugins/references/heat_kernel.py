@@ -30,7 +30,7 @@ class HeatKernel(Reference):
     kernel
         ``heat``: exp(-t L); ``tikhonov``: (1 + t L)^-1.
     time
-        Diffusion time t > 0, in units of 1 / (edge weight); ``null`` for the time of least expected error for each
+        Diffusion time t > 0, in units of 1 / (edge weight); ``null`` for the time of smallest expected error for each
         image.
     trace_fraction
         Trace of the filter divided by the number of pixels, in (0, 1), instead of a time.

@@ -40,13 +40,13 @@ MAX_ROUNDING = 1e-3
 class LocalScore(PatchComparison):
     """Local score machine of Kamb & Ganguli, ICML 2025 (arXiv 2412.20292).
 
-    The machine has the least training loss of all functions whose value at a pixel depends only on the patch around it.
-    The value is sum_p w_p c_p, an average of the centres c_p of training patches p with w = softmax(-|y - p|^2 / 2
-    sigma^2), where y is the noisy patch around the pixel, with all channels. The ``equivariant`` machine (ELS) computes
-    the same function at all pixels, and compares a patch with training patches at all positions. The other machine (LS)
-    compares it with training patches at the same position only. Both model a convolutional network with a small
-    receptive field, and combine patches of training images into new images. If patches cover the whole image, LS is
-    ``empirical-bayes``.
+    Among all functions whose value at a pixel depends only on the patch around it, the machine has the smallest
+    training loss. The value is sum_p w_p c_p, an average of the centres c_p of training patches p with w = softmax(-|y
+    - p|^2 / 2 sigma^2), where y is the noisy patch around the pixel, with all channels. The ``equivariant`` machine
+    (ELS) computes the same function at all pixels, and compares a patch with training patches at all positions. The
+    other machine (LS) compares it with training patches at the same position only. Both model a convolutional network
+    with a small receptive field, and combine patches of training images into new images. If patches cover the whole
+    image, LS is ``empirical-bayes``.
 
     The boundary ``zeros`` models a network that pads with zeros. Beyond the border there is no noise, so the network
     can detect the border: patches near it are compared inside the image only, and only with training patches that the

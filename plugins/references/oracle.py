@@ -36,7 +36,7 @@ class Oracle(Shrinkage):
         """Return the weights of coefficients, given the clean coefficients and broadcastable noise levels."""
 
     @abstractmethod
-    def expected(self, clean: Tensor, sigma: float) -> Tensor:
+    def expected_error(self, clean: Tensor, sigma: float) -> Tensor:
         """Return the expected squared errors of coefficients in an orthonormal basis, given the clean coefficients."""
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
@@ -58,7 +58,7 @@ class Oracle(Shrinkage):
         risks = []
         for part in self.basis.parts(truth.double()):
             coefficients = self.basis.adapt_to(part, sigma).analysis(part.clean)
-            risks.append(self.expected(coefficients, sigma).flatten(1).mean(1))
+            risks.append(self.expected_error(coefficients, sigma).flatten(1).mean(1))
         return torch.cat(risks)
 
 
@@ -82,7 +82,7 @@ class OracleThreshold(Oracle):
         """Return 1 where a clean coefficient exceeds its noise level, 0 elsewhere."""
         return (clean.abs() > levels).to(clean)
 
-    def expected(self, clean: Tensor, sigma: float) -> Tensor:
+    def expected_error(self, clean: Tensor, sigma: float) -> Tensor:
         """Return min(c^2, sigma^2)."""
         return clean.square().clamp(max=sigma**2)
 
@@ -106,6 +106,6 @@ class OracleShrink(Oracle):
         """Return c^2 / (c^2 + sigma^2), and 1 if sigma is 0."""
         return oracle_weights(clean, levels)
 
-    def expected(self, clean: Tensor, sigma: float) -> Tensor:
+    def expected_error(self, clean: Tensor, sigma: float) -> Tensor:
         """Return sigma^2 c^2 / (c^2 + sigma^2)."""
         return sigma**2 * self.weights(clean, clean.new_tensor(sigma))

@@ -19,7 +19,7 @@ PROBES = 4
 
 
 class OracleBestBasis(Reference):
-    """Oracle thresholding or shrinkage of each image in the basis of least expected error among several bases.
+    """Oracle thresholding or shrinkage of each image in the basis with the smallest expected error among several bases.
 
     In orthonormal bases the expected error has a closed form, and is never above the error of an oracle in one of these
     bases. In other bases, including those that extend images of this size, the expected error is the exact squared bias

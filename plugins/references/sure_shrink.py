@@ -15,7 +15,7 @@ from ._shrinkage import Thresholding, soft
 
 
 class SureShrink(Thresholding):
-    """SureShrink: soft thresholding of each subband with the threshold of least estimated risk (Stein's estimate).
+    """SureShrink: soft thresholding of each subband with the threshold of smallest estimated risk (Stein's estimate).
 
     For the d coefficients x of a subband, in units of sigma, the threshold t minimises Stein's unbiased risk estimate
     SURE(t) = d - 2 #{|x_i| <= t} + sum min(|x_i|, t)^2 over 0 <= t <= sqrt(2 log d). The minimisation is exact, since

@@ -16,7 +16,7 @@ from ..datasets.gaussian_faces import Fit, principal_components
 
 
 class WienerLinear(Reference):
-    """Affine denoiser of least expected squared error on the training images (Wiener 1949).
+    """Affine denoiser with the smallest expected squared error on the training images (Wiener 1949).
 
     The denoised image is m + K (K + sigma^2)^-1 (y - m), with the mean m and the covariance K of the training images
     over all pixels and channels. It is the posterior mean for a Gaussian with this mean and covariance, whose score is

@@ -37,14 +37,14 @@ def test_plain_scalars_follow_the_core_schema(text, value):
     assert type(load_scalar(text)) is type(value)
 
 
-#: Numbers, booleans, dates and merge keys of YAML 1.1.
-TEXTS_OF_CORE = (
+#: Scalars that are numbers, booleans, dates or merge keys in YAML 1.1, and strings in YAML 1.2.
+YAML_1_1_SCALARS = (
     "12:30", "190:20:30.15", "on", "Off", "yes", "n", "NO", "1_000", "0b11", "2024-01-01", "<<", "=", "tRUE", "1e", "+",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("text", TEXTS_OF_CORE)
-def test_special_scalars_of_yaml_1_1_are_text(text):
+@pytest.mark.parametrize("text", YAML_1_1_SCALARS)
+def test_special_scalars_of_yaml_1_1_are_strings(text):
     assert load_scalar(text) == text
 
 

@@ -85,7 +85,7 @@ def ranks(differences, errors, simulated):
 
 
 def compute(folder):
-    """Return means, half widths and ranks of the entrants of a results folder, beside those of its board."""
+    """Return means, half widths and ranks of the entrants of a results folder, and the same columns of its board."""
     datasets = list(arrays(folder))
     kinds = {label: kind for _, _, _, own in datasets for label, kind in own.items()}
     labels = [label for label in kinds if all(label in tables for _, tables, _, _ in datasets)]

@@ -155,9 +155,9 @@ def test_networks_with_one_seed_are_not_ranked_among_themselves():
                 f"d{index}", label, kind, gain + difficulty(3, 8, 0.5)[index] + np.zeros((2, 8)), seed, SIGMAS
             )
         ]
-        found = results(scores, datasets=[dataset(f"d{index}") for index in range(3)])
-        table = found.over_datasets().set_index("entrant")
-        return list(zip(table["rank"], table["rank_high"], strict=True)), markdown(found)
+        board_results = results(scores, datasets=[dataset(f"d{index}") for index in range(3)])
+        table = board_results.over_datasets().set_index("entrant")
+        return list(zip(table["rank"], table["rank_high"], strict=True)), markdown(board_results)
 
     kinds = ["trained", "trained", "classical", "trained"]
     ranks, text = of(kinds, seeds=1)
@@ -232,9 +232,9 @@ def test_means_are_over_three_datasets_or_more_of_entrants_scored_on_all():
 def test_published_means_over_datasets_agree_with_an_independent_computation(name):
     root = Path(__file__).parents[2]
     script = runpy.run_path(str(root / "tests" / "bench" / "ranks_of_datasets.py"))
-    found = script["compute"](root / "results" / name)
-    np.testing.assert_allclose(found["board_mean"], found["mean"])
-    np.testing.assert_allclose(found["board_half"], found["half"], rtol=0.3, atol=1e-9)
-    ranked = found.dropna(subset=["board_low"])
+    table = script["compute"](root / "results" / name)
+    np.testing.assert_allclose(table["board_mean"], table["mean"])
+    np.testing.assert_allclose(table["board_half"], table["half"], rtol=0.3, atol=1e-9)
+    ranked = table.dropna(subset=["board_low"])
     assert len(ranked) >= 4
     np.testing.assert_allclose(ranked[["board_low", "board_high"]], ranked[["low", "high"]], atol=1)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from surroundings import copy_code
+from isolation import copy_code
 
 from gahbench._util.keys import key_of
 from gahbench.planning.plan import make_plan

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 NOUNS = ("architecture", "dataset", "reference", "basis", "metric", "engine", "tracker")
 PAGES = {name: (ROOT / ".docs" / "plugins" / f"{name}.md").read_text(encoding="utf-8") for name in (*NOUNS, "rules")}
 GUIDE = "\n".join(PAGES.values())
-PACKAGES = ("gahbench", *(f"gahbench.{room}" for room in ("evaluation", "jacobian", "networks", "sampling", "testing")))
+PACKAGES = ("gahbench", *(f"gahbench.{name}" for name in ("evaluation", "jacobian", "networks", "sampling", "testing")))
 
 
 def examples():

@@ -24,7 +24,7 @@ def charts_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def hostile(made_once: Callable[[str, Callable[[Path], None]], Path]) -> tuple[Path, str]:
+def hostile(build_once: Callable[[str, Callable[[Path], None]], Path]) -> tuple[Path, str]:
     """A folder of hostile results, and its page, with the traceback of a failed unit."""
 
     def fill(home: Path) -> None:
@@ -34,7 +34,7 @@ def hostile(made_once: Callable[[str, Callable[[Path], None]], Path]) -> tuple[P
             patch.setattr("gahbench.report.page.provenance.failures", hostile_failures)
             (home / "page.html").write_text(html_report(home / "results", Registry()), encoding="utf-8")
 
-    home = made_once("hostile", fill)
+    home = build_once("hostile", fill)
     return home / "results", (home / "page.html").read_text(encoding="utf-8")
 
 
@@ -50,7 +50,7 @@ def site(
     hostile: tuple[Path, str],
     kept_run: Path,
     registry: Registry,
-    made_once: Callable[[str, Callable[[Path], None]], Path],
+    build_once: Callable[[str, Callable[[Path], None]], Path],
 ) -> tuple[Path, Path]:
     """A folder of results with hostile names and texts, and its site."""
 
@@ -65,7 +65,7 @@ def site(
         (folder / "secret.csv").symlink_to(home / "secret.csv")
         write_small_site(folder, home / "out", registry, base_url="https://example.org/b")
 
-    home = made_once("hostile-site", fill)
+    home = build_once("hostile-site", fill)
     return home / "results", home / "out"
 
 

@@ -145,7 +145,7 @@ def make_results():
 
 
 @pytest.mark.parametrize(
-    ("metric", "found"),
+    ("metric", "expected"),
     [
         ("alignment[dct]", ("alignment", "dct", "")),
         ("direction[wavelet[db2,levels=3]].ceiling", ("direction", "wavelet[db2,levels=3]", "ceiling")),
@@ -157,8 +157,8 @@ def make_results():
         ("spectrum.trace", None),
     ],
 )
-def test_names_of_alignment_metrics_are_parsed(metric, found):
-    assert parse_agreement(metric) == found
+def test_names_of_alignment_metrics_are_parsed(metric, expected):
+    assert parse_agreement(metric) == expected
 
 
 def test_agreements_are_means_over_levels_unless_a_level_is_missing():

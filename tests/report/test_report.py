@@ -95,20 +95,20 @@ def test_markdown_has_every_entrant_and_the_failure_in_columns_that_line_up():
 
 def test_ranks_are_shown_with_their_intervals():
     values = np.full((6, 5), 30.0) + np.arange(5)
-    made = results([row for label in ("a", "b") for row in rows("d", label, "classical", values)])
-    text = markdown(made)
+    board_results = results([row for label in ("a", "b") for row in rows("d", label, "classical", values)])
+    text = markdown(board_results)
     assert text.count("| 1–2  |") == 2
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_terminal_tables_fit_their_width_and_show_every_number(width):
-    made = make_results()
-    text = print_to_text(made, width)
+    board_results = make_results()
+    text = print_to_text(board_results, width)
     assert max(map(len, text.split("\n"))) <= width
     assert "…" not in text
     # Markup in names and errors is printed as it is.
     assert "[red]out of memory[/red]" in " ".join(text.split())
-    board = made.leaderboard(full=True).dropna(subset="psnr")
+    board = board_results.leaderboard(full=True).dropna(subset="psnr")
     for name in ("psnr", "psnr@0.01", "psnr@0.5"):
         for value in board[name]:
             assert f"{value:.2f} ±" in text
@@ -143,16 +143,16 @@ def test_the_legend_tells_unscored_networks_from_suites_without_networks():
 
 
 def test_outside_a_terminal_the_board_is_plain_markdown():
-    made = make_results()
-    assert print_to_text(made, width=40, terminal=False) == markdown(made)
+    board_results = make_results()
+    assert print_to_text(board_results, width=40, terminal=False) == markdown(board_results)
 
 
 def test_many_metrics_make_several_tables():
     scores = rows("d", "a", "classical", np.full((6, 2), 30.0))
     for index in range(12):
         scores += rows("d", "a", "classical", np.full((6, 2), index), metric=f"measurement-{index}")
-    made = results(scores)
-    text = markdown(made)
+    board_results = results(scores)
+    text = markdown(board_results)
     assert max(map(len, text.split("\n"))) <= 120
     assert all(f"measurement-{index} |" in text for index in range(12))
     assert text.count("11.000") == 1
@@ -198,11 +198,11 @@ def test_figure_shows_every_scored_entrant():
 
 
 def test_an_entrant_has_the_same_style_in_all_figures():
-    made, fewer = make_results(), make_results(ENTRANTS[2:], baseline=None)
+    board_results, fewer = make_results(), make_results(ENTRANTS[2:], baseline=None)
     styles = [
         [
             (line.get_color(), line.get_marker())
-            for line in (labelled_lines(figure(board, made.entrants).axes[0])["a|b"],)
+            for line in (labelled_lines(figure(board, board_results.entrants).axes[0])["a|b"],)
         ]
         for board in (made.board.for_dataset(NAME), fewer.board.for_dataset(NAME))
     ]
@@ -213,21 +213,21 @@ def test_a_single_noise_level_is_a_list():
     made = make_results(sigmas=(0.1,))
     axes = figure(made.board.for_dataset(NAME), made.entrants, BASELINE).axes
     names = [label.get_text().replace("\n", "") for label in axes[0].get_yticklabels()]
-    assert names == made.leaderboard(full=True)["entrant"].tolist()[:-1]
+    assert names == board_results.leaderboard(full=True)["entrant"].tolist()[:-1]
 
 
 def test_without_scores_there_is_no_figure():
-    made = results([], failures=[failure("d", "gone", 0, "no")], datasets=[dataset("d")], entrants=["gone"])
-    assert list(render_figures(made, made.board)) == []
+    board_results = results([], failures=[failure("d", "gone", 0, "no")], datasets=[dataset("d")], entrants=["gone"])
+    assert list(render_figures(board_results, board_results.board)) == []
 
 
 def test_figures_are_reproducible_and_leave_pyplot_alone():
     import matplotlib
     from matplotlib import pyplot
 
-    made = make_results(ENTRANTS[2:], None)
+    board_results = make_results(ENTRANTS[2:], None)
     before = dict(matplotlib.rcParams)
-    first, second = (dict(render_figures(made, made.board)) for _ in range(2))
+    first, second = (dict(render_figures(board_results, board_results.board)) for _ in range(2))
     assert first == second
     assert pyplot.get_fignums() == []
     assert dict(matplotlib.rcParams) == before

@@ -22,9 +22,9 @@ KINDS = (
 
 
 @pytest.fixture(scope="module")
-def published(made_once, builtin):
+def published(build_once, builtin):
     """The site of the published results."""
-    return made_once("published-site", lambda home: write_small_site(RESULTS, home / "out", builtin)) / "out"
+    return build_once("published-site", lambda home: write_small_site(RESULTS, home / "out", builtin)) / "out"
 
 
 def test_all_links_lead_to_pages_without_errors(browse, published):

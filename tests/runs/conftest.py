@@ -25,14 +25,14 @@ def rows_not_audited():
 
 
 @pytest.fixture(scope="session")
-def tiny_run(made_once):
+def tiny_run(build_once):
     """A results folder of the tiny suite with its units; tests must not change it."""
 
     def fill(home):
         (home / "tiny.yaml").write_text(TINY, encoding="utf-8")
         gahbench.run(home / "tiny.yaml", home / "out", engine="inline", threads=1)
 
-    return made_once("tiny", fill) / "out"
+    return build_once("tiny", fill) / "out"
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def out(tiny_run, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def _references_run(made_once):
+def _references_run(build_once):
     def fill(home):
         (home / "tiny.yaml").write_text(REFERENCES, encoding="utf-8")
         gahbench.run(home / "tiny.yaml", home / "out", engine="inline")
 
-    return made_once("references", fill)
+    return build_once("references", fill)
 
 
 @pytest.fixture

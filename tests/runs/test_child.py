@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cut_off_runs import is_alive, wait_for
+from interrupted_runs import is_alive, wait_for
 
 import gahbench
 from gahbench._util.error_text import one_line, shorten

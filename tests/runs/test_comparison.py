@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "r
 
 
 @pytest.fixture(scope="module")
-def runs(made_once):
+def runs(build_once):
     """Two folders: of the tiny suite, and of the suite with another seed, more steps and an added entrant."""
 
     def fill(home):
@@ -32,7 +32,7 @@ def runs(made_once):
         added = ["bayes-shrink[haar]"]
         gahbench.run(home / "tiny.yaml", home / "two", engine="inline", settings=changed, entrants=added)
 
-    home = made_once("compared", fill)
+    home = build_once("compared", fill)
     return home / "one", home / "two"
 
 

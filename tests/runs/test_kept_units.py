@@ -23,14 +23,14 @@ scoring: {sigmas: [0.1, 0.3], images: 2, metrics: [psnr, ssim]}
 
 
 @pytest.fixture(scope="module")
-def two(made_once):
+def two(build_once):
     """A suite of two datasets, and the results folder of its run with an added entrant and an added seed."""
 
     def fill(home):
         (home / "two.yaml").write_text(TWO)
         run(home / "two.yaml", home / "out", entrants=["wiener-linear"], settings=["seeds=[0, 1]"])
 
-    home = made_once("two", fill)
+    home = build_once("two", fill)
     return home / "two.yaml", home / "out"
 
 

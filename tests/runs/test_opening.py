@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from cut_off_runs import is_alive, wait_for
+from interrupted_runs import is_alive, wait_for
 
 import gahbench
 from gahbench.planning.plan import make_plan

@@ -91,7 +91,7 @@ class Sharpness(Downloads, gahbench.Metric):
 
 
 class Weighted(nn.Module):
-    "A network that brings weights."
+    "A network that needs a file of weights."
 
     def __init__(self, channels: int, weights: bool = True):
         super().__init__()

@@ -46,14 +46,14 @@ def twin(tiny_run, tmp_path):
 
 
 @pytest.fixture
-def two_seeds(made_once, tmp_path):
+def two_seeds(build_once, tmp_path):
     """A copy of a results folder of the tiny suite with the seeds 0 and 1."""
 
     def fill(home):
         (home / "tiny.yaml").write_text(TINY.replace(*seeds(0, 1)), encoding="utf-8")
         gahbench.run(home / "tiny.yaml", home / "out", engine="inline", threads=1)
 
-    return shutil.copytree(made_once("two-seeds", fill) / "out", tmp_path / "two-seeds")
+    return shutil.copytree(build_once("two-seeds", fill) / "out", tmp_path / "two-seeds")
 
 
 HALVES = ("training: {", "training: {halves: true, train_images: [3, 5], ")

@@ -5,7 +5,7 @@ import fcntl
 
 import numpy as np
 import pytest
-from cut_off_runs import times
+from interrupted_runs import times
 from safetensors.torch import load_file
 from tiny_runs import UNET, board, entrants, run, run_and_list
 

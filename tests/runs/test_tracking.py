@@ -34,7 +34,7 @@ class Memo(Tracker):
 
 
 @pytest.fixture
-def done(made_once, figures_not_rendered):
+def done(build_once, figures_not_rendered):
     """Return the folder, the units (fits first) and the results of a finished run."""
 
     def fill(home):
@@ -42,7 +42,7 @@ def done(made_once, figures_not_rendered):
         (home / "tiny.yaml").write_text(text, encoding="utf-8")
         assert gahbench.run(home / "tiny.yaml", home / "out", engine="inline").failed == 0
 
-    folder = made_once("tracked", fill) / "out"
+    folder = build_once("tracked", fill) / "out"
     return folder, tuple(require_plan(folder).shown), gahbench.load_results(folder)
 
 

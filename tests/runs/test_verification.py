@@ -45,12 +45,12 @@ pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
 
 @pytest.fixture(scope="module")
-def done(made_once):
+def done(build_once):
     def fill(home):
         (home / "verified.yaml").write_text(SUITE)
         gahbench.run(home / "verified.yaml", home / "out", engine="inline", threads=torch.get_num_threads())
 
-    return made_once("verified", fill) / "out"
+    return build_once("verified", fill) / "out"
 
 
 @pytest.fixture

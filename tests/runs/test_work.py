@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from cut_off_runs import board, children, times, wait_for, wait_for_checkpoint
+from interrupted_runs import board, children, times, wait_for, wait_for_checkpoint
 from sample_files import PLUGIN, TINY
 
 import gahbench

@@ -54,7 +54,7 @@ def test_units_name_the_files_of_their_plugins_and_nested_plugins(planned):
     assert [unit.origins for unit in plan.units if unit.kind == "fit" and unit.entrant != "mine"] == [frozenset()]
 
 
-def test_units_share_a_process_if_their_outside_plugins_are_the_same(planned):
+def test_units_share_a_process_if_their_external_plugins_are_the_same(planned):
     plan, _ = planned
 
     def key(entrant, metric):
@@ -64,13 +64,13 @@ def test_units_share_a_process_if_their_outside_plugins_are_the_same(planned):
     assert key("identity", "peak") == key("oracle-threshold[haar]", "peak") != ""
     (fit,) = [unit for unit in plan.units if unit.kind == "fit" and unit.entrant == "mine"]
     assert fit.isolation_key == key("mine", "psnr")
-    keys_of_others = {
+    different_keys = {
         key("identity", "peak"),
         key("mine", "psnr"),
         key("mine", "peak"),
         key("identity", "distance[half]"),
     }
-    assert len(keys_of_others) == 4
+    assert len(different_keys) == 4
 
 
 def test_the_files_of_a_unit_are_found_after_they_were_copied(planned, tmp_path):
@@ -196,9 +196,9 @@ def test_an_error_of_the_file_system_is_reported_as_unstored(tmp_path, write_sui
 
 
 def test_seed_generators_makes_random_draws_reproducible():
-    def drawn():
+    def draw():
         seed_generators()
         return torch.rand(()).item(), float(np.random.rand()), random.random()  # noqa: NPY002
 
-    first = drawn()
-    assert drawn() == first
+    first = draw()
+    assert draw() == first

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from cut_off_runs import wait_for
+from interrupted_runs import wait_for
 
 from gahbench.store.leases import LeaseRecord, Leases, has_exited, own_record
 

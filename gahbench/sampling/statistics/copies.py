@@ -11,7 +11,7 @@ from gahbench.sampling.statistics.neighbours import Neighbours, nearest, nearest
 MEMORIZED = 1 / 3
 
 
-def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | None = None) -> Tensor:
+def memorization_ratios(samples: Tensor, images: Tensor, neighbours: Neighbours | None = None) -> Tensor:
     """Return |s - x_1| / |s - x_2| for each sample s, with x_1 and x_2 its nearest and second nearest training images.
 
     A copy of a training image is much nearer to that image than to any other (Yoon et al., *Diffusion probabilistic
@@ -26,7 +26,7 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
         Shape (N, C, H, W).
     images
         The training images, shape (M, C, H, W).
-    found
+    neighbours
         The two nearest images of each sample, if already computed by :func:`gahbench.sampling.nearest`.
 
     Returns
@@ -37,7 +37,7 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
     Raises
     ------
     ValueError
-        If there is no training image, the shapes differ, or ``found`` has the wrong shape.
+        If there is no training image, the shapes differ, or ``neighbours`` has the wrong shape.
 
     Examples
     --------
@@ -47,14 +47,13 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
     True
     """
     count = 1 if len(images) < 2 else 2
-    found = nearest(samples, images, count) if found is None else found
-    if found.values.shape[0] != len(samples) or found.values.shape[1] < count:
-        raise ValueError(
-            f"expected the {count} nearest images of {len(samples)} samples, not of shape {tuple(found.values.shape)}"
-        )
-    first = found.values[:, 0]
+    neighbours = nearest(samples, images, count) if neighbours is None else neighbours
+    if neighbours.values.shape[0] != len(samples) or neighbours.values.shape[1] < count:
+        shape = tuple(neighbours.values.shape)
+        raise ValueError(f"expected the {count} nearest images of {len(samples)} samples, not of shape {shape}")
+    first = neighbours.values[:, 0]
     if count == 2:
-        second = found.values[:, 1]
+        second = neighbours.values[:, 1]
     else:
         flat = images.to(samples.device, torch.float64).mean((2, 3), keepdim=True)
         second = (samples.double() - flat).flatten(1).norm(dim=1)

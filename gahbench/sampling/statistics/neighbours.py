@@ -62,8 +62,8 @@ def nearest(queries: Tensor, images: Tensor, count: int = 1, memory: int = MEMOR
     --------
     >>> import torch
     >>> images = torch.arange(4.0).reshape(4, 1, 1, 1)
-    >>> found = nearest(torch.full((1, 1, 1, 1), 2.25), images, count=2)
-    >>> found.indices.tolist(), found.values.tolist()
+    >>> neighbours = nearest(torch.full((1, 1, 1, 1), 2.25), images, count=2)
+    >>> neighbours.indices.tolist(), neighbours.values.tolist()
     ([[2, 3]], [[0.25, 0.75]])
     """
     _check(queries, images, count)

@@ -15,10 +15,10 @@ from .alpert import alpert
 from .flows import NUMBERS, Flows, parameters
 from .frame import Squares
 
-#: Maximum number of values that are transformed at a time, for the memory and the cache of the processor.
+#: Maximum number of values that are transformed at a time, so that they fit into memory and the processor's cache.
 BATCH_VALUES = 1 << 20
-#: Costs are rounded to steps of threshold^2 over this number, so that the order of the choices decides ties, rather
-#: than rounding errors.
+#: Costs are rounded to multiples of threshold^2 / STEPS, so that ties are broken by the order of the choices, and not
+#: by rounding errors.
 STEPS = 1024
 #: Maximum side of squares in which every direction is tried. In larger squares, the search starts from the directions
 #: of the quarters and from ``SPREAD`` equally spaced directions.

@@ -187,9 +187,9 @@ def test_the_search_of_large_squares_finds_the_best_direction_of_an_edge(angle, 
     flows = Flows(side)
     turned = picture.flatten()[flows.orders(flows.directions())]
     best = min(cost(row) for row in alpert(turned, 1))
-    found = fine(moments=1).adapt(picture, THRESHOLD)
+    adapted = fine(moments=1).adapt(picture, THRESHOLD)
     # A split may be better still.
-    assert cost(found.analysis(picture)) <= best + 100 * THRESHOLD**2 / 1024
+    assert cost(adapted.analysis(picture)) <= best + 100 * THRESHOLD**2 / 1024
 
 
 @pytest.mark.parametrize(("angle", "bend"), [(20, 3.0), (100, -4.0), (0, 5.0)])

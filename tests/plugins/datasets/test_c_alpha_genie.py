@@ -173,11 +173,11 @@ def halved(images):
 def test_masks_and_backgrounds_are_block_averages_of_those_of_twice_the_size(contour, alpha, background):
     """Masks and backgrounds are averaged separately; 12 is not a power of 2."""
     for render_size, sizes in ((32, (32, 16, 8)), (96, (24, 12))):
-        made = [parts(CAlpha(alpha, size, "exact", contour, background, render_size)) for size in sizes]
-        for large, small in itertools.pairwise(made):
+        parts_by_size = [parts(CAlpha(alpha, size, "exact", contour, background, render_size)) for size in sizes]
+        for large, small in itertools.pairwise(parts_by_size):
             for fine, coarse in zip(large, small, strict=True):
                 torch.testing.assert_close(coarse, halved(fine), atol=2e-6, rtol=0)
-        assert 0.05 < made[-1][0].mean() < 0.95
+        assert 0.05 < parts_by_size[-1][0].mean() < 0.95
 
 
 def test_an_image_is_composed_of_averages_and_is_not_an_average():

@@ -225,8 +225,8 @@ def test_the_filter_agrees_with_a_dense_solve(alpha, monkeypatch):
     masks = torch.stack([mask_of(alpha, size), mask_of(alpha, size, "line"), torch.ones(size**2).double()])
     noise = torch.randn(3, size**2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for sigma in (1e-3, *SIGMAS, 3.0):
-        found = drawn.wiener(masks, 0.3 + sigma * noise, sigma)
-        for mask, image, result in zip(masks, 0.3 + sigma * noise, found, strict=True):
+        means = drawn.wiener(masks, 0.3 + sigma * noise, sigma)
+        for mask, image, result in zip(masks, 0.3 + sigma * noise, means, strict=True):
             matrix = covariance(drawn, mask)
             expected = matrix @ torch.linalg.solve(matrix + sigma**2 * torch.eye(len(mask)).double(), image)
             assert (result - expected).square().mean().sqrt() <= 1.01e-5 * sigma

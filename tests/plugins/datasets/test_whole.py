@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from isolation import real_data
 from PIL import Image
-from surroundings import real_data
 
 import gahbench
 from gahbench._util.errors import DataError

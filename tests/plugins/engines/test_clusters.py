@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cut_off_runs import wait_for
+from interrupted_runs import wait_for
 
 import gahbench
 

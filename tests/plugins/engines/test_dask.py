@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from cut_off_runs import wait_for
+from interrupted_runs import wait_for
 from stand_in_work import Folder
 
 import gahbench

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from cut_off_runs import board, children, is_alive, times, wait_for, wait_for_checkpoint
+from interrupted_runs import board, children, is_alive, times, wait_for, wait_for_checkpoint
 from sample_files import PLUGIN, TINY
 from tiny_runs import plan_suite
 
@@ -25,7 +25,7 @@ DEATHS = {
 
 
 @pytest.fixture(scope="module")
-def deaths(made_once):
+def deaths(build_once):
     """A run in which some units die in different ways; its folder, with files of its output."""
 
     def fill(home):
@@ -38,7 +38,7 @@ def deaths(made_once):
         for name in ("returncode", "stdout", "stderr"):
             (home / name).write_text(str(getattr(done, name)))
 
-    return made_once("deaths", fill)
+    return build_once("deaths", fill)
 
 
 def test_other_units_finish_and_the_exit_status_reports_failures(deaths):
@@ -58,7 +58,7 @@ def test_an_empty_row_states_the_reason(deaths, name):
 
 
 @pytest.mark.parametrize("how", ["kill the main process", "interrupt", "kill a worker"])
-def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
+def test_an_interrupted_run_resumes(long_run, tmp_path, monkeypatch, how):
     """The board equals that of an uninterrupted run exactly, and finished units are not written again."""
     monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.02")
     out = tmp_path / "cut"

@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from cut_off_runs import wait_for
+from interrupted_runs import wait_for
 from stand_in_work import Folder
 
 import gahbench
@@ -68,7 +68,7 @@ def test_errors_of_sbatch_are_shown_in_full(cluster, make):
         slurm.Slurm(options="--nonsense").run(folder.job)
 
 
-def test_a_stop_lets_tasks_write_checkpoints_and_leaves_none(cluster, make):
+def test_after_a_stop_tasks_write_checkpoints_and_no_task_remains(cluster, make):
     folder = make((60.0,) * 6)
     folder.start(slurm.Slurm(workers=6))
     # With four processors two tasks wait.

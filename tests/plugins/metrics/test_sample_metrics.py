@@ -258,7 +258,7 @@ def featured(learned, drawn, network=None):
 
 @pytest.mark.parametrize("metric", ["representation", "representation[features]"])
 def test_the_spread_is_that_of_the_largest_features(metric):
-    # At the least noise level there is next to no noise: images of 0.8 have pooled features 0, 0.8 and 1.6.
+    # At the lowest noise level there is almost no noise: images of 0.8 have pooled features 0, 0.8 and 1.6.
     learned, drawn = torch.full((6, 1, 8, 8), 0.8), torch.full((3, 1, 8, 8), 0.4)
     result, _ = values(metric, featured(learned, drawn))
     assert result["train"] == pytest.approx([0.8], abs=1e-4)

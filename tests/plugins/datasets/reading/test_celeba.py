@@ -165,7 +165,7 @@ def test_lists_are_part_of_the_fingerprint(tmp_path, write_images):
 @pytest.mark.parametrize(
     ("layout", "inner"), [("torchvision", "celeba/img_align_celeba"), ("kaggle", "img_align_celeba")]
 )
-def test_lists_beside_the_folder_of_the_images_are_found(tmp_path, write_images, layout, inner):
+def test_lists_next_to_the_folder_of_the_images_are_found(tmp_path, write_images, layout, inner):
     lay_out(tmp_path, write_images, *LAYOUTS[layout])
     for folder in {inner, f"{inner}/img_align_celeba" if layout == "kaggle" else inner}:
         faces = Faces(path=str(tmp_path / folder), source="celeba")

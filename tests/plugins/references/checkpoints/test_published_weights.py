@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from surroundings import real_data
+from isolation import real_data
 
 import gahbench
 from gahbench.contracts.truth import Truth

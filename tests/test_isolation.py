@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import surroundings
+import isolation
 
 from gahbench.store.leases import LEASE_SECONDS
 
@@ -28,11 +28,11 @@ SETTINGS = {
 
 
 def test_the_environment_does_not_depend_on_the_user():
-    assert (list(Path.cwd().iterdir()), Path.home().parent) == ([], surroundings.SCRATCH)
+    assert (list(Path.cwd().iterdir()), Path.home().parent) == ([], isolation.SCRATCH)
     assert LEASE_SECONDS == 300
     assert set(SETTINGS) & set(os.environ) <= {"GAHBENCH_DATA", "OMP_NUM_THREADS", "TZ", "LC_ALL", "HOME"}
     assert (os.environ["OMP_NUM_THREADS"], time.timezone, locale.getencoding()) == ("1", 0, "UTF-8")
-    assert surroundings.real_data().is_absolute() or "GAHBENCH_DATA" not in os.environ
+    assert isolation.real_data().is_absolute() or "GAHBENCH_DATA" not in os.environ
 
 
 def test_the_environment_is_the_same_for_other_settings(monkeypatch):
