@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def escape_cell(cell: str) -> str:
-    """Return a text as a Markdown table cell: on one line, with roles as code, and with bars escaped."""
+    """Return a string as a Markdown table cell: on one line, with roles as code, and with bars escaped."""
     text = re.sub(r"``(.+?)``", r"`\1`", " ".join(cell.split()))
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
     return re.sub(r"(?<!\\)\|", r"\|", text)

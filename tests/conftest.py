@@ -165,7 +165,7 @@ def figures_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def write_suite(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes the tiny suite with some texts replaced."""
+    """Return a function that writes the tiny suite with some strings replaced."""
 
     def write(*changes: tuple[str, str], text: str = TINY, name: str = "tiny.yaml") -> Path:
         for old, new in changes:

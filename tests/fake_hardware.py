@@ -46,7 +46,7 @@ def add_fake_devices(monkeypatch, *memories):
 
 
 class Small(nn.Module):
-    """A network that runs out of memory for more than some images at a time."""
+    """A network that runs out of memory for batches of more than ``images`` images."""
 
     def __init__(self, images):
         super().__init__()

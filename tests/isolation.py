@@ -39,7 +39,7 @@ def _set_environment() -> Path:
         os.environ["GAHBENCH_DATA"] = str(Path(data).resolve())
     home = scratch / "home"
     home.mkdir(exist_ok=True)
-    # Python would find the user's site folder by the home, which changes.
+    # By default Python derives the user's site folder from the home folder, which changes here.
     os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())
     os.environ |= {
         _VARIABLE: str(scratch),

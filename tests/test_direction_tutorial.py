@@ -62,23 +62,23 @@ def test_the_functions_on_the_page_are_those_of_the_library(executed, monkeypatc
     monkeypatch.syspath_prepend(str(executed[0]))
     previous = torch.get_default_dtype()
     try:
-        one = load(executed[0] / "one_dimension.py")
+        tutorial = load(executed[0] / "one_dimension.py")
         draw = torch.Generator().manual_seed(1)
         links = torch.rand(32, 6, 6, generator=draw)
         links = links + links.mT
         strength = torch.linspace(2, 5, 32)
-        graph = one.smoother(links, strength)
-        assert one.trace(graph).tolist() == pytest.approx(strength.tolist(), rel=1e-9)
+        graph = tutorial.smoother(links, strength)
+        assert tutorial.trace(graph).tolist() == pytest.approx(strength.tolist(), rel=1e-9)
         # (1 + mu L) S = 1, so S^-1 - 1 is proportional to L.
         laplacian = torch.diag_embed(links.sum(2)) - links
         excess = torch.linalg.inv(graph) - torch.eye(6)
-        assert one.cosine(excess, laplacian) == pytest.approx(1)
+        assert tutorial.cosine(excess, laplacian) == pytest.approx(1)
         other = graph + 0.1 * torch.diag_embed(torch.rand(32, 6, generator=draw))
-        remove = remove_strength(one.trace(other))
+        remove = remove_strength(tutorial.trace(other))
         assert len(remove) == 32
-        rests = [one.without_strength(filters, one.trace(other)) for filters in (other, graph)]
+        remainders = [tutorial.without_strength(filters, tutorial.trace(other)) for filters in (other, graph)]
         expected = align(*(adaptation(Sketch(filters, exact=True), remove) for filters in (other, graph))).own.mean()
-        assert one.cosine(*rests) == pytest.approx(float(expected), abs=1e-9)
+        assert tutorial.cosine(*remainders) == pytest.approx(float(expected), abs=1e-9)
     finally:
         torch.set_default_dtype(previous)
         sys.modules.pop("one_dimension", None)

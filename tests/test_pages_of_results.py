@@ -31,7 +31,7 @@ def page(name):
 
 
 def table_after(name, start, count, with_head=False):
-    """Return the cells of the first table on a page after a text, without backquotes, by default without its head."""
+    """Return the cells of the first table on a page after a string, without backquotes, by default without its head."""
     lines = page(name).split(start)[1].split("\n\n", 1)[1].split("\n\n")[0].splitlines()
     assert len(lines) - 2 == count
     cells = [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]

@@ -89,7 +89,7 @@ class Verdict:
 
     @property
     def verified(self) -> bool:
-        """Whether the claim was compared with its source; unverified claims count in no total."""
+        """Whether the claim was compared with its source; unverified claims are not counted."""
         return self.claim.checked != "unverified"
 
     @property

@@ -1,7 +1,7 @@
 """Display names of entrants and datasets, such as "U-Net, given σ" for ``unet[width=16,blind=false]``.
 
 Results, plans and files that programs read hold labels: specs, or the ``label:`` of a suite. Display names are computed
-when a board is shown. The class of a plugin may have an attribute ``display_name``, a text with fields in braces:
+when a board is shown. The class of a plugin may have an attribute ``display_name``, a string with fields in braces:
 
 ``{alpha}``
     The value of a parameter; for a parameter that names a plugin, the display name of that plugin.

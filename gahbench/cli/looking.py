@@ -87,7 +87,7 @@ def preview(
 
 
 def parse_sigmas(texts: Sequence[str]) -> tuple[float, ...]:
-    """Parse texts of noise levels separated by commas; fractions such as 25/255 are accepted."""
+    """Parse strings of noise levels separated by commas; fractions such as 25/255 are accepted."""
     parts = [part.strip() for text in texts for part in text.split(",")]
     try:
         return tuple(float(as_number(part)) for part in parts)

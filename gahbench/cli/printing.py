@@ -39,7 +39,7 @@ def say_not_taken(outcome: Merged | Reused, *, err: bool) -> None:
 
 
 def write_or_print(text: str, out: Path | None) -> None:
-    """Write a text to a file, or print it if `out` is ``None``."""
+    """Write text to a file, or print it if `out` is ``None``."""
     from gahbench._util.files import write_atomically
 
     if out is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gahbench._util.latex import encode_accents, escape_latex
 
-#: Maximum number of authors that a text lists; it shortens longer lists to the first author and "et al.".
+#: Maximum number of authors in a citation as text; longer lists are shortened to the first author and "et al.".
 _MAX_AUTHORS = 4
 #: Words at the start of titles that keys skip.
 _SMALL_WORDS = frozenset({"a", "an", "the", "on", "of"})

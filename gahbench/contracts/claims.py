@@ -18,7 +18,7 @@ Outcome = Literal["holds", "fails", "undecided", "not measured"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 Checked = Literal["text", "abstract", "code", "unverified"]
-#: The source that a statement and its numbers were compared with, in words. Unverified claims count in no total.
+#: The source that a statement and its numbers were compared with, in words. Unverified claims are not counted.
 CHECKED: dict[Checked, str] = {
     "text": "compared with the paper's text",
     "abstract": "compared with the paper's abstract",
@@ -356,7 +356,7 @@ class Claim(_Fields):
         The figure, table or section of the paper.
     checked
         The source that the statement and numbers were compared with: ``text``, ``abstract`` or ``code`` of the paper;
-        or ``unverified``. Unverified claims are listed apart, and count in no total.
+        or ``unverified``. Unverified claims are listed separately and not counted.
     statement
         The claim in a sentence.
     measure

@@ -139,7 +139,7 @@ class StandInTensor(Tensor):
         return self.detach().cpu().tolist()
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        """Return a text with the values and the device."""
+        """Return a string with the values and the device."""
         return f"{self.raw!r} on {NAME}"
 
     def __format__(self, specification: str) -> str:

@@ -42,7 +42,7 @@ NOISE_ERRORS = 6.0
 #: Largest and smallest number of squared errors that are drawn at each noise level.
 DRAWS, MIN_DRAWS = 64, 8
 #: Drawing stops early if the mean of all ``DRAWS`` would have to differ by more than this many standard errors from the
-#: mean so far to refute the claim: errors of large images hardly vary, and take long to compute.
+#: mean so far to refute the claim: errors of large images hardly vary, and are slow to compute.
 CERTAIN = 3.0
 #: A mean error refutes a claim if it is above the claim by this many standard errors plus ``ABOVE_SHARE`` of the claim,
 #: or below the claim by as many standard errors plus ``BELOW_SHARE``, which is larger since draws may miss rare large

@@ -79,7 +79,7 @@ class LocalFilters:
         self._maps: LRUCache[LinearMaps | None] = LRUCache(MEMORY, _bytes_of_maps)
         self._tensors: LRUCache[tuple[Tensor, ...]] = LRUCache(MEMORY, _bytes)
         self._traces: dict[float, Estimate] = {}
-        self._adaptations: LRUCache[Adaptation] = LRUCache(MEMORY, lambda one: _bytes((one.sketch.rows,)))
+        self._adaptations: LRUCache[Adaptation] = LRUCache(MEMORY, lambda adaptation: _bytes((adaptation.sketch.rows,)))
         #: The largest error of matrices so far, relative to their norm; 0 if all are in float32.
         self.error = 0.0
         #: How the precision was chosen; ``None`` before matrices of a network are computed.

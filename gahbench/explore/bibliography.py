@@ -69,7 +69,7 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
 
 
 def _is_folder(target: str | Path) -> bool:
-    """Return whether a target is an existing folder; false for texts that are too long for a path."""
+    """Return whether a target is an existing folder; false for strings that are too long for a path."""
     with contextlib.suppress(OSError):
         return Path(target).is_dir()
     return False

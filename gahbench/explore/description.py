@@ -80,7 +80,7 @@ def _citation(configured: Configured) -> str:
 
 
 def _dataset(configured: Configured) -> Iterator[Fact]:
-    """Yield the number of images and notes, without preparing data that takes long."""
+    """Yield the number of images and notes, without slow preparation of data."""
     try:
         dataset: Dataset = configured.build()
         if missing := dataset.missing():

@@ -156,4 +156,4 @@ def _hint_at_quotes(text: str, mark: yaml.Mark | None) -> str:
     """Return a hint if a bracket follows an unquoted name, as in ``{basis: wavelet[db4]}``."""
     line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
     name = re.search(r"[\w.-]+$", line[: mark.column]) if mark is not None and line[mark.column :][:1] == "[" else None
-    return f'; inside {{}} and [], texts with brackets need quotes: "{name[0]}[...]"' if name else ""
+    return f'; inside {{}} and [], strings with brackets need quotes: "{name[0]}[...]"' if name else ""

@@ -1,7 +1,7 @@
 """A plugin's parameters, read from its constructor's typed keyword arguments.
 
 Any annotation that pydantic understands works, constraints included (``Annotated[int, Field(ge=1)]``). Three kinds of
-argument are special: ``channels`` and ``shape`` are filled in from the dataset; an argument with the mark
+argument are special: ``channels`` and ``shape`` are filled in from the dataset; an argument with the annotation
 :class:`Names`, as in ``Annotated[Basis, Names("basis")]``, names another plugin, and the constructor receives the built
 plugin; and an argument ``Annotated[str, File()]`` is the path of a file.
 """
@@ -29,7 +29,7 @@ from gahbench._util.core_yaml import ACCEPTED_INTEGERS, INTEGERS, as_number
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.files import check_regular, open_regular
 from gahbench._util.readable import brief
-from gahbench.registry.marks import Code, External, File, Names, marks, replace_classes
+from gahbench.registry.annotations import Code, External, File, Names, metadata_of, replace_classes
 
 FILLED_IN = ("channels", "shape")
 #: Stands for a number in the path of a :class:`gahbench.registry.marks.File` with ``numbers``.
@@ -63,12 +63,12 @@ class Parameter:
     @property
     def names(self) -> str | None:
         """The kind of plugin that this parameter names; ``None`` for other parameters."""
-        return next((mark.kind for mark in marks(self.annotation) if isinstance(mark, Names)), None)
+        return next((item.kind for item in metadata_of(self.annotation) if isinstance(item, Names)), None)
 
     @property
     def is_file(self) -> bool:
         """Whether this parameter is the path of a file whose content decides the outcome."""
-        return any(isinstance(mark, File) for mark in marks(self.annotation))
+        return any(isinstance(item, File) for item in metadata_of(self.annotation))
 
     def files(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the files that a path names, given the values of all parameters: one for each number in the path."""
@@ -96,12 +96,12 @@ class Parameter:
     @property
     def is_code(self) -> bool:
         """Whether this parameter names code that the plugin runs."""
-        return any(isinstance(mark, Code) for mark in marks(self.annotation))
+        return any(isinstance(item, Code) for item in metadata_of(self.annotation))
 
     @property
     def is_external(self) -> bool:
         """Whether this parameter makes the plugin read files or use the network."""
-        return self.is_path or any(isinstance(mark, External) for mark in marks(self.annotation))
+        return self.is_path or any(isinstance(item, External) for item in metadata_of(self.annotation))
 
     def needs_trust(self, value: Any) -> bool:
         """Return whether a value names code, files or a download, other than by the parameter's default."""
@@ -207,7 +207,7 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
                 f"{where}: the default {name}={item.default} is not finite; accepted: finite numbers, and None for "
                 "no bound"
             )
-        names = next((mark for mark in marks(hints[name]) if isinstance(mark, Names)), None)
+        names = next((item for item in metadata_of(hints[name]) if isinstance(item, Names)), None)
         if names is None:
             parameters.append(Parameter(name, hints[name], item.default))
         else:
@@ -219,7 +219,7 @@ def _plugin_parameter(name: str, annotation: Any, default: Any, names: Names, wh
     """Return a parameter that names plugins; the constructor annotates it with the classes of the plugins."""
     if not (default is None or default is inspect.Parameter.empty):
         raise PluginError(
-            f"{where}: parameter '{name}' receives an object, so write its default as a spec in its mark: "
+            f"{where}: parameter '{name}' receives an object, so write its default as a spec in its annotation: "
             f"Names('{names.kind}', default=...)"
         )
     spec_annotation = replace_classes(annotation)
@@ -329,14 +329,14 @@ def _type_name(annotation: Any) -> str:
     if origin is Annotated:
         is_sequence = _admits(arguments[0], (list, tuple))
         null = " or null" if type(None) in get_args(arguments[0]) else ""
-        if any(isinstance(mark, File) for mark in arguments[1:]):
+        if any(isinstance(item, File) for item in arguments[1:]):
             return "path of a file" + null
         kinds = [
-            (f"list of plugins of kind {mark.kind}" if is_sequence else f"a {mark.kind}") + null
-            for mark in arguments[1:]
-            if isinstance(mark, Names)
+            (f"list of plugins of kind {item.kind}" if is_sequence else f"a {item.kind}") + null
+            for item in arguments[1:]
+            if isinstance(item, Names)
         ]
-        bounds = [text for mark in arguments[1:] for text in _bounds(mark)]
+        bounds = [text for item in arguments[1:] for text in _bounds(item)]
         return kinds[0] if kinds else " ".join([_type_name(arguments[0]), ", ".join(bounds)]).strip()
     if str(origin) == "typing.Literal":
         return " or ".join(repr(argument) for argument in arguments)
@@ -351,12 +351,12 @@ def _type_name(annotation: Any) -> str:
     )
 
 
-def _bounds(mark: Any) -> list[str]:
-    """Return the bounds in a mark such as ``Field(ge=1)``, as text."""
+def _bounds(constraint: Any) -> list[str]:
+    """Return the bounds in a constraint such as ``Field(ge=1)``, as text."""
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     bounds = [
         f"{sign} {bound}"
-        for item in (mark, *getattr(mark, "metadata", ()))
+        for item in (constraint, *getattr(constraint, "metadata", ()))
         for attribute, sign in signs.items()
         if (bound := getattr(item, attribute, None)) is not None
     ]

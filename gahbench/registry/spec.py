@@ -110,7 +110,7 @@ def _escape(char: str) -> str:
 
 
 def _is_plain(text: str, spec: str = "x[{}]", expected: Any = None) -> bool:
-    """Return whether a text without quotes is parsed unchanged at its position in a spec."""
+    """Return whether a string without quotes is parsed unchanged at its position in a spec."""
     try:
         return text.isprintable() and parse_spec(spec.format(text)).positional == (expected or text,)
     except ParameterError:

@@ -28,7 +28,7 @@ CLAIMS, GENERATED = "claims.md", "<!-- generated -->"
 _PLURALS = {"holds": "hold", "fails": "fail", "undecided": "undecided", "not measured": "not measured"}
 #: The introduction of unverified claims.
 _UNVERIFIED = (
-    "No text, abstract or published code that we read confirms these statements and numbers, so they count in no total."
+    "No text, abstract or published code that we read confirms these statements and numbers, so they are not counted."
 )
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
 _ENDS = ("value", "low", "high")

@@ -122,7 +122,7 @@ def create_panels(
 
 
 def write_at_edge(ax: Axes, y: float, text: str, **options: Any) -> None:
-    """Write a text above a horizontal line, at the right edge of a panel."""
+    """Write text above a horizontal line, at the right edge of a panel."""
     settings = {"color": GREY, "fontsize": 8, "ha": "right", "va": "bottom", **options}
     ax.text(0.99, y, text, transform=ax.get_yaxis_transform(), **settings)
 

@@ -196,7 +196,7 @@ def _draw_reference_lines(ax: Axes, board: DatasetBoard, entries: Sequence[Entry
 
 
 def _write_along_line(ax: Axes, x: float, slope: float, intercept: float, text: str, below: bool = False) -> None:
-    """Write a text along a line of a panel, above or below the line."""
+    """Write text along a line of a panel, above or below the line."""
     ax.text(
         x,
         slope * x + intercept,

@@ -120,11 +120,11 @@ class _Adopter:
 
     def _adopt_newest(self, candidates: list[tuple[Unit, Unit, tuple[str, ...]]]) -> None:
         """Adopt the newest of several units with the same new key, unless a unit with that key is current."""
-        written = {
+        modified = {
             candidate.folder: (self._store.path(candidate) / DONE).stat().st_mtime_ns for candidate, _, _ in candidates
         }
         unit, now, differs = max(
-            candidates, key=lambda candidate: (candidate[0].key == candidate[1].key, written[candidate[0].folder])
+            candidates, key=lambda candidate: (candidate[0].key == candidate[1].key, modified[candidate[0].folder])
         )
         if now.kind == "fit":
             self._adopted_fits.add(now.key)
@@ -147,7 +147,7 @@ class _Adopter:
 
 
 def count_superseded(plan: Plan, folder: Path) -> int:
-    """Return how many unfinished units of a plan were finished in the folder with other code or settings."""
+    """Return for how many unfinished units of a plan the folder has a result of earlier code or other settings."""
     store = Store(folder)
     finished = store.finished()
     # Usually no units are left after the exclusion, so few records are read.
@@ -201,12 +201,13 @@ def _rewrite_plan(folder: Path, keys: dict[str, str], columns: dict[str, str]) -
     if not keys:
         return
 
-    def renamed(unit: Unit) -> Unit:
+    def with_new_keys(unit: Unit) -> Unit:
         names = ("key", "requires", "partner")
         new_keys = {name: keys.get(value, value) for name in names if (value := getattr(unit, name))}
         return replace(unit, column=columns.get(unit.column or "", unit.column), **new_keys)
 
     plan = require_plan(folder)
     write_plan(
-        folder, replace(plan, units=tuple(replace(recorded, unit=renamed(recorded.unit)) for recorded in plan.units))
+        folder,
+        replace(plan, units=tuple(replace(recorded, unit=with_new_keys(recorded.unit)) for recorded in plan.units)),
     )

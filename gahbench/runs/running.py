@@ -195,7 +195,7 @@ def run(
     entrants
         Further entrants, specs ``name[key=value,...]``; by default none.
     settings
-        Fields of the suite to override: a mapping such as ``{"training.steps": 100}``, or texts such as
+        Fields of the suite to override: a mapping such as ``{"training.steps": 100}``, or strings such as
         ``"training.steps=100"``; by default none.
     datasets
         Labels, names or patterns (``disc*``) of the datasets to run; by default all.

@@ -73,12 +73,12 @@ def render_markdown(
 
 
 def render_paragraphs(text: str) -> str:
-    """Render a text with paragraphs, lists and ``code`` as HTML."""
+    """Render text with paragraphs, lists and ``code`` as HTML."""
     return str(_renderer("emphasis", "link", "image", "heading", "lheading", "html_block").render(text))
 
 
 def render_inline(text: str) -> str:
-    """Render a text of one paragraph with ``code`` as HTML."""
+    """Render one paragraph of text with ``code`` as HTML."""
     return str(_renderer("emphasis", "link", "image").renderInline(text))
 
 

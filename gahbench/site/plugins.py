@@ -209,7 +209,7 @@ def dataset_samples(plugin: UsedPlugin) -> DatasetSamples:
     except GahbenchError:
         # The message may name files of this machine.
         return DatasetSamples(problem="No images: they could not be generated on the machine that built this page.")
-    # The page shows parameters elsewhere, and facts that take long are not computed.
+    # The page shows parameters elsewhere, and slow facts are not computed.
     facts = card_facts(preview)
     shown_facts = [fact for fact in facts if fact[0] != "parameters" and not fact[1].startswith("not computed")]
     return DatasetSamples(_image_rows(preview), tuple(shown_facts))

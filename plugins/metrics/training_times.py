@@ -34,11 +34,11 @@ class TrainingTimes(Metric):
     The value is log2(tau_mem / tau_gen). There is no value if networks were not trained until they memorized, which
     needs a number of steps proportional to the number of images (``steps: {per_image: ...}``).
 
-    Parts: ``generalization`` and ``memorization``, tau_gen and tau_mem in steps; ``least``, the step of the least test
-    loss; ``gap``, the gap at the end of training; ``steps``, the number of training steps; ``spacing``, the largest
-    ratio of the steps of successive snapshots after the tenth step, which should be below 1.3. Arrays for figures:
-    ``steps``, ``loss`` and ``gap``. The step from which on samples favour the own half is the part ``onset-step`` of
-    ``biased-generalization``.
+    Parts: ``generalization`` and ``memorization``, tau_gen and tau_mem in steps; ``least``, the step of the smallest
+    test loss; ``gap``, the gap at the end of training; ``steps``, the number of training steps; ``spacing``, the
+    largest ratio of the steps of successive snapshots after the tenth step, which should be below 1.3. Arrays for
+    figures: ``steps``, ``loss`` and ``gap``. The step from which on samples favour the own half is the part
+    ``onset-step`` of ``biased-generalization``.
 
     Parameters
     ----------

@@ -19,9 +19,9 @@ class BayesShrink(Thresholding):
     Parameters
     ----------
     basis
-        Any basis except bases for oracles only. In a frame or a biorthogonal basis, coefficients are first divided by
-        their noise levels, which is a heuristic, since the noise of coefficients is not independent. An adaptive basis
-        is adapted to the noisy image for a threshold of 3 sigma, so it fits some of the noise.
+        Any basis that does not need the clean image. In a frame or a biorthogonal basis, coefficients are first divided
+        by their noise levels, which is a heuristic, since the noise of coefficients is not independent. An adaptive
+        basis is adapted to the noisy image for a threshold of 3 sigma, so it fits some of the noise.
     """
 
     display_name = "BayesShrink, {basis}"

@@ -24,8 +24,8 @@ MAX_OPEN = 64
 class TensorBoard(Tracker):
     """Writes event files for TensorBoard, with a run for each row; needs the extra ``tensorboard``.
 
-    View the files with ``tensorboard --logdir FOLDER``. The suite and the board are written as texts of the run ``.``.
-    Scores are logged at step 0.
+    View the files with ``tensorboard --logdir FOLDER``. The suite and the board are written as text summaries of the
+    run ``.``. Scores are logged at step 0.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Formatting of numbers and texts for people."""
+"""Formatting of numbers and strings for people."""
 
 import pytest
 

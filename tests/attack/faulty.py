@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gahbench._util.errors import GahbenchError, ParameterError
 
-from .harness import Campaign, accepted
+from .harness import Campaign, accept_errors
 
 #: Invalid error messages by their fault.
 MESSAGES = {"empty": " ", "two lines": "one\ntwo", "long": "x" * 4000, "surrogate": "\ud800"}
@@ -39,7 +39,7 @@ def attempt(case: str, scratch: Path) -> None:
     if case == "eats memory":
         buffers = [bytearray(2**24) for _ in range(64)]
         time.sleep(len(buffers))
-    with accepted():
+    with accept_errors():
         if case == "is refused":
             raise ParameterError("the reason in one line")
         if case in MESSAGES:

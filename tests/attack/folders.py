@@ -23,7 +23,7 @@ from gahbench.runs.removal import weights
 from gahbench.runs.status import status
 
 from .damage import FORGED, Damage, damages, inflict
-from .harness import Campaign, accepted
+from .harness import Campaign, accept_errors
 
 SUITE = """
 name: attacked
@@ -128,7 +128,7 @@ def _assert_among(rows: pd.DataFrame, expected: pd.DataFrame) -> None:
 def _refusals() -> Iterator[None]:
     """Accept errors of gahbench with a readable message, and errors of the file system."""
     try:
-        with accepted():
+        with accept_errors():
             yield
     except OSError as error:
         if error.errno not in _FILE_SYSTEM_ERRORS or error.filename is None:

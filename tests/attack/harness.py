@@ -5,7 +5,7 @@ A module of this folder defines its campaign at its end::
     def attempt(case: bytes, scratch: Path) -> None:
         file = scratch / "image.png"
         file.write_bytes(case)
-        with accepted():
+        with accept_errors():
             read(file)
 
 
@@ -44,7 +44,7 @@ class UnreadableError(AssertionError):
 
 
 @contextlib.contextmanager
-def accepted() -> Iterator[None]:
+def accept_errors() -> Iterator[None]:
     """Accept a :class:`GahbenchError` whose message is a printable line of acceptable length."""
     try:
         yield
@@ -64,8 +64,8 @@ class Campaign:
     """A strategy for cases, and the function that runs a case.
 
     ``attempt`` is called with a case and a new empty folder, which is also the working directory. It catches accepted
-    errors by :func:`accepted`; any other exception is a finding. ``prepare`` is called once before processes are
-    forked, for imports that take long.
+    errors with :func:`accept_errors`; any other exception is a finding. ``prepare`` is called once before processes are
+    forked, to import slow modules.
     """
 
     name: str

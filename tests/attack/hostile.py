@@ -69,7 +69,7 @@ values = st.one_of(
 
 @st.composite
 def mutated(draw: st.DrawFn, text: str) -> str:
-    """Draw a text with some parts inserted, removed, repeated or replaced."""
+    """Draw a string with some parts inserted, removed, repeated or replaced."""
     for _ in range(draw(st.integers(0, 4))):
         first, second = sorted((draw(st.integers(0, len(text))), draw(st.integers(0, len(text)))))
         second = min(second, first + draw(st.sampled_from((1, 3, 20, 200))))

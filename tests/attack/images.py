@@ -22,7 +22,7 @@ from gahbench.registry.registry import open_registry
 from gahbench.registry.spec import Spec
 
 from .array_files import Hostile, array_files
-from .harness import Campaign, accepted
+from .harness import Campaign, accept_errors
 from .hostile import texts
 from .image_bytes import DAMAGES, damage_bytes, picture, pictures
 
@@ -52,7 +52,7 @@ class Case:
 def attempt(case: Case, scratch: Path) -> None:
     """Read images like commands and Python; no code in the files may run."""
     path = _write_case(case, scratch)
-    with accepted():
+    with accept_errors():
         if case.reader == "inspect":
             image = load_file_images(Path(path), case.parameters.get("size"), case.parameters.get("colour") == "rgb", 7)
             assert image.clean.isfinite().all()

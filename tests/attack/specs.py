@@ -14,7 +14,7 @@ from gahbench.registry.plugin import KINDS, Kind, Plugin
 from gahbench.registry.registry import open_registry
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
-from .harness import Campaign, accepted
+from .harness import Campaign, accept_errors
 from .hostile import fragments, mutated, scalars, texts, values
 
 #: A kind and a spec: either text, or the name, the positional values and the named values.
@@ -36,7 +36,7 @@ def load_everything() -> None:
 def attempt(case: Case, scratch: Path) -> None:
     """Configure a plugin; an accepted plugin must have a key, and its text must give the same parameters."""
     kind, content = case
-    with accepted():
+    with accept_errors():
         spec = parse_spec(content) if isinstance(content, str) else Spec(*content)
         configured = registry().configure(kind, spec)
         if kind in ("architecture", "reference"):

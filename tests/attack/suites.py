@@ -17,7 +17,7 @@ from gahbench.planning.suite_files import suite_files
 from gahbench.registry.registry import open_registry
 from gahbench.report.cells import file_stems
 
-from .harness import Campaign, accepted
+from .harness import Campaign, accept_errors
 from .hostile import FRAGMENTS, REAL, WHOLE, fragments, mutated, scalars, texts, values
 from .specs import likely, load_everything
 
@@ -51,7 +51,7 @@ def attempt(case: bytes, scratch: Path) -> None:
     file = scratch / "suite.yaml"
     file.write_bytes(case)
     registry = open_registry()
-    with accepted():
+    with accept_errors():
         suite = load_suite(file, registry)
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", suite.name), suite.name
         labels = [item.label for item in (*suite.datasets, *suite.entrants, *suite.metrics)]

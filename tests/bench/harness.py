@@ -32,8 +32,8 @@ def options(description, small="", positional="", on_devices=False, **defaults):
     """Parse the options of a benchmark: an option for each default, and ``--threads``, ``--device`` and ``--smoke``.
 
     A default may be a list, for an option with several values; an empty list, for a repeatable text option; a tuple of
-    choices; ``False``, for a flag; or a type, for an optional value. ``small`` is a text of options, or a function that
-    returns it, which replaces ``--smoke`` on the command line; later options override it. ``on_devices`` is for
+    choices; ``False``, for a flag; or a type, for an optional value. ``small`` is a string of options, or a function
+    that returns it, which replaces ``--smoke`` on the command line; later options override it. ``on_devices`` is for
     benchmarks that ``gpu.py`` runs. The number of torch's threads is set.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,4 +1,4 @@
-"""Means over datasets as they are, and ranks, computed from the stored scores without gahbench.
+"""Means over the datasets of a board, and ranks, computed from the stored scores without gahbench.
 
     python tests/bench/ranks_of_datasets.py results/quick results/standard
 
@@ -91,7 +91,7 @@ def compute(folder):
     labels = [label for label in kinds if all(label in tables for _, tables, _, _ in datasets)]
     count, generator = len(datasets), np.random.default_rng(0)
     variance, degrees = seed_variances(datasets, labels)
-    means, errors_of_seeds = np.zeros(len(labels)), np.zeros(len(labels))
+    means, total_seed_variance = np.zeros(len(labels)), np.zeros(len(labels))
     image_variance = np.zeros((len(labels), len(labels)))
     simulated = np.zeros((DRAWS, len(labels)))
     units_by_number = {}
@@ -111,10 +111,11 @@ def compute(folder):
         normal = generator.multivariate_normal(np.zeros(len(labels)), covariance, DRAWS, method="eigh")
         simulated += normal * np.sqrt(freedom / generator.chisquare(freedom, (DRAWS, 1)))
     chosen = [index for index, label in enumerate(labels) if kinds[label] in RANKED]
-    of_pairs = np.sqrt(image_variance + errors_of_seeds[:, None] + errors_of_seeds[None, :])[np.ix_(chosen, chosen)]
-    np.fill_diagonal(of_pairs, 0)
+    pair_variance = image_variance + total_seed_variance[:, None] + total_seed_variance[None, :]
+    pair_errors = np.sqrt(pair_variance)[np.ix_(chosen, chosen)]
+    np.fill_diagonal(pair_errors, 0)
     pairs = simulated[:, chosen, None] - simulated[:, None, chosen]
-    low, high = ranks(means[chosen][:, None] - means[chosen][None, :], of_pairs, pairs)
+    low, high = ranks(means[chosen][:, None] - means[chosen][None, :], pair_errors, pairs)
     board = pd.read_csv(folder / "over_datasets.csv").set_index("entrant")
     rows = []
     for index in np.argsort(-means):

@@ -32,7 +32,7 @@ def regions(draw):
 @given(regions(), quarters, quarters)
 def test_an_interval_holds_fails_or_is_undecided_as_its_points_are_in_the_region(region, first, second):
     low, high = min(first, second), max(first, second)
-    # Ends are at quarters, so that points at eighths meet every piece.
+    # The ends of regions are multiples of 1/4, so multiples of 1/8 lie at all ends and between them.
     points = [number / 8 for number in range(int(low * 8), int(high * 8) + 1)]
     inside = [region.contains(point) for point in points]
     expected = "holds" if all(inside) else "undecided" if any(inside) else "fails"
@@ -200,7 +200,7 @@ def test_levels_slopes_and_comparisons(fields, value):
     assert verdict(claim(exactly(value + 0.1), **fields), scores).outcome == "fails"
 
 
-def test_a_comparison_with_several_metrics_is_made_with_each():
+def test_a_value_is_compared_with_each_of_several_metrics():
     scores = table(
         rows("net", [5.0] * 3, metric="direction[graph,controlling_for=haar]"),
         rows("net", [3.0] * 3, metric="direction[haar]"),
@@ -254,9 +254,9 @@ def test_levels_select_rows_of_sweeps(fields, value):
 
 
 def test_values_on_a_single_training_image_vary_only_with_training_runs():
-    trainings = [rows("net N=1", [mean], sigmas=[0.1], split="train", images=1, seed=seed) for seed, mean in
+    runs = [rows("net N=1", [mean], sigmas=[0.1], split="train", images=1, seed=seed) for seed, mean in
                  enumerate((10.0, 10.5, 9.5))]  # fmt: skip
-    result = verdict(claim(Region(above=5), split="train", number=Levels(at=(1,))), table(*trainings))
+    result = verdict(claim(Region(above=5), split="train", number=Levels(at=(1,))), table(*runs))
     assert result.outcome == "holds"
     # The half width is t with 2 degrees of freedom, 4.30, times the standard error of three runs, 0.5 / sqrt(3). The
     # quantile of 2000 draws has a standard error of 7 %.
@@ -281,14 +281,14 @@ def test_patterns_and_exceptions_choose_entrants():
 
 def test_seed_effects_of_two_splits_are_independent():
     """Runs shift both splits equally here, but effects of seeds on different splits are drawn independently."""
-    trainings = [
+    runs = [
         rows("net", [10.0 + shift], sigmas=[0.1], seed=seed, split=split)
         for split in ("train", "test")
         for seed, shift in enumerate((-1.0, 0.0, 1.0))
     ]
     widths = []
     for minus in (None, Compared(split="train")):
-        result = verdict(claim(Region(above=-50), minus=minus), table(*trainings)).decisive.estimate
+        result = verdict(claim(Region(above=-50), minus=minus), table(*runs)).decisive.estimate
         widths.append(result.high - result.low)
     assert widths[1] == pytest.approx(math.sqrt(2) * widths[0], rel=0.2)
 
@@ -362,14 +362,14 @@ def test_means_of_logarithms_have_intervals_however_far_training_runs_differ():
     assert low < 0.9 < high
 
 
-def test_logarithms_need_a_value_above_zero_of_every_training():
+def test_logarithms_need_a_value_above_zero_in_every_training_run():
     exponent = claim(Region(above=0), "time", number=Levels(), scale="log10", slope="log10-N")
     zero = rows("net N=1", [0.0], sigmas=[math.nan], metric="time", images=1)
     # A mean over the other runs alone would be biased.
     for scores, number in (([*times(0.1), zero], 1), (times(0.1)[:-1], 1000)):
         result = verdict(exponent, table(*scores))
         assert result.outcome == "not measured"
-        assert f"no time above 0 in every training of net N={number}" in result.reason
+        assert f"no time above 0 in every training run of net N={number}" in result.reason
     with pytest.raises(ValueError, match="cannot be combined with minus"):
         claim(Region(above=0), minus=Compared(entrant="other"), scale="log10")
 
@@ -380,7 +380,7 @@ def test_brackets_of_metrics_are_closed(fields):
         claim(Region(above=0), **fields)
 
 
-def test_unverified_claims_are_listed_apart_and_count_in_no_total():
+def test_unverified_claims_are_listed_separately_and_not_counted():
     assert summary([("holds", "text"), ("holds", "code"), ("fails", "abstract"), ("fails", "unverified")]) == (
         "3 claims: 2 hold, 1 fails; 1 unverified, not counted"
     )

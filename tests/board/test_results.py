@@ -123,9 +123,12 @@ def test_publishing_removes_old_figures_and_keeps_other_files(saved, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (lambda one: {"scores": one.scores.drop(columns=["sigma", "image"])}, "scores lacks the columns sigma, image"),
-        (lambda one: {"scores": one.scores.astype({"value": object}).assign(value="much")}, "column value"),
-        (lambda one: {"entrants": ["net"]}, r"name gone, oracle; its entrants are net"),
+        (
+            lambda results: {"scores": results.scores.drop(columns=["sigma", "image"])},
+            "scores lacks the columns sigma, image",
+        ),
+        (lambda results: {"scores": results.scores.astype({"value": object}).assign(value="much")}, "column value"),
+        (lambda results: {"entrants": ["net"]}, r"name gone, oracle; its entrants are net"),
     ],
 )
 def test_errors_name_what_is_wrong_in_a_table(changed, message):

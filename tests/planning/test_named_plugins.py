@@ -1,4 +1,4 @@
-"""Parameters that name plugins: texts, mappings and lists at any depth, and errors that name the line."""
+"""Parameters that name plugins: strings, mappings and lists at any depth, and errors that name the line."""
 
 import pytest
 

@@ -85,18 +85,22 @@ def test_a_setting_changes_only_one_use_of_an_alias(write_suite, builtin):
 
 def test_filters_keep_the_baseline_and_psnr(write_suite, builtin):
     suite = load(write_suite(), builtin, only=["unet*"], metrics=["psnr"], datasets=["discs*"])
-    assert [one.label for one in suite.entrants] == ["unet[width=2,levels=1]", "oracle-threshold[haar]"]
-    assert [one.label for one in suite.metrics] == ["psnr"]
+    assert [entrant.label for entrant in suite.entrants] == ["unet[width=2,levels=1]", "oracle-threshold[haar]"]
+    assert [metric.label for metric in suite.metrics] == ["psnr"]
     by_label = load(write_suite(), builtin, only=["unet[width=2,levels=1]"], metrics=["slope"])
     assert len(by_label.entrants) == len(load(write_suite(), builtin, only=["unet[*"]).entrants) == 2
-    assert [one.label for one in by_label.metrics] == ["psnr", "slope"]
+    assert [metric.label for metric in by_label.metrics] == ["psnr", "slope"]
     # Added entrants are not filtered out.
     assert len(load(write_suite(), builtin, only=["identity"], entrants=["wiener-linear"]).entrants) == 3
     # Adding an entrant does not keep entrants of the file, and an added entrant is kept even if the file contains it.
     other = load(write_suite(), builtin, only=["identity"], entrants=["unet[width=3]"])
-    assert [one.label for one in other.entrants] == ["identity", "oracle-threshold[haar]", "unet[width=3]"]
+    assert [entrant.label for entrant in other.entrants] == ["identity", "oracle-threshold[haar]", "unet[width=3]"]
     again = load(write_suite(), builtin, only=["identity"], entrants=["unet[width=2,levels=1]"])
-    assert [one.label for one in again.entrants] == ["unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"]
+    assert [entrant.label for entrant in again.entrants] == [
+        "unet[width=2,levels=1]",
+        "identity",
+        "oracle-threshold[haar]",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def excess(denoiser, family, sigma):
 def test_no_practical_reference_is_better_than_the_optimum(family):
     for name in DENOISERS:
         check_that_the_reference_is_not_better(gahbench.create("reference", name), family)
-    # These checks share a test, since posteriors take long and are cached per process.
+    # These checks share a test, since posteriors are slow and cached per process.
     check_the_trace(family)
     if family in ("gaussian-field[size=16]", "discs[size=10]", "sinusoids[size=16]"):
         check_that_a_small_advantage_is_detected(family)

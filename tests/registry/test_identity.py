@@ -7,7 +7,7 @@ import pytest
 
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench._util.keys import key_of
-from gahbench.registry.marks import File
+from gahbench.registry.annotations import File
 from gahbench.registry.parameters import constructor_parameters
 from gahbench.registry.registry import Registry
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gahbench import Basis
 from gahbench._util.errors import ParameterError, PluginError
-from gahbench.registry.marks import Names
+from gahbench.registry.annotations import Names
 from gahbench.registry.parameters import Parameter, constructor_parameters, resolve
 from gahbench.registry.plugin import KINDS
 
@@ -147,7 +147,7 @@ def network(network: Annotated[str | None, Names("architecture")] = None): ...
         (nan, "x: the default bound=nan is not finite"),
         (nested, "x: the default bound=(1.0, -inf) is not finite"),
         (as_text, "such as Annotated[gahbench.Basis, gahbench.Names('basis')]"),
-        (with_default, "write its default as a spec in its mark: Names('basis', default=...)"),
+        (with_default, "write its default as a spec in its annotation: Names('basis', default=...)"),
         (network, "such as Annotated[gahbench.ArchitectureFactory, gahbench.Names('architecture')]"),
     ],
 )

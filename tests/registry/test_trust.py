@@ -1,4 +1,4 @@
-"""Parameters that name code, files or downloads are marked, and refused if a results folder sets them."""
+"""Parameters that name code, files or downloads are annotated, and refused if a results folder sets them."""
 
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -6,7 +6,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import UntrustedError
-from gahbench.registry.marks import Code, External, File, Names
+from gahbench.registry.annotations import Code, External, File, Names
 from gahbench.registry.parameters import constructor_parameters
 from gahbench.registry.registry import Registry
 
@@ -32,17 +32,17 @@ def admits_text(annotation):
     return annotation is str or any(map(admits_text, get_args(annotation)))
 
 
-def test_every_text_parameter_of_a_built_in_plugin_is_marked_or_harmless(builtin):
-    texts, marked = set(), set()
+def test_every_text_parameter_of_a_built_in_plugin_is_annotated_or_harmless(builtin):
+    texts, annotated = set(), set()
     for plugin in (plugin for kind in KINDS for plugin in builtin.plugins(kind)):
         for parameter in (parameter for parameter in plugin.parameters if parameter.names is None):
             key = f"{plugin.name}.{parameter.name}"
             if parameter.is_code or parameter.is_external:
-                marked.add(key)
+                annotated.add(key)
             elif admits_text(parameter.annotation):
                 texts.add(key)
     assert texts == HARMLESS
-    assert {"module.factory", "torchscript.checkpoint", "timm-unet.pretrained", "hf.repo"} < marked
+    assert {"module.factory", "torchscript.checkpoint", "timm-unet.pretrained", "hf.repo"} < annotated
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_harmless_values_are_accepted(untrusting_registry, kind, spec):
     assert untrusting_registry.configure(kind, spec).plugin.name == spec.partition("[")[0]
 
 
-def test_marks_in_external_plugins_need_trust():
+def test_annotations_in_external_plugins_need_trust():
     class Scans:
         def __init__(
             self,

@@ -132,7 +132,7 @@ def test_the_short_legend_has_three_lines_and_the_full_legend_explains_every_col
 
 
 def test_without_an_optimum_on_the_board_the_optimal_slope_is_unknown():
-    text = markdown(make_results([one for one in ENTRANTS if one[1] != "optimal"]))
+    text = markdown(make_results([entrant for entrant in ENTRANTS if entrant[1] != "optimal"]))
     assert "is the limit for σ → 0; the optimal slope over this window, σ = 0.01 to 0.5, is unknown." in text
 
 

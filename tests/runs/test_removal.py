@@ -94,7 +94,7 @@ def test_a_row_of_a_sweep_or_all_rows_of_an_entrant_can_be_removed(write_suite, 
 def test_rows_are_selected_by_names_and_patterns(name):
     rows = ["unet", f"{UNET} N=2", f"{UNET} N=4", "identity"]
     assert select_rows([name], rows[1:], "here") == set(rows[1:3])
-    # A text that is a label is not also used as a name or pattern.
+    # A string that is a label is not also used as a name or pattern.
     assert select_rows(["unet"], rows, "here") == {"unet"}
     with pytest.raises(ResultsError, match=r"here: no entrant 'vit\*'; accepted:"):
         select_rows(["vit*"], rows, "here")

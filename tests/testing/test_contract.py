@@ -23,7 +23,7 @@ BUILT_IN = [(kind, name) for kind in KINDS for name in Registry().names(kind)]
 def test_every_built_in_plugin_passes_its_checks(request, builtin, tmp_path, kind, name):
     parameters = small(name, tmp_path)
     if name in ("c-alpha", "discs", "gaussian-field"):
-        # The optima of these families take long at larger sizes.
+        # The optima of these families are slow at larger sizes.
         parameters = {"size": 16}
     elif name == "slurm":
         request.getfixturevalue("cluster")

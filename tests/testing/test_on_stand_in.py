@@ -98,7 +98,7 @@ pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch has n
 
 
 def line_of(text):
-    """Return the number of the line of the plugin file that contains a text."""
+    """Return the number of the line of the plugin file that contains a string."""
     (number,) = [number for number, line in enumerate(PLUGIN.splitlines(), 1) if text in line]
     return number
 

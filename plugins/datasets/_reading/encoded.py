@@ -23,7 +23,7 @@ SUFFIXES = frozenset(
 )
 #: Maximum depth of images below a folder.
 MAX_DEPTH = 2
-#: Sources with more bytes than this take long to decode: more than ten seconds on one core.
+#: Sources with more bytes than this are slow to decode: they take more than ten seconds on one core.
 SLOW_BYTES = 1 << 26
 #: Maximum number of bytes of a file, enough for the maximum number of pixels.
 MAX_FILE_BYTES = 1 << 28
@@ -65,7 +65,7 @@ class Encoded(ABC):
 
     @property
     def is_slow(self) -> bool:
-        """Whether the files take long to decode."""
+        """Whether the files are slow to decode."""
         return self.size() > SLOW_BYTES
 
     def text(self, name: str) -> str | None:

@@ -104,7 +104,7 @@ class PhotographSet(Dataset):
         """Names of the files of scikit-image that are read if no path is given."""
 
     def missing(self) -> tuple[str, ...]:
-        """Return a description of the photographs if they take long to decode and are not in the cache."""
+        """Return a description of the photographs if they are slow to decode and not in the cache."""
         encoded = None if self.path is None else open_encoded(source_path(self.path))
         if encoded is None or not encoded.is_slow or cached_facts(KIND, encoded.key(self.colour)) is not None:
             return ()

@@ -53,8 +53,8 @@ def test_bias_free_norm_has_the_derivative_of_its_formula(layout):
     assert torch.allclose(norm(features), formula(features, norm.gain), rtol=1e-12)
     result = torch.autograd.grad(norm(features), (features, norm.gain), upstream)
     expected = torch.autograd.grad(formula(features, norm.gain), (features, norm.gain), upstream)
-    for one, other in zip(result, expected, strict=True):
-        assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
+    for gradient, expected_gradient in zip(result, expected, strict=True):
+        assert torch.allclose(gradient, expected_gradient, rtol=1e-10, atol=1e-12)
     assert torch.autograd.gradcheck(norm, (features,))
     small = features.detach()[:, :, :2, :2].clone().requires_grad_()
     assert torch.autograd.gradgradcheck(norm, (small,))

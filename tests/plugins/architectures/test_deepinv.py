@@ -66,8 +66,8 @@ def test_the_jacobian_of_a_gradient_step_is_symmetric():
     def asymmetry(network):
         network = network.double()
         _, pull = vjp(lambda y: network(y, sigma), noisy)
-        one, other = (right * pull(left)[0]).sum(), (left * pull(right)[0]).sum()
-        return float(((one - other).abs() / (one.abs() + other.abs())).detach())
+        first, second = (right * pull(left)[0]).sum(), (left * pull(right)[0]).sum()
+        return float(((first - second).abs() / (first.abs() + second.abs())).detach())
 
     assert asymmetry(build(GSDRUNet)) < 1e-6
     assert asymmetry(build(DRUNet)) > 1e-3

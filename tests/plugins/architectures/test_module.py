@@ -128,7 +128,7 @@ def test_sigma_is_passed_if_forward_accepts_it(factory):
 
 def test_arguments_have_a_canonical_text():
     written = ["{width: 32, depth: 2}", '{"depth": 2, "width": 32}', {"width": 32, "depth": 2}]
-    assert {as_text(one) for one in written} == {"{depth: 2, width: 32}"}
+    assert {as_text(arguments) for arguments in written} == {"{depth: 2, width: 32}"}
 
 
 @pytest.mark.parametrize("value", [1e-5, 3.0, "3", "it's, [so]", None, True, [1, 2], {"x": 1, "y": [2]}])

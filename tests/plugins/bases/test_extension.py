@@ -27,13 +27,13 @@ def test_coefficients_equal_those_of_the_package(package, size, scales, wedges):
     batch = images(2, 2, *size)
     ours = Curvelet(scales, wedges).analysis(batch)
     transform = package.UDCT(shape=size, num_scales=scales, wedges_per_direction=wedges, window_threshold=0)
-    for image, one in zip(batch.flatten(0, 1), ours.flatten(0, 1), strict=True):
+    for image, coefficients in zip(batch.flatten(0, 1), ours.flatten(0, 1), strict=True):
         theirs = []
         for scale, fans in enumerate(transform.forward(image.numpy())):
             for fan in fans:
                 stacked = np.stack(fan).ravel()
                 theirs += [stacked.real, stacked.imag] if scale else [stacked.real]
-        np.testing.assert_allclose(one.flatten().numpy(), np.concatenate(theirs), atol=1e-5)
+        np.testing.assert_allclose(coefficients.flatten().numpy(), np.concatenate(theirs), atol=1e-5)
 
 
 def test_bands_are_scales_and_directions(package):
@@ -103,8 +103,8 @@ def test_each_image_of_a_batch_has_separate_noise_levels():
     batch = torch.cat([images(1, 1, 17, 23), torch.linspace(0, 1, 23).double().expand(1, 1, 17, 23)])
     levels = adapted("wavelet-packet", batch).noise_levels((1, 17, 23))
     assert levels.shape[:2] == (2, 1)
-    for one, result in zip(batch, levels, strict=True):
-        assert torch.equal(adapted("wavelet-packet", one[None]).noise_levels((1, 17, 23))[0], result)
+    for image, result in zip(batch, levels, strict=True):
+        assert torch.equal(adapted("wavelet-packet", image[None]).noise_levels((1, 17, 23))[0], result)
     assert not torch.equal(*levels)
 
 

@@ -64,10 +64,10 @@ def laplacian_by_hand(image, radius, hs, hr):
     """Return the Laplacian of an image (C, H, W) by its definition, pixel by pixel."""
     pixels = list(itertools.product(range(image.shape[1]), range(image.shape[2])))
     laplacian = np.zeros((len(pixels), len(pixels)))
-    for (i, one), (j, other) in itertools.permutations(enumerate(pixels), 2):
-        apart = math.dist(one, other)
+    for (i, first), (j, second) in itertools.permutations(enumerate(pixels), 2):
+        apart = math.dist(first, second)
         if apart <= radius:
-            colour = np.linalg.norm(image[:, one[0], one[1]] - image[:, other[0], other[1]])
+            colour = np.linalg.norm(image[:, first[0], first[1]] - image[:, second[0], second[1]])
             weight = math.exp(-(apart**2) / (2 * hs**2) - colour**2 / (2 * hr**2))
             laplacian[i, j] -= weight
             laplacian[i, i] += weight
@@ -139,7 +139,7 @@ def patches_by_hand(image, patch, window, nearest, h):
     pixels = list(itertools.product(range(image.shape[1]), range(image.shape[2])))
     patches = [padded[:, row : row + patch, column : column + patch] for row, column in pixels]
     count = len(pixels)
-    square = np.array([[((one - other) ** 2).mean() for other in patches] for one in patches])
+    square = np.array([[((first - second) ** 2).mean() for second in patches] for first in patches])
     joined = np.zeros((count, count), dtype=bool)
     for i, (row, column) in enumerate(pixels):
         near = [
@@ -292,10 +292,10 @@ def test_each_colour_has_a_filter_with_a_third_of_the_trace(sparse):
     traces = torch.tensor([24.0, 60.0], dtype=torch.float64)
     how = sparse_filters_of if sparse else filters_of
     blocks = how(GraphLaplacian(), clean, traces).matrices().reshape(2, 3, 30, 3, 30)
-    for one in range(3):
-        for other in range(3):
-            block = blocks[:, one, :, other]
-            torch.testing.assert_close(block, blocks[:, 0, :, 0] * (one == other), atol=5e-6, rtol=0)
+    for row in range(3):
+        for column in range(3):
+            block = blocks[:, row, :, column]
+            torch.testing.assert_close(block, blocks[:, 0, :, 0] * (row == column), atol=5e-6, rtol=0)
     result = blocks[:, 0, :, 0].double()
     expected = torch.stack([filter_by_hand(*given) for given in zip(graph_laplacian(clean), [8.0, 20.0], strict=True)])
     if sparse:

@@ -41,7 +41,7 @@ KNOWN = {
 }
 
 
-# Discs take long, and are checked with all plugins.
+# Discs are slow, and are checked with all plugins.
 @pytest.mark.parametrize("spec", [spec for spec in KNOWN if spec not in ("discs[size=8]", "shuffled[discs[size=8]]")])
 def test_it_keeps_its_contract(spec):
     report = check_configured(Registry().configure("dataset", spec))

@@ -118,7 +118,7 @@ def test_the_sets_of_the_suite_classic_have_its_fingerprints(name, sizes):
     if not path.exists():
         pytest.skip(f"{path} is not there")
     suite = yaml.safe_load((Path(__file__).parents[3] / "suites" / "classic.yaml").read_text(encoding="utf-8"))
-    (stated,) = (one["whole"] for one in suite["datasets"] if one["whole"]["path"] == f"classic/{name}.npz")
+    (stated,) = (entry["whole"] for entry in suite["datasets"] if entry["whole"]["path"] == f"classic/{name}.npz")
     whole = Whole(str(path), colour=stated.get("colour", "mean"), sha256=stated["sha256"])
     assert whole.fingerprint() == stated["sha256"]
     shapes = whole.shapes(100) or [whole.shape] * whole.available("test")

@@ -43,16 +43,16 @@ def test_lpips_is_its_definition_on_the_features_of_alexnet(metric, tmp_path):
     clean = images(3)
     noisy = Evaluation(Identity(), clean, [0.2]).noisy(0.2).clamp(0, 1)
     shift, scale = (torch.tensor(three).view(3, 1, 1) for three in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)))
-    pair = [(2 * one - 1 - shift) / scale for one in (noisy, clean)]
+    pair = [(2 * images - 1 - shift) / scale for images in (noisy, clean)]
     # Zhang et al. 2018, eq. 1: index, weight name, stride and padding of convolutions of AlexNet, and its poolings.
     expected = torch.zeros(2)
     for layer, (index, stride, padding, pools) in enumerate(
         ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
     ):
         weight, bias = backbone[f"features.{index}.weight"], backbone[f"features.{index}.bias"]
-        pair = [functional.max_pool2d(one, 3, 2) if pools else one for one in pair]
-        pair = [functional.conv2d(one, weight, bias, stride, padding).relu() for one in pair]
-        first, second = (one / (one.square().sum(1, keepdim=True).sqrt() + 1e-10) for one in pair)
+        pair = [functional.max_pool2d(features, 3, 2) if pools else features for features in pair]
+        pair = [functional.conv2d(features, weight, bias, stride, padding).relu() for features in pair]
+        first, second = (features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10) for features in pair)
         expected += (top[f"lin{layer}.model.1.weight"] * (first - second).square()).sum(1).mean((1, 2))
     assert scores(lpips, clean, 0.2)[0].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 

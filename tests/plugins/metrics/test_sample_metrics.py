@@ -107,9 +107,11 @@ def test_diversity_of_fresh_images_and_of_a_single_image():
     alike, _ = values("sample-diversity", evaluation(samples(images(200, 6)), learned, fresh))
     assert alike[""] == pytest.approx([1], rel=0.03)
     assert alike["vendi"] == pytest.approx([1], rel=0.03)
-    one, _ = values("sample-diversity", evaluation(samples(images(1, 6).expand(200, *SHAPE).clone()), learned, fresh))
-    assert one[""] == pytest.approx([0], abs=1e-4)
-    assert one["vendi"][0] < 0.05
+    repeated, _ = values(
+        "sample-diversity", evaluation(samples(images(1, 6).expand(200, *SHAPE).clone()), learned, fresh)
+    )
+    assert repeated[""] == pytest.approx([0], abs=1e-4)
+    assert repeated["vendi"][0] < 0.05
 
 
 def test_quality_separates_blurred_samples_from_fresh_ones():

@@ -96,8 +96,8 @@ def test_filters_have_the_given_traces_and_are_isotropic():
     traces = torch.tensor([5.0, 20.0, 80.0])
     result = construct(LocalBlur).matrices(images(), traces)
     torch.testing.assert_close(result.diagonal(dim1=1, dim2=2).sum(1), traces.double(), atol=1e-6, rtol=0)
-    for one in (result, construct(LocalBlur).matrices(images())):
-        assert directional(one, (1, SIZE, SIZE)).norm() < 1e-3 * one.norm()
+    for filters in (result, construct(LocalBlur).matrices(images())):
+        assert directional(filters, (1, SIZE, SIZE)).norm() < 1e-3 * filters.norm()
 
 
 def test_local_blur_applies_its_jacobian_to_each_channel():

@@ -63,7 +63,7 @@ def test_a_saved_model_denoises_like_the_model_in_memory(tmp_path, name, argumen
             with torch.no_grad():
                 expected = in_memory(noisy(), torch.full((3,), sigma))
             torch.testing.assert_close(reference.denoise(noisy(), sigma, gahbench.Truth(noisy())), expected)
-        assert reference.num_parameters == sum(one.numel() for one in network.parameters())
+        assert reference.num_parameters == sum(parameter.numel() for parameter in network.parameters())
         assert f"with {name}, {scheduler.config.prediction_type}" in reference.notes[0]
 
 

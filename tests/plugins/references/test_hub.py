@@ -66,7 +66,7 @@ def test_weights_of_an_architecture_are_scored_as_they_are(cache):
         expected = network(noisy, torch.full((2,), 0.1))
     torch.testing.assert_close(reference.denoise(noisy, 0.1, gahbench.Truth(noisy)), expected)
     assert reference.notes[0] == "someone/denoiser of the Hugging Face hub, commit 0123456789ab"
-    assert reference.num_parameters == sum(one.numel() for one in network.parameters())
+    assert reference.num_parameters == sum(parameter.numel() for parameter in network.parameters())
     assert reference.jacobian(noisy, 0.1, gahbench.Truth(noisy)) is not None
 
 
@@ -102,11 +102,11 @@ def test_only_prepare_downloads_weights(cache, tmp_path, monkeypatch):
     with pytest.raises(ParameterError, match=r"not in the hub's cache, .*'gahbench prepare' downloads it"):
         from_file().check_shape((1, 8, 8))
     assert not asked
-    (prepared,) = [one for one in prepare(file) if "hf" in one.plugin]
+    (prepared,) = [outcome for outcome in prepare(file) if "hf" in outcome.plugin]
     assert prepared.error is None
     assert prepared.fetched == (f"weights of someone/denoiser at {COMMIT}, from the Hugging Face hub into its cache",)
     assert asked == [("someone/denoiser", "weights.safetensors", COMMIT)]
-    assert all(one.fetched == () for one in prepare(file))
+    assert all(outcome.fetched == () for outcome in prepare(file))
     assert len(asked) == 1
 
 

@@ -195,7 +195,7 @@ def test_references_that_see_the_whole_image_equal_empirical_bayes(name, sigma):
     torch.testing.assert_close(
         reference.denoise(noisy, sigma, Truth(noisy)), remembered.denoise(noisy, sigma, Truth(noisy))
     )
-    result, expected = (one.jacobian(noisy, sigma, Truth(noisy)).matrices() for one in (reference, remembered))
+    result, expected = (machine.jacobian(noisy, sigma, Truth(noisy)).matrices() for machine in (reference, remembered))
     torch.testing.assert_close(result, expected, atol=1e-9, rtol=1e-7)
 
 

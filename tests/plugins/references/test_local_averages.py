@@ -129,7 +129,7 @@ def test_the_anisotropic_filter_agrees_with_its_definition(angle, channels):
     for channel in image.numpy():
         smooth = np.pad(blurred(channel, PRESMOOTHING), 1, mode="edge")
         gradient = (smooth[2:, 1:-1] - smooth[:-2, 1:-1]) / 2, (smooth[1:-1, 2:] - smooth[1:-1, :-2]) / 2
-        tensor += [[one * other for other in gradient] for one in gradient]
+        tensor += [[first * second for second in gradient] for first in gradient]
     tensor = np.array([[blurred(values, INTEGRATION) for values in row] for row in tensor])
     noise = channels * SIGMA**2 / (8 * math.pi * PRESMOOTHING**4)
     turn = math.radians(angle)

@@ -116,7 +116,7 @@ def test_untrained_is_the_network_at_the_start_of_training(initialisation):
     # The expected Jacobian is computed row by row, by backward passes.
     result = reference.jacobian(noisy, 0.1, Truth(noisy)).matrices()
     for image, matrix in zip(noisy, result, strict=True):
-        jacobian = torch.autograd.functional.jacobian(lambda one: network(one[None], torch.full((1,), 0.1))[0], image)
+        jacobian = torch.autograd.functional.jacobian(lambda y: network(y[None], torch.full((1,), 0.1))[0], image)
         torch.testing.assert_close(matrix, jacobian.reshape(64, 64), atol=1e-5, rtol=1e-4)
 
 

@@ -61,7 +61,7 @@ def test_tensorboard_limits_open_files_without_losing_rows(tmp_path, monkeypatch
     tracker.finish(None)
     for row in "abc":
         result = EventAccumulator(str(tmp_path / "tensorboard" / row)).Reload().Scalars("loss")
-        assert [(one.step, one.value) for one in result] == [(0, 0.0), (1, 1.0), (2, 2.0)]
+        assert [(entry.step, entry.value) for entry in result] == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
 @pytest.mark.extras("tensorboard")
@@ -177,12 +177,12 @@ def test_trackio_has_curves_scores_suite_and_board(followed):
         return SQLiteStorage.get_logs("test-of-trackio", run)
 
     for row, mean in scores.items():
-        assert [one["psnr/0.1"] for one in logged(row) if "psnr/0.1" in one] == [pytest.approx(mean)]
-    last = [one for one in logged(UNET) if "loss" in one][-1]
+        assert [entry["psnr/0.1"] for entry in logged(row) if "psnr/0.1" in entry] == [pytest.approx(mean)]
+    last = [entry for entry in logged(UNET) if "loss" in entry][-1]
     assert last["step"] == 12
     assert {name: last[name] for name in trained} == pytest.approx(trained)
     assert SQLiteStorage.get_run_config("test-of-trackio", out.name)["sigmas"] == [0.1, 0.3]
-    (table,) = [one["leaderboard"] for one in logged(out.name) if "leaderboard" in one]
+    (table,) = [entry["leaderboard"] for entry in logged(out.name) if "leaderboard" in entry]
     assert {row["entrant"] for row in table["_value"]} == {row.split(" on ")[0] for row in scores}
 
 

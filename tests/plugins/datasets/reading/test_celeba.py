@@ -113,14 +113,14 @@ def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_i
             Faces(str(tmp_path), source="celeba", **asked).images("test", 1)
 
 
-@pytest.mark.parametrize("there", ["nothing", "empty.zip", "others.npy", "others"])
-def test_missing_celeba_is_explained(tmp_path, write_images, there):
-    path = tmp_path / there
-    if there == "others.npy":
+@pytest.mark.parametrize("kind", ["nothing", "empty.zip", "others.npy", "others"])
+def test_missing_celeba_is_explained(tmp_path, write_images, kind):
+    path = tmp_path / kind
+    if kind == "others.npy":
         np.save(path, FACES[:2])
-    elif there == "empty.zip":
+    elif kind == "empty.zip":
         zipfile.ZipFile(path, "w").close()
-    elif there == "others":
+    elif kind == "others":
         write_images(path, ["a.png"], FACES[:1])
     with pytest.raises(DataError) as caught:
         Faces(str(path), source="celeba").shape  # noqa: B018
@@ -137,17 +137,17 @@ def test_missing_celeba_is_explained(tmp_path, write_images, there):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (text(PARTITION).replace("000004.jpg 0\n", ""), "does not list 000004.jpg"),
         (text(PARTITION).replace("000004.jpg 0", "000004.jpg 3"), "line 4: '000004.jpg 3'; accepted: .* 0, 1, 2"),
         (text(PARTITION).replace("000004.jpg 0", "000004.jpg"), "line 4: '000004.jpg'; accepted"),
     ],
 )
-def test_malformed_lists_are_named(tmp_path, write_images, content, says):
+def test_malformed_lists_are_named(tmp_path, write_images, content, message):
     write_images(tmp_path, FILES[:5], FACES[:5, :30, :30])
     (tmp_path / "list_eval_partition.txt").write_text(content)
-    with pytest.raises(DataError, match=rf"list_eval_partition\.txt.*{says}"):
+    with pytest.raises(DataError, match=rf"list_eval_partition\.txt.*{message}"):
         Faces(str(tmp_path)).shape  # noqa: B018
 
 

@@ -1,4 +1,4 @@
-"""Annotations that mark parameters which name plugins, code, files or downloads."""
+"""Annotations of parameters that name plugins, code, files or downloads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 @dataclass(frozen=True)
 class Names:
-    """Mark of a parameter that names a plugin of some kind.
+    """Annotation of a parameter that names a plugin of some kind.
 
     In suites the value is a spec, such as ``wavelet[db4]``, whose parameters are checked too. The constructor receives
     the built plugin or, for an architecture, which needs the shape of the images, a
@@ -38,7 +38,7 @@ class Names:
 
 @dataclass(frozen=True)
 class File:
-    """Mark of a string parameter that is the path of a file whose content decides the outcome.
+    """Annotation of a string parameter that is the path of a file whose content decides the outcome.
 
     Keys depend on the SHA-256 of the file's content, and not on its name or folder; labels show only its name. The
     parameter is also :class:`External`.
@@ -63,11 +63,11 @@ class File:
 
 @dataclass(frozen=True)
 class External:
-    """Mark of a parameter that makes a plugin read files or use the network: a folder, a repository, published weights.
+    """Annotation of a parameter that makes a plugin read files or use the network, such as a folder or a repository.
 
     A results folder from another person chooses the parameters of its plugins. ``gahbench site`` builds a plugin with
     such a parameter only with ``--trust``, unless its value is the default, ``None`` or ``False``. A parameter
-    named ``path`` needs no mark.
+    named ``path`` is treated as if it had this annotation.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class External:
 
 @dataclass(frozen=True)
 class Code:
-    """Mark of a parameter that names code which the plugin runs: an import, or a file with code.
+    """Annotation of a parameter that names code which the plugin runs: an import, or a file with code.
 
     ``gahbench site`` builds a plugin with such a parameter only with ``--trust``, as for :class:`External`. Units of a
     built-in plugin that uses such a parameter run in a separate process.
@@ -96,12 +96,12 @@ class Code:
     """
 
 
-def marks(annotation: Any) -> tuple[Any, ...]:
-    """Return the marks of an annotation, or of the alternatives in a union."""
+def metadata_of(annotation: Any) -> tuple[Any, ...]:
+    """Return the metadata of an ``Annotated`` type, or of the alternatives in a union."""
     if get_origin(annotation) is Annotated:
         return get_args(annotation)[1:]
     if get_origin(annotation) in (Union, types.UnionType):
-        return tuple(mark for argument in get_args(annotation) for mark in marks(argument))
+        return tuple(item for argument in get_args(annotation) for item in metadata_of(argument))
     return ()
 
 
