@@ -57,9 +57,9 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 def _map_array(path: Path) -> NDArray[Any]:
-    found = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(found, np.ndarray):
-        found.close()
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        array.close()
         raise ValueError("the file contains several arrays, like an .npz file")
     return array
 

@@ -175,9 +175,9 @@ def labelled_lines(ax):
 
 
 def test_figure_shows_every_scored_entrant():
-    made = make_results()
-    board = made.leaderboard(full=True)
-    left, right, deficits = figure(made.board.for_dataset(NAME), made.entrants, BASELINE).axes
+    board_results = make_results()
+    board = board_results.leaderboard(full=True)
+    left, right, deficits = figure(board_results.board.for_dataset(NAME), board_results.entrants, BASELINE).axes
     drawn = labelled_lines(left)
     assert set(drawn) == {entrant[0] for entrant in ENTRANTS}
     row = board.set_index("entrant").loc["optimal"]
@@ -204,14 +204,14 @@ def test_an_entrant_has_the_same_style_in_all_figures():
             (line.get_color(), line.get_marker())
             for line in (labelled_lines(figure(board, board_results.entrants).axes[0])["a|b"],)
         ]
-        for board in (made.board.for_dataset(NAME), fewer.board.for_dataset(NAME))
+        for board in (board_results.board.for_dataset(NAME), fewer.board.for_dataset(NAME))
     ]
     assert styles[0] == styles[1]
 
 
 def test_a_single_noise_level_is_a_list():
-    made = make_results(sigmas=(0.1,))
-    axes = figure(made.board.for_dataset(NAME), made.entrants, BASELINE).axes
+    board_results = make_results(sigmas=(0.1,))
+    axes = figure(board_results.board.for_dataset(NAME), board_results.entrants, BASELINE).axes
     names = [label.get_text().replace("\n", "") for label in axes[0].get_yticklabels()]
     assert names == board_results.leaderboard(full=True)["entrant"].tolist()[:-1]
 
