@@ -86,7 +86,7 @@ class Parameter:
 
     @property
     def _numbers(self) -> str:
-        return next((mark.numbers for mark in marks(self.annotation) if isinstance(mark, File)), "")
+        return next((item.numbers for item in metadata_of(self.annotation) if isinstance(item, File)), "")
 
     @property
     def is_path(self) -> bool:
