@@ -32,7 +32,7 @@ from gahbench._util.readable import brief
 from gahbench.registry.annotations import Code, External, File, Names, metadata_of, replace_classes
 
 FILLED_IN = ("channels", "shape")
-#: Stands for a number in the path of a :class:`gahbench.registry.marks.File` with ``numbers``.
+#: Stands for a number in the path of a :class:`gahbench.File` with ``numbers``.
 PLACEHOLDER = "{N}"
 #: An example of a plugin of each kind, without and with parameters, for errors.
 _EXAMPLES = {
