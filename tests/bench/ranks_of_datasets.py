@@ -100,10 +100,10 @@ def compute(folder):
         units_by_number[units.shape[1]] = units_by_number.get(units.shape[1], 0) + units
         seeds = np.array([tables[label].shape[1] for label in labels])
         means += np.array([tables[label].mean() for label in labels]) / count
-        of_seeds = variance[index] / seeds / count**2
-        errors_of_seeds += of_seeds
+        seed_variance = variance[index] / seeds / count**2
+        total_seed_variance += seed_variance
         scale = np.sqrt(degrees[index] / generator.chisquare(degrees[index], (DRAWS, len(labels))))
-        simulated += generator.normal(size=(DRAWS, len(labels))) * np.sqrt(of_seeds) * scale
+        simulated += generator.normal(size=(DRAWS, len(labels))) * np.sqrt(seed_variance) * scale
     for number, units in units_by_number.items():
         covariance = np.cov(units) / number
         diagonal, freedom = np.diag(covariance), number - 1
