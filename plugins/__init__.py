@@ -56,6 +56,7 @@ def register_datasets(register: Register) -> None:
     register("photos", "gahbench_plugins.datasets.photos:Photos")
     register("whole", "gahbench_plugins.datasets.whole:Whole")
     register("shuffled", "gahbench_plugins.datasets.shuffled:Shuffled")
+    register("published-halves", "gahbench_plugins.datasets.published_halves:PublishedHalves")
     register("finite", "gahbench_plugins.datasets.finite:Finite")
 
 
