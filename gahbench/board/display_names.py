@@ -14,7 +14,7 @@ when a board is shown. The class of a plugin may have an attribute ``display_nam
 
 The first field for a value also shows the positional value of a label, such as ``db4`` in ``wavelet[db4]``. If a label
 lacks a value, the comma-separated part of the template that shows the value is left out. A name begins with a capital
-letter, except within another name.
+letter, except within another name or a sentence.
 """
 
 from __future__ import annotations
@@ -48,13 +48,18 @@ _UNNAMED = ""
 
 @dataclass(frozen=True)
 class DisplayNames:
-    """Display names by label; a label without a display name stands for itself."""
+    """Display names by label, as they are within a sentence; a label without a display name stands for itself."""
 
     entrants: Mapping[str, str] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
 
     def entrant(self, label: str) -> str:
         """Return the display name of an entrant, or of its row in a sweep."""
+        name = self.entrant_phrase(label)
+        return _capitalise(name) if split_label(label)[0] in self.entrants else name
+
+    def entrant_phrase(self, label: str) -> str:
+        """Return the display name of an entrant within a sentence, such as ``linear Wiener filter``."""
         base, number = split_label(label)
         name = self.entrants.get(base, base)
         return name if number is None else f"{name}, N = {number}"
@@ -66,7 +71,15 @@ class DisplayNames:
 
     def dataset(self, label: str) -> str:
         """Return the display name of a dataset."""
+        return _capitalise(self.datasets[label]) if label in self.datasets else label
+
+    def dataset_phrase(self, label: str) -> str:
+        """Return the display name of a dataset within a sentence, such as ``discs``."""
         return self.datasets.get(label, label)
+
+
+def _capitalise(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def display_names(registry: Registry, entrants: Iterable[str], datasets: Mapping[str, str]) -> DisplayNames:
@@ -95,7 +108,8 @@ def display_names(registry: Registry, entrants: Iterable[str], datasets: Mapping
 def basis_names(registry: Registry, bases: Iterable[str]) -> dict[str, str]:
     """Return the display name of each basis; names of unknown bases, such as ``learned``, stand for themselves."""
     specs = list(dict.fromkeys(bases))
-    return dict(zip(specs, specs, strict=True)) | _distinct_names(registry, ("basis",), specs)
+    names = _distinct_names(registry, ("basis",), specs)
+    return {spec: _capitalise(names[spec]) if spec in names else spec for spec in specs}
 
 
 @dataclass(frozen=True)
@@ -114,8 +128,7 @@ def _distinct_names(registry: Registry, kinds: Sequence[Kind], labels: Sequence[
     for label, item in known.items():
         others = [other.details for other in known.values() if other.name == item.name]
         differing = [key for key in item.details if len({details.get(key) for details in others}) > 1]
-        name = ", ".join([item.name, *(item.details[key] for key in differing)])
-        names[label] = name[:1].upper() + name[1:]
+        names[label] = ", ".join([item.name, *(item.details[key] for key in differing)])
     counts = Counter([*names.values(), *(label for label in described if label not in known)])
     return {label: name for label, name in names.items() if counts[name] == 1}
 

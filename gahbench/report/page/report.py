@@ -45,6 +45,8 @@ from gahbench.report.direction_lines import sort_agreements
 from gahbench.report.legend import dataset_lines, legend, rate_lines
 from gahbench.report.page import charts, images, provenance
 from gahbench.report.page.charts import Source
+from gahbench.report.page.first_screen import FILTERS, FIRST_ROWS, first_screen
+from gahbench.report.page.readme import read_readme
 from gahbench.report.page.svg import Chart, colours_in, css_declarations, inline_svg, key_drawing
 from gahbench.report.tables import notes_below, overall_title, summary_title
 
@@ -86,6 +88,7 @@ def report_values(source: Source) -> dict[str, Any]:
 
     results, datasets = source.results, list(_datasets(source))
     overall = results.means_over_datasets
+    readme = read_readme(source.folder)
     tables = [Table(results.suite, results)]
     measured = [claim for claim in judge_claims(source.registry, tables) if claim.outcome != "not measured"]
     values: dict[str, Any] = {
@@ -94,6 +97,10 @@ def report_values(source: Source) -> dict[str, Any]:
         "version": gahbench.__version__,
         "results": results,
         "names": results.names,
+        "screen": first_screen(results, readme.title),
+        "readme": readme,
+        "first_rows": FIRST_ROWS,
+        "addresses": {dataset["name"]: f"#{dataset['id']}-board" for dataset in datasets},
         "size": f"{pluralize(len(results.entrants), 'entrant')} on {pluralize(len(datasets), 'dataset')}",
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
         "legend": legend(results),
@@ -246,7 +253,7 @@ def stylesheet(used_colours: set[str], groups: int, more: str = "") -> str:
     # The class noN on a table hides the columns of group N.
     hidden = ",".join(f".no{group} .g{group}" for group in range(1, groups)) or ".none"
     dark_screens = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-    style = "\n".join(filter(None, (template_text("style.css"), more)))
+    style = "\n".join(filter(None, (template_text("style.css"), template_text("first_screen.css"), more)))
     return f"{hidden}{{display:none}}\n:root{{{light}}}\n{dark_screens}\n{style}"
 
 
@@ -264,7 +271,7 @@ def _environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"breakable": _breakable, **FILTERS}
     return environment
 
 

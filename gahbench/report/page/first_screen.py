@@ -1,0 +1,131 @@
+"""The first screen of a report: its finding, the gains of all entrants, and their distances from the optimum.
+
+The functions depend on results only, so that other pages can show the same drawings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from markupsafe import Markup
+
+from gahbench._util.readable import level_name, pluralize
+from gahbench.board.ranks import PRACTICAL_KINDS
+from gahbench.board.tables import psnr_rows
+from gahbench.report.cells import number, rank, with_half_width
+from gahbench.report.finding import Finding, finding
+from gahbench.report.heat_map import DistanceLine, HeatMap, distance_lines, heat_map
+from gahbench.report.page.strip import Dot, Line, draw_strip
+
+if TYPE_CHECKING:
+    from gahbench.board.results import Results
+
+#: The number of highlighted entrants in a strip.
+MAX_HIGHLIGHTS = 3
+#: The number of rows of a heat map that are shown initially.
+FIRST_ROWS = 14
+#: With more datasets the heat map takes the whole width of the page.
+MAX_COLUMNS = 6
+#: Distances beyond this multiple of the upper quartile are drawn at the end of the scale.
+_OUTLIER = 2.5
+
+#: The filters of templates that format gains and ranks.
+FILTERS: dict[str, Callable[..., str]] = {
+    "gain": lambda gain: number(gain.value, 1, sign=True),
+    "half_width": lambda gain: with_half_width(gain, sign=True),
+    "decibels": lambda value: number(value, 1),
+    "rank": lambda cell: "" if cell.rank is None else rank(cell.rank, cell.rank_high, cell.is_flagged),
+}
+
+
+@dataclass(frozen=True)
+class FirstScreen:
+    """The content of the first screen; ``distances`` is empty if no optimum is known."""
+
+    facts: Sequence[str]
+    finding: Finding
+    map: HeatMap
+    distances: Markup
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the heat map takes the whole width."""
+        return len(self.map.columns) > MAX_COLUMNS or not self.distances
+
+
+def first_screen(results: Results, own_title: str = "") -> FirstScreen:
+    """Return the content of the first screen of results, whose page may have a title of its own."""
+    return FirstScreen(suite_facts(results), finding(results, own_title), heat_map(results), distance_strip(results))
+
+
+def suite_facts(results: Results) -> list[str]:
+    """Return the size of a suite in words: entrants, datasets, test images, noise levels and trainings."""
+    kinds = {entry.entrant: entry.kind for entry in results.board.entries if entry.kind}
+    practical = sum(kind in PRACTICAL_KINDS for kind in kinds.values())
+    others = len(kinds) - practical
+    boards = results.board.datasets
+    facts = [
+        pluralize(practical, "denoiser") + (f" and {pluralize(others, 'reference')}" if others else ""),
+        pluralize(len(boards), "dataset"),
+    ]
+    images = (psnr_rows(results.scores, board.dataset)["image"].dropna().nunique() for board in boards)
+    if counts := sorted({int(count) for count in images} - {0}):
+        facts.append(f"{_range(counts)} test image{'' if counts == [1] else 's'}")
+    if levels := sorted({sigma for board in boards for sigma in board.sigmas}):
+        joint = " and " if len(levels) == 2 else " to "
+        facts.append(f"σ = {joint.join(dict.fromkeys(map(level_name, (levels[0], levels[-1]))))}")
+    seeds = sorted({entry.seeds for entry in results.board.entries if entry.kind == "trained" and entry.seeds})
+    if seeds:
+        facts.append("trained once each" if seeds == [1] else f"{_range(seeds)} trainings each")
+    return facts
+
+
+def _range(counts: Sequence[int]) -> str:
+    return "–".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+
+
+def distance_strip(results: Results) -> Markup:
+    """Draw the distances from the optimum, a line for each dataset whose optimum is known; empty without a line."""
+    lines = distance_lines(results)
+    if not lines:
+        return Markup("")
+    highlights = highlighted_entrants(lines)
+    distances = np.array([item.high for line in lines for item in line.distances if item.kind in PRACTICAL_KINDS])
+    if not len(distances):
+        distances = np.array([item.high for line in lines for item in line.distances])
+    limit = _OUTLIER * float(np.quantile(distances, 0.75))
+    largest = max([float(value) for value in distances if value <= limit], default=1.0)
+    drawn = []
+    for line in lines:
+        dots = [
+            Dot(
+                results.names.entrant(item.entrant),
+                item.high,
+                (item.low, item.high) if item.entrant in highlights and math.isfinite(item.low) else None,
+                highlights.index(item.entrant) + 1 if item.entrant in highlights else 0,
+                item.kind not in PRACTICAL_KINDS,
+            )
+            for item in line.distances
+        ]
+        drawn.append(Line(results.names.dataset(line.dataset), "at most, from a bound" if line.is_bound else "", dots))
+    return draw_strip(drawn, 0.0, max(largest, 0.1), "dB of mean squared error above the optimum")
+
+
+def highlighted_entrants(lines: Sequence[DistanceLine]) -> list[str]:
+    """Return the entrants nearest to the optimum on any dataset, and the farthest, at most three in all."""
+    practical = [[item for item in line.distances if item.kind in PRACTICAL_KINDS] for line in lines]
+    nearest = Counter(items[0].entrant for items in practical if items)
+    chosen = [label for label, _ in nearest.most_common(MAX_HIGHLIGHTS - 1)]
+    means: dict[str, list[float]] = {}
+    for items in practical:
+        for item in items:
+            means.setdefault(item.entrant, []).append(item.high)
+    complete = {label: float(np.mean(values)) for label, values in means.items() if len(values) == len(lines)}
+    limit = _OUTLIER * float(np.median(list(complete.values()))) if complete else 0.0
+    others = [(mean, label) for label, mean in complete.items() if label not in chosen and mean <= limit]
+    return chosen + [label for _, label in sorted(others)[-1:]]
