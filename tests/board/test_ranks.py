@@ -129,7 +129,7 @@ def test_datasets_of_the_same_images_have_the_interval_of_one_dataset_and_no_pre
     facts = [{**dataset(name), "height": size} for name, size in zip(names, (32, 64, 128), strict=True)]
     found = results(scores, datasets=facts, baseline="a")
     row = found.over_datasets().set_index("entrant").loc["b"]
-    alone = found.board.of(names[0])
+    alone = found.board.for_dataset(names[0])
     for name in ("psnr", "gain_over_baseline"):
         expected = alone.estimate("b", name)
         np.testing.assert_allclose(row[[name, f"{name}_low", f"{name}_high"]].astype(float), astuple(expected))

@@ -146,7 +146,7 @@ def _dataset_pictures(
 def _level_pictures(kept: Sequence[StoredArrays], sigma: float, source: Source, count: int, side: int) -> LevelPictures:
     clean, level = _pictures_of(kept[0].arrays["clean"], count, side), level_index(kept[0], sigma)
     noisy = _pictures_of(kept[0].arrays["noisy"][level], count, side)
-    input_level = f"{number(input_psnr(sigma), 1)} dB"
+    input_level = f"{number(float(input_psnr(sigma)), 1)} dB"
     rows = [PictureRow("", list(zip(_drawn(clean, "clean"), _drawn(noisy, f"noisy {input_level}"), strict=True)))]
     for stored in kept:
         if (level := level_index(stored, sigma)) is None:
