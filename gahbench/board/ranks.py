@@ -171,7 +171,10 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
     ranks = {labels[index]: (int(best), int(worst)) for index, best, worst in zip(ranked, *ends, strict=True)}
     groups = _independent_datasets(complete, names)
     gains_of_kind = [
-        [np.mean([board.for_dataset(name).estimate(label, "gain_over_baseline").value for name in group]) for group in groups]
+        [
+            np.mean([board.for_dataset(name).estimate(label, "gain_over_baseline").value for name in group])
+            for group in groups
+        ]
         for label in labels
     ]
     rows = {

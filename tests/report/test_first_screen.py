@@ -51,7 +51,7 @@ def test_a_title_says_that_nothing_is_decided():
 
 def test_the_distance_from_the_optimum_is_the_smallest():
     measured = suite(("net", "trained", 1, 2), ("tv", "classical", 4, 1), ("optimal", "optimal", 0, 1), datasets=("a",))
-    distance = measured.board.of("a").estimate("net", "deficit").value
+    distance = measured.board.for_dataset("a").estimate("net", "deficit").value
     assert finding(measured).title == f"net is first on a, and still {distance:.1f} dB from optimal"
     (line,) = distance_lines(measured)
     assert [item.entrant for item in line.distances] == ["net", "base", "tv"]
@@ -91,7 +91,7 @@ def test_rows_are_denoisers_by_gain_and_then_oracles():
 
 def test_without_a_baseline_gains_are_over_the_noisy_images():
     bare = suite(("net", "trained", 1, 2), baseline=None)
-    board = bare.board.of("a")
+    board = bare.board.for_dataset("a")
     psnr, gain = board.estimate("net", "psnr"), gain_of(board, "net", None)
     noisy = np.mean(-20 * np.log10(SIGMAS))
     assert (gain.value, gain.low) == pytest.approx((psnr.value - noisy, psnr.low - noisy))
