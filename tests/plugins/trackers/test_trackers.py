@@ -124,7 +124,11 @@ def test_mlflow_has_a_run_for_the_suite_and_for_each_row(followed):
 
 @pytest.mark.extras("wandb")
 def test_wandb_has_curves_scores_suite_and_board_offline(followed):
+    import wandb
+
     out, trained, scores = followed("wandb")
+    # The service of wandb writes after a run has ended, and has written all when it has ended itself.
+    wandb.teardown()
     runs = {}
     for file in out.glob("wandb/offline-run-*/run-*.wandb"):
         result = list(_records(file))
