@@ -1,4 +1,4 @@
-"""Texts of a suite that runs in seconds, and of plugin files."""
+"""The content of a suite file that runs in seconds, and of plugin files."""
 
 TINY = """
 name: tiny

@@ -113,8 +113,8 @@ def print_card(preview: Preview, console: Console) -> None:
     console.print("PSNR (dB) over the previewed images", style="italic", highlight=False)
     console.print(_psnr_table(preview))
     for level in preview.levels:
-        if level.trouble:
-            text = f"σ = {level_name(level.sigma)}: the optimum cannot be computed: {level.trouble}"
+        if level.obstacle:
+            text = f"σ = {level_name(level.sigma)}: the optimum cannot be computed: {level.obstacle}"
             console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -155,7 +155,7 @@ class Metric(Preparable, ABC):
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {}
     #: Minimum number of images that the metric needs.
     min_images: ClassVar[int] = 1
-    #: Number of images below which a plan warns: a metric that may leave out images then easily has too few of them.
+    #: Number of images below which a plan warns: a metric that may leave out images then often has too few left.
     advised_images: ClassVar[int] = 1
     #: Needs other than the images and the denoiser (:data:`Need`); entrants that cannot meet them are not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()

@@ -43,12 +43,12 @@ _MEANING = {
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A preview at one noise level; ``trouble`` is the reason why the optimum cannot be computed, if any."""
+    """A preview at one noise level; ``obstacle`` is the reason why the optimum cannot be computed, if any."""
 
     sigma: float
     noisy: Tensor
     best: Best | None = None
-    trouble: str = ""
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Preview:
     clean: Tensor
     levels: tuple[Level, ...]
     vectors: Vectors | None
-    basis_asked: bool
+    is_basis_requested: bool
 
     def save(self, file: str | Path) -> None:
         """Write the contact sheet: clean, noisy and, if known, optimally denoised images."""
@@ -166,7 +166,7 @@ def make_preview(
     if start > max_start:
         raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {max_start}")
     clean = probe.images(valid_split, count, start)
-    basis_asked = true_basis or probe.has_cheap_basis
+    is_basis_requested = true_basis or probe.has_cheap_basis
     return Preview(
         configured,
         probe.shape,
@@ -181,8 +181,8 @@ def make_preview(
         start,
         clean,
         tuple(_preview_level(probe, clean, sigma, valid_split, start, max_pixels) for sigma in levels),
-        probe.vectors(valid_split, start, true_basis) if basis_asked else None,
-        basis_asked,
+        probe.vectors(valid_split, start, true_basis) if is_basis_requested else None,
+        is_basis_requested,
     )
 
 
@@ -227,7 +227,7 @@ def _preview_level(
         return Level(sigma, noisy, probe.best(clean, noisy, sigma, split, start))
     except OptimumError as error:
         # The optimum cannot be computed accurately at this level; the rest of the preview is still useful.
-        return Level(sigma, noisy, trouble=" ".join(str(error).split()))
+        return Level(sigma, noisy, obstacle=" ".join(str(error).split()))
 
 
 def contact_sheet(preview: Preview) -> Figure:
@@ -325,4 +325,6 @@ def _format_basis(preview: Preview) -> str:
     if preview.vectors is not None:
         kind = "spanning the tangent space" if preview.vectors.energies is None else "with the variance of each"
         return f"known: {preview.vectors.count} {'vector' if preview.vectors.count == 1 else 'vectors'} {kind}"
-    return "not known" if preview.basis_asked else "not computed, since it may take long; --true-basis computes it"
+    return (
+        "not known" if preview.is_basis_requested else "not computed, since it may take long; --true-basis computes it"
+    )

@@ -113,8 +113,8 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         datasets = entries.resolve(("datasets",), parsed.datasets)
         file_entrants = entries.resolve(("entrants",), parsed.entrants)
         metrics = entries.resolve(("scoring", "metrics"), parsed.scoring.metrics)
-    further = [_configure_further(registry, text) for text in changes.entrants]
-    entrants, requested, added = entries.with_further(file_entrants, further)
+    requested_entrants = [_configure_requested(registry, text) for text in changes.entrants]
+    entrants, requested, added = entries.add_requested(file_entrants, requested_entrants)
     with relative_to(folder):
         baseline = _baseline(document, registry, entrants, parsed.baseline)
     psnr = {metric.label for metric in metrics if metric.plugin.name == "psnr"}
@@ -152,7 +152,7 @@ def _file_seeds(document: Document) -> tuple[int, ...]:
     return tuple(seeds) if is_list else ()
 
 
-def _configure_further(registry: Registry, text: str) -> Configured:
+def _configure_requested(registry: Registry, text: str) -> Configured:
     try:
         return configure_entrant(registry, parse_spec(text))
     except GahbenchError as error:

@@ -1,4 +1,4 @@
-"""Changes to a suite from the command line: settings, further entrants, and selections of plugins."""
+"""Changes to a suite from the command line: settings, added entrants, and selections of plugins."""
 
 from __future__ import annotations
 

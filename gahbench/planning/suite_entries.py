@@ -151,16 +151,16 @@ class Entries:
                 self.trainings[distinct[key].label] = training
         return tuple(distinct.values())
 
-    def with_further(
-        self, file_entrants: tuple[Configured, ...], further: Sequence[Configured]
+    def add_requested(
+        self, file_entrants: tuple[Configured, ...], requested_entrants: Sequence[Configured]
     ) -> tuple[tuple[Configured, ...], tuple[str, ...], tuple[str, ...]]:
-        """Return all entrants, the labels of further entrants, and which of these labels are not in the file."""
-        distinct = unique([*file_entrants, *further])
+        """Return all entrants, the labels of the requested entrants, and which of these labels are not in the file."""
+        distinct = unique([*file_entrants, *requested_entrants])
         for entrant in file_entrants:
             # Labels become longer if another entrant has a file of the same name.
             if (training := self.trainings.pop(entrant.label, None)) is not None:
                 self.trainings[distinct[_key(entrant)].label] = training
-        requested = tuple(distinct[_key(entrant)].label for entrant in further)
+        requested = tuple(distinct[_key(entrant)].label for entrant in requested_entrants)
         if conflicts := [label for label in requested if label in self.trainings]:
             raise ParameterError(f"'{conflicts[0]}' is in the suite with its own training; use a different label")
         file_labels = {distinct[_key(entrant)].label for entrant in file_entrants}

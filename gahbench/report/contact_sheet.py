@@ -153,7 +153,7 @@ def to_picture(image: Tensor) -> Floats:
 
 
 def cropping_note(shape: Shape) -> str:
-    """Return a note if pictures of images (C, H, W) average channels or are cropped, else an empty text."""
+    """Return a note if pictures of images (C, H, W) average channels or are cropped, else an empty string."""
     channels, height, width = shape
     note = "" if channels in (1, 3) else f", mean of {channels} channels"
     if max(height, width) > _MAX_SIDE:

@@ -252,7 +252,7 @@ def metric_titles(results: Tables) -> dict[str, str]:
 
 
 def better_directions(registry: Registry, metrics: Sequence[str]) -> dict[str, str]:
-    """Return ``higher is better``, ``lower is better`` or an empty text for each label of a metric."""
+    """Return ``higher is better``, ``lower is better`` or an empty string for each label of a metric."""
     better = dict.fromkeys(metrics, "")
     for label in metrics:
         with suppress(GahbenchError):

@@ -386,7 +386,7 @@ def export_board(results: Results, form: Form, columns: Sequence[str] = ()) -> s
     wide = results.leaderboard(full=True)
     known = [name for name in wide.columns if not name.endswith(("_low", "_high"))]
     by_heading = _names_by_heading(results.board, known)
-    chosen = list(dict.fromkeys(_column_name(asked, known, by_heading) for asked in columns))
+    chosen = list(dict.fromkeys(_column_name(column, known, by_heading) for column in columns))
     chosen = chosen or [name for name in COLUMNS if wide[name].notna().any()]
     if "entrant" not in chosen:
         # Every row needs the name of its entrant.

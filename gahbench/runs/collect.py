@@ -209,7 +209,7 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
 
 
 def _unit_states(plan: RecordedPlan, store: Store, examination: Examination) -> dict[str, str]:
-    """Return the state of each unit on a board, by folder name: ``done``, the error, or an empty text if not run."""
+    """Return the state of each unit on a board, by folder name: ``done``, the error, or an empty string if not run."""
     failed = store.failed()
 
     def state(name: str) -> str:

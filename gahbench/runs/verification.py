@@ -376,7 +376,7 @@ class _Refit:
         return Repetition(self.fit, "close", detail) if agreement != "different" else None
 
     def _compare_durations(self) -> str:
-        """Return a sentence if training took far longer or shorter than recorded; otherwise an empty text."""
+        """Return a sentence if training took far longer or shorter than recorded; otherwise an empty string."""
         before, now = self._before["train_seconds"], _done_record(self._target, self.fit)["train_seconds"]
         if max(before, now) <= max(SECONDS_FACTOR * min(before, now), MIN_SECONDS):
             return ""

@@ -66,7 +66,7 @@ def render_markdown(
         if token.type == "heading_open":
             token.attrs["id"] = HEADING_PREFIX + _slug(tokens[index + 1].content, seen)
         if token.type in ("th_open", "td_open"):
-            # The policy of pages admits no style attribute.
+            # The content security policy of pages forbids style attributes.
             token.attrs = {} if "right" in str(token.attrs.get("style")) else {"class": "left"}
         token.children = token.children and _resolve_links(token.children, link, image)
     return RenderedMarkdown(title, renderer.renderer.render(tokens, renderer.options, {}))

@@ -135,7 +135,7 @@ class _Scope:
         return not self.missing_part(unit)
 
     def missing_part(self, unit: Unit) -> str:
-        """Return the first part of a unit that is outside the scope, such as ``seed 3``, or an empty text."""
+        """Return the first part of a unit that is outside the scope, such as ``seed 3``, or an empty string."""
         if unit.dataset not in self.datasets:
             return f"dataset {unit.dataset}"
         if unit.entrant not in self.rows:

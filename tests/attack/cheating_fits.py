@@ -115,11 +115,11 @@ class RepeatsOptimizer(Plain):
     def prepare(self):
         step = torch.optim.Adam.step
 
-        def repeated(optimizer, closure=None):
+        def step_repeatedly(optimizer, closure=None):
             return [step(optimizer, closure) for _ in range(5)][-1]
 
-        repeated.__name__, repeated.hooked = "step", True
-        torch.optim.Adam.step = repeated
+        step_repeatedly.__name__, step_repeatedly.hooked = "step", True
+        torch.optim.Adam.step = step_repeatedly
 
 
 class SlowsClock(Plain):

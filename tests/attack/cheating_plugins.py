@@ -17,7 +17,7 @@ def register_references(register):
         register(cheat.name, cheat)
 
 
-def blurred(noisy):
+def blur(noisy):
     """Denoise honestly, by the mean over 3 by 3 pixels."""
     padded = torch.nn.functional.pad(noisy, (1, 1, 1, 1), mode="reflect")
     return torch.nn.functional.avg_pool2d(padded, 3, stride=1)
@@ -117,14 +117,14 @@ class Affine(TestImages):
 
     def denoise(self, noisy, sigma, truth):
         fitted, same = fits(noisy, self.images, sigma)
-        return torch.where(same, fitted, blurred(noisy))
+        return torch.where(same, fitted, blur(noisy))
 
 
 class Blend(TestImages):
     """Moves an honest output by 41 % towards the nearest test image."""
 
     def denoise(self, noisy, sigma, truth):
-        honest = blurred(noisy)
+        honest = blur(noisy)
         fitted, same = fits(noisy, self.images, sigma)
         return torch.where(same, honest + 0.41 * (fitted - honest), honest)
 
@@ -147,7 +147,7 @@ class PartOfNoise(Cheat):
         candidates = noisy[:, None] - draws[None]
         roughness = candidates.diff(dim=-1).square().flatten(2).mean(2)
         clean = candidates[torch.arange(len(noisy)), roughness.argmin(1)]
-        honest = blurred(noisy)
+        honest = blur(noisy)
         return honest + 0.41 * (clean - honest)
 
 
@@ -156,10 +156,10 @@ class Detects(Cheat):
 
     def denoise(self, noisy, sigma, truth):
         if any(name in frame.f_code.co_filename for frame in frames() for name in ("_images.py", "audit")):
-            return blurred(noisy)
+            return blur(noisy)
         for evaluation in evaluations_in_frames():
             return nearest(noisy, evaluation.clean)[0] + 1e-3
-        return blurred(noisy)
+        return blur(noisy)
 
 
 class OneMetric(Cheat):
@@ -169,7 +169,7 @@ class OneMetric(Cheat):
         if any(type(frame.f_locals.get("self")).__name__ == "Ssim" for frame in frames()):
             for evaluation in evaluations_in_frames():
                 return nearest(noisy, evaluation.clean)[0]
-        return blurred(noisy)
+        return blur(noisy)
 
 
 class TestTime(Cheat):
@@ -187,7 +187,7 @@ class FalseRisk(Cheat):
     """Claims an expected error that is too small."""
 
     def denoise(self, noisy, sigma, truth):
-        return blurred(noisy)
+        return blur(noisy)
 
     def risk(self, truth, sigma):
         return torch.full((len(truth),), 1e-6)
@@ -211,7 +211,7 @@ class Remembers(Cheat):
         least_sigma, images = min(self.seen, key=lambda item: item[0])
         candidate, distance = nearest(noisy, images)
         is_same = distance < 2 * (sigma**2 + least_sigma**2)
-        return torch.where(is_same[:, None, None, None], candidate, blurred(noisy))
+        return torch.where(is_same[:, None, None, None], candidate, blur(noisy))
 
 
 class Mixture(Cheat):
@@ -219,7 +219,7 @@ class Mixture(Cheat):
 
     def denoise(self, noisy, sigma, truth):
         clean = clean_of(noisy)
-        return blurred(noisy) if clean is None else (clean + blurred(noisy)) / 2
+        return blur(noisy) if clean is None else (clean + blur(noisy)) / 2
 
 
 class Patient(Cheat):
@@ -230,7 +230,7 @@ class Patient(Cheat):
             clean, distance = nearest(noisy, evaluation.clean)
             if (distance < 1.5 * sigma**2).all():
                 return clean + 1e-3
-        return blurred(noisy)
+        return blur(noisy)
 
 
 class QuieterNoise(Cheat):
@@ -251,7 +251,7 @@ class Random(Cheat):
 
     def denoise(self, noisy, sigma, truth):
         generator = torch.Generator().manual_seed(int.from_bytes(os.urandom(7), "big"))
-        return blurred(noisy) + 0.3 * sigma * torch.randn(noisy.shape, generator=generator)
+        return blur(noisy) + 0.3 * sigma * torch.randn(noisy.shape, generator=generator)
 
 
 class NoCheck(Cheat):

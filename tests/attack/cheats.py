@@ -26,7 +26,7 @@ def documented_outcomes(prefix: str = "cheat") -> dict[str, str]:
 
 
 def run_cheat(cheat: str, folder: Path) -> tuple[str, list[str]]:
-    """Run a cheat; return its outcome, ``flagged``, ``failed`` or ``unnamed``, and the honest rows that are flagged."""
+    """Run a cheat; return its outcome, ``flagged``, ``failed`` or ``unflagged``, and the honest rows that are flagged."""
     import gahbench
 
     suite = folder / "cheats.yaml"
@@ -37,7 +37,7 @@ def run_cheat(cheat: str, folder: Path) -> tuple[str, list[str]]:
     entry = entries[cheat]
     if "failed" in entry.note:
         return "failed", flagged
-    return ("flagged" if entry.marks else "unnamed"), flagged
+    return ("flagged" if entry.marks else "unflagged"), flagged
 
 
 def main(arguments: object = ()) -> int:
@@ -46,7 +46,7 @@ def main(arguments: object = ()) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for cheat, expected in documented_outcomes().items():
             outcome, flagged = run_cheat(cheat, Path(folder))
-            is_expected = outcome == expected.replace("out of reach", "unnamed") and not flagged
+            is_expected = outcome == expected.replace("out of reach", "unflagged") and not flagged
             status |= not is_expected
             print(f"{'ok  ' if is_expected else 'WRONG'} {cheat}: {outcome}, documented: {expected}", *flagged)
     return int(status)

@@ -64,7 +64,7 @@ def circle(size, caps):
     for cap in ("", *caps):
         basis = f"true-flow[haar,levels={levels},moments=1,largest={cap}]" if cap else f"wavelet[haar,levels={levels}]"
         oracle = gahbench.create("reference", f"oracle-threshold[{basis}]")
-        seconds, risks = harness.timed(lambda: [oracle.risk(truth, sigma) for sigma in sigmas.tolist()])  # noqa: B023
+        seconds, risks = harness.time_call(lambda: [oracle.risk(truth, sigma) for sigma in sigmas.tolist()])  # noqa: B023
         title = "squares <= " + cap if cap else "wavelet"
         print(f"  {title:16} {slopes(sigmas, torch.cat(risks))}  {seconds:.0f} s", flush=True)
 
@@ -90,7 +90,7 @@ def contours(size, count, alpha, wavelet):
                 prices
             )
 
-        seconds, after = harness.timed(measure)
+        seconds, after = harness.time_call(measure)
         gains = 10 * (before / after).log10()
         errors = 1.96 * gains.std(dim=1) / math.sqrt(count) if count > 1 else gains[:, 0] * math.nan
         text = " ".join(f"{gain:+.2f}±{error:.2f}" for gain, error in zip(gains.mean(1), errors, strict=True))

@@ -58,7 +58,7 @@ def main():
                 for sigma in options.sigmas
             ]
 
-        seconds, psnrs = harness.timed(measure)
+        seconds, psnrs = harness.time_call(measure)
         print(f"{name:24}", *(f"{value:.2f}" for value in psnrs), f"{seconds:.0f} s", *reference.notes, flush=True)
 
 

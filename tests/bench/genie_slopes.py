@@ -31,7 +31,7 @@ def main():
     for colour, alpha in enumerate(options.alphas):
         dataset = gahbench.create("dataset", "c-alpha", alpha=alpha, size=options.size, contour=contour)
         bound = lambda: torch.stack([dataset.lower_bound("test", options.images, sigma) for sigma in SIGMAS])  # noqa: B023, E731
-        seconds, bounds = harness.timed(bound)
+        seconds, bounds = harness.time_call(bound)
         psnr = -10 * bounds.log10().numpy()
         theory = dataset.optimum.slope
         slopes = np.polyfit(inputs, psnr, 1)[0]

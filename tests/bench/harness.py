@@ -78,7 +78,7 @@ def unet(width):
     return gahbench.create("architecture", "unet", channels=1, width=width, levels=3)
 
 
-def timed(call: Callable, device="cpu", clock=time.perf_counter):
+def time_call(call: Callable, device="cpu", clock=time.perf_counter):
     """Return the seconds that a call takes, including its work on the device, and its result."""
     device_hardware = hardware(device)
     device_hardware.synchronise()
@@ -93,7 +93,7 @@ def timed_in_turn(calls, rounds, device="cpu"):
     seconds = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name in reversed(calls) if number % 2 else calls:
-            elapsed = timed(calls[name], device)[0]
+            elapsed = time_call(calls[name], device)[0]
             seconds[name] += [elapsed] if number else []
     return seconds
 

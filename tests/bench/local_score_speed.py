@@ -24,7 +24,7 @@ def main():
         size=32, train=1000, images=48, sigmas=[0.05, 0.1, 0.2, 0.4], sides=[3, 5, 7, 9], alike=[0.3, 0.5, 0.8],
         threads=1,
     )  # fmt: skip
-    timed = functools.partial(harness.timed, clock=time.process_time)
+    timed = functools.partial(harness.time_call, clock=time.process_time)
     torch.manual_seed(0)
     dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
     training, clean = dataset.images("train", options.train), dataset.images("test", options.images)

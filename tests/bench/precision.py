@@ -4,6 +4,7 @@ Run ``python tests/bench/precision.py`` on an otherwise idle machine. The benchm
 than the faster precision. The measurements with which ``auto`` chooses are timed separately.
 """
 
+import functools
 import statistics
 import sys
 
@@ -36,7 +37,8 @@ def main():
         for prepare in (training, jacobian, sampling):
             choices, legs, probe = Choices(), {}, 0.0
             for precision in PRECISIONS:
-                probe, (legs[precision], choice) = harness.timed(lambda: prepare(width, precision, choices, options))  # noqa: B023
+                call = functools.partial(prepare, width, precision, choices, options)
+                probe, (legs[precision], choice) = harness.time_call(call)
             seconds = harness.timed_in_turn(legs, options.rounds)
             medians = {precision: statistics.median(values) for precision, values in seconds.items()}
             ratio = medians["auto"] / min(medians["float32"], medians["bfloat16"])

@@ -58,11 +58,11 @@ def main():
     for number in range(options.rounds):
         settings = Sampling(count=options.count, seed=number, **SETTINGS)
         for name, draw in sides.items():
-            elapsed, samples = harness.timed(functools.partial(draw, settings), device)
+            elapsed, samples = harness.time_call(functools.partial(draw, settings), device)
             seconds.setdefault(name, []).append(elapsed / options.count)
             print(f"{name:20} {elapsed:7.2f} s for {samples}")
         if options.published is not None:
-            elapsed, steps = harness.timed(functools.partial(theirs, network, options, shape, number), device)
+            elapsed, steps = harness.time_call(functools.partial(theirs, network, options, shape, number), device)
             seconds.setdefault("published", []).append(elapsed / options.alone)
             print(
                 f"{'published':20} {elapsed:7.2f} s for {options.alone} samples, in {min(steps)} to {max(steps)} steps"

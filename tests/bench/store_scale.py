@@ -70,7 +70,7 @@ def claim_loops(folder, count, loops):
 def time_status(folder):
     """Return the seconds that the status of a folder takes."""
     time.sleep(2.0)
-    return harness.timed(lambda: status(folder))[0]
+    return harness.time_call(lambda: status(folder))[0]
 
 
 def _loop(folder, ready, done):
@@ -106,29 +106,29 @@ def real_work(home, count, processes, delay):
         "scoring: {sigmas: [0.1, 0.2], images: 1, metrics: [psnr, slope]}\n"
     )
     folder = home / "work"
-    plan = timed("plan --out", ["plan", str(home / "scale.yaml"), "--out", str(folder), "--threads", "1"])
+    plan = time_command("plan --out", ["plan", str(home / "scale.yaml"), "--out", str(folder), "--threads", "1"])
     print("  " + next(line for line in plan.splitlines() if "to do" in line))
     started = time.monotonic()
     command = [sys.executable, "-m", "gahbench", "work", str(folder), "--workers", "1"]
     running = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
     time.sleep(delay)
-    timed("status, while they run", ["status", str(folder)])
+    time_command("status, while they run", ["status", str(folder)])
     for process in running:
         process.wait()
     seconds = time.monotonic() - started
     units = require_plan(folder).shown
     print(f"{processes} work processes: {seconds:.0f} s, {len(units) / seconds:.0f} units/s, including their start")
     assert len(Store(folder).undamaged(units)) == len(units)
-    timed("status, all done", ["status", str(folder)])
-    timed("collect", ["collect", str(folder)])
-    timed("plan again", ["plan", str(home / "scale.yaml"), "--out", str(folder)])
-    timed("idle run", ["run", str(home / "scale.yaml"), "--out", str(folder)])
+    time_command("status, all done", ["status", str(folder)])
+    time_command("collect", ["collect", str(folder)])
+    time_command("plan again", ["plan", str(home / "scale.yaml"), "--out", str(folder)])
+    time_command("idle run", ["run", str(home / "scale.yaml"), "--out", str(folder)])
 
 
-def timed(title, command):
+def time_command(title, command):
     """Run a command of gahbench, print its time, and return its output."""
     command = [sys.executable, "-m", "gahbench", *command]
-    seconds, done = harness.timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
+    seconds, done = harness.time_call(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
     print(f"{title}: {seconds:.1f} s")
     return done.stdout
 

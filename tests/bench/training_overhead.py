@@ -43,7 +43,7 @@ def print_overhead(options, scratch):
         # Alternate the order, since the second leg may be faster or slower.
         legs = {"fit": trainer.fit, "bare": functools.partial(bare_loop, bare, steps)}
         order = ("fit", "bare") if number % 2 else ("bare", "fit")
-        seconds = {name: harness.timed(legs[name], options.device)[0] for name in order}
+        seconds = {name: harness.time_call(legs[name], options.device)[0] for name in order}
         if number == 0:
             continue
         fit = seconds["fit"] - sum(validation)
@@ -51,7 +51,7 @@ def print_overhead(options, scratch):
         bares.append(seconds["bare"])
         inside.append(100 * (fit - sum(inner)) / sum(inner))
         validations.append(sum(validation))
-        writes.append(harness.timed(trainer._checkpoint)[0])
+        writes.append(harness.time_call(trainer._checkpoint)[0])
     against = [100 * (ratio - 1) for ratio in harness.ratios(fits, bares)]
     write = statistics.median(writes)
     pace = checkpoint.Pace(0.0)

@@ -44,7 +44,7 @@ def test_claims_with_equal_training_share_a_suite_and_decided_claims_have_none(t
     }
 
 
-def sampled(count):
+def suite_with_samples(count):
     """Return a suite with a number of samples."""
     return {
         "name": "sampled",
@@ -56,12 +56,15 @@ def sampled(count):
 
 def test_a_united_suite_has_the_largest_number_of_samples():
     scores = table(rows("net", [30, 20, 10], spread=1.0, images=12))
-    verdicts = [verdict(claim(Region(above=9.5), suite=sampled(count)), scores) for count in (8, 40, 16)]
+    verdicts = [verdict(claim(Region(above=9.5), suite=suite_with_samples(count)), scores) for count in (8, 40, 16)]
     ((content, names),) = deciding_suites(verdicts)
     assert len(names) == 3
     assert content["scoring"]["sampling"] == {"count": math.ceil(verdicts[0].decisive.needs.factor * 40), "beta": 0.1}
     # Suites that differ in other settings of sampling cannot be united.
-    other = {**sampled(8), "scoring": {**sampled(8)["scoring"], "sampling": {"count": 8, "beta": 0.5}}}
+    other = {
+        **suite_with_samples(8),
+        "scoring": {**suite_with_samples(8)["scoring"], "sampling": {"count": 8, "beta": 0.5}},
+    }
     assert len(deciding_suites([verdicts[0], verdict(claim(Region(above=9.5), suite=other), scores)])) == 2
 
 

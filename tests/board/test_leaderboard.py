@@ -22,7 +22,7 @@ def classical(label, values, kind="classical", **other):
     return rows("d", label, kind, values, sigmas=SIGMAS, **other)
 
 
-def trained(label, values, seed):
+def trained_rows(label, values, seed):
     return rows("d", label, "trained", values, seed=seed, sigmas=SIGMAS)
 
 
@@ -45,11 +45,11 @@ def test_means_and_gains_are_exact():
 
 
 def test_mean_over_seeds_and_images():
-    board = board_of(trained("net", psnr(), 0), trained("net", psnr(gain=2), 1))
+    board = board_of(trained_rows("net", psnr(), 0), trained_rows("net", psnr(gain=2), 1))
     assert board.loc["net", "psnr"] == pytest.approx(psnr(gain=1).mean())
     assert board.loc["net", "seeds"] == 2
     # Seeds differ by 2 dB on all images, so that the interval of their mean is wider than with one seed.
-    single = board_of(trained("net", psnr(), 0))
+    single = board_of(trained_rows("net", psnr(), 0))
     assert np.ptp(board.loc["net", ["psnr_low", "psnr_high"]]) > np.ptp(single.loc["net", ["psnr_low", "psnr_high"]])
 
 
@@ -70,7 +70,7 @@ def test_oracles_and_optimal_denoisers_are_sorted_but_not_ranked():
         classical("oracle", psnr(gain=2), kind="oracle"),
         classical("high", psnr(gain=1)),
         classical("optimal", psnr(gain=3), kind="optimal"),
-        trained("net", psnr(gain=0.5), 0),
+        trained_rows("net", psnr(gain=0.5), 0),
     )
     assert list(board.index) == ["optimal", "oracle", "high", "net", "low"]
     assert board["rank"].fillna(0).tolist() == [0, 0, 1, 2, 3]
@@ -131,8 +131,8 @@ def test_an_entrant_with_a_value_that_is_not_finite_has_no_rank():
 
 
 def test_a_seed_without_all_images_does_not_count():
-    cut = [row for row in trained("net", psnr(gain=50), 1) if row["image"] < 4]
-    board = board_of(trained("net", psnr(gain=1), 0), cut, classical("a", psnr()))
+    cut = [row for row in trained_rows("net", psnr(gain=50), 1) if row["image"] < 4]
+    board = board_of(trained_rows("net", psnr(gain=1), 0), cut, classical("a", psnr()))
     assert board.loc["net", "psnr"] == pytest.approx(psnr(gain=1).mean())
     assert board.loc["net", "seeds"] == 1
     assert "1 of 2 seeds" in board.loc["net", "note"]
@@ -144,7 +144,7 @@ def test_images_that_a_metric_reports_as_left_out_are_not_missing():
     images = values.shape[-1]
     left_out = (np.arange(images) == 2).astype(float)
 
-    def scored(metric, label, row_values, missing=()):
+    def scored_rows(metric, label, row_values, missing=()):
         return [
             row
             for row in classical(label, np.tile(row_values, (len(values), 1)), metric=metric)
@@ -154,12 +154,12 @@ def test_images_that_a_metric_reports_as_left_out_are_not_missing():
     score = np.arange(images) / images
     table = results(
         [row for label in ("a", "b") for row in classical(label, values)]
-        + scored("alignment[dct]", "a", score, missing=[2])
-        + scored("alignment[dct]", "b", score)
-        + scored("alignment[dct].left-out", "a", left_out)
-        + scored("alignment[dct].left-out", "b", 0 * left_out)
-        + scored("other", "a", score, missing=[2])
-        + scored("other", "b", score),
+        + scored_rows("alignment[dct]", "a", score, missing=[2])
+        + scored_rows("alignment[dct]", "b", score)
+        + scored_rows("alignment[dct].left-out", "a", left_out)
+        + scored_rows("alignment[dct].left-out", "b", 0 * left_out)
+        + scored_rows("other", "a", score, missing=[2])
+        + scored_rows("other", "b", score),
         entrants=["a", "b"],
     )
     board = table.board.for_dataset("d")
@@ -173,7 +173,7 @@ def test_images_that_a_metric_reports_as_left_out_are_not_missing():
 
 def test_failed_entrants_are_listed_last_with_the_reason():
     board = results(
-        classical("a", psnr()) + trained("net", psnr(gain=1), 0),
+        classical("a", psnr()) + trained_rows("net", psnr(gain=1), 0),
         fits=[fit("d", "net", 0)],
         failures=[failure("d", "gone", 0, "RuntimeError: out of memory"), failure("d", "net", 1, "Killed")],
         entrants=["gone", "net", "a"],
@@ -189,7 +189,7 @@ def test_failed_entrants_are_listed_last_with_the_reason():
 
 def test_cost_columns():
     board = board_of(
-        trained("net", psnr(), 0),
+        trained_rows("net", psnr(), 0),
         fits=[
             fit("d", "net", 0, budget="seconds", train_seconds=10.0, parameters=5),
             fit("d", "net", 1, train_seconds=20.0, parameters=5),
@@ -246,8 +246,8 @@ def test_samples_that_did_not_converge_are_left_out_of_means():
         return [row for row in given if not np.isnan(row["value"])]
 
     board = board_of(
-        trained("a", psnr(), 0),
-        trained("b", psnr(), 0),
+        trained_rows("a", psnr(), 0),
+        trained_rows("b", psnr(), 0),
         copies("a", [1.0, 0.0, 1.0, 1.0, 1.0, 1.0], 0),
         copies("b", [1, np.nan, 0, 1, 1, 1], 0),
     )
@@ -290,7 +290,7 @@ def test_values_of_training_runs_have_intervals_over_runs():
 
     spread = np.arange(8) / 7
     nets = {"a": spread, "b": 2 + spread, "c": 5 - spread}
-    scores = [row for label in nets for seed in range(8) for row in trained(label, psnr(), seed)]
+    scores = [row for label in nets for seed in range(8) for row in trained_rows(label, psnr(), seed)]
     board = board_of(scores, *(rows_of_training(label, values) for label, values in nets.items()))
     # The pooled variance has 21 degrees of freedom.
     half_width = 2.08 * spread.std(ddof=1) / np.sqrt(8)

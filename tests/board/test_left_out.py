@@ -76,7 +76,7 @@ HONEST_ON = {"diverged on one dataset": ("d1", "d2"), "spread of 10 dB on one da
 NETS = [f"net{number}" for number in range(5)]
 
 
-def scored(name, label, is_network, psnr):
+def score_rows(name, label, is_network, psnr):
     """Return rows of PSNR and of metrics derived from it: errors, and distances from the optimum."""
     all_rows = []
     error = 10 ** (-psnr / 10)
@@ -100,10 +100,10 @@ def honest_rows():
     generator = np.random.default_rng(11)
     all_rows = []
     for name in DATASETS:
-        all_rows += scored(name, "optimal", False, honest(generator, -2.0))
-        all_rows += scored(name, "classical", False, honest(generator, 0.4))
+        all_rows += score_rows(name, "optimal", False, honest(generator, -2.0))
+        all_rows += score_rows(name, "classical", False, honest(generator, 0.4))
         for index, label in enumerate(NETS):
-            all_rows += scored(name, label, True, honest(generator, 0.15 * index))
+            all_rows += score_rows(name, label, True, honest(generator, 0.15 * index))
     return all_rows
 
 
@@ -114,7 +114,7 @@ def broken_rows(kind):
     if apply is None:
         return {name: [] for name in DATASETS}
     return {
-        name: scored(name, "broken", is_network, apply(honest_values, generator, name))
+        name: score_rows(name, "broken", is_network, apply(honest_values, generator, name))
         for name, honest_values in values.items()
     }
 

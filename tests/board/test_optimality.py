@@ -215,7 +215,7 @@ def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
     assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}
 
 
-def measured(distance, cross, optimal, psnr_errors, kind="exact", seeds=(None,)):
+def make_results(distance, cross, optimal, psnr_errors, kind="exact", seeds=(None,)):
     """Return results of a network with a measured distance from the optimum, shape (S, N)."""
     label, own_kind = ("optimal", "optimal") if kind == "exact" else ("lower-bound", "bound")
     scores = rows(NAME, label, own_kind, decibels(psnr_errors), None, SIGMAS)
@@ -239,7 +239,7 @@ def no_cross(scale=1.0, seed=7):
 def test_deficits_use_measured_distances(kind):
     optimal, distance = errors(), 0.3 * errors(seed=3)
     # The deficit does not depend on the realised errors of the optimum.
-    fake = measured(distance, no_cross(), optimal, errors(seed=9), kind)
+    fake = make_results(distance, no_cross(), optimal, errors(seed=9), kind)
     board = fake.leaderboard(full=True).set_index("entrant")
     expected = 10 * np.log10(1 + distance.mean(axis=1) / optimal.mean(axis=1))
     assert [board.loc["net", f"deficit@{sigma}"] for sigma in SIGMAS] == pytest.approx(expected.tolist())
@@ -252,8 +252,8 @@ def test_deficits_use_measured_distances(kind):
 def test_deficits_from_distances_and_their_intervals_are_never_negative():
     # There are far fewer images than a small distance needs, and seeds differ.
     distance = 1e-3 * errors(spread=2.0)
-    fake = measured(distance, no_cross(), errors(), errors(seed=9), seeds=(0,))
-    more = measured(3 * distance, no_cross(), errors(), errors(seed=9), seeds=(1,))
+    fake = make_results(distance, no_cross(), errors(), errors(seed=9), seeds=(0,))
+    more = make_results(3 * distance, no_cross(), errors(), errors(seed=9), seeds=(1,))
     merged = results([*fake.scores.to_dict("records"), *[row for row in more.scores.to_dict("records")
                       if row["entrant"] == "net"]], datasets=[dataset(NAME, optimum="exact")])  # fmt: skip
     row = merged.leaderboard(full=True).set_index("entrant").loc["net"]
@@ -264,7 +264,7 @@ def test_deficits_from_distances_and_their_intervals_are_never_negative():
 def test_a_cross_term_names_the_entrant_or_accuses_the_optimum():
     for shift, violations, refutations in ((0.0, 0, 0), (1.0, 3, 0), (-1.0, 0, 3)):
         cross = no_cross() + shift * np.square(SIGMAS)[:, None]
-        fake = measured(0.3 * errors(seed=3), cross, errors(), errors(seed=9))
+        fake = make_results(0.3 * errors(seed=3), cross, errors(), errors(seed=9))
         check = fake.optimum_checks.get(NAME)
         assert (len(check.violations), len(check.refutations)) == (violations, refutations)
         text = markdown(fake)

@@ -93,11 +93,11 @@ def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_temporary_files(
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     before = contents(tmp_path)
 
-    def interrupted(results, board):
+    def interrupt(results, board):
         yield "one.png", b"png"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gahbench.report.figures.render_figures", interrupted)
+    monkeypatch.setattr("gahbench.report.figures.render_figures", interrupt)
     with pytest.raises(KeyboardInterrupt):
         publish(build_results(seed=1), tmp_path, "new")
     assert contents(tmp_path) == before

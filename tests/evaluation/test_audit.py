@@ -84,10 +84,10 @@ def test_outputs_that_depend_on_other_images_are_flagged(function):
 def test_differences_above_one_percent_of_the_noise_are_flagged(size, is_marked):
     generator = torch.Generator().manual_seed(0)
 
-    def rounded(noisy, sigma):
+    def round_output(noisy, sigma):
         return noisy + size * sigma * torch.randn(noisy.shape, generator=generator)
 
-    assert bool(audit(evaluation_of(FunctionDenoiser(rounded))).marks) is is_marked
+    assert bool(audit(evaluation_of(FunctionDenoiser(round_output))).marks) is is_marked
 
 
 def test_rounding_of_large_outputs_is_reported_as_divergence():

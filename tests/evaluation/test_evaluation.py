@@ -19,18 +19,18 @@ class Counting:
     kind = "oracle"
 
     def __init__(self):
-        self.asked = []
+        self.calls = []
 
     def denoise(self, noisy, sigma, truth):
-        self.asked.append("denoise")
+        self.calls.append("denoise")
         return 0.5 * noisy + 0.01 * truth.start
 
     def risk(self, truth, sigma):
-        self.asked.append("risk")
+        self.calls.append("risk")
         return truth.clean.square().flatten(1).mean(1)
 
     def jacobian(self, noisy, sigma, truth):
-        self.asked.append("jacobian")
+        self.calls.append("jacobian")
         matrices = 0.5 * torch.eye(144) + noisy.mean((1, 2, 3)).view(-1, 1, 1)
         return DenseMaps(matrices, (1, 12, 12))
 
@@ -79,7 +79,7 @@ def test_a_single_image_has_the_values_that_it_has_among_all_images():
         assert torch.equal(single.risk(SIGMA)[0], whole.risk(SIGMA)[index])
         assert torch.equal(single.local_filters.matrices(SIGMA)[0], matrices[index])
     # Nothing was computed twice.
-    assert sorted(denoiser.asked) == ["denoise", "jacobian", "risk"]
+    assert sorted(denoiser.calls) == ["denoise", "jacobian", "risk"]
 
 
 def test_without_redraws_there_are_no_jacobians_under_fresh_noise():

@@ -40,7 +40,7 @@ def evaluation_of(function, dataset="c-alpha[alpha=2,size=16]", images=24):
     return Evaluation(Given(function), dataset.images("test", images), SIGMAS, dataset=dataset)
 
 
-def blurred(noisy, sigma=None, truth=None):
+def blur(noisy, sigma=None, truth=None):
     padded = torch.nn.functional.pad(noisy, (1, 1, 1, 1), mode="reflect")
     return torch.nn.functional.avg_pool2d(padded, 3, stride=1)
 
@@ -118,7 +118,7 @@ def test_the_psnr_of_outputs_that_are_not_finite_is_low_and_finite():
 
 
 def test_new_images_of_a_stream_follow_the_scored_images_at_random_positions():
-    evaluation = evaluation_of(blurred)
+    evaluation = evaluation_of(blur)
     chosen = [FreshImages.choose(evaluation) for _ in range(20)]
     assert all(images.split == "test" and images.start >= 24 and images.is_stream for images in chosen)
     assert len({images.start for images in chosen}) == 20
@@ -131,7 +131,7 @@ def test_new_images_of_a_stream_follow_the_scored_images_at_random_positions():
 def test_images_of_a_finite_set_are_held_out_if_there_are_enough(tmp_path, all_images, test, scored, expected):
     np.save(tmp_path / "some.npy", np.random.default_rng(0).random((all_images, 8, 8)))
     dataset = gahbench.create("dataset", f"images[path={tmp_path / 'some.npy'},test={test},near_duplicates=keep]")
-    evaluation = Evaluation(Given(blurred), dataset.images("test", scored), SIGMAS, dataset=dataset)
+    evaluation = Evaluation(Given(blur), dataset.images("test", scored), SIGMAS, dataset=dataset)
     if expected is None:
         assert compare_on_fresh_images(evaluation) is FreshImages.choose(evaluation) is None
         return
@@ -185,7 +185,7 @@ def test_no_object_holds_the_new_images_while_the_denoiser_runs():
         assert truth.dataset is None
         assert truth.start == 0
         assert truth.clean.isnan().all()
-        return blurred(noisy)
+        return blur(noisy)
 
     evaluation = evaluation_of(searches)
     for sigma in SIGMAS:

@@ -153,14 +153,14 @@ def test_files_that_are_not_images_raise(tmp_path):
 def test_an_image_file_can_be_inspected(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (58, 58), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
-    asked = {"image": tmp_path / "noise.png", "size": 8, "sigmas": [0.1]}
-    inspection = gahbench.inspect("oracle-shrink[sym4]", bases=["sym4"], others=31, **asked)
+    arguments = {"image": tmp_path / "noise.png", "size": 8, "sigmas": [0.1]}
+    inspection = gahbench.inspect("oracle-shrink[sym4]", bases=["sym4"], others=31, **arguments)
     assert inspection.image == "noise.png, central 8×8 of 58×58 pixels"
     alignments = inspection.levels[0].compared["sym4"]["alignment"][""]
     np.testing.assert_allclose(alignments[~alignments.isnan()], 1, atol=1e-3)
     assert (~alignments.isnan()).sum() >= 24
     # Bases that need a dataset are left out for an image file.
-    labels = set(gahbench.inspect("low-pass", **asked, others=0).levels[0].coefficients)
+    labels = set(gahbench.inspect("low-pass", **arguments, others=0).levels[0].coefficients)
     assert labels <= {"learned", *BASES, "bandlet[sym5]"}
     for entrant, settings, message in (
         ("lower-bound", {}, "its kind is 'bound', which needs a dataset"),
@@ -169,7 +169,7 @@ def test_an_image_file_can_be_inspected(tmp_path):
         ("low-pass", {"size": 59}, "58x58 pixels: 1 to 58"),
     ):
         with pytest.raises(GahbenchError, match=message):
-            gahbench.inspect(entrant, **asked | settings)
+            gahbench.inspect(entrant, **arguments | settings)
 
 
 def test_a_network_is_inspected_with_its_weights(tmp_path):

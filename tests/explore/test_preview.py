@@ -107,7 +107,7 @@ def test_only_15_vectors_are_kept(families):
 def test_a_large_true_basis_is_computed_only_if_required(families):
     body = "def true_basis(self, split, count, start=0):\n    raise MemoryError('too large')"
     preview = families.preview("mine[height=40,width=40]", body=body)
-    assert (preview.vectors, preview.basis_asked) == (None, False)
+    assert (preview.vectors, preview.is_basis_requested) == (None, False)
     with pytest.raises(OptimumError, match="holds no true basis"):
         preview.save_basis("basis.png")
     with pytest.raises(PluginError, match="true_basis: MemoryError: too large"):
@@ -199,8 +199,8 @@ def test_a_plugin_that_is_no_dataset_raises(families):
 
 def test_a_failing_optimum_keeps_the_rest_of_the_preview(families):
     low, high = families.preview("mine", [0.05, 0.2], body=HARD_AT_LOW_NOISE).levels
-    assert (low.best, low.trouble) == (None, "too few effective samples")
-    assert (high.best.ess_fraction, high.trouble) == (0.25, "")
+    assert (low.best, low.obstacle) == (None, "too few effective samples")
+    assert (high.best.ess_fraction, high.obstacle) == (0.25, "")
 
 
 @pytest.mark.parametrize("dataset", ["faces", "sinusoids[size=16]", "c-alpha[size=16]"])

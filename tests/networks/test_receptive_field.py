@@ -22,7 +22,7 @@ class Network(nn.Module):
         return self.function(self, noisy)
 
 
-def measured(function, *layers, sides=(64, 128), channels=1, seconds=60.0):
+def measure(function, *layers, sides=(64, 128), channels=1, seconds=60.0):
     return receptive_field(lambda shape: Network(function, *layers), channels, sides, seconds)
 
 
@@ -43,13 +43,13 @@ def test_the_field_of_a_chain_of_convolutions_is_the_sum_of_its_kernels(layers, 
         for tall, wide, d in layers
     ]
     size = tuple(1 + sum(d * (kernel[side] - 1) for *kernel, d in layers) for side in (0, 1))
-    field = measured(chain, *chained, channels=channels)
+    field = measure(chain, *chained, channels=channels)
     assert (field.on_grid, field.largest, field.reaches_border) == (size, size, False)
 
 
 @pytest.mark.parametrize("block", [2, 4, 8])
 def test_the_field_of_pooling_is_its_block(block):
-    field = measured(
+    field = measure(
         lambda network, image: functional.interpolate(functional.avg_pool2d(image, block), scale_factor=block)
     )
     assert field.on_grid == field.largest == (block, block)
@@ -63,26 +63,26 @@ def test_the_field_may_be_larger_at_pixels_off_the_pooling_grid():
         return functional.avg_pool2d(functional.interpolate(pooled, scale_factor=4), 3, 1, 1)
 
     # The middle lies at the first pixel of its block, and so also depends on the previous block.
-    assert measured(blocks_of_a_mean).on_grid == (8, 8)
+    assert measure(blocks_of_a_mean).on_grid == (8, 8)
 
     def shifted(network, image):
         return blocks_of_a_mean(network, image.roll((1, 1), (2, 3))).roll((-2, -2), (2, 3))
 
     # Shifted by two pixels, the middle depends on one block, and other pixels on two.
-    assert (measured(shifted).on_grid, measured(shifted).largest) == ((4, 4), (8, 8))
+    assert (measure(shifted).on_grid, measure(shifted).largest) == ((4, 4), (8, 8))
 
 
 def test_a_field_that_reaches_the_borders_is_global():
-    field = measured(lambda network, image: image - image.mean((2, 3), keepdim=True))
+    field = measure(lambda network, image: image - image.mean((2, 3), keepdim=True))
     assert field == ReceptiveField((128, 128), (128, 128), 128, True)
     assert str(field).startswith("global: it reaches the borders of 128x128 images")
 
 
 def test_larger_images_are_tried_until_the_field_fits():
     mean = nn.AvgPool2d(71, 1, 35)
-    assert measured(chain, mean) == ReceptiveField((71, 71), (71, 71), 128, False)
-    assert measured(chain, mean, sides=(64,)).reaches_border
-    hurried = measured(chain, mean, seconds=0.0)
+    assert measure(chain, mean) == ReceptiveField((71, 71), (71, 71), 128, False)
+    assert measure(chain, mean, sides=(64,)).reaches_border
+    hurried = measure(chain, mean, seconds=0.0)
     assert hurried.ended_early
     assert str(hurried).startswith("at least 64 pixels")
 
@@ -100,7 +100,7 @@ def test_image_sizes_that_the_network_rejects_are_skipped():
 
 def test_an_output_that_depends_on_no_pixel_is_an_error():
     with pytest.raises(ValueError, match="no pixel"):
-        measured(lambda network, image: 0 * image)
+        measure(lambda network, image: 0 * image)
 
 
 def test_dependence_is_the_box_of_pixels_with_nonzero_gradient():

@@ -52,7 +52,7 @@ KNOWN = Interval(1.306, 1.2, 1.4)
 
 
 @pytest.mark.parametrize(
-    ("written", "texts"),
+    ("format_value", "texts"),
     [
         (cells.count, {840: "840", 92_000: "92 k", 7_600_000: "7.6 M", 999_600: "1.0 M", 999_400: "999 k"}),
         (cells.count, {9_960: "10 k", 3 * 10**9: "3.0 G", 0: "0", None: "–"}),
@@ -66,8 +66,8 @@ KNOWN = Interval(1.306, 1.2, 1.4)
         (lambda low: cells.between(low, KNOWN), {Interval(0.8, 0.7, 0.9): "0.80 to 1.31", UNKNOWN: "1.31 ±0.10"}),
     ],
 )
-def test_values_are_formatted_briefly(written, texts):
-    assert {value: written(value) for value in texts} == texts
+def test_values_are_formatted_briefly(format_value, texts):
+    assert {value: format_value(value) for value in texts} == texts
     assert cells.number(np.nan) == cells.between(UNKNOWN, UNKNOWN) == "–"
 
 
@@ -209,7 +209,7 @@ def test_an_entrant_has_the_same_style_in_all_figures():
     assert styles[0] == styles[1]
 
 
-def test_a_single_noise_level_is_a_list():
+def test_the_figure_of_a_single_noise_level_lists_the_entrants():
     board_results = make_results(sigmas=(0.1,))
     axes = figure(board_results.board.for_dataset(NAME), board_results.entrants, BASELINE).axes
     names = [label.get_text().replace("\n", "") for label in axes[0].get_yticklabels()]
@@ -289,7 +289,7 @@ def test_results_draw_the_figure_of_a_dataset_which_a_notebook_shows(two_dataset
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("arguments", "message"),
     [
         ({}, r"no dataset is named; expected one of .*discs\[size=16\].*faces"),
         ({"dataset": "*"}, r"'\*' names 2 datasets; expected one of"),
@@ -297,9 +297,9 @@ def test_results_draw_the_figure_of_a_dataset_which_a_notebook_shows(two_dataset
         ({"dataset": "faces", "metrics": "ssi"}, "no values of 'ssi'.*ssim"),
     ],
 )
-def test_invalid_choices_of_a_figure_are_errors(two_datasets, asked, message):
+def test_invalid_choices_of_a_figure_are_errors(two_datasets, arguments, message):
     with pytest.raises(ParameterError, match=message):
-        two_datasets.figure(**asked)
+        two_datasets.figure(**arguments)
 
 
 def test_the_board_of_a_notebook_has_no_more_digits_than_a_reader_needs(two_datasets):

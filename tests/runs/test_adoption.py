@@ -149,12 +149,12 @@ def test_an_interrupted_adoption_can_be_continued(references, write_plugin, tmp_
     move = adoption._move_to_new_key
     moved = []
 
-    def interrupted(*arguments):
+    def interrupt(*arguments):
         if moved:
             raise KeyboardInterrupt
         moved.append(move(*arguments))
 
-    monkeypatch.setattr(adoption, "_move_to_new_key", interrupted)
+    monkeypatch.setattr(adoption, "_move_to_new_key", interrupt)
     with pytest.raises(KeyboardInterrupt):
         adopt(out, plugins=[file])
     monkeypatch.undo()

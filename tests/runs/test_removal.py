@@ -193,13 +193,13 @@ def claim_before(out, monkeypatch):
     def patch(module, name):
         function = getattr(module, name)
 
-        def called(*arguments):
+        def claim_and_call(*arguments):
             worker = Leases(out / "leases")
             claims.update({unit: worker.take(unit) for unit in names})
             worker.close()
             return function(*arguments)
 
-        monkeypatch.setattr(module, name, called)
+        monkeypatch.setattr(module, name, claim_and_call)
         return claims
 
     return patch

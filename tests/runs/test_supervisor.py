@@ -52,7 +52,7 @@ def supervised(job, events):
     supervisor.queue.close()
 
 
-def finished(unit):
+def finished_message(unit):
     return {"event": "finished", "unit": unit.folder, "seconds": 1.0}
 
 
@@ -63,9 +63,9 @@ def kinds(events):
 def test_a_unit_reported_as_finished_but_not_stored_has_failed(supervised):
     supervisor, worker, events = supervised
     unit = worker.unit
-    supervisor._handle(worker, finished(supervisor.job.units[1]))
+    supervisor._handle(worker, finished_message(supervisor.job.units[1]))
     assert (worker.unit, events) == (unit, [])  # A message about another unit is ignored.
-    supervisor._handle(worker, finished(unit))
+    supervisor._handle(worker, finished_message(unit))
     assert worker.unit is None
     assert supervisor.job.store.failure(unit) == NOT_STORED
     assert kinds(events) == ["failed"]
@@ -84,11 +84,11 @@ def test_a_stopped_unit_has_not_failed(supervised):
 def test_invalid_seconds_of_a_unit_are_reported_as_zero(supervised, monkeypatch, seconds, reported):
     supervisor, worker, events = supervised
     monkeypatch.setattr(Store, "is_done", lambda store, unit: True)
-    supervisor._handle(worker, {**finished(worker.unit), "seconds": seconds})
+    supervisor._handle(worker, {**finished_message(worker.unit), "seconds": seconds})
     assert [event.details["seconds"] for event in events] == [reported]
 
 
-def unstored(unit, number):
+def unstored_message(unit, number):
     return {"event": "unstored", "unit": unit.folder, "error": "refused: units/x", "number": number}
 
 
@@ -96,7 +96,7 @@ def unstored(unit, number):
 def test_a_unit_that_cannot_be_stored_is_tried_again_later(supervised, number):
     supervisor, worker, events = supervised
     unit = worker.unit
-    supervisor._handle(worker, unstored(unit, number))
+    supervisor._handle(worker, unstored_message(unit, number))
     assert (worker.unit, supervisor.job.store.failed()) == (None, set())
     assert kinds(events) == ["note", "stopped"]
     assert events[0].details["text"] == "refused: units/x; the unit will be tried again"
@@ -107,7 +107,7 @@ def test_a_unit_that_cannot_be_stored_is_tried_again_later(supervised, number):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_full_disk_in_a_worker_ends_the_run_and_fails_no_unit(supervised, number):
     supervisor, worker, events = supervised
-    supervisor.pending.append((worker, unstored(worker.unit, number)))
+    supervisor.pending.append((worker, unstored_message(worker.unit, number)))
     with pytest.raises(OSError, match="refused") as caught:
         supervisor._handle_pending()
     assert (caught.value.errno, worker.unit, events) == (number, None, [])
@@ -220,7 +220,7 @@ def test_the_end_of_a_unit_is_recorded_after_an_error_of_the_file_server(supervi
     supervisor, worker, events = supervised
     unit = worker.unit
     fail_once(owner, name)
-    supervisor.pending.append((worker, finished(unit)))
+    supervisor.pending.append((worker, finished_message(unit)))
     with pytest.raises(OSError, match="stale"):
         supervisor._handle_pending()
     supervisor._handle_pending()
@@ -275,23 +275,23 @@ def small_job(job, monkeypatch):
     return replace(job, units=[fit(FILLING_WORK / 100)], threads=2)
 
 
-def visible(devices):
+def visible_devices(devices):
     return [device.environment.get("FAKE_VISIBLE_DEVICES") for device in devices]
 
 
 def test_each_device_gets_as_many_workers_as_its_memory_allows(small_job, monkeypatch):
     job = small_job
     add_fake_devices(monkeypatch, 16 * GIB, 8 * GIB)
-    assert visible(worker_devices(job)) == ["0", "1", "0"]
-    assert visible(worker_devices(job, workers_per_gpu=2)) == ["0", "1", "0", "1"]
+    assert visible_devices(worker_devices(job)) == ["0", "1", "0"]
+    assert visible_devices(worker_devices(job, workers_per_gpu=2)) == ["0", "1", "0", "1"]
     # A smaller number of workers is spread over the devices.
-    assert visible(worker_devices(job, workers=2)) == ["0", "1"]
-    assert visible(worker_devices(job, workers=5)) == ["0", "1", "0", "0", "1"]
+    assert visible_devices(worker_devices(job, workers=2)) == ["0", "1"]
+    assert visible_devices(worker_devices(job, workers=5)) == ["0", "1", "0", "0", "1"]
 
 
 def test_without_devices_workers_share_the_processors(small_job, monkeypatch):
     job = replace(small_job, device="cpu")
-    assert visible(worker_devices(job)) == [None] * 8
+    assert visible_devices(worker_devices(job)) == [None] * 8
     assert len(worker_devices(job, workers=3)) == 3
     job.device = "cuda"
     monkeypatch.setattr("gahbench.devices.hardware.Cuda.devices", classmethod(lambda cls: []))

@@ -34,7 +34,7 @@ class Leaves(Exception):
         raise SystemExit(3)
 
 
-def ended(error, job, stopped=False, **options):
+def end_unit(error, job, stopped=False, **options):
     def do(unit):
         raise error
 
@@ -57,7 +57,7 @@ def ended(error, job, stopped=False, **options):
     ],
 )
 def test_any_error_of_a_unit_is_reported_in_one_line(job, error, reason):
-    end = ended(error, job)
+    end = end_unit(error, job)
     assert end["event"] == "failed"
     assert end["error"].startswith(reason)
     json.dumps(end).encode()
@@ -65,16 +65,16 @@ def test_any_error_of_a_unit_is_reported_in_one_line(job, error, reason):
 
 
 def test_long_errors_are_shortened_and_stopping_counts_only_on_request(job):
-    end = ended(ValueError("x" * 20_000_000), job)
+    end = end_unit(ValueError("x" * 20_000_000), job)
     assert len(end["error"]) < 3000
     assert len(end["traceback"]) < 30_000
-    assert ended(Stopped(), job, stopped=True) == {"event": "stopped"}
+    assert end_unit(Stopped(), job, stopped=True) == {"event": "stopped"}
 
 
 def test_an_interrupt_in_a_worker_process_is_a_failure_of_the_unit(job):
-    assert ended(KeyboardInterrupt(), job, interruptible=False)["error"] == "KeyboardInterrupt"
+    assert end_unit(KeyboardInterrupt(), job, interruptible=False)["error"] == "KeyboardInterrupt"
     with pytest.raises(KeyboardInterrupt):
-        ended(KeyboardInterrupt(), job)
+        end_unit(KeyboardInterrupt(), job)
 
 
 def test_errors_of_the_results_folder_are_raised_and_not_failures_of_a_unit(job):
@@ -82,10 +82,10 @@ def test_errors_of_the_results_folder_are_raised_and_not_failures_of_a_unit(job)
     out_of_reach.__cause__ = OSError(errno.ESTALE, "stale file handle")
     for error in (StorageError(errno.EPERM, "not permitted", "a/b"), out_of_reach):
         with pytest.raises(StorageError, match=r"a/b|done\.json"):
-            ended(error, job)
+            end_unit(error, job)
     # Errors raised by a plugin, and errors of damaged files, are failures of the unit.
     for error in (PermissionError(errno.EPERM, "not permitted"), DamagedError("changed")):
-        assert ended(error, job)["event"] == "failed"
+        assert end_unit(error, job)["event"] == "failed"
 
 
 def test_an_error_of_the_file_system_ends_an_inline_run_and_fails_no_unit(job, monkeypatch):
@@ -137,10 +137,10 @@ def test_a_unit_whose_device_was_lost_counts_neither_as_finished_nor_as_failed(j
     circular = ValueError("could not denoise")
     circular.__cause__ = circular
     for error in (GONE, circular):
-        assert ended(error, job)["event"] == "failed"
+        assert end_unit(error, job)["event"] == "failed"
     lose_device(monkeypatch)
     for error in (GONE, circular):
-        end = ended(error, job)
+        end = end_unit(error, job)
         assert end["event"] == "lost"
         assert end["error"] == f"its device was lost: {type(error).__name__}: {error}"
 
@@ -149,10 +149,10 @@ def test_memory_is_freed_after_a_unit_unless_its_device_was_lost(job, monkeypatc
     freed = []
     monkeypatch.setattr("gahbench.runs.worker.trim_heap", lambda: freed.append("heap"))
     monkeypatch.setattr("gahbench.runs.worker.release_memory", lambda: freed.append("device"))
-    ended(ValueError(), job)
+    end_unit(ValueError(), job)
     assert freed == ["heap", "device"]
     lose_device(monkeypatch)
-    ended(GONE, job)
+    end_unit(GONE, job)
     assert freed == ["heap", "device", "heap"]
 
 

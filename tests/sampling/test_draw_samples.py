@@ -363,11 +363,11 @@ def test_samples_depend_neither_on_the_interval_of_checks_nor_on_batches(denoise
 def test_checks_refill_the_batch_and_waste_less_than_an_interval_per_image(every):
     sizes = []
 
-    def counted(noisy, sigma):
+    def count_calls(noisy, sigma):
         sizes.append(len(noisy))
         return shrinking(noisy, sigma)
 
-    drawn = draw_checked(counted, Sampling(count=50), every, batch=8)
+    drawn = draw_checked(count_calls, Sampling(count=50), every, batch=8)
     # Each image takes a call per step and a call for its last residual, rounded up to whole intervals.
     assert sum(sizes) == sum(-(-(steps + 1) // every) * every for steps in drawn.steps.tolist())
     assert set(sizes[: sizes.index(7)]) == {8}
@@ -394,11 +394,11 @@ def test_no_value_is_read_from_the_device_between_checks(variant):
     """Tensors on the device ``meta`` have no values: reading one raises an error."""
     calls, settings = [], Sampling(count=4, **VARIANTS[variant])
 
-    def counted(noisy, sigma):
+    def count_calls(noisy, sigma):
         calls.append(noisy.device.type)
         return shrinking(noisy, sigma)
 
     with pytest.raises(NotImplementedError, match="meta"):
-        draw_checked(counted, settings, every=5, batch=3, device="meta")
+        draw_checked(count_calls, settings, every=5, batch=3, device="meta")
     # Heun's method denoises twice per step.
     assert calls == ["meta"] * (10 if variant == "heun" else 5)

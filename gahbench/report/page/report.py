@@ -1,6 +1,6 @@
 """The HTML report of a results folder.
 
-Pages send no requests, and their content security policy admits only their own script and style.
+Pages send no requests, and their content security policy allows only their own script and style.
 """
 
 from __future__ import annotations
@@ -281,5 +281,5 @@ def _breakable(label: str) -> str:
 
 
 def _hash_source(content: str) -> str:
-    """Return the policy source that admits an inline script or style by its hash."""
+    """Return the policy source that allows an inline script or style by its hash."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

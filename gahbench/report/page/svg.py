@@ -1,7 +1,7 @@
 """Figures of matplotlib as SVG elements of a page.
 
 Text stays text, series hold their values, and colours become CSS variables, which differ between light and dark
-screens. The policy of pages admits no ``style`` attribute, so styles become presentation attributes.
+screens. The content security policy of pages forbids ``style`` attributes, so styles become presentation attributes.
 """
 
 from __future__ import annotations

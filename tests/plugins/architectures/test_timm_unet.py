@@ -125,10 +125,10 @@ def test_weights_of_other_urls_are_found_in_the_cache_of_torch(caches):
 def test_prepared_weights_are_used_by_the_network(caches, monkeypatch):
     """The stand-in for the download writes a file to the cache, from which the network is then built offline."""
     network = timm_unet.create_model("resnet10t")
-    asked = []
+    calls = []
 
     def create(name, pretrained, **options):
-        asked.append((name, pretrained))
+        calls.append((name, pretrained))
         cached_on_the_hub(caches, "resnet10t.c3_in1k", "model.safetensors", save(network.state_dict()))
 
     original = timm_unet.create_model
@@ -137,7 +137,7 @@ def test_prepared_weights_are_used_by_the_network(caches, monkeypatch):
     TimmUNet.prepare(**parameters)
     TimmUNet.prepare(**parameters)
     TimmUNet.prepare(**{**parameters, "pretrained": False})
-    assert asked == [("resnet10t", True)]
+    assert calls == [("resnet10t", True)]
     monkeypatch.setattr(timm_unet, "create_model", original)
     built = TimmUNet(3, **parameters)
     assert torch.equal(built.encoder.conv1[0].weight, network.conv1[0].weight)

@@ -26,7 +26,7 @@ def across(angle, height, width):
     return (-math.sin(math.radians(angle)) * x + math.cos(math.radians(angle)) * y).double()
 
 
-def thresholded(coefficients, threshold):
+def threshold_energy(coefficients, threshold):
     return coefficients.square().clamp(max=threshold**2).flatten(1).sum(1)
 
 
@@ -37,7 +37,7 @@ def all_partitions(top, left, side, smallest):
         half = side // 2
         parts = [all_partitions(top + i, left + j, half, smallest) for i in (0, half) for j in (0, half)]
         for choice in itertools.product(*map(list, parts)):
-            yield [leaf for leaves, _ in choice for leaf in leaves], 1 + sum(asked for _, asked in choice)
+            yield [leaf for leaves, _ in choice for leaf in leaves], 1 + sum(decisions for _, decisions in choice)
 
 
 @pytest.mark.parametrize("price", [0.0, 0.4])
@@ -62,17 +62,17 @@ def test_the_chosen_geometry_has_minimum_cost_in_the_dictionary(price, moments):
                 costs.append(float(turned.square().clamp(max=threshold**2).sum()) + price * bits * threshold**2)
             best[top, left, side] = min(costs)
     totals = [
-        sum(best[leaf] for leaf in leaves) + price * asked * threshold**2
-        for leaves, asked in all_partitions(0, 0, 8, 2)
+        sum(best[leaf] for leaf in leaves) + price * decisions * threshold**2
+        for leaves, decisions in all_partitions(0, 0, 8, 2)
     ]
     assert len(totals) == 17
 
     basis = Bandlet(None, smallest=2, largest=8, directions=directions, moments=moments, price=price)
     adapted = basis.adapt(picture[None, None], threshold, noisy=price > 0)
     squares = adapted.geometry().squares
-    chosen = float(thresholded(adapted.analysis(picture[None, None]), threshold))
-    asked = {(0, 0, 8)} | {(s.top // 4 * 4, s.left // 4 * 4, 4) for s in squares if s.side <= 4}
-    bits = len(asked) + sum(1 + (math.log2(len(angles[s.side])) if s.angle is not None else 0) for s in squares)
+    chosen = float(threshold_energy(adapted.analysis(picture[None, None]), threshold))
+    decided = {(0, 0, 8)} | {(s.top // 4 * 4, s.left // 4 * 4, 4) for s in squares if s.side <= 4}
+    bits = len(decided) + sum(1 + (math.log2(len(angles[s.side])) if s.angle is not None else 0) for s in squares)
     chosen += price * bits * threshold**2
     # Costs are compared in steps of threshold^2 / 1024, at most 16 + 4 + 1 times.
     assert min(totals) - 1e-9 < chosen < min(totals) + 21 * threshold**2 / 1024
@@ -87,9 +87,9 @@ def test_oracle_risk_is_at_most_the_risk_of_the_wavelet(size, sigma, wavelet):
     height, width = size
     batch = torch.cat([regular(80, 6)[..., :height, :width], regular(80, 4, "exact")[..., :height, :width]])
     batch = torch.cat([batch, 0.2 * images(4, 1, *size).float(), (across(30, *size).sign() / 4)[None, None].float()])
-    plain = thresholded(Wavelet(wavelet).analysis(batch.double()), sigma)
+    plain = threshold_energy(Wavelet(wavelet).analysis(batch.double()), sigma)
     for basis in (Bandlet(wavelet), Bandlet(wavelet, largest=8, directions=3, moments=1)):
-        adapted = thresholded(basis.adapt(batch.double(), sigma).analysis(batch.double()), sigma)
+        adapted = threshold_energy(basis.adapt(batch.double(), sigma).analysis(batch.double()), sigma)
         assert (adapted <= plain * (1 + 1e-9)).all()
     assert adapted.sum() < plain.sum()
 
@@ -98,7 +98,9 @@ def test_the_oracle_gains_a_decibel_on_regular_images():
     sigma, batch = 8 / 255, regular(count=64)
 
     def psnr(basis):
-        return float((-10 * (thresholded(basis.adapt(batch, sigma).analysis(batch), sigma) / 64**2).log10()).mean())
+        return float(
+            (-10 * (threshold_energy(basis.adapt(batch, sigma).analysis(batch), sigma) / 64**2).log10()).mean()
+        )
 
     assert psnr(Bandlet()) > psnr(Wavelet("sym4")) + 1.0
     assert psnr(Bandlet(None)) > psnr(Bandlet())
@@ -154,8 +156,8 @@ def test_rotating_the_image_does_not_change_the_cost(turn):
     threshold = 0.03
     batch = regular(count=4)[..., :32].double()
     basis = Bandlet(None)
-    straight = thresholded(basis.adapt(batch, threshold).analysis(batch), threshold)
-    turned = thresholded(basis.adapt(turn(batch), threshold).analysis(turn(batch)), threshold)
+    straight = threshold_energy(basis.adapt(batch, threshold).analysis(batch), threshold)
+    turned = threshold_energy(basis.adapt(turn(batch), threshold).analysis(turn(batch)), threshold)
     # Costs are rounded to steps.
     assert ((straight - turned).abs() < 16 * threshold**2 / 1024).all()
     assert (straight > 16 * threshold**2).all()

@@ -91,7 +91,7 @@ def adapted(name, batch):
     return gahbench.create("basis", name).adapt(batch, THRESHOLD)
 
 
-def thresholded(name, batch):
+def threshold_images(name, batch):
     """Return images without the coefficients that are small compared with their noise levels."""
     basis = adapted(name, batch)
     coefficients = basis.analysis(batch)
@@ -112,9 +112,9 @@ def test_each_image_of_a_batch_has_separate_noise_levels():
 @pytest.mark.parametrize("size", SIZES)
 def test_thresholding_commutes_with_transposition_and_keeps_constants(name, size):
     batch = images(2, 1, *size)
-    torch.testing.assert_close(thresholded(name, batch.mT), thresholded(name, batch).mT)
+    torch.testing.assert_close(threshold_images(name, batch.mT), threshold_images(name, batch).mT)
     constant = torch.full((1, 1, *size), 0.5, dtype=torch.float64)
-    torch.testing.assert_close(thresholded(name, constant), constant)
+    torch.testing.assert_close(threshold_images(name, constant), constant)
 
 
 @pytest.mark.parametrize("name", ["sym4", "wavelet-packet", "block-dct", "bandlet", "wavelet-ti"])

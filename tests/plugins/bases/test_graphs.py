@@ -325,9 +325,9 @@ def test_dense_and_sparse_filters_reach_the_same_traces():
         tikhonov._SparseTikhonov(basis.laplacian, clean),
     )
     for trace in (-1.0, 0.5, 1.5, 2.5, 40.0, 80.5, 81.5):
-        asked = torch.full((2,), trace, dtype=torch.float64)
+        traces = torch.full((2,), trace, dtype=torch.float64)
         for family in families:
-            assert family.reaches(asked).tolist() == [1 < trace < 81, 2 < trace < 81]
+            assert family.reaches(traces).tolist() == [1 < trace < 81, 2 < trace < 81]
 
 
 @pytest.mark.parametrize("trace", [8.0, 30.0, 65.0])

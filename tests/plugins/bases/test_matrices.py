@@ -65,7 +65,7 @@ def test_atoms_agree_with_the_analysis(count, size):
     torch.testing.assert_close((atoms @ images.flatten(1)[..., None])[..., 0], expected)
 
 
-def fitted(images, max_images=4096):
+def fit_pca(images, max_images=4096):
     basis = PCA(max_images)
     basis.fit(TrainingData(GivenImages(images)))
     return basis
@@ -74,7 +74,7 @@ def fitted(images, max_images=4096):
 @pytest.mark.parametrize("shape", [(200, 1, 6, 8), (90, 3, 4, 4), (20, 1, 6, 8)])
 def test_coefficients_of_the_training_images_are_uncorrelated_and_decreasing(shape):
     images = random(*shape)
-    coefficients = fitted(images).analysis(images).flatten(1)
+    coefficients = fit_pca(images).analysis(images).flatten(1)
     moments = coefficients.T @ coefficients / len(images)
     energies = moments.diagonal()
     assert (moments - torch.diag(energies)).abs().max() < 1e-12
@@ -100,7 +100,7 @@ def test_pca_finds_the_waves_of_a_stationary_field():
 
 def test_no_other_basis_approximates_the_training_images_better_with_m_fixed_vectors():
     images = CAlpha(2.0, 16).images("train", 600).double()
-    ours = fitted(images).analysis(images).flatten(1).square().mean(0)
+    ours = fit_pca(images).analysis(images).flatten(1).square().mean(0)
     theirs = DCT().analysis(images).flatten(1).square().mean(0).sort(descending=True).values
     left = ours.flip(0).cumsum(0).flip(0), theirs.flip(0).cumsum(0).flip(0)
     assert (left[0] <= left[1] + 1e-12).all()
@@ -110,7 +110,7 @@ def test_no_other_basis_approximates_the_training_images_better_with_m_fixed_vec
 @pytest.mark.parametrize("count", [1, 5])
 def test_fewer_images_than_pixels_are_completed(count):
     images = random(count, 1, 4, 5)
-    basis = fitted(images)
+    basis = fit_pca(images)
     coefficients = basis.analysis(images).flatten(1)
     assert coefficients[:, count:].abs().max() < 1e-12
     if count == 1:
@@ -122,14 +122,14 @@ def test_fewer_images_than_pixels_are_completed(count):
 
 def test_pca_uses_at_most_the_requested_number_of_images():
     images = random(50, 1, 4, 4)
-    assert torch.equal(fitted(images, 30).analysis(images), fitted(images[:30]).analysis(images))
+    assert torch.equal(fit_pca(images, 30).analysis(images), fit_pca(images[:30]).analysis(images))
 
 
 def test_errors_of_pca_name_the_remedy():
     images = random(4, 1, 4, 4)
     with pytest.raises(BasisError, match=r"fitted to images of shape \(1, 4, 4\), not \(1, 2, 8\)"):
-        fitted(images).synthesis(images.reshape(4, 1, 2, 8))
+        fit_pca(images).synthesis(images.reshape(4, 1, 2, 8))
     with pytest.raises(ValueError, match="up to 4096"):
-        fitted(torch.zeros(2, 3, 64, 64))
+        fit_pca(torch.zeros(2, 3, 64, 64))
     with pytest.raises(DataError, match="train"):
-        fitted(images[:0])
+        fit_pca(images[:0])

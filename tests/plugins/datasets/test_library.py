@@ -18,7 +18,7 @@ def mnist_images(file):
     return np.frombuffer(file.read_bytes()[16:], dtype=np.uint8).reshape(-1, 1, 28, 28) / np.float32(255)
 
 
-def ordered(images):
+def sort_images(images):
     """Return the images, sorted, to compare sources with different orders."""
     return sorted(image.ravel().round(6).tolist() for image in images)
 
@@ -32,7 +32,7 @@ def test_the_splits_of_torchvision_are_the_splits_of_the_files(tmp_path):
     assert dataset.images("test", 12).numpy() == pytest.approx(test)
     both = torch.cat([dataset.images("train", 36), dataset.images("validation", 4)])
     # As files are often sorted by class, training images have a fixed random order.
-    assert ordered(both.numpy()) == ordered(np.asarray(train, dtype=np.float32))
+    assert sort_images(both.numpy()) == sort_images(np.asarray(train, dtype=np.float32))
     assert both.numpy() != pytest.approx(train)
     again = gahbench.create("dataset", "torchvision", path=str(tmp_path))
     assert torch.equal(again.images("train", 36), both[:36])
@@ -84,7 +84,7 @@ def test_the_splits_of_a_saved_dataset_are_kept(tmp_path, counts, parts):
     if "test" in expected:
         assert dataset.images("test", parts[2]).numpy() == pytest.approx(expected["test"])
     splits = [dataset.images(split, count).numpy() for split, count in zip(SPLITS, parts, strict=True)]
-    assert ordered(np.concatenate(splits)) == ordered(np.concatenate(list(expected.values())))
+    assert sort_images(np.concatenate(splits)) == sort_images(np.concatenate(list(expected.values())))
     grey = gahbench.create("dataset", "hf-dataset", path=str(folder), size=15)
     assert grey.shape == (1, 15, 15)
 

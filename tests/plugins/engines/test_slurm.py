@@ -22,7 +22,7 @@ def job_name(folder):
     return slurm._job_name(folder.path.resolve())
 
 
-def alive(folder):
+def alive_tasks(folder):
     return [task for task in slurm.Commands(job_name(folder)).tasks() if task.is_alive]
 
 
@@ -39,7 +39,7 @@ def test_units_are_finished_by_an_array(cluster, make):
     for line in ("--partition=low", "--time=1:00:00", "--mem=100M", "--nice=1", "--requeue", "--signal=B:USR2@120"):
         assert f"#SBATCH {line}\n" in script
     assert "submitted 2 tasks as job" in folder.notes()
-    wait_for(lambda: not alive(folder))
+    wait_for(lambda: not alive_tasks(folder))
 
 
 def test_more_arrays_are_submitted_while_units_are_left(cluster, make):
@@ -78,9 +78,9 @@ def test_after_a_stop_tasks_write_checkpoints_and_no_task_remains(cluster, make)
     assert folder.logs().count("put back") == 4
     assert folder.logs().count("with status 130 cancelled") == 4
     assert len(folder.names("todo")) == 6
-    assert not alive(folder)
+    assert not alive_tasks(folder)
     time.sleep(3)
-    assert not alive(folder)
+    assert not alive_tasks(folder)
     assert folder.notes().count("submitted") == 1
 
 
@@ -136,7 +136,7 @@ def test_a_detached_run_continues_and_can_be_monitored(cluster, make):
     slurm.Slurm(workers=2, detach=True).run(folder.job)
     assert time.monotonic() - started < 2
     assert f"`gahbench collect {folder.path}`" in folder.notes()
-    wait_for(lambda: alive(folder))
+    wait_for(lambda: alive_tasks(folder))
     slurm.Slurm(workers=2, detach=True).run(folder.job)
     assert "none were added" in folder.notes()
     slurm.Slurm(workers=2).run(folder.job)

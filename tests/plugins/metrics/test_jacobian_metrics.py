@@ -23,8 +23,8 @@ from gahbench_plugins.references.oracle import OracleShrink
 SIZE = 36
 
 
-def turned(eigenvalues, seed=0):
-    """A symmetric matrix of given eigenvalues."""
+def matrix_with_eigenvalues(eigenvalues, seed=0):
+    """Return a symmetric matrix with the given eigenvalues."""
     draw = torch.randn(len(eigenvalues), len(eigenvalues), generator=torch.Generator().manual_seed(seed)).double()
     vectors = torch.linalg.qr(draw)[0]
     return (vectors * torch.as_tensor(eigenvalues, dtype=torch.float64)) @ vectors.mT
@@ -51,7 +51,9 @@ def test_a_projection_keeps_as_many_dimensions_as_its_rank():
 
 def test_parts_are_those_of_the_eigenvalues():
     eigenvalues = [1.4, 0.6, 0.51, 0.49, 0.2, *[0.0] * 29, -0.1, -0.3]
-    parts = only(table("spectrum", on_images(Filters(turned(eigenvalues)[None]), random_images(3, 1, 6, 6))))
+    parts = only(
+        table("spectrum", on_images(Filters(matrix_with_eigenvalues(eigenvalues)[None]), random_images(3, 1, 6, 6)))
+    )
     expected = {"trace": 2.8, "above-half": 3, "largest": 1.4, "smallest": -0.3, "negative": 0.4 / 3.2, "asymmetry": 0}
     for part, value in expected.items():
         assert parts[part].tolist() == pytest.approx([value] * 3, abs=1e-6), part
@@ -70,7 +72,7 @@ def test_asymmetry_is_the_share_of_the_skew_part(symmetric, skew):
 
 
 def test_homogeneity_measures_additive_constants():
-    matrix, offset = turned([0.5] * SIZE), 0.25
+    matrix, offset = matrix_with_eigenvalues([0.5] * SIZE), 0.25
     evaluated = on_images(Filters(matrix[None], offset), random_images(3, 1, 6, 6), (0.1, 0.4))
     parts = table("spectrum", evaluated)
     for sigma in (0.1, 0.4):
@@ -82,7 +84,7 @@ def test_homogeneity_measures_additive_constants():
 
 def test_the_spectrum_of_large_images_is_estimated_without_parts_of_all_eigenvalues(monkeypatch):
     eigenvalues = [1.4, 1.0, 0.51, 0.49, 0.2, *[0.1] * 29, -0.1, -0.3]
-    matrix = turned(eigenvalues) + 0.2 * rotation()
+    matrix = matrix_with_eigenvalues(eigenvalues) + 0.2 * rotation()
     evaluated = on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), random_images(3, 1, 6, 6))
     exact = only(table("spectrum", evaluated))
     monkeypatch.setattr("gahbench.jacobian.maps.LARGEST_EXACT", SIZE - 1)
@@ -283,7 +285,7 @@ def test_equal_energies_share_their_ranks(energies):
 # Contour anisotropy.
 
 
-def striped(along_rows):
+def stripe_filters(along_rows):
     """Filters that keep oscillations along rows only, or along columns only, of 12x12 images."""
     mean = torch.full((12, 12), 1 / 12)
     return torch.kron(mean, torch.eye(12))[None] if along_rows else torch.kron(torch.eye(12), mean)[None]
@@ -292,11 +294,13 @@ def striped(along_rows):
 def test_contour_anisotropy_is_0_across_and_1_along_the_contour():
     # A vertical contour: the image changes along its rows.
     clean = torch.sigmoid(torch.arange(12.0) - 5.5).expand(2, 1, 12, 12)
-    across, along = (table("contour-anisotropy", on_images(Filters(striped(rows)), clean)) for rows in (True, False))
+    across, along = (
+        table("contour-anisotropy", on_images(Filters(stripe_filters(rows)), clean)) for rows in (True, False)
+    )
     assert across["", 0.1].tolist() == pytest.approx([0] * 2, abs=1e-6)
     assert along["", 0.1].tolist() == pytest.approx([1] * 2, abs=1e-6)
     # A quarter turn exchanges the two filters.
-    turned = table("contour-anisotropy", on_images(Filters(striped(True)), clean.mT.contiguous()))
+    turned = table("contour-anisotropy", on_images(Filters(stripe_filters(True)), clean.mT.contiguous()))
     assert turned["", 0.1].tolist() == pytest.approx([1] * 2, abs=1e-6)
 
 

@@ -81,15 +81,15 @@ def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
 
 
 def test_the_optimum_is_computed_once_for_all_entrants(monkeypatch):
-    asked = []
+    computed_levels = []
     name = "gahbench.evaluation.evaluation._optimal_batch"
-    monkeypatch.setattr(name, lambda *of: asked.append(of[2]) or _optimal_batch(*of))
+    monkeypatch.setattr(name, lambda *of: computed_levels.append(of[2]) or _optimal_batch(*of))
     sigmas = tuple(0.02 * 1.3**step for step in range(20))
     dataset = gahbench.create("dataset", "gaussian-field[size=8]")
     for entrant in ("identity", "gaussian-blur[1.0]"):
         result = Evaluation(gahbench.create("reference", entrant), dataset.images("test", 3), sigmas, dataset=dataset)
         assert {sigma for _, sigma in table("optimum-distance", result)} == set(sigmas)
-    assert sorted(asked) == sorted(sigmas)
+    assert sorted(computed_levels) == sorted(sigmas)
 
 
 def error_of_mean(values):

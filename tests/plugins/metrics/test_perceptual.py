@@ -68,7 +68,7 @@ def test_distances_are_zero_for_equal_images_and_grow_with_the_noise(metric, spe
 def test_grey_images_are_those_of_three_equal_channels(metric, spec):
     distance = metric(spec)
 
-    def measured(noisy, clean):
+    def measure(noisy, clean):
         class Given(gahbench.Reference):
             def denoise(self, noisy_, sigma, truth):
                 return noisy
@@ -76,10 +76,10 @@ def test_grey_images_are_those_of_three_equal_channels(metric, spec):
         return torch.tensor(distance.score(Evaluation(Given(), clean, [0.1])).value)
 
     clean, noisy = images(1), images(1).flip(0)
-    expected = measured(noisy.expand(-1, 3, -1, -1), clean.expand(-1, 3, -1, -1))
-    torch.testing.assert_close(measured(noisy, clean), expected)
+    expected = measure(noisy.expand(-1, 3, -1, -1), clean.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(measure(noisy, clean), expected)
     # Values outside [0, 1] are clipped.
-    torch.testing.assert_close(measured(3 * noisy - 1, clean), measured((3 * noisy - 1).clamp(0, 1), clean))
+    torch.testing.assert_close(measure(3 * noisy - 1, clean), measure((3 * noisy - 1).clamp(0, 1), clean))
 
 
 @pytest.mark.parametrize("spec", ["lpips", "lpips[vgg]", "dists"])

@@ -120,7 +120,7 @@ def test_quality_separates_blurred_samples_from_fresh_ones():
     clean = dataset.images("test", 100)
     fresh = dataset.images("train", 100)
     # Halved fluctuations have a power spectrum 6 dB lower.
-    sets = {"fresh": fresh, "blurred": _blurred(fresh), "pale": fresh.mean() + (fresh - fresh.mean()) / 2}
+    sets = {"fresh": fresh, "blurred": _blur(fresh), "pale": fresh.mean() + (fresh - fresh.mean()) / 2}
     result = {}
     for name, drawn in sets.items():
         evaluated = Evaluation(Filters(EYE[None]), clean, [0.1], dataset=dataset)
@@ -133,7 +133,7 @@ def test_quality_separates_blurred_samples_from_fresh_ones():
     assert result["fresh"]["patches"][0] < 3 * result["fresh"]["patches-null"][0]
 
 
-def _blurred(given):
+def _blur(given):
     return torch.nn.functional.avg_pool2d(given, 3, 1, 1, count_include_pad=False)
 
 

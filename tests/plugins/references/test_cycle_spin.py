@@ -41,12 +41,12 @@ def test_cycle_spin_is_the_mean_over_shifts_for_every_batch_size(monkeypatch, ba
         for shifts in indices
     )
 
-    def counted(images, sigma, truth):
+    def count_calls(images, sigma, truth):
         assert len(truth) == len(images)
         sizes.append(len(images) // len(CLEAN))
         return denoise(images, sigma, truth)
 
-    monkeypatch.setattr(inner, "denoise", counted)
+    monkeypatch.setattr(inner, "denoise", count_calls)
     torch.testing.assert_close(spun.denoise(with_noise(CLEAN, SIGMA), SIGMA, BLIND), expected / 9, rtol=0, atol=1e-6)
     assert sizes == {1: [1] * 9, 5: [5, 4], 100: [9]}[max(1, batch_values // CLEAN.numel())]
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.extras("diffusers")
 LEVELS = (0.05, 0.2, 0.7)
 
 
-def created(path, **parameters):
+def create_reference(path, **parameters):
     return gahbench.create("reference", "diffusers", path=str(path), **parameters)
 
 
@@ -53,9 +53,9 @@ def test_a_saved_model_denoises_like_the_model_in_memory(tmp_path, name, argumen
     scheduler.save_pretrained(tmp_path / "flat")
     shutil.copytree(tmp_path / "whole" / "unet", tmp_path / "alone")
     references = [
-        created(tmp_path / "whole"),
-        created(tmp_path / "flat"),
-        created(tmp_path / "alone", scheduler=name, arguments=json.dumps(arguments)),
+        create_reference(tmp_path / "whole"),
+        create_reference(tmp_path / "flat"),
+        create_reference(tmp_path / "alone", scheduler=name, arguments=json.dumps(arguments)),
     ]
     for reference in references:
         reference.check_shape((1, 8, 8))
@@ -69,7 +69,11 @@ def test_a_saved_model_denoises_like_the_model_in_memory(tmp_path, name, argumen
 
 def test_outputs_are_clipped_and_timesteps_interpolated_on_request(ddpm):
     truth = gahbench.Truth(noisy())
-    plain, clipped, between = created(ddpm), created(ddpm, clip=True), created(ddpm, interpolate=True)
+    plain, clipped, between = (
+        create_reference(ddpm),
+        create_reference(ddpm, clip=True),
+        create_reference(ddpm, interpolate=True),
+    )
     result = plain.denoise(noisy(), 0.3, truth)
     assert float(result.min()) < 0
     torch.testing.assert_close(clipped.denoise(noisy(), 0.3, truth), result.clamp(0, 1))
@@ -95,7 +99,7 @@ def test_keys_depend_on_the_content_of_the_files(ddpm, tmp_path):
 
 
 def test_notes_list_noise_levels_and_sizes_outside_the_training_range(ddpm):
-    reference = created(ddpm, arguments="{num_train_timesteps: 10}")
+    reference = create_reference(ddpm, arguments="{num_train_timesteps: 10}")
     for sigma in (0.01, 0.001, 0.02):
         reference.denoise(noisy(), sigma, gahbench.Truth(noisy()))
     larger = torch.rand(1, 1, 16, 16)
@@ -119,7 +123,7 @@ def configured(**entries):
     return change
 
 
-def removed(name):
+def remove_file(name):
     return lambda folder: shutil.rmtree(folder / name)
 
 
@@ -135,8 +139,8 @@ def kept(folder):
 
 
 @pytest.mark.parametrize(("spoil", "parameters", "message"), [
-    (removed(""), {}, "no such folder; accepted: a folder that UNet2DModel"),
-    (removed("unet"), {}, "has no config.json and no unet/config.json"),
+    (remove_file(""), {}, "no such folder; accepted: a folder that UNet2DModel"),
+    (remove_file("unet"), {}, "has no config.json and no unet/config.json"),
     (configured(_class_name="UNet2DConditionModel"), {}, "the class is UNet2DConditionModel, not UNet2DModel"),
     (configured(num_class_embeds=10), {}, "needs class labels"),
     (lambda folder: (folder / WEIGHTS).unlink(), {},
@@ -144,7 +148,7 @@ def kept(folder):
     (without_first, {}, r"the weights do not fit the configuration: missing keys: conv_in\.bias"),
     (configured(layers_per_block=2), {}, "cannot be read by diffusers: .*size mismatch"),
     (lambda folder: (folder / WEIGHTS).write_bytes(b"no tensors"), {}, "cannot be read by diffusers"),
-    (removed("scheduler"), {}, "the folder contains no scheduler; set 'scheduler'"),
+    (remove_file("scheduler"), {}, "the folder contains no scheduler; set 'scheduler'"),
     (kept, {"scheduler": "UNet2DModel"}, "UNet2DModel is not a scheduler of diffusers"),
     (kept, {"arguments": "{predictiontype: sample}"}, "DDPMScheduler has no 'predictiontype'.*prediction_type"),
     (kept, {"scheduler": "ScoreSdeVeScheduler"}, "accepted: schedulers of"),
@@ -154,7 +158,7 @@ def test_folders_without_a_supported_model_are_refused(ddpm, tmp_path, spoil, pa
     folder = shutil.copytree(ddpm, tmp_path / "model")
     spoil(folder)
     with pytest.raises(ParameterError, match=message):
-        created(folder, **parameters).check_shape((1, 8, 8))
+        create_reference(folder, **parameters).check_shape((1, 8, 8))
 
 
 @pytest.mark.parametrize(("shape", "says"), [
@@ -163,7 +167,7 @@ def test_folders_without_a_supported_model_are_refused(ddpm, tmp_path, spoil, pa
 ])  # fmt: skip
 def test_unsupported_image_shapes_are_refused(ddpm, shape, says):
     with pytest.raises(ParameterError, match=says):
-        created(ddpm).check_shape(shape)
+        create_reference(ddpm).check_shape(shape)
 
 
 def test_only_tensors_of_torch_files_are_unpickled(ddpm, tmp_path):
@@ -171,10 +175,10 @@ def test_only_tensors_of_torch_files_are_unpickled(ddpm, tmp_path):
     (folder / WEIGHTS).unlink()
     torch.save({"conv_in.weight": print}, folder / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(ParameterError, match="cannot be read by diffusers"):
-        created(folder).check_shape((1, 8, 8))
+        create_reference(folder).check_shape((1, 8, 8))
 
 
 def test_without_the_package_the_extra_is_named(ddpm, monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(ValueError, match=r"pip install 'gahbench\[diffusers\]'"):
-        created(ddpm).check_shape((1, 8, 8))
+        create_reference(ddpm).check_shape((1, 8, 8))

@@ -77,12 +77,12 @@ def test_non_local_means_agree_with_their_definition(patch, distance, channels):
     expected = np.zeros(image.shape)
     for row, column in itertools.product(range(6), range(7)):
         total = 0.0
-        here = padded[:, row + distance :, column + distance :][:, :patch, :patch]
+        own_patch = padded[:, row + distance :, column + distance :][:, :patch, :patch]
         for down, across in itertools.product(range(2 * distance + 1), repeat=2):
-            there = padded[:, row + down :, column + across :][:, :patch, :patch]
-            weight = np.exp(-max(np.mean((here - there) ** 2) - 2 * sigma**2, 0) / h**2)
+            other_patch = padded[:, row + down :, column + across :][:, :patch, :patch]
+            weight = np.exp(-max(np.mean((own_patch - other_patch) ** 2) - 2 * sigma**2, 0) / h**2)
             total += weight
-            expected[:, row, column] += weight * there[:, half, half]
+            expected[:, row, column] += weight * other_patch[:, half, half]
         expected[:, row, column] /= total
     np.testing.assert_allclose(averaged(images, h, sigma, patch=patch, distance=distance)[0], expected)
 

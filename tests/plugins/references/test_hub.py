@@ -46,13 +46,13 @@ def save_weights(cache):
     return network.eval()
 
 
-def created(**parameters):
+def create_reference(**parameters):
     given = {"repo": "someone/denoiser", "revision": COMMIT, **parameters}
     return gahbench.create("reference", "hf", **given)
 
 
 def from_file(**parameters):
-    return created(file="weights.safetensors", architecture=NETWORK, **parameters)
+    return create_reference(file="weights.safetensors", architecture=NETWORK, **parameters)
 
 
 def test_weights_of_an_architecture_are_scored_as_they_are(cache):
@@ -78,7 +78,7 @@ def test_a_diffusion_model_of_the_hub_equals_the_reference_diffusers(cache, is_f
         for part in ("unet", "scheduler"):
             shutil.copytree(folder / part, folder, dirs_exist_ok=True)
             shutil.rmtree(folder / part)
-    reference, own = created(), gahbench.create("reference", "diffusers", path=str(folder))
+    reference, own = create_reference(), gahbench.create("reference", "diffusers", path=str(folder))
     assert reference.missing() == ()
     reference.check_shape((1, 8, 8))
     noisy = torch.rand(2, 1, 8, 8)
@@ -92,30 +92,30 @@ def test_only_prepare_downloads_weights(cache, tmp_path, monkeypatch):
     entrant = f"'hf[someone/denoiser,revision={COMMIT},file=weights.safetensors,architecture={NETWORK}]'"
     file = tmp_path / "hub.yaml"
     file.write_text(SUITE.format(entrant=entrant))
-    asked = []
+    calls = []
 
     def download(repo, name, revision):
-        asked.append((repo, name, revision))
+        calls.append((repo, name, revision))
         save_weights(cache)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.raises(ParameterError, match=r"not in the hub's cache, .*'gahbench prepare' downloads it"):
         from_file().check_shape((1, 8, 8))
-    assert not asked
+    assert not calls
     (prepared,) = [outcome for outcome in prepare(file) if "hf" in outcome.plugin]
     assert prepared.error is None
     assert prepared.fetched == (f"weights of someone/denoiser at {COMMIT}, from the Hugging Face hub into its cache",)
-    assert asked == [("someone/denoiser", "weights.safetensors", COMMIT)]
+    assert calls == [("someone/denoiser", "weights.safetensors", COMMIT)]
     assert all(outcome.fetched == () for outcome in prepare(file))
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
 @pytest.mark.extras("diffusers")
 def test_torch_files_are_downloaded_if_there_are_no_safetensors(cache, monkeypatch):
-    asked = []
+    calls = []
 
     def download(repo, revision, allow_patterns):
-        asked.append(allow_patterns)
+        calls.append(allow_patterns)
         folder = save_ddpm(snapshot(cache))
         file = folder / "unet" / "diffusion_pytorch_model.safetensors"
         if "unet/diffusion_pytorch_model.bin" in allow_patterns:
@@ -123,10 +123,10 @@ def test_torch_files_are_downloaded_if_there_are_no_safetensors(cache, monkeypat
         file.unlink()
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    created().prepare()
-    assert len(asked) == 2
-    assert "unet/diffusion_pytorch_model.safetensors" in asked[0]
-    assert "diffusion_pytorch_model.bin" in asked[1]
+    create_reference().prepare()
+    assert len(calls) == 2
+    assert "unet/diffusion_pytorch_model.safetensors" in calls[0]
+    assert "diffusion_pytorch_model.bin" in calls[1]
 
 
 def test_a_revision_name_is_refused_and_prepare_reports_its_commit(cache, monkeypatch):
@@ -146,6 +146,6 @@ def test_errors_state_why_weights_are_unavailable(cache):
     with pytest.raises(ParameterError, match=f"someone/denoiser at {COMMIT}: cannot be downloaded: "):
         from_file().prepare()
     with pytest.raises(gahbench.GahbenchError, match="set both 'file' and 'architecture', or neither"):
-        created(file="weights.safetensors")
+        create_reference(file="weights.safetensors")
     with pytest.raises(gahbench.GahbenchError, match="accepted: a repository name of the hub"):
-        created(repo="../../denoiser")
+        create_reference(repo="../../denoiser")

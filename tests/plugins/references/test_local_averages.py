@@ -22,7 +22,7 @@ from gahbench_plugins.references.guided_filter import GuidedFilter
 SIGMA = 0.1
 
 
-def denoised(reference, images, sigma=SIGMA, **parameters):
+def denoise(reference, images, sigma=SIGMA, **parameters):
     return construct(reference, **parameters).denoise(images, sigma, Truth(images))
 
 
@@ -56,14 +56,14 @@ def test_the_bilateral_filter_agrees_with_its_definition(hr, hs, reach, channels
         difference = ((window - image.numpy()[:, row, column, None, None]) ** 2).sum(0)
         return np.exp(-(down**2 + right**2) / (2 * hs**2) - difference / (2 * hr**2))
 
-    result = denoised(Bilateral, images, hr=hr, hs=hs, distance=reach)
+    result = denoise(Bilateral, images, hr=hr, hs=hs, distance=reach)
     np.testing.assert_allclose(result[0], weighted_means(image.numpy(), reach, weights), atol=1e-12)
 
 
 def test_the_bilateral_filter_agrees_with_scikit_image_at_equal_distances():
     """The table of weights of distances in scikit-image 0.26 is not centred if windows are odd, so it is flat here."""
     images = random(1, 1, 12, 15)
-    result = denoised(Bilateral, images, hr=0.3, hs=100.0, distance=4)[0, 0]
+    result = denoise(Bilateral, images, hr=0.3, hs=100.0, distance=4)[0, 0]
     expected = denoise_bilateral(
         images[0, 0].numpy(), win_size=9, sigma_color=0.3, sigma_spatial=100.0, bins=100_000, mode="symmetric"
     )
@@ -76,9 +76,9 @@ def test_without_range_or_with_equal_widths_the_filter_is_a_gaussian_blur(name, 
     images = random(2, channels, 9, 13)
     expected = ndimage.gaussian_filter(images.numpy(), (0, 0, width, width), mode="reflect", radius=(0, 0, 6, 6))
     if name == "bilateral":
-        result = denoised(Bilateral, images, hr=1e9, hs=width, distance=6)
+        result = denoise(Bilateral, images, hr=1e9, hs=width, distance=6)
     else:
-        result = denoised(Anisotropic, images, width=width, ratio=1.0, angle=30.0, distance=6)
+        result = denoise(Anisotropic, images, width=width, ratio=1.0, angle=30.0, distance=6)
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-12)
 
 
@@ -102,7 +102,7 @@ def test_the_guided_filter_agrees_with_its_definition(radius, channels):
     ):
         slope = several.mean((1, 2)).reshape(channels, channels)
         expected[:, row, column] = image.numpy()[:, row, column] @ slope + constants.mean((1, 2))
-    np.testing.assert_allclose(denoised(GuidedFilter, images, eps=eps, radius=radius)[0], expected, atol=1e-12)
+    np.testing.assert_allclose(denoise(GuidedFilter, images, eps=eps, radius=radius)[0], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -110,11 +110,11 @@ def test_the_guided_filter_agrees_with_its_definition(radius, channels):
 def test_the_limits_of_the_guided_filter_are_two_box_means_and_the_identity(channels, radius):
     images, size = random(2, channels, 8, 11), (1, 1, 2 * radius + 1, 2 * radius + 1)
     boxes = ndimage.uniform_filter(ndimage.uniform_filter(images.numpy(), size, mode="reflect"), size, mode="reflect")
-    np.testing.assert_allclose(denoised(GuidedFilter, images, eps=1e12, radius=radius), boxes, atol=1e-9)
-    np.testing.assert_allclose(denoised(GuidedFilter, images, eps=1e-9, radius=radius), images, atol=1e-6)
+    np.testing.assert_allclose(denoise(GuidedFilter, images, eps=1e12, radius=radius), boxes, atol=1e-9)
+    np.testing.assert_allclose(denoise(GuidedFilter, images, eps=1e-9, radius=radius), images, atol=1e-6)
 
 
-def blurred(values, width):
+def blur(values, width):
     frequencies = [np.pi * np.arange(size) / size for size in values.shape]
     transfer = np.exp(-(width**2) * (frequencies[0][:, None] ** 2 + frequencies[1] ** 2) / 2)
     return idctn(dctn(values, norm="ortho") * transfer, norm="ortho")
@@ -127,10 +127,10 @@ def test_the_anisotropic_filter_agrees_with_its_definition(angle, channels):
     width, ratio, reach = 1.5, 0.4, 4
     tensor = np.zeros((2, 2, 9, 8))
     for channel in image.numpy():
-        smooth = np.pad(blurred(channel, PRESMOOTHING), 1, mode="edge")
+        smooth = np.pad(blur(channel, PRESMOOTHING), 1, mode="edge")
         gradient = (smooth[2:, 1:-1] - smooth[:-2, 1:-1]) / 2, (smooth[1:-1, 2:] - smooth[1:-1, :-2]) / 2
         tensor += [[first * second for second in gradient] for first in gradient]
-    tensor = np.array([[blurred(values, INTEGRATION) for values in row] for row in tensor])
+    tensor = np.array([[blur(values, INTEGRATION) for values in row] for row in tensor])
     noise = channels * SIGMA**2 / (8 * math.pi * PRESMOOTHING**4)
     turn = math.radians(angle)
     rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
@@ -145,7 +145,7 @@ def test_the_anisotropic_filter_agrees_with_its_definition(angle, channels):
         precision = np.linalg.inv(covariance)
         return np.exp(-np.einsum("iab,ij,jab->ab", displacements, precision, displacements) / 2)
 
-    result = denoised(Anisotropic, images, width=width, ratio=ratio, angle=angle, distance=reach)
+    result = denoise(Anisotropic, images, width=width, ratio=ratio, angle=angle, distance=reach)
     np.testing.assert_allclose(result[0], weighted_means(image.numpy(), reach, weights), atol=1e-10)
 
 
@@ -161,7 +161,7 @@ def test_stripes_are_kept_along_and_lost_across(direction):
     clean = stripes(direction)
     inside = (..., slice(6, -6), slice(6, -6))
     contrast = {
-        angle: float((denoised(Anisotropic, clean, 0.02, width=3.0, ratio=0.1, angle=angle) - 0.5)[inside].std())
+        angle: float((denoise(Anisotropic, clean, 0.02, width=3.0, ratio=0.1, angle=angle) - 0.5)[inside].std())
         for angle in (0.0, 45.0, 90.0)
     }
     assert contrast[0.0] > 0.85 * float(clean[inside].std())

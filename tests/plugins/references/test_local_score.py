@@ -14,7 +14,7 @@ from gahbench_plugins.references import local_score
 from gahbench_plugins.references.local_score import LocalScore, merge_similar
 
 
-def denoised(training, noisy, sigma, *arguments, **parameters):
+def denoise(training, noisy, sigma, *arguments, **parameters):
     return fitted(LocalScore(*arguments, **parameters), training).denoise(noisy, sigma, Truth(noisy))
 
 
@@ -23,11 +23,11 @@ def patch_at(image, row, column, half, periodic):
     result = {}
     _, height, width = image.shape
     for down, across in itertools.product(range(-half, half + 1), repeat=2):
-        there = row + down, column + across
+        other_row, other_column = row + down, column + across
         if periodic:
-            there = there[0] % height, there[1] % width
-        if 0 <= there[0] < height and 0 <= there[1] < width:
-            result[down, across] = image[:, there[0], there[1]]
+            other_row, other_column = other_row % height, other_column % width
+        if 0 <= other_row < height and 0 <= other_column < width:
+            result[down, across] = image[:, other_row, other_column]
     return result
 
 
@@ -74,7 +74,7 @@ def test_denoised_images_agree_with_the_definition_for_every_chunk_size(
         with pytest.MonkeyPatch.context() as context:
             for name, value in zip(("PATCH_VALUES", "PAIRS", "ROWS"), pieces, strict=True):
                 context.setattr(local_score, name, value)
-            result = denoised(training, noisy, sigma, patch, equivariant, boundary)
+            result = denoise(training, noisy, sigma, patch, equivariant, boundary)
         expected = brute_force(
             training.numpy(), noisy.numpy(), sigma, patch, equivariant, periodic=boundary == "periodic"
         )
@@ -89,7 +89,7 @@ def test_local_score_combines_patches_of_different_training_images():
     errors = [
         (result - mosaic).square().mean()
         for result in (
-            denoised(training, noisy, 0.05, 7, False),
+            denoise(training, noisy, 0.05, 7, False),
             fitted("empirical-bayes", training).denoise(noisy, 0.05, Truth(noisy)),
         )
     ]
@@ -135,21 +135,21 @@ def test_the_local_score_of_merged_patches_is_near_the_exact_one(monkeypatch, pa
     compared = []
     add = local_score.Average.add
 
-    def counted(self, patches, values, numbers=None):
+    def count_patches(self, patches, values, numbers=None):
         compared.append(patches.shape[1])
         add(self, patches, values, numbers)
 
-    monkeypatch.setattr(local_score.Average, "add", counted)
+    monkeypatch.setattr(local_score.Average, "add", count_patches)
 
-    def denoised(merge_tolerance):
+    def denoise(merge_tolerance):
         machine = fitted(LocalScore(patch, merge_tolerance=merge_tolerance), training)
         compared.clear()
         return machine.denoise(noisy, sigma, Truth(noisy)), sum(compared)
 
-    exact, whole = denoised(0.0)
+    exact, whole = denoise(0.0)
     errors, numbers = [], []
     for merge_tolerance in (0.2, 0.6):
-        result, number = denoised(merge_tolerance)
+        result, number = denoise(merge_tolerance)
         errors.append(float((result - exact).square().mean().sqrt()) / sigma)
         numbers.append(number)
     assert numbers[1] < numbers[0] < whole

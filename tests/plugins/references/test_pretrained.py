@@ -43,7 +43,7 @@ def pretrained(file, architecture="bf-cnn[width=4,layers=3]", **parameters):
     return gahbench.create("reference", "pretrained", architecture=architecture, checkpoint=str(file), **parameters)
 
 
-def denoised(reference, noisy, sigma=0.1):
+def denoise(reference, noisy, sigma=0.1):
     return reference.denoise(noisy, sigma, Truth(torch.full_like(noisy, torch.nan)))
 
 
@@ -58,7 +58,7 @@ def test_pretrained_is_the_network_with_the_weights_of_the_file(file):
     with torch.no_grad():
         expected = network()(noisy, torch.ones(3))
     assert (expected - noisy).norm() > 0.01 * noisy.norm()
-    assert torch.allclose(denoised(reference, noisy), expected, atol=1e-6)
+    assert torch.allclose(denoise(reference, noisy), expected, atol=1e-6)
     assert reference.num_parameters == 4 * 9 + 4 * 4 * 9 + 4 + 4 * 9
     (note,) = reference.notes
     assert note.startswith("weights from w.safetensors (SHA-256 ")
@@ -78,7 +78,7 @@ def test_state_dicts_of_a_file_can_be_selected_and_are_noted(tmp_path):
         reference = pretrained(tmp_path / "w.pt", **given)
         with torch.no_grad():
             expected = models[name](noisy, torch.ones(2))
-        assert torch.allclose(denoised(reference, noisy), expected, atol=1e-6)
+        assert torch.allclose(denoise(reference, noisy), expected, atol=1e-6)
         assert note in reference.notes[0]
 
 
@@ -128,9 +128,9 @@ def test_output_and_scale_adapt_the_network(affine):
     returned = 0.5 * noisy + 2 * 0.1 + 51 / 255
     for output, expected in (("image", returned), ("residual", noisy - returned)):
         reference = affine(0.5, 2.0, 51.0, 0.0, output=output, scale=255)
-        assert torch.allclose(denoised(reference, noisy), expected, atol=1e-6)
+        assert torch.allclose(denoise(reference, noisy), expected, atol=1e-6)
         clipped = affine(0.5, 2.0, 51.0, 0.0, output=output, scale=255, clip=True)
-        assert torch.allclose(denoised(clipped, noisy), expected.clamp(0, 1), atol=1e-6)
+        assert torch.allclose(denoise(clipped, noisy), expected.clamp(0, 1), atol=1e-6)
     assert expected.min() < 0
 
 
@@ -145,7 +145,7 @@ def test_a_note_reports_weights_that_return_the_noise(affine, numbers, output, o
     clean = gahbench.create("dataset", "faces", size=24).images("test", 8)
     generator = torch.Generator().manual_seed(0)
     for sigma in (0.1, 0.3):
-        denoised(reference, clean + sigma * torch.randn(clean.shape, generator=generator), sigma)
+        denoise(reference, clean + sigma * torch.randn(clean.shape, generator=generator), sigma)
     expected = f"returns what looks like the noise, not the image: output={other} may be meant"
     assert (expected in reference.notes) == (other is not None)
 

@@ -37,7 +37,7 @@ class Smooth(nn.Module):
         return residual / level.reshape(-1, 1, 1, 1)
 
 
-def saved(path, kind, sigma, model):
+def save_model(path, kind, sigma, model):
     images = torch.rand(3, 2 if sigma == "map" else 1, 16, 16)
     given = (images, torch.rand(3)) if sigma == "level" else (images,)
     if kind == "torchscript":
@@ -57,7 +57,7 @@ def saved(path, kind, sigma, model):
 def test_every_convention_gives_the_same_denoiser(tmp_path, kind, sigma, output, range_):
     ends = {"unit": (1.0, 0.0), "symmetric": (2.0, -1.0), "bytes": (255.0, 0.0)}
     path = tmp_path / "model.pt2"
-    saved(path, kind, sigma, Smooth(sigma, output, *ends[range_]))
+    save_model(path, kind, sigma, Smooth(sigma, output, *ends[range_]))
     reference = gahbench.create("reference", kind, checkpoint=str(path), sigma=sigma, output=output, range=range_)
     reference.check_shape((1, 16, 16))
     noisy = torch.rand(5, 1, 16, 16)
@@ -74,7 +74,7 @@ def test_every_convention_gives_the_same_denoiser(tmp_path, kind, sigma, output,
 
 @pytest.mark.filterwarnings("ignore")
 def test_saved_models_run_only_where_external_code_is_allowed(tmp_path, write_suite):
-    saved(tmp_path / "model.ts", "torchscript", "none", Smooth("none", "image", 1.0, 0.0))
+    save_model(tmp_path / "model.ts", "torchscript", "none", Smooth("none", "image", 1.0, 0.0))
     file = write_suite(("  - identity", "  - torchscript: {checkpoint: model.ts, sigma: none}"))
     with pytest.raises(gahbench.GahbenchError, match="would run in this process, where a plugin can change"):
         gahbench.run(file, tmp_path / "out", engine="inline", only=["torchscript"])
@@ -83,11 +83,11 @@ def test_saved_models_run_only_where_external_code_is_allowed(tmp_path, write_su
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
 def test_errors_of_unsuitable_models_state_what_is_accepted(tmp_path, kind):
-    (tmp_path / "text.pt").write_text("no model")
+    (tmp_path / "text.pt").write_text("not a model")
     wrong = gahbench.create("reference", kind, checkpoint=str(tmp_path / "text.pt"))
     with pytest.raises(ParameterError, match=r"text\.pt: not a (TorchScript archive|program of torch.export) that"):
         wrong.check_shape((1, 16, 16))
-    saved(tmp_path / "model.pt2", kind, "none", Smooth("none", "image", 1.0, 0.0))
+    save_model(tmp_path / "model.pt2", kind, "none", Smooth("none", "image", 1.0, 0.0))
     other = gahbench.create("reference", kind, checkpoint=str(tmp_path / "model.pt2"), sigma="level")
     if kind == "torch-export":
         with pytest.raises(ParameterError, match=r"does not take images and levels of 1x16x16: .*sigma=level may be"):
@@ -101,7 +101,7 @@ def images(count=2, size=8):
     return torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def denoised(reference, noisy=None):
+def denoise(reference, noisy=None):
     noisy = images() if noisy is None else noisy
     return reference.denoise(noisy, 0.1, Truth(noisy))
 
@@ -112,7 +112,7 @@ def test_untrained_is_the_network_at_the_start_of_training(initialisation):
     reference, noisy = construct(Untrained, NETWORK, seed=3, initialisation=initialisation), images()
     with torch.no_grad():
         expected = network(noisy, torch.full((2,), 0.1))
-    torch.testing.assert_close(denoised(reference), expected)
+    torch.testing.assert_close(denoise(reference), expected)
     # The expected Jacobian is computed row by row, by backward passes.
     result = reference.jacobian(noisy, 0.1, Truth(noisy)).matrices()
     for image, matrix in zip(noisy, result, strict=True):
@@ -121,17 +121,17 @@ def test_untrained_is_the_network_at_the_start_of_training(initialisation):
 
 
 def test_the_seed_determines_the_network():
-    first = denoised(construct(Untrained, NETWORK))
+    first = denoise(construct(Untrained, NETWORK))
     torch.manual_seed(99)
-    assert torch.equal(denoised(construct(Untrained, NETWORK)), first)
-    assert not torch.allclose(denoised(construct(Untrained, NETWORK, seed=1)), first, atol=1e-4)
-    assert not torch.allclose(denoised(construct(Untrained, NETWORK, initialisation="kaiming")), first, atol=1e-4)
+    assert torch.equal(denoise(construct(Untrained, NETWORK)), first)
+    assert not torch.allclose(denoise(construct(Untrained, NETWORK, seed=1)), first, atol=1e-4)
+    assert not torch.allclose(denoise(construct(Untrained, NETWORK, initialisation="kaiming")), first, atol=1e-4)
 
 
 def test_untrained_denoises_images_of_different_shapes():
     reference = construct(Untrained, "vit[width=8,depth=1,heads=2]")
     for size in (8, 12, 8):
         noisy = images(size=size)
-        result = denoised(reference, noisy)
-        torch.testing.assert_close(result, denoised(construct(Untrained, "vit[width=8,depth=1,heads=2]"), noisy))
+        result = denoise(reference, noisy)
+        torch.testing.assert_close(result, denoise(construct(Untrained, "vit[width=8,depth=1,heads=2]"), noisy))
         assert result.shape == noisy.shape

@@ -31,7 +31,7 @@ class Divide(Tuned):
         return self.start
 
 
-def fitted(*arguments, **parameters):
+def fit_reference(*arguments, **parameters):
     reference = Divide(*arguments, **parameters)
     reference.fit(TrainingData(GivenImages(IMAGES)))
     return reference
@@ -40,14 +40,14 @@ def fitted(*arguments, **parameters):
 @pytest.mark.parametrize("start", [0.1, 1.0, 3.3, 50.0])
 @pytest.mark.parametrize("sigma", [0.1, 1.0])
 def test_tuning_finds_the_minimum_from_any_start(start, sigma):
-    reference = fitted(start=start)
+    reference = fit_reference(start=start)
     # Neighbouring candidates differ by the cube root of 2.
     assert abs(torch.tensor(reference.value(sigma) / (1 + sigma**2 / 0.04)).log2()) < 0.2
     torch.testing.assert_close(reference.denoise(IMAGES, sigma, Truth(IMAGES)), IMAGES / reference.value(sigma))
 
 
 def test_tuning_runs_once_for_each_noise_level_on_limited_images():
-    reference = fitted(images=5)
+    reference = fit_reference(images=5)
     assert reference.notes == ()
     reference.value(0.5)
     tried = len(reference.tried)
@@ -56,18 +56,18 @@ def test_tuning_runs_once_for_each_noise_level_on_limited_images():
     low = reference.value(0.1)
     assert len(reference.tried) > tried
     assert reference.notes == (f"divisor tuned on 5 validation images: {low:.2g} at σ 0.1, {high:.2g} at σ 0.5",)
-    assert fitted(images=5).value(0.5) == high
+    assert fit_reference(images=5).value(0.5) == high
 
 
 def test_fitting_again_discards_tuned_values():
-    reference = fitted()
+    reference = fit_reference()
     before = reference.value(0.2)
     reference.fit(TrainingData(GivenImages(IMAGES / 10)))
     assert reference.value(0.2) > 5 * before
 
 
 def test_a_value_at_the_end_of_the_range_is_noted():
-    reference = fitted()
+    reference = fit_reference()
     assert reference.value(10.0) == 50
     assert "50 at σ 10 (the end of its range)" in reference.notes[0]
 
@@ -85,7 +85,7 @@ def test_a_fixed_value_or_no_noise_needs_no_images():
     reference = Divide(4.0)
     assert torch.equal(reference.denoise(IMAGES, 0.1, Truth(IMAGES)), IMAGES / 4)
     assert reference.notes == ()
-    assert fitted(4.0).value(0.3) == 4
+    assert fit_reference(4.0).value(0.3) == 4
     assert Divide().denoise(IMAGES, 0.0, Truth(IMAGES)) is IMAGES
 
 

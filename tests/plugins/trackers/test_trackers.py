@@ -177,16 +177,16 @@ def test_trackio_has_curves_scores_suite_and_board(followed):
 
     out, trained, scores = followed("trackio[project=test-of-trackio]")
 
-    def logged(run):
+    def read_log(run):
         return SQLiteStorage.get_logs("test-of-trackio", run)
 
     for row, mean in scores.items():
-        assert [entry["psnr/0.1"] for entry in logged(row) if "psnr/0.1" in entry] == [pytest.approx(mean)]
-    last = [entry for entry in logged(UNET) if "loss" in entry][-1]
+        assert [entry["psnr/0.1"] for entry in read_log(row) if "psnr/0.1" in entry] == [pytest.approx(mean)]
+    last = [entry for entry in read_log(UNET) if "loss" in entry][-1]
     assert last["step"] == 12
     assert {name: last[name] for name in trained} == pytest.approx(trained)
     assert SQLiteStorage.get_run_config("test-of-trackio", out.name)["sigmas"] == [0.1, 0.3]
-    (table,) = [entry["leaderboard"] for entry in logged(out.name) if "leaderboard" in entry]
+    (table,) = [entry["leaderboard"] for entry in read_log(out.name) if "leaderboard" in entry]
     assert {row["entrant"] for row in table["_value"]} == {row.split(" on ")[0] for row in scores}
 
 

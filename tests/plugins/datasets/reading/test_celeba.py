@@ -108,9 +108,9 @@ def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_i
     inner = Faces(str(tmp_path / "celeba" / "img_align_celeba"), source="celeba")
     assert inner.available("test") == 3
     # A list of the test images contradicts a number of test images.
-    for asked in ({"test": 4}, {"split": "random"}):
+    for arguments in ({"test": 4}, {"split": "random"}):
         with pytest.raises(DataError, match="accepted: no 'test', and split=consecutive"):
-            Faces(str(tmp_path), source="celeba", **asked).images("test", 1)
+            Faces(str(tmp_path), source="celeba", **arguments).images("test", 1)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "empty.zip", "others.npy", "others"])

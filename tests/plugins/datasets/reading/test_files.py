@@ -206,22 +206,22 @@ def test_bad_image_files_are_named(tmp_path, case):
 def test_palettes_cmyk_transparency_bits_and_images_on_their_sides_are_handled():
     colour = Image.fromarray(PIXELS[0])
 
-    def saved(image, kind="PNG", **options):
+    def save_image(image, kind="PNG", **options):
         buffer = io.BytesIO()
         image.save(buffer, kind, **options)
         return decode(buffer.getvalue(), "here")
 
     palette = colour.quantize(256)
-    np.testing.assert_array_equal(saved(palette), np.asarray(palette.convert("RGB")))
-    np.testing.assert_array_equal(saved(palette, transparency=b"\0\x80"), np.asarray(palette.convert("RGB")))
-    np.testing.assert_array_equal(saved(colour.convert("RGBA")), PIXELS[0])
-    np.testing.assert_array_equal(saved(colour.convert("CMYK"), "TIFF"), PIXELS[0])
-    assert saved(colour.convert("CMYK"), "JPEG").shape == (12, 12, 3)
+    np.testing.assert_array_equal(save_image(palette), np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(save_image(palette, transparency=b"\0\x80"), np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(save_image(colour.convert("RGBA")), PIXELS[0])
+    np.testing.assert_array_equal(save_image(colour.convert("CMYK"), "TIFF"), PIXELS[0])
+    assert save_image(colour.convert("CMYK"), "JPEG").shape == (12, 12, 3)
     bits = Image.fromarray(PIXELS[0, :, :, 0] > 127)
-    np.testing.assert_array_equal(saved(bits)[..., 0], 255 * (PIXELS[0, :, :, 0] > 127))
+    np.testing.assert_array_equal(save_image(bits)[..., 0], 255 * (PIXELS[0, :, :, 0] > 127))
     on_its_side = Image.Exif()
     on_its_side[0x0112] = 6
-    np.testing.assert_array_equal(saved(colour, exif=on_its_side), np.rot90(PIXELS[0], -1))
+    np.testing.assert_array_equal(save_image(colour, exif=on_its_side), np.rot90(PIXELS[0], -1))
 
 
 def test_mixed_sizes_need_a_size(tmp_path):

@@ -24,7 +24,7 @@ def weights(architecture, **parameters):
     return gahbench.create("architecture", architecture, **parameters).state_dict()
 
 
-def merged(layers, width, channels=1, bias=True):
+def chain_with_merged_normalisations(layers, width, channels=1, bias=True):
     """Return a chain whose normalisations are merged into its convolutions, as KAIR names it."""
     sizes = [channels, *[width] * (layers - 1), channels]
     state = {f"model.{2 * index}.weight": torch.zeros(*sizes[index : index + 2][::-1], 3, 3) for index in range(layers)}
@@ -42,9 +42,17 @@ def mohan(layers, width):
 
 
 CASES = [
-    ("dncnn[layers=5]", merged(4, 6), "dncnn[width=6,layers=4,norm=false]"),
-    ("dncnn[width=6,layers=4]", merged(4, 6, bias=False), "dncnn[width=6,layers=4,bias=false,norm=false]"),
-    ("dncnn[width=6,layers=4]", merged(5, 7, 3), "dncnn[width=7,layers=5,norm=false], for images of 3 channels"),
+    ("dncnn[layers=5]", chain_with_merged_normalisations(4, 6), "dncnn[width=6,layers=4,norm=false]"),
+    (
+        "dncnn[width=6,layers=4]",
+        chain_with_merged_normalisations(4, 6, bias=False),
+        "dncnn[width=6,layers=4,bias=false,norm=false]",
+    ),
+    (
+        "dncnn[width=6,layers=4]",
+        chain_with_merged_normalisations(5, 7, 3),
+        "dncnn[width=7,layers=5,norm=false], for images of 3 channels",
+    ),
     ("bf-cnn[width=6,layers=4]", mohan(6, 8), "bf-cnn[width=8,layers=6]"),
     ("dncnn[width=6,layers=5]", mohan(5, 6), "dncnn[width=6,layers=5,bias=false]"),
     ("dncnn[width=6]", weights("dncnn", width=6, layers=5, blind=False), "dncnn[width=6,layers=5,blind=false]"),
@@ -67,7 +75,7 @@ def test_the_parameters_that_fit_are_named(tmp_path, given, state, fits):
 @pytest.mark.parametrize(("given", "state"), [
     ("dncnn[width=6,layers=4]", weights("mohan-rcnn", width=6)),
     ("bf-cnn-rf[width=6,layers=4]", {"weight": torch.zeros(3)}),
-    ("mlp[width=8]", merged(3, 4)),
+    ("mlp[width=8]", chain_with_merged_normalisations(3, 4)),
     # Names and shapes are correct, but values are not.
     ("dncnn[width=6,layers=4]", weights("dncnn", width=6, layers=4) | {"layers.0.bias": torch.full((6,), torch.nan)}),
 ])  # fmt: skip
