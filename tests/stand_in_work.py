@@ -7,9 +7,9 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-#: The program moves files from todo/ through running/ to done/. Each file contains how many seconds it stays in running/.
-#: A termination signal returns the current file to todo/. Files in running/ that were not touched for two seconds return
-#: to todo/.
+#: The program moves files from todo/ through running/ to done/. Each file contains how many seconds it stays in
+#: running/. A termination signal returns the current file to todo/. Files in running/ that were not touched for two
+#: seconds return to todo/.
 STAND_IN = """
 import os, pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[1])

@@ -26,7 +26,7 @@ def documented_outcomes(prefix: str = "cheat") -> dict[str, str]:
 
 
 def run_cheat(cheat: str, folder: Path) -> tuple[str, list[str]]:
-    """Run a cheat; return its outcome, ``flagged``, ``failed`` or ``unflagged``, and the honest rows that are flagged."""
+    """Run a cheat; return ``flagged``, ``failed`` or ``unflagged``, and the honest rows that are flagged."""
     import gahbench
 
     suite = folder / "cheats.yaml"
