@@ -1,6 +1,7 @@
 from .denoisers import images_device as images_device
 from .denoisers import wrap_denoiser as wrap_denoiser
 from .denoisers import wrap_network as wrap_network
+from .drawing import draw_path_points as draw_path_points
 from .drawing import draw_samples as draw_samples
 from .samples import Samples as Samples
 from .settings import Sampling as Sampling

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from gahbench._util.errors import ParameterError
 from gahbench._util.noise import derive_seed
@@ -12,7 +14,7 @@ from gahbench._util.shapes import Shape
 from gahbench.devices.batches import Batches
 from gahbench.devices.hardware import Hardware, hardware
 from gahbench.sampling.denoisers import Denoise
-from gahbench.sampling.flow import flow
+from gahbench.sampling.flow import flow, flow_points
 from gahbench.sampling.samples import Progress, Samples
 from gahbench.sampling.settings import Sampling
 from gahbench.sampling.stochastic import stochastic
@@ -80,13 +82,67 @@ def draw_samples(
     """
     settings, device_hardware = settings or Sampling(), hardware(device)
     if batch is None:
-        batch = max(1, (BATCH_PIXELS_GPU if device_hardware.has_large_batches else BATCH_PIXELS) // math.prod(shape))
+        batch = _default_batch(shape, device_hardware)
     for name, value, lower in (("batch", batch, 1), ("first", first, 0)):
         if value < lower:
             raise ParameterError(f"{name}={value}; accepted: {lower}, {lower + 1}, ...")
     report = progress or (lambda share, finished: None)
     with torch.no_grad(), device_hardware.restored():
         return Batches(batch).run(lambda size: _draw(denoise, shape, settings, first, size, device_hardware, report))
+
+
+def draw_path_points(
+    denoise: Denoise, shape: Shape, settings: Sampling, sigmas: Sequence[float], *, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return the noisy images through which the probability flow passes at given noise levels.
+
+    The paths start from the same noise as samples of the same seed.
+
+    Parameters
+    ----------
+    denoise, shape, device
+        As for :func:`draw_samples`.
+    settings
+        Settings of the flow. The given noise levels are inserted in its noise levels.
+    sigmas
+        Noise levels of the points, at least one, from ``settings.sigma_end`` to ``settings.sigma_start``.
+
+    Returns
+    -------
+    Tensor
+        Float32 of shape (len(sigmas), settings.count, C, H, W), on the CPU; NaN where a path diverged.
+
+    Raises
+    ------
+    ParameterError
+        If the settings are of another sampler, or a noise level is missing or out of range.
+
+    Examples
+    --------
+    >>> from gahbench.sampling import Sampling, draw_path_points
+    >>> shrink = lambda noisy, sigma: 0.5 + (noisy - 0.5) / (1 + 100 * sigma.view(-1, 1, 1, 1) ** 2)
+    >>> draw_path_points(shrink, (1, 8, 8), Sampling(sampler="flow", count=4), [0.5, 0.1]).shape
+    torch.Size([2, 4, 1, 8, 8])
+    """
+    if settings.sampler != "flow":
+        raise ParameterError(
+            f"sampler={settings.sampler}; accepted: flow, since other samplers add noise to their paths"
+        )
+    if not sigmas or not all(settings.sigma_end <= sigma <= settings.sigma_start for sigma in sigmas):
+        raise ParameterError(
+            f"sigmas={list(sigmas)}; accepted: one or more noise levels from sigma_end={settings.sigma_end:g} to "
+            f"sigma_start={settings.sigma_start:g}"
+        )
+    device_hardware = hardware(device)
+    with torch.no_grad(), device_hardware.restored():
+        return Batches(_default_batch(shape, device_hardware)).run(
+            lambda size: flow_points(denoise, shape, settings, sigmas, batch=size, device=device_hardware.device)
+        )
+
+
+def _default_batch(shape: Shape, device_hardware: Hardware) -> int:
+    """Return the number of images to denoise at a time."""
+    return max(1, (BATCH_PIXELS_GPU if device_hardware.has_large_batches else BATCH_PIXELS) // math.prod(shape))
 
 
 def _draw(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -53,6 +56,27 @@ def flow(
     return collector.samples()
 
 
+def flow_points(
+    denoise: Denoise, shape: Shape, settings: Sampling, sigmas: Sequence[float], *, batch: int, device: torch.device
+) -> Tensor:
+    """Return the points of the flow at noise levels; see :func:`gahbench.sampling.draw_path_points`."""
+    points = torch.full((len(sigmas), settings.count, *shape), torch.nan)
+    last = min(sigmas)
+    levels = sorted({level for level in (*settings.schedule(), *sigmas) if level >= last}, reverse=True)
+    for start in range(0, settings.count, batch):
+        indices = list(range(start, min(start + batch, settings.count)))
+        white = hardware(device).upload(starting_noise(len(indices), shape, settings.seed, start))
+        collector = SampleCollector(settings, shape, 0, device)
+        batch_flow = _Flow(denoise, settings, indices, settings.mean + levels[0] * white, collector)
+        for level, next_level in itertools.zip_longest(levels, levels[1:]):
+            for index, sigma in enumerate(sigmas):
+                if sigma == level:
+                    points[index, start : start + len(indices)] = batch_flow.valid_images().cpu()
+            if next_level is not None:
+                batch_flow.step(level, next_level)
+    return points
+
+
 class _Flow:
     """A batch of images that follow the flow, and images that diverged since the last check."""
 
@@ -82,6 +106,10 @@ class _Flow:
                 target = self.images + (fraction * residual + (level - next_level) / next_level * corrected) / 2
             self._steps = self._steps + self._is_valid
         self.images = self._move_valid(target)
+
+    def valid_images(self) -> Tensor:
+        """Return the images, shape (N, C, H, W), with NaN in place of diverged images."""
+        return torch.where(self._is_valid[:, None, None, None], self.images, torch.nan)
 
     def _residual(self, images: Tensor, level: float) -> Tensor:
         """Return the residuals at a noise level, and record which images have diverged."""

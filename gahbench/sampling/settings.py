@@ -121,6 +121,20 @@ class Sampling(BaseModel):
         """
         return 2 * (self.sigma_start + 1)
 
+    def as_flow(self) -> Self:
+        """Return the settings of the flow with the same noise and ends; the settings themselves if they are a flow's.
+
+        Examples
+        --------
+        >>> settings = Sampling(count=4, sigma_start=2.0, step=0.1).as_flow()
+        >>> settings.sampler, settings.count, settings.sigma_start
+        ('flow', 4, 2.0)
+        """
+        if self.sampler == "flow":
+            return self
+        shared = ("count", "seed", "mean", "sigma_start", "sigma_end", "final_step")
+        return type(self)(sampler="flow", **{name: getattr(self, name) for name in shared})
+
     def step_size(self, number: int) -> float:
         """Return the fraction of the residual that step ``number`` adds, counted from 1."""
         if self.growth == "constant":

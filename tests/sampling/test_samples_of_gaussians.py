@@ -6,17 +6,18 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.sampling import Sampling, draw_samples, wrap_denoiser
+from gahbench._util.errors import ParameterError
+from gahbench.sampling import Sampling, draw_path_points, draw_samples, wrap_denoiser
 from gahbench.sampling.noise import starting_noise
 from gahbench_plugins.datasets.gaussian_field import hartley
 
 FIELD = gahbench.create("dataset", "gaussian-field", size=8, std=0.2)
 SPECTRUM = FIELD.spectrum()
+DENOISE = wrap_denoiser(gahbench.create("reference", "optimal"), FIELD.shape, FIELD)
 
 
 def draw(count, **settings):
-    denoise = wrap_denoiser(gahbench.create("reference", "optimal"), FIELD.shape, FIELD)
-    return draw_samples(denoise, FIELD.shape, Sampling(count=count, **settings))
+    return draw_samples(DENOISE, FIELD.shape, Sampling(count=count, **settings))
 
 
 def coefficients(images):
@@ -52,6 +53,37 @@ def test_the_error_of_a_solver_has_its_order(solver, order):
 
     # Steps of a quarter of the size have a quarter, or a sixteenth, of the error.
     assert error(33) / error(129) == pytest.approx(4**order, rel=0.2)
+
+
+def test_the_points_of_a_path_solve_its_differential_equation():
+    settings = Sampling(count=8, sampler="flow", sigma_start=4.0, sigma_end=0.01, levels=400)
+    sigmas = [4.0, 0.3, 1.0]
+    points = draw_path_points(DENOISE, FIELD.shape, settings, sigmas)
+    white = coefficients(0.5 + starting_noise(8, FIELD.shape))
+    for sigma, images in zip(sigmas, points, strict=True):
+        assert float((coefficients(images) - 4.0 * exact_gain(4.0, sigma, False) * white).abs().max()) < 1e-3
+
+
+def test_the_last_point_of_a_path_is_the_sample_without_its_final_denoising():
+    settings = Sampling(count=5, sampler="flow", sigma_start=2.0, sigma_end=0.1, levels=9, final_step=False)
+    (points,) = draw_path_points(DENOISE, FIELD.shape, settings, [0.1])
+    assert torch.equal(points, draw_samples(DENOISE, FIELD.shape, settings).images)
+
+
+def test_paths_that_diverge_have_no_points_beyond():
+    settings = Sampling(count=3, sampler="flow", sigma_start=2.0, sigma_end=0.1, levels=9)
+    points = draw_path_points(lambda noisy, sigma: -100 * noisy, FIELD.shape, settings, [2.0, 0.1])
+    assert points[0].isfinite().all()
+    assert points[1].isnan().all()
+
+
+def test_points_beyond_the_flow_are_refused():
+    flow = Sampling(sampler="flow", sigma_start=2.0)
+    for sigmas in ([], [3.0], [0.01]):
+        with pytest.raises(ParameterError, match=r"accepted: one or more noise levels from sigma_end=0.05 to .*=2"):
+            draw_path_points(DENOISE, FIELD.shape, flow, sigmas)
+    with pytest.raises(ParameterError, match="sampler=stochastic; accepted: flow"):
+        draw_path_points(DENOISE, FIELD.shape, Sampling(), [0.1])
 
 
 _, BAND = SPECTRUM.mul(1e9).round().unique(return_inverse=True)
