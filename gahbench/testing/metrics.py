@@ -32,7 +32,8 @@ SHARES = (0.1, 0.9)
 SIZES = (16, 64)
 #: Families for metrics that have no value on images without a dataset.
 FAMILIES = ("c-alpha[size=16]", "discs[size=16]")
-_FAMILY = "c-alpha[size=16]"
+#: Families of networks: the second has an exact optimum that takes little time at every noise level.
+_FAMILIES = ("c-alpha[size=16]", "gaussian-field[size=16]")
 _SIGMAS = (0.1, 0.5)
 _IMAGES = 6
 #: Without added noise (beta = 1), sampling with a smoothing network converges in a few steps.
@@ -207,22 +208,24 @@ def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
     """Check that a metric has deterministic scores on a network that meets all needs."""
     count = _SAMPLING.count if "samples" in metric.needs else max(_IMAGES, metric.min_images)
 
-    def score() -> Scores:
-        return validate_scores(metric.score(_evaluation(metric, registry)), _SIGMAS, count)
+    def values_on(family: str) -> list[float]:
+        evaluation = _evaluation(metric, registry.create("dataset", family))
+        return list(validate_scores(metric.score(evaluation), _SIGMAS, count).value)
 
+    family, values = _FAMILIES[0], list[float]()
     try:
-        scores = score()
+        for family in _FAMILIES:
+            if values := values_on(family):
+                break
     except (TypeError, ValueError) as error:
         yield Finding("returns valid scores", False, str(error))
         return
-    values = list(scores.value)
     yield Finding("returns valid scores", True, f"{len(values)} values")
     yield Finding("has a value for a network and its partner", bool(values))
-    yield Finding("is deterministic", values == list(score().value))
+    yield Finding("is deterministic", values == values_on(family))
 
 
-def _evaluation(metric: Metric, registry: Registry) -> Evaluation:
-    dataset: Dataset = registry.create("dataset", _FAMILY)
+def _evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
     clean = dataset.images("test", max(_IMAGES, metric.min_images))
 
     def on_half(share: float, half: TrainingSplit) -> Evaluation:
