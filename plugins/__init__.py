@@ -161,6 +161,8 @@ def register_metrics(register: Register) -> None:
     register("pair-cosine", "gahbench_plugins.metrics.pair_cosine:PairCosine")
     register("closest-training", "gahbench_plugins.metrics.closest_training:ClosestTraining")
     register("sample-prediction", "gahbench_plugins.metrics.sample_prediction:SamplePrediction")
+    register("flow-distance", "gahbench_plugins.metrics.flow_distance:FlowDistance")
+    register("selective-underfitting", "gahbench_plugins.metrics.selective_underfitting:SelectiveUnderfitting")
     register("collapse", "gahbench_plugins.metrics.collapse:Collapse")
     register("own-half", "gahbench_plugins.metrics.own_half:OwnHalf")
     register("memorization", "gahbench_plugins.metrics.memorization:Memorization")

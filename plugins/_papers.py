@@ -280,6 +280,14 @@ RONNEBERGER_2015 = Citation(
     conference="MICCAI",
     arxiv="1505.04597",
 )
+ROSS_2025 = Citation(
+    "Ross, Brendan Leigh and Kamkari, Hamidreza and Wu, Tongzi and Hosseinzadeh, Rasa and Liu, Zhaoyan and "
+    "Stein, George and Cresswell, Jesse C. and Loaiza-Ganem, Gabriel",
+    "A geometric framework for understanding memorization in generative models",
+    2025,
+    conference="ICLR",
+    arxiv="2411.00113",
+)
 RUDIN_1992 = Citation(
     "Rudin, Leonid I. and Osher, Stanley and Fatemi, Emad",
     "Nonlinear total variation based noise removal algorithms",
@@ -294,6 +302,12 @@ SONG_2021 = Citation(
     2021,
     conference="ICLR",
     arxiv="2011.13456",
+)
+SONG_2025 = Citation(
+    "Song, Kiwhan and Kim, Jaeyeon and Chen, Sitan and Du, Yilun and Kakade, Sham and Sitzmann, Vincent",
+    "Selective underfitting in diffusion models",
+    2025,
+    arxiv="2510.01378",
 )
 SZLAM_2008 = Citation(
     "Szlam, Arthur D. and Maggioni, Mauro and Coifman, Ronald R.",
@@ -401,4 +415,10 @@ ZHANG_2023 = Citation(
     2023,
     journal="Machine Intelligence Research",
     arxiv="2203.13278",
+)
+ZHANG_2025 = Citation(
+    "Zhang, Huijie and Huang, Zijian and Chen, Siyi and Zhou, Jinfan and Zhang, Zekai and Wang, Peng and Qu, Qing",
+    "Understanding generalization in diffusion models via probability flow distance",
+    2025,
+    arxiv="2505.20123",
 )

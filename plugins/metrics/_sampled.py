@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gahbench import Reference
 from gahbench.evaluation import Evaluation
+from gahbench.sampling import Samples, Sampling, draw_samples, images_device, wrap_denoiser
 
 #: Largest number, and largest size in bytes, of the training images with which samples are compared.
 MAX_IMAGES = 100_000
@@ -18,6 +20,13 @@ def scatter(values: Tensor, indices: Tensor, count: int) -> Tensor:
     result = torch.full((count,), torch.nan, dtype=torch.float64)
     result[indices] = values.double().cpu()
     return result
+
+
+def draw_from(reference: Reference, evaluation: Evaluation, settings: Sampling) -> Samples:
+    """Return samples of a fitted reference on the images of an evaluation."""
+    denoise = wrap_denoiser(reference, evaluation.shape, evaluation.dataset, evaluation.device)
+    device = images_device(reference, evaluation.shape, evaluation.device)
+    return draw_samples(denoise, evaluation.shape, settings, device=device)
 
 
 def training_images(evaluation: Evaluation) -> Tensor:

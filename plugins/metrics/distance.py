@@ -75,11 +75,19 @@ def check_uninformed(to: Reference) -> None:
 
 
 def fit_on_same_images(to: Reference, evaluation: Evaluation) -> Reference | None:
-    """Return a copy of a reference fitted to the training images of the denoiser, or ``None`` without such images."""
-    if evaluation.learned_from is None or (evaluation.dataset is not None and not to.supports(evaluation.dataset)):
+    """Return a copy of a reference fitted to the training images of the denoiser.
+
+    The result is ``None`` if the reference cannot denoise the dataset, or needs training images and there are none.
+    """
+    data, dataset = evaluation.learned_from, evaluation.dataset
+    is_optimal = to.kind == "optimal"
+    if (data is None and not is_optimal) or (dataset is None and is_optimal):
+        return None
+    if dataset is not None and not to.supports(dataset):
         return None
     reference = copy.deepcopy(to)
     reference.check_shape(evaluation.shape)
     reference.move(evaluation.device)
-    reference.fit(evaluation.learned_from)
+    if data is not None:
+        reference.fit(data)
     return reference

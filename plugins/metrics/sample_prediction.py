@@ -10,10 +10,10 @@ from torch import Tensor
 
 from gahbench import Metric, Names, Reference, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.sampling import draw_samples, images_device, pair_cosines, wrap_denoiser
+from gahbench.sampling import pair_cosines
 
 from .._papers import KAMB_2025
-from ._sampled import scatter
+from ._sampled import draw_from, scatter
 from .distance import check_uninformed, fit_on_same_images
 
 
@@ -63,10 +63,7 @@ class SamplePrediction(Metric):
             return Scores([])
         drawn = evaluation.samples
         count = min(len(drawn), self.max_samples or len(drawn))
-        denoise = wrap_denoiser(reference, evaluation.shape, evaluation.dataset, evaluation.device)
-        settings = evaluation.sampling.model_copy(update={"count": count})
-        device = images_device(reference, evaluation.shape, evaluation.device)
-        predicted = draw_samples(denoise, evaluation.shape, settings, device=device)
+        predicted = draw_from(reference, evaluation, evaluation.sampling.model_copy(update={"count": count}))
         indices = (drawn.converged[:count] & predicted.converged).nonzero()[:, 0]
         if not len(indices):
             return Scores([])

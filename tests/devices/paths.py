@@ -55,8 +55,13 @@ OPTIMA = (
     "rays",
     "sinusoids[size=16]",
 )
-#: Datasets for metrics that need manifolds or larger images.
-FAMILY_OF = {"leakage": "sinusoids[size=8]", "local-dimension": "sinusoids[size=8]", "ssim": FAMILIES[0]}
+#: Datasets for metrics that need exact optima, manifolds or larger images.
+FAMILY_OF = {
+    "flow-distance": "gaussian-field[size=8]",
+    "leakage": "sinusoids[size=8]",
+    "local-dimension": "sinusoids[size=8]",
+    "ssim": FAMILIES[0],
+}
 #: Variants of a training step.
 RECIPES: dict[str, dict[str, Any]] = {
     "clip": {"clip": 1.0},

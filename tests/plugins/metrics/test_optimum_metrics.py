@@ -10,6 +10,7 @@ from gahbench import OptimumError
 from gahbench.board.rate_verdicts import DeficitCurve, judge
 from gahbench.board.statistics import sampled_means
 from gahbench.contracts.references import Reference
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation import Evaluation
 from gahbench.evaluation.evaluation import _optimal_batch
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -173,6 +174,31 @@ def test_the_best_denoiser_finds_the_dimension_of_the_manifold(dataset, dimensio
     result = table("local-dimension", evaluation("optimal", dataset, (0.01,), count=12))["", 0.01]
     assert len(result) == 12
     assert result.median() == pytest.approx(dimension, abs=0.1)
+
+
+def test_the_best_denoiser_has_the_dimension_of_the_data():
+    parts = table("local-dimension", evaluation("optimal", "discs[size=8]", (0.01,), count=12))
+    assert parts["data", 0.01].median() == pytest.approx(5, abs=0.1)
+    # The trace of the optimum is computed by another integral.
+    torch.testing.assert_close(parts["", 0.01], parts["data", 0.01], rtol=0, atol=0.3)
+    assert not parts["memorized", 0.01].any()
+
+
+def test_a_denoiser_that_memorizes_has_dimension_0_at_training_images_only():
+    dataset = create("dataset", "discs[size=8]")
+    data = TrainingData(dataset, count=12)
+    memory = create("reference", "empirical-bayes")
+    memory.fit(data)
+    for split, clean in (("train", data.training(12)), ("test", dataset.images("test", 12))):
+        parts = table("local-dimension", Evaluation(memory, clean, [0.01], split=split, dataset=dataset))
+        torch.testing.assert_close(parts["excess", 0.01], parts["", 0.01] - parts["data", 0.01])
+        if split == "train":
+            assert parts["", 0.01].max() < 1e-6
+            assert parts["excess", 0.01].median() == pytest.approx(-5, abs=0.1)
+            assert parts["memorized", 0.01].all()
+        else:
+            assert parts["", 0.01].min() > 100
+            assert not parts["memorized", 0.01].any()
 
 
 def test_the_local_dimension_of_gaussian_images_has_a_closed_form():
