@@ -88,7 +88,7 @@ def builtin() -> Registry:
 
 @pytest.fixture(scope="session")
 def build_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Return a function that returns a folder of a name; the first call fills the folder with the given function.
+    """Return a function that returns the folder with a given name; the first call fills it with the given function.
 
     All processes of pytest-xdist share the folder, and wait until it is filled.
     """

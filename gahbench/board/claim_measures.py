@@ -203,7 +203,7 @@ def _curve(table: Table, metric: str, split: str, dataset: str, label: str, scal
     if reason := table.left_out(dataset).get(label):
         raise NotMeasuredError(f"{label} on {dataset} is left out, {reason}")
     if scale == "log10" and metric in table.ratio_names:
-        raise NotMeasuredError(f"{metric} is a ratio of means, and scale: log10 is of values")
+        raise NotMeasuredError(f"{metric} is a ratio of means; scale: log10 is accepted only for means of values")
     curve = table.curves(dataset, metric, split, scale=scale).get(label)
     if curve is None:
         condition = " above 0 in every training run" if scale == "log10" else ""
@@ -223,7 +223,7 @@ def _shared_levels(curves: Sequence[MetricCurve]) -> list[float]:
     shared = set.intersection(*({repr(float(sigma)) for sigma in curve.sigmas} for curve in curves))
     sigmas = [sigma for sigma in curves[0].sigmas if repr(float(sigma)) in shared]
     if not sigmas:
-        raise NotMeasuredError("what is compared has no noise level in common")
+        raise NotMeasuredError("the compared values have no noise level in common")
     return sigmas
 
 
@@ -277,7 +277,7 @@ def _reduce(measure: Measure, curves: list[MetricCurve], row_numbers: tuple[floa
     at_levels = ["" if math.isnan(sigma) else f"σ = {level_name(sigma)}" for sigma in chosen_sigmas]
     if measure.slope == "input-psnr":
         if len(chosen_sigmas) < 2:
-            raise NotMeasuredError(f"a slope needs two noise levels, and there is {level_name(chosen_sigmas[0])} alone")
+            raise NotMeasuredError(f"a slope needs two noise levels; the only level is {level_name(chosen_sigmas[0])}")
         noisy = input_psnr(chosen_sigmas)
         values, draws, at_levels = fit_slope(noisy, values)[:, None], fit_slope(noisy, draws)[..., None], [""]
     elif measure.sigma.take == "mean":

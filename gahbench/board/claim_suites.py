@@ -18,9 +18,9 @@ from gahbench.sampling.settings import Sampling
 
 #: The largest factor by which a suite may enlarge the number of images or seeds; no suite is written beyond it.
 LARGEST_FACTOR = 16.0
-#: Fields that must be equal for two suites to be united.
+#: Fields that must be equal for two suites to be merged.
 _SHARED_FIELDS = ("training", "plugins", "limits")
-#: Fields of the scoring that are lists, and are concatenated in a united suite.
+#: Fields of the scoring that are lists, and are concatenated in a merged suite.
 _LIST_FIELDS = ("sigmas", "splits", "metrics")
 
 
@@ -52,7 +52,7 @@ def deciding_suites(verdicts: Sequence[Verdict]) -> list[tuple[dict[str, Any], l
         sampling.pop("count", None)
         key = dump_flow({**{name: enlarged.get(name) for name in _SHARED_FIELDS}, "sampling": sampling})
         if key in groups:
-            groups[key] = _unite(groups[key][0], enlarged), [*groups[key][1], verdict.name]
+            groups[key] = _merge(groups[key][0], enlarged), [*groups[key][1], verdict.name]
         else:
             groups[key] = enlarged, [verdict.name]
     return list(groups.values())
@@ -81,7 +81,7 @@ def _enlarge(content: Mapping[str, Any], needs: Sequence[Needs]) -> dict[str, An
     return {**content, "scoring": scoring, "seeds": [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + added)]}
 
 
-def _unite(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Return a suite that contains all units of two suites."""
     scoring = {**first["scoring"]}
     for name in _LIST_FIELDS:

@@ -1,4 +1,4 @@
-"""Commands ``preview inspect sample``, which need no results folder."""
+"""The commands ``preview``, ``inspect`` and ``sample``, which need no results folder."""
 
 from __future__ import annotations
 
@@ -155,7 +155,8 @@ _ImageDataset = Annotated[
     str, typer.Option("--dataset", "-d", help="Dataset of the test image, and of the training images of references.")
 ]
 _Image = Annotated[
-    Path | None, typer.Option(help="Inspect at this image file, .npy or .npz instead of a dataset's image.")
+    Path | None,
+    typer.Option(help="File of the image at which to inspect (an image, .npy or .npz), instead of a dataset's image."),
 ]
 _Size = Annotated[
     int | None,
@@ -397,11 +398,11 @@ def _print_samples(samples: EntrantSamples) -> None:
     if "diverged" in counts:
         all_diverged = counts["diverged"] == len(samples)
         which = "all samples" if all_diverged else f"{counts['diverged']} of {len(samples)} samples"
-        limit = f"over {settings.bound:g} a pixel (root mean square)"
+        limit = f"over {settings.bound:g} per pixel (root mean square)"
         say(f"{which} diverged: the residual was not finite, or {limit}", "red")
     if "out of steps" in counts:
         say(
-            f"{counts['out of steps']} of {len(samples)} samples were out of steps, after "
+            f"{counts['out of steps']} of {len(samples)} samples ran out of steps, after "
             f"{settings.step_limit()}: the estimated noise level did not fall to {settings.sigma_end:g}",
             "yellow",
         )

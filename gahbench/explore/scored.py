@@ -141,7 +141,7 @@ def _score(
     finally:
         for part, was_training in modes:
             part.training = was_training
-    _warn_if_nothing(name, tables["scores"], tables["failures"])
+    _warn_if_unscored(name, tables["scores"], tables["failures"])
     suite = Path(on).stem if Path(on).suffix in (".yaml", ".yml") else str(on)
     tables["scores"] = [{"suite": suite, "seed": None, "split": "test", **row} for row in tables["scores"]]
     tables["metrics"], tables["ratios"] = metric_titles(chosen_metrics), metric_ratios(chosen_metrics)
@@ -154,7 +154,7 @@ def _score(
     )
 
 
-def _warn_if_nothing(name: str, scores: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:
+def _warn_if_unscored(name: str, scores: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:
     """Warn if a model has no scores, since an empty row is easily overlooked."""
     errors = [row["error"] for row in failures if row["entrant"] == name]
     if errors and not any(row["entrant"] == name for row in scores):

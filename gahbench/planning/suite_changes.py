@@ -84,7 +84,7 @@ def merge_options(before: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
 
 
 def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:
-    # A single string is a single text, not a sequence of letters.
+    # A string is one value, not a sequence of characters.
     return (texts,) if isinstance(texts, str) else tuple(texts)
 
 

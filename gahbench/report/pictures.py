@@ -111,7 +111,7 @@ def _decibels(value: float) -> float | None:
 
 
 def _cropped(images: NDArray[Any], side: int) -> Bytes:
-    """Return the centre of images (…, C, H, W) with at most ``side`` pixels a side, and 1 or 3 channels."""
+    """Return the centre of images (…, C, H, W) with at most ``side`` pixels per side, and 1 or 3 channels."""
     top, left = (max(0, (length - side) // 2) for length in images.shape[-2:])
     height, width = (min(side, length) for length in images.shape[-2:])
     cropped = images[..., top : top + height, left : left + width]

@@ -1,4 +1,4 @@
-"""Tools for engine plugins: doing units in this process, and the command that does units on any machine."""
+"""Tools for engine plugins: running units in this process, and the command that runs units on any machine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class UnitRunner:
         self._unit: Unit | None = None
         self._queue = Queue(job.units, job.store)
         self._worker = Worker(
-            # The registry of the job has only the plugins that the process which leads the run needs.
+            # The registry of the job has only the plugins that the main process of the run needs.
             lambda: Registry(tuple(job.files)) if job.outside and job.files else job.registry,
             job.store,
             hardware(job.device),
@@ -57,7 +57,7 @@ class UnitRunner:
         Returns
         -------
         Unit or None
-            ``None`` if no unit can be claimed now: all units are done or failed, or other processes are doing the
+            ``None`` if no unit can be claimed now: all units are done or failed, or other processes are running the
             remaining units.
         """
         return self._queue.take(self._unit)
@@ -76,7 +76,7 @@ class UnitRunner:
         str
             How the unit ended: ``finished``; ``failed``, with the error recorded in the store; ``stopped``, if the job
             was stopped, so that the unit wrote a checkpoint and is still to be done; or ``elsewhere``, if another
-            process is doing the unit or has done it, so that nothing was run.
+            process is running the unit or has finished it, so that nothing was run.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class UnitRunner:
 
 
 def work_command(job: Job) -> list[str]:
-    """Return the command that does the units of a job, on any machine that sees its folder at the same path.
+    """Return the command that runs the units of a job, on any machine that sees its folder at the same path.
 
     The command is ``gahbench work FOLDER``. Any number of such processes share the units among themselves, and end when
     no unit is left. On SIGTERM, SIGINT and SIGUSR2 they write checkpoints and end.
@@ -126,7 +126,7 @@ def work_command(job: Job) -> list[str]:
     Parameters
     ----------
     job
-        The job whose units the command does.
+        The job whose units the command runs.
 
     Returns
     -------

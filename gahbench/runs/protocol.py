@@ -64,7 +64,7 @@ _ENCODER = json.JSONEncoder(default=str)
 
 
 class CodeChangedError(PluginError):
-    """The code that would do a unit differs from the code that planned it."""
+    """The code that would run a unit differs from the code that planned it."""
 
 
 def encode(message: Mapping[str, Any]) -> bytes:

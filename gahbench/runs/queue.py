@@ -60,7 +60,7 @@ class Queue:
     def take(self, last: Unit | None = None) -> Unit | None:
         """Claim a unit whose ``needs`` are done; return ``None`` if no unit can be claimed now.
 
-        Units that suit the process which did the unit ``last`` are preferred.
+        Units that suit the process that ran the unit ``last`` are preferred.
         """
         age = time.monotonic() - self._listed_at
         if age > self._listing_lifetime or (not self._ready and age > self._listing_lifetime / 4):
@@ -90,7 +90,7 @@ class Queue:
             del self._held[unit.folder]
 
     def lose(self, unit: Unit, reason: str, details: str) -> bool:
-        """Record that the process that did a unit was lost; return whether the unit has failed by too many losses."""
+        """Record that the process that ran a unit was lost; return whether the unit has failed by too many losses."""
         lease = self._held.get(unit.folder)
         if lease is None or lease.is_lost:
             self._held.pop(unit.folder, None)

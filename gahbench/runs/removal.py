@@ -99,8 +99,8 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
     Raises
     ------
     ResultsError
-        If the folder has no such entrant, the entrant is the baseline or the only entrant, or a process is doing a unit
-        of the entrant.
+        If the folder has no such entrant, the entrant is the baseline or the only entrant, or a process is running a
+        unit of the entrant.
     """
     folder, store = Path(folder), Store(Path(folder))
     # The lock would create the folder, so check the folder first.

@@ -1,4 +1,4 @@
-"""Running suites: planning, doing the units, and writing the board."""
+"""Running suites: planning, running the units, and writing the board."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def record_plan(
     reuse: Sequence[Source] = (),
     replace: bool = True,
 ) -> OpenedRun:
-    """Record a plan in a results folder, so that :func:`gahbench.runs.work.work` can do its units."""
+    """Record a plan in a results folder, so that :func:`gahbench.runs.work.work` can run its units."""
     opened = open_folder(plan, Path(folder), registry, threads, sources=tuple(map(Path, reuse)), replaces_board=replace)
     _warn_of_damage(opened)
     return opened

@@ -218,7 +218,7 @@ class Watch:
 
     Examples
     --------
-    An engine starts processes elsewhere, and waits until they have done all units:
+    An engine starts processes elsewhere, and waits until they have finished all units:
 
     >>> import subprocess
     >>> import gahbench

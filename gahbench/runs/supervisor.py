@@ -1,8 +1,8 @@
 """Supervision of worker processes on this machine.
 
-A plugin can change everything that is computed in its process. So a worker process does only units of one isolation
+A plugin can change everything that is computed in its process. So a worker process runs only units of one isolation
 key: of one combination of external entrant, dataset and metric, or of built-in plugins. If a worker exits, exceeds
-a limit of the suite, falls silent or loses its device, only its current unit is affected, and a new worker does the
+a limit of the suite, falls silent or loses its device, only its current unit is affected, and a new worker runs the
 next unit.
 """
 
@@ -53,7 +53,7 @@ def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None 
     Parameters
     ----------
     job
-        The job. Processes on other machines may do its units at the same time.
+        The job. Processes on other machines may run its units at the same time.
     workers
         Number of workers, from 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every ``job.threads``
         processors.

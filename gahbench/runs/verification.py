@@ -264,7 +264,7 @@ SECONDS_FACTOR = 5.0
 #: Fits of fewer seconds are not reported, since their duration varies widely on a busy machine.
 MIN_SECONDS = 2.0
 
-#: A function that does the first unit of each pair in a store, with the threads and device recorded by the second unit.
+#: A function that runs the first unit of each pair in a store, with the threads and device recorded by the second unit.
 Run = Callable[[Store, Sequence[tuple[Unit, Unit]]], None]
 
 

@@ -1,4 +1,4 @@
-"""The command ``gahbench work``, which does the remaining units of a planned folder."""
+"""The command ``gahbench work``, which runs the remaining units of a planned folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker process, which does units one after the other and reports to its parent.
+"""The worker process, which runs units one after the other and reports to its parent.
 
 The process is started as ``python -m gahbench.runs.worker_process DESCRIPTOR FOLDER THREADS DEVICE``. It loads only the
 plugin files and packages that its units name, and ends when its parent ends.

@@ -164,7 +164,7 @@ class Leases:
             (self.folder / lease.name).unlink(missing_ok=True)
 
     def lose(self, lease: Lease, why: str) -> None:
-        """Record that the process that did the unit was lost, so that another process may take over at once."""
+        """Record that the process that ran the unit was lost, so that another process may take over at once."""
         with self._lock:
             self._held.pop(lease.name, None)
         if self._is_own(lease):

@@ -27,7 +27,7 @@ class PluginRecord(TypedDict):
 
 
 class PayloadRecord(TypedDict, total=False):
-    """The data that a worker needs to do a unit."""
+    """The data that a worker needs to run a unit."""
 
     dataset: PluginRecord
     entrant: PluginRecord

@@ -55,7 +55,8 @@ class Bandlet(Basis):
     directions
         Maximum number of equally spaced directions; ``null`` for all distinct orderings: 4, 16, 72, 288 and 1164 for
         sides 2, 4, 8, 16 and 32. ``fine`` for as many directions as needed for an error of at most half a sample across
-        a square; in squares of more than 16 samples a side, the search then starts from the directions of the quarters.
+        a square; in squares of more than 16 samples per side, the search then starts from the directions of the
+        quarters.
     flow
         ``straight``, or ``quadratic`` or ``cubic`` for curved flows, which need ``directions=fine``.
     moments

@@ -62,7 +62,7 @@ class Wavelet(Extended):
         Name of a wavelet in PyWavelets: dmey, or a member of the families haar, db, sym, coif, bior and rbio.
     levels
         Number of times that the sides are halved. By default sides are halved while both are even and the approximation
-        has at least 4 pixels a side. The depth is limited only by the periodic boundary, and may exceed
+        has at least 4 pixels per side. The depth is limited only by the periodic boundary, and may exceed
         ``pywt.dwt_max_level``, which depends on the length of the filter. If a side is odd, both sides are extended to
         the next multiples of 2^J, where J is the number of times that the shorter side can be halved to 4 pixels, at
         least 1 and at most 5, and then halved as often as possible.

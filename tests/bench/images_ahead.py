@@ -32,7 +32,7 @@ def main():
     torch.backends.cudnn.deterministic = True
     note = (
         f"UNet of {options.width} channels and 3 levels, batch {options.batch}, {options.steps} steps on "
-        f"{harness.device_text(options.device)}; ms a step, medians of {options.rounds} (min to max)."
+        f"{harness.device_text(options.device)}; ms per step, medians of {options.rounds} (min to max)."
     )
     heading = ["images", "drawing", "", "in the step", "", "prefetched", "", "gain", ""]
     harness.print_table([heading, *(measure(name, options) for name in options.datasets)], options, note)

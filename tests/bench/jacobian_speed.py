@@ -4,7 +4,7 @@ Run ``python tests/bench/jacobian_speed.py --published DIR`` on an otherwise idl
 the code of Kadkhodaie et al. 2024 (``network.py`` and ``linear_approx.py``). Both sides differentiate the same module,
 the published UNet, trained for a minute on C^alpha images so that it has the spectrum of a denoiser. The benchmark
 fails unless both matrices agree. Without ``--published``, only gahbench is timed. Alignment is measured on ``--images``
-images of ``--large`` pixels a side, with ``--probes`` random vectors.
+images of ``--large`` pixels per side, with ``--probes`` random vectors.
 """
 
 import sys

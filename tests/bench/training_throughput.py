@@ -45,7 +45,7 @@ MAX_IMAGES = 20_000
 EXPLAINED = (
     "Published: train_epoch over a DataLoader. Ours: Trainer.step. Both draw batches and noise. Ratio: of each leg to "
     "the mean of the legs just before and after it of the first row of its width. Share of peak: 3 x the multiply-adds "
-    "of a forward pass, over the fastest product of matrices in the row's precision (10^12 multiply-adds a second). "
+    "of a forward pass, over the fastest product of matrices in the row's precision (10^12 multiply-adds per second). "
     "Compile s: what compiling adds to the first steps, with nothing cached."
 )
 SMOKE = (

@@ -31,8 +31,8 @@ def test_claims_with_equal_training_share_a_suite_and_decided_claims_have_none(t
     assert [content["name"] for content, _ in suites] == ["quick", "basis"]
     assert sum(len(names) for _, names in suites) == 3
     other = {**deciding_suites(unmeasured[:1])[0][0], "datasets": ["rays"]}
-    united = deciding_suites([unmeasured[0], replace(unmeasured[1], claim=replace(unmeasured[1].claim, suite=other))])
-    ((content, _),) = united
+    merged = deciding_suites([unmeasured[0], replace(unmeasured[1], claim=replace(unmeasured[1].claim, suite=other))])
+    ((content, _),) = merged
     assert "rays" in content["datasets"]
     file = tmp_path / "decide.yaml"
     file.write_text(format_suite(content, []), encoding="utf-8")
@@ -60,7 +60,7 @@ def test_a_united_suite_has_the_largest_number_of_samples():
     ((content, names),) = deciding_suites(verdicts)
     assert len(names) == 3
     assert content["scoring"]["sampling"] == {"count": math.ceil(verdicts[0].decisive.needs.factor * 40), "beta": 0.1}
-    # Suites that differ in other settings of sampling cannot be united.
+    # Suites that differ in other settings of sampling cannot be merged.
     other = {
         **suite_with_samples(8),
         "scoring": {**suite_with_samples(8)["scoring"], "sampling": {"count": 8, "beta": 0.5}},

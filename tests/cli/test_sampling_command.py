@@ -58,7 +58,7 @@ def test_the_command_fails_if_all_samples_diverge(call, write_class):
     file = write_class("reference", BROKEN, "explodes")
     status, printed, stderr = call("explodes", "-d", "discs[size=8]", "-p", file, "-n", 3)
     assert status == 1, stderr
-    assert "all samples diverged: the residual was not finite, or over 4 a pixel (root mean square)" in printed
+    assert "all samples diverged: the residual was not finite, or over 4 per pixel (root mean square)" in printed
     assert Path("sample-explodes/samples.npz").is_file()
     status, printed, stderr = call("identity", "-d", "discs[size=8]", "-n", 3)
     # The identity estimates no noise, so it converges without a step.
@@ -66,7 +66,7 @@ def test_the_command_fails_if_all_samples_diverge(call, write_class):
     weak = ("explodes[factor=0.9]", "-d", "discs[size=8]", "-p", file, "-n", 3, "--max-steps", 4, "--mean", 0)
     status, printed, stderr = call(*weak)
     assert status == 0, stderr
-    assert "3 of 3 samples were out of steps, after 4: the estimated noise level did not fall to 0.05" in printed
+    assert "3 of 3 samples ran out of steps, after 4: the estimated noise level did not fall to 0.05" in printed
 
 
 def test_networks_are_sampled_with_their_weights(tmp_path):

@@ -37,12 +37,12 @@ class Clumsy(Unsure):
     def check_shape(self, shape): raise RuntimeError("clumsy")
 
 class Picky(Clumsy):
-    "Refuses images of 16 pixels a side."
+    "Refuses images of 16x16 pixels."
     def check_shape(self, shape):
         if shape[-1] == 16: raise ValueError("16 is too few")
 
 class Elsewhere(Picky):
-    "Is not defined on datasets of 16 pixels a side."
+    "Is not defined on datasets of 16x16 pixels."
     def supports(self, dataset): return dataset.shape[-1] != 16
 
 class Broken:

@@ -43,7 +43,7 @@ class Worker:
 
 @pytest.fixture
 def supervised(job, events):
-    """A supervisor whose only worker does the first unit, that worker, and the reported events."""
+    """A supervisor whose only worker runs the first unit, that worker, and the reported events."""
     supervisor = _Supervisor(job, [hardware("cpu")])
     assert supervisor.queue.claim(job.units[0])
     worker = Worker(job.units[0])

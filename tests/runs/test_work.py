@@ -54,7 +54,7 @@ def test_several_processes_share_the_units_and_give_the_same_board(long_run, out
     logs = [process.communicate(timeout=240)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     finished = re.findall(r"\d\d:\d\d:\d\d (.*): done in", "\n".join(logs))
-    # Each unit was done once, and both processes did some of the units.
+    # Each unit was run once, and both processes ran some of the units.
     assert sorted(finished) == sorted(unit.label for unit in require_plan(out).shown)
     assert all(": done in" in log for log in logs)
     assert board(out).equals(board(long_run / "whole"))

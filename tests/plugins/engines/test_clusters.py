@@ -17,7 +17,7 @@ import gahbench
 #: Trains for a fixed time, independent of the load of the machine.
 SLOW = """if self.training:
     import time
-    time.sleep(float(os.environ["SECONDS_A_STEP"]))
+    time.sleep(float(os.environ["SECONDS_PER_STEP"]))
 return noisy - self.noise(noisy)"""
 #: Kills the worker that trains it and its supervisor.
 POISON = """if self.training:
@@ -33,7 +33,7 @@ def prepare(tmp_path, monkeypatch, write_suite, write_plugin):
     """Write a suite with slow fits, and its plugins."""
     monkeypatch.setenv("GAHBENCH_LEASE_SECONDS", "6")
     monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.5")
-    monkeypatch.setenv("SECONDS_A_STEP", "1.0")
+    monkeypatch.setenv("SECONDS_PER_STEP", "1.0")
     write_plugin("slow", SLOW)
     write_plugin("poison", POISON)
 
@@ -56,7 +56,7 @@ def running(home, engine):
     """Run the suite in a single process, then on an engine with the poison; yield while the engine works."""
     out, log = home / "cut", home / "cut.log"
     alone = command(home, "whole", "--engine", "inline[trusted=true]")
-    subprocess.run(alone, env={**os.environ, "SECONDS_A_STEP": "0"}, check=True, capture_output=True, timeout=240)
+    subprocess.run(alone, env={**os.environ, "SECONDS_PER_STEP": "0"}, check=True, capture_output=True, timeout=240)
     with log.open("w") as written:
         cut = command(home, "cut", "--engine", engine, "--entrant", "poison")
         run = subprocess.Popen(cut, stdout=written, stderr=written)
@@ -98,7 +98,7 @@ class Chaos:
         lines = self.cluster.run("squeue", "-h", "-r", "-p", "low", "-t", "running", "-o", "%i %N", check=False)
         return [line.split() for line in lines.splitlines()]
 
-    def of_node(self, name):
+    def processes_of_node(self, name):
         """Return the processes of a node."""
         result = []
         for pid in self.cluster.processes():
@@ -139,7 +139,7 @@ class Chaos:
     def lose_node(self, node):
         """Kill all processes of a node, and restart it."""
         self.cluster.kill(node)
-        for pid in self.of_node(node):
+        for pid in self.processes_of_node(node):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.cluster.start_node(node)

@@ -43,7 +43,7 @@ def test_units_are_finished_by_an_array(cluster, make):
 
 
 def test_more_arrays_are_submitted_while_units_are_left(cluster, make):
-    """Each task does one unit, and ends."""
+    """Each task runs one unit, and ends."""
     folder = make((0.1,) * 5, "1")
     slurm.Slurm(workers=2).run(folder.job)
     assert len(folder.names("done")) == 5

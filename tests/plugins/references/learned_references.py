@@ -10,7 +10,7 @@ from gahbench import Reference, TrainingData, Truth
 
 
 def random(*shape, seed=0):
-    """Return random normal values, float64."""
+    """Return uniform random values in [0, 1], float64."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 

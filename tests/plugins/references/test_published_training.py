@@ -92,7 +92,7 @@ def test_published_weights_have_a_row_for_each_number_of_training_images(write, 
     assert len({unit.key for unit in plan.units}) == len(plan.units)
 
 
-def test_the_other_half_exchanges_the_roles(write, builtin):
+def test_half_b_exchanges_the_network_and_its_partner(write, builtin):
     plan = make_plan(load_suite(write(("label:", "half: B\n      label:")), builtin), builtin)
     (unit,) = (unit for unit in plan.units if (unit.entrant, unit.metric) == ("published N=3", "model-variance") and
                unit.split == "test")  # fmt: skip
@@ -139,9 +139,9 @@ def test_metrics_compare_each_row_with_its_images_and_its_partner(write, tmp_pat
             # The network is scored on the images that it learned from, the first of half A.
             train = evaluate(number, False, "A", min(number, 6))
             error = (train.denoised(sigma) - train.clean).double().square().mean((1, 2, 3))
-            found = values("psnr", "train", sigma)
-            assert len(found) == min(number, 6)
-            assert torch.allclose(found, -10 * error.log10(), atol=1e-3)
+            psnr = values("psnr", "train", sigma)
+            assert len(psnr) == min(number, 6)
+            assert torch.allclose(psnr, -10 * error.log10(), atol=1e-3)
         measured = {name.partition(".")[0] for name in scores["metric"]}
         assert measured == set(METRICS)
     assert find_sweeps(results) == [("faces", "published")]
@@ -189,5 +189,5 @@ def test_outside_a_suite_one_number_is_needed(write, tmp_path):
         expected = network(seed_of(3, False))(noisy, torch.ones(2))
     assert torch.allclose(several.denoise(noisy, 0.1, truth), expected, atol=1e-6)
     assert re.match(r"weights from 3/model.safetensors \(SHA-256", several.notes[0])
-    one = gahbench.create("reference", "pretrained", **given, train_images=3)
-    assert torch.allclose(one.denoise(noisy, 0.1, truth), expected, atol=1e-6)
+    single = gahbench.create("reference", "pretrained", **given, train_images=3)
+    assert torch.allclose(single.denoise(noisy, 0.1, truth), expected, atol=1e-6)
