@@ -94,11 +94,17 @@ def file_stems(labels: list[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval from ``low`` to ``high``, with a point at ``value`` if known; positions are 0 to :data:`LENGTH`."""
+    """An interval from ``low`` to ``high``, with a point at ``value``; positions are 0 to :data:`LENGTH`.
+
+    ``value`` is ``None`` if it is unknown or beyond the scale. ``is_cut_low`` and ``is_cut_high`` state whether the
+    interval continues beyond an end of the scale.
+    """
 
     low: float
     value: float | None
     high: float
+    is_cut_low: bool = False
+    is_cut_high: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its heading, its cells, whether it holds text, and the group that pages show or hide."""
+    """A column of a table: its heading, its cells, whether it holds text, its groups on pages, and its definition."""
 
     head: str
     cells: Sequence[Cell]
     is_text: bool = False
-    group: str = SUMMARY
+    groups: tuple[str, ...] = (SUMMARY,)
+    title: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -172,7 +179,7 @@ def _prediction_column(head: str, values: Sequence[Interval]) -> Column:
         DASH if math.isnan(value.low) else f"{number(value.low, sign=True)} to {number(value.high, sign=True)}"
         for value in values
     ]
-    return _column_with_bars(head, texts, [(value.low, value.value, value.high) for value in values], True, SUMMARY)
+    return _column_with_bars(head, texts, [(value.low, value.value, value.high) for value in values], True, (SUMMARY,))
 
 
 def kind_column(rows: Sequence[Entry | Overall]) -> Column:
@@ -220,11 +227,11 @@ def value_column(
     sign: bool = False,
     digits: int = 2,
     has_bars: bool = False,
-    group: str = SUMMARY,
+    groups: tuple[str, ...] = (SUMMARY,),
 ) -> Column:
     """Return a column of values with their intervals."""
     texts = [with_half_width(value, sign, digits) for value in values]
-    return _column_with_bars(head, texts, [(value.low, value.value, value.high) for value in values], has_bars, group)
+    return _column_with_bars(head, texts, [(value.low, value.value, value.high) for value in values], has_bars, groups)
 
 
 def bracket_column(
@@ -234,19 +241,19 @@ def bracket_column(
     *,
     digits: int = 2,
     has_bars: bool = False,
-    group: str = SUMMARY,
+    groups: tuple[str, ...] = (SUMMARY,),
 ) -> Column:
     """Return a column of values; texts and bars show two limits where a value is only known to lie between them."""
     brackets = list(zip(low, high, strict=True))
     ends = [(a.value, math.nan, b.value) if a.is_known else (b.low, b.value, b.high) for a, b in brackets]
-    return _column_with_bars(head, [between(*bracket, digits) for bracket in brackets], ends, has_bars, group)
+    return _column_with_bars(head, [between(*bracket, digits) for bracket in brackets], ends, has_bars, groups)
 
 
 def _column_with_bars(
-    head: str, texts: Sequence[str], ends: Sequence[tuple[float, float, float]], has_bars: bool, group: str
+    head: str, texts: Sequence[str], ends: Sequence[tuple[float, float, float]], has_bars: bool, groups: tuple[str, ...]
 ) -> Column:
     bars = _bars(ends) if has_bars else [None] * len(ends)
-    return Column(head, [Cell(text, bar=bar) for text, bar in zip(texts, bars, strict=True)], group=group)
+    return Column(head, [Cell(text, bar=bar) for text, bar in zip(texts, bars, strict=True)], groups=groups)
 
 
 def _bars(ends: Sequence[tuple[float, float, float]]) -> list[Bar | None]:
@@ -265,9 +272,11 @@ def _bars(ends: Sequence[tuple[float, float, float]]) -> list[Bar | None]:
         finite = end if math.isfinite(end) else fallback
         return LENGTH * min(1.0, max(0.0, (finite - bottom) / (top - bottom)))
 
-    return [
-        None
-        if math.isnan(high) and math.isnan(value)
-        else Bar(position(low, value), None if math.isnan(value) else position(value, high), position(high, value))
-        for low, value, high in ends
-    ]
+    def bar(low: float, value: float, high: float) -> Bar | None:
+        if math.isnan(high) and math.isnan(value):
+            return None
+        is_cut = any(end < bottom for end in (low, value, high)), any(end > top for end in (low, value, high))
+        middle = position(value, value) if bottom <= value <= top else None
+        return Bar(position(low, value), middle, position(high, value), *is_cut)
+
+    return [bar(*interval) for interval in ends]

@@ -59,6 +59,12 @@ def checks_line(results: Results) -> str:
     )
 
 
+def glossary(results: Results) -> dict[str, str]:
+    """Return the terms of the tables with their definitions, which begin with a capital letter."""
+    terms = (line.partition(": ") for line in legend(results))
+    return {term: f"{definition[:1].upper()}{definition[1:]}" for term, _, definition in terms}
+
+
 def legend(results: Results) -> list[str]:
     """Return a line on the meaning of each column of the tables."""
     board, baseline = results.board, results.baseline
@@ -87,8 +93,9 @@ def legend(results: Results) -> list[str]:
         )
     if board.is_known("deficit"):
         lines += [
-            "Deficit: the ratio of the mean squared error to that of the optimum, in dB. If only a bound is known, the "
-            "deficit has two limits: relative to the best denoiser of the board, and relative to the bound.",
+            "Deficit: the distance from the optimum, which is the ratio of the mean squared error to that of the "
+            "optimum, in dB. If only a bound is known, the deficit has two limits: relative to the best denoiser of "
+            "the board, and relative to the bound.",
             "KL: a bound on the Kullback-Leibler divergence of the density that a denoiser models from the true one, "
             "in nats per pixel and channel, integrated over the noise levels of the suite. If only a bound is known, "
             "the upper limit is a looser bound on the divergence, and the lower limit is not a bound.",

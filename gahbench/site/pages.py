@@ -28,9 +28,9 @@ from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import LENGTH, count
 from gahbench.report.claims import CLAIMS, GENERATED, JudgedClaim, judge_claims, summary
+from gahbench.report.page.entrant_tables import column_definitions, dataset_table
 from gahbench.report.page.report import (
     SAME_ORIGIN,
-    dataset_table,
     render_page,
     render_template,
     report_values,
@@ -302,7 +302,7 @@ class Pages:
         boards = self.catalogue.datasets[label]
         runs = [run for run, _ in boards]
         plugin = used_plugin(runs, "dataset", label, self.registry)
-        rows = [(run, board, dataset_table(board)) for run, board in boards]
+        rows = [(run, board, dataset_table(board, column_definitions(run.results))) for run, board in boards]
         labels = dict.fromkeys(label for _, _, table in rows for label in table.entrants)
         numbers = {run.name: list(run.results.board.datasets).index(board) for run, board in boards}
         values = {
@@ -327,7 +327,7 @@ class Pages:
             "plugin": plugin.plugin,
             "text": Markup(render_paragraphs(plugin.docstring.text)),
             "rows": [(name, value, Markup(render_inline(meaning))) for name, value, meaning in plugin.rows],
-            "works": [str(work) for work in works],
+            "works": works,
             "bibtex": bibliography(works),
         }
 

@@ -37,7 +37,7 @@ def labels(page, table=None):
 
 def test_columns_are_sorted(opened):
     page = opened("hostile")
-    head = board(page).locator("thead th", has_text=re.compile("^PSNR$"))
+    head = board(page).locator("thead th", has_text=re.compile("^gain$"))
     descending_labels = labels(page)
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "descending"
@@ -67,15 +67,33 @@ def test_the_filter_is_kept_in_the_url(opened):
     assert "#" not in page.url
 
 
-def test_groups_of_columns_are_shown_and_hidden(opened):
+def test_one_group_of_columns_is_shown_and_starts_in_view(opened):
     page = opened()
     columns = page.locator(".groups").first
-    head = board(page).locator("thead th", has_text="PSNR, σ 0.1")
-    assert not head.is_visible()
-    columns.get_by_role("button", name="PSNR by σ").click()
-    assert head.is_visible()
-    columns.get_by_role("button", name="PSNR by σ").click()
-    assert not head.is_visible()
+    heads = board(page).locator("thead th:visible")
+    assert heads.all_inner_texts() == ["entrant", "rank", "gain", "distance from optimum", "parameters"]
+    region = page.locator(".scroll").first
+    region.evaluate("node => { node.style.width = '10rem'; node.scrollLeft = 100; }")
+    columns.get_by_role("button", name="PSNR", exact=True).click()
+    assert heads.all_inner_texts()[:3] == ["entrant", "PSNR", "PSNR, σ 0.1"]
+    assert region.evaluate("node => node.scrollLeft") == 0
+    assert columns.locator("[aria-pressed=true]").all_inner_texts() == ["PSNR"]
+    columns.get_by_role("button", name="summary").click()
+    assert heads.all_inner_texts()[1] == "rank"
+
+
+def test_heads_show_definitions_that_the_glossary_repeats(opened):
+    page = opened("kept")
+    definition = board(page).locator("thead th", has_text="gain").first.get_attribute("title")
+    assert definition.startswith("The difference in PSNR from")
+    assert definition in page.locator("#glossary dd").all_text_contents()
+
+
+def test_printing_leaves_out_controls(opened):
+    page = opened("kept")
+    page.emulate_media(media="print")
+    assert page.locator("form:visible, .groups:visible, .slider:visible, input:visible").count() == 0
+    assert board(page).is_visible()
 
 
 def test_an_entrant_is_highlighted_everywhere(opened):
@@ -102,7 +120,9 @@ def test_tooltips_show_the_values_of_the_table(opened, kept_run, builtin):
     box = point.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     match = re.fullmatch(r"(.+): (\S+) dB(?: \((\S+) to (\S+)\))?, σ = (\S+)", page.locator("#tip").inner_text())
-    entrant, *values, sigma = match.groups()
+    name, *values, sigma = match.groups()
+    # The tooltip of a display name is the label of its entrant.
+    entrant = board(page).locator("tbody th bdi").get_by_text(name, exact=True).get_attribute("title") or name
     for value, end in zip(values, ("", "_low", "_high"), strict=True):
         assert value == f"{table.loc[entrant, f'psnr@{sigma}{end}']:.2f}"
     page.mouse.move(0, 0)

@@ -39,7 +39,8 @@ def test_every_link_leads_somewhere(site, pages):
         for address in read.addresses:
             parts = urlsplit(address)
             if parts.scheme:
-                assert parts.scheme == "data" or address == "https://example.org/a?b=c", address
+                works = ("https://arxiv.org/abs/", "https://doi.org/")
+                assert parts.scheme == "data" or address == "https://example.org/a?b=c" or address.startswith(works)
                 continue
             file = (site[1] / name).parent / unquote(parts.path) if parts.path else site[1] / name
             assert file.is_file(), (name, address)

@@ -203,16 +203,27 @@ class Failure:
     traceback: str
 
 
-def fits_table(source: Source) -> list[dict[str, Any]]:
-    """Return a row for each fit of the board, with formatted values."""
-    return [
-        {
-            **{str(name): "–" if pd.isna(value) or value == "" else value for name, value in row.items()},
-            "parameters": cells.count(None if pd.isna(row["parameters"]) else int(row["parameters"])),
-            "time": cells.duration(float(row["train_seconds"])),
-        }
-        for row in source.results.fits.to_dict("records")
-    ]
+#: The columns of :func:`fits_table` that a fit states as they are.
+_FIT_FACTS = ("device", "precision", "budget")
+
+
+def fits_table(source: Source) -> list[dict[str, str]]:
+    """Return a row for each entrant and dataset with fits: formatted values, all that occur among its seeds."""
+    rows = []
+    for (dataset, entrant), fits in source.results.fits.groupby(["dataset", "entrant"], sort=False):
+        times = fits["train_seconds"].dropna()
+        ends = dict.fromkeys(cells.duration(float(seconds)) for seconds in (times.min(), times.max()))
+        texts = {name: _distinct(fits[name]) for name in ("seed", "steps", *_FIT_FACTS)}
+        parameters = dict.fromkeys(cells.count(int(number)) for number in fits["parameters"].dropna())
+        compiled = dict.fromkeys("yes" if is_compiled else "no" for is_compiled in fits["compiled"])
+        texts |= {"compiled": ", ".join(compiled), "time": " to ".join(ends), "parameters": ", ".join(parameters)}
+        filled = {name: text or cells.DASH for name, text in texts.items()}
+        rows.append({"dataset": str(dataset), "entrant": str(entrant), **filled})
+    return rows
+
+
+def _distinct(values: pd.Series[Any]) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values if not pd.isna(value) and value != ""))
 
 
 def failures(source: Source) -> list[Failure]:

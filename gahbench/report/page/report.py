@@ -12,9 +12,7 @@ import importlib.resources
 import re
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,27 +22,16 @@ from markupsafe import Markup, escape
 
 import gahbench
 from gahbench._util.files import write_output
-from gahbench._util.readable import level_name, pluralize
-from gahbench.board.board import DatasetBoard
+from gahbench._util.readable import pluralize
 from gahbench.board.claim_values import Table
-from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import load_results
-from gahbench.report.cells import (
-    LENGTH,
-    Column,
-    bracket_column,
-    cost_columns,
-    estimates_of,
-    kind_column,
-    overall_columns,
-    rank_column,
-    value_column,
-)
+from gahbench.report.cells import LENGTH, overall_columns
 from gahbench.report.claims import judge_claims, summary
-from gahbench.report.direction_lines import sort_agreements
-from gahbench.report.legend import dataset_lines, legend, rate_lines
+from gahbench.report.direction_lines import direction_lines
+from gahbench.report.legend import dataset_lines, glossary, rate_lines
 from gahbench.report.page import charts, images, provenance
 from gahbench.report.page.charts import Source
+from gahbench.report.page.entrant_tables import column_definitions, dataset_table, entrant_table, metric_definitions
 from gahbench.report.page.first_screen import FILTERS, FIRST_ROWS, first_screen
 from gahbench.report.page.readme import read_readme
 from gahbench.report.page.svg import Chart, colours_in, css_declarations, inline_svg, key_drawing
@@ -86,7 +73,8 @@ def report_values(source: Source) -> dict[str, Any]:
         svg, positions = inline_svg(chart, next(numbers))
         return Markup(svg), " ".join(f"{position:g}" for position in positions)
 
-    results, datasets = source.results, list(_datasets(source))
+    results, definitions = source.results, column_definitions(source.results)
+    datasets = list(_datasets(source, definitions))
     overall = results.means_over_datasets
     readme = read_readme(source.folder)
     tables = [Table(results.suite, results)]
@@ -103,8 +91,8 @@ def report_values(source: Source) -> dict[str, Any]:
         "addresses": {dataset["name"]: f"#{dataset['id']}-board" for dataset in datasets},
         "size": f"{pluralize(len(results.entrants), 'entrant')} on {pluralize(len(datasets), 'dataset')}",
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
-        "legend": legend(results),
-        "overall": overall.rows and entrant_table(overall.rows, overall_columns(overall.rows)),
+        "glossary": {**glossary(results), **metric_definitions(results)},
+        "overall": overall.rows and entrant_table(overall.rows, overall_columns(overall.rows), definitions),
         "overall_title": overall_title(overall, results.names),
         "datasets": datasets,
         "groups": max((len(dataset["table"].groups) for dataset in datasets), default=1),
@@ -130,16 +118,18 @@ def report_values(source: Source) -> dict[str, Any]:
     return {**values, "sections": {name: name.capitalize() for name in SECTIONS if optional_sections.get(name, True)}}
 
 
-def _datasets(source: Source) -> Iterator[dict[str, Any]]:
+def _datasets(source: Source, definitions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for index, board in enumerate(source.results.board.datasets):
         against, extremes = images.extremes(source, board.dataset)
+        remarks = list(direction_lines(board, source.results.names))
         lines = (*dataset_lines(board.dataset, source.results), *rate_lines(board, source.results))
         yield {
             "id": f"d{index}",
             "name": board.dataset,
             "title": summary_title(board),
-            "lines": [line.replace("`", "") for line in lines],
-            "table": dataset_table(board),
+            "lines": [line.replace("`", "") for line in lines if line not in remarks],
+            "remarks": [line.replace("`", "") for line in remarks],
+            "table": dataset_table(board, definitions),
             "notes": notes_below(board),
             "charts": charts.board_charts(source, board),
             "metrics": charts.metric_charts(source, board),
@@ -165,59 +155,9 @@ def _provenance(source: Source) -> dict[str, Any]:
         "protocol": {} if plan is None else provenance.protocol(plan),
         "environment": provenance.load_environment(folder),
         "checksums": provenance.file_checksums(folder),
-        "works": [(", ".join(names), str(work)) for work, names in works.items()],
+        "works": [(", ".join(names), work) for work, names in works.items()],
         "downloads": provenance.downloads(source.results, plan, works),
     }
-
-
-@dataclass(frozen=True)
-class EntrantTable:
-    """A table of entrants: their labels and kinds, and columns in groups that a page shows or hides."""
-
-    entrants: Sequence[str]
-    kinds: Sequence[str]
-    columns: Sequence[Column]
-
-    @property
-    def groups(self) -> list[str]:
-        """The groups of columns, the summary first."""
-        return list(dict.fromkeys(column.group for column in self.columns))
-
-
-def entrant_table(rows: Sequence[Any], columns: Sequence[Column]) -> EntrantTable:
-    """Return a table of entrants for the rows of a board."""
-    return EntrantTable([row.entrant for row in rows], [row.kind for row in rows], columns)
-
-
-def dataset_table(board: DatasetBoard) -> EntrantTable:
-    """Return the table of a dataset: all means over noise levels, and PSNR, gain and deficit at each noise level."""
-    return entrant_table(board.entries, [column for column in _columns(board) if column.is_known])
-
-
-def _columns(board: DatasetBoard) -> Iterator[Column]:
-    of = partial(estimates_of, board, [entry.entrant for entry in board.entries])
-    yield rank_column(board.entries)
-    yield kind_column(board.entries)
-    yield value_column("PSNR", of("psnr"), has_bars=True)
-    yield value_column("gain", of("gain_over_baseline"), sign=True, has_bars=True)
-    yield bracket_column("deficit", of("deficit", "min"), of("deficit"), has_bars=True)
-    yield bracket_column("KL (nats)", of("kl", "min"), of("kl"), digits=3, has_bars=True)
-    yield value_column("slope", of("slope"))
-    yield from cost_columns(board.entries)
-    levels = {sigma: f"σ {level_name(sigma)}" for sigma in board.sigmas}
-    for sigma, level in levels.items():
-        yield value_column(f"PSNR, {level}", of("psnr", sigma=sigma), group="PSNR by σ")
-    for part in board.source_parts:
-        yield value_column(f"PSNR, {part.replace('-', ' ')}", of("psnr", part), group="PSNR by source")
-    for sigma, level in levels.items():
-        yield value_column(f"gain, {level}", of("gain_over_baseline", sigma=sigma), sign=True, group="gain by σ")
-    for sigma, level in levels.items():
-        low, high = of("deficit", "min", sigma), of("deficit", sigma=sigma)
-        yield bracket_column(f"deficit, {level}", low, high, group="deficit by σ")
-    order = sort_agreements(list(dict.fromkeys(parse_metric_name(metric).name for metric, _ in board.overall_metrics)))
-    for metric, part in sorted(board.overall_metrics, key=lambda pair: order.index(parse_metric_name(pair[0]).name)):
-        head, group = f"{metric}.{part}" if part else metric, parse_metric_name(metric).name
-        yield value_column(head, of(metric, part), digits=3, has_bars=not part, group=group)
 
 
 def render_page(title: str, body: str, style: str, script: str, sources: tuple[str, str], images: str = "data:") -> str:
@@ -250,8 +190,9 @@ def render_template(template: str, values: Mapping[str, Any], package: str = "ga
 def stylesheet(used_colours: set[str], groups: int, more: str = "") -> str:
     """Return the style sheet of pages with the given colours and number of column groups, and ``more`` rules."""
     light, dark = css_declarations(used_colours)
-    # The class noN on a table hides the columns of group N.
-    hidden = ",".join(f".no{group} .g{group}" for group in range(1, groups)) or ".none"
+    # The class byN on a table shows the columns of group N only.
+    cells = [f".by{group} :is(td,thead th+th):not(.g{group})" for group in range(groups)]
+    hidden = ",".join(cells)
     dark_screens = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
     style = "\n".join(filter(None, (template_text("style.css"), template_text("first_screen.css"), more)))
     return f"{hidden}{{display:none}}\n:root{{{light}}}\n{dark_screens}\n{style}"

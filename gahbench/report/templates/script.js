@@ -95,7 +95,7 @@ const makePick = (element) => {
   button.addEventListener("click", () => choose(owner.dataset.e ?? ""));
 };
 
-// Tables: a click on a heading sorts, and buttons show or hide groups of columns.
+// Tables: a click on a heading sorts, and buttons choose the group of columns that is shown.
 
 /** @param {HTMLTableRowElement} row @param {number} column @returns {string | number | null} */
 const sortKey = (row, column) => {
@@ -137,16 +137,23 @@ const prepareTable = (table) => {
   const groups = JSON.parse(table.dataset.groups ?? "[]");
   if (groups.length < 2) return;
   const bar = createElement("div", { class: "groups", role: "group", "aria-label": "columns" }, "Columns: ");
-  groups.forEach((name, index) => {
-    const button = createElement("button", { type: "button", "aria-pressed": String(index === 0) }, name);
-    if (index) table.classList.add(`no${index}`);
-    button.addEventListener("click", () => {
-      const isHidden = table.classList.toggle(`no${index}`);
-      button.setAttribute("aria-pressed", String(!isHidden));
-    });
-    bar.append(button);
+  const region = /** @type {HTMLElement} */ (table.parentElement);
+  const buttons = groups.map((name, index) => {
+    const button = createElement("button", { type: "button" }, name);
+    button.addEventListener("click", () => show(index));
+    return button;
   });
-  table.parentElement?.before(bar);
+  /** @param {number} shown */
+  const show = (shown) => {
+    buttons.forEach((button, index) => {
+      table.classList.toggle(`by${index}`, index === shown);
+      button.setAttribute("aria-pressed", String(index === shown));
+    });
+    region.scrollLeft = 0;
+  };
+  show(0);
+  bar.append(...buttons);
+  region.before(bar);
 };
 
 // Figures: check boxes show or hide entrants, and a tooltip shows the value of a point.
