@@ -15,13 +15,13 @@ from rich.text import Text
 from gahbench._util.readable import format_duration
 
 #: Seconds until the first line, and between lines, if standard error is not a terminal.
-FIRST_SECONDS, LINE_SECONDS = 3.0, 10.0
+FIRST_SECONDS, LINE_SECONDS = 3.0, 5.0
 #: Share of the work after which the remaining time is estimated.
 MIN_SHARE = 0.05
 
 
 class Progress:
-    """Progress display on standard error: a live line on a terminal, otherwise a line every ten seconds.
+    """Progress display on standard error: a live line on a terminal, otherwise a line every five seconds.
 
     Use it as a context manager, and call it whenever the current step or the finished share changes.
 

@@ -38,6 +38,7 @@ from gahbench.report.cells import (
 )
 from gahbench.report.direction_lines import AGREEMENTS, BEST_KINDS, direction_names, sort_agreements
 from gahbench.report.legend import checks_line, dataset_lines, legend, rate_lines, short_legend
+from gahbench.report.text_summary import text_summary
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
@@ -87,6 +88,9 @@ def markdown(results: Results, full_legend: bool = False) -> str:
     blocks = [f"# {results.suite}", _legend_text(results, full_legend)]
     if checks := checks_line(results):
         blocks.append(checks)
+    if summary := text_summary(results):
+        table = TextTable("", [summary.entrants, *summary.datasets])
+        blocks += ["## Summary", f"**{summary.title}**", markdown_table(table)]
     if overall := _overall_table(results):
         blocks += ["## All datasets", f"**{overall.title}**", markdown_table(overall)]
     for board in results.board.datasets:
@@ -111,6 +115,9 @@ def print_board(results: Results, console: Console, full_legend: bool = False) -
         return
 
     names = results.names
+    if summary := text_summary(results):
+        console.print(Text(f"\n{summary.title}", style="italic"))
+        summary.print(console)
     if overall := _overall_table(results):
         console.print(Text("\nAll datasets", style="bold"))
         console.print(Text(f"\n{overall.title}", style="italic"))

@@ -22,6 +22,7 @@ from gahbench.report.legend import legend, short_legend
 from gahbench.report.publish import publish
 from gahbench.report.rates import optimality_figure
 from gahbench.report.tables import markdown, print_board
+from gahbench.report.text_summary import text_summary
 
 ENTRANTS = [
     ("unet[width=32,levels=3]", "trained", 0.3, 0.66, 2),
@@ -140,6 +141,31 @@ def test_the_legend_tells_unscored_networks_from_suites_without_networks():
     fitted = results([], [fit("d", "net", 0)], datasets=[dataset("d")], entrants=["net"])
     assert "Seeds: no trained network has scores yet." in legend(fitted)
     assert "Seeds: this suite trains no network." in legend(results(rows("d", "a", "classical", np.ones((6, 5)))))
+
+
+def test_the_summary_of_several_datasets_has_gains_and_ranks():
+    values = np.full((6, 5), 30.0) + np.linspace(0, 1, 6)[:, None]
+    noise = np.random.default_rng(0).normal(size=(6, 5))
+    levels = {"base": values, "above": values + 9, "below": values - 1.5, "undecided": values + noise}
+    scores = [row for name in "cd" for label, level in levels.items() for row in rows(name, label, "classical", level)]
+    made = results(scores, datasets=[dataset("c"), dataset("d")], entrants=[*levels], baseline="base")
+    summary = text_summary(made)
+    assert summary.entrants.texts == ["above", "undecided", "below"]
+    for column, board in zip(summary.datasets, made.board.datasets, strict=True):
+        entries = {entry.entrant: entry for entry in board.entries}
+        for name, text in zip(summary.entrants.texts, column.texts, strict=True):
+            gain = board.estimate(name, "gain_over_baseline").value
+            assert text.split() == [cells.number(gain, 1, sign=True), cells.rank_text(entries[name])]
+    # Colours show what intervals decide.
+    styles = dict(zip(summary.entrants.texts, summary.styles[0], strict=True))
+    assert styles["above"] == "bold black on rgb(90,155,216)"
+    assert styles["below"].startswith("black on rgb(2")
+    assert styles["undecided"] == "dim"
+    stream = io.StringIO()
+    summary.print(Console(file=stream, width=30, force_terminal=True, color_system=None))
+    assert max(map(len, stream.getvalue().split("\n"))) <= 30
+    assert stream.getvalue().count("entrant") == 2
+    assert text_summary(make_results()) is None
 
 
 def test_outside_a_terminal_the_board_is_plain_markdown():

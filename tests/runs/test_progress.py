@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -50,6 +51,43 @@ def test_labels_with_markup_are_printed_literally_on_a_terminal():
         report(Event("started", unit))
         console.print(report._render())
     assert "fit unet[width=16] [/b] $x_$ on d" in file.getvalue()
+
+
+PROGRESS = {
+    "step": 120, "steps": 480, "loss": 0.0123, "psnr": 28.1, "images_per_second": 1234.0, "remaining_seconds": 72.0,
+    "fraction": 0.25,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_a_narrow_terminal_keeps_the_step_and_the_time_left(width):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    unit = replace(FIT, entrant="unet[width=16,levels=2]", dataset="c-alpha[alpha=2,size=32,construction=paper]")
+    with ProgressReport(9, 0, console) as report:
+        report(Event("started", unit))
+        report(Event("progress", unit, PROGRESS))
+        console.print(report._render())
+    line = next(line for line in console.file.getvalue().splitlines() if "120/480" in line)
+    assert len(line) <= width
+    assert line.rstrip().endswith("1 min 12 s")
+    assert ("1.2 k" in line) == (width >= 140)
+    # The start and the end of a long label are shown.
+    assert "fit unet" in line
+    assert "(seed 0)" in line
+
+
+def test_without_a_terminal_a_line_is_printed_every_few_seconds(monkeypatch):
+    monkeypatch.setattr("gahbench.runs.progress.LINE_SECONDS", 0.05)
+    file = io.StringIO()
+    with ProgressReport(9, 0, Console(file=file, width=200)) as report:
+        report(Event("started", FIT))
+        report(Event("started", SCORE))
+        report(Event("progress", FIT, PROGRESS))
+        time.sleep(0.5)
+    printed = file.getvalue().splitlines()
+    facts = "step 120/480, loss 0.0123, validation PSNR 28.10 dB, 1.2 k images/s, 1 min 12 s left"
+    assert printed[1] == f"[0/9] fit e on d (seed 0): {facts}; and 1 more"
+    assert 1 < len(printed) < 12
 
 
 class Scores:
