@@ -41,7 +41,7 @@ class PublishedTraining:
 
 
 class Published(ABC):
-    """Base class, beside :class:`gahbench.Reference`, of references with weights whose training images are known.
+    """Base class, in addition to :class:`gahbench.Reference`, of published weights whose training images are known.
 
     Such a reference has a row for each number of training images, and metrics compare it with these images and with
     its partner, as they do for architectures.

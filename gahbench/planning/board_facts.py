@@ -16,7 +16,7 @@ from gahbench.registry.spec import format_value
 def dataset_row(configured: Configured, dataset: Dataset, images: int, noise_seed: int) -> dict[str, Any]:
     """Return the facts about a dataset with ``images`` scored test images, as a row of the table ``datasets``.
 
-    ``is_free``, which is no column of the table, says whether the board may come with pictures of the images.
+    ``is_free``, which is not a column of the table, says whether the board may come with pictures of the images.
     """
     channels, height, width = dataset.shape
     return {

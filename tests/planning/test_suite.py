@@ -189,6 +189,6 @@ def test_invalid_names_and_folders_raise(builtin, tmp_path, name):
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])
-def test_a_file_that_is_no_mapping_raises(write_suite, builtin, text):
+def test_a_file_that_is_not_a_mapping_raises_an_error(write_suite, builtin, text):
     with pytest.raises(SuiteError, match="a suite is a mapping"):
         load_suite(write_suite(text=text), builtin)

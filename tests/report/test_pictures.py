@@ -126,7 +126,7 @@ def test_a_forged_description_is_left_out(change, tmp_path):
         assert load_pictures(tmp_path) == {}
 
 
-def test_a_sheet_that_is_no_picture_or_was_changed_is_left_out(tmp_path):
+def test_a_sheet_that_is_not_a_picture_or_was_changed_is_left_out(tmp_path):
     (sheet,) = make_sheets({"d": stored(2)})
     buffer = io.BytesIO()
     Image.new("L", (3, 3)).save(buffer, "PNG")
