@@ -191,7 +191,7 @@ def test_faults_of_datasets_are_reported(families, fault):
     assert message in str(raised.value)
 
 
-def test_a_plugin_that_is_no_dataset_raises(families):
+def test_a_plugin_that_is_not_a_dataset_raises(families):
     families.file.write_text(HEAD + "\nclass Mine:\n    def __init__(self, width: int = 3): ...\n")
     with pytest.raises(PluginError, match=r"it is a Mine, not a gahbench\.Dataset"):
         families.preview("mine")

@@ -72,7 +72,7 @@ EDITS = (
     (OWN, "mine.py", "0.5 *", "0.25 *"),
     (OWN, "helper_of_mine.py", "1.5 *", "2.5 *"),
     ("constant in the seeds", "gahbench/_util/noise.py", '"big") >> 1', '"big") >> 2'),
-    ("constant in the noise of evaluation", "gahbench/_util/noise.py", "return sigma * draw_in_bl", "return 2 * draw_in_bl"),
+    ("constant in the noise of evaluation", "gahbench/_util/noise.py", "return sigma * draw", "return 2 * draw"),
     (FIT, "gahbench/training/trainer.py", "loss.detach()", "2 * loss.detach()"),
     (FIT, "gahbench/training/batches.py", "STRETCH = 1 << 32", "STRETCH = 1 << 31"),
     (FIT, "gahbench/networks/initialisation.py", "a=0,", "a=1,"),
