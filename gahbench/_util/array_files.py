@@ -69,9 +69,9 @@ def _unpack(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError("the file contains a single array")
     with archive:
-        wanted = [name for name in names if name in archive.files] if names[0] in archive.files else archive.files
+        requested = [name for name in names if name in archive.files] if names[0] in archive.files else archive.files
         assert archive.zip is not None
-        members = set(wanted) | {f"{name}.npy" for name in wanted}
+        members = set(requested) | {f"{name}.npy" for name in requested}
         size = sum(entry.file_size for entry in archive.zip.infolist() if entry.filename in members)
         if size > MAX_UNPACKED:
             raise DataError(
@@ -81,4 +81,4 @@ def _unpack(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         for entry in archive.zip.infolist():
             if entry.filename in members and entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"{brief(entry.filename)} is compressed by a method that numpy does not use")
-        return {name: np.asarray(archive[name]) for name in wanted}
+        return {name: np.asarray(archive[name]) for name in requested}

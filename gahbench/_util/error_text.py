@@ -55,7 +55,7 @@ def error_with_location(error: BaseException) -> str:
     return error_text(error)
 
 
-def without_library_frames(text: str) -> str:
+def remove_library_frames(text: str) -> str:
     """Remove the frames of gahbench, installed packages and Python from a traceback."""
     kept: list[str] = []
     has_own_line = in_frames = is_kept = False

@@ -115,7 +115,7 @@ def compared_pairs(is_trained: Sequence[bool], are_seeds_known: bool) -> NDArray
 
 @dataclass(frozen=True)
 class Overall:
-    """Means of an entrant over datasets, and the gain to expect on a new dataset of this kind."""
+    """Means of an entrant over datasets, and the expected gain on a new dataset of this kind."""
 
     entrant: str
     kind: str

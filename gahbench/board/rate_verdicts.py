@@ -141,8 +141,9 @@ class Stretch:
 
 def _largest_interval(values: Array, width: Array) -> Interval:
     """Return the largest absolute value with its interval, given half widths of simultaneous intervals."""
-    sizes = np.abs(values)
-    return Interval(float(sizes.max()), float(np.maximum(sizes - width, 0).max()), float((sizes + width).max()))
+    magnitudes = np.abs(values)
+    ends = np.maximum(magnitudes - width, 0).max(), (magnitudes + width).max()
+    return Interval(float(magnitudes.max()), *map(float, ends))
 
 
 @dataclass(frozen=True)

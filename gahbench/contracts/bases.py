@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gahbench.jacobian import FilterFamily
 
 #: Number of values that oracles and figures process at once: a batch that fits the processor's cache is 3 times faster.
-CACHED = 1 << 18
+BATCH_VALUES = 1 << 18
 
 
 class Basis(Preparable, ABC):
@@ -97,7 +97,7 @@ class Basis(Preparable, ABC):
     def parts(self, truth: Truth) -> Iterator[Truth]:
         """Yield the truth in batches, each of which the basis can be adapted to at once."""
         shape = image_shape(truth.clean)
-        return truth.batches(self.max_batch(shape) or max(1, CACHED // math.prod(shape)))
+        return truth.batches(self.max_batch(shape) or max(1, BATCH_VALUES // math.prod(shape)))
 
     def adapt_to(self, truth: Truth, threshold: float) -> Basis:
         """Return the basis that an oracle uses; by default, adapt it to the clean images."""

@@ -57,7 +57,7 @@ class Denoiser(Protocol):
         ...
 
 
-def by_noise_level(denoiser: Denoiser, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
+def denoise_by_level(denoiser: Denoiser, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
     """Return the denoised images, shape (N, C, H, W), with one call for each noise level of ``sigmas``, shape (N,)."""
     denoised = noisy.clone()
     for sigma in sorted(set(sigmas.tolist())):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import DenoiserKind, by_noise_level, validate_kind
+from gahbench.contracts.denoisers import DenoiserKind, denoise_by_level, validate_kind
 from gahbench.contracts.needs import needed
 from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.truth import Truth
@@ -121,7 +121,7 @@ class Reference(Preparable, ABC):
         truth
             The truth of the images, as in :meth:`denoise`.
         """
-        return by_noise_level(self, noisy, sigmas, truth)
+        return denoise_by_level(self, noisy, sigmas, truth)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), if it has a closed form."""

@@ -109,7 +109,7 @@ class Hardware:
             return not is_out_of_memory(error)
         return False
 
-    def restored(self) -> contextlib.AbstractContextManager[None]:
+    def restore_generators(self) -> contextlib.AbstractContextManager[None]:
         """Return a context that restores the default random generators of the CPU and of the device."""
         import torch
 
@@ -221,7 +221,7 @@ class Cuda(Hardware):
 
         torch.cuda.synchronize(self.device)
 
-    def restored(self) -> contextlib.AbstractContextManager[None]:
+    def restore_generators(self) -> contextlib.AbstractContextManager[None]:
         """Return a context that restores the default random generators of the CPU and of the GPU."""
         import torch
 

@@ -20,9 +20,9 @@ from torch.utils import _pytree as tree
 
 from gahbench._util.errors import GahbenchError
 from gahbench.devices import stand_in_autocast, stand_in_generators
-from gahbench.devices.stand_in_generators import NAME, MixtureError, NumpyError, caller, check_generator
+from gahbench.devices.stand_in_generators import NAME, DeviceMixError, NumpyError, caller, check_generator
 
-__all__ = ["NAME", "MixtureError", "NumpyError", "StandInTensor", "Wait", "install", "is_supported", "waits_recorded"]
+__all__ = ["NAME", "DeviceMixError", "NumpyError", "StandInTensor", "Wait", "install", "is_supported", "waits_recorded"]
 
 #: Operations that read values back from a GPU to check for errors, which torch does not tag as data dependent.
 _ERROR_CHECKED = frozenset(("_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig", "linalg_lstsq"))
@@ -113,7 +113,7 @@ class StandInTensor(Tensor):
     @data.setter
     def data(self, other: Tensor) -> None:
         if not isinstance(other, StandInTensor):
-            raise MixtureError(
+            raise DeviceMixError(
                 f"data: a tensor on {NAME} cannot take the data of a tensor on {other.device} at {caller()}"
             )
         torch._C.TensorBase.data.__set__(self, other)  # type: ignore[attr-defined]
@@ -212,7 +212,7 @@ def _reject_mixture(func: Any, name: str, args: tuple[Any, ...], cpu_tensors: li
     rejected = [tensor for tensor in cpu_tensors if not any(tensor is other for other in accepted)]
     if rejected:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in rejected)
-        raise MixtureError(
+        raise DeviceMixError(
             f"{name} at {caller()}: expected all tensors on one device, but found {NAME}:0 and cpu (shape {shapes})"
         )
 

@@ -21,7 +21,7 @@ _DRAWS = ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multin
 _DRAWS_IN_PLACE = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "log_normal_", "geometric_")
 
 
-class MixtureError(RuntimeError):
+class DeviceMixError(RuntimeError):
     """Tensors or generators of the stand-in GPU and of the CPU were mixed."""
 
 
@@ -78,7 +78,7 @@ class Generator(torch._C.Generator, metaclass=_Generators):
 def check_generator(generator: torch._C.Generator | None, name: str) -> None:
     """Raise an error if an operation on the stand-in GPU gets a generator of another device."""
     if generator is not None and not Generator.is_fake(generator):
-        raise MixtureError(f"{name} at {caller()}: expected a generator of {NAME}, but found one of the cpu")
+        raise DeviceMixError(f"{name} at {caller()}: expected a generator of {NAME}, but found one of the cpu")
 
 
 def _with_generator_check(draw: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +89,7 @@ def _with_generator_check(draw: Callable[..., Any]) -> Callable[..., Any]:
         drawn = draw(*args, **kwargs)
         generator = kwargs.get("generator")
         if generator is not None and Generator.is_fake(generator) and drawn.device.type == "cpu":
-            raise MixtureError(
+            raise DeviceMixError(
                 f"{draw.__name__} at {caller()}: expected a generator of the cpu, but found one of {NAME}"
             )
         return drawn

@@ -306,14 +306,14 @@ def align(denoiser: Adaptation, basis: Adaptation) -> Alignment:
     return Alignment(own, error)
 
 
-def partial_cosine(one: Tensor, other: Tensor, third: Tensor) -> Tensor:
-    """Return the partial cosine of two residuals given a third, (c_SW - c_SV c_WV) / sqrt((1 - c_SV^2)(1 - c_WV^2)).
+def partial_cosine(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
+    """Return the partial cosine of residuals S and W given V, (c_SW - c_SV c_WV) / sqrt((1 - c_SV^2)(1 - c_WV^2)).
 
     Parameters
     ----------
-    one
+    first
         The cosines c_SW, shape (M,).
-    other, third
+    second, third
         The cosines c_SV and c_WV, shape (M,).
 
     Returns
@@ -327,8 +327,8 @@ def partial_cosine(one: Tensor, other: Tensor, third: Tensor) -> Tensor:
     >>> partial_cosine(*torch.tensor([[0.5], [0.0], [0.0]])), partial_cosine(*torch.tensor([[0.36], [0.6], [0.6]]))
     (tensor([0.5000]), tensor([0.]))
     """
-    left, right = ((1 - cosine.square()).clamp_min(0).sqrt() for cosine in (other, third))
-    cosine = (one - other * third) / (left * right).clamp_min(MIN_FACTOR**2)
+    left, right = ((1 - cosine.square()).clamp_min(0).sqrt() for cosine in (second, third))
+    cosine = (first - second * third) / (left * right).clamp_min(MIN_FACTOR**2)
     is_explained = (left < MIN_FACTOR) | (right < MIN_FACTOR)
     return torch.where(is_explained & cosine.isfinite(), 0.0, cosine)
 

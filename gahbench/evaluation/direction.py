@@ -109,14 +109,14 @@ def _projection_operators(
     shares = (1 / members[groups].double()).to(dtype)
     averaged = _sparse(groups, torch.arange(len(groups)), shares, (len(members), len(groups)))
     order = torch.argsort(groups)
-    of_rows, of_columns = groups[order], groups.reshape(len(position), len(position)).mT.flatten()[order]
+    row_sets, column_sets = groups[order], groups.reshape(len(position), len(position)).mT.flatten()[order]
     weights = shares[order]
     blocks = []
     block_size = len(sets) if hardware(device).has_large_batches else MAX_BLOCK
     for start, end in pairwise(_block_edges(sets // (channels * len(position)), block_size)):
-        chosen = slice(*(int(torch.searchsorted(of_rows, edge)) for edge in (start, end)))
+        chosen = slice(*(int(torch.searchsorted(row_sets, edge)) for edge in (start, end)))
         size = end - start
-        block = _sparse(of_rows[chosen] - start, of_columns[chosen] - start, weights[chosen], (size, size))
+        block = _sparse(row_sets[chosen] - start, column_sets[chosen] - start, weights[chosen], (size, size))
         blocks.append(block.to(device))
     return averaged.to(device), tuple(blocks), groups.to(device), members.to(device, dtype)[:, None]
 

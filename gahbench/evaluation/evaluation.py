@@ -134,7 +134,7 @@ class Evaluation:
     jacobian_precision: str = "float32"
     choices: Choices = field(default_factory=Choices, repr=False)
     #: Additional seed of the noise, for images of one shape in a dataset with several shapes.
-    _of_shape: tuple[str, ...] = field(default=(), repr=False)
+    _noise_parts: tuple[str, ...] = field(default=(), repr=False)
     #: The evaluation of all images and the index of the image, for the evaluation of a single image.
     _whole: tuple[Evaluation, int] | None = field(default=None, repr=False)
     _samples: Samples | None = field(default=None, init=False, repr=False)
@@ -149,10 +149,10 @@ class Evaluation:
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
         """Return the noisy images at a noise level, shape (N, C, H, W); each ``draw`` has independent noise."""
-        fresh = (*self._of_shape, *(() if draw == 0 else (f"draw {draw}",)))
+        fresh = (*self._noise_parts, *(() if draw == 0 else (f"draw {draw}",)))
         end = self.start + len(self.clean)
         # Blocks of one image suit large photographs, each of which may have a different shape.
-        block = 1 if self._of_shape else BLOCK
+        block = 1 if self._noise_parts else BLOCK
         render_size = None if self.dataset is None else self.dataset.render_size
         parts = (self.noise_seed, self.split, *fresh)
         noise = evaluation_noise(end, self.shape, sigma, *parts, block=block, render_size=render_size)

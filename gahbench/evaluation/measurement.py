@@ -72,10 +72,10 @@ class Measurement:
         self._indices, self.evaluations = [], []
         for shape in dict.fromkeys(shapes):
             indices = [index for index, other_shape in enumerate(shapes) if other_shape == shape]
-            of_shape = dataset.of_shape(shape)
-            clean = of_shape.images("test", len(indices))
+            same_shape = dataset.of_shape(shape)
+            clean = same_shape.images("test", len(indices))
             self._indices.append(indices)
-            self.evaluations.append(self._evaluation(denoiser, of_shape, clean, ("x".join(map(str, shape)),)))
+            self.evaluations.append(self._evaluation(denoiser, same_shape, clean, ("x".join(map(str, shape)),)))
 
     @property
     def evaluation(self) -> Evaluation:
@@ -95,7 +95,7 @@ class Measurement:
         return _join(metric, scores, self._indices)
 
     def _evaluation(
-        self, denoiser: Denoiser, dataset: Dataset, clean: Tensor, of_shape: tuple[str, ...] = ()
+        self, denoiser: Denoiser, dataset: Dataset, clean: Tensor, noise_parts: tuple[str, ...] = ()
     ) -> Evaluation:
         request = self._request
         return Evaluation(
@@ -110,7 +110,7 @@ class Measurement:
             device=self._device,
             jacobian_precision=request.get("jacobian_precision", "auto"),
             choices=self._choices,
-            _of_shape=of_shape,
+            _noise_parts=noise_parts,
         )
 
     def _score(self, metric: Metric, evaluation: Evaluation) -> Scores:

@@ -13,7 +13,7 @@ from gahbench.board.results import Results, load_results
 from gahbench.contracts.citation import Citation, bibliography
 from gahbench.contracts.row_labels import base_label
 from gahbench.planning.suite_entries import configure_entrant
-from gahbench.registry.configured import Configured, citations, with_nested
+from gahbench.registry.configured import Configured, citations, iterate_nested
 from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.registry.spec import parse_spec
@@ -107,7 +107,7 @@ def _cite_name(text: str, registry: Registry) -> Iterator[Citation]:
 
 def _cite_configured(entries: Iterable[Configured]) -> Iterator[Citation]:
     for entry in entries:
-        for plugin in with_nested(entry):
+        for plugin in iterate_nested(entry):
             yield from citations(plugin.plugin)
 
 

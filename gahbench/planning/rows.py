@@ -155,4 +155,4 @@ def _explain_no_rows(metric: Metric) -> str:
             "the metric measures samples, but no entrant can be sampled; accepted: references of the kinds "
             f"{' and '.join(SAMPLED_KINDS)}, {learners}"
         )
-    return f"the metric needs {metric.min_images} images or more, but no entrant is scored on so many"
+    return f"the metric needs {metric.min_images} images or more, but no entrant is scored on that many"

@@ -94,7 +94,7 @@ class Configured:
     def origins(self) -> tuple[str, ...]:
         """The external files and packages that define the plugin and its nested plugins."""
         origins = set()
-        for item in with_nested(self):
+        for item in iterate_nested(self):
             if not item.plugin.is_built_in:
                 origins.add(portable_origin(item.plugin.origin))
             elif any(
@@ -258,12 +258,12 @@ def citations(plugin: Plugin) -> tuple[Citation, ...]:
     return works
 
 
-def with_nested(configured: Configured) -> Iterator[Configured]:
+def iterate_nested(configured: Configured) -> Iterator[Configured]:
     """Yield a plugin and, recursively, the plugins that its parameters name."""
     yield configured
     for inner in configured.nested.values():
         for plugin in inner if isinstance(inner, tuple) else (inner,):
-            yield from with_nested(plugin)
+            yield from iterate_nested(plugin)
 
 
 def citation_rows(entries: Iterable[Configured]) -> list[dict[str, Any]]:
@@ -271,7 +271,7 @@ def citation_rows(entries: Iterable[Configured]) -> list[dict[str, Any]]:
     rows = [
         {"entry": entry.label, "plugin": item.plugin.name, **asdict(work)}
         for entry in entries
-        for item in with_nested(entry)
+        for item in iterate_nested(entry)
         for work in citations(item.plugin)
     ]
     return list({tuple(row.values()): row for row in rows}.values())

@@ -34,7 +34,7 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
-def with_half_width(estimate: Interval, sign: bool = False, digits: int = 2) -> str:
+def format_half_width(estimate: Interval, sign: bool = False, digits: int = 2) -> str:
     """Format a value with half the width of its interval, such as ``31.40 ±0.12``."""
     value = number(estimate.value, digits, sign)
     if value == DASH or math.isnan(estimate.low) or math.isnan(estimate.high):
@@ -45,7 +45,7 @@ def with_half_width(estimate: Interval, sign: bool = False, digits: int = 2) -> 
 def between(low: Interval, high: Interval, digits: int = 2) -> str:
     """Format a value that is known between two limits, such as ``0.80 to 1.31``, or ``high`` if ``low`` is unknown."""
     if not (low.is_known and high.is_known):
-        return with_half_width(high, digits=digits)
+        return format_half_width(high, digits=digits)
     return f"{number(low.value, digits)} to {number(high.value, digits)}"
 
 
@@ -230,7 +230,7 @@ def value_column(
     groups: tuple[str, ...] = (SUMMARY,),
 ) -> Column:
     """Return a column of values with their intervals."""
-    texts = [with_half_width(value, sign, digits) for value in values]
+    texts = [format_half_width(value, sign, digits) for value in values]
     return _column_with_bars(head, texts, [(value.low, value.value, value.high) for value in values], has_bars, groups)
 
 

@@ -74,7 +74,9 @@ def export_claims(verdicts: Sequence[Verdict], form: Form, cases: bool = False) 
     names = {
         outcome: [f"`{verdict.name}`" for verdict in verified if verdict.outcome == outcome] for outcome in OUTCOMES
     }
-    by_outcome = [f"- **{outcome}**: {', '.join(of_outcome)}" for outcome, of_outcome in names.items() if of_outcome]
+    by_outcome = [
+        f"- **{outcome}**: {', '.join(outcome_names)}" for outcome, outcome_names in names.items() if outcome_names
+    ]
     blocks = [summarize(verdicts), "\n".join(by_outcome), *_paper_sections(verified, cases)]
     if unverified:
         blocks += ["## Unverified claims", _UNVERIFIED, *_paper_sections(unverified, cases)]
@@ -86,10 +88,12 @@ def _paper_sections(verdicts: Sequence[Verdict], cases: bool) -> Iterator[str]:
     by_paper: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_paper.setdefault(f"{verdict.name.partition('/')[0]}: {verdict.claim.paper}", []).append(verdict)
-    for paper, of_paper in by_paper.items():
-        yield from (f"### {paper}", markdown_table(_table(of_paper)))
-        yield "\n".join(f"- `{verdict.claim.id}`: {note}" for verdict in of_paper if (note := _note(verdict.claim)))
-        yield from map(case_list, of_paper) if cases else ()
+    for paper, paper_verdicts in by_paper.items():
+        yield from (f"### {paper}", markdown_table(_table(paper_verdicts)))
+        yield "\n".join(
+            f"- `{verdict.claim.id}`: {note}" for verdict in paper_verdicts if (note := _note(verdict.claim))
+        )
+        yield from map(case_list, paper_verdicts) if cases else ()
 
 
 def _note(claim: Claim) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gahbench._util.readable import pluralize
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.report.cells import number, with_half_width
+from gahbench.report.cells import format_half_width, number
 from gahbench.report.heat_map import Distance, distance_lines, gain_of
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _sentences(
     for label, won in list(winners.items())[:3]:
         parts = []
         for decision in won:
-            gain = with_half_width(gain_of(decision.board, label, baseline), sign=True, digits=1)
+            gain = format_half_width(gain_of(decision.board, label, baseline), sign=True, digits=1)
             parts.append(f"{decision.phrase} ({prefix}{gain} dB)")
             prefix = ""
         distances = [f"{item.distance()} from the optimum" for item in won if item.distance()]

@@ -206,15 +206,15 @@ def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
 def _summary_table(board: DatasetBoard, names: DisplayNames) -> TextTable:
     """Return the table of rank, mean PSNR, gain, slope and cost, without columns that have no values."""
     labels = [entry.entrant for entry in board.entries]
-    of = partial(estimates_of, board, labels)
+    estimates = partial(estimates_of, board, labels)
     parameters, *costs = cost_columns(board.entries)
     columns = [
         rank_column(board.entries),
         _entrant_column(names, labels),
         kind_column(board.entries),
-        value_column("PSNR", of("psnr")),
-        value_column("gain", of("gain_over_baseline"), sign=True),
-        plain_column("slope", [cells.number(slope.value) for slope in of("slope")]),
+        value_column("PSNR", estimates("psnr")),
+        value_column("gain", estimates("gain_over_baseline"), sign=True),
+        plain_column("slope", [cells.number(slope.value) for slope in estimates("slope")]),
         replace(parameters, head="params"),
         *costs,
     ]
@@ -474,7 +474,7 @@ def _cell_text(entry: Entry, name: str, estimate: Interval) -> str:
     if name in ("seeds", *_TEXTS):
         value = getattr(entry, name)
         return cells.DASH if value is None else str(value)
-    return cells.with_half_width(estimate, name.partition("@")[0] in _SIGNED)
+    return cells.format_half_width(estimate, name.partition("@")[0] in _SIGNED)
 
 
 def latex(table: TextTable) -> str:

@@ -222,7 +222,9 @@ def number_positions(numbers: Sequence[int | None]) -> dict[int | None, float]:
     return {number: number if number is not None else 10 * max(limited, default=0.1) for number in numbers}
 
 
-def by_level(curves: SweepCurves, positions: Mapping[int | None, float]) -> dict[float, list[tuple[float, Interval]]]:
+def group_by_level(
+    curves: SweepCurves, positions: Mapping[int | None, float]
+) -> dict[float, list[tuple[float, Interval]]]:
     """Return points with their positions on the axis of numbers of images, by noise level, which is 0 if absent."""
     levels: dict[float, list[tuple[float, Interval]]] = {}
     for number, points in curves.items():
@@ -239,12 +241,12 @@ def draw_transition(
     styles: Mapping[float, dict[str, Any]],
 ) -> None:
     """Draw a metric against the number of training images, a curve for each noise level, and the chance level."""
-    for index, (sigma, values) in enumerate(sorted(by_level(curves, positions).items())):
+    for index, (sigma, values) in enumerate(sorted(group_by_level(curves, positions).items())):
         numbers, points = zip(*values, strict=True)
         style = styles.get(sigma, {"color": "black", "marker": "o"})
         x = np.array(numbers, dtype=np.float64)
         draw_curve(ax, x, split_intervals(points), level_label(sigma), style, gid=f"level-{index}")
-    for values in by_level(null, positions).values():
+    for values in group_by_level(null, positions).values():
         numbers, points = zip(*values, strict=True)
         ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
     ax.set_xscale("log")

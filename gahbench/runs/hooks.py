@@ -85,7 +85,7 @@ def main_registry(sources: Sequence[Path], engine: str, track: Sequence[str] = (
     return Registry(files, packages) if files or packages else built_in
 
 
-def runs_plugins_here(engine: str) -> bool:
+def runs_plugins_in_process(engine: str) -> bool:
     """Return whether a built-in engine was told to run external plugins in this process (``trusted=true``)."""
     built_in = Registry(packages=())
     if built_in.find("engine", engine.partition("[")[0]) is None:

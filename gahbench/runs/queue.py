@@ -218,7 +218,7 @@ class _ReadyUnits:
         """Yield units by priority: scores of references, the PSNR of the last network, fits, scores of networks."""
         yield from self._references.ordered(last, busy_groups)
         if last is not None:
-            yield from (unit for unit in self._scores.with_same_objects(last) if unit.metric == RANKED)
+            yield from (unit for unit in self._scores.units_with_same_objects(last) if unit.metric == RANKED)
         fits = list(self._fits.values())
         if last is not None:
             # Prefer fits that need no new process, which would cost seconds, unless a far longer fit is waiting, which
@@ -230,7 +230,7 @@ class _ReadyUnits:
 
 
 class _ScoreUnits:
-    """Ready score units, grouped by the process that may do them, and by dataset, entrant and seed."""
+    """Ready score units, grouped by the process that may run them, and by dataset, entrant and seed."""
 
     def __init__(self) -> None:
         #: Units by isolation key, group and folder name.
@@ -247,7 +247,7 @@ class _ScoreUnits:
         if not groups[group]:
             del groups[group]
 
-    def with_same_objects(self, last: Unit) -> list[Unit]:
+    def units_with_same_objects(self, last: Unit) -> list[Unit]:
         """Return the units that use the same objects in memory as another unit."""
         return list(self._units.get(last.isolation_key, {}).get(group_of(last), {}).values())
 
@@ -255,7 +255,7 @@ class _ScoreUnits:
         """Yield units of the last unit's group, then of its isolation key, then all; idle groups come first."""
         key = None if last is None else last.isolation_key
         if last is not None:
-            yield from self.with_same_objects(last)
+            yield from self.units_with_same_objects(last)
         for keys in ([key] if key in self._units else [], list(self._units)):
             groups = [
                 (group, units) for isolation_key in keys for group, units in list(self._units[isolation_key].items())

@@ -44,7 +44,7 @@ _ATTEMPTS = 3
 
 @contextlib.contextmanager
 def claim_all(units: Iterable[Unit], store: Store) -> Iterator[None]:
-    """Claim units of a results folder for the duration of a context, so that no worker does them."""
+    """Claim units of a results folder for the duration of a context, so that no worker runs them."""
     leases = Leases(store.leases)
     try:
         for unit in {unit.folder: unit for unit in units}.values():
@@ -66,7 +66,7 @@ def _claim(unit: Unit, leases: Leases, store: Store) -> None:
         if not lease.is_stale:
             break
         leases.clear(lease)
-    raise ResultsError(f"{store.folder}: '{unit.label}' is being done {holder}; wait for it, or stop it")
+    raise ResultsError(f"{store.folder}: '{unit.label}' is being run {holder}; wait for it, or stop it")
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,15 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
         units = [*(planned.unit for planned in plan.units), *recorded]
         rows = select_rows(entrants, (unit.entrant for unit in units), str(folder))
         remaining = _plan_without(plan, rows, folder)
-        of_rows = {unit.folder: unit for unit in units if unit.entrant in rows}
+        own_units = {unit.folder: unit for unit in units if unit.entrant in rows}
         # A unit may have recorded an earlier label of its entrant; the label in the plan counts.
         other_units = [
-            *(unit for unit in recorded if unit.folder not in of_rows),
+            *(unit for unit in recorded if unit.folder not in own_units),
             *(planned.unit for planned in remaining.units),
         ]
         still_needed = {planned.unit.folder for planned in remaining.units}
         still_needed |= {f"fit-{key}" for unit in other_units if unit.entrant not in rows for key in unit.needs}
-        removed = {name: unit for name, unit in of_rows.items() if name not in still_needed}
+        removed = {name: unit for name, unit in own_units.items() if name not in still_needed}
         with claim_all(removed.values(), store):
             write_plan(folder, remaining)
             finished = store.finished()
@@ -130,7 +130,7 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
             _delete_folders(store, removed.keys(), rows)
     write_results(folder)
     count = len(finished & removed.keys())
-    return Removed(tuple(sorted(rows)), count, len(finished & of_rows.keys()) - count)
+    return Removed(tuple(sorted(rows)), count, len(finished & own_units.keys()) - count)
 
 
 def _plan_without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:

@@ -216,10 +216,10 @@ def run(
         The engine, a spec ``name[key=value,...]``: ``processes`` (worker processes on this machine, the default),
         ``inline`` (this process), or another engine plugin.
     workers
-        Number of workers, from 1; by default the engine chooses.
+        Number of workers, at least 1; by default the engine chooses.
     threads
-        Threads of each worker, from 1; rounding depends on them. By default the number that the folder records, or a
-        number that follows from the fits.
+        Threads of each worker, at least 1; rounding depends on them. By default the number that the folder records, or
+        a number that follows from the fits.
     device
         Where networks compute: ``cpu``, ``cuda``, or ``auto`` (the default) for GPUs if there are any.
     secret_noise
@@ -300,7 +300,7 @@ def _open_parts(request: RunRequest) -> Iterator[tuple[OpenedRun, Registry]]:
 def _open(request: RunRequest) -> tuple[OpenedRun, Registry]:
     """Plan in this process, or in a child process if external plugins must not run in this process."""
     sources, engine = request.sources, request.engine
-    in_this_process = hooks.runs_plugins_here(engine) or not (sources or plugin_packages() or _runs_code(request))
+    in_this_process = hooks.runs_plugins_in_process(engine) or not (sources or plugin_packages() or _runs_code(request))
     registry = open_registry(sources) if in_this_process else hooks.main_registry(sources, engine, request.track)
     # Raise errors of an unknown engine or tracker before anything is written.
     registry.configure("engine", engine)

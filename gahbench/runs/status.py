@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gahbench._util.error_text import without_library_frames
+from gahbench._util.error_text import remove_library_frames
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in
 from gahbench.contracts.engines import Event, Job
@@ -195,7 +195,7 @@ def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> 
         if unit.folder in failed and unit.entrant in rows:
             details = store.failure_record(unit.folder).get("traceback")
             text = details.strip("\n") if isinstance(details, str) else ""
-            reason = store.failure_of(unit.folder), text if full else without_library_frames(text)
+            reason = store.failure_of(unit.folder), text if full else remove_library_frames(text)
             groups.setdefault(reason, {})[unit.folder] = unit
     return [
         Failure(

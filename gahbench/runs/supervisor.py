@@ -33,7 +33,7 @@ from gahbench.runs.queue import Queue
 GRACE_SECONDS = 20.0
 #: A device slot is given up after this many workers in a row have exited before they were ready.
 START_ATTEMPTS = 2
-#: Seconds for which the supervisor waits for messages, or for units that other processes do.
+#: Seconds for which the supervisor waits for messages, or for units that other processes run.
 WAIT_SECONDS = 0.2
 #: Errors of a full or read-only file system, for which waiting does not help.
 PERMANENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -48,18 +48,18 @@ MAX_WORKERS_PER_DEVICE = 4
 
 
 def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None = None) -> None:
-    """Do the units of a job in worker processes, until all are done or failed, or the job is stopped.
+    """Run the units of a job in worker processes, until all are done or failed, or the job is stopped.
 
     Parameters
     ----------
     job
         The job. Processes on other machines may run its units at the same time.
     workers
-        Number of workers, from 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every ``job.threads``
-        processors.
+        Number of workers, at least 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every
+        ``job.threads`` processors.
     workers_per_gpu
-        Number of workers that share a GPU, from 1; by default as many as fit in memory and are useful for the size of
-        the networks, at most 4.
+        Number of workers that share a GPU, at least 1; by default as many as fit in memory and are useful for the size
+        of the networks, at most 4.
 
     Raises
     ------
@@ -124,7 +124,7 @@ class _Supervisor:
         self.trouble = ""
 
     def run(self) -> None:
-        """Do all units, then end all workers."""
+        """Run all units, then end all workers."""
         try:
             self.queue.refresh()
             while self.queue.left and not self.job.stop.is_set():
@@ -170,7 +170,7 @@ class _Supervisor:
                 if (unit := self.queue.take(None if idle is None else idle.last)) is not None:
                     self._assign(slot, unit)
                 else:
-                    # The remaining units are being done by other processes, or wait for units that are being done.
+                    # The remaining units are being run by other processes, or wait for units that are being run.
                     self.waits_until = time.monotonic() + WAIT_SECONDS
 
     def _listen(self) -> list[WorkerChild]:
@@ -323,7 +323,7 @@ class _Supervisor:
                 f"{text}; no device is left. Run again once the device works (after a restart of the machine, or when "
                 f"other processes have freed its memory), or with --device cpu\n{output}"
             )
-        self.job.report(Event("note", None, {"text": f"{text}; the run continues with one worker less"}))
+        self.job.report(Event("note", None, {"text": f"{text}; the run continues with one worker fewer"}))
 
     def _discard(self, child: WorkerChild) -> None:
         child.kill()

@@ -119,14 +119,15 @@ def verify(
     folder
         Path of a results folder with its units.
     units
-        Number of scores to compute again from the stored weights, from 1; by default 10.
+        Number of scores to compute again from the stored weights, at least 1; by default 10.
     fits
         Number of networks to train again from their seeds, from 0; by default one network that trained for less than
         ten minutes.
     seed
         Seed of the random choice of scores and fits; by default a different choice each time.
     workers
-        Number of worker processes, from 1; by default one for every ``threads`` processors, or as many as suit a GPU.
+        Number of worker processes, at least 1; by default one for every ``threads`` processors, or as many as suit a
+        GPU.
     device
         Where networks compute: ``cpu``, ``cuda`` or ``auto``; by default the kind of device on which each unit was
         computed.

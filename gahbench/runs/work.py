@@ -48,10 +48,11 @@ def work(
     folder
         Path of a results folder with a plan.
     workers
-        Number of worker processes, from 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every
+        Number of worker processes, at least 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every
         ``threads`` processors, where the plan records the threads.
     workers_per_gpu
-        Number of worker processes that share a GPU, from 1; by default a number that suits the memory and the networks.
+        Number of worker processes that share a GPU, at least 1; by default a number that suits the memory and the
+        networks.
     device
         Where networks compute: ``cpu``, ``cuda``, or ``auto`` (the default) for GPUs if there are any.
     retry

@@ -27,14 +27,14 @@ def main() -> None:
         # Schedulers send signals to all processes of a job. The parent receives them too, and asks its workers to stop.
         signal.signal(number, lambda number, frame: None)
     try:
-        do_units(Link(int(descriptor)), Path(folder), int(threads), device)
+        run_units(Link(int(descriptor)), Path(folder), int(threads), device)
     except BaseException:
         # Threads that a plugin has left running must not keep the process alive.
         traceback.print_exc()
         os._exit(1)
 
 
-def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
+def run_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
     """Do the units that arrive, until the parent asks to stop or has ended."""
     # These imports take seconds, during which heartbeats are sent.
     import torch
@@ -66,7 +66,7 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
             should_stop=link.stop.is_set,
         )
 
-    def do_unit(record: dict[str, Any], files: list[str], packages: list[str]) -> str:
+    def run_unit(record: dict[str, Any], files: list[str], packages: list[str]) -> str:
         seed_generators()
         unit = Unit.from_record(record)
         try:
@@ -82,7 +82,7 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
     link.send("ready")
     while not link.stop.is_set():
         message = link.inbox.get()
-        if "unit" in message and do_unit(message["unit"], message["files"], message["packages"]) == "lost":
+        if "unit" in message and run_unit(message["unit"], message["files"], message["packages"]) == "lost":
             # From now on, every use of the device fails in this process.
             break
 

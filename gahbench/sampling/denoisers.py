@@ -13,7 +13,7 @@ from gahbench._util.errors import ParameterError
 from gahbench._util.resources import keep_freed_blocks
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, by_noise_level, validate_kind, visible_truth
+from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, denoise_by_level, validate_kind, visible_truth
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import Truth
 from gahbench.devices.hardware import hardware
@@ -77,7 +77,7 @@ def wrap_network(
             count = max(1, min(len(noisy), len(noisy) * calls // 1000))
             passes, subset = calls * len(noisy) / count, (noisy[:count], sigma[:count])
             shape = (count, *image_shape(noisy))
-            with hardware(noisy.device).restored():
+            with hardware(noisy.device).restore_generators():
                 choice = (choices or Choices()).make(
                     "sampling", network, shape, noisy.device, passes, functools.partial(run, *subset)
                 )
@@ -134,7 +134,7 @@ def wrap_denoiser(
     if network is not None:
         return wrap_network(network, device)
     denoise_each = (
-        denoiser.denoise_each if isinstance(denoiser, Reference) else functools.partial(by_noise_level, denoiser)
+        denoiser.denoise_each if isinstance(denoiser, Reference) else functools.partial(denoise_by_level, denoiser)
     )
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def draw_samples(
         if value < lower:
             raise ParameterError(f"{name}={value}; accepted: {lower}, {lower + 1}, ...")
     report = progress or (lambda share, finished: None)
-    with torch.no_grad(), device_hardware.restored():
+    with torch.no_grad(), device_hardware.restore_generators():
         return Batches(batch).run(lambda size: _draw(denoise, shape, settings, first, size, device_hardware, report))
 
 
@@ -134,7 +134,7 @@ def draw_path_points(
             f"sigma_start={settings.sigma_start:g}"
         )
     device_hardware = hardware(device)
-    with torch.no_grad(), device_hardware.restored():
+    with torch.no_grad(), device_hardware.restore_generators():
         return Batches(_default_batch(shape, device_hardware)).run(
             lambda size: flow_points(denoise, shape, settings, sigmas, batch=size, device=device_hardware.device)
         )

@@ -18,7 +18,7 @@ from gahbench.explore.dataset_probe import BASIS_PIXELS, DatasetProbe
 from gahbench.explore.preview import Preview, card_facts, make_preview
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.planning.units import configure_recorded
-from gahbench.registry.configured import Configured, citations, with_nested
+from gahbench.registry.configured import Configured, citations, iterate_nested
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry
@@ -105,7 +105,7 @@ class UsedPlugin:
         """The plugin itself if it is an architecture, and the architectures that it trains or loads."""
         if self.configured is None:
             return [self.network] if self.network else []
-        return [plugin for plugin in with_nested(self.configured) if plugin.kind == "architecture"]
+        return [plugin for plugin in iterate_nested(self.configured) if plugin.kind == "architecture"]
 
 
 def used_plugin(runs: Iterable[Run], entry_kind: EntryKind, label: str, registry: Registry) -> UsedPlugin:
@@ -159,7 +159,7 @@ def references_of(runs: Sequence[Run], label: str, used: UsedPlugin) -> Iterator
     if recorded or used.configured is None:
         yield from recorded
         return
-    for configured in with_nested(used.configured):
+    for configured in iterate_nested(used.configured):
         try:
             yield from citations(configured.plugin)
         except GahbenchError:
@@ -202,7 +202,7 @@ def dataset_samples(plugin: UsedPlugin) -> DatasetSamples:
     if configured is None:
         return DatasetSamples(problem="No images: this dataset could not be built on the machine that built this page.")
     try:
-        preparations = [preparation(nested) for nested in with_nested(configured)]
+        preparations = [preparation(nested) for nested in iterate_nested(configured)]
         if any(nested.missing() for nested in preparations if nested is not None):
             return DatasetSamples(problem="No images: their files were not on the machine that built this page.")
         preview = _make_preview(configured)

@@ -73,14 +73,16 @@ def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, registry: Regis
     current = units_on_datasets(plan.suite.complete, {unit.dataset for unit in in_suite}) if in_suite else {}
     current_keys = {dataset: {unit.key for unit in units} for dataset, units in current.items()}
     # Units of a dataset that cannot be read here are kept, since their current keys are unknown.
-    of_suite = [unit for unit in in_suite if unit.dataset not in current_keys or unit.key in current_keys[unit.dataset]]
-    stale = set(in_suite).difference(of_suite)
+    suite_units = [
+        unit for unit in in_suite if unit.dataset not in current_keys or unit.key in current_keys[unit.dataset]
+    ]
+    stale = set(in_suite).difference(suite_units)
     outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not _is_current(unit, replanner)))
-    comparable = comparable_units([*plan.units, *of_suite], [unit for unit in added if unit.entrant not in outdated])
+    comparable = comparable_units([*plan.units, *suite_units], [unit for unit in added if unit.entrant not in outdated])
     shown = {unit.folder for unit in comparable}
     stored = finished | set(names_in(store.leases))
     # If this run adds an entrant again with one of its seeds, its other seeds are kept as added units.
-    units = [RecordedUnit(unit, is_added(unit, plan.suite)) for unit in of_suite]
+    units = [RecordedUnit(unit, is_added(unit, plan.suite)) for unit in suite_units]
     units += [
         RecordedUnit(unit, True, unit.folder in shown)
         for unit in added

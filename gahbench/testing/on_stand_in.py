@@ -195,7 +195,7 @@ def _try(compute: Callable[[], Tensor]) -> Tensor | Exception:
 
 def _error_finding(verb: str, error: Exception) -> Finding:
     """Return a failure if a GPU would fail too, or a note, since the stand-in lacks some operations of a GPU."""
-    if isinstance(error, stand_in.MixtureError):
+    if isinstance(error, stand_in.DeviceMixError):
         # The message names the line, which the traceback lacks if a thread of torch raised the error.
         return Finding(f"{verb} {NAME}", False, error_text(error))
     if isinstance(error, stand_in.NumpyError):

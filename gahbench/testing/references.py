@@ -16,7 +16,7 @@ from gahbench._util.errors import GahbenchError, listing
 from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, by_noise_level
+from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, denoise_by_level
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.configured import Configured
@@ -166,7 +166,7 @@ def _infinite_level(reference: Reference, truth: Truth) -> str | None:
 def _compare_each(reference: Reference, noisy: Tensor, truth: Truth) -> str | None:
     sigmas = SIGMA * 2.0 ** torch.arange(len(noisy))
     together = reference.denoise_each(noisy, sigmas, truth)
-    difference = float((together - by_noise_level(reference, noisy, sigmas, truth)).abs().max())
+    difference = float((together - denoise_by_level(reference, noisy, sigmas, truth)).abs().max())
     return None if difference < 1e-5 else f"the maximum difference is {difference:.2g}"
 
 

@@ -17,8 +17,8 @@ from gahbench.devices.batches import FEWER_WORKERS, memory_for
 from gahbench.devices.hardware import hardware
 from gahbench.training.recipe import Training, epoch_size
 
-#: Number of images of an endless split reserved for each seed.
-STRETCH = 1 << 32
+#: Number of images of an endless split that are reserved for each seed.
+IMAGES_PER_SEED = 1 << 32
 #: Number of batches to prefetch, and the name of the thread that draws them.
 DEPTH, THREAD = 5, "gahbench-prefetch"
 
@@ -100,7 +100,7 @@ class TrainingImages:
 
     def _draw(self, step: int) -> Tensor:
         """Draw the images of one step of a stream, on the CPU."""
-        start = self.seed * STRETCH + step * self.batch_size
+        start = self.seed * IMAGES_PER_SEED + step * self.batch_size
         return self._hardware.pin(self.dataset.images(self.split, self.batch_size, start=start))
 
     def _epoch_order(self, epoch: int) -> Tensor:

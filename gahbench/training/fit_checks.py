@@ -77,7 +77,7 @@ class WatchedFit:
         """Return the names of the parameters that a forward pass changes, without a step of an optimiser."""
         network = self._network.train(training)
         before, device_hardware = _digests(network), hardware(device)
-        with device_hardware.restored(), torch.set_grad_enabled(training):
+        with device_hardware.restore_generators(), torch.set_grad_enabled(training):
             device_hardware.reseed(0)
             noisy = torch.rand(min(self._training.batch_size, MAX_IMAGES), *shape, device=device)
             network(noisy.contiguous(memory_format=torch.channels_last), torch.full((len(noisy),), 0.1, device=device))

@@ -131,7 +131,7 @@ def autotune(
         images = min(training.batch_size, max(2, planned // 1000))
         passes = planned / images
     shape, seconds = (images, *dataset.shape), None
-    with hardware(device).restored():
+    with hardware(device).restore_generators():
         try:
             run, choice = _build_timed_step(network, shape, device), Choice()
             if training.precision == "auto":

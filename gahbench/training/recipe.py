@@ -55,11 +55,11 @@ class PerImage(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     per_image: Annotated[float, Field(gt=0, le=1e9)]
-    least: Annotated[int, Field(ge=1)] = 1
+    minimum: Annotated[int, Field(ge=1)] = 1
 
     def steps(self, train_images: int) -> int:
         """Return the number of steps for a training set of ``train_images`` images."""
-        return max(self.least, round(self.per_image * train_images))
+        return max(self.minimum, round(self.per_image * train_images))
 
 
 def _parse_steps(value: Any) -> Any:
@@ -72,7 +72,7 @@ def _parse_steps(value: Any) -> Any:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise ValueError(
-            f"accepted: a whole number, or {{per_image: 20, least: 500}}; {field}: {first['msg'].lower()}"
+            f"accepted: a whole number, or {{per_image: 20, minimum: 500}}; {field}: {first['msg'].lower()}"
         ) from error
 
 
@@ -85,8 +85,8 @@ class Training(BaseModel):
         ``kl`` or ``paper``.
     steps, epochs, seconds
         The training budget; exactly one of the three is set. Steps may be proportional to the number of images,
-        ``{per_image: 20, least: 500}``, if that number is finite. A budget of seconds makes rows depend on the machine,
-        so a suite that uses it must say ``allow_time_budget: true``.
+        ``{per_image: 20, minimum: 500}``, if that number is finite. A budget of seconds makes rows depend on the
+        machine, so a suite that uses it must say ``allow_time_budget: true``.
     allow_time_budget
         Allow a budget of seconds; the leaderboard notes it.
     batch_size

@@ -141,7 +141,7 @@ class Trainer:
         # Load validation images before the prefetching thread starts to use the dataset.
         self._validation_set = self._validation_images()
         preserved = preserve_process_state() if self.acceleration.compiled else contextlib.nullcontext()
-        with preserved, self._hardware.restored(), self.images.prefetch(self._step):
+        with preserved, self._hardware.restore_generators(), self.images.prefetch(self._step):
             self._train()
         self.statistics.write()
         self.network.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ._bias_free import convolution, initialise_layers, residual_output
-from ._inputs import with_noise_level
+from ._inputs import append_noise_level
 
 
 class Chain(nn.Module):
@@ -43,5 +43,5 @@ class Chain(nn.Module):
 
     def noise(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Return the estimate of the noise, of the same shape as ``noisy``."""
-        estimate: Tensor = self.layers(noisy if self.blind else with_noise_level(noisy, sigma))
+        estimate: Tensor = self.layers(noisy if self.blind else append_noise_level(noisy, sigma))
         return estimate

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gahbench._util.errors import suggestion
 
 from .._extras import import_optional
-from ..references._checkpoints.reading import read_part, without_prefixes
+from ..references._checkpoints.reading import read_part, remove_prefixes
 from ._inputs import pad_to_multiple
 
 #: Largest number of names that an error message lists for each kind of difference.
@@ -86,7 +86,7 @@ def call_factory(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 def load(network: nn.Module, path: Path) -> None:
     """Load all weights from a file; for a network on the meta device only check that they fit."""
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    weights = min(without_prefixes(read_part(path).state), key=lambda state: len(state.keys() ^ expected.keys()))
+    weights = min(remove_prefixes(read_part(path).state), key=lambda state: len(state.keys() ^ expected.keys()))
     missing, unknown = expected.keys() - weights.keys(), weights.keys() - expected.keys()
     mismatched = [name for name in expected if name in weights and tuple(weights[name].shape) != expected[name]]
     faults = [

@@ -37,7 +37,7 @@ def next_multiple(side: int, multiple: int) -> int:
     return -(-side // multiple) * multiple
 
 
-def with_noise_level(images: Tensor, sigma: Tensor) -> Tensor:
+def append_noise_level(images: Tensor, sigma: Tensor) -> Tensor:
     """Append a constant map of the noise level as a channel (Zhang, Zuo & Zhang, TIP 2018, section III-B)."""
     count, _, height, width = images.shape
     level = sigma.to(images.dtype).view(-1, 1, 1, 1).expand(count, 1, height, width)

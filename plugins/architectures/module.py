@@ -16,7 +16,7 @@ from gahbench import Code
 from gahbench._util.errors import suggestion
 
 from ._arguments import as_mapping, as_text
-from ._inputs import pad_to_multiple, with_noise_level
+from ._inputs import append_noise_level, pad_to_multiple
 
 #: File name extensions of TorchScript archives.
 ARCHIVES = (".pt", ".pth", ".ts")
@@ -102,7 +102,7 @@ class Module(nn.Module):
         if self.sigma == "argument":
             output = self.network(images, level)
         else:
-            output = self.network(with_noise_level(images, level) if self.sigma == "channel" else images)
+            output = self.network(append_noise_level(images, level) if self.sigma == "channel" else images)
         if not isinstance(output, Tensor) or output.shape != images.shape:
             description = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
             raise ValueError(

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from .._papers import CHEN_2022
 from ._bias_free import residual_output
-from ._inputs import with_noise_level
+from ._inputs import append_noise_level
 
 Blocks = tuple[Annotated[int, Field(ge=0, le=1000)], ...]
 
@@ -86,7 +86,7 @@ class NAFNet(nn.Module):
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         height, width = noisy.shape[-2:]
         padded = functional.pad(noisy, (0, -width % self.multiple, 0, -height % self.multiple))
-        features = self.first(padded if self.blind else with_noise_level(padded, sigma))
+        features = self.first(padded if self.blind else append_noise_level(padded, sigma))
         skips = []
         for encode, down in zip(self.encoder, self.down, strict=True):
             features = encode(features)

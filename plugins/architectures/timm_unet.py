@@ -20,7 +20,7 @@ from gahbench import External
 
 from .._papers import RONNEBERGER_2015
 from ._bias_free import convolution, residual_output
-from ._inputs import need_shape, next_multiple, pad_to_multiple, with_noise_level
+from ._inputs import append_noise_level, need_shape, next_multiple, pad_to_multiple
 
 #: Total stride of most backbones. Smaller images become empty in some backbones, and backbones of a fixed image size
 #: cut features into windows, which fit if sides are multiples of the stride.
@@ -126,7 +126,7 @@ class TimmUNet(nn.Module):
         height, width = noisy.shape[-2:]
         inputs = pad_to_multiple((noisy - self.mean) / self.deviation, self.multiple, min_side=STRIDE)
         if not self.blind:
-            inputs = with_noise_level(inputs, sigma)
+            inputs = append_noise_level(inputs, sigma)
         levels = self.encoder(inputs)
         if any(features.dim() != 4 for features in levels):
             raise ValueError("timm-unet needs a backbone with feature maps, which this backbone does not return")

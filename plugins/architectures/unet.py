@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from .._papers import KADKHODAIE_2024
 from ._bias_free import convolution, initialise_layers, residual_output
-from ._inputs import need_multiples, with_noise_level
+from ._inputs import append_noise_level, need_multiples
 
 
 class UNet(nn.Module):
@@ -83,7 +83,7 @@ class UNet(nn.Module):
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         need_multiples(noisy, 2**self.levels, f"unet with levels={self.levels}")
-        features = noisy if self.blind else with_noise_level(noisy, sigma)
+        features = noisy if self.blind else append_noise_level(noisy, sigma)
         skips = []
         for encode in self.encoder:
             features = encode(features)

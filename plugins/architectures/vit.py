@@ -9,7 +9,7 @@ from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from .._papers import DOSOVITSKIY_2021
-from ._inputs import with_noise_level
+from ._inputs import append_noise_level
 from ._tokens import Grid, Patches, TokenAttention, check_windows
 
 
@@ -79,7 +79,7 @@ class ViT(nn.Module):
         """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used only if not ``blind``."""
         self.patches.check(noisy)
         check_windows("vit", self.patches.grid, self.window)
-        inputs = noisy if self.blind else with_noise_level(noisy, sigma)
+        inputs = noisy if self.blind else append_noise_level(noisy, sigma)
         return noisy - self.patches.images(self.blocks(self.patches.tokens(inputs)))
 
 

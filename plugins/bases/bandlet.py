@@ -152,7 +152,7 @@ class Bandlet(Basis):
         if lines is not None:
             if lines.shape != shape[1:]:
                 raise ValueError(f"lines of shape {tuple(lines.shape)}; accepted: the shape of the images, {shape[1:]}")
-            frame = frame.along(lines)
+            frame = frame.with_flows_along(lines)
         price = Price()
         if lines is None and self.count == "parameters":
             price = Price(parameter=self.price)

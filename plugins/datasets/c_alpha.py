@@ -39,7 +39,7 @@ CLOSED_NODES = 16
 #: Number of images that the genie denoises at a time.
 BATCH = 32
 #: Number of images whose eigenvalues are cached for other noise levels.
-CACHED = 2048
+MAX_CACHED_IMAGES = 2048
 #: Number of pixels, at the render size, of the images in a block.
 BLOCK_PIXELS = 1 << 20
 
@@ -144,7 +144,7 @@ class CAlpha(Generated):
         if render_size is not None:
             # Blocks do not depend on the size, so that all sizes have the same images.
             self.block_size = max(1, min(BLOCK, BLOCK_PIXELS // render_size**2))
-        self._energies: LRUCache[Tensor] = LRUCache(CACHED, lambda energies: 1)
+        self._energies: LRUCache[Tensor] = LRUCache(MAX_CACHED_IMAGES, lambda energies: 1)
 
     @property
     def optimum(self) -> Optimum:

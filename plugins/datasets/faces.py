@@ -20,7 +20,7 @@ from ._reading.cache import cache_folder, cached_facts, load_or_build
 from ._reading.encoded import CELEBA, CELEBA_HOME, CELEBA_LICENCE, Encoded, missing_celeba
 from ._reading.files import KIND, Images, OnError, from_array, from_encoded, open_encoded, source_path
 from ._reading.preprocess import Colour, Preprocessing, colour_notes
-from ._reading.splits import order_notes, similar_neighbours, without_repeats
+from ._reading.splits import distinct_indices, order_notes, similar_neighbours
 
 #: Maximum number of images for which near duplicates are not cached but searched for each time.
 QUICK = 2048
@@ -264,10 +264,10 @@ class Faces(Dataset):
         if self.near_duplicates == "keep":
             return np.arange(count)
         if count <= QUICK:
-            return without_repeats(self._all.pooled()).numpy()
+            return distinct_indices(self._all.pooled()).numpy()
 
         def search(folder: Path) -> dict[str, Any]:
-            indices = without_repeats(self._all.pooled(), self._where)
+            indices = distinct_indices(self._all.pooled(), self._where)
             np.save(folder / "indices.npy", indices.numpy())
             return {"count": len(indices)}
 

@@ -57,7 +57,7 @@ class Rays(Derived, Manifold):
     @property
     def recipe(self) -> str:
         """How the images are derived, as text for the card."""
-        return "one image times scales that gahbench drew; the image"
+        return "multiples of a single image, with scales drawn by gahbench; origin of the image"
 
     def prior_transform(self, uniform: Tensor) -> Tensor:
         """Return the non-linear parameters, shape (N, 0), since the family has only an intensity."""

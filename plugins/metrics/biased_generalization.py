@@ -84,7 +84,7 @@ def _own_half_shares(first: Evaluation, second: Evaluation, first_half: Tensor, 
 
 
 def _onset(above: Tensor) -> int | None:
-    """Return the first index from which on all values are true, or ``None`` if the last value is false."""
+    """Return the first index from which all values are true, or ``None`` if the last value is false."""
     below = (~above).nonzero()[:, 0]
     index = 0 if not len(below) else int(below[-1]) + 1
     return index if index < len(above) else None

@@ -65,7 +65,7 @@ class Capture(Metric):
 
         def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
             weights, counts = leading_eigenvalues(eigenvalues), effective_dimension(eigenvalues)
-            atoms = _leading(basis, evaluation.truth, sigma).to(vectors)
+            atoms = _ordered_atoms(basis, evaluation.truth, sigma).to(vectors)
             values = {"": _captured_share(vectors, weights, counts, atoms)}
             if basis.adaptive:
                 values["null"] = _captured_by_others(vectors, weights, counts, atoms)
@@ -100,7 +100,7 @@ def _correct_for_chance(captured: Tensor, weights: Tensor, counts: Tensor, size:
     return ((captured / weights.clamp_min(1e-300) - chance) / (1 - chance)).cpu()
 
 
-def _leading(basis: Basis, truth: Truth, sigma: float) -> Tensor:
+def _ordered_atoms(basis: Basis, truth: Truth, sigma: float) -> Tensor:
     """Return the basis vectors of each image as rows, leading vectors first, shape (N, d, d)."""
     if isinstance(basis, GraphBasis):
         return _repeat_for_channels(basis.spectrum(truth.clean)[0].vectors.mT, truth.clean.shape[1])
@@ -111,8 +111,8 @@ def _leading(basis: Basis, truth: Truth, sigma: float) -> Tensor:
 
     # The rows of the Jacobian of the analysis are the atoms.
     atoms = AutogradMaps(forward, truth.clean, repeatable=False).matrices()
-    sizes = (atoms @ truth.clean.flatten(1)[..., None].to(atoms)).abs()[..., 0]
-    order = sizes.argsort(dim=1, descending=True, stable=True)
+    magnitudes = (atoms @ truth.clean.flatten(1)[..., None].to(atoms)).abs()[..., 0]
+    order = magnitudes.argsort(dim=1, descending=True, stable=True)
     return atoms.gather(1, order[..., None].expand_as(atoms))
 
 

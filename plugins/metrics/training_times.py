@@ -25,7 +25,7 @@ class TrainingTimes(Metric):
     Two networks are trained on halves A and B of the training set, of equal size. Their loss is the mean of
     |f(y) - x|^2 / (d sigma^2) over images, noise levels and both networks. The generalization time tau_gen is the first
     step at which the test loss is within a fraction ``near`` of its minimum. The gap is the relative difference between
-    the loss on the partner's half and on the own half. The memorization time tau_mem is the step from which on the gap
+    the loss on the partner's half and on the own half. The memorization time tau_mem is the step from which the gap
     is at least ``gap``. All four pairs of a network and a half are measured, so the expected gap is 0 for networks that
     do not depend on their half, for any images. Both times are interpolated between snapshots, linearly in the
     logarithm of the step. Bonnaire et al. (NeurIPS 2025, arXiv 2505.17638) find that tau_mem is proportional to the

@@ -132,7 +132,7 @@ def _details(labels: Tensor) -> int:
 class TunedThreshold(SingleThreshold, Tuned):
     """A practical reference that thresholds all detail coefficients at k sigma."""
 
-    number = "k"
+    tuned_parameter = "k"
     limits = (0.25, 16.0)
     # The number of noise coefficients above the threshold changes quickly with the threshold.
     refinements = (6, 12)

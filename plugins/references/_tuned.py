@@ -18,14 +18,14 @@ FACTOR = 2.0
 class Tuned(Reference):
     """A reference with one positive parameter, fixed or tuned for the smallest mean squared error on validation images.
 
-    At each noise level the search starts at :meth:`guess` and moves up and down by factors of 2 as long as the error
-    falls. Then it tries the candidates at factors of 2^(1/3) and 2^(2/3) above and below the best, and finer factors
-    where the error is sensitive to the parameter. All candidates see the same validation images and noise. Test images
-    are never used.
+    At each noise level the search starts at :meth:`guess` and moves up and down by factors of 2 as long as the mean
+    squared error falls. Then it tries the candidates at factors of 2^(1/3) and 2^(2/3) above and below the best, and
+    finer factors where the error is sensitive to the parameter. All candidates see the same validation images and
+    noise. Test images are never used.
     """
 
     #: Name of the parameter in notes and error messages.
-    number: ClassVar[str]
+    tuned_parameter: ClassVar[str]
     #: Smallest and largest candidate; a note says if the best candidate is the smallest or the largest.
     limits: ClassVar[tuple[float, float]]
     #: Degrees n of additional refinements by factors of 2^(1/n), if a third of an octave is too coarse.
@@ -65,7 +65,7 @@ class Tuned(Reference):
             for sigma, value in sorted(self._tuned_values.items())
         )
         images = "1 validation image" if self._count == 1 else f"{self._count} validation images"
-        return (f"{self.number} tuned on {images}: {values}",)
+        return (f"{self.tuned_parameter} tuned on {images}: {values}",)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W); unchanged images if ``sigma`` is 0."""
@@ -88,12 +88,12 @@ class Tuned(Reference):
     def _tune(self, sigma: float) -> float:
         if self._examples is None:
             raise DataError(
-                f"{self.number} is tuned on validation images: call fit(examples) first, or set it to a number"
+                f"{self.tuned_parameter} is tuned on validation images: call fit(examples) first, or set it to a number"
             )
         try:
             clean = self._examples.validation(self._max_images)
         except DataError as reason:
-            raise DataError(f"{reason}, or set '{self.number}' to a number") from reason
+            raise DataError(f"{reason}, or set '{self.tuned_parameter}' to a number") from reason
         batches = Batches.for_images(image_shape(clean))
         self._count = len(clean)
         noisy = clean + self._examples.noise(self._count, sigma)

@@ -51,7 +51,7 @@ class Anisotropic(Tuned):
 
     display_name = "anisotropic blur"
     citation = WEICKERT_1998
-    number = "width"
+    tuned_parameter = "width"
     limits = (0.1, 100.0)
     label_parameters = ("angle",)
 

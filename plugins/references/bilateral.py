@@ -36,7 +36,7 @@ class Bilateral(Tuned):
 
     display_name = "bilateral filter"
     citation = TOMASI_1998
-    number = "hr"
+    tuned_parameter = "hr"
     limits = (1e-6, 1e3)
 
     def __init__(

@@ -32,7 +32,7 @@ class GaussianBlur(Tuned):
     """
 
     display_name = "Gaussian blur"
-    number = "width"
+    tuned_parameter = "width"
     limits = (0.01, 1000.0)
 
     def __init__(

@@ -34,7 +34,7 @@ class GuidedFilter(Tuned):
 
     display_name = "guided filter"
     citation = HE_2013
-    number = "eps"
+    tuned_parameter = "eps"
     limits = (1e-3, 1e6)
 
     def __init__(

@@ -40,7 +40,7 @@ class NonLocalMeans(Tuned):
 
     display_name = "non-local means"
     citation = BUADES_2005
-    number = "h"
+    tuned_parameter = "h"
     limits = (1e-6, 1e3)
 
     def __init__(

@@ -33,7 +33,7 @@ class TotalVariation(Tuned):
 
     display_name = "total variation"
     citation = RUDIN_1992
-    number = "weight"
+    tuned_parameter = "weight"
     limits = (1e-6, 1e3)
 
     def __init__(

@@ -1,6 +1,6 @@
 """Run attacks: ``python -m tests.attack [NAMES] --count N``.
 
-Without ``--count``, each campaign runs as many cases as before a release, which takes hours.
+Without ``--count``, each campaign runs the number of cases that a release requires, which takes hours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Cases run in forked processes, and threads do not survive a fork.
     os.environ[_name] = "1"
 
-#: Number of cases of each campaign before a release.
+#: Number of cases of each campaign that a release requires.
 COUNTS = {"suites": 10_000, "specs": 20_000, "images": 3_000, "checkpoints": 1_500, "folders": 300}
 #: Modules with a function ``main(arguments)`` that returns an exit status.
 PROGRAMS = ("plugins", "cheats", "honest")

@@ -103,7 +103,7 @@ def ratios(numerators, denominators):
     return [numerator / denominator for numerator, denominator in zip(numerators, denominators, strict=True)]
 
 
-def with_spread(values, form, unit=""):
+def format_spread(values, form, unit=""):
     """Return the median of values, and their minimum and maximum, as two cells of a table."""
     return [f"{statistics.median(values):{form}}{unit}", f"({min(values):{form}} to {max(values):{form}})"]
 

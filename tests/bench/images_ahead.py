@@ -58,8 +58,8 @@ def measure(name, options):
         sys.exit(f"error: {name}: prefetching leads to different weights")
     gains = [100 * (ratio - 1) for ratio in harness.ratios(times["in the step"], times["prefetched"])]
     paces = ([1e3 * seconds / options.steps for seconds in values] for values in times.values())
-    cells = [cell for pace in paces for cell in harness.with_spread(pace, ".1f")]
-    return [name, *cells, *harness.with_spread(gains, "+.1f", " %")]
+    cells = [cell for pace in paces for cell in harness.format_spread(pace, ".1f")]
+    return [name, *cells, *harness.format_spread(gains, "+.1f", " %")]
 
 
 def trainer(name, options):

@@ -70,8 +70,8 @@ def main():
     lines = [["sampler", "ms a sample", "", "times as fast as published", ""]]
     for name, values in seconds.items():
         ratios = harness.ratios(seconds["published"], values) if options.published is not None else []
-        times = harness.with_spread(ratios, ".1f") if ratios else ["", ""]
-        lines.append([name, *harness.with_spread([1000 * value for value in values], ".1f"), *times])
+        times = harness.format_spread(ratios, ".1f") if ratios else ["", ""]
+        lines.append([name, *harness.format_spread([1000 * value for value in values], ".1f"), *times])
     setting = (
         f"UNet of {options.width} channels and {pluralize(options.levels, 'level')}, {options.size}x{options.size}, on "
         f"{harness.device_text(device)}, {options.count} samples at once, medians of {options.rounds} (min to max)."

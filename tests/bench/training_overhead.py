@@ -62,14 +62,14 @@ def print_overhead(options, scratch):
     print("\nRunner overhead")
     lines = [
         ["part", "share of the steps", ""],
-        ["(a) inside the fit", *harness.with_spread(inside, ".2f", " %")],
+        ["(a) inside the fit", *harness.format_spread(inside, ".2f", " %")],
         ["(b) checkpoints", f"{saving:.2f} %", f"({1e3 * write:.0f} ms, then {pause:.0f} s without)"],
         [
             f"(a) + (b), target: at most {TARGET_PERCENT:g} %",
             f"{total:.2f} %",
             "(met)" if total <= TARGET_PERCENT else "(missed)",
         ],
-        ["(c) fit against bare loop", *harness.with_spread(against, "+.2f", " %")],
+        ["(c) fit against bare loop", *harness.format_spread(against, "+.2f", " %")],
     ]
     setting = (
         f"{harness.device_text(options.device)}, width {options.overhead_width}, 32x32, batch 64, "

@@ -129,8 +129,8 @@ def print_throughput(options):
             rates = [steps * options.batch / seconds for seconds in row.seconds]
             best = peak.best[row.precision]
             share = [f"{100 * statistics.median(rates) * work / best:.1f} %", f"(of {best / 1e12:.3g})"]
-            ratio = harness.with_spread(row.ratios, ".2f") if row.ratios else ["1.00", ""]
-            rate = harness.with_spread(rates, ".1f")
+            ratio = harness.format_spread(row.ratios, ".2f") if row.ratios else ["1.00", ""]
+            rate = harness.format_spread(rates, ".1f")
             lines.append([str(width), row.name, row.precision, *rate, *ratio, *share, row.memory, row.compile_seconds])
             reasons += [f"Width {width}: {note}." for note in row.notes]
     if options.published is None:

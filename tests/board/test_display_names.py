@@ -129,7 +129,7 @@ def test_rows_of_sweeps_and_parts_share_the_name_of_their_entrant(builtin):
     ]
 
 
-def test_labels_of_suites_and_unknown_plugins_stand_for_themselves(builtin):
+def test_labels_of_suites_and_unknown_plugins_are_shown_unchanged(builtin):
     labels = ("my net", "bandlets, squares to 8", "nobody[width=3]", "[", "")
     assert entrants(builtin, *labels) == list(labels)
     names = display_names(builtin, (), {"big discs": "discs[size=64]", "discs": "faces"})

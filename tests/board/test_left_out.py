@@ -91,8 +91,8 @@ def score_rows(name, label, is_network, psnr):
     for metric, values in metrics.items():
         for seed in range(values.shape[1]) if is_network else [None]:
             kind = "trained" if is_network else "optimal" if label == "optimal" else "classical"
-            of_seed = values[:, seed or 0]
-            all_rows += rows(name, label, kind, of_seed, seed, SIGMAS[: len(of_seed)], metric)
+            seed_values = values[:, seed or 0]
+            all_rows += rows(name, label, kind, seed_values, seed, SIGMAS[: len(seed_values)], metric)
     return all_rows
 
 

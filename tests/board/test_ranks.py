@@ -145,7 +145,7 @@ def test_predictions_contain_the_gain_on_another_dataset():
 
 
 def test_networks_with_one_seed_are_not_ranked_among_themselves():
-    def of(kinds, seeds):
+    def ranks_and_text(kinds, seeds):
         scores = [
             row
             for label, gain, kind in zip("abcd", (3.0, 2.0, 1.0, 0.0), kinds, strict=True)
@@ -160,14 +160,14 @@ def test_networks_with_one_seed_are_not_ranked_among_themselves():
         return list(zip(table["rank"], table["rank_high"], strict=True)), markdown(board_results)
 
     kinds = ["trained", "trained", "classical", "trained"]
-    ranks, text = of(kinds, seeds=1)
+    ranks, text = ranks_and_text(kinds, seeds=1)
     # Each network is compared with the classical denoiser only.
     assert ranks == [(1, 3), (1, 3), (3, 3), (2, 4)]
     assert "for these datasets and these weights" in text
-    ranks, text = of(kinds, seeds=2)
+    ranks, text = ranks_and_text(kinds, seeds=2)
     assert ranks == [(1, 1), (2, 2), (3, 3), (4, 4)]
     assert "these weights" not in text.partition("## d0")[0].partition("## All datasets")[2]
-    assert of(["classical"] * 4, seeds=1)[0] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert ranks_and_text(["classical"] * 4, seeds=1)[0] == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
 def one_dataset(psnr_by_seed, kinds):

@@ -27,9 +27,9 @@ def build_results(entrants, sizes=(32, 64), render_size=",render_size=256", boun
     for size in sizes:
         sigmas, name = tuple(EPSILONS * size), name_of(size, render_size)
         for label, kind, distance, seeds in entrants:
-            of_size = distance[size] if isinstance(distance, dict) else distance
+            size_distance = distance[size] if isinstance(distance, dict) else distance
             for seed in seeds:
-                error = BOUND * 10 ** (np.asarray(of_size)[:, None] / 10)
+                error = BOUND * 10 ** (np.asarray(size_distance)[:, None] / 10)
                 scores += rows(name, label, kind, -10 * np.log10(error), seed, sigmas)
                 scores += rows(name, label, kind, error, seed, sigmas, "optimality-slope.error")
                 if bounds is None or size in bounds:

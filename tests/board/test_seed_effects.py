@@ -15,7 +15,7 @@ def runs(*spreads, seeds=3, levels=1, mean=30.0, seed=0):
 
 @pytest.mark.parametrize(("own", "other"), [(1, 1), (2, 2), (1, 2), (4, 3)])
 @pytest.mark.parametrize("share", [0.001, 0.05])
-def test_with_one_other_variance_the_quantile_is_that_of_f(own, other, share):
+def test_with_two_variances_the_quantile_is_the_quantile_of_f(own, other, share):
     assert variance_ratio(own, other, 1, share) == pytest.approx(f.isf(share, own, other), rel=1e-6)
 
 

@@ -38,7 +38,7 @@ def width(draws):
     return float(np.ravel(high - low)[0]) / 2
 
 
-def test_standard_error_over_images_is_the_analytic_one():
+def test_standard_error_over_images_equals_the_formula():
     values = gaussian(1, 1, 200)
     assert width(joint_draws(values, draws=8000)) == pytest.approx(values.std(ddof=1) / np.sqrt(200), rel=0.04)
 
@@ -204,13 +204,13 @@ def skewed(*shape, seed=0):
     return np.random.default_rng(seed).gamma(0.5, size=shape) - 0.5
 
 
-@pytest.mark.parametrize(("units", "least"), [(5, 0.90), (24, 0.93), (64, 0.93)])
+@pytest.mark.parametrize(("units", "min_coverage"), [(5, 0.90), (24, 0.93), (64, 0.93)])
 @pytest.mark.parametrize("values", [gaussian, skewed])
-def test_studentised_intervals_of_few_units_cover_the_truth(values, units, least):
+def test_studentised_intervals_of_few_units_cover_the_truth(values, units, min_coverage):
     count = 2000
     low, high = sampled_means(values(count, 1, units, seed=units), draws=1000).ends()
     covered, error = ((low <= 0) & (high >= 0)).mean(), np.sqrt(0.95 * 0.05 / count)
-    assert least - 3 * error < covered < 0.95 + 4 * error
+    assert min_coverage - 3 * error < covered < 0.95 + 4 * error
 
 
 @given(st.integers(0, 1000), st.floats(-5, 5), st.floats(0.01, 100))
@@ -261,14 +261,14 @@ def test_the_interval_of_a_rare_event_is_nearly_that_of_the_binomial_distributio
     assert 0.15 < high[0] < 0.3
 
 
-@pytest.mark.parametrize(("units", "least"), [(5, 0.90), (24, 0.92)])
-def test_intervals_on_the_log_scale_cover_the_mean_of_skewed_values(units, least):
+@pytest.mark.parametrize(("units", "min_coverage"), [(5, 0.90), (24, 0.92)])
+def test_intervals_on_the_log_scale_cover_the_mean_of_skewed_values(units, min_coverage):
     trials, generator = 400, np.random.default_rng(1)
     covered = 0
     for trial in range(trials):
         low, high = sampled_means(generator.gamma(0.5, 2, size=(1, 1, units)), draws=500, seed=trial).ends("log")
         covered += bool(low[0] <= 1 <= high[0])
-    assert covered / trials > least - 2.5 * (least * (1 - least) / trials) ** 0.5
+    assert covered / trials > min_coverage - 2.5 * (min_coverage * (1 - min_coverage) / trials) ** 0.5
 
 
 def test_the_interval_of_a_mean_over_independent_samples_has_the_variance_of_the_mean():

@@ -41,7 +41,7 @@ def main(arguments=None):
         if not options.groups or path.group in options.groups:
             waits, problem = run(path)
             problems.append(problem)
-            mixed = "refused" if "MixtureError" in problem else "none"
+            mixed = "refused" if "DeviceMixError" in problem else "none"
             reads, uploads = (sum(wait.kind == kind for wait in waits) for kind in ("read", "upload"))
             title = f"{path.group:<{WIDTHS[0]}} {path.name:<{WIDTHS[1]}}"
             print(f"{title} {mixed:>8} {reads:>5} {uploads:>7}  {problem or 'ok'}", flush=True)

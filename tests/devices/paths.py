@@ -37,9 +37,9 @@ from tests.devices.subjects import (
     SIGMA,
     clean_images,
     create,
+    create_on_family,
     evaluation_on,
     noisy_images,
-    on_family,
     plugin_names,
     random_network,
 )
@@ -201,7 +201,7 @@ def bases():
         basis = create("basis", name)
         clean = None if dataset is None else dataset.images("test", 1)
         if clean is None:
-            basis, dataset, clean = on_family("basis", name)
+            basis, dataset, clean = create_on_family("basis", name)
         basis.fit(TrainingData(dataset))
         truth = Truth(clean.to(device), dataset)
 
@@ -223,7 +223,7 @@ def bases():
         return not basis.oracle
 
     def filters(device, name):
-        basis, dataset, clean = on_family("basis", name)
+        basis, dataset, clean = create_on_family("basis", name)
         basis.fit(TrainingData(dataset))
         truth = Truth(clean.to(device), dataset)
         traces = torch.full((len(clean),), SIDE**2 / 8, dtype=torch.float64, device=device)
@@ -248,14 +248,14 @@ def bases():
 
 def references():
     def denoise(device, name):
-        reference, dataset, clean = on_family("reference", name)
+        reference, dataset, clean = create_on_family("reference", name)
         reference.fit(TrainingData(dataset))
         truth, noisy = Truth(clean.to(device), dataset), noisy_images(clean).to(device)
         return lambda: reference.denoise(noisy, SIGMA, truth)
 
     def moved(device, name, **options):
         """Return a run of a reference that moves CPU images to its device itself."""
-        reference, dataset, clean = on_family("reference", name, **options)
+        reference, dataset, clean = create_on_family("reference", name, **options)
         reference.fit(TrainingData(dataset))
         reference.move(device)
         truth, noisy = Truth(clean[:2], dataset), noisy_images(clean)[:2]

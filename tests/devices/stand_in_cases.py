@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gahbench.devices import stand_in
-from gahbench.devices.stand_in import NAME, MixtureError, StandInTensor, waits_recorded
+from gahbench.devices.stand_in import NAME, DeviceMixError, StandInTensor, waits_recorded
 
 stand_in.install()
 DEVICE = torch.device(NAME, 0)
@@ -191,7 +191,7 @@ MIXTURES = [
 
 @pytest.mark.parametrize("mix", MIXTURES)
 def test_mixing_devices_is_an_error(mix):
-    with pytest.raises(MixtureError, match=r"stand_in_cases\.py:\d+"):
+    with pytest.raises(DeviceMixError, match=r"stand_in_cases\.py:\d+"):
         mix()
 
 
@@ -235,7 +235,7 @@ def test_data_of_parameters_can_be_replaced():
     parameter = nn.Parameter(ON_DEVICE.clone())
     parameter.data = parameter.data * 2
     assert torch.equal(parameter.detach().cpu(), ON_CPU * 2)
-    with pytest.raises(MixtureError, match=r"stand_in_cases\.py"):
+    with pytest.raises(DeviceMixError, match=r"stand_in_cases\.py"):
         parameter.data = ON_CPU
 
 

@@ -46,7 +46,7 @@ def create(kind: str, name: str, **options: Any) -> Any:
     return gahbench.create(kind, name, **parameters, **options)
 
 
-def on_family(kind: str, name: str, **options: Any) -> tuple[Any, Any, Tensor]:
+def create_on_family(kind: str, name: str, **options: Any) -> tuple[Any, Any, Tensor]:
     """Return a basis or reference, a dataset that supports it, and test images."""
     plugin = create(kind, name, **options)
     for family in FAMILIES:

@@ -42,7 +42,7 @@ def aligned(ones, others, strengths):
     return align(adaptation(exact(ones), remove), adaptation(exact(others), remove))
 
 
-def by_hand(ones, others, strengths):
+def compute_by_hand(ones, others, strengths):
     """SCIENCE.md, section 5: residuals of a cubic in the log-trace, entry by entry, and their cosines."""
     logarithms = np.log(strengths.numpy())
 
@@ -60,7 +60,7 @@ def test_alignment_is_the_cosine_of_residuals_of_a_cubic_in_the_strength(seed, s
     ones = filters(seed)
     others = shared * ones + filters(seed + 1000)
     alignment = aligned(ones, others, traces(seed))
-    np.testing.assert_allclose(alignment.own, by_hand(ones, others, traces(seed)), atol=1e-9)
+    np.testing.assert_allclose(alignment.own, compute_by_hand(ones, others, traces(seed)), atol=1e-9)
     assert alignment.own.dtype == torch.float64
     assert alignment.error.tolist() == [0] * COUNT
 
@@ -73,10 +73,10 @@ def test_alignment_is_invariant_to_scale_mean_strength_and_basis_of_pixels(scale
     expected = aligned(ones, others, strengths)
     turn = torch.linalg.qr(normal(SIZE, SIZE, seed=seed))[0]
     logarithms = strengths.log()[:, None, None]
-    of_strength = sum(common * filters(seed + 900 + power, 1) * logarithms**power / 3**power for power in range(4))
+    strength_terms = sum(common * filters(seed + 900 + power, 1) * logarithms**power / 3**power for power in range(4))
     for changed_ones, changed_others in (
         (scale * ones, others / scale),
-        (ones + of_strength, others - 2 * of_strength),
+        (ones + strength_terms, others - 2 * strength_terms),
         (turn @ ones @ turn.mT, turn @ others @ turn.mT),
     ):
         torch.testing.assert_close(aligned(changed_ones, changed_others, strengths).own, expected.own)
@@ -143,9 +143,9 @@ def test_a_partial_cosine_is_the_cosine_of_residuals_from_the_third(seed):
     torch.testing.assert_close(partial, cosine(rest(first), rest(second)), atol=1e-6, rtol=0)
 
 
-def test_the_partial_cosine_is_0_if_the_third_explains_all():
-    one = torch.tensor([0.7, 0.7, 0.7])
-    assert partial_cosine(one, torch.tensor([1.0, 0.7, 0.99999]), torch.tensor([0.7, 1.0, 0.7])).tolist() == [0, 0, 0]
+def test_the_partial_cosine_is_0_if_the_third_vector_explains_both():
+    equal = torch.tensor([0.7, 0.7, 0.7])
+    assert partial_cosine(equal, torch.tensor([1.0, 0.7, 0.99999]), torch.tensor([0.7, 1.0, 0.7])).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.5, 5.0])

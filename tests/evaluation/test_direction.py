@@ -37,7 +37,7 @@ def isotropic(shape, seed=0):
     return matrix + matrix.mT
 
 
-def by_least_squares(filters, shape):
+def project_by_least_squares(filters, shape):
     """Return the projection on the complement of all A + A'."""
     sets = isotropic_sets(shape)
     left, values, _ = torch.linalg.svd((sets + sets.mT).flatten(1).mT, full_matrices=False)
@@ -49,7 +49,7 @@ def by_least_squares(filters, shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_directional_part_is_the_orthogonal_projection(shape):
     filters = symmetric(3, len(pixels(shape)))
-    expected = by_least_squares(filters, shape)
+    expected = project_by_least_squares(filters, shape)
     result = directional(filters, shape, steps=100)
     torch.testing.assert_close(result, expected, atol=1e-8, rtol=0)
     torch.testing.assert_close(result, result.mT)

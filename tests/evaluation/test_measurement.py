@@ -127,13 +127,13 @@ def test_notes_of_a_basis_cover_all_shapes(whole):
         def denoise(self, noisy, sigma, truth):
             return noisy
 
-    def on(*sides):
+    def evaluations(*sides):
         return [Evaluation(WithBasis(), torch.zeros(count, 1, 8, side), SIGMAS) for count, side in sides]
 
-    assert collect_notes(WithBasis(), on((3, 17))) == ["its own", "of 17 columns"]
+    assert collect_notes(WithBasis(), evaluations((3, 17))) == ["its own", "of 17 columns"]
     two = ["its own", "of 16 columns (3 of 4 images)", "of 17 columns (1 of 4 images)"]
-    assert collect_notes(WithBasis(), on((1, 17), (3, 16))) == two
-    many = collect_notes(WithBasis(), on((1, 17), (1, 16), (1, 15), (1, 14), (1, 13)))
+    assert collect_notes(WithBasis(), evaluations((1, 17), (3, 16))) == two
+    many = collect_notes(WithBasis(), evaluations((1, 17), (1, 16), (1, 15), (1, 14), (1, 13)))
     assert many[-1] == "images of 2 other shapes are treated likewise"
     assert len(many) == 5
 
@@ -186,7 +186,7 @@ scoring: {{sigmas: [0.1], images: all, metrics: [psnr, ssim, adaptation]}}
 # --- Facts that a metric may see ---
 
 
-def with_partner():
+def measurement_with_partner():
     measured = measurement(gahbench.create("dataset", "discs", size=8), 3, "identity", sampling={"count": 5})
     measured.partner = lambda: Subject(
         lambda: gahbench.create("reference", "gaussian-blur"), {"split": "B", "count": 4}
@@ -217,12 +217,12 @@ def value_seen(measured, see, *needs):
     ],
 )
 def test_only_metrics_that_declare_a_need_see_the_facts(see, need):
-    measured = with_partner()
+    measured = measurement_with_partner()
     assert [value_seen(measured, see), value_seen(measured, see, need), value_seen(measured, see)] == [0, 1, 0]
 
 
 def test_jacobians_and_samples_are_refused_to_metrics_that_do_not_need_them():
-    measured = with_partner()
+    measured = measurement_with_partner()
     for see in (
         lambda evaluation: evaluation.local_filters.trace(0.1).value[0],
         lambda evaluation: evaluation.with_denoiser(evaluation.denoiser).local_filters.trace(0.1).value[0],
@@ -236,7 +236,7 @@ def test_jacobians_and_samples_are_refused_to_metrics_that_do_not_need_them():
 
 
 def test_results_are_shared_by_the_metrics_of_an_entrant():
-    measured = with_partner()
+    measured = measurement_with_partner()
     calls = []
 
     def keep(evaluation):

@@ -14,7 +14,7 @@ from gahbench.evaluation.rates import (
 )
 
 
-def test_the_slope_is_that_of_least_squares():
+def test_the_slope_is_fitted_by_least_squares():
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=7), generator.normal(size=(2, 3, 7))
     expected = [[np.polyfit(x, curve, 1)[0] for curve in row] for row in y]

@@ -27,7 +27,7 @@ class Identity:
         return None
 
 
-def test_the_noise_is_that_of_runs(families):
+def test_the_noise_equals_the_noise_of_runs(families):
     preview = families.preview("white", [0.2, 0.05], count=5, split="validation")
     dataset = preview.configured.build()
     evaluation = Evaluation(

@@ -59,7 +59,7 @@ class Convolutional(nn.Module):
         return noisy - self.last(self.activation(self.first(inputs)))
 
 
-def by_rows(network, noisy, sigma):
+def jacobian_by_rows(network, noisy, sigma):
     """Return the Jacobian of each image, computed row by row with backward passes."""
     jacobians = []
     for image, level in zip(noisy, torch.as_tensor(sigma, dtype=noisy.dtype).expand(len(noisy)), strict=True):
@@ -144,7 +144,7 @@ def test_matrices_agree_with_row_by_row_backward_passes(name):
             fan_in = max(1, parameter.numel() // len(parameter))
             parameter.copy_(drawn / fan_in**0.5 if parameter.ndim > 1 else 1 + 0.1 * drawn)
     noisy = random(2, *shape)
-    jacobian, expected = Jacobian(network, noisy, 0.2), by_rows(network, noisy, 0.2)
+    jacobian, expected = Jacobian(network, noisy, 0.2), jacobian_by_rows(network, noisy, 0.2)
     assert (expected[0] - expected[1]).norm() > 0.01 * expected.norm()
     torch.testing.assert_close(jacobian.matrices(), expected)
     vectors = random(2, 3, 64, seed=7)
@@ -169,7 +169,7 @@ def test_products_without_forward_mode_are_the_same_and_the_method_is_reported(r
     assert without_forward_mode.method.endswith("no forward mode")
     assert "no forward mode" not in expected.method
     torch.testing.assert_close(
-        without_forward_mode.matvec(vectors), vectors @ by_rows(plain, noisy, 0.1).mT * scale(repeatable)
+        without_forward_mode.matvec(vectors), vectors @ jacobian_by_rows(plain, noisy, 0.1).mT * scale(repeatable)
     )
     torch.testing.assert_close(
         without_forward_mode.select(1).matvec(vectors[1:]), expected.select(1).matvec(vectors[1:])
@@ -236,7 +236,7 @@ def test_the_memory_of_features_is_released(repeatable):
 @pytest.mark.parametrize("activation", [torch.tanh, Wave.apply])
 def test_incomplete_batches_give_the_same_results(monkeypatch, activation):
     network, noisy, vectors = Convolutional(activation=activation), random(2, 1, 5, 6), random(2, 11, 30, seed=1)
-    expected = by_rows(network, noisy, 0.1)
+    expected = jacobian_by_rows(network, noisy, 0.1)
     monkeypatch.setattr(autograd, "BATCH_VALUES", 7 * 30)
     jacobian = Jacobian(network, noisy, 0.1)
     torch.testing.assert_close(jacobian.matrices(), expected)

@@ -62,7 +62,7 @@ def test_estimates_agree_with_exact_values_within_their_errors(linear_maps):
 
 
 @pytest.mark.parametrize("measure", [maps(1).trace, functools.partial(maps(1).frobenius_product, maps(1, seed=1))])
-def test_standard_errors_have_the_right_size(measure):
+def test_standard_errors_agree_with_simulations(measure):
     exact = measure().value.item()
     estimates = [measure(probes=48, seed=seed) for seed in range(300)]
     scores = torch.tensor([(estimate.value.item() - exact) / estimate.error.item() for estimate in estimates])

@@ -74,7 +74,7 @@ EDITS = (
     ("constant in the seeds", "gahbench/_util/noise.py", '"big") >> 1', '"big") >> 2'),
     ("constant in the noise of evaluation", "gahbench/_util/noise.py", "return sigma * draw", "return 2 * draw"),
     (FIT, "gahbench/training/trainer.py", "loss.detach()", "2 * loss.detach()"),
-    (FIT, "gahbench/training/batches.py", "STRETCH = 1 << 32", "STRETCH = 1 << 31"),
+    (FIT, "gahbench/training/batches.py", "IMAGES_PER_SEED = 1 << 32", "IMAGES_PER_SEED = 1 << 31"),
     (FIT, "gahbench/networks/initialisation.py", "a=0,", "a=1,"),
     ("constant in the sampler", "gahbench/sampling/stochastic.py", ".clamp(min=0).sqrt()", ".clamp(min=1e-9).sqrt()"),
     ("constant in alignment", "gahbench/evaluation/alignment.py", "UNCHANGING = 1e-4", "UNCHANGING = 1e-3"),

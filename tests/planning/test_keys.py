@@ -198,7 +198,7 @@ def test_keys_change_under_edits_as_documented(tmp_path):
         if row == "constant in the metric":
             assert changed == ["psnr of mine", "psnr of identity"]
             continue
-        of_mine = ["fit of mine", "psnr of mine", "alignment[dct] of mine", "sampling of mine"]
-        assert [unit in changed for unit in of_mine] == [bool(mark) for mark in table[row]], (row, file)
-        of_identity = [bool(mark) and row not in BY_THE_FIT for mark in table[row][1:3]]
-        assert [unit in changed for unit in ("psnr of identity", "alignment[dct] of identity")] == of_identity, row
+        network_units = ["fit of mine", "psnr of mine", "alignment[dct] of mine", "sampling of mine"]
+        assert [unit in changed for unit in network_units] == [bool(mark) for mark in table[row]], (row, file)
+        reference_units = [bool(mark) and row not in BY_THE_FIT for mark in table[row][1:3]]
+        assert [unit in changed for unit in ("psnr of identity", "alignment[dct] of identity")] == reference_units, row

@@ -84,7 +84,7 @@ def test_a_parameter_named_label_belongs_to_the_plugin(write_class, write_suite)
         (UNET, "unet: {width: 2, training: 3}", r"expected fields with values; accepted: recipe, steps"),
     ],
 )
-def test_invalid_labels_and_trainings_raise(write_suite, builtin, old, new, message):
+def test_invalid_labels_and_training_settings_raise(write_suite, builtin, old, new, message):
     with pytest.raises(gahbench.GahbenchError, match=message):
         load_suite(write_suite((old, new)), builtin)
 

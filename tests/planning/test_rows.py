@@ -134,7 +134,7 @@ def test_a_metric_applies_to_rows_with_enough_images(builtin, split, min_images,
 def test_a_metric_that_needs_more_images_than_any_row_has_raises(builtin, write_suite):
     suite = load_suite(write_suite(), builtin)
     with pytest.raises(
-        ParameterError, match="'psnr': the metric needs 4 images or more, but no entrant is scored on so"
+        ParameterError, match="'psnr': the metric needs 4 images or more, but no entrant is scored on that many"
     ):
         check_training(suite, suite.metrics[0], metric(min_images=4))
     assert check_training(suite, suite.metrics[0], metric("samples", min_images=3)) is None

@@ -89,7 +89,7 @@ def test_a_number_of_images_has_the_same_fit_in_a_sweep_and_alone(plan_of):
 
 
 def test_budgets_may_grow_with_the_number_of_images(plan_of):
-    growing = plan_of(("steps: 9", "steps: {per_image: 30, least: 60}"))
+    growing = plan_of(("steps: 9", "steps: {per_image: 30, minimum: 60}"))
     fixed = plan_of()
     for growing_fit, fixed_fit in zip(growing.fits, fixed.fits, strict=True):
         steps = 60 if growing_fit.entrant.endswith("N=1") else 90
@@ -153,7 +153,7 @@ def test_partners_start_from_the_same_weights_or_not():
         (("[1, 3]", "[]"), SuiteError, "train_images"),
         (("[1, 3]", "[0]"), SuiteError, "train_images"),
         (("steps: 9", "steps: {per_image: 0}"), SuiteError, "per_image: input should be greater than 0"),
-        (("steps: 9", "steps: {each: 3}"), SuiteError, "accepted: a whole number, or {per_image: 20, least: 500}"),
+        (("steps: 9", "steps: {each: 3}"), SuiteError, "accepted: a whole number, or {per_image: 20, minimum: 500}"),
         (("halves: true", "halves: true, split: B"), SuiteError, "trains on A and B already"),
         (("count: 3", "cuont: 3"), SuiteError, "cuont"),
     ],

@@ -91,7 +91,7 @@ def digest_of(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     known = {*sys.modules}
 
-    def of(files, *changes):
+    def compute(files, *changes):
         shutil.rmtree(tmp_path)
         for name, text in files.items():
             for file, old, new in changes:
@@ -111,7 +111,7 @@ def digest_of(tmp_path, monkeypatch):
                 if str(getattr(sys.modules[name], "__file__", None) or tmp_path).startswith(str(tmp_path)):
                     del sys.modules[name]
 
-    return of
+    return compute
 
 
 UNCHANGED = {

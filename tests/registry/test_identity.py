@@ -46,13 +46,13 @@ CASES = [
 def identity(write_class):
     """Return a function that returns the identity of a case whose method ``fingerprint`` has the given body."""
 
-    def of(case, body=READS):
+    def compute(case, body=READS):
         fingerprint_kind, kind, spec = case
         text = INIT + FINGERPRINTS[fingerprint_kind].format(body) + BODIES[fingerprint_kind]
         files = (write_class(fingerprint_kind, text, head=HEAD), write_class("reference", ASKS, "asks", head=HEAD))
         return Registry(files).configure(kind, spec).identity
 
-    return of
+    return compute
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

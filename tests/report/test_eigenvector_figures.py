@@ -201,7 +201,7 @@ def test_means_are_unknown_where_a_seed_has_no_value():
 
 
 @pytest.mark.parametrize("first", ["alignment", "direction"])
-def test_the_ceiling_is_that_of_the_headline(first):
+def test_the_ceiling_belongs_to_the_headline(first):
     """The ceiling of direction is known at one of two levels; the ceiling of alignment must not replace it."""
     is_first_half = np.arange(24) < 12
     values_by_metric = {

@@ -63,7 +63,7 @@ KNOWN = Interval(1.306, 1.2, 1.4)
             {3599.7: "1 h 00 min", 86399: "1 d 00 h", 273600: "3 d 04 h", np.nan: "–"},
         ),
         (lambda value: cells.number(value, sign=True), {1.256: "+1.26", -2.0: "−2.00", -0.001: "0.00", 0.0: "0.00"}),
-        (cells.with_half_width, {Interval(31.4, 31.0, 31.6): "31.40 ±0.30", Interval(0.5): "0.50", UNKNOWN: "–"}),
+        (cells.format_half_width, {Interval(31.4, 31.0, 31.6): "31.40 ±0.30", Interval(0.5): "0.50", UNKNOWN: "–"}),
         (lambda low: cells.between(low, KNOWN), {Interval(0.8, 0.7, 0.9): "0.80 to 1.31", UNKNOWN: "1.31 ±0.10"}),
     ],
 )

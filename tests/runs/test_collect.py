@@ -32,7 +32,7 @@ def folder_of(out, entrant, metric="psnr"):
     return Store(out).path(unit)
 
 
-def test_units_whose_folders_were_swapped_are_left_off_the_board_and_done_again(out, command):
+def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(out, command):
     before = gahbench.load_results(out).scores
     first_folder, second_folder = folder_of(out, "identity"), folder_of(out, "oracle-threshold[haar]")
     first_folder.rename(out / "aside")

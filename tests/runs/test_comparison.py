@@ -98,7 +98,7 @@ def test_the_commands_print_comparisons_and_combined_boards(runs, command):
 
 def test_a_combined_board_has_each_reference_once(runs):
     first, second = map(gahbench.load_results, runs)
-    both = first.merged(second, ("A", "B"))
+    both = first.merge(second, ("A", "B"))
     assert both.entrants == [f"{UNET} (A)", "identity", "oracle-threshold[haar]", f"{UNET} (B)", "bayes-shrink[haar]"]
     assert both.baseline == "oracle-threshold[haar]"
     board = both.leaderboard(full=True).set_index("entrant")
@@ -116,7 +116,7 @@ def test_folders_with_other_images_or_noise_are_refused(runs, run, tmp_path):
     first = gahbench.load_results(runs[0])
     noise = run(tmp_path / "noise", settings={"scoring.noise_seed": 1}, only=["identity"])
     with pytest.raises(ResultsError, match="A and B were scored under different noise, or on different images"):
-        first.merged(noise, ("A", "B"))
+        first.merge(noise, ("A", "B"))
     # If the noise is not recorded, the scores of references show that it differs.
     unknown = replace(first, datasets=first.datasets.assign(protocol=""))
     moved = first.scores.copy()
@@ -125,14 +125,14 @@ def test_folders_with_other_images_or_noise_are_refused(runs, run, tmp_path):
         pytest.warns(UserWarning, match="the noise of A is not on record"),
         pytest.raises(ResultsError, match=r"'identity' has 20\.000 dB in A and 20\.010 dB in B"),
     ):
-        unknown.merged(replace(unknown, scores=moved), ("A", "B"))
+        unknown.merge(replace(unknown, scores=moved), ("A", "B"))
 
 
 def test_only_common_noise_levels_and_images_are_compared(runs, run, tmp_path):
     second = run(tmp_path / "out", settings={"scoring.sigmas": [0.1, 0.2], "scoring.images": 4})
     first = gahbench.load_results(runs[0])
     with pytest.warns(UserWarning, match=r"compared at σ = 0\.1 on 4 images, which A, B have in common"):
-        both = first.merged(second, ("A", "B"))
+        both = first.merge(second, ("A", "B"))
     rows = both.scores[both.scores["metric"] == "psnr"]
     assert (set(rows["sigma"]), set(rows["image"])) == ({0.1}, {0, 1, 2, 3})
     # Training has not changed, so both folders have the same network.
@@ -211,12 +211,12 @@ def test_results_print_as_tables(runs):
 
 def test_merged_results_without_conflicting_rows_keep_their_labels(runs, run, tmp_path):
     first, second = gahbench.load_results(runs[0]), run(tmp_path / "other", settings={"datasets": ["discs[size=8]"]})
-    both = first.merged(second, ("A", "B"))
+    both = first.merge(second, ("A", "B"))
     assert both.entrants == first.entrants
     assert set(both.datasets["dataset"]) == {"discs[size=16]", "discs[size=8]"}
-    assert first.merged(select(first, metrics=["psnr"]), ("A", "B")).entrants == first.entrants
+    assert first.merge(select(first, metrics=["psnr"]), ("A", "B")).entrants == first.entrants
     with pytest.raises(ResultsError, match="expected two different names"):
-        first.merged(first, ("A", "A"))
+        first.merge(first, ("A", "A"))
 
 
 def test_a_reference_whose_psnr_differs_under_equal_noise_gives_two_rows(runs):
@@ -225,7 +225,7 @@ def test_a_reference_whose_psnr_differs_under_equal_noise_gives_two_rows(runs):
     is_identity = moved["entrant"] == "identity"
 
     def entrants():
-        return set(first.merged(replace(first, scores=moved), ("A", "B")).entrants)
+        return set(first.merge(replace(first, scores=moved), ("A", "B")).entrants)
 
     # Other metrics may differ between machines by rounding, for example counts.
     assert (is_identity & (moved["metric"] != "psnr")).any()
@@ -240,7 +240,7 @@ def test_rows_of_a_sweep_remain_rows_of_a_sweep_when_merged(run, tmp_path):
     parts = [run(tmp_path / name, settings=sweep, seeds=[seed]) for seed, name in enumerate("AB")]
     compared = {row.entrant for row in compare(tmp_path / "A", tmp_path / "B").rows}
     assert {f"{UNET} N=2", f"{UNET} N=3"} <= compared
-    both = parts[0].merged(parts[1], ("A", "B"))
+    both = parts[0].merge(parts[1], ("A", "B"))
     assert f"{UNET} (A) N=2" in both.entrants
     rows = [f"{UNET} (A) N=2", f"{UNET} (A) N=3"]
     assert select(both, entrants=[f"{UNET} (A)"]).entrants == [*rows, "oracle-threshold[haar]"]

@@ -54,7 +54,7 @@ print(json.dumps(found))
 ALONE = ["unshare", "--mount", "--propagation", "private"]
 
 
-def in_its_own_mounts(*steps):
+def run_in_own_mounts(*steps):
     """Run commands and mounts in a process with its own mount namespace; skip the test where that is not permitted."""
     if shutil.which("unshare") is None or subprocess.run([*ALONE, "true"], capture_output=True).returncode:
         pytest.skip("needs the right to mount")
@@ -76,7 +76,7 @@ def finished(references_out):
 
 def test_a_finished_read_only_folder_can_be_shown(finished):
     board = (finished / "leaderboard.md").read_text()
-    status, collected, shown, run = in_its_own_mounts(
+    status, collected, shown, run = run_in_own_mounts(
         *read_only(finished),
         ("status", finished),
         ("collect", finished),
@@ -94,7 +94,7 @@ def test_a_board_that_cannot_be_written_gives_an_error_of_one_line(finished):
     (finished / "results.json").unlink()
     shutil.rmtree(finished / "figures")
     (finished / "figures").mkdir()
-    folder, figures, after = in_its_own_mounts(
+    folder, figures, after = run_in_own_mounts(
         *read_only(finished),
         ("collect", finished),
         ("umount", finished),
@@ -117,7 +117,7 @@ def test_a_full_disk_ends_a_run_and_keeps_finished_units(tmp_path, engine):
     small, out = tmp_path / "small", tmp_path / "small" / "out"
     small.mkdir()
     run = ("run", tmp_path / "tiny.yaml", "--engine", engine, "--out", out)
-    first_run, units_before, second_run, units_after = in_its_own_mounts(
+    first_run, units_before, second_run, units_after = run_in_own_mounts(
         ("mount", "-t", "tmpfs", "-o", "size=60000", "tmpfs", small),
         run,
         ("whole", out),
@@ -209,7 +209,7 @@ def mounts(tmp_path):
         subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
-def test_units_are_done_once_through_mounts_that_cache_names(mounts, tmp_path):
+def test_units_are_run_once_through_mounts_that_cache_names(mounts, tmp_path):
     suite = tmp_path / "tiny.yaml"
     suite.write_text(TINY.replace("width: 2, levels: 1", "width: [2, 3], levels: 1").replace("steps: 12", "steps: 600"))
     registry = open_registry()

@@ -67,7 +67,7 @@ def test_an_added_entrant_keeps_its_seeds_when_it_is_added_with_one_seed_again(w
     assert sorted(fits[fits["entrant"] == added]["seed"].unique()) == [0, 1]
 
 
-def test_runs_of_parts_add_up_and_a_run_of_the_whole_suite_does_the_rest(write_suite, tmp_path):
+def test_runs_of_parts_add_up_and_a_run_of_the_whole_suite_computes_the_remaining_units(write_suite, tmp_path):
     suite, out = write_suite(text=TWO), tmp_path / "out"
     run(suite, out, datasets=["discs"], only=["gaussian-blur"])
     assert require_plan(out).changes == ("--only gaussian-blur", "--dataset discs")

@@ -75,7 +75,7 @@ def test_references_come_first_by_dataset_and_the_psnr_of_a_network_before_the_n
     assert all(entrants[index] == entrants[index + 1] for index in range(0, 8, 2))
 
 
-def test_a_unit_finished_between_the_listing_and_the_claim_is_not_done_again(store):
+def test_a_unit_finished_between_the_listing_and_the_claim_is_not_recomputed(store):
     queue = Queue([score("a"), score("b")], store)
     queue.refresh()
     finish(store, score("a"))
@@ -154,7 +154,7 @@ def test_a_unit_is_taken_over_from_a_silent_process(store):
     assert not first_queue.lose(unit, "x", "") or pytest.fail("the first queue no longer holds the unit")
 
 
-def test_a_finished_fit_that_was_moved_away_is_done_again(store):
+def test_a_finished_fit_that_was_moved_away_is_recomputed(store):
     units = [fit("a"), score("s", "a")]
     queue = Queue(units, store)
     finish(store, units[0])
@@ -188,12 +188,12 @@ def _from(unit, *origins):
 
 
 @pytest.mark.parametrize(("work", "first"), [(5.0, "mine"), (4.0, "long")])
-def test_fits_that_the_process_may_do_come_first_unless_a_far_longer_fit_waits(store, work, first):
+def test_fits_that_the_process_may_run_come_first_unless_a_far_longer_fit_waits(store, work, first):
     mine, long = _from(fit("mine", work), "mine.py 12"), _from(fit("long", 9.0))
     assert take(Queue([long, mine], store), last=mine).key == first
 
 
-def test_scores_that_the_process_may_do_come_first(store):
+def test_scores_that_the_process_may_run_come_first(store):
     mine = _from(score("mine", entrant="x"), "mine.py 12")
     units = [*(_from(score(f"{number}", entrant=f"{number}")) for number in range(4)), mine]
     own_queue, other = Queue(units, store), Queue(units, store)

@@ -111,7 +111,7 @@ def test_invalid_removals_are_refused(out):
     leases = Leases(out / "leases")
     (score,) = units_of(out, entrant="identity", metric="psnr")
     leases.take(score.folder)
-    with pytest.raises(ResultsError, match=r"'score identity on discs\[size=16\] psnr on test' is being done on"):
+    with pytest.raises(ResultsError, match=r"'score identity on discs\[size=16\] psnr on test' is being run on"):
         remove(out, ["identity"])
     leases.close()
     assert contents(out) == before
@@ -225,7 +225,7 @@ def test_adoption_is_refused_while_a_unit_is_running(out):
     leases = Leases(out / "leases")
     (score,) = units_of(out, entrant=UNET, metric="psnr")
     leases.take(score.folder)
-    with pytest.raises(ResultsError, match=r"is being done on .*, process [0-9]+; wait for it, or stop it"):
+    with pytest.raises(ResultsError, match=r"is being run on .*, process [0-9]+; wait for it, or stop it"):
         adopt(out)
     # Claims of other units are released again.
     assert [path.name for path in (out / "leases").iterdir()] == [score.folder]

@@ -354,7 +354,7 @@ def test_folders_without_units_to_reuse_are_refused(write_suite, out, tmp_path, 
         run_and_list(write_suite(), out, reuse=[tmp_path / source])
 
 
-def test_an_entrant_is_done_again_on_request(write_suite, out):
+def test_an_entrant_is_recomputed_on_request(write_suite, out):
     first = board(gahbench.load_results(out))
     change_weights(out)
     (changed,) = units_of(out, entrant="identity", metric="psnr")

@@ -52,7 +52,7 @@ def test_all_entrants_are_scored_on_the_same_images_and_noise(write_suite, write
     assert values["again"].dropna().equals(values["twice"].dropna().rename("again"))
 
 
-def test_running_again_does_nothing(write_suite, out):
+def test_running_a_finished_suite_again_computes_nothing(write_suite, out):
     before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()}
     assert run_and_list(write_suite(), out)[1] == []
     assert {file: file.stat().st_mtime_ns for file in before} == before
@@ -145,7 +145,7 @@ def test_a_folder_of_another_suite_is_refused(write_suite, out):
         (("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]"), 0, 6),
     ],
 )
-def test_only_new_units_are_done_when_a_suite_grows(write_suite, out, tiny_run, tmp_path, change, fits, scores):
+def test_only_new_units_are_computed_when_a_suite_grows(write_suite, out, tiny_run, tmp_path, change, fits, scores):
     """The board equals the board of a new folder, and finished units are kept."""
     before = times(out)
     grown, done = run_and_list(write_suite(change), out)

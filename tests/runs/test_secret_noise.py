@@ -84,7 +84,7 @@ def test_an_interrupted_run_is_continued_with_secret_noise(suite, tmp_path):
     assert noise_seeds(out) == {require_plan(out).secret_noise["seed"]}
 
 
-def test_units_that_another_run_added_and_is_doing_stay_planned(suite, tmp_path):
+def test_units_that_another_run_added_and_computes_stay_planned(suite, tmp_path):
     out = tmp_path / "out"
     added = ("visu-shrink", "bayes-shrink[haar]")
     plans = [plan_with(Registry(), suite, out, SuiteChanges(entrants=(entrant,))) for entrant in added]

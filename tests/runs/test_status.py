@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench._util.error_text import without_library_frames
+from gahbench._util.error_text import remove_library_frames
 from gahbench.runs.status import failures, status
 from gahbench.store.leases import Leases
 from gahbench.store.store import Store
@@ -71,11 +71,11 @@ ValueError"""
 
 def test_frames_of_libraries_are_removed_unless_no_other_frame_is_left():
     trimmed = "\n".join(line for line in REMOTE.splitlines() if not line.startswith("-"))
-    assert without_library_frames(REMOTE.replace("\n-", "\n") + "\n") == trimmed
+    assert remove_library_frames(REMOTE.replace("\n-", "\n") + "\n") == trimmed
     library = "Traceback (most recent call last):\n  File '/usr/lib/python3.11/json/decoder.py', line 1, in f\nError"
     library = library.replace("'", '"')
     for text in ("", "Fatal Python error: Segmentation fault\n", library):
-        assert without_library_frames(text) == text
+        assert remove_library_frames(text) == text
 
 
 @pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")

@@ -260,7 +260,7 @@ def fit(step_work, steps=100):
         # The work of a step is unknown: a time budget, steps that depend on the images, or no networks.
         ([fit(float("inf"))], 80, 16, 1),
         ([fit(1.0, None)], 80, 16, 1),
-        ([fit(1.0, {"per_image": 2.0, "least": 1})], 80, 16, 1),
+        ([fit(1.0, {"per_image": 2.0, "minimum": 1})], 80, 16, 1),
         ([], 80, 16, 1),
     ],
 )

@@ -202,7 +202,7 @@ class Threads(gahbench.Engine):
 """
 
 
-def test_a_runner_reports_events_unless_another_process_does_the_unit(job, events):
+def test_a_runner_reports_events_unless_another_process_runs_the_unit(job, events):
     runner, fit, other = gahbench.UnitRunner(job), job.units[0], Queue(job.units, job.store)
     assert fit.kind == "fit"
     assert other.claim(fit)
@@ -244,7 +244,7 @@ def test_next_returns_only_units_whose_needs_are_done(job):
     assert runner.next() is None
 
 
-def test_watch_reports_units_that_other_processes_do(job, events):
+def test_watch_reports_units_that_other_processes_run(job, events):
     watch, other, (fit, *_, score) = gahbench.Watch(job), Queue(job.units, job.store), job.units
     assert other.claim(fit)
     assert watch.update() == len(job.units)

@@ -18,7 +18,7 @@ from tiny_runs import plan_suite
 
 from gahbench._util.origins import PluginFiles, packages_of
 from gahbench.registry.registry import Registry
-from gahbench.runs.worker_process import do_units, seed_generators
+from gahbench.runs.worker_process import run_units, seed_generators
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
@@ -142,18 +142,18 @@ class Link:
                 self.stop.set()
 
 
-def do_units_of(folder, plan, entrant, files, monkeypatch):
+def run_units_of(folder, plan, entrant, files, monkeypatch):
     """Do the units of an entrant as a worker process does; return the messages."""
     monkeypatch.setattr("gahbench.registry.plugin.watch.report", lambda name: None)
     link = Link([unit for unit in plan.units if unit.entrant == entrant], files)
-    do_units(link, folder / "out", torch.get_num_threads(), "cpu")
+    run_units(link, folder / "out", torch.get_num_threads(), "cpu")
     return link.sent
 
 
 def test_a_worker_reports_which_plugins_it_imports_and_builds(tmp_path, write_suite, write_plugin, monkeypatch):
     file = write_plugin("mine", "return noisy - self.noise(noisy)")
     plan = plan_suite(write_suite(), entrants=["mine"], plugins=[file])
-    sent = do_units_of(tmp_path, plan, "mine", [file], monkeypatch)
+    sent = run_units_of(tmp_path, plan, "mine", [file], monkeypatch)
     ends = [message["event"] for message in sent if "unit" in message]
     assert ends == ["finished"] * 3
     assert sent[0] == {"event": "ready"}
@@ -165,7 +165,7 @@ def test_a_worker_reports_which_plugins_it_imports_and_builds(tmp_path, write_su
 
 
 def test_units_of_built_in_plugins_load_no_external_code(tmp_path, write_suite, monkeypatch):
-    sent = do_units_of(tmp_path, plan_suite(write_suite()), "identity", [], monkeypatch)
+    sent = run_units_of(tmp_path, plan_suite(write_suite()), "identity", [], monkeypatch)
     assert {message["event"] for message in sent} <= {"ready", "progress", "note", "finished"}
     assert sent[-1]["event"] == "finished"
 
@@ -178,7 +178,7 @@ def test_a_worker_whose_device_is_lost_at_the_start_does_not_become_ready(tmp_pa
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
     monkeypatch.setattr("gahbench.registry.plugin.watch.report", lambda name: None)
     with pytest.raises(RuntimeError, match="no device"):
-        do_units(link, tmp_path / "out", torch.get_num_threads(), "cpu")
+        run_units(link, tmp_path / "out", torch.get_num_threads(), "cpu")
     assert link.sent == []
 
 
@@ -190,7 +190,7 @@ def test_an_error_of_the_file_system_is_reported_as_unstored(tmp_path, write_sui
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "rename")), refuse)
-    end = do_units_of(tmp_path, plan, "identity", [], monkeypatch)[-1]
+    end = run_units_of(tmp_path, plan, "identity", [], monkeypatch)[-1]
     assert (end["event"], end["number"]) == ("unstored", errno.EPERM)
     assert end["error"].startswith(f"Operation not permitted: {tmp_path / 'out' / 'units'}")
 

@@ -89,7 +89,7 @@ def test_points_beyond_the_flow_are_refused():
 _, BAND = SPECTRUM.mul(1e9).round().unique(return_inverse=True)
 
 
-def in_bands(energies):
+def mean_in_bands(energies):
     """Return the mean of energies (8, 8) over coefficients of equal variance, and the number of coefficients."""
     count = torch.bincount(BAND.flatten())
     return torch.zeros(len(count), dtype=torch.float64).index_add(0, BAND.flatten(), energies.flatten()) / count, count
@@ -97,8 +97,8 @@ def in_bands(energies):
 
 def deviations(images, spectrum):
     """Return the error of the energy in each band of coefficients, in standard errors."""
-    energies, count = in_bands(coefficients(images).square().mean(0))
-    return (energies / in_bands(spectrum)[0] - 1) / (2 / (count * len(images))).sqrt()
+    energies, count = mean_in_bands(coefficients(images).square().mean(0))
+    return (energies / mean_in_bands(spectrum)[0] - 1) / (2 / (count * len(images))).sqrt()
 
 
 def test_the_flow_from_a_large_sigma_start_draws_the_right_covariance():

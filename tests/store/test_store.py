@@ -199,7 +199,7 @@ def test_entries_that_are_not_unit_folders_are_damaged(store):
         Store(store.folder / "other").finished()
 
 
-def test_weights_are_hashed_if_a_unit_is_still_to_measure_them(tmp_path):
+def test_weights_are_hashed_if_a_pending_unit_measures_them(tmp_path):
     store = Store(tmp_path)
     finish_fit(store)
     (store.path(FIT) / "weights.safetensors").write_bytes(b"WEIGHTS")
@@ -220,7 +220,7 @@ def test_a_score_counts_only_with_the_weights_that_it_measured(tmp_path):
     assert set(store.move_damaged([FIT, first])) == {FIT, first}
 
 
-def test_an_unreadable_file_does_not_cause_a_unit_to_be_done_again(store, monkeypatch):
+def test_an_unreadable_file_does_not_cause_a_unit_to_be_recomputed(store, monkeypatch):
     real = os.open
 
     def refuse(path, *arguments, **options):

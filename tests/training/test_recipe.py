@@ -38,7 +38,7 @@ def test_the_rate_warms_up_linearly():
 def test_a_given_budget_replaces_the_budget_of_the_recipe():
     assert training(recipe="paper", steps=7).total_steps(10) == 7
     assert training(recipe="kl", epochs=2, batch_size=100, epoch_images=1000).total_steps(None) == 20
-    growing = training(recipe="paper", steps={"per_image": 2.5, "least": 30})
+    growing = training(recipe="paper", steps={"per_image": 2.5, "minimum": 30})
     assert [growing.total_steps(count) for count in (1, 10, 100, 1000)] == [30, 30, 250, 2500]
     assert growing.budget == "steps"
     assert Training.model_validate(growing.model_dump(mode="json")) == growing

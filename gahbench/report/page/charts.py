@@ -39,11 +39,11 @@ from gahbench.report.figures import (
 from gahbench.report.page.svg import Chart, Series
 from gahbench.report.training import (
     Fits,
-    by_level,
     draw_loss,
     draw_sweep_curves,
     draw_transition,
     draw_validation,
+    group_by_level,
     histories,
     level_label,
     level_styles,
@@ -234,8 +234,8 @@ def training_charts(source: Source) -> list[TrainingCharts]:
     except ResultsError:
         return []
     trained = []
-    for dataset, of_dataset in stored.items():
-        if fits := [fit for fit in of_dataset if source.is_on_board(dataset, fit[0].entrant)]:
+    for dataset, dataset_fits in stored.items():
+        if fits := [fit for fit in dataset_fits if source.is_on_board(dataset, fit[0].entrant)]:
             entrants = list(dict.fromkeys(fit.entrant for fit, _ in fits))
             figures = [_training_chart(source, fits, quantity) for quantity in ("loss", "psnr")]
             trained.append(TrainingCharts(dataset, entrants, figures))
@@ -315,7 +315,7 @@ def _noise_chart(curves: SweepCurves, split: str) -> Chart:
 
 def _number_chart(source: Source, metric: str, curves: SweepCurves, null: SweepCurves) -> Chart:
     positions = number_positions(numbers_of([curves]))
-    levels = dict(sorted(by_level(curves, positions).items()))
+    levels = dict(sorted(group_by_level(curves, positions).items()))
     styles = level_styles([sigma for sigma in levels if sigma])
     figure, _ = draw_figure(lambda ax: _with_legend(ax, lambda: draw_transition(ax, curves, null, positions, styles)))
     labels = {position: number_label(images) for images, position in positions.items()}

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from gahbench._util.readable import level_name, pluralize
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.tables import psnr_rows
-from gahbench.report.cells import number, rank, with_half_width
+from gahbench.report.cells import format_half_width, number, rank
 from gahbench.report.finding import Finding, finding
 from gahbench.report.heat_map import DistanceLine, HeatMap, distance_lines, heat_map
 from gahbench.report.page.strip import Dot, Line, draw_strip
@@ -37,7 +37,7 @@ _OUTLIER = 2.5
 #: The filters of templates that format gains and ranks.
 FILTERS: dict[str, Callable[..., str]] = {
     "gain": lambda gain: number(gain.value, 1, sign=True),
-    "half_width": lambda gain: with_half_width(gain, sign=True),
+    "half_width": lambda gain: format_half_width(gain, sign=True),
     "decibels": lambda value: number(value, 1),
     "rank": lambda cell: "" if cell.rank is None else rank(cell.rank, cell.rank_high, cell.is_flagged),
 }

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..._tensors import cache_tensors, can_read_values
 
-#: Number of integers of a flow: direction, bend and twist.
-NUMBERS = 3
+#: Number of integers that describe a flow: direction, bend and twist.
+FLOW_SIZE = 3
 #: Maximum displacement by a bend or a twist, in sides of the square.
 LARGEST_BEND = 0.1875
 #: Maximum number of samples of cached orders.
@@ -64,7 +64,7 @@ class Flows:
         """Return the straight flows of all directions, shape (D, 3)."""
         return _directions(len(self.angles))
 
-    def like(self, smaller: Flows, flows: Tensor) -> Tensor:
+    def nearest_straight(self, smaller: Flows, flows: Tensor) -> Tensor:
         """Return the straight flows nearest to flows of smaller squares, both of shape (..., 3)."""
         nearest = torch.zeros_like(flows)
         doubled = (2 * flows[..., 0] + 1) * len(self.angles)
@@ -91,8 +91,8 @@ class Flows:
             return _straight(self.side, len(self.angles)).to(flows.device)[flows[..., 0]]
         if not can_read_values(flows):
             # On a GPU, finding distinct flows would synchronize, so equal flows are ordered repeatedly.
-            return _orders(self.side, len(self.angles), flows.reshape(-1, NUMBERS)).view(*flows.shape[:-1], -1)
-        distinct, indices = torch.unique(flows.reshape(-1, NUMBERS), dim=0, return_inverse=True)
+            return _orders(self.side, len(self.angles), flows.reshape(-1, FLOW_SIZE)).view(*flows.shape[:-1], -1)
+        distinct, indices = torch.unique(flows.reshape(-1, FLOW_SIZE), dim=0, return_inverse=True)
         return _orders(self.side, len(self.angles), distinct)[indices.reshape(flows.shape[:-1])]
 
 
@@ -103,7 +103,7 @@ def parameters(flows: Tensor) -> Tensor:
 
 
 def _directions(count: int) -> Tensor:
-    flows = torch.zeros(count, NUMBERS, dtype=torch.long)
+    flows = torch.zeros(count, FLOW_SIZE, dtype=torch.long)
     flows[:, 0] = torch.arange(count)
     return flows
 

@@ -137,7 +137,7 @@ class Frame:
             return coefficients
         return self.wavelet.synthesis(coefficients)[..., : self.size[0], : self.size[1]]
 
-    def along(self, lines: Tensor) -> Frame:
+    def with_flows_along(self, lines: Tensor) -> Frame:
         """Return a copy with flows along the level lines of a function of the pixels, shape (H, W)."""
         pooled = self._pad(lines.cpu().double()[None, None])
         values = pooled[0, 0].clone()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..._tensors import candidate_indices
 from .alpert import alpert
-from .flows import NUMBERS, Flows, parameters
+from .flows import FLOW_SIZE, Flows, parameters
 from .frame import Squares
 
 #: Maximum number of values that are transformed at a time, so that they fit into memory and the processor's cache.
@@ -82,7 +82,7 @@ class _Level:
 
     def quarters(self, squares: Squares, flows: Flows) -> tuple[Tensor, Tensor]:
         """Return the cost of the quarters of larger squares, (B, S), and flows near theirs, (B, S, 4, 3)."""
-        nearest = flows.like(self.side_flows, self.flows[:, squares.quarters])
+        nearest = flows.nearest_straight(self.side_flows, self.flows[:, squares.quarters])
         return self.costs[:, squares.quarters].sum(dim=2), nearest
 
 
@@ -101,7 +101,7 @@ def _best_of_level(
     is_candidate = bound < costs
     if quarters is not None:
         is_candidate &= bound <= quarters[0].flatten()
-    best = torch.zeros(len(blocks), NUMBERS, dtype=torch.long, device=blocks.device)
+    best = torch.zeros(len(blocks), FLOW_SIZE, dtype=torch.long, device=blocks.device)
     has_flow = torch.zeros_like(is_candidate)
     for rows in torch.split(candidate_indices(is_candidate), max(1, BATCH_VALUES // blocks.shape[1])):
         if len(rows) == 0:
@@ -123,7 +123,7 @@ def _best_of_level(
         is_split = quarter_costs < costs
         costs = torch.minimum(quarter_costs, costs) + STEPS * price.bit
     return _Level(
-        flows, costs.reshape(shape), is_split.reshape(shape), has_flow.reshape(shape), best.reshape(*shape, NUMBERS)
+        flows, costs.reshape(shape), is_split.reshape(shape), has_flow.reshape(shape), best.reshape(*shape, FLOW_SIZE)
     )
 
 
@@ -152,7 +152,7 @@ class _Search:
 
     def fixed_flows(self, squares: Tensor) -> _Best:
         """Return the fixed flow of each square, by the indices of the squares, shape (R,)."""
-        flows = torch.zeros(len(squares), 1, NUMBERS, dtype=torch.long, device=squares.device)
+        flows = torch.zeros(len(squares), 1, FLOW_SIZE, dtype=torch.long, device=squares.device)
         flows[..., 0] = squares[:, None]
         return self._best_of(flows)
 

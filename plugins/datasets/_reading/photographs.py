@@ -47,7 +47,7 @@ class Photographs(Source):
     def __len__(self) -> int:
         return len(self.names)
 
-    def at_least(self, side: int) -> Photographs:
+    def drop_small(self, side: int) -> Photographs:
         """Return the photographs whose sides have at least ``side`` pixels; smaller photographs become unusable."""
         is_large = self.shapes.amin(1) >= side
         indices = is_large.nonzero().flatten()
@@ -128,7 +128,7 @@ class PhotographSet(Dataset):
                 with Image.open(skimage_file(name)) as image:
                     named[name] = np.asarray(image)
             photographs = join(named, self.colour, self._where)
-        photographs = photographs.at_least(self.smallest_side)
+        photographs = photographs.drop_small(self.smallest_side)
         photographs.check_usable(self, "raise" if self.path is None else self.on_error, self._where)
         return photographs
 

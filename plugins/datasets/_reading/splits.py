@@ -22,7 +22,7 @@ SPAN = 8192
 DOUBTFUL = 1e-5
 
 
-def without_repeats(pooled: Tensor, name: str = "images") -> Tensor:
+def distinct_indices(pooled: Tensor, name: str = "images") -> Tensor:
     """Return the indices of images without near duplicates: the first image of each group.
 
     An image is removed if its mean-removed correlation with an earlier image that is kept is above 0.95. A constant

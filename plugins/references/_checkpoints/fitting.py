@@ -14,7 +14,7 @@ from gahbench._util.readable import brief
 
 from ...architectures._bias_free import BiasFreeNorm
 from ...architectures._chain import Chain
-from .reading import State, without_prefixes
+from .reading import State, remove_prefixes
 
 Keys = Literal["auto", "same", "kadkhodaie-cnn", "kadkhodaie-cnn-2021", "kadkhodaie-unet", "mohan-dncnn", "kair"]
 
@@ -277,7 +277,7 @@ def fit_weights(state: State, network: nn.Module, keys: Keys) -> Fit:
     target = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_COUNTER)}
     variants = [
         {name: tensor for name, tensor in variant.items() if not name.endswith(_COUNTER)}
-        for variant in without_prefixes(state)
+        for variant in remove_prefixes(state)
     ]
     nearest, key_map = _choose(variants, target, keys)
     name = "same" if key_map is None else key_map.name

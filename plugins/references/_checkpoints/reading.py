@@ -73,7 +73,7 @@ def read_part(path: Path, part: str | None = None) -> Part:
         ) from error
 
 
-def without_prefixes(state: State) -> Iterator[State]:
+def remove_prefixes(state: State) -> Iterator[State]:
     """Yield a state dict, then the state dict after each removal of a prefix that all of its names share."""
     yield state
     for _ in range(len(PREFIXES) if state else 0):

@@ -7,7 +7,7 @@ from given_networks import build, images
 from gahbench.networks.receptive_field import receptive_field
 from gahbench_plugins.architectures._bias_free import BiasFreeNorm
 from gahbench_plugins.architectures._chain import Chain
-from gahbench_plugins.architectures._inputs import NoiseEmbedding, with_noise_level
+from gahbench_plugins.architectures._inputs import NoiseEmbedding, append_noise_level
 from gahbench_plugins.architectures.nafnet import Block as NAFBlock
 from gahbench_plugins.architectures.nafnet import ChannelNorm, NAFNet, gate
 from gahbench_plugins.architectures.unet_conditional import UNetConditional
@@ -79,13 +79,13 @@ def test_bias_free_norm_computes_deviations_in_float32():
 
 def test_the_map_of_the_noise_level_is_an_additional_channel():
     noisy = torch.rand(3, 2, 4, 5)
-    result = with_noise_level(noisy, torch.tensor([0.1, 0.2, 0.3]))
+    result = append_noise_level(noisy, torch.tensor([0.1, 0.2, 0.3]))
     assert result.shape == (3, 3, 4, 5)
     assert torch.equal(result[:, :2], noisy)
     assert torch.equal(result[:, 2].amin((1, 2)), torch.tensor([0.1, 0.2, 0.3]))
     assert torch.equal(result[:, 2].amax((1, 2)), torch.tensor([0.1, 0.2, 0.3]))
     for dtype in (torch.float64, torch.bfloat16):
-        assert with_noise_level(noisy.to(dtype), torch.tensor([0.1, 0.2, 0.3])).dtype == dtype
+        assert append_noise_level(noisy.to(dtype), torch.tensor([0.1, 0.2, 0.3])).dtype == dtype
 
 
 def test_the_embedding_distinguishes_levels_by_their_ratio():

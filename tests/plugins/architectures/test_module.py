@@ -218,5 +218,5 @@ def test_the_fingerprint_depends_on_the_source_code(folder, factory, tmp_path):
     assert second != first
     (folder / "unrelated.py").write_text("x = 1\n")
     assert now() == second
-    one, other = (archive(tmp_path / f"{name}.pt", nn.Conv2d(1, 1, 1)) for name in ("one", "other"))
-    assert Module.fingerprint(factory=one) != Module.fingerprint(factory=other)
+    first, other = (archive(tmp_path / f"{name}.pt", nn.Conv2d(1, 1, 1)) for name in ("one", "other"))
+    assert Module.fingerprint(factory=first) != Module.fingerprint(factory=other)

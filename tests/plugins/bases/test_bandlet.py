@@ -209,11 +209,11 @@ def test_each_image_and_channel_has_a_separate_geometry():
     together = basis.adapt(batch, 0.03)
     assert together.geometry(0, 0) != together.geometry(0, 1)
     for i, channel in itertools.product(range(4), range(2)):
-        one = batch[i : i + 1, channel : channel + 1]
-        alone = basis.adapt(one, 0.03)
+        plane = batch[i : i + 1, channel : channel + 1]
+        alone = basis.adapt(plane, 0.03)
         assert alone.geometry() == together.geometry(i, channel) == basis.geometry(batch[i], 0.03, channel=channel)
         ours = together.analysis(batch)[i : i + 1, channel : channel + 1]
-        torch.testing.assert_close(alone.analysis(one), ours, atol=1e-12, rtol=0)
+        torch.testing.assert_close(alone.analysis(plane), ours, atol=1e-12, rtol=0)
 
 
 def test_bandlets_of_one_image_transform_many_images():

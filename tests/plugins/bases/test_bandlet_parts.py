@@ -64,7 +64,7 @@ def test_successive_alpert_wavelets_annihilate_one_more_power():
         assert seen[number, 4 + number].abs() > 1e-3
 
 
-def by_angle(side, degrees):
+def sort_by_angle(side, degrees):
     """Return the samples of a square, sorted by their coordinate across a direction."""
     angle = math.radians(degrees)
     rows, columns = np.mgrid[:side, :side].reshape(2, -1)
@@ -81,7 +81,7 @@ def canonical(samples):
 @pytest.mark.parametrize(("side", "count"), [(2, 4), (4, 16), (8, 72)])
 def test_orderings_contain_every_direction(side, count):
     # With an irrational step, no direction has ties between samples.
-    dense = {by_angle(side, 0.01 + step * math.sqrt(2) / 25) for step in range(3182)}
+    dense = {sort_by_angle(side, 0.01 + step * math.sqrt(2) / 25) for step in range(3182)}
     ours = [canonical(samples) for samples in orderings(side).samples]
     assert len(ours) == len(set(ours)) == count
     assert set(ours) == dense
@@ -95,14 +95,14 @@ def test_an_ordering_belongs_to_its_angle(side, most):
     assert list(chosen.angles) == sorted(chosen.angles)
     for angle, samples in zip(chosen.angles, chosen.samples, strict=True):
         assert 0 < angle < 180
-        assert canonical(samples) == by_angle(side, angle)
+        assert canonical(samples) == sort_by_angle(side, angle)
 
 
 @pytest.mark.parametrize("most", [8, 31, 32])
 def test_a_limited_number_of_orderings_is_equally_spaced(most):
     angles = 180 * (np.arange(most) + 0.5) / most
     # If samples are tied in the middle of an arc, both orders are valid.
-    expected = {by_angle(16, angle) for angle in angles}
+    expected = {sort_by_angle(16, angle) for angle in angles}
     ours = {canonical(samples) for samples in orderings(16, most).samples}
     assert len(expected ^ ours) <= 2 * sum(abs(angle % 45) < 1e-9 for angle in angles)
     assert len(orderings(16, 1000)) == len(orderings(16)) == 288
@@ -282,10 +282,10 @@ def test_each_image_and_channel_has_a_separate_flow():
     together = adapted.analysis(pictures)
     numbers = torch.zeros(2, dtype=torch.float64)
     for image, channel in itertools.product(range(2), range(2)):
-        one = pictures[image : image + 1, channel : channel + 1]
-        alone = fine(moments=1).adapt(one, THRESHOLD)
+        plane = pictures[image : image + 1, channel : channel + 1]
+        alone = fine(moments=1).adapt(plane, THRESHOLD)
         assert adapted.geometry(image, channel) == alone.geometry()
         numbers[image] += alone.num_parameters()[0]
-        torch.testing.assert_close(together[image, channel], alone.analysis(one)[0, 0])
+        torch.testing.assert_close(together[image, channel], alone.analysis(plane)[0, 0])
     assert torch.equal(adapted.num_parameters(), numbers)
     assert numbers.min() > 0

@@ -119,7 +119,7 @@ def test_piecewise_regular_images_are_sparser_than_in_the_dct():
     assert risk(GraphLaplacian(hr=0.05).adapt(clean, sigma)) < 0.65 * risk(DCT())
 
 
-def test_the_last_is_remembered_and_no_other_is_mistaken_for_it():
+def test_the_last_result_is_cached_and_no_other_result_is_mistaken_for_it():
     basis, images = GraphLaplacian(), random(2, 1, 6, 6)
     result = basis.adapt(images, 0.1)
     assert basis.adapt(images.clone(), 0.5, noisy=True) is result
@@ -212,9 +212,9 @@ def test_weights_of_iso_local_depend_on_the_variance():
     clean, basis = random_batch(), IsoLocal(window=3, floor=0.05)
     result = basis.laplacian(clean)
     scale = (local_variance(clean, 3) + 0.05**2).sqrt().flatten(1)
-    for one, other, distance in ((0, 1, 1), (10, 20, 2), (0, 18, 4)):
-        expected = -np.exp(-distance / 2) / (scale[:, one] * scale[:, other])
-        torch.testing.assert_close(result[:, one, other], expected)
+    for first, other, distance in ((0, 1, 1), (10, 20, 2), (0, 18, 4)):
+        expected = -np.exp(-distance / 2) / (scale[:, first] * scale[:, other])
+        torch.testing.assert_close(result[:, first, other], expected)
     assert result[:, 0, 30].tolist() == [0.0] * 3
 
 

@@ -89,7 +89,7 @@ def test_pca_finds_the_waves_of_a_stationary_field():
     basis.fit(TrainingData(dataset))
     grid = 2 * torch.pi * torch.arange(8, dtype=torch.float64) / 8
     ones = torch.ones(8, dtype=torch.float64)
-    waves = [torch.outer(one, other) for one, other in ((ones, ones), (grid.cos(), ones), (grid.sin(), ones))]
+    waves = [torch.outer(first, other) for first, other in ((ones, ones), (grid.cos(), ones), (grid.sin(), ones))]
     waves += [waves[1].T, waves[2].T]
     stacked = torch.stack([wave / wave.norm() for wave in waves])[:, None]
     captured = basis.analysis(stacked).flatten(1).square()

@@ -212,12 +212,12 @@ def test_the_chosen_tree_has_minimum_cost(levels, trees):
     batch = images(2, 2, 16, 8) + 2 * textures(2, 16)[..., :8]
     threshold = 1.3
     result = cost(WaveletPacket("db2", levels).adapt(batch, threshold).analysis(batch), threshold)
-    for image, one in zip(batch.flatten(0, 1), result.flatten(), strict=True):
+    for image, minimum in zip(batch.flatten(0, 1), result.flatten(), strict=True):
         packets = nodes(image, "db2", levels)
         costs = {path: np.minimum(data**2, threshold**2).sum() for path, data in packets.items()}
-        every = tree_costs(costs, "", levels)
-        assert len(every) == trees
-        assert one == pytest.approx(min(every))
+        all_costs = tree_costs(costs, "", levels)
+        assert len(all_costs) == trees
+        assert minimum == pytest.approx(min(all_costs))
 
 
 def test_packet_coefficients_agree_with_pywavelets():
@@ -275,8 +275,8 @@ def test_every_channel_of_every_image_has_a_separate_tree():
     together = WaveletPacket("sym4").adapt(batch, 0.3)
     for image in range(3):
         for channel in range(2):
-            one = batch[image : image + 1, channel : channel + 1]
-            alone = WaveletPacket("sym4").adapt(one, 0.3).analysis(one)
+            plane = batch[image : image + 1, channel : channel + 1]
+            alone = WaveletPacket("sym4").adapt(plane, 0.3).analysis(plane)
             torch.testing.assert_close(together.analysis(batch)[image, channel], alone[0, 0], atol=1e-12, rtol=0)
     # A basis of one image transforms any number of images.
     single = WaveletPacket("sym4").adapt(batch[:1], 0.3)

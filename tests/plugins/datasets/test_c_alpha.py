@@ -72,7 +72,7 @@ def test_exact_backgrounds_have_the_covariance_of_the_amplitude():
     assert across.mean().abs() < 4 * across.std() / 20000**0.5
 
 
-def test_exact_is_gaussian_given_the_contour_and_rarely_leaves_the_unit_interval():
+def test_exact_images_are_gaussian_given_the_contour_and_rarely_leave_the_unit_interval():
     images = CAlpha(2.0, 32).images("train", 2048)
     outside = (images < 0) | (images > 1)
     # Two-sided tail of a Gaussian of standard deviation 0.144 at 0.5 is 5.3e-4.
@@ -273,7 +273,7 @@ def test_threads_do_not_share_noise_buffers():
     alone = [dataset.draw(torch.Generator().manual_seed(seed), 64) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:
         result = list(pool.map(lambda seed: dataset.draw(torch.Generator().manual_seed(seed), 64), range(4)))
-    assert all(torch.equal(one, other) for one, other in zip(alone, result, strict=True))
+    assert all(torch.equal(first, other) for first, other in zip(alone, result, strict=True))
 
 
 SIZE = 16

@@ -110,14 +110,16 @@ def test_contours_and_backgrounds_have_separate_exponents():
 @pytest.mark.parametrize("size", [16, 41])
 def test_bounds_depend_only_on_the_image(size, monkeypatch):
     """Bounds depend neither on earlier calls nor on the number of images of a call."""
-    monkeypatch.setattr(c_alpha, "CACHED", 2)
+    monkeypatch.setattr(c_alpha, "MAX_CACHED_IMAGES", 2)
     sigmas = (0.2, 0.05, 0.2)
     dataset, start = CAlpha(2.0, size, contour="closed"), 62
     together = [dataset.lower_bound("test", 4, sigma, start) for sigma in sigmas]
     assert torch.equal(together[0], together[2])
     for sigma, bound in zip(sigmas, together, strict=True):
-        one = [CAlpha(2.0, size, contour="closed").lower_bound("test", 1, sigma, start + index) for index in range(4)]
-        assert torch.equal(torch.cat(one), bound)
+        singles = [
+            CAlpha(2.0, size, contour="closed").lower_bound("test", 1, sigma, start + index) for index in range(4)
+        ]
+        assert torch.equal(torch.cat(singles), bound)
     noisy = dataset.images("test", 4, start) + 0.1
     filtered = dataset.genie(noisy, 0.1, "test", start)
     assert filtered.dtype == torch.float32
@@ -184,9 +186,9 @@ def test_an_image_is_composed_of_averages_and_is_not_an_average():
     small, large = (CAlpha(2.0, size, contour="closed", render_size=64) for size in (16, 32))
     images = small.images("test", 3, 1)
     generator = small.generator_of("test", 0)
-    of_block = small.masks(generator, small.block_size), *small._draw_backgrounds(generator, small.block_size)
+    block_parts = small.masks(generator, small.block_size), *small._draw_backgrounds(generator, small.block_size)
     for index in range(3):
-        mask, first, second = (part[1 + index] for part in of_block)
+        mask, first, second = (part[1 + index] for part in block_parts)
         torch.testing.assert_close(images[index, 0], mask * first + (1 - mask) * second)
     difference = (images - avg_pool2d(large.images("test", 3, 1), 2)).abs()
     # Averages of the large images and small images differ only in pixels that both regions share.
@@ -263,7 +265,7 @@ def test_the_genie_is_the_mean_given_the_contour_and_its_error_the_bound(contour
     background = explicit(dataset) + MEAN_STD**2
     noisy = dataset.images("test", 3, 2) + 0.05
     result = dataset.genie(noisy, sigma, "test", 2).flatten(1).double()
-    for mask, image, one, bound in zip(
+    for mask, image, filtered, bound in zip(
         dataset._masks("test", 3, 2),
         noisy.flatten(1).double(),
         result,
@@ -272,7 +274,7 @@ def test_the_genie_is_the_mean_given_the_contour_and_its_error_the_bound(contour
     ):
         covariance = background * (torch.outer(mask, mask) + torch.outer(1 - mask, 1 - mask))
         gain = torch.linalg.solve(covariance + sigma**2 * torch.eye(64).double(), covariance)
-        torch.testing.assert_close(one, 0.5 + (image - 0.5) @ gain, atol=1e-5, rtol=0)
+        torch.testing.assert_close(filtered, 0.5 + (image - 0.5) @ gain, atol=1e-5, rtol=0)
         assert float(bound) == pytest.approx(sigma**2 * float(gain.trace()) / 64, rel=1e-5)
 
 

@@ -133,7 +133,7 @@ def columns(leading, mask):
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_leading_is_the_product_of_its_factor(leading, name):
+def test_the_leading_part_is_the_product_of_its_factor(leading, name):
     mask, factor = MASKS[name], columns(leading, MASKS[name])
     assert factor.shape == (PIXELS, leading.columns)
     torch.testing.assert_close(leading.gram(mask), factor.T @ factor, atol=1e-12, rtol=0)
@@ -204,11 +204,11 @@ def test_bounds_enclose_the_error_tightly(alpha, contour):
     alpha=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
     sigma=st.floats(-3, 1).map(lambda exponent: 10**exponent),
     shares=st.lists(st.sampled_from([0.0, 0.3, 0.5, 1.0]), min_size=1, max_size=9),
-    most=st.sampled_from([0, 1, 5, 2047]),
+    max_rank=st.sampled_from([0, 1, 5, 2047]),
 )
-def test_bounds_enclose_the_error_for_every_mask_and_rank(alpha, sigma, shares, most):
+def test_bounds_enclose_the_error_for_every_mask_and_rank(alpha, sigma, shares, max_rank):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conditional, "MAX_RANK", most)
+        patch.setattr(conditional, "MAX_RANK", max_rank)
         drawn = ConditionalGaussian(images_of(alpha, 9).field, MEAN_STD**2)
         mask = torch.tensor((shares * 81)[:81], dtype=torch.float64)
         lower, upper = drawn.error_bounds(mask, sigma)

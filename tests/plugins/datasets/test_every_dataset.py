@@ -43,7 +43,7 @@ KNOWN = {
 
 # Discs are slow, and are checked with all plugins.
 @pytest.mark.parametrize("spec", [spec for spec in KNOWN if spec not in ("discs[size=8]", "shuffled[discs[size=8]]")])
-def test_it_keeps_its_contract(spec):
+def test_the_example_keeps_its_contract(spec):
     report = check_configured(Registry().configure("dataset", spec))
     assert report.passed, str(report)
 

@@ -24,8 +24,8 @@ def moments_of_field(dataset):
     indices = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), -1).reshape(-1, 2)
     shifts = indices[:, None] - indices
     covariance = np.zeros(shifts.shape[:2])
-    for row, of_row in zip(along, power, strict=True):
-        for column, variance in zip(along, of_row, strict=True):
+    for row, row_power in zip(along, power, strict=True):
+        for column, variance in zip(along, row_power, strict=True):
             covariance += variance * np.cos(2 * np.pi / size * (shifts @ np.array([row, column])))
     covariance = torch.from_numpy(np.kron(np.eye(channels), covariance))
     return torch.full((len(covariance),), 0.5).double(), covariance

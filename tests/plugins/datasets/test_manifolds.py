@@ -217,7 +217,7 @@ def test_parts_add_up_to_the_image(dataset):
 
 
 @pytest.mark.parametrize(("nonlinear", "intensities"), [(1, 3), (0, 0)])
-def test_at_most_two_parameters_are_intensities_and_there_is_one_at_least(nonlinear, intensities):
+def test_families_have_one_or_two_intensities_at_most(nonlinear, intensities):
     wrong = type("Wrong", (Slope,), {"nonlinear": nonlinear, "intensities": intensities})
     with pytest.raises(ValueError, match="at most 2 intensities"):
         wrong()

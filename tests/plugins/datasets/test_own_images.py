@@ -106,7 +106,7 @@ def test_previews_and_descriptions_name_omitted_files(folder, command):
 
 
 @pytest.mark.parametrize("name", ["images", "photos"])
-def test_a_random_split_is_a_cut_of_all_images_by_the_seed(tmp_path, name):
+def test_a_random_split_partitions_the_images_by_the_seed(tmp_path, name):
     # Each photograph has its own constant grey level, so that a patch shows its photograph.
     levels = np.arange(20, dtype=np.uint8) * 10
     images = np.broadcast_to(levels[:, None, None], (20, 16, 16))

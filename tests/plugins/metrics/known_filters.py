@@ -44,7 +44,7 @@ def samples(given, diverged=()):
     return Samples(given, 3 * ones.long(), 0.05 * ones.double(), status, Sampling(count=len(given)))
 
 
-def by_part(scores):
+def group_by_part(scores):
     """Return lists of the values of scores by part."""
     result = {}
     for part, value in zip(scores.part or (), scores.value, strict=True):
@@ -65,7 +65,7 @@ def evaluation(reference, dataset="c-alpha[size=16]", sigmas=(0.1,), count=8):
     return Evaluation(reference, dataset.images("test", count), list(sigmas), dataset=dataset)
 
 
-def on_images(reference, clean, sigmas=(0.1,)):
+def evaluate_images(reference, clean, sigmas=(0.1,)):
     """Return the evaluation of a reference on images without a dataset."""
     reference = create("reference", reference) if isinstance(reference, str) else reference
     return Evaluation(reference, clean, list(sigmas))

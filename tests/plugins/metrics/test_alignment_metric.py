@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from constructing import construct
-from known_filters import Filters, create, evaluation, on_images, table
+from known_filters import Filters, create, evaluate_images, evaluation, table
 
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -147,7 +147,7 @@ def test_given_is_the_part_that_the_other_basis_does_not_explain(metric, clean, 
 def test_colours_are_smoothed_along_one_graph():
     clean = 0.2 * torch.rand(COUNT, 3, 5, 4, generator=torch.Generator().manual_seed(0))
     for metric in ("direction", "alignment"):
-        parts = table(metric, on_images("heat-kernel[kernel=tikhonov,trace_fraction=0.2]", clean))
+        parts = table(metric, evaluate_images("heat-kernel[kernel=tikhonov,trace_fraction=0.2]", clean))
         assert parts["", 0.1].tolist() == pytest.approx([1] * COUNT, abs=1e-3)
 
 
@@ -215,7 +215,7 @@ def test_there_is_no_value_if_the_filter_of_the_basis_is_constant():
     clean = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(COUNT, -1, -1, -1)
     matrices = torch.eye(64) + 0.1 * torch.randn(COUNT, 64, 64, generator=torch.Generator().manual_seed(1))
     scaled = matrices / matrices.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * 30
-    result = table("alignment[sym4]", on_images(Filters(scaled), clean))
+    result = table("alignment[sym4]", evaluate_images(Filters(scaled), clean))
     assert {part for part, _ in result} == {"left-out", "share", "basis-share", "ceiling"}
     assert result["basis-share", 0.1].tolist() == [0] * COUNT
 
@@ -260,7 +260,7 @@ def test_truth_direction_orders_denoisers_of_discs():
     assert blur == [0, 0]
 
 
-def test_the_cosine_is_that_of_residuals_on_the_strength():
+def test_the_cosine_compares_residuals_of_the_regression_on_strength():
     """Compare with filters of the genie computed from the true basis, and with filters that share half of them."""
     dataset, sigma = CAlpha(2.0, 8), 0.1
     known = dataset.true_basis("test", COUNT)
@@ -276,8 +276,8 @@ def test_the_cosine_is_that_of_residuals_on_the_strength():
         flat = matrices.flatten(1).numpy()
         return flat - np.stack([np.polyval(column, logarithms) for column in np.polyfit(logarithms, flat, 3).T], 1)
 
-    one, other = residuals(ones), residuals(best)
-    cosines = (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
+    first, other = residuals(ones), residuals(best)
+    cosines = (first * other).sum(1) / (np.linalg.norm(first, axis=1) * np.linalg.norm(other, axis=1))
     np.testing.assert_allclose(result, cosines, atol=1e-4)
     assert 0.2 < cosines.mean() < 0.98
 

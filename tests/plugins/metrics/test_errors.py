@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from constructing import construct
-from known_filters import by_part
+from known_filters import group_by_part
 
 import gahbench
 from gahbench.contracts.truth import Truth
@@ -180,10 +180,10 @@ LEVELS = [1 / 8.5, 1 / 33.5, 1 / 50.5, 1 / 63.5, 1 / 100.5, 1e-5]
 
 
 def rates(rate, denoiser, sigmas):
-    return by_part(rate.score(Evaluation(denoiser, POWER_LAW.float(), sigmas)))
+    return group_by_part(rate.score(Evaluation(denoiser, POWER_LAW.float(), sigmas)))
 
 
-def test_the_slope_is_that_of_the_levels_in_the_window():
+def test_the_slope_is_fitted_to_the_levels_in_the_window():
     rate = construct(Rate, "pixel", max_terms=1)
     assert rate.levels(POWER_LAW, LEVELS) == sorted(LEVELS[1:4])
     # The slope is 1/2 in the window, and 1 elsewhere.

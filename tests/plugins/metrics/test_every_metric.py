@@ -34,10 +34,12 @@ def test_titles_name_parameters_and_nulls_belong_to_titles(plugin):
     assert all(f"``{part}``" in documented for part in {*titles, *nulls.values()} - {""})
 
 
-@pytest.mark.parametrize(("metric", "least"), [("slope", 2), ("local-slope", 2), ("rate", 3), ("optimality-slope", 3)])
-def test_slopes_need_different_noise_levels(metric, least):
-    with pytest.raises(ValueError, match=f"{metric} needs at least {least} different noise levels"):
-        create("metric", metric).check((1, 64, 64), [0.1, 0.2][: least - 1] * 2)
+@pytest.mark.parametrize(
+    ("metric", "min_levels"), [("slope", 2), ("local-slope", 2), ("rate", 3), ("optimality-slope", 3)]
+)
+def test_slopes_need_different_noise_levels(metric, min_levels):
+    with pytest.raises(ValueError, match=f"{metric} needs at least {min_levels} different noise levels"):
+        create("metric", metric).check((1, 64, 64), [0.1, 0.2][: min_levels - 1] * 2)
 
 
 def test_regressions_on_the_strength_need_24_images_and_filters_of_others_2():

@@ -64,7 +64,7 @@ def test_the_variance_of_two_scalings_is_that_of_the_noisy_image():
         assert scores_["relative", sigma] == pytest.approx(relative.tolist(), abs=1e-4)
 
 
-def test_the_same_function_has_no_variance_and_agrees():
+def test_equal_networks_have_no_variance_and_agree():
     result = evaluation(scaled(0.5), partner=scaled(0.5))
     assert all(value == -140 for value in table("model-variance", result)["", 0.1])
     agreement = table("score-agreement", result)
@@ -181,7 +181,7 @@ def course(losses, copies, steps=(1, 10, 100, 1000)):
     return dict(zip(scores.part, scores.value, strict=True)), scores.arrays
 
 
-def test_copies_before_the_least_loss_are_biased_generalization():
+def test_copies_before_the_minimum_loss_are_biased_generalization():
     scores_, arrays = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.8, 0.9, 1.0])
     assert scores_ == {"": pytest.approx(math.log2(100)), "loss-step": 1000, "onset-step": 10, "last": 1}
     assert arrays["loss"].tolist() == pytest.approx([1.0, 0.3, 0.25, 0.2], rel=1e-4)
@@ -191,7 +191,7 @@ def test_copies_before_the_least_loss_are_biased_generalization():
     assert arrays["steps"].tolist() == [1, 10, 100, 1000]
 
 
-def test_copies_after_the_least_loss_are_overfitting():
+def test_copies_after_the_minimum_loss_are_overfitting():
     assert course([1.0, 0.2, 0.25, 0.9], [0.0, 0.0, 0.8, 1.0])[0][""] == pytest.approx(-math.log2(10))
 
 
@@ -211,7 +211,7 @@ def geometric(last, ratio=1.25):
     return sorted({round(last ** (index / (count - 1))) for index in range(count)})
 
 
-def by_part(scores):
+def group_by_part(scores):
     return dict(zip(scores.part, scores.value, strict=True))
 
 
@@ -228,7 +228,7 @@ def test_crossings_are_between_snapshots():
     assert crossing_step(steps, back.flip(0), 0.6, stays=True) is None
 
 
-def test_spacing_is_that_of_later_snapshots():
+def test_spacing_ignores_the_first_snapshots():
     assert snapshot_spacing([1, 2, 4, 8, 10, 13, 15]) == pytest.approx(1.3)
     assert snapshot_spacing([1, 2, 4]) == 1
 
@@ -271,9 +271,9 @@ def test_learning_times_of_a_linear_model_are_inverse_to_the_variance():
     assert (times / expected - 1).abs().max() < 0.01
     product = times * variances
     assert (product / product.mean() - 1).abs().max() < 0.05
-    assert by_part(scores)[""] == pytest.approx(-1, abs=0.02)
-    assert by_part(scores)["modes"] == 16
-    assert by_part(scores)["spacing"] < 1.3
+    assert group_by_part(scores)[""] == pytest.approx(-1, abs=0.02)
+    assert group_by_part(scores)["modes"] == 16
+    assert group_by_part(scores)["spacing"] < 1.3
 
 
 def test_components_learned_at_the_start_or_never_have_no_time():
@@ -289,7 +289,7 @@ def test_components_learned_at_the_start_or_never_have_no_time():
     # A constant gain is not learned.
     course.maps = [course.maps[-1]] * len(course.maps)
     expected = {"modes": 0, "spacing": pytest.approx(snapshot_spacing(course.steps))}
-    assert by_part(course.scores(sigma, modes=16)) == expected
+    assert group_by_part(course.scores(sigma, modes=16)) == expected
 
 
 def follow(own, other, test):
@@ -309,17 +309,17 @@ def follow(own, other, test):
             errors = torch.tensor([math.sqrt(loss(steps[self.index])) for loss in losses])
             return known[nearest] + sigma * errors[nearest // 6].view(-1, 1, 1, 1)
 
-    def one(half):
+    def evaluate_half(half):
         built = Evaluation(At(-1, half), fresh, [SIGMA], learned_from=TrainingData(GivenImages(halves[half])))
         built.snapshots = [(step, lambda index=index: At(index, half)) for index, step in enumerate(steps)]
         return built
 
-    result = one(0)
-    result.partner = one(1)
-    return by_part(gahbench.create("metric", "training-times").score(result))
+    result = evaluate_half(0)
+    result.partner = evaluate_half(1)
+    return group_by_part(gahbench.create("metric", "training-times").score(result))
 
 
-def test_times_of_generalizing_and_of_memorizing():
+def test_generalization_and_memorization_times():
     """The test loss is within 5 % of its minimum after 95 steps, and the gap exceeds 0.1 after 300 steps."""
     result = follow(
         own=lambda step: 1 - 0.1 * math.log(step) / math.log(300) * (step > 50),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from known_filters import Filters, create, evaluation, on_images, table
+from known_filters import Filters, create, evaluate_images, evaluation, table
 
 import gahbench
 from gahbench import OptimumError
@@ -18,21 +18,21 @@ from gahbench_plugins.datasets.c_alpha import CAlpha
 FAMILIES = ["gaussian-field[size=12]", "sinusoids[size=8]", "rays[discs[size=8]]", "c-alpha[size=16]"]
 
 
-def in_standard_errors(values):
+def mean_in_standard_errors(values):
     return float(values.mean() / values.std() * len(values) ** 0.5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", ["bayes-shrink[haar]", "gaussian-blur[1.0]", "identity"])
-def test_the_error_is_the_optimal_one_and_the_distance(family, name):
+def test_the_error_is_the_optimal_error_plus_the_distance(family, name):
     result = evaluation(name, family, (0.05, 0.3), 150)
     distances, crosses = table("optimum-distance", result), table("optimum-cross", result)
     for sigma in result.sigmas:
         error = (result.denoised(sigma).double() - result.clean).square().flatten(1).mean(1)
         sums = distances["", sigma] + distances["optimal-error", sigma]
         assert (distances["", sigma] >= 0).all()
-        assert abs(in_standard_errors(error - sums)) < 4
-        assert abs(in_standard_errors(crosses["", sigma])) < 4
+        assert abs(mean_in_standard_errors(error - sums)) < 4
+        assert abs(mean_in_standard_errors(crosses["", sigma])) < 4
 
 
 @pytest.mark.parametrize("weight", [0.2, 0.8])
@@ -66,7 +66,7 @@ def test_denoisers_that_use_the_clean_image_have_a_cross_term(share, is_detected
     denoised = result.denoised(0.1)
     result.denoiser = Filters(torch.eye(144)[None])
     result._denoised[0.1] = denoised
-    assert (in_standard_errors(table("optimum-cross", result)["", 0.1]) > 3) is is_detected
+    assert (mean_in_standard_errors(table("optimum-cross", result)["", 0.1]) > 3) is is_detected
 
 
 def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
@@ -133,7 +133,7 @@ def test_a_blur_that_is_too_narrow_or_too_wide_is_not_self_consistent():
     """The denoiser a y has tr J = a d, and error (1 - a)^2 |x|^2 + a^2 sigma^2 d."""
     sigma, clean = 0.1, torch.rand(300, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     for fraction in (0.3, 0.9):
-        parts = table("self-consistency", on_images(Filters(fraction * torch.eye(36)[None]), clean, (sigma,)))
+        parts = table("self-consistency", evaluate_images(Filters(fraction * torch.eye(36)[None]), clean, (sigma,)))
         energy = clean.double().square().flatten(1).mean(1)
         expected = ((1 - fraction) ** 2 * energy / sigma**2 + fraction**2).mean() / fraction
         value, error = ratio(parts, sigma)
@@ -143,7 +143,7 @@ def test_a_blur_that_is_too_narrow_or_too_wide_is_not_self_consistent():
 
 def test_steins_estimate_for_a_single_image_is_not_corrected():
     clean = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    result = on_images(Filters(-torch.eye(16)[None]), clean)
+    result = evaluate_images(Filters(-torch.eye(16)[None]), clean)
     noisy = float(result.noisy(0.1).double().square().mean()) / 0.01
     assert float(table("self-consistency", result)["sure", 0.1]) == pytest.approx(-2 + 4 * noisy - 1, rel=1e-5)
 
@@ -262,7 +262,7 @@ def test_calibration_of_a_multiple_of_the_noisy_image_has_a_closed_form(weight):
     """f = w y has the variance w sigma^2 and, for white images of variance v, the error (1 - w)^2 v + w^2 sigma^2."""
     sigma, variance = 0.2, 0.25
     clean = torch.randn(500, 1, 4, 4, generator=torch.Generator().manual_seed(1)) * variance**0.5
-    parts = table("calibration", on_images(Filters(weight * torch.eye(16)[None]), clean, (sigma,)))
+    parts = table("calibration", evaluate_images(Filters(weight * torch.eye(16)[None]), clean, (sigma,)))
     expected = ((1 - weight) ** 2 * variance + weight**2 * sigma**2) / (weight * sigma**2)
     for ratio, error in band_ratios(parts, sigma).values():
         assert abs(ratio - expected) < 4 * error
@@ -279,7 +279,7 @@ def test_the_bands_of_calibration_add_up_to_self_consistency():
 def test_eigenvalues_that_predict_no_variance_are_left_out():
     diagonal = torch.tensor([0.9, 0.5, 0.0, *[-0.2] * 13])
     clean = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    result = on_images(Filters(torch.diag(diagonal)[None]), clean)
+    result = evaluate_images(Filters(torch.diag(diagonal)[None]), clean)
     parts = table("calibration", result)
     assert {part for part, _ in parts} == {"error-1", "error-2", "variance-1", "variance-2"}
     assert parts["variance-2", 0.1].tolist() == pytest.approx([0.5] * 6)
@@ -291,7 +291,7 @@ def test_large_images_have_the_leading_bands_and_eigenvalues():
     size = 2352
     diagonal = torch.cat([torch.linspace(1, 0.5, 20), torch.full((size - 20,), 0.01)])
     clean = torch.rand(2, 1, 49, 48, generator=torch.Generator().manual_seed(0))
-    result = on_images(Filters(torch.diag(diagonal)[None]), clean)
+    result = evaluate_images(Filters(torch.diag(diagonal)[None]), clean)
     parts, errors = table("calibration", result), ((clean - result.denoised(0.1)).double().flatten(1) / 0.1).square()
     assert {part for part, _ in parts} == {
         f"{name}-{first}" for name in ("error", "variance") for first in (1, 2, 4, 8)
@@ -306,7 +306,7 @@ def test_large_images_have_the_leading_bands_and_eigenvalues():
 
 def test_eigenvalues_are_those_of_the_symmetric_part_in_descending_order():
     matrix = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0)).double()
-    result = on_images(Filters(matrix), torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1)))
+    result = evaluate_images(Filters(matrix), torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1)))
     expected = torch.linalg.eigvalsh((matrix + matrix.mT)[0] / 2).flip(0)
     for k in (1, 5, 16):
         assert table(f"eigenvalue[k={k}]", result)["", 0.1].tolist() == pytest.approx([float(expected[k - 1])] * 3)
@@ -422,7 +422,7 @@ def test_errors_are_measured_on_images_if_the_genie_is_unavailable(monkeypatch):
     assert len(own["", fails]) == 6
 
 
-def test_slopes_are_those_of_the_decibels_between():
+def test_slopes_are_computed_from_decibels_between_levels():
     result = table("optimality-slope", evaluation("oracle-threshold[haar]", FAMILY, SIGMAS[:3], 4))
     first, _, last = (10 * torch.log10(result["error", sigma] / result["bound", sigma]) for sigma in SIGMAS[:3])
     # With three equally spaced levels the middle slope is the slope between the ends; D grows as the noise decreases.

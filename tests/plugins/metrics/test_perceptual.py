@@ -96,7 +96,7 @@ def test_the_smallest_side_is_the_smallest_that_the_network_takes(metric, spec):
 
 
 @pytest.mark.parametrize("name", ["lpips", "lpips-vgg", "dists"])
-def test_the_direction_is_that_which_pyiqa_states(name):
+def test_the_direction_agrees_with_pyiqa(name):
     from pyiqa.default_model_configs import DEFAULT_CONFIGS
 
     stated, metric = DEFAULT_CONFIGS[name], gahbench.Registry().get("metric", name.partition("-")[0]).factory

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from given_images import GivenImages
-from known_filters import Filters, by_part, create, random_images, samples
+from known_filters import Filters, create, group_by_part, random_images, samples
 from torch import nn
 
 import gahbench
@@ -38,7 +38,7 @@ def evaluation(drawn, learned, fresh=None, partner=None, others=None):
 def values(metric, evaluated):
     """Return lists of values over samples by part, and the scores."""
     scores = create("metric", metric).score(evaluated)
-    return by_part(scores), scores
+    return group_by_part(scores), scores
 
 
 def test_copies_are_memorized_and_fresh_images_are_not():
@@ -82,14 +82,14 @@ def test_diverged_samples_are_counted_and_not_measured():
 
 
 def test_pairs_from_the_same_noise():
-    one, other = images(6, 1), images(6, 2)
+    first, other = images(6, 1), images(6, 2)
     halves = {"learned": images(9, 3), "others": images(9, 4)}
-    same, scores = values("pair-cosine", evaluation(samples(one), partner=samples(one), **halves))
+    same, scores = values("pair-cosine", evaluation(samples(first), partner=samples(first), **halves))
     assert same[""] == pytest.approx([1] * 6)
     assert same["own"] == pytest.approx([1] * 6)
     assert max(map(abs, same["null"])) < 0.6
     assert set(scores.arrays) >= {"samples", "partner_samples", "closest", "partner_closest"}
-    apart, _ = values("pair-cosine", evaluation(samples(one), partner=samples(other), **halves))
+    apart, _ = values("pair-cosine", evaluation(samples(first), partner=samples(other), **halves))
     # The cosine of 64 independent values has standard deviation 1/8.
     assert max(map(abs, apart[""])) < 0.6
     # Positive images have a high cosine without removing means.
@@ -97,8 +97,8 @@ def test_pairs_from_the_same_noise():
 
 
 def test_pairs_with_a_diverged_sample_are_ignored():
-    one, other = samples(images(4, 1)), samples(images(4, 1), diverged=(1,))
-    _, scores = values("pair-cosine", evaluation(one, images(9, 3), partner=other, others=images(9, 4)))
+    first, other = samples(images(4, 1)), samples(images(4, 1), diverged=(1,))
+    _, scores = values("pair-cosine", evaluation(first, images(9, 3), partner=other, others=images(9, 4)))
     assert sorted({index for part, index in zip(scores.part, scores.image, strict=True) if part == ""}) == [0, 2, 3]
 
 
@@ -189,13 +189,15 @@ def test_samples_of_a_memorizing_denoiser_are_predicted_by_empirical_bayes(to):
 
 def test_negative_correlations_count_as_0():
     r_squared = importlib.import_module("gahbench_plugins.metrics.sample_prediction").r_squared
-    one = images(3, 1)
-    assert r_squared(one, 1 - one).tolist() == [0, 0, 0]
+    first = images(3, 1)
+    assert r_squared(first, 1 - first).tolist() == [0, 0, 0]
     noise = images(3, 2)
     expected = [
-        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(one, one + noise, strict=True)
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(first, first + noise, strict=True)
     ]
-    assert r_squared(one, one + noise).tolist() == pytest.approx([float(value) ** 2 for value in expected], rel=1e-5)
+    assert r_squared(first, first + noise).tolist() == pytest.approx(
+        [float(value) ** 2 for value in expected], rel=1e-5
+    )
 
 
 def test_predictions_need_training_images():
@@ -205,12 +207,12 @@ def test_predictions_need_training_images():
 
 def test_copies_of_the_own_half_are_nearest_to_it():
     halves = images(20, 1), images(20, 2)
-    one, other = samples(halves[0][:8] + 1e-3), samples(halves[1][:8] + 1e-3)
-    result, _ = values("own-half", evaluation(one, halves[0], partner=other, others=halves[1]))
+    first, other = samples(halves[0][:8] + 1e-3), samples(halves[1][:8] + 1e-3)
+    result, _ = values("own-half", evaluation(first, halves[0], partner=other, others=halves[1]))
     assert result[""] == [1.0] * 8
     # The statistic is as low as ranks of 8 samples and 20 fresh images allow.
     assert sum(result["c-t"]) / 8 == pytest.approx(-0.5 * 8 * 20 / math.sqrt(8 * 20 * 29 / 12))
-    swapped, _ = values("own-half", evaluation(other, halves[0], partner=one, others=halves[1]))
+    swapped, _ = values("own-half", evaluation(other, halves[0], partner=first, others=halves[1]))
     assert swapped[""] == [0.0] * 8
     assert swapped["affine"] == [0.0] * 8
     # A bias-free network does not know the brightness and contrast of the images that it returns.

@@ -63,7 +63,7 @@ def images(count=3):
     return CAlpha(2.0, SIZE).images("test", count)
 
 
-def by_hand(image, blur, trace):
+def filter_by_hand(image, blur, trace):
     """Return kernels computed for each pixel, with the width from a root finder for the trace."""
     from scipy.optimize import brentq
 
@@ -88,7 +88,7 @@ def test_kernels_are_gaussians_whose_width_follows_the_local_variance(arguments,
     trace = arguments.get("trace_fraction", 0.1) * height * SIZE
     result = blur.matrices(clean)
     for matrix, image in zip(result, clean, strict=True):
-        np.testing.assert_allclose(matrix, by_hand(image, blur, trace), atol=1e-6)
+        np.testing.assert_allclose(matrix, filter_by_hand(image, blur, trace), atol=1e-6)
     torch.testing.assert_close(result.diagonal(dim1=1, dim2=2).sum(1), torch.full((3,), trace).double())
 
 
@@ -108,5 +108,5 @@ def test_local_blur_applies_its_jacobian_to_each_channel():
     torch.testing.assert_close(product.view_as(result), result)
     matrices = blur.matrices(clean).float()
     for channel in range(3):
-        one = (matrices @ noisy[:, channel].flatten(1)[..., None]).view(2, 6, 5)
-        torch.testing.assert_close(result[:, channel], one)
+        expected = (matrices @ noisy[:, channel].flatten(1)[..., None]).view(2, 6, 5)
+        torch.testing.assert_close(result[:, channel], expected)

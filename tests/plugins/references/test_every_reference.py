@@ -103,7 +103,7 @@ def test_a_threshold_of_nearly_0_returns_the_noisy_image(basis):
 
 
 @EACH
-def test_constant_images_stay_constant_and_transposed_ones_give_transposed_ones(name):
+def test_constant_images_stay_constant_and_filters_commute_with_transposition(name):
     reference = gahbench.create("reference", name)
     flat = torch.full((1, 1, 17, 23), 0.5)
     # Shrinking by c^2 / (c^2 + sigma^2) makes images slightly darker; BM3D fails if all patches are equal.
@@ -111,10 +111,10 @@ def test_constant_images_stay_constant_and_transposed_ones_give_transposed_ones(
         torch.testing.assert_close(reference.denoise(flat, SIGMA, Truth(flat)), flat, atol=1e-5, rtol=0)
     clean = smooth(1, 17, 23)
     noisy = with_noise(clean, SIGMA)
-    one, other = reference.denoise(noisy, SIGMA, Truth(clean)), reference.denoise(noisy.mT, SIGMA, Truth(clean.mT))
+    plain, other = reference.denoise(noisy, SIGMA, Truth(clean)), reference.denoise(noisy.mT, SIGMA, Truth(clean.mT))
     # Bandlets, BM3D and the projections of TV visit rows before columns, which decides among nearly equal choices.
     loose = 0.02 if name in ("bandlet", "bm3d") else 1e-4
-    assert (one - other.mT).square().mean().sqrt() < loose
+    assert (plain - other.mT).square().mean().sqrt() < loose
 
 
 def test_measured_risks_are_near_those_of_the_matrices_and_choose_the_basis():
@@ -145,7 +145,7 @@ def test_padding_does_not_change_the_interior():
 CONTOURS = CAlpha(2.0, 16).images("test", 4)
 
 
-def with_extras(cases):
+def mark_extras(cases):
     return [pytest.param(*case, marks=extras(case[0].partition("[")[0])) for case in cases]
 
 
@@ -166,7 +166,7 @@ GENTLE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "sigma"), with_extras(GENTLE))
+@pytest.mark.parametrize(("name", "sigma"), mark_extras(GENTLE))
 def test_images_hardly_change_under_little_noise_or_strength(name, sigma):
     torch.testing.assert_close(fitted_and_denoised(name, CONTOURS, sigma), CONTOURS, atol=1e-4, rtol=0)
 

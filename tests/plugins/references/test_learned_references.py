@@ -66,13 +66,13 @@ def test_wiener_linear_follows_from_mean_and_covariance(images):
 def test_wiener_linear_tends_to_the_optimum_of_gaussian_images(sigma):
     dataset = GaussianField(2.0, 8)
     clean = dataset.images("test", 400)
-    least = float(dataset.posterior(clean[:1], sigma).trace[0]) / 64
+    minimum = float(dataset.posterior(clean[:1], sigma).trace[0]) / 64
     excess = []
     for images in (300, 4096):
         risk = fitted(WienerLinear(images), dataset).risk(Truth(clean, dataset), sigma)
         error = float(risk.std()) / 400**0.5
-        excess.append(float(risk.mean()) / least - 1)
-        assert float(risk.mean()) > least - 4 * error
+        excess.append(float(risk.mean()) / minimum - 1)
+        assert float(risk.mean()) > minimum - 4 * error
     assert excess[1] < 0.05
     assert excess[1] < excess[0]
 

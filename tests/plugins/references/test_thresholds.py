@@ -174,10 +174,10 @@ def test_k_is_tuned_on_validation_images():
     assert torch.equal(reference.risk(Truth(CLEAN), 0.1), construct(Threshold, k=k).risk(Truth(CLEAN), 0.1))
     # The expected error on the validation images is nearly minimal at this value.
     validation = Truth(dataset.images("validation", 16))
-    least = min(
+    minimum = min(
         construct(Threshold, k=other).risk(validation, 0.1).mean() for other in torch.linspace(1, 6, 51).tolist()
     )
-    assert reference.risk(validation, 0.1).mean() < 1.05 * least
+    assert reference.risk(validation, 0.1).mean() < 1.05 * minimum
     assert reference.notes == (f"k tuned on 16 validation images: {k:.2g} at σ 0.1",)
     assert construct(Threshold).notes == ()
 
@@ -255,9 +255,9 @@ def test_no_threshold_has_a_lower_risk_estimate(count, scale, seed, rounded):
     largest = math.sqrt(2 * math.log(count))
     for row, threshold in zip(coefficients, sure_thresholds(coefficients, hybrid=False), strict=True):
         assert 0 <= threshold <= largest
-        least = sure(row, threshold)
+        minimum = sure(row, threshold)
         tried = torch.cat([torch.linspace(0, largest, 301, dtype=torch.float64), row.abs()[row.abs() <= largest]])
-        assert least <= min(sure(row, other) for other in tried) + 1e-9
+        assert minimum <= min(sure(row, other) for other in tried) + 1e-9
 
 
 def test_sure_is_unbiased():

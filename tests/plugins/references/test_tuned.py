@@ -15,7 +15,7 @@ IMAGES = 0.2 * torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_see
 class Divide(Tuned):
     """A reference that divides white images of variance 0.04 by a number; the optimum is 1 + sigma^2 / 0.04."""
 
-    number = "divisor"
+    tuned_parameter = "divisor"
     limits = (0.1, 50.0)
 
     def __init__(self, divisor=None, images=16, start=1.0):
@@ -109,4 +109,4 @@ def test_the_tuned_parameter_grows_with_the_noise(name, limit):
         assert (tuned.denoise(with_noise(clean, sigma), sigma, Truth(clean)) - clean).square().mean() < limit * sigma**2
         values.append(tuned.value(sigma))
     assert values == sorted(set(values))
-    assert tuned.notes[0].startswith(f"{tuned.number} tuned on 8 validation images")
+    assert tuned.notes[0].startswith(f"{tuned.tuned_parameter} tuned on 8 validation images")

@@ -38,7 +38,7 @@ def test_the_cache_folder_follows_the_environment(monkeypatch):
     assert cache_folder() == Path.home() / ".cache" / "gahbench"
 
 
-def test_second_construction_decodes_nothing(folder, monkeypatch):
+def test_the_second_construction_decodes_nothing(folder, monkeypatch):
     first = Faces(str(folder), test=2)
     images, fingerprint = first.images("train", 3), first.fingerprint()
     assert isinstance(first._all.stored, np.memmap)

@@ -121,7 +121,7 @@ def test_digest_depends_on_the_pixels_and_not_on_the_kind_of_file(tmp_path):
     assert read(tmp_path / "f").digest != digests["folder"]
 
 
-def test_an_npy_file_stays_on_the_disk_where_pixels_stay_and_floating_point_is_not_rounded(tmp_path):
+def test_an_npy_file_is_mapped_unless_pixels_change_and_floating_point_is_not_rounded(tmp_path):
     np.save(tmp_path / "a.npy", PIXELS[..., 0])
     stored = read(tmp_path / "a.npy", 11, "mean").stored
     assert not stored.flags.writeable
@@ -203,7 +203,7 @@ def test_bad_image_files_are_named(tmp_path, case):
     assert_refused(make_parquet(tmp_path, [encode(PIXELS[0]), content]), "row 1", says)
 
 
-def test_palettes_cmyk_transparency_bits_and_images_on_their_sides_are_handled():
+def test_palettes_cmyk_transparency_bits_and_rotated_images_are_handled():
     colour = Image.fromarray(PIXELS[0])
 
     def save_image(image, kind="PNG", **options):
@@ -320,7 +320,7 @@ def test_few_images_are_decoded_ahead_of_those_that_are_used(tmp_path, monkeypat
     assert 1 <= most <= 3
 
 
-def test_large_images_are_worked_on_in_parts(tmp_path, monkeypatch):
+def test_large_images_are_processed_in_parts(tmp_path, monkeypatch):
     whole = all_rows(read(make_folder(tmp_path), 9, "luma"))
     monkeypatch.setattr(preprocess, "STRIP", 12)
     monkeypatch.setattr(arrays, "CHUNK_PIXELS", 12 * 12)

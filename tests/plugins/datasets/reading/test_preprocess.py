@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gahbench._util.errors import DataError
 from gahbench_plugins.datasets._reading import splits
 from gahbench_plugins.datasets._reading.preprocess import Preprocessing
-from gahbench_plugins.datasets._reading.splits import consecutive, halves, published_splits, without_repeats
+from gahbench_plugins.datasets._reading.splits import consecutive, distinct_indices, halves, published_splits
 
 RNG = np.random.default_rng(0)
 
@@ -97,7 +97,7 @@ def test_constant_images_stay_constant_at_any_size(height, width, channels, colo
 
 @settings(deadline=None, max_examples=25)
 @given(side=st.integers(10, 60), size=st.integers(8, 60), seed=st.integers(0, 99))
-def test_a_batch_is_its_images_and_turning_over_commutes(side, size, seed):
+def test_images_of_a_batch_are_independent_and_flipping_commutes(side, size, seed):
     source = np.random.default_rng(seed).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
     prepare = Preprocessing(size, "mean")
     if size > side:
@@ -137,7 +137,7 @@ def test_only_planted_duplicates_are_found():
     originals = random.choice(1500, 60, replace=False)
     # Brightness and contrast do not change a correlation, and weak noise hardly does.
     images[copies] = 0.6 * images[originals] + 0.2 + 0.01 * random.normal(size=(60, 400))
-    stay = without_repeats(torch.from_numpy(images))
+    stay = distinct_indices(torch.from_numpy(images))
     assert sorted(set(range(3000)) - set(stay.tolist())) == sorted(copies.tolist())
 
 
@@ -145,7 +145,7 @@ def test_only_planted_duplicates_are_found():
 def test_the_threshold_is_sharp(cosine, kept):
     basis = np.linalg.qr(np.concatenate([np.ones((400, 1)), np.random.default_rng(1).normal(size=(400, 2))], 1))[0].T
     images = np.stack([3 * basis[1] + 5, 7 * (cosine * basis[1] + (1 - cosine**2) ** 0.5 * basis[2])])
-    assert without_repeats(torch.from_numpy(images.astype(np.float32))).tolist() == kept
+    assert distinct_indices(torch.from_numpy(images.astype(np.float32))).tolist() == kept
 
 
 @settings(deadline=None, max_examples=40)
@@ -157,12 +157,12 @@ def test_chunked_comparison_agrees_with_pairwise_comparison(seed, count, chunk, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "CHUNK", chunk)
         patch.setattr(splits, "SPAN", span)
-        result = without_repeats(torch.from_numpy(images.astype(np.float32)))
+        result = distinct_indices(torch.from_numpy(images.astype(np.float32)))
     assert result.tolist() == kept_one_by_one(images.astype(np.float32))
 
 
 @given(total=st.integers(1, 400), test=st.none() | st.integers(1, 40), start=st.integers(0, 9))
-def test_consecutive_splits_are_a_cut_of_all(total, test, start):
+def test_consecutive_splits_partition_the_images(total, test, start):
     indices = np.arange(start, start + total)
     if test is not None and test + test // 2 > total:
         with pytest.raises(DataError, match=f"test={test} .* out of {total}"):
@@ -181,7 +181,7 @@ def test_default_share_and_limit():
     assert [len(part) for part in consecutive(np.arange(10_000), None, "").values()] == [8464, 512, 1024]
 
 
-def test_published_partition_leaves_out_what_is_not_kept():
+def test_the_published_partition_leaves_out_images_that_are_not_kept():
     parts = published_splits(np.array([0, 2, 3, 5]), np.array([2, 0, 0, 1, 1, 0]))
     assert {name: part.tolist() for name, part in parts.items()} == {"train": [2, 5], "validation": [3], "test": [0]}
 

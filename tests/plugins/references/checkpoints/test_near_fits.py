@@ -83,7 +83,7 @@ def test_there_is_no_suggestion_if_no_parameters_fit(tmp_path, given, state):
     assert "it fits" not in message(tmp_path, given, state)
 
 
-def test_the_search_ends(monkeypatch):
+def test_the_search_for_a_root_ends(monkeypatch):
     """The number of built networks is limited for weights of many sizes and networks of many parameters."""
     monkeypatch.setattr(near_fits, "MAX_BUILDS", 12)
     state = {f"blocks.{index}.weight": torch.zeros(index + 2, 3 * index + 5) for index in range(40)}

@@ -49,9 +49,9 @@ def test_grey_weights_have_their_published_psnr(architecture, weights, level, pu
     assert psnr(architecture, weights, photograph("set12.npz", "mean"), level) == pytest.approx(published, abs=0.15)
 
 
-@pytest.mark.parametrize(("architecture", "weights", "level", "least"), COLOUR, ids=[row[1] for row in COLOUR])
-def test_colour_weights_denoise(architecture, weights, level, least):
-    assert psnr(architecture, weights, photograph("cbsd68.npz", "rgb")[..., :160, :160], level) > least
+@pytest.mark.parametrize(("architecture", "weights", "level", "min_psnr"), COLOUR, ids=[row[1] for row in COLOUR])
+def test_colour_weights_denoise(architecture, weights, level, min_psnr):
+    assert psnr(architecture, weights, photograph("cbsd68.npz", "rgb")[..., :160, :160], level) > min_psnr
 
 
 def test_claim_m1_on_a_piece_of_a_photograph():

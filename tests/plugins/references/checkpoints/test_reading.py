@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from gahbench._util.errors import ParameterError
 from gahbench_plugins import _torch_files
-from gahbench_plugins.references._checkpoints.reading import read_part, without_prefixes
+from gahbench_plugins.references._checkpoints.reading import read_part, remove_prefixes
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.count": torch.tensor(3)}
 
@@ -135,10 +135,10 @@ def test_files_that_are_not_checkpoints_are_refused(tmp_path, content, message):
 
 
 def test_shared_prefixes_are_removed_one_after_the_other():
-    names = [set(state) for state in without_prefixes({"module._orig_mod.a": torch.zeros(1), "module._orig_mod.b": 0})]
+    names = [set(state) for state in remove_prefixes({"module._orig_mod.a": torch.zeros(1), "module._orig_mod.b": 0})]
     assert names == [{"module._orig_mod.a", "module._orig_mod.b"}, {"_orig_mod.a", "_orig_mod.b"}, {"a", "b"}]
-    assert len(list(without_prefixes({"module.a": torch.zeros(1), "b": torch.zeros(1)}))) == 1
-    (*_, last) = without_prefixes({"module." * 10_000 + "a": torch.zeros(1)})
+    assert len(list(remove_prefixes({"module.a": torch.zeros(1), "b": torch.zeros(1)}))) == 1
+    (*_, last) = remove_prefixes({"module." * 10_000 + "a": torch.zeros(1)})
     assert list(last) == ["module." * 9_997 + "a"]
 
 
