@@ -107,9 +107,14 @@ def display_names(registry: Registry, entrants: Iterable[str], datasets: Mapping
 
 def basis_names(registry: Registry, bases: Iterable[str]) -> dict[str, str]:
     """Return the display name of each basis; names of unknown bases, such as ``learned``, stand for themselves."""
+    phrases = basis_phrases(registry, bases)
+    return {spec: name if name == spec else _capitalise(name) for spec, name in phrases.items()}
+
+
+def basis_phrases(registry: Registry, bases: Iterable[str]) -> dict[str, str]:
+    """Return the display name of each basis within a sentence, such as ``graph harmonics``."""
     specs = list(dict.fromkeys(bases))
-    names = _distinct_names(registry, ("basis",), specs)
-    return {spec: _capitalise(names[spec]) if spec in names else spec for spec in specs}
+    return dict(zip(specs, specs, strict=True)) | _distinct_names(registry, ("basis",), specs)
 
 
 @dataclass(frozen=True)

@@ -120,11 +120,11 @@ def _winners(decisions: Sequence[_Decision]) -> dict[str, list[_Decision]]:
 def _title_of_winners(winners: dict[str, list[_Decision]], count: int, names: DisplayNames) -> str:
     (winner, won), *others = winners.items()
     if others and len(others[0][1]) == len(won) == 1:
-        firsts = [f"{_subject(names.entrant(label))} on {led[0].phrase}" for label, led in winners.items()]
+        firsts = [f"{as_subject(names.entrant(label))} on {led[0].phrase}" for label, led in winners.items()]
         title = f"First are {join(firsts[:3])}"
         return title if len(firsts) <= 3 else f"{len(firsts)} denoisers are first, each on one of {count} datasets"
     where = won[0].phrase if len(won) == 1 else _share(len(won), count)
-    title = f"{_subject(names.entrant(winner))} is first on {where}"
+    title = f"{as_subject(names.entrant(winner))} is first on {where}"
     measured = [decision for decision in won if decision.distance()]
     exact = [decision for decision in measured if not decision.is_bound] or measured
     if not exact:
@@ -150,7 +150,7 @@ def _title_without_winner(decisions: Sequence[_Decision], names: DisplayNames) -
         return f"No denoiser is first alone on any of {count} datasets"
     (decision,) = decisions
     if len(decision.leaders) == 2 and decision.is_repeated:
-        subjects = join([_subject(names.entrant(entry.entrant)) for entry in decision.leaders])
+        subjects = join([as_subject(names.entrant(entry.entrant)) for entry in decision.leaders])
         return f"{subjects} share first place on {decision.phrase}, ahead of {decision.ranked - 2} others"
     return f"{len(decision.leaders)} of {decision.ranked} denoisers share first place on {decision.phrase}"
 
@@ -170,13 +170,13 @@ def _sentences(
             prefix = ""
         distances = [f"{item.distance()} from the optimum" for item in won if item.distance()]
         tail = f", {distances[0]}" if len(won) == 1 and distances else ""
-        sentences.append(f"{_subject(names.entrant(label))} is alone at rank 1 on {join(parts)}{tail}.")
+        sentences.append(f"{as_subject(names.entrant(label))} is alone at rank 1 on {join(parts)}{tail}.")
     single: dict[str, list[str]] = {}
     for decision in counted:
         if decision.first is not None and not decision.is_repeated:
             single.setdefault(decision.first.entrant, []).append(decision.phrase)
     for label, phrases in single.items():
-        sentences.append(f"{_subject(names.entrant(label))} leads on {join(phrases)} after a single training.")
+        sentences.append(f"{as_subject(names.entrant(label))} leads on {join(phrases)} after a single training.")
     shared = [decision for decision in counted if decision.first is None]
     if shared and len(counted) > 1:
         sentences.append(f"First place is undecided between {join([_leaders(item, names) for item in shared])}.")
@@ -198,7 +198,9 @@ def _leaders(decision: _Decision, names: DisplayNames) -> str:
     count = len(decision.leaders)
     if count > _MOST_NAMES:
         return f"{count} of {decision.ranked} denoisers on {decision.phrase}"
-    return f"{join([_subject(names.entrant_phrase(entry.entrant)) for entry in decision.leaders])} on {decision.phrase}"
+    return (
+        f"{join([as_subject(names.entrant_phrase(entry.entrant)) for entry in decision.leaders])} on {decision.phrase}"
+    )
 
 
 def _share(part: int, count: int) -> str:
@@ -207,7 +209,7 @@ def _share(part: int, count: int) -> str:
     return f"{part} of {count} datasets"
 
 
-def _subject(name: str) -> str:
+def as_subject(name: str) -> str:
     """Return a name as the subject of a sentence: a name with a comma is closed by another comma."""
     name = _shortened(name)
     return f"{name}," if "," in name else name
@@ -221,6 +223,6 @@ def join(parts: Sequence[str]) -> str:
     """Join phrases with ``and``, and with commas, or with semicolons between phrases that have commas."""
     if len(parts) < 2:
         return "".join(parts)
-    has_commas = any(", " in part for part in parts)
-    separator, last = ("; ", "; and ") if has_commas and len(parts) > 2 else (", ", " and ")
-    return separator.join(parts[:-1]) + last + parts[-1]
+    if len(parts) > 2 and any(", " in part for part in parts):
+        return "; ".join(part.rstrip(",") for part in parts[:-1]) + f"; and {parts[-1]}"
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}"

@@ -18,21 +18,27 @@ from gahbench.report.cells import count
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
-#: Gains in dB, by absolute value, at which the colour of a cell becomes one step stronger. The steps are the same on
-#: all boards.
+#: Gains over a baseline in dB, by absolute value, at which the colour of a cell becomes one step stronger. The steps
+#: are the same on all boards.
 STEPS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+#: Steps of gains over the noisy images are larger by this factor.
+_NOISY_SCALE = 3.0
 #: The kinds of entrants that bound what is possible, and have rows of their own.
 _OPTIMA = ("optimal", "bound")
 
 
 @dataclass(frozen=True)
 class GainCell:
-    """The gain of an entrant on a dataset, in dB, and its interval of ranks; unknown values are NaN or ``None``."""
+    """The gain of an entrant on a dataset, in dB, and its interval of ranks; unknown values are NaN or ``None``.
+
+    ``scale`` multiplies the steps of the colour.
+    """
 
     gain: Interval
     rank: int | None = None
     rank_high: int | None = None
     is_flagged: bool = False
+    scale: float = 1.0
 
     @property
     def is_decided(self) -> bool:
@@ -49,7 +55,7 @@ class GainCell:
         """The signed step of the colour, from −8 to 8; 0 if the gain is unknown or not decided."""
         if not self.is_decided:
             return 0
-        steps = 1 + int(np.searchsorted(STEPS, abs(self.gain.value), side="right"))
+        steps = 1 + int(np.searchsorted(STEPS, abs(self.gain.value) / self.scale, side="right"))
         return steps if self.gain.value > 0 else -steps
 
 
@@ -157,7 +163,8 @@ def _optimum(results: Results, board: DatasetBoard) -> Entry | None:
 def _cell(board: DatasetBoard, entry: Entry | None, baseline: str | None) -> GainCell:
     if entry is None:
         return GainCell(UNKNOWN)
-    return GainCell(gain_of(board, entry.entrant, baseline), entry.rank, entry.rank_high, bool(entry.marks))
+    scale = _NOISY_SCALE if baseline is None else 1.0
+    return GainCell(gain_of(board, entry.entrant, baseline), entry.rank, entry.rank_high, bool(entry.marks), scale)
 
 
 def _column(board: DatasetBoard, baseline: str | None, optimum: Entry | None) -> GainColumn:

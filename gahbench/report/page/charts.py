@@ -1,4 +1,4 @@
-"""Charts of a page: board, metrics, bases, training and sweeps, and the source that they are drawn from."""
+"""Charts of a page: board, metrics, training and sweeps, and the source that they are drawn from."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ from matplotlib.figure import Figure
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
-from gahbench.board.alignments import mean_agreements
 from gahbench.board.board import DatasetBoard, Entry
-from gahbench.board.display_names import basis_names
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.generalization import SweepCurves, find_sweeps, sweep_curves
 from gahbench.board.results import Results
 from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.registry.registry import Registry
-from gahbench.report.bases import bases_figure
 from gahbench.report.cells import fold_label, number
 from gahbench.report.drawing import Styles, entrant_styles, figure_style
 from gahbench.report.figures import (
@@ -202,20 +199,6 @@ def value_text(estimate: Interval, digits: int) -> str:
 
 def _level_labels(sigmas: Sequence[float]) -> list[str]:
     return [f"σ = {level_name(sigma)}" for sigma in sigmas]
-
-
-def basis_charts(source: Source) -> dict[str, list[Chart]]:
-    """Return a chart of the agreement with bases for each entrant, by dataset; empty if no bases were compared."""
-    try:
-        agreements = mean_agreements(source.results)
-    except ResultsError:
-        return {}
-    charts: dict[str, list[Chart]] = {}
-    for (dataset, entrant), rows in agreements.items():
-        names = basis_names(source.registry, rows)
-        figure = bases_figure({"": {names[label]: row for label, row in rows.items()}})
-        charts.setdefault(dataset, []).append(Chart(figure, source.results.names.entrant(entrant)))
-    return charts
 
 
 @dataclass(frozen=True, eq=False)

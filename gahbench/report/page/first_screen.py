@@ -17,6 +17,7 @@ from markupsafe import Markup
 from gahbench._util.readable import level_name, pluralize
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.tables import psnr_rows
+from gahbench.report.basis_matrix import AgreementRow, BasisMatrix, basis_matrices, basis_sentences
 from gahbench.report.cells import format_half_width, number, rank
 from gahbench.report.finding import Finding, finding
 from gahbench.report.heat_map import DistanceLine, HeatMap, distance_lines, heat_map
@@ -31,6 +32,8 @@ MAX_HIGHLIGHTS = 3
 FIRST_ROWS = 14
 #: With more datasets the heat map takes the whole width of the page.
 MAX_COLUMNS = 6
+#: The scale of agreements is from this value to 1.
+LOWEST_AGREEMENT = -0.3
 #: Distances beyond this multiple of the upper quartile are drawn at the end of the scale.
 _OUTLIER = 2.5
 
@@ -38,6 +41,8 @@ _OUTLIER = 2.5
 FILTERS: dict[str, Callable[..., str]] = {
     "gain": lambda gain: number(gain.value, 1, sign=True),
     "half_width": lambda gain: format_half_width(gain, sign=True),
+    "cosine": lambda value: number(value.value),
+    "half": lambda value: "" if math.isnan(value.low) else f"±{(value.high - value.low) / 2:.2f}",
     "decibels": lambda value: number(value, 1),
     "rank": lambda cell: "" if cell.rank is None else rank(cell.rank, cell.rank_high, cell.is_flagged),
 }
@@ -45,22 +50,37 @@ FILTERS: dict[str, Callable[..., str]] = {
 
 @dataclass(frozen=True)
 class FirstScreen:
-    """The content of the first screen; ``distances`` is empty if no optimum is known."""
+    """The content of the first screen; ``distances`` is empty if no optimum is known.
+
+    ``directions`` holds the agreements with bases, and ``strip`` draws those with the only basis.
+    """
 
     facts: Sequence[str]
     finding: Finding
     map: HeatMap
     distances: Markup
+    directions: Sequence[BasisMatrix]
+    sentences: Sequence[str]
+    strip: Markup
 
     @property
     def is_wide(self) -> bool:
         """Whether the heat map takes the whole width."""
-        return len(self.map.columns) > MAX_COLUMNS or not self.distances
+        return len(self.map.columns) > MAX_COLUMNS or not (self.distances or self.strip)
 
 
 def first_screen(results: Results, own_title: str = "") -> FirstScreen:
     """Return the content of the first screen of results, whose page may have a title of its own."""
-    return FirstScreen(suite_facts(results), finding(results, own_title), heat_map(results), distance_strip(results))
+    matrices = basis_matrices(results)
+    return FirstScreen(
+        suite_facts(results),
+        finding(results, own_title),
+        heat_map(results),
+        distance_strip(results),
+        matrices,
+        basis_sentences(results, matrices[0]) if matrices else (),
+        basis_strip(results, matrices[0]) if matrices and matrices[0].basis else Markup(""),
+    )
 
 
 def suite_facts(results: Results) -> list[str]:
@@ -114,6 +134,32 @@ def distance_strip(results: Results) -> Markup:
         ]
         drawn.append(Line(results.names.dataset(line.dataset), "at most, from a bound" if line.is_bound else "", dots))
     return draw_strip(drawn, 0.0, max(largest, 0.1), "dB of mean squared error above the optimum")
+
+
+def basis_strip(results: Results, matrix: BasisMatrix) -> Markup:
+    """Draw the agreements with the only basis, a line for each dataset and a dot for each entrant."""
+    labels = [row.entrant for row in sorted(matrix.practical, key=lambda row: -max(_known(row)))]
+    highlights = list(dict.fromkeys([*labels[: MAX_HIGHLIGHTS - 1], *labels[-1:]]))
+    lines = []
+    for index, dataset in enumerate(matrix.columns):
+        cells = [(row, row.cells[index].value) for row in matrix.rows if row.cells[index].value.is_known]
+        dots = [
+            Dot(
+                results.names.entrant(row.entrant),
+                value.value,
+                None if math.isnan(value.low) else (value.low, value.high),
+                highlights.index(row.entrant) + 1 if row.entrant in highlights else 0,
+                row.kind not in PRACTICAL_KINDS,
+                format_half_width(value),
+            )
+            for row, value in cells
+        ]
+        lines.append(Line(results.names.dataset(dataset), "", dots))
+    return draw_strip(lines, LOWEST_AGREEMENT, 1.0, "cosine: 1 for the same directions, 0 for none")
+
+
+def _known(row: AgreementRow) -> list[float]:
+    return [cell.value.value for cell in row.cells if cell.value.is_known]
 
 
 def highlighted_entrants(lines: Sequence[DistanceLine]) -> list[str]:

@@ -108,13 +108,12 @@ def report_values(source: Source) -> dict[str, Any]:
             "fits": provenance.fits_table(source),
             "failures": provenance.failures(source),
         },
-        "bases": charts.basis_charts(source),
         "sweeps": charts.sweep_charts(source),
         "sheets": images.sample_sheets(source),
         "claims": {"judged": measured, "outcomes": summary([(claim.outcome, claim.checked) for claim in measured])},
         "provenance": _provenance(source),
     }
-    optional_sections = {"basis": values["bases"], "generalization": values["sweeps"], "claims": measured}
+    optional_sections = {"basis": values["screen"].directions, "generalization": values["sweeps"], "claims": measured}
     return {**values, "sections": {name: name.capitalize() for name in SECTIONS if optional_sections.get(name, True)}}
 
 
