@@ -72,7 +72,7 @@ def test_near_duplicates_and_neighbours_of_many_images_are_compared_once(tmp_pat
     monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 10)
     result = Faces(path)
     expected = result.images("test", 9), result.notes
-    for name in ("without_repeats", "similar_neighbours"):
+    for name in ("distinct_indices", "similar_neighbours"):
         monkeypatch.setattr(f"gahbench_plugins.datasets.faces.{name}", lambda *_: pytest.fail("compared again"))
     again = Faces(path)
     assert torch.equal(again.images("test", 9), expected[0])

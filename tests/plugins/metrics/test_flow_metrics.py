@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from given_images import GivenImages
-from known_filters import Filters, by_part, create, random_images, table
+from known_filters import Filters, create, group_by_part, random_images, table
 
 import gahbench
 from gahbench.contracts.references import Reference
@@ -39,7 +39,7 @@ def evaluation(denoiser, dataset=FIELD, learned=None, sampling=FLOW, sigmas=(0.1
 
 
 def values(metric, evaluated):
-    return by_part(create("metric", metric).score(evaluated))
+    return group_by_part(create("metric", metric).score(evaluated))
 
 
 def flow_gain(dataset, end, final_step):
