@@ -172,8 +172,8 @@ class SampledMeans:
             resampled = weights @ deviations
             deviation += resampled
             resampled_variance += (weights @ deviations**2 - resampled**2 * (units / present[units])) / divisors[units]
-        least = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
-        ratio = deviation * np.sqrt(variance / np.where(least > 0, least, 1.0))
+        limited_variance = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
+        ratio = deviation * np.sqrt(variance / np.where(limited_variance > 0, limited_variance, 1.0))
         # (resampled mean - mean) / standard error is distributed as (mean - truth) / standard error.
         low, high = interval(effects - ratio, level)
         return self._ends_on(scale, low), self._ends_on(scale, high)

@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Decision:
-    """What the intervals decide on a dataset: who is first alone, and who is nearest to the optimum."""
+    """What the intervals decide on a dataset: which entrants lead, and which is nearest to the optimum."""
 
     board: DatasetBoard
     phrase: str

@@ -42,12 +42,12 @@ class GainCell:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the interval of the gain is known and does not hold 0."""
+        """Whether the interval of the gain is known and does not contain 0."""
         return self.gain.low > 0 or self.gain.high < 0
 
     @property
     def is_first(self) -> bool:
-        """Whether the interval of ranks holds rank 1 only."""
+        """Whether the interval of ranks contains only rank 1."""
         return self.rank == self.rank_high == 1
 
     @property
@@ -97,12 +97,12 @@ class HeatMap:
 
     @property
     def has_undecided(self) -> bool:
-        """Whether the interval of any gain holds 0."""
+        """Whether the interval of any gain contains 0."""
         return any(cell.gain.low <= 0 <= cell.gain.high for row in self.rows for cell in row.cells)
 
     @property
     def has_first(self) -> bool:
-        """Whether any entrant is first alone."""
+        """Whether one entrant alone is first on any dataset."""
         return any(cell.is_first for row in self.rows for cell in row.cells)
 
     @property

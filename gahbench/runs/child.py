@@ -21,7 +21,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.runs.protocol import SOCKET_CLOSED, decode
 from gahbench.store.leases import unique_name
 
-#: A worker is taken to hang if for this many seconds it neither sent a heartbeat nor used the processor. Heartbeats
+#: A worker is considered stuck if for this many seconds it neither sent a heartbeat nor used the processor. Heartbeats
 #: alone do not suffice, since native code may hold the global interpreter lock while it computes.
 SILENT_SECONDS = environment_seconds("GAHBENCH_SILENT_SECONDS", 120.0)
 #: Seconds between two checks of the processor time of a worker.
@@ -132,7 +132,7 @@ class WorkerChild(Child):
             )
 
     def assign(self, unit: Unit, files: Iterable[Path], packages: Iterable[str], now: float) -> None:
-        """Send the worker a unit to do, with the plugin files and packages that the unit needs."""
+        """Send the worker a unit to run, with the plugin files and packages that the unit needs."""
         self.unit = self.last = unit
         self._unit_started = now if self.is_ready else None
         self.send({"unit": unit.record(), "files": [str(file) for file in files], "packages": list(packages)})

@@ -65,7 +65,7 @@ def prepare(
     suite
         Path of a suite, or the name of a suite that gahbench ships.
     entrants
-        Further entrants, specs ``name[key=value,...]``; by default none.
+        Additional entrants, as specs ``name[key=value,...]``; by default none.
     settings
         Fields of the suite to override: a mapping such as ``{"scoring.images": 100}``, or strings such as
         ``"scoring.images=100"``; by default none.

@@ -193,7 +193,7 @@ def run(
     out
         Path of the results folder; by default ``runs/NAME`` with the name of the suite.
     entrants
-        Further entrants, specs ``name[key=value,...]``; by default none.
+        Additional entrants, as specs ``name[key=value,...]``; by default none.
     settings
         Fields of the suite to override: a mapping such as ``{"training.steps": 100}``, or strings such as
         ``"training.steps=100"``; by default none.

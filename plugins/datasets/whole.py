@@ -52,7 +52,7 @@ class Whole(PhotographSet):
     Raises
     ------
     ValueError
-        If ``height`` is given without ``width``, or conversely.
+        If ``height`` is given without ``width``, or ``width`` without ``height``.
     """
 
     display_name = "whole photographs, {path}"

@@ -20,8 +20,8 @@ def honest(generator, below=0.0):
     """Return PSNR (S, R, N) of an honest network: the difficulty of images is shared, seeds differ by 0.1 dB."""
     images = np.random.default_rng(7).normal(0, 1.5, (1, 1, IMAGES))
     seeds = 0.1 * generator.normal(size=(2, SEEDS, 1))
-    each = 0.1 * generator.normal(size=(2, SEEDS, IMAGES))
-    return np.array([30.0, 22.0])[:, None, None] - below + images + seeds + each
+    residuals = 0.1 * generator.normal(size=(2, SEEDS, IMAGES))
+    return np.array([30.0, 22.0])[:, None, None] - below + images + seeds + residuals
 
 
 def set_to(value, *where):
@@ -130,7 +130,7 @@ def cases_of(table):
     """Return the measured cases of a claim about all networks, and of a comparison with all other entrants."""
     about_all = claim(Region(20.0, 40.0), entrants=("*",), datasets=("d*",))
     compared = claim(Region(-1.0, 1.0), entrants=("net0",), datasets=("d*",), minus=Compared(entrant="*"))
-    cases = [case for each in (about_all, compared) for case in verdict(each, Table("t", table)).cases]
+    cases = [case for claim in (about_all, compared) for case in verdict(claim, Table("t", table)).cases]
     return [case for case in cases if case.outcome != "not measured"]
 
 
@@ -191,7 +191,7 @@ def test_a_row_that_is_left_out_has_the_interval_that_it_would_have_alone():
     classical = [row for row in honest_rows() if row["entrant"] == "classical"]
     alone = board_of([row for own_rows in broken_rows("spread of 10 dB").values() for row in own_rows] + classical)
     for name in DATASETS:
-        interval, own_interval = (each.board.for_dataset(name).estimate("broken", "psnr") for each in (table, alone))
+        interval, own_interval = (board.board.for_dataset(name).estimate("broken", "psnr") for board in (table, alone))
         assert interval.value == own_interval.value
         # The drawn effects of seeds may have opposite signs on the two boards, so only widths are compared.
         assert interval.high - interval.low == pytest.approx(own_interval.high - own_interval.low, rel=0.05)

@@ -127,9 +127,9 @@ def test_datasets_of_the_same_images_have_the_interval_of_one_dataset_and_no_pre
         for row in rows(name, label, "classical", psnr + gain * psnr / 30 + np.zeros((2, 8)), None, SIGMAS)
     ]
     facts = [{**dataset(name), "height": size} for name, size in zip(names, (32, 64, 128), strict=True)]
-    found = results(scores, datasets=facts, baseline="a")
-    row = found.over_datasets().set_index("entrant").loc["b"]
-    alone = found.board.for_dataset(names[0])
+    board_results = results(scores, datasets=facts, baseline="a")
+    row = board_results.over_datasets().set_index("entrant").loc["b"]
+    alone = board_results.board.for_dataset(names[0])
     for name in ("psnr", "gain_over_baseline"):
         expected = alone.estimate("b", name)
         np.testing.assert_allclose(row[[name, f"{name}_low", f"{name}_high"]].astype(float), astuple(expected))
@@ -140,7 +140,9 @@ def test_predictions_contain_the_gain_on_another_dataset():
     generator, trials = np.random.default_rng(0), 4000
     gains = generator.normal(1.0, 2.0, size=(trials, 4))
     intervals = [prediction(known) for known in gains[:, :3]]
-    covered = np.mean([each.low <= gain <= each.high for each, gain in zip(intervals, gains[:, 3], strict=True)])
+    covered = np.mean(
+        [interval.low <= gain <= interval.high for interval, gain in zip(intervals, gains[:, 3], strict=True)]
+    )
     assert covered == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / trials))
 
 
@@ -194,8 +196,8 @@ def one_dataset(psnr_by_seed, kinds):
 )
 def test_networks_with_one_seed_are_ranked_only_if_seeds_of_a_network_differ(others, is_known):
     psnr = {"a": (3.0,), "b": (2.0,), "classical": (1.0,), **others}
-    found = one_dataset(psnr, ["trained", "trained", "classical", *["trained"] * len(others)])
-    ranked = {entry.entrant: (entry.rank, entry.rank_high) for entry in found.board.entries}
+    board = one_dataset(psnr, ["trained", "trained", "classical", *["trained"] * len(others)]).board
+    ranked = {entry.entrant: (entry.rank, entry.rank_high) for entry in board.entries}
     assert (ranked["a"] == (1, 1)) == is_known
     assert ranked["a"][0] == ranked["b"][0] == 1 or is_known
 

@@ -176,7 +176,7 @@ def test_fewer_than_five_images_with_values_have_no_interval():
     assert np.isnan(sample.draws()).any(axis=0).tolist() == np.isnan(sample.ends()[0]).tolist() == [True, False]
     # Images without a value do not change the standard error.
     alone = sampled_means(values[1:, :, :5])
-    spread, spread_alone = (np.ptp(interval(each.draws(), 0.5), axis=0)[-1] for each in (sample, alone))
+    spread, spread_alone = (np.ptp(interval(values.draws(), 0.5), axis=0)[-1] for values in (sample, alone))
     assert spread == pytest.approx(spread_alone, rel=0.25)
 
 

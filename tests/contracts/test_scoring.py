@@ -154,14 +154,14 @@ def test_parts_lay_out_noise_levels_and_images_without_nan():
 
 
 def test_values_of_samples_belong_to_each_sample_or_to_all():
-    each = Scores.from_samples({"": torch.tensor([1.0, torch.inf, 3.0]), "b": torch.tensor([4.0, 5.0, torch.nan])})
-    assert list(zip(each.value, each.image, each.part, strict=True)) == [
+    scores = Scores.from_samples({"": torch.tensor([1.0, torch.inf, 3.0]), "b": torch.tensor([4.0, 5.0, torch.nan])})
+    assert list(zip(scores.value, scores.image, scores.part, strict=True)) == [
         (1, 0, ""),
         (3, 2, ""),
         (4, 0, "b"),
         (5, 1, "b"),
     ]
-    assert each.sigma is None
+    assert scores.sigma is None
     whole = Scores.from_samples({"": torch.tensor(2.0), "b": torch.tensor(3.0)}, {"kept": torch.zeros(2)})
     assert (list(whole.value), whole.image, list(whole.part)) == ([2, 3], None, ["", "b"])
     assert list(whole.arrays) == ["kept"]

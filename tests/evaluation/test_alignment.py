@@ -37,9 +37,9 @@ def exact(matrices):
     return Sketch(matrices, exact=True)
 
 
-def aligned(ones, others, strengths):
+def aligned(first, second, strengths):
     remove = remove_strength(strengths)
-    return align(adaptation(exact(ones), remove), adaptation(exact(others), remove))
+    return align(adaptation(exact(first), remove), adaptation(exact(second), remove))
 
 
 def compute_by_hand(ones, others, strengths):
@@ -50,8 +50,8 @@ def compute_by_hand(ones, others, strengths):
         flat = matrices.flatten(1).numpy()
         return np.stack([row - np.polyval(np.polyfit(logarithms, row, 3), logarithms) for row in flat.T], axis=1)
 
-    first, second = residuals(ones), residuals(others)
-    return (first * second).sum(1) / (np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1))
+    left, right = residuals(first), residuals(second)
+    return (left * right).sum(1) / (np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1))
 
 
 @settings(max_examples=8)
@@ -69,8 +69,8 @@ def test_alignment_is_the_cosine_of_residuals_of_a_cubic_in_the_strength(seed, s
 @given(scale=st.floats(1e-3, 1e3), common=st.floats(-1, 1), seed=st.integers(0, 99))
 def test_alignment_is_invariant_to_scale_mean_strength_and_basis_of_pixels(scale, common, seed):
     strengths = traces(seed)
-    ones, others = filters(seed), filters(seed) + 2 * filters(seed + 500)
-    expected = aligned(ones, others, strengths)
+    first, second = filters(seed), filters(seed) + 2 * filters(seed + 500)
+    expected = aligned(first, second, strengths)
     turn = torch.linalg.qr(normal(SIZE, SIZE, seed=seed))[0]
     logarithms = strengths.log()[:, None, None]
     strength_terms = sum(common * filters(seed + 900 + power, 1) * logarithms**power / 3**power for power in range(4))
@@ -79,8 +79,8 @@ def test_alignment_is_invariant_to_scale_mean_strength_and_basis_of_pixels(scale
         (ones + strength_terms, others - 2 * strength_terms),
         (turn @ ones @ turn.mT, turn @ others @ turn.mT),
     ):
-        torch.testing.assert_close(aligned(changed_ones, changed_others, strengths).own, expected.own)
-    assert aligned(ones, others, scale * strengths).own.tolist() == pytest.approx(expected.own.tolist(), abs=1e-9)
+        torch.testing.assert_close(aligned(changed_first, changed_second, strengths).own, expected.own)
+    assert aligned(first, second, scale * strengths).own.tolist() == pytest.approx(expected.own.tolist(), abs=1e-9)
 
 
 @pytest.mark.parametrize("rounding", [0, 1e-9])
@@ -136,11 +136,11 @@ def test_a_partial_cosine_is_the_cosine_of_residuals_from_the_third(seed):
     def cosine(left, right):
         return (left @ right / (left.norm() * right.norm()))[None]
 
-    def rest(vector):
+    def residual(vector):
         return vector - third * (vector @ third) / (third @ third)
 
     partial = partial_cosine(cosine(first, second), cosine(first, third), cosine(second, third))
-    torch.testing.assert_close(partial, cosine(rest(first), rest(second)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(partial, cosine(residual(first), residual(second)), atol=1e-6, rtol=0)
 
 
 def test_the_partial_cosine_is_0_if_the_third_vector_explains_both():
@@ -150,12 +150,12 @@ def test_the_partial_cosine_is_0_if_the_third_vector_explains_both():
 
 @pytest.mark.parametrize("shared", [0.0, 0.5, 5.0])
 def test_random_vectors_give_the_same_alignment_within_correct_errors(shared):
-    ones, remove = filters(1), remove_strength(traces())
-    others = shared * ones + filters(2)
-    expected = aligned(ones, others, traces()).own
+    first, remove = filters(1), remove_strength(traces())
+    second = shared * first + filters(2)
+    expected = aligned(first, second, traces()).own
     scores, errors, shares = [], [], []
     for seed in range(20):
-        left, right = (adaptation(DenseMaps(family, SHAPE).sketch(256, seed), remove) for family in (ones, others))
+        left, right = (adaptation(DenseMaps(family, SHAPE).sketch(256, seed), remove) for family in (first, second))
         alignment = align(left, right)
         scores.append(alignment.own)
         errors.append(alignment.error)
@@ -163,7 +163,7 @@ def test_random_vectors_give_the_same_alignment_within_correct_errors(shared):
     values, estimated = torch.stack(scores), torch.stack(errors).mean()
     assert (values.mean(0) - expected).abs().mean() < 0.02
     assert 0.6 < float(values.std(0).mean() / estimated) < 1.6
-    assert np.mean(shares) == pytest.approx(adaptation(exact(ones), remove).share, abs=0.01)
+    assert np.mean(shares) == pytest.approx(adaptation(exact(first), remove).share, abs=0.01)
 
 
 def test_unpaired_images_are_refused():
@@ -175,10 +175,10 @@ def test_unpaired_images_are_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_filters_on_a_gpu_are_aligned_with_filters_on_the_cpu():
     remove = remove_strength(traces())
-    ones, others = exact(filters()), exact(filters(1))
-    on_gpu = Sketch(ones.rows.cuda(), exact=True)
-    expected = align(adaptation(ones, remove), adaptation(others, remove)).own
-    mixed = align(adaptation(on_gpu, remove), adaptation(others, remove)).own
+    first, second = exact(filters()), exact(filters(1))
+    on_gpu = Sketch(first.rows.cuda(), exact=True)
+    expected = align(adaptation(first, remove), adaptation(second, remove)).own
+    mixed = align(adaptation(on_gpu, remove), adaptation(second, remove)).own
     torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=0)
 
 
@@ -211,7 +211,7 @@ def test_only_the_mean_is_removed_if_all_filters_are_equally_strong():
 
 def test_images_without_strength_unusable_images_and_large_leverages_are_left_out():
     traces = torch.cat([torch.linspace(1, 2, 26), torch.tensor([-1.0, 0.0, 1e9])])
-    usable = torch.ones(29, dtype=torch.bool)
+    usable = torch.first(29, dtype=torch.bool)
     usable[3] = False
     assert remove_strength(traces, usable).indices.tolist() == [index for index in range(26) if index != 3]
     # The last image has a leverage of nearly 1: any cubic can pass through it.

@@ -80,14 +80,14 @@ def test_outputs_that_depend_on_other_images_are_flagged(function):
     )
 
 
-@pytest.mark.parametrize(("size", "is_marked"), [(3e-3, False), (3e-2, True)])
-def test_differences_above_one_percent_of_the_noise_are_flagged(size, is_marked):
+@pytest.mark.parametrize(("size", "is_flagged"), [(3e-3, False), (3e-2, True)])
+def test_differences_above_one_percent_of_the_noise_are_flagged(size, is_flagged):
     generator = torch.Generator().manual_seed(0)
 
     def round_output(noisy, sigma):
         return noisy + size * sigma * torch.randn(noisy.shape, generator=generator)
 
-    assert bool(audit(evaluation_of(FunctionDenoiser(round_output))).marks) is is_marked
+    assert bool(audit(evaluation_of(FunctionDenoiser(round_output))).marks) is is_flagged
 
 
 def test_rounding_of_large_outputs_is_reported_as_divergence():

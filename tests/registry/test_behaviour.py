@@ -85,7 +85,7 @@ FILES = {
 def digest_of(tmp_path, monkeypatch):
     """Return a function that returns the digest of the plugin in the first of some files.
 
-    Its further arguments are changes (file, old, new) of the files.
+    Its other arguments are changes (file, old, new) of the files.
     """
     # Loading a plugin adds its folder to the path.
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -148,10 +148,10 @@ def test_the_summary_of_several_datasets_has_gains_and_ranks():
     noise = np.random.default_rng(0).normal(size=(6, 5))
     levels = {"base": values, "above": values + 9, "below": values - 1.5, "undecided": values + noise}
     scores = [row for name in "cd" for label, level in levels.items() for row in rows(name, label, "classical", level)]
-    made = results(scores, datasets=[dataset("c"), dataset("d")], entrants=[*levels], baseline="base")
-    summary = text_summary(made)
+    board_results = results(scores, datasets=[dataset("c"), dataset("d")], entrants=[*levels], baseline="base")
+    summary = text_summary(board_results)
     assert summary.entrants.texts == ["above", "undecided", "below"]
-    for column, board in zip(summary.datasets, made.board.datasets, strict=True):
+    for column, board in zip(summary.datasets, board_results.board.datasets, strict=True):
         entries = {entry.entrant: entry for entry in board.entries}
         for name, text in zip(summary.entrants.texts, column.texts, strict=True):
             gain = board.estimate(name, "gain_over_baseline").value

@@ -35,7 +35,7 @@ WITH_NORM = ["unet", "bf-cnn", "dncnn", "ffdnet", "unet-conditional"]
 #: Networks with a bias parameter and the noise level as an additional, proportional input.
 WITH_BOTH = [name for name in WITH_BIAS if name not in BLIND]
 
-each = pytest.mark.parametrize
+parametrize = pytest.mark.parametrize
 
 
 def distance(result, expected):
@@ -47,7 +47,7 @@ def run(network, noisy, *levels):
         return network(noisy, torch.tensor(levels))
 
 
-@each(("name", "channels", "parameters"), [
+@parametrize(("name", "channels", "parameters"), [
     *((name, channels, {}) for name in WITH_BIAS for channels in (1, 3)),
     *((name, 1, {"norm": False}) for name in ("unet", "dncnn", "ffdnet", "bf-cnn")),
 ])  # fmt: skip
@@ -60,7 +60,7 @@ def test_a_network_is_homogeneous_if_and_only_if_it_has_no_bias(name, channels, 
         assert result < 1e-5 if not bias else result > 1e-3
 
 
-@each("name", WITH_BOTH)
+@parametrize("name", WITH_BOTH)
 def test_a_bias_free_network_that_uses_sigma_is_homogeneous_in_image_and_sigma_together(name):
     noisy = images(2, (1, 16, 16))
     network = build(name, (1, 16, 16), **SMALL[name], bias=False, blind=False)
@@ -69,7 +69,7 @@ def test_a_bias_free_network_that_uses_sigma_is_homogeneous_in_image_and_sigma_t
     assert distance(run(network, 3 * noisy, 0.2, 0.4), expected) > 1e-4
 
 
-@each("name", WITH_NORM)
+@parametrize("name", WITH_NORM)
 def test_without_normalisation_nothing_depends_on_the_batch_in_training(name):
     noisy = images(4, (1, 16, 16))
     levels = torch.full((4,), 0.2)
@@ -83,7 +83,7 @@ def test_without_normalisation_nothing_depends_on_the_batch_in_training(name):
         assert bool(averages) == (not same)
 
 
-@each("name", WITH_BLIND)
+@parametrize("name", WITH_BLIND)
 def test_the_noise_level_matters_if_and_only_if_the_network_is_not_blind(name):
     noisy = images(2, (1, 16, 16))
     for blind in (True, False):
@@ -91,8 +91,8 @@ def test_the_noise_level_matters_if_and_only_if_the_network_is_not_blind(name):
         assert torch.equal(run(network, noisy, 0.1, 0.1), run(network, noisy, 0.4, 0.4)) == blind
 
 
-@each("name", [*WITH_BLIND, "linear", "ircnn"])
-@each("channels", [1, 3])
+@parametrize("name", [*WITH_BLIND, "linear", "ircnn"])
+@parametrize("channels", [1, 3])
 def test_training_starts_near_the_identity(name, channels):
     """Errors over sigma^2 are then about 1 at every noise level."""
     shape = (channels, 16, 16)
@@ -110,8 +110,8 @@ JACOBIANS = [
 ]
 
 
-@each(("name", "parameters"), [pytest.param(*case, marks=extras(case[0])) for case in JACOBIANS])
-@each("channels", [1, 3])
+@parametrize(("name", "parameters"), [pytest.param(*case, marks=extras(case[0])) for case in JACOBIANS])
+@parametrize("channels", [1, 3])
 def test_jacobian_products_of_torch_func_equal_those_of_autograd(name, parameters, channels):
     shape = (channels, 16, 16)
     network, noisy, sigma = build(name, shape, **parameters), images(1, shape), torch.tensor([0.1])
@@ -139,17 +139,17 @@ SHAPES = [
 ]  # fmt: skip
 
 
-@each(
+@parametrize(
     ("name", "parameters", "shape", "given", "message"), [pytest.param(*case, marks=extras(case[0])) for case in SHAPES]
 )
-@each("device", ["cpu", "meta"])
+@parametrize("device", ["cpu", "meta"])
 def test_errors_for_unsupported_shapes_state_what_is_accepted(name, parameters, shape, given, message, device):
     noisy, level = torch.zeros(1, *given, device=device), torch.ones(1, device=device)
     with pytest.raises(ValueError, match=message):
         untrained(name, shape, **parameters).to(device)(noisy, level)
 
 
-@each(("name", "parameters", "message"), [pytest.param(*case, marks=extras(case[0])) for case in [
+@parametrize(("name", "parameters", "message"), [pytest.param(*case, marks=extras(case[0])) for case in [
     ("vit", {"width": 16, "heads": 3}, "heads=3 must divide width=16"),
     ("vit", {"width": 18, "heads": 2}, "multiple of 4"),
     ("nafnet", {"encoder": (1, 1), "decoder": (1,)}, "have 2 and 1"),
@@ -176,7 +176,9 @@ SIZES = [
 ]  # fmt: skip
 
 
-@each(("name", "parameters", "size", "whole", "mode"), [pytest.param(*case, marks=extras(case[0])) for case in SIZES])
+@parametrize(
+    ("name", "parameters", "size", "whole", "mode"), [pytest.param(*case, marks=extras(case[0])) for case in SIZES]
+)
 def test_other_sizes_are_padded_with_zeros_or_border_pixels(name, parameters, size, whole, mode):
     network, noisy = build(name, (3, 32, 32), **parameters), images(2, (3, *size))
     continued = functional.pad(noisy, (0, whole[1] - size[1], 0, whole[0] - size[0]), mode=mode)

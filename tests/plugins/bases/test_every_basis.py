@@ -98,7 +98,7 @@ def test_the_coefficients_of_pixel_are_the_pixels():
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "message"),
     [
         ("curvelet[wedges=4]", "wedges=4; accepted: multiples of 3"),
         ("wavelet[symm4]", "did you mean 'sym4'?"),
@@ -122,14 +122,14 @@ def test_the_coefficients_of_pixel_are_the_pixels():
         ("iso-local[window=4]", "4 is even; accepted: odd numbers"),
     ],
 )
-def test_parameters_out_of_range_are_refused(spec, says):
+def test_parameters_out_of_range_are_refused(spec, message):
     with pytest.raises(ParameterError) as caught:
         gahbench.create("basis", spec)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("spec", "shape", "says"),
+    ("spec", "shape", "message"),
     [
         ("wavelet[sym4,levels=5]", (1, 31, 64), "levels=5 needs image sides of at least 32, not 31x64"),
         ("wavelet-packet[haar,levels=5]", (1, 20, 40), "sides of at least 32"),
@@ -142,18 +142,18 @@ def test_parameters_out_of_range_are_refused(spec, says):
         ("true-basis", (1, 65, 65), "up to 4096"),
     ],
 )
-def test_sizes_out_of_range_are_refused(spec, shape, says):
+def test_sizes_out_of_range_are_refused(spec, shape, message):
     basis = gahbench.create("basis", spec)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         basis.check_shape(shape)
     basis.check_shape((1, 64, 64))
     if "graph" in spec:
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=message):
             basis.adapt(torch.zeros(1, *shape), 0.1)
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("bandlet", r"call adapt\(images, threshold\)"),
         ("wavelet-packet", r"no basis yet: call adapt\(images, threshold\)"),
@@ -163,8 +163,8 @@ def test_sizes_out_of_range_are_refused(spec, shape, says):
         ("true-flow", r"call adapt_to\(truth, threshold\)"),
     ],
 )
-def test_errors_before_adaptation_name_the_method_to_call(name, says):
+def test_errors_before_adaptation_name_the_method_to_call(name, message):
     basis = gahbench.create("basis", name)
     for call in (basis.analysis, basis.synthesis):
-        with pytest.raises(BasisError, match=says):
+        with pytest.raises(BasisError, match=message):
             call(torch.zeros(1, 1, 16, 16))

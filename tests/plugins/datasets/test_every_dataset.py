@@ -248,7 +248,7 @@ def test_derived_datasets_have_fingerprint_licence_and_notes_of_their_source(nam
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "message"),
     [
         ("c-alpha[alpha=0]", "alpha=0"),
         ("c-alpha[render_size=100]", "render_size=100 with size=64; accepted: multiples of the size, or null"),
@@ -268,8 +268,8 @@ def test_derived_datasets_have_fingerprint_licence_and_notes_of_their_source(nam
         ("whole[height=12]", "give both, or neither"),
     ],
 )
-def test_parameters_out_of_range_are_refused(spec, says):
+def test_parameters_out_of_range_are_refused(spec, message):
     with pytest.raises(GahbenchError) as caught:
         create(spec)
-    assert says in str(caught.value)
-    assert spec.partition("[")[0] in str(caught.value) or "black" in says
+    assert message in str(caught.value)
+    assert spec.partition("[")[0] in str(caught.value) or "black" in message

@@ -14,7 +14,7 @@ hugging_face = pytest.mark.extras("datasets")
 
 
 def mnist_images(file):
-    """Read the pixels behind the 16 bytes of the head."""
+    """Read the pixels that follow the header of 16 bytes."""
     return np.frombuffer(file.read_bytes()[16:], dtype=np.uint8).reshape(-1, 1, 28, 28) / np.float32(255)
 
 

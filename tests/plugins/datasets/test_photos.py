@@ -145,7 +145,7 @@ def test_fingerprint_depends_only_on_the_pixels(tmp_path, ten, name):
 
 
 @pytest.mark.parametrize(
-    ("arrays", "parameters", "says"),
+    ("arrays", "parameters", "message"),
     [
         (ramps(10), {"size": 41}, r"10 of 10 images .* image 0, .*: smaller than 41x41 pixels \(size=41\)"),
         (ramps(4), {}, "4 photographs, 1 of them for training; accepted: at least 5"),
@@ -156,9 +156,9 @@ def test_fingerprint_depends_only_on_the_pixels(tmp_path, ten, name):
         (None, {}, "no photographs; accepted"),
     ],
 )
-def test_photographs_that_cannot_be_used_are_refused(tmp_path, arrays, parameters, says):
+def test_photographs_that_cannot_be_used_are_refused(tmp_path, arrays, parameters, message):
     np.savez(tmp_path / "own.npz", **({} if arrays is None else {"images": arrays}))
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         Photos(str(tmp_path / "own.npz"), **{"size": 8, **parameters}).images("train", 1)
 
 

@@ -116,7 +116,7 @@ def test_a_folder_has_the_fingerprint_of_an_array_file(file, tmp_path):
 def test_the_sets_of_the_suite_classic_have_its_fingerprints(name, sizes):
     path = DATA / f"{name}.npz"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} does not exist")
     suite = yaml.safe_load((Path(__file__).parents[3] / "suites" / "classic.yaml").read_text(encoding="utf-8"))
     (stated,) = (entry["whole"] for entry in suite["datasets"] if entry["whole"]["path"] == f"classic/{name}.npz")
     whole = Whole(str(path), colour=stated.get("colour", "mean"), sha256=stated["sha256"])

@@ -61,8 +61,7 @@ def test_the_distance_of_the_flows_of_two_gaussians_has_a_closed_form():
     result = values("flow-distance", evaluation(Wiener()))
     white = hartley(starting_noise(8, FIELD.shape).double())[:, 0]
     # The flow of the other Gaussian starts from noise whose mean is not its own.
-    one = torch.ones(1, 1, 8, 8, dtype=torch.float64)
-    constant = hartley(one)[0, 0]
+    constant = hartley(torch.ones(1, 1, 8, 8, dtype=torch.float64))[0, 0]
     first = flow_gain(FIELD, END, True) * white
     shift = SHIFT * constant * (1 - flow_gain(OTHER, END, True) / START)
     second = flow_gain(OTHER, END, True) * white + shift

@@ -113,7 +113,7 @@ def test_notes_list_noise_levels_and_sizes_outside_the_training_range(ddpm):
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
-def configured(**entries):
+def change_configuration(**entries):
     """Return a function that changes the configuration of the network in a folder."""
 
     def change(folder):
@@ -127,32 +127,32 @@ def remove_file(name):
     return lambda folder: shutil.rmtree(folder / name)
 
 
-def without_first(folder):
+def remove_first_tensor(folder):
     """Remove the first tensor of the weights."""
     tensors = load_file(folder / WEIGHTS)
     del tensors[min(tensors)]
     save_file(tensors, folder / WEIGHTS)
 
 
-def kept(folder):
+def leave_unchanged(folder):
     """Change nothing."""
 
 
 @pytest.mark.parametrize(("spoil", "parameters", "message"), [
     (remove_file(""), {}, "no such folder; accepted: a folder that UNet2DModel"),
     (remove_file("unet"), {}, "has no config.json and no unet/config.json"),
-    (configured(_class_name="UNet2DConditionModel"), {}, "the class is UNet2DConditionModel, not UNet2DModel"),
-    (configured(num_class_embeds=10), {}, "needs class labels"),
+    (change_configuration(_class_name="UNet2DConditionModel"), {}, "the class is UNet2DConditionModel, not UNet2DModel"),
+    (change_configuration(num_class_embeds=10), {}, "needs class labels"),
     (lambda folder: (folder / WEIGHTS).unlink(), {},
      "no weights; accepted: diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin"),
-    (without_first, {}, r"the weights do not fit the configuration: missing keys: conv_in\.bias"),
-    (configured(layers_per_block=2), {}, "cannot be read by diffusers: .*size mismatch"),
+    (remove_first_tensor, {}, r"the weights do not fit the configuration: missing keys: conv_in\.bias"),
+    (change_configuration(layers_per_block=2), {}, "cannot be read by diffusers: .*size mismatch"),
     (lambda folder: (folder / WEIGHTS).write_bytes(b"no tensors"), {}, "cannot be read by diffusers"),
     (remove_file("scheduler"), {}, "the folder contains no scheduler; set 'scheduler'"),
-    (kept, {"scheduler": "UNet2DModel"}, "UNet2DModel is not a scheduler of diffusers"),
-    (kept, {"arguments": "{predictiontype: sample}"}, "DDPMScheduler has no 'predictiontype'.*prediction_type"),
-    (kept, {"scheduler": "ScoreSdeVeScheduler"}, "accepted: schedulers of"),
-    (kept, {"arguments": "{variance_type: learned}"}, "1 input and 1 output channels; accepted: equal numbers, or"),
+    (leave_unchanged, {"scheduler": "UNet2DModel"}, "UNet2DModel is not a scheduler of diffusers"),
+    (leave_unchanged, {"arguments": "{predictiontype: sample}"}, "DDPMScheduler has no 'predictiontype'.*prediction_type"),
+    (leave_unchanged, {"scheduler": "ScoreSdeVeScheduler"}, "accepted: schedulers of"),
+    (leave_unchanged, {"arguments": "{variance_type: learned}"}, "1 input and 1 output channels; accepted: equal numbers, or"),
 ])  # fmt: skip
 def test_folders_without_a_supported_model_are_refused(ddpm, tmp_path, spoil, parameters, message):
     folder = shutil.copytree(ddpm, tmp_path / "model")
@@ -161,12 +161,12 @@ def test_folders_without_a_supported_model_are_refused(ddpm, tmp_path, spoil, pa
         create_reference(folder, **parameters).check_shape((1, 8, 8))
 
 
-@pytest.mark.parametrize(("shape", "says"), [
+@pytest.mark.parametrize(("shape", "message"), [
     ((3, 8, 8), "takes images with 1 channels, not 3"),
     ((1, 7, 8), "does not take images of 1x7x8; accepted: sides that are multiples of 2"),
 ])  # fmt: skip
-def test_unsupported_image_shapes_are_refused(ddpm, shape, says):
-    with pytest.raises(ParameterError, match=says):
+def test_unsupported_image_shapes_are_refused(ddpm, shape, message):
+    with pytest.raises(ParameterError, match=message):
         create_reference(ddpm).check_shape(shape)
 
 

@@ -101,8 +101,8 @@ def test_every_image_has_its_best_basis(rule, oracle, sigma):
     choice = best.choice(Truth(MIXED), sigma)
     assert choice[:2].tolist() == [0, 1]
     noisy = MIXED + sigma
-    each = torch.stack([single.denoise(noisy, sigma, Truth(MIXED)) for single in oracles])
-    torch.testing.assert_close(best.denoise(noisy, sigma, Truth(MIXED)), each[choice, torch.arange(len(MIXED))])
+    denoised = torch.stack([single.denoise(noisy, sigma, Truth(MIXED)) for single in oracles])
+    torch.testing.assert_close(best.denoise(noisy, sigma, Truth(MIXED)), denoised[choice, torch.arange(len(MIXED))])
 
 
 class Known(Dataset):

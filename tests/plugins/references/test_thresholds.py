@@ -52,8 +52,8 @@ def test_risk_is_the_integral_over_the_noise(rule, risk, clean, threshold):
     kinks = [kink for kink in (-threshold, threshold) if abs(kink - clean) < 12]
     ends = [clean - 12, *kinks, clean + 12]
     expected = sum(expected_between(*piece) for piece in itertools.pairwise(ends))
-    got = float(risk(torch.tensor(clean, dtype=torch.float64), threshold))
-    assert got == pytest.approx(expected, rel=1e-7, abs=1e-9)
+    result = float(risk(torch.tensor(clean, dtype=torch.float64), threshold))
+    assert result == pytest.approx(expected, rel=1e-7, abs=1e-9)
 
 
 @RULES

@@ -193,14 +193,14 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_bad_image_files_are_named(tmp_path, case):
-    content, says = BAD_FILES[case]
+    content, message = BAD_FILES[case]
     folder = make_folder(tmp_path)
     (folder / "d" / "bad.png").write_bytes(content)
-    assert_refused(folder, "d/bad.png", says)
+    assert_refused(folder, "d/bad.png", message)
     with zipfile.ZipFile(make_zip(tmp_path), "a") as archive:
         archive.writestr("d/bad.png", content)
-    assert_refused(tmp_path / "f.zip", "d/bad.png", says)
-    assert_refused(make_parquet(tmp_path, [encode(PIXELS[0]), content]), "row 1", says)
+    assert_refused(tmp_path / "f.zip", "d/bad.png", message)
+    assert_refused(make_parquet(tmp_path, [encode(PIXELS[0]), content]), "row 1", message)
 
 
 def test_palettes_cmyk_transparency_bits_and_rotated_images_are_handled():
@@ -380,7 +380,7 @@ def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ([1, 2], "contains a list"),
         ({"faces": torch.zeros(3)}, "no key 'images'; its keys: faces"),
@@ -391,9 +391,9 @@ def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
         ({"images": torch.full((6, 12, 12), torch.nan)}, "pixels from nan to nan"),
     ],
 )
-def test_torch_files_without_images_are_refused(tmp_path, content, says):
+def test_torch_files_without_images_are_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "a.pt")
-    assert_refused(tmp_path / "a.pt", says, "accepted")
+    assert_refused(tmp_path / "a.pt", message, "accepted")
 
 
 def test_compressed_torch_files_are_refused(tmp_path):

@@ -28,7 +28,7 @@ COLOUR = [
 
 def photograph(name, colour):
     if not (DATA / name).exists():
-        pytest.skip(f"{DATA / name} is not there")
+        pytest.skip(f"{DATA / name} does not exist")
     whole = gahbench.create("dataset", "whole", path=str(DATA / name), colour=colour)
     return whole.of_shape(whole.shape).images("test", 1)
 
@@ -36,7 +36,7 @@ def photograph(name, colour):
 def psnr(architecture, weights, clean, level):
     file = DATA / "weights" / weights
     if not file.exists():
-        pytest.skip(f"{file} is not there")
+        pytest.skip(f"{file} does not exist")
     reference = gahbench.create("reference", "pretrained", architecture=architecture, checkpoint=str(file))
     sigma = level / 255
     noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
@@ -54,8 +54,8 @@ def test_colour_weights_denoise(architecture, weights, level, min_psnr):
     assert psnr(architecture, weights, photograph("cbsd68.npz", "rgb")[..., :160, :160], level) > min_psnr
 
 
-def test_claim_m1_on_a_piece_of_a_photograph():
-    """Networks trained on sigma of 0 to 30/255, at 100/255: the bias-free network generalizes, the other fails."""
+def test_a_bias_free_network_generalizes_to_higher_noise_and_a_network_with_bias_fails():
+    """Compare networks trained on sigma from 0 to 30/255, at 20/255 and at 100/255."""
     clean = photograph("bsd68.npz", "mean")[..., 100:164, 150:214]
     free, biased = (
         [psnr(f"dncnn[bias={bias}]", weights, clean, level) for level in (20, 100)]
