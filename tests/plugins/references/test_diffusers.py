@@ -113,7 +113,7 @@ def test_notes_list_noise_levels_and_sizes_outside_the_training_range(ddpm):
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
-def change_configuration(**entries):
+def configure(**entries):
     """Return a function that changes the configuration of the network in a folder."""
 
     def change(folder):
@@ -134,25 +134,25 @@ def remove_first_tensor(folder):
     save_file(tensors, folder / WEIGHTS)
 
 
-def leave_unchanged(folder):
+def keep(folder):
     """Change nothing."""
 
 
 @pytest.mark.parametrize(("spoil", "parameters", "message"), [
     (remove_file(""), {}, "no such folder; accepted: a folder that UNet2DModel"),
     (remove_file("unet"), {}, "has no config.json and no unet/config.json"),
-    (change_configuration(_class_name="UNet2DConditionModel"), {}, "the class is UNet2DConditionModel, not UNet2DModel"),
-    (change_configuration(num_class_embeds=10), {}, "needs class labels"),
+    (configure(_class_name="UNet2DConditionModel"), {}, "the class is UNet2DConditionModel, not UNet2DModel"),
+    (configure(num_class_embeds=10), {}, "needs class labels"),
     (lambda folder: (folder / WEIGHTS).unlink(), {},
      "no weights; accepted: diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin"),
     (remove_first_tensor, {}, r"the weights do not fit the configuration: missing keys: conv_in\.bias"),
-    (change_configuration(layers_per_block=2), {}, "cannot be read by diffusers: .*size mismatch"),
+    (configure(layers_per_block=2), {}, "cannot be read by diffusers: .*size mismatch"),
     (lambda folder: (folder / WEIGHTS).write_bytes(b"no tensors"), {}, "cannot be read by diffusers"),
     (remove_file("scheduler"), {}, "the folder contains no scheduler; set 'scheduler'"),
-    (leave_unchanged, {"scheduler": "UNet2DModel"}, "UNet2DModel is not a scheduler of diffusers"),
-    (leave_unchanged, {"arguments": "{predictiontype: sample}"}, "DDPMScheduler has no 'predictiontype'.*prediction_type"),
-    (leave_unchanged, {"scheduler": "ScoreSdeVeScheduler"}, "accepted: schedulers of"),
-    (leave_unchanged, {"arguments": "{variance_type: learned}"}, "1 input and 1 output channels; accepted: equal numbers, or"),
+    (keep, {"scheduler": "UNet2DModel"}, "UNet2DModel is not a scheduler of diffusers"),
+    (keep, {"arguments": "{predictiontype: sample}"}, "DDPMScheduler has no 'predictiontype'.*prediction_type"),
+    (keep, {"scheduler": "ScoreSdeVeScheduler"}, "accepted: schedulers of"),
+    (keep, {"arguments": "{variance_type: learned}"}, "1 input and 1 output channels; accepted: equal numbers, or"),
 ])  # fmt: skip
 def test_folders_without_a_supported_model_are_refused(ddpm, tmp_path, spoil, parameters, message):
     folder = shutil.copytree(ddpm, tmp_path / "model")
