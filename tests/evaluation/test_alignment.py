@@ -42,8 +42,8 @@ def aligned(first, second, strengths):
     return align(adaptation(exact(first), remove), adaptation(exact(second), remove))
 
 
-def compute_by_hand(ones, others, strengths):
-    """SCIENCE.md, section 5: residuals of a cubic in the log-trace, entry by entry, and their cosines."""
+def compute_by_hand(first, second, strengths):
+    """Return the cosines of residuals of two families of filters from cubics in the log-trace, fitted to each entry."""
     logarithms = np.log(strengths.numpy())
 
     def residuals(matrices):
@@ -57,10 +57,10 @@ def compute_by_hand(ones, others, strengths):
 @settings(max_examples=8)
 @given(seed=st.integers(0, 99), shared=st.floats(0, 1))
 def test_alignment_is_the_cosine_of_residuals_of_a_cubic_in_the_strength(seed, shared):
-    ones = filters(seed)
-    others = shared * ones + filters(seed + 1000)
-    alignment = aligned(ones, others, traces(seed))
-    np.testing.assert_allclose(alignment.own, compute_by_hand(ones, others, traces(seed)), atol=1e-9)
+    first = filters(seed)
+    second = shared * first + filters(seed + 1000)
+    alignment = aligned(first, second, traces(seed))
+    np.testing.assert_allclose(alignment.own, compute_by_hand(first, second, traces(seed)), atol=1e-9)
     assert alignment.own.dtype == torch.float64
     assert alignment.error.tolist() == [0] * COUNT
 
@@ -74,10 +74,10 @@ def test_alignment_is_invariant_to_scale_mean_strength_and_basis_of_pixels(scale
     turn = torch.linalg.qr(normal(SIZE, SIZE, seed=seed))[0]
     logarithms = strengths.log()[:, None, None]
     strength_terms = sum(common * filters(seed + 900 + power, 1) * logarithms**power / 3**power for power in range(4))
-    for changed_ones, changed_others in (
-        (scale * ones, others / scale),
-        (ones + strength_terms, others - 2 * strength_terms),
-        (turn @ ones @ turn.mT, turn @ others @ turn.mT),
+    for changed_first, changed_second in (
+        (scale * first, second / scale),
+        (first + strength_terms, second - 2 * strength_terms),
+        (turn @ first @ turn.mT, turn @ second @ turn.mT),
     ):
         torch.testing.assert_close(aligned(changed_first, changed_second, strengths).own, expected.own)
     assert aligned(first, second, scale * strengths).own.tolist() == pytest.approx(expected.own.tolist(), abs=1e-9)
