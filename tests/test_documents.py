@@ -191,10 +191,13 @@ def test_docstrings_describe_every_field_of_a_suite(model):
 @pytest.mark.parametrize("name", suite_files())
 def test_every_suite_loads_and_is_documented(builtin, name, tmp_path, monkeypatch):
     # Create the files of the user, which are in a folder with the name of the suite.
-    for path in re.findall(rf"\b{name}/[\w./-]+", suite_files()[name].read_text(encoding="utf-8")):
-        file = tmp_path / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+    for path in re.findall(rf"\b{name}/(?:[\w./-]|{{N}})+", suite_files()[name].read_text(encoding="utf-8")):
+        # {N} in a path stands for each number of training images.
+        for number in (1, 10, 100, 1000, 10000, 99325):
+            file = tmp_path / path.replace("{N}", str(number))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not file.is_dir():
+                file.touch()
     monkeypatch.chdir(tmp_path)
     assert load_suite(name, builtin).name == name
     assert f"`{name}`" in (ROOT / "suites" / "README.md").read_text(encoding="utf-8")

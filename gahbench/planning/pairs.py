@@ -44,7 +44,8 @@ def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
             }
         except Exception:
             continue  # The row of a broken plugin reports the error.
-        if len(unsupported) == len({configured.label for configured, _ in built}):
+        # A run that selects other datasets has no row of this reference.
+        if len(unsupported) == len({configured.label for configured in suite.complete.datasets}):
             kinds = ", ".join(
                 f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
                 for configured, dataset in built

@@ -234,7 +234,7 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
         for member in filter(None, (training, training.partner)):
             require(member.split, "train_images", member.train_images if isinstance(member.train_images, int) else 1)
     for row in rows(suite):
-        if row.published is not None:
+        if row.published is not None and suite.build(row.entrant).supports(dataset):
             for half in (row.published.half, row.published.partner):
                 if half is not None:
                     require(half, "train_images", *row.published.train_images)

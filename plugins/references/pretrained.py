@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from gahbench import (
     ArchitectureFactory,
+    Dataset,
     File,
     Names,
     ParameterError,
@@ -19,10 +21,11 @@ from gahbench import (
     Shape,
     Truth,
     file_digest,
+    spec_of,
 )
 from gahbench.networks import Trained
 
-from ._checkpoints.fitting import Fit, Keys, Output, describe_keys, fit_weights
+from ._checkpoints.fitting import Fit, Keys, Output, describe_assumption, describe_keys, fit_weights
 from ._checkpoints.near_fits import near_fit
 from ._checkpoints.reading import read_part
 from ._network import Clipped, NetworkReference
@@ -83,6 +86,9 @@ class Pretrained(NetworkReference, Published):
         The half of the training images, ``A`` or ``B``, that the images are the first of, or ``train``.
     partner
         Path of the weights that were trained on as many images of the other half; ``{N}`` as for ``checkpoint``.
+    dataset
+        Spec of the dataset that the network learned from, in which ``*`` stands for any text, such as ``c-alpha[*``.
+        The entrant has no row on other datasets.
 
     Raises
     ------
@@ -105,6 +111,7 @@ class Pretrained(NetworkReference, Published):
         train_images: Number | tuple[Number, ...] | None = None,
         half: Literal["train", "A", "B"] = "A",
         partner: Annotated[str | None, File(numbers="train_images")] = None,
+        dataset: str | None = None,
     ) -> None:
         super().__init__()
         numbers = () if train_images is None else (train_images,) if isinstance(train_images, int) else train_images
@@ -114,6 +121,7 @@ class Pretrained(NetworkReference, Published):
         self.partner = partner
         self.train_images = numbers
         self.half = half
+        self.dataset = dataset
         self._selected = numbers[0] if len(numbers) == 1 else None
         self._is_partner = False
         self.keys: Keys = keys
@@ -124,6 +132,13 @@ class Pretrained(NetworkReference, Published):
         self._fit: Fit | None = None
         self._output_is_noise = False
         self._part_note = ""
+
+    def supports(self, dataset: Dataset) -> bool:
+        """Return whether the network learned from the dataset, as far as it is known."""
+        if self.dataset is None:
+            return True
+        # Brackets are part of specs.
+        return fnmatchcase(spec_of(dataset) or "", self.dataset.replace("[", "[[]"))
 
     @property
     def published_training(self) -> PublishedTraining | None:
@@ -193,6 +208,7 @@ class Pretrained(NetworkReference, Published):
         # Files of several numbers of images differ in the folder or the name.
         name = f"{file.parent.name}/{file.name}" if self.train_images else file.name
         keys = "" if fit.keys == "same" else f", its keys read as {fit.keys}{describe_keys(fit.keys)}"
+        keys += describe_assumption(fit.keys)
         notes = (f"weights from {name} (SHA-256 {file_digest(str(file))[:8]}){self._part_note}{keys}",)
         if not self._output_is_noise:
             return notes

@@ -36,6 +36,8 @@ class KeyMap:
     convert: Callable[[State, nn.Module], State]
     output: Callable[[nn.Module], Output] = lambda network: "image"
     prefix: str = ""
+    #: A parameter of the published network that its weights do not determine, for notes.
+    assumption: str = ""
 
 
 @dataclass(frozen=True)
@@ -235,9 +237,10 @@ KEY_MAPS = (
     ),
     KeyMap(
         "kadkhodaie-unet",
-        "UNet of Kadkhodaie et al. 2024 with pool_window=2, which the file does not tell",
+        "UNet of Kadkhodaie et al. 2024",
         lambda names: "mid_block.0.weight" in names,
         kadkhodaie_unet,
+        assumption="trained with pool_window=2, the default of its code, which the file does not state",
     ),
     KeyMap(
         "mohan-dncnn",
@@ -262,6 +265,11 @@ KEY_MAPS = (
 def describe_keys(name: str) -> str:
     """Return a phrase that names the program of a key map, or an empty string for ``same``."""
     return next((f", named as those of {key_map.weights}" for key_map in KEY_MAPS if key_map.name == name), "")
+
+
+def describe_assumption(name: str) -> str:
+    """Return a phrase on what a key map assumes beyond the weights, or an empty string."""
+    return next((f", {key_map.assumption}" for key_map in KEY_MAPS if key_map.name == name and key_map.assumption), "")
 
 
 class Fit(NamedTuple):
