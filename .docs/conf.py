@@ -97,7 +97,9 @@ html_theme = "furo"
 html_title = "gahbench"
 html_static_path = ["static"]
 html_css_files = ["output.css"]
-templates_path: list[str] = []
+templates_path = ["templates"]
+#: The template of pages replaces this text with the navigation of the whole site.
+html_theme_options = {"announcement": "site"}
 
 root_doc = "README"
 include_patterns = [
@@ -230,9 +232,18 @@ def add_index(app: Sphinx, error: Exception | None) -> None:
         shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
 
 
+def complete_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Give the captions of the menu, which Sphinx marks as headings, the level that such headings need."""
+    if "furo_navigation_tree" in context:
+        tree = str(context["furo_navigation_tree"])
+        context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app: Sphinx) -> None:
     """Connect the functions of this module to the events of Sphinx."""
     app.connect("source-read", extend_source)
     app.connect("missing-reference", resolve_reference)
     app.connect("build-finished", add_index)
+    # The theme sets the menu with the default priority, 500.
+    app.connect("html-page-context", complete_captions, priority=900)
     app.connect("autodoc-process-docstring", clean_docstring)

@@ -13,6 +13,7 @@ from rich.console import Console
 from gahbench._util.readable import level_name, pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say, write_or_print
+from gahbench.cli.progress import Progress
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
@@ -162,6 +163,12 @@ def site(
             help="URL of the folder's source, for links in its README.md files that point outside the folder."
         ),
     ] = "",
+    documentation: Annotated[
+        str,
+        typer.Option(
+            help="Folder in the site of the documentation that Sphinx builds from the folder above: pages link to it."
+        ),
+    ] = "",
     plugins_dir: options.Plugins = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Also build plugins whose parameters name code, files or downloads.")
@@ -176,7 +183,17 @@ def site(
     from gahbench.site.pages import write_site
 
     registry = open_registry(plugins_dir or (), trust)
-    written = write_site(folder, out, registry, title=title, base_url=base_url, source_url=source_url)
+    with Progress("building the site") as progress:
+        written = write_site(
+            folder,
+            out,
+            registry,
+            title=title,
+            base_url=base_url,
+            source_url=source_url,
+            documentation=documentation,
+            progress=progress,
+        )
     typer.echo(f"site: {out / 'index.html'} ({len(written)} files)", err=True)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in
+from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.display_names import DisplayNames, display_names
@@ -201,27 +202,32 @@ def standings_table(
     return [column for column in columns if column.is_known]
 
 
-def boards_table(contents: Catalogue) -> list[Column]:
-    """Return the table of all boards, each with the entrant whose rank is 1."""
-    pages, names = contents.pages, contents.names
-    rows = [(run, board) for boards in contents.datasets.values() for run, board in boards]
-    best = [next((entry.entrant for entry in board.entries if entry.rank == 1), "") for _, board in rows]
-    boards = [(board, label) for (_, board), label in zip(rows, best, strict=True)]
+def boards_by_dataset(contents: Catalogue) -> list[tuple[str, str, str, list[Column]]]:
+    """Return for each dataset its label, its page, its facts, and a table of its boards with their best entrants."""
+    listed = []
+    for dataset, boards in contents.datasets.items():
+        run = boards[0][0]
+        optimum, shape = optimum_of(run.results, dataset)[0], shape_text(shape_of(run, dataset))
+        facts = f"images of {shape}, optimum {optimum}, {pluralize(len(boards), 'board')}"
+        listed.append((dataset, contents.pages["datasets"][dataset], facts, _boards_table(contents, boards)))
+    return listed
+
+
+def _boards_table(contents: Catalogue, boards: Sequence[tuple[Run, DatasetBoard]]) -> list[Column]:
+    """Return the table of the boards of a dataset, each with the entrant whose rank is 1."""
+    pages = contents.pages
+    best = [next((entry.entrant for entry in board.entries if entry.rank == 1), "") for _, board in boards]
+    rows = [(board, label) for (_, board), label in zip(boards, best, strict=True)]
     columns = [
-        _link_column(
-            "dataset", [(board.dataset, pages["datasets"][board.dataset]) for _, board in rows], names.dataset
-        ),
-        _link_column("run", [(run.name, pages["runs"][run.name]) for run, _ in rows]),
-        plain_column("images", [shape_text(shape_of(run, board.dataset)) for run, board in rows]),
-        plain_column("optimum", [optimum_of(run.results, board.dataset)[0] for run, board in rows], is_text=True),
-        plain_column("entrants", [str(len(board.entries)) for _, board in rows]),
+        _link_column("run", [(run.name, pages["runs"][run.name]) for run, _ in boards]),
+        plain_column("entrants", [str(len(board.entries)) for _, board in boards]),
         _link_column(
             "best",
             [(label or cells.DASH, pages["entrants"].get(base_label(label), "")) for label in best],
-            names.entrant,
+            contents.names.entrant,
         ),
-        value_column("PSNR", [board.estimate(label, "psnr") for board, label in boards]),
-        _deficit_column(boards),
+        value_column("PSNR", [board.estimate(label, "psnr") for board, label in rows]),
+        _deficit_column(rows),
     ]
     return [column for column in columns if column.is_known]
 

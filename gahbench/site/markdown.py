@@ -46,6 +46,10 @@ _EXTERNAL_URL = re.compile("(?:https?|mailto):", re.IGNORECASE)
 _IMAGE_DATA_URL = re.compile("data:image/(?:png|gif|jpeg|webp);", re.IGNORECASE)
 
 
+class DocumentationUrl(str):
+    """The URL of a page of documentation, whose headings have no prefix."""
+
+
 @dataclass(frozen=True)
 class RenderedMarkdown:
     """Markdown as HTML, without the title, which is plain text."""
@@ -159,7 +163,8 @@ def _resolve_link(href: str, link: Callable[[str], str | None]) -> str | None:
     if url is None:
         return None
     # Only the headings of the site have the prefix.
-    return f"{url}{hash_sign}{'' if _EXTERNAL_URL.match(url) else HEADING_PREFIX}{fragment}" if fragment else url
+    prefix = "" if _EXTERNAL_URL.match(url) or isinstance(url, DocumentationUrl) else HEADING_PREFIX
+    return f"{url}{hash_sign}{prefix}{fragment}" if fragment else url
 
 
 @dataclass(eq=False)
@@ -169,6 +174,7 @@ class Links:
     folder: Path
     pages: dict[str, str]
     source_url: str = ""
+    documentation: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
 
     def resolvers(self, path: str, root: str) -> tuple[Callable[[str], str | None], Callable[[str], str | None]]:
@@ -179,6 +185,9 @@ class Links:
             target = _path_in_folder(path, href)
             if local_url := (target and self.pages.get(target)) or self._copy(target, _COPIED_SUFFIXES):
                 return root + local_url
+            if target and self.documentation and target.startswith("../") and target.endswith(".md"):
+                page = quote(target.removeprefix("../").removesuffix(".md"))
+                return DocumentationUrl(f"{root}{self.documentation}{page}.html")
             return urljoin(self.source_url, quote(target)) if target and self.source_url else None
 
         def image(href: str) -> str | None:

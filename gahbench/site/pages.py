@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from xml.sax.saxutils import escape
 
 from markupsafe import Markup
 
-import gahbench
 from gahbench._util.checks import is_inside
 from gahbench._util.errors import ParameterError
 from gahbench._util.files import delete_file, names_in, read_regular, write_output
@@ -24,7 +23,6 @@ from gahbench.board.claim_values import Table
 from gahbench.board.results import BOARD
 from gahbench.contracts.citation import Citation, bibliography
 from gahbench.explore.description import facts as measured_facts
-from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import LENGTH, count
 from gahbench.report.claims import CLAIMS, GENERATED, JudgedClaim, judge_claims, summary
@@ -38,12 +36,13 @@ from gahbench.report.page.report import (
     template_text,
 )
 from gahbench.report.page.svg import colours_in
+from gahbench.site import index
 from gahbench.site.catalogue import (
     README,
     Catalogue,
     Run,
     Standing,
-    boards_table,
+    boards_by_dataset,
     count_boards,
     entrants_table,
     kind_of,
@@ -64,17 +63,33 @@ MAX_BYTES = 200_000
 
 
 def write_site(
-    folder: Path, out: Path, registry: Registry, *, title: str = "gahbench", base_url: str = "", source_url: str = ""
+    folder: Path,
+    out: Path,
+    registry: Registry,
+    *,
+    title: str = "gahbench",
+    base_url: str = "",
+    source_url: str = "",
+    documentation: str = "",
+    progress: Callable[[str, float], None] = lambda text, share: None,
 ) -> list[str]:
     """Write a site of all results folders in a folder, and return the names of its files.
 
     Equal folders give equal sites. ``base_url`` is the URL of the site, for a sitemap; ``source_url`` is the URL of the
-    published folder, for links to files that are not part of the site.
+    published folder, for links to files that are not part of the site. ``documentation`` is the folder within the site
+    of the documentation that Sphinx builds from the parent of ``folder``; pages link to it. ``progress`` is called with
+    the path of each page and the finished share of pages.
     """
+    if documentation and not is_inside(documentation):
+        raise ParameterError(f"--documentation {documentation}: expected a folder within the site, such as docs")
     base, source = _folder_url(base_url, "--base-url"), _folder_url(source_url, "--source-url")
     previous_files = _site_files(out)
-    pages = Pages(folder, load_catalogue(folder, registry), registry, title, source)
-    all_pages = list(pages.build())
+    documentation = documentation and f"{documentation.strip('/')}/"
+    pages = Pages(folder, load_catalogue(folder, registry), registry, title, source, documentation)
+    all_pages = []
+    for page in pages.build():
+        all_pages.append(page)
+        progress(page.path, len(all_pages) / pages.count)
     files = {page.path: _render(page).encode() for page in all_pages} | pages.links.files
     colours = {colour for page in all_pages for colour in colours_in(page.body)}
     own_style = template_text("site.css", "gahbench.site")
@@ -110,6 +125,7 @@ class Pages:
     registry: Registry
     title: str
     source_url: str = ""
+    documentation: str = ""
 
     @cached_property
     def readmes(self) -> dict[str, str]:
@@ -154,7 +170,13 @@ class Pages:
         pages["."] = "index.html"
         if self.claims:
             pages[CLAIMS] = "claims.html"
-        return Links(self.folder, pages, self.source_url)
+        return Links(self.folder, pages, self.source_url, self.documentation)
+
+    @property
+    def count(self) -> int:
+        """The number of pages."""
+        labels = sum(map(len, self.catalogue.pages.values()))
+        return 1 + bool(self.claims) + len(self.rendered_readmes) + labels
 
     @cached_property
     def rendered_readmes(self) -> dict[str, RenderedMarkdown]:
@@ -181,7 +203,7 @@ class Pages:
             "site": {
                 "root": root,
                 "title": self.title,
-                "has_reading": bool(self.readmes),
+                "documentation": self.documentation,
                 "has_claims": bool(self.claims),
             },
             "pages": self.catalogue.pages_from(root),
@@ -193,22 +215,24 @@ class Pages:
             "length": LENGTH,
         }
         body = render_template(template, common_values | values, "gahbench.site")
-        title = self.title if heading == self.title else f"{heading} – {self.title}"
+        title = self.title if path == "index.html" else f"{heading} – {self.title}"
         return Page(path, title, body, groups)
 
     def _build_index(self) -> Page:
         columns, kinds = entrants_table(self.catalogue)
-        catalogue = self.catalogue
-        sizes = {"run": catalogue.runs, "entrant": catalogue.entrants, "dataset": catalogue.datasets}
+        runs = index.editorial_order(self.catalogue.runs, self.readmes.get(README, ""))
+        readmes = {run.name: self.rendered_readmes.get(run.readme) for run in runs}
+        titles = {run.name: index.run_title(run, readmes[run.name]) for run in runs}
         return self._make_page(
             "site/index.html",
             "index.html",
-            self.title,
+            index.QUESTION,
             {
-                "size": ", ".join(pluralize(len(items), noun) for noun, items in sizes.items()),
-                "version": gahbench.__version__,
-                "runs": [self._run_summary(run) for run in catalogue.runs],
-                "boards": boards_table(catalogue),
+                "size": pluralize(len(runs), "open run"),
+                "main": index.main_board(runs, titles, self.catalogue.pages["runs"]),
+                "cards": [index.make_card(run, readmes[run.name], self.links) for run in runs],
+                "datasets": boards_by_dataset(self.catalogue),
+                "count_of_entrants": pluralize(len(self.catalogue.entrants), "entrant"),
                 "entrants": columns,
                 "entrant_kinds": kinds,
                 "kinds": sorted(set(kinds)),
@@ -220,7 +244,7 @@ class Pages:
         text = (self._read_markdown(CLAIMS) or "").partition(GENERATED)[0]
         page = render_markdown(text, *self.links.resolvers(CLAIMS, ""))
         values = {
-            "judged": self.claims,
+            "papers": claims_by_paper(self.claims),
             "outcomes": summary([(claim.outcome, claim.checked) for claim in self.claims]),
             "markup": Markup(page.markup),
         }
@@ -228,30 +252,6 @@ class Pages:
 
     def _readme_title(self, path: str) -> str:
         return self.rendered_readmes[path].title or path
-
-    def _run_summary(self, run: Run) -> dict[str, Any]:
-        """Return the summary of a run on the index."""
-        path, environment = run.readme, run.environment
-        shipped = suite_files().get(run.results.suite)
-        about = (
-            self.rendered_readmes[path].title
-            if path in self.rendered_readmes
-            else suite_summary(shipped)
-            if shipped
-            else ""
-        )
-        gpus = [str(gpu) for gpu in environment.get("gpus", [])]
-        return {
-            "name": run.name,
-            "about": about,
-            "reading": self.readme_pages.get(path, ""),
-            "entrants": pluralize(len(run.entrants), "entrant"),
-            "datasets": pluralize(len(run.results.board.datasets), "dataset"),
-            "scores": f"{len(run.results.scores):,}".replace(",", " "),
-            "date": str(environment.get("date", "")),
-            "machine": ", ".join([*gpus, *([str(environment["processor"])] if environment.get("processor") else [])]),
-            "processors": environment.get("processors"),
-        }
 
     def _build_run(self, run: Run) -> Page:
         path, text = self.catalogue.pages["runs"][run.name], self.readme_pages.get(run.readme)
@@ -330,6 +330,24 @@ class Pages:
             "works": works,
             "bibtex": bibliography(works),
         }
+
+
+def claims_by_paper(claims: Sequence[JudgedClaim]) -> list[tuple[str, list[JudgedClaim], str]]:
+    """Return each publication with its claims and a summary of them, those with most verdicts first.
+
+    Verified claims come before unverified ones, and measured claims before those that are not measured.
+    """
+    papers: dict[str, list[JudgedClaim]] = {}
+    for claim in sorted(claims, key=lambda claim: (claim.checked == "unverified", not claim.run)):
+        papers.setdefault(claim.paper, []).append(claim)
+    verdicts = {
+        paper: sum(claim.checked != "unverified" and bool(claim.run) for claim in of_paper)
+        for paper, of_paper in papers.items()
+    }
+    return [
+        (paper, papers[paper], summary([(claim.outcome, claim.checked) for claim in papers[paper]]))
+        for paper in sorted(papers, key=lambda paper: (-verdicts[paper], paper))
+    ]
 
 
 def _render(page: Page) -> str:
