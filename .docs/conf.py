@@ -98,8 +98,7 @@ html_title = "gahbench"
 html_static_path = ["static"]
 html_css_files = ["output.css"]
 templates_path = ["templates"]
-#: The template of pages replaces this text with the navigation of the whole site.
-html_theme_options = {"announcement": "site"}
+html_theme_options: dict[str, Any] = {"top_of_page_buttons": []}
 
 root_doc = "README"
 include_patterns = [
@@ -226,24 +225,33 @@ def clean_docstring(app: Sphinx, what: str, name: str, item: object, options: ob
             lines[index] = re.sub(r"(``.*?``)|\|", lambda bar: bar[1] or r"\|", line)
 
 
-def add_index(app: Sphinx, error: Exception | None) -> None:
-    """Copy the README to index.html, which servers show for the folder."""
-    if error is None:
-        shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
+#: Replacements in the pages of the theme, which lack names of landmarks, levels of headings, and access by keyboard.
+ACCESSIBLE = {
+    '<p class="caption" role="heading">': '<p class="caption" role="heading" aria-level="2">',
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="menu">',
+    '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="on this page">',
+    '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="on this page">',
+    "<pre>": '<pre tabindex="0">',
+    'docutils container">': 'docutils container" tabindex="0">',
+    '<div id="search-results">': '<h1>Search</h1>\n<div id="search-results">',
+}
 
 
-def complete_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Give the captions of the menu, which Sphinx marks as headings, the level that such headings need."""
-    if "furo_navigation_tree" in context:
-        tree = str(context["furo_navigation_tree"])
-        context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+def finish_pages(app: Sphinx, error: Exception | None) -> None:
+    """Make the pages accessible, and copy the README to index.html, which servers show for the folder."""
+    if error is not None:
+        return
+    for file in Path(app.outdir).rglob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        for before, after in ACCESSIBLE.items():
+            text = text if after in text else text.replace(before, after)
+        file.write_text(text, encoding="utf-8")
+    shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
 
 
 def setup(app: Sphinx) -> None:
     """Connect the functions of this module to the events of Sphinx."""
     app.connect("source-read", extend_source)
     app.connect("missing-reference", resolve_reference)
-    app.connect("build-finished", add_index)
-    # The theme sets the menu with the default priority, 500.
-    app.connect("html-page-context", complete_captions, priority=900)
+    app.connect("build-finished", finish_pages)
     app.connect("autodoc-process-docstring", clean_docstring)

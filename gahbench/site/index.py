@@ -72,7 +72,9 @@ def main_board(runs: Sequence[Run], titles: dict[str, str], pages: dict[str, str
 def run_title(run: Run, readme: RenderedMarkdown | None) -> str:
     """Return the title of a run: of its README.md, or of its suite, or else its name."""
     shipped = suite_files().get(run.results.suite)
-    return (readme.title if readme else "") or (suite_summary(shipped) if shipped else "") or run.name
+    # The first part of a long summary tells what is run.
+    summary = suite_summary(shipped).partition(",")[0].rstrip(".") if shipped else ""
+    return (readme.title if readme else "") or summary or run.name
 
 
 def make_card(run: Run, readme: RenderedMarkdown | None, links: Links) -> Card:
