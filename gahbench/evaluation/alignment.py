@@ -262,9 +262,9 @@ def align(denoiser: Adaptation, basis: Adaptation) -> Alignment:
     """Return the cosine of the residuals of a denoiser's filters and of a basis's filters, image by image.
 
     This is the alignment of Cortes, Mohri & Rostamizadeh 2012 and of Kornblith et al. 2019, for two families of filters
-    instead of two kernels, and with the strength removed as well as the mean. The value is 0 for a denoiser that does
-    not adapt, whatever the basis. It is NaN if the denoiser adapts and the basis does not: such a basis has nothing to
-    compare with.
+    instead of two kernels, and with the strength removed as well as the mean. The value is NaN if the basis does not
+    adapt, whatever the denoiser: such a basis has nothing to compare with. Otherwise it is 0 for a denoiser that does
+    not adapt.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def align(denoiser: Adaptation, basis: Adaptation) -> Alignment:
     if len(denoiser) != len(basis):
         raise ValueError(f"alignment needs equal numbers of filters, not {len(denoiser)} and {len(basis)}")
     if not (denoiser.adapts and basis.adapts):
-        by_definition = torch.full((len(denoiser),), torch.nan if denoiser.adapts else 0.0, dtype=torch.float64)
+        by_definition = torch.full((len(denoiser),), 0.0 if basis.adapts else torch.nan, dtype=torch.float64)
         return Alignment(by_definition, by_definition)
     products = denoiser.sketch.own_products(basis.sketch).cpu()
     left, right = squares(denoiser.sketch), squares(basis.sketch)

@@ -15,10 +15,12 @@ DIRECTION_LEGEND = (
     "Directions: truth-direction is the cosine of the directions of a denoiser's filters with those of the best "
     "denoiser, where these are known and change from image to image. direction[BASIS] compares with filters in a basis "
     "instead: with graph-laplacian it is likeness to a bilateral graph of the clean image. More is not better, and "
-    "nothing is ranked by it: the best denoiser may have a low value. Its ceiling is the agreement ρ of the denoiser "
-    "with itself under other noise; a basis that depends on the clean image alone can reach √ρ. A mean over noise "
-    "levels needs a value at each level and for each seed."
+    "nothing is ranked by it: the best denoiser may have a low value. Its ceiling is √ρ, where ρ is the agreement of "
+    "the denoiser with itself under other noise: the largest value for a basis that depends on the clean image alone. "
+    "A mean over noise levels needs a value at each level and for each seed."
 )
+#: Filters whose directional share is below this have no direction.
+MIN_SHARE = 0.02
 #: Kinds of the best denoiser, and of the bound on it.
 BEST_KINDS = ("optimal", "bound")
 #: Metrics of directions and alignments that boards show first, in this order.
@@ -63,8 +65,8 @@ def _missing(board: DatasetBoard, name: str, sigma: float) -> dict[str, list[str
             continue
         share = board.estimate(label, name, share_part, sigma)
         reason = (
-            f"the filters that are compared have no direction there ({share_part} {share.value:.3f}, below 0.02)"
-            if share.is_known
+            f"the filters that are compared have no direction there ({share_part} {share.value:.3f}, below {MIN_SHARE})"
+            if share.value < MIN_SHARE
             else "for one seed or more, fewer than 24 images can be compared, or the compared filters have no direction"
         )
         missing.setdefault(reason, []).append(label)

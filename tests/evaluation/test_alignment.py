@@ -91,6 +91,12 @@ def test_filters_that_ignore_the_image_score_0(rounding):
     assert alignment.own.tolist() == [0] * COUNT
 
 
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_filters_have_no_alignment_with_a_basis_that_ignores_the_image(scale):
+    basis = filters(4, 1).expand(COUNT, -1, -1)
+    assert aligned(filters(3, 1) + scale * filters(), basis, traces()).own.isnan().all()
+
+
 @pytest.mark.parametrize(("scale", "adapts"), [(0.0, False), (0.05, False), (0.5, True)])
 def test_filters_that_depend_on_the_image_only_through_their_strength_score_0(scale, adapts):
     strengths = traces()
