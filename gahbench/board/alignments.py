@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.scorecube import ScoreCube, metric_cubes
+from gahbench.board.scorecube import ScoreCube, metric_cubes, with_shared_spreads
 from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import UNKNOWN, Array, Interval, SampledMeans, means
 from gahbench.registry.spec import parse_spec
@@ -32,6 +32,8 @@ TRUTH = "best denoiser"
 #: The metrics that compare a denoiser's filters with those of the best denoiser, by measure.
 TRUTH_METRICS: dict[Measure, str] = {"direction": "truth-direction", "alignment": "truth-alignment"}
 DEFAULT_BASIS = "graph-laplacian"
+#: The part of these metrics that is the agreement of a denoiser with itself under fresh noise.
+CEILING = "ceiling"
 
 
 @dataclass(frozen=True)
@@ -129,14 +131,19 @@ def margin(
 
     The value is ``None`` if an agreement is missing at a noise level, or at ``sigma``.
     """
-    cubes = dict(_cubes_by_dataset(results, [dataset]))[dataset].get(metric, {})
+    cubes_by_dataset = {name: measures.get(metric, {}) for name, measures in _cubes_by_dataset(results, None)}
+    cubes = cubes_by_dataset[dataset]
     shared_sigmas = set.intersection(*(set(_values_by_sigma(cubes, name, "", entrant)) for name in (basis, other)))
     levels = set.union(*(_levels(cubes, name, entrant) for name in (basis, other))) if sigma is None else {sigma}
     if not levels or not levels <= shared_sigmas:
         return None
-    cube, sigmas = cubes[basis][""], sorted(levels)
-    paired = replace(cube, values=cube.values - cubes[other][""].reindex_like(cube))
-    difference = _estimate(paired, entrant, sigmas)
+    pairs = {
+        name: (compared[basis][""], compared[other][""])
+        for name, compared in cubes_by_dataset.items()
+        if all("" in compared.get(each, {}) for each in (basis, other))
+    }
+    paired = {name: replace(one, values=one.values - two.reindex_like(one)) for name, (one, two) in pairs.items()}
+    difference = _estimate(with_shared_spreads(paired)[dataset], entrant, sorted(levels))
     return difference.value, difference.low, difference.high
 
 
@@ -157,7 +164,9 @@ def _cubes_by_dataset(results: Results, datasets: Sequence[str] | None) -> Itera
     parsed_names = {
         str(name): parsed for name in results.scores["metric"].unique() if (parsed := parse_agreement(str(name)))
     }
-    cubes = metric_cubes(results, {}, parsed_names)
+    # Ranks and intervals of a selection are those of the complete results.
+    cubes = metric_cubes(results.selected_from or results, results.left_out, parsed_names)
+    cubes = {name: with_shared_spreads(by_dataset) for name, by_dataset in cubes.items()}
     for dataset in choose_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
         measures: dict[str, _Cubes] = {}
         for name, (measure, basis, part) in parsed_names.items():
@@ -228,9 +237,13 @@ def _add_measure(
     return replace(row, alignment=value, retrieval=mean("retrieval", means))
 
 
+def reachable(ceiling: Array) -> Array:
+    """Return the square roots of agreements under fresh noise, with negative agreements set to 0."""
+    return np.asarray(np.sqrt(np.clip(ceiling, 0, None)))
+
+
 def _mean_root(ceiling: Array) -> float:
-    """Return the mean square root of agreements under fresh noise, with negative agreements set to 0."""
-    return float(means(np.sqrt(np.clip(ceiling, 0, None))))
+    return float(means(reachable(ceiling)))
 
 
 def _mean_over_levels(

@@ -11,7 +11,6 @@ from gahbench.board.facts import sources_of
 from gahbench.board.scorecube import (
     cubes_by_images,
     join_levels,
-    quotient_scale,
     ratios_of,
     rows_with_left_out,
     sampled_quotient,
@@ -70,14 +69,11 @@ def sweep_curves(results: Results, dataset: str, entrant: str, metric: str, spli
     if any(rows.empty for rows, _ in tables):
         return curves
     sources = sources_of(results, dataset) if split == "test" else None
+    scale = results.scale_of(metric)
     # The variance between training runs is pooled over entrants that are scored on the same images.
     for cubes in cubes_by_images(tables, labels, sources, results.left_out.get(dataset)):
         cube = cubes[0]
-        if ratio is None:
-            sample, scale = cube.sampled(), cube.scale
-        else:
-            cube_of_both = join_levels(*cubes)
-            sample, scale = sampled_quotient(cube_of_both), quotient_scale(cube_of_both)
+        sample = cube.sampled() if ratio is None else sampled_quotient(join_levels(*cubes))
         for index, label in enumerate(cube.entrants):
             curves[number_of_images(label)] = dict(zip(cube.sigmas, sample.row(index).intervals(scale), strict=True))
     return curves

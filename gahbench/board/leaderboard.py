@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gahbench._util.readable import level_name
+from gahbench.board.alignments import CEILING, reachable
 from gahbench.board.board import CLASHING, RESERVED, SOURCE, Board, Entry, Value
 from gahbench.board.facts import (
     NOT_RUN,
@@ -55,7 +56,6 @@ from gahbench.board.scorecube import (
     join_levels,
     metric_cubes,
     psnr_cube,
-    quotient_scale,
     ratios_of,
     sampled_quotient,
     spreads_of,
@@ -306,13 +306,19 @@ def _failure_notes(failures: pd.DataFrame, seed_count: int) -> list[str]:
 
 
 def _metric_values(results: Tables, other_cubes: Mapping[str, Mapping[str, ScoreCube]]) -> Iterator[Value]:
-    """Yield means over seeds and images of metrics other than PSNR, and ratios of such means, with intervals."""
+    """Yield means over seeds and images of metrics other than PSNR, and ratios of such means, with intervals.
+
+    The part ``ceiling`` of a metric is the agreement of a denoiser with itself under fresh noise; the board shows its
+    square root, which a basis can reach.
+    """
     for metric, cubes in other_cubes.items():
         if metric in (DISTANCE, OPTIMAL_ERROR, CROSS) or is_optimality_slope(metric):
             continue
+        if parse_metric_name(metric).part == CEILING:
+            cubes = {dataset: replace(cube, values=reachable(cube.values)) for dataset, cube in cubes.items()}
         spreads = spreads_of(cubes)
         for dataset, cube in cubes.items():
-            yield from _estimates(dataset, metric, cube, cube.sampled(spreads), cube.scale)
+            yield from _estimates(dataset, metric, cube, cube.sampled(spreads), results.scale_of(metric))
     for ratio in ratios_of(results):
         numerators, denominators = (other_cubes.get(name, {}) for name in (ratio.numerator, ratio.denominator))
         joined_cubes = {
@@ -320,7 +326,7 @@ def _metric_values(results: Tables, other_cubes: Mapping[str, Mapping[str, Score
         }
         spreads = spreads_of(joined_cubes)
         for dataset, cube in joined_cubes.items():
-            sample, scale = sampled_quotient(cube, spreads), quotient_scale(cube)
+            sample, scale = sampled_quotient(cube, spreads), results.scale_of(ratio.metric)
             yield from _estimates(dataset, ratio.metric, numerators[dataset], sample, scale)
 
 

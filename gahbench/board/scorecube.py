@@ -19,7 +19,6 @@ from gahbench.board.statistics import (
     DRAWS,
     MIN_SOURCES,
     Array,
-    IntervalScale,
     SampledMeans,
     means,
     sampled_means,
@@ -51,6 +50,7 @@ class ScoreCube:
 
     Image -1 stands for values without an image, and run -1 is the only run if no entrant has a training seed. ``seeds``
     lists the seeds of each entrant that are complete at one noise level or more, and ``scored`` all seeds with values.
+    ``spreads`` holds the spread over runs of each entrant on all datasets, ``None`` for the spreads on this dataset.
     """
 
     values: Array
@@ -63,6 +63,7 @@ class ScoreCube:
     problems: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     sources: tuple[int, ...] | None = None
+    spreads: Mapping[str, Spread] | None = None
 
     def means(self) -> Array:
         """Return the means over seeds and images, shape (E, S)."""
@@ -72,12 +73,6 @@ class ScoreCube:
     def is_fixed_set(self) -> bool:
         """Whether there are too few sources to describe other sources, but enough images to describe these sources."""
         return self.sources is not None and len(set(self.sources)) < MIN_SOURCES <= len(self.images)
-
-    @property
-    def scale(self) -> IntervalScale:
-        """The scale of intervals of means: logit if all values lie between 0 and 1, as those of shares do."""
-        known = self.values[np.isfinite(self.values)]
-        return "logit" if ((known >= 0) & (known <= 1)).all() else "linear"
 
     def sampled(self, spreads: Mapping[str, Spread] | None = None, seed: int = 0) -> SampledMeans:
         """Return the means, shape (E, S), with their samples; :func:`sampled_means` defines the parameters.
@@ -93,8 +88,8 @@ class ScoreCube:
 
     @cached_property
     def shared_sample(self) -> SampledMeans:
-        """The means with the spreads over runs of this dataset alone, computed once."""
-        return self.sampled()
+        """The means with :attr:`spreads`, computed once."""
+        return self.sampled(self.spreads)
 
     def reindex_like(self, other: ScoreCube) -> Array:
         """Return the values on the axes of another metric's cube; values that this cube lacks are NaN."""
@@ -129,6 +124,12 @@ def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, Spread]:
         if indices:
             arrays[name] = (cube.values[indices], [cube.entrants[index] for index in indices])
     return seed_spreads(arrays)
+
+
+def with_shared_spreads(cubes: Mapping[str, ScoreCube]) -> dict[str, ScoreCube]:
+    """Return the cubes of a metric, by dataset, with the spreads over runs that boards use."""
+    spreads = spreads_of(cubes)
+    return {dataset: replace(cube, spreads=spreads) for dataset, cube in cubes.items()}
 
 
 def score_cube(
@@ -339,16 +340,6 @@ def sampled_quotient(cube: ScoreCube, spreads: Mapping[str, Spread] | None = Non
     return sample.apply(to_first_order, ratios)
 
 
-def quotient_scale(cube: ScoreCube) -> IntervalScale:
-    """Return the scale of intervals of ratios of means, by the values of numerators and denominators."""
-    numerators, denominators = np.split(cube.values, 2, axis=1)
-    is_known = np.isfinite(numerators) & np.isfinite(denominators)
-    above, below = numerators[is_known], denominators[is_known]
-    if (above < 0).any() or (below < 0).any():
-        return "linear"
-    return "logit" if (above <= below).all() else "log"
-
-
 def psnr_cube(results: Tables, dataset: str, left_out: LeftOut) -> ScoreCube:
     """Return the PSNR of a dataset's test images as a cube; ``left_out`` marks entrants to leave out of comparisons."""
     rows = psnr_rows(results.scores, dataset)
@@ -376,4 +367,4 @@ def metric_cubes(
 def psnr_cubes(results: Tables, left_out: LeftOut) -> dict[str, ScoreCube]:
     """Return the cube of PSNR of each dataset that has PSNR values (:func:`psnr_cube`)."""
     cubes = {str(dataset): psnr_cube(results, str(dataset), left_out) for dataset in results.datasets["dataset"]}
-    return {dataset: cube for dataset, cube in cubes.items() if cube.entrants}
+    return with_shared_spreads({dataset: cube for dataset, cube in cubes.items() if cube.entrants})

@@ -12,8 +12,8 @@ There are two kinds of intervals:
 
 - **Means, and linear combinations of means**, such as paired differences, means over noise levels and slopes, have
   studentised intervals (:meth:`SampledMeans.ends`): the deviation of each resampled mean is divided by its own standard
-  error. So intervals are as asymmetric as skewed values require. Means of shares have intervals on the logit scale and
-  ratios of means on the log scale, so that both stay in their range.
+  error. So intervals are as asymmetric as skewed values require. A metric declares which of its values are shares or
+  positive (:class:`gahbench.Metric`): their intervals are on the logit and log scale, and stay in their range.
 - **Other functions of means**, and comparisons of many means at once, use joint draws (:meth:`SampledMeans.draws`) and
   their percentiles. Each draw divides its deviations by sqrt(chi^2 / df), as a t statistic does, so that few units make
   intervals wide. These intervals are symmetric if values are skewed.
@@ -54,7 +54,7 @@ LEVEL = 0.95
 #: intervals many times as wide as the range of the values.
 MIN_SOURCES = 5
 
-#: The scale on which an interval is computed: logit for shares, log for ratios of positive means.
+#: The scale on which an interval is computed: logit for shares, log for positive values.
 IntervalScale = Literal["linear", "log", "logit"]
 #: Resampled variances are at least this share of the variance of all units. A resampling that draws almost only one of
 #: five units has almost no variance: without the limit, intervals of skewed values would be three times as wide on

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench.board.display_names import DisplayNames, display_names
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.statistics import IntervalScale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +106,14 @@ class Tables:
             return DisplayNames()
         specs = dict(zip(self.datasets["dataset"], self.datasets["spec"], strict=True))
         return display_names(self.registry(), self.entrants, specs)
+
+    def scale_of(self, metric: str) -> IntervalScale:
+        """Return the scale of intervals that the plugin of a metric declares for a name in the table of scores."""
+        name = parse_metric_name(metric)
+        plugin = None if self.registry is None else self.registry().find("metric", name.name)
+        if plugin is None:
+            return "linear"
+        return "logit" if name.part in plugin.share_parts else "log" if name.part in plugin.positive_parts else "linear"
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:

@@ -129,6 +129,10 @@ def validate_scores(scores: Scores, sigmas: Sequence[float], images: int) -> Sco
 class Metric(Preparable, ABC):
     """A measurement of a denoiser on images at noise levels.
 
+    A class may have two more attributes, tuples of parts (``""`` for the value), with which boards compute intervals
+    that stay in the range of the values: ``share_parts``, values between 0 and 1, and ``positive_parts``, for which the
+    board uses a logit and a logarithmic scale. Both are read without importing the class, so they must be literals.
+
     Examples
     --------
     >>> import gahbench

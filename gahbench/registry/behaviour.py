@@ -41,7 +41,7 @@ NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.unit")
 #: Module and name of the decorator of methods that affect only metrics with a certain need.
 NEEDED = ("gahbench.contracts.needs", "needed")
 #: Attributes that only describe a class.
-DESCRIPTIONS = frozenset({"citation", "display_name"})
+DESCRIPTIONS = frozenset({"citation", "display_name", "share_parts", "positive_parts"})
 #: Attributes of metrics that only decide how values are displayed.
 DISPLAY_ATTRIBUTES = frozenset(
     {"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters", "advised_images"}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters
-from gahbench.registry.source import first_line, lazy_summary, lazy_text, summary
+from gahbench.registry.source import first_line, lazy_summary, lazy_value, summary
 from gahbench.registry.spec import format_value
 
 Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker", "claim"]
@@ -96,9 +96,23 @@ class Plugin:
 
         :mod:`gahbench.board.display_names` describes templates.
         """
-        is_lazy = isinstance(self.target, str)
-        text = lazy_text(self.target, "display_name") if is_lazy else getattr(self.target, "display_name", "")
+        text = self._described("display_name")
         return " ".join(text.split()) if isinstance(text, str) and text.strip() else self.name.replace("-", " ")
+
+    @property
+    def share_parts(self) -> tuple[str, ...]:
+        """The parts of a metric that are shares, read without an import; empty by default."""
+        return tuple(self._described("share_parts") or ())
+
+    @property
+    def positive_parts(self) -> tuple[str, ...]:
+        """The parts of a metric that are positive, read without an import; empty by default."""
+        return tuple(self._described("positive_parts") or ())
+
+    def _described(self, attribute: str) -> Any:
+        """Return an attribute of the class, ``None`` if it is missing; it must be a literal to be read lazily."""
+        is_lazy = isinstance(self.target, str)
+        return lazy_value(self.target, attribute) if is_lazy else getattr(self.target, attribute, None)
 
     @functools.cached_property
     def factory(self) -> Any:

@@ -39,17 +39,22 @@ def lazy_summary(target: str) -> str:
     return doc.splitlines()[0] if doc else ""
 
 
-def lazy_text(target: str, attribute: str) -> str:
-    """Return the text that ``"module:Class"`` assigns to an attribute, without importing the module; empty if none."""
+def lazy_value(target: str, attribute: str) -> Any:
+    """Return the literal that ``"module:Class"`` assigns to an attribute, without importing the module, or ``None``."""
     try:
         node = _definition(target)
     except (ImportError, OSError, SyntaxError, ValueError):
-        return ""
+        return None
     for statement in node.body if node is not None else ():
         match statement:
-            case ast.Assign([ast.Name(name)], ast.Constant(str(text))) if name == attribute:
-                return text
-    return ""
+            case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), value=value) if (
+                name == attribute and value is not None
+            ):
+                try:
+                    return ast.literal_eval(value)
+                except ValueError:
+                    return None
+    return None
 
 
 @functools.cache

@@ -52,6 +52,8 @@ class Alignment(BasisComparison):
         ``null`` for all. These parts take longer than all other parts for images of a thousand values.
     """
 
+    share_parts = ("retrieval", "share", "basis-share", "left-out")
+
     def __init__(
         self,
         basis: Annotated[Basis, Names("basis", default="graph-laplacian")],

@@ -46,6 +46,20 @@ class Calibration(Metric):
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {
         f"from-{first}": (f"error-{first}", f"variance-{first}") for first in FIRST_RANKS
     }
+    positive_parts = (
+        "from-1",
+        "from-2",
+        "from-4",
+        "from-8",
+        "from-16",
+        "from-32",
+        "from-64",
+        "from-128",
+        "from-256",
+        "from-512",
+        "from-1024",
+        "from-2048",
+    )
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the parts for every image at every noise level; no scores without a Jacobian."""

@@ -34,6 +34,7 @@ class ContourAnisotropy(Metric):
 
     needs = frozenset({"jacobian"})
     higher_is_better = False
+    share_parts = ("",)
 
     def __init__(self, smoothing: Annotated[float, Field(gt=0)] = 1.0) -> None:
         self.smoothing = smoothing

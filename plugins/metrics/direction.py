@@ -43,6 +43,8 @@ class Direction(BasisComparison):
         takes as long as all other parts.
     """
 
+    share_parts = ("directional-share", "basis-share", "left-out")
+
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for image shapes for which a basis has no filters, or with more than 2304 values."""
         super().check(shape, sigmas)

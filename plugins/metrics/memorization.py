@@ -38,6 +38,7 @@ class Memorization(Metric):
         "duplicate": "near-duplicates (share)",
     }
     higher_is_better = False
+    share_parts = ("", "ratio", "affine", "duplicate")
     needs = frozenset({"samples", "test", "training"})
 
     def __init__(self, quantile: Annotated[float, Field(gt=0, lt=1)] = 0.01) -> None:

@@ -43,6 +43,7 @@ class OwnHalf(Metric):
         "c-t": "C_T (standard deviations)",
     }
     nulls: ClassVar[Mapping[str, str]] = {"": "null"}
+    share_parts = ("", "affine")
     higher_is_better = False
     needs = frozenset({"partner", "samples", "test", "training"})
 

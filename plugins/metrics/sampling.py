@@ -18,6 +18,7 @@ class Sampled(Metric):
     """
 
     titles: ClassVar[dict[str, str]] = {"": "converged samples (share)"}
+    share_parts = ("",)
     needs = frozenset({"samples", "test"})
 
     def score(self, evaluation: Evaluation) -> Scores:

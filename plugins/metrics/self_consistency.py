@@ -32,6 +32,7 @@ class SelfConsistency(Metric):
     needs = frozenset({"jacobian"})
     higher_is_better = None
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {"ratio": ("realised", "expected")}
+    positive_parts = ("ratio",)
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the parts for every image at every noise level; no scores without a Jacobian."""

@@ -25,6 +25,8 @@ class TruthAlignment(TruthComparison):
     is no value); ``share``, ``left-out`` and ``error`` as in ``alignment``.
     """
 
+    share_parts = ("share", "truth-share", "left-out")
+
     def compare(self, evaluation: Evaluation, sigma: float, filters: OptimalFilters) -> Mapping[str, Tensor | float]:
         """Return the cosines after removing strength, and the parts."""
         denoiser = evaluation.local_filters.adaptation(sigma, filters.remove)

@@ -28,6 +28,8 @@ class TruthDirection(TruthComparison):
     value); ``directional-share`` and ``left-out`` as in ``direction``.
     """
 
+    share_parts = ("directional-share", "truth-share", "left-out")
+
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images with more than 2304 values."""
         check_size("truth-direction", shape)

@@ -1,0 +1,91 @@
+"""Scales of intervals that metrics declare, and agreement of figures and boards."""
+
+import subprocess
+import sys
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_results import dataset, results, rows
+
+from gahbench.board.alignments import mean_agreements
+from gahbench.board.results import load_results
+from gahbench.board.statistics import sampled_means
+from gahbench.registry.registry import built_in_registry
+
+RESULTS = Path(__file__).parents[2] / "results"
+SIGMAS = (0.1,)
+
+
+def board_of(metric, values):
+    """Return the estimate of a metric for one classical denoiser, on a board that knows the built-in plugins."""
+    scores = [*rows("d", "a", "classical", np.full((1, 28), 30.0), None, SIGMAS)]
+    scores += rows("d", "a", "classical", values[None], None, SIGMAS, metric=metric)
+    found = results(scores, datasets=[dataset("d")])
+    object.__setattr__(found, "registry", built_in_registry)
+    name, _, part = metric.rpartition(".") if metric.endswith("retrieval") else (metric, "", "")
+    return found.board.for_dataset("d").estimate("a", name, part)
+
+
+@pytest.mark.parametrize(
+    ("metric", "scale"),
+    [
+        ("direction[dct]", "linear"),
+        ("pair-cosine", "linear"),
+        ("unknown-metric", "linear"),
+        ("alignment[dct].retrieval", "logit"),
+        ("own-half", "logit"),
+    ],
+)
+def test_the_scale_of_an_interval_is_that_of_the_metric_whatever_the_values(metric, scale):
+    values = np.random.default_rng(0).uniform(0.02, 0.98, size=28)
+    found = board_of(metric, values)
+    low, high = sampled_means(values[None, None]).ends(scale)
+    np.testing.assert_allclose([found.low, found.high], [low[0], high[0]])
+
+
+def test_the_names_of_parts_of_metrics_with_a_scale_are_documented():
+    for plugin in built_in_registry().plugins("metric"):
+        for part in filter(None, (*plugin.share_parts, *plugin.positive_parts)):
+            is_ratio = part in plugin.factory.ratios
+            documented = " ".join(str(base.__doc__) for base in plugin.factory.__mro__)
+            assert is_ratio or f"``{part}``" in documented, (plugin.name, part)
+        assert plugin.share_parts == tuple(getattr(plugin.factory, "share_parts", ()))
+        assert plugin.positive_parts == tuple(getattr(plugin.factory, "positive_parts", ()))
+
+
+def test_scales_are_read_without_importing_torch():
+    code = (
+        "import sys; from gahbench.registry.registry import built_in_registry;"
+        "assert 'affine' in built_in_registry().get('metric', 'own-half').share_parts;"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["basis", "standard"])
+def test_figures_and_boards_show_the_same_directions_and_ceilings(name):
+    found = load_results(RESULTS / name)
+    compared = 0
+    for (label, entrant), agreements in mean_agreements(found).items():
+        board = found.board.for_dataset(label)
+        for metric in {value.metric for value in board.values if value.metric.startswith("direction[")}:
+            basis = metric.removeprefix("direction[").partition(",")[0].removesuffix("]")
+            expected, ceiling = board.estimate(entrant, metric), board.estimate(entrant, metric, "ceiling")
+            if f"direction[{basis}]" != metric or not expected.is_known or basis not in agreements:
+                continue
+            np.testing.assert_allclose(astuple(agreements[basis].direction), astuple(expected), rtol=1e-9)
+            if ceiling.is_known and not np.isnan(agreements[basis].ceiling):
+                assert agreements[basis].ceiling == pytest.approx(ceiling.value)
+            compared += 1
+    assert compared or name == "standard"
+
+
+def test_the_ceiling_on_a_board_is_the_square_root_of_the_agreement_under_fresh_noise():
+    agreement = np.array([0.25, 0.04, -0.5, *[0.16] * 25])
+    scores = [*rows("d", "a", "classical", np.full((1, 28), 30.0), None, SIGMAS)]
+    scores += rows("d", "a", "classical", agreement[None], None, SIGMAS, metric="direction[dct].ceiling")
+    board = results(scores, datasets=[dataset("d")]).board.for_dataset("d")
+    expected = (0.5 + 0.2 + 0.0 + 25 * 0.4) / 28
+    assert board.estimate("a", "direction[dct]", "ceiling").value == pytest.approx(expected)
