@@ -39,7 +39,7 @@ def is_alive(pid: int) -> bool:
 
 def board(folder: Path) -> pd.DataFrame:
     """Return the board of the finished units of a folder, without the times of training."""
-    return collect(folder).leaderboard(full=True).drop(columns="train_seconds")
+    return collect(folder).leaderboard(full=True).drop(columns=["train_seconds", "seconds_per_megapixel"])
 
 
 def times(folder: Path) -> dict[Path, int]:

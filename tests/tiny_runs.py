@@ -41,7 +41,7 @@ def run_and_list(suite: Path, out: Path, **options: Any) -> tuple[Any, list[Any]
 
 def board(results: Any) -> pd.DataFrame:
     """Return the board of results, without the times of training."""
-    return results.leaderboard(full=True).drop(columns="train_seconds")
+    return results.leaderboard(full=True).drop(columns=["train_seconds", "seconds_per_megapixel"])
 
 
 def entrants(results: Any) -> set[str]:

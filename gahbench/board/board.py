@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.readable import level_name
+from gahbench.board.facts import Cost
 from gahbench.board.statistics import UNKNOWN, Interval
 
 if TYPE_CHECKING:
@@ -27,7 +28,16 @@ _OVERALL_COLUMNS = (
     *(name.format(level="") for name in _PER_LEVEL),
     *(f"{name}{end}" for name in ("kl", "kl_min", "slope") for end in _SUFFIXES),
 )
-_FACT_COLUMNS = ("optimal_slope", "optimum", "parameters", "train_seconds", "seeds")
+#: Columns of :class:`gahbench.board.facts.Cost`, by the name of its fields.
+_COSTS = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply_adds_per_pixel",
+    "seconds": "seconds_per_megapixel",
+    "machine": "measured_on",
+    "training_images": "training_images",
+    "train_seconds": "train_seconds",
+}
+_FACT_COLUMNS = ("optimal_slope", "optimum", *_COSTS.values(), "seeds")
 _FIXED_COLUMNS = (*_LEADING_COLUMNS, *_OVERALL_COLUMNS, *_FACT_COLUMNS)
 #: A metric with one of these names is called ``metric NAME`` on boards.
 RESERVED = frozenset({*_FIXED_COLUMNS, "note"})
@@ -36,8 +46,8 @@ SHORT = (
     "dataset", "rank", "entrant", "kind", "psnr", "psnr_low", "psnr_high", "gain_over_baseline", "deficit", "slope",
     "parameters", "seeds", "note",
 )  # fmt: skip
-_COUNT_COLUMNS = ("rank", "rank_high", "parameters", "seeds")
-_TEXT_COLUMNS = ("suite", "dataset", "entrant", "kind", "optimum", "note")
+_COUNT_COLUMNS = ("rank", "rank_high", "parameters", "training_images", "seeds")
+_TEXT_COLUMNS = ("suite", "dataset", "entrant", "kind", "optimum", "measured_on", "note")
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,15 @@ class Entry:
     rank_high: int | None
     optimum: str
     optimal_slope: float = math.nan
-    parameters: int | None = None
-    train_seconds: float = math.nan
+    cost: Cost = field(default_factory=Cost)
     seeds: int | None = None
     note: str = ""
     marks: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> int | None:
+        """The number of parameters; ``None`` without parameters."""
+        return self.cost.parameters
 
 
 @dataclass(frozen=True)
@@ -192,7 +206,12 @@ def wide_table(board: Board) -> pd.DataFrame:
     import pandas as pd
 
     rows: dict[tuple[str, str], dict[str, Any]] = {
-        (entry.dataset, entry.entrant): {"suite": board.suite, **asdict(entry)} for entry in board.entries
+        (entry.dataset, entry.entrant): {
+            "suite": board.suite,
+            **asdict(entry),
+            **{column: getattr(entry.cost, name) for name, column in _COSTS.items()},
+        }
+        for entry in board.entries
     }
     for value in board.values:
         if (row := rows.get((value.dataset, value.entrant))) is not None:

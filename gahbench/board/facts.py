@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError
 from gahbench._util.readable import pluralize
 from gahbench.board.statistics import MIN_SOURCES
-from gahbench.board.tables import psnr_rows, rows_of
+from gahbench.board.tables import plain, psnr_rows, rows_of
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 if TYPE_CHECKING:
@@ -88,10 +89,37 @@ def too_few(count: int, are_sources: bool) -> str:
     return f"{images}, and {MIN_SOURCES} are needed"
 
 
-def cost_of(results: Tables, dataset: str, entrant: str) -> tuple[int | None, float]:
-    """Return the number of parameters and the mean training time in seconds; ``None`` and NaN if not trained."""
-    rows = rows_of(results.fits, dataset, entrant)
-    return (None, math.nan) if rows.empty else (int(rows["parameters"].iloc[0]), float(rows["train_seconds"].mean()))
+@dataclass(frozen=True)
+class Cost:
+    """The cost of an entrant on a dataset; unknown values are ``None`` or NaN.
+
+    ``multiply_adds`` is per pixel, ``seconds`` per megapixel on ``machine``, and ``train_seconds`` the mean training
+    time.
+    """
+
+    parameters: int | None = None
+    train_seconds: float = math.nan
+    multiply_adds: float = math.nan
+    training_images: int | None = None
+    seconds: float = math.nan
+    machine: str = ""
+
+
+def cost_of(results: Tables, dataset: str, entrant: str) -> Cost:
+    """Return the cost of an entrant on a dataset; of several records, the fastest is returned."""
+    fits, costs = (rows_of(table, dataset, entrant) for table in (results.fits, results.costs))
+    cost = Cost() if fits.empty else Cost(int(fits["parameters"].iloc[0]), float(fits["train_seconds"].mean()))
+    if costs.empty:
+        return cost
+    row = costs.sort_values("seconds", kind="stable").iloc[0]
+    images = plain(row["training_images"])
+    return replace(
+        cost,
+        multiply_adds=float(row["multiply_adds"]),
+        training_images=None if images is None else int(images),
+        seconds=float(row["seconds"]),
+        machine=str(row["machine"]),
+    )
 
 
 def families(results: Tables) -> dict[str, dict[int, str]]:

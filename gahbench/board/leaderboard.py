@@ -221,7 +221,7 @@ def _entries(
     optimum, slope = optimum_of(results, dataset)
     for label in order:
         rank, rank_high = ranks.get(label, (None, None))
-        parameters, seconds = cost_of(results, dataset, label)
+        cost = cost_of(results, dataset, label)
         seed_count = len(cube.seeds.get(label, []))
         marks = _marks(results, dataset, label, check)
         note = _notes(results, dataset, label, cube)
@@ -237,8 +237,7 @@ def _entries(
             rank_high,
             optimum,
             slope,
-            parameters,
-            seconds,
+            cost,
             seed_count if seed_count or is_fitted(results, dataset, label) else None,
             "; ".join(filter(None, [*(f"flagged: {mark}" for mark in marks), note])),
             marks,

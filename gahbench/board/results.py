@@ -58,6 +58,10 @@ class Results(Tables):
     fits
         One row per trained network: dataset, entrant, seed, parameters (their number), train_seconds, steps, device,
         precision, compiled, budget (steps, epochs, seconds).
+    costs
+        One row per entrant and dataset: dataset, entrant, multiply_adds (per pixel), training_images (seen, with
+        repetitions), seconds (per megapixel) and machine (the processor or GPU on which these were measured). Values
+        may be missing.
     failures
         One row per failed unit: dataset, entrant, seed, stage (fit, score), metric, error (one line).
     datasets
@@ -300,6 +304,8 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
         raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected the tidy table of scores") from error
     if hashlib.sha256(content).hexdigest() != index.get("scores_sha256"):
         raise ResultsError(f"{path}: damaged, or not written together with {INDEX}, whose checksum differs")
+    # Boards may have been written before costs were measured.
+    index = {"costs": [], **index}
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         tables: dict[str, Any] = {

@@ -36,6 +36,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
     "datasets": _columns(
         "dataset optimum slope:number channels:count height:count width:count fingerprint sources protocol notes spec"
     ),
+    "costs": _columns("dataset entrant multiply_adds:number training_images:count seconds:number machine"),
     "notes": _columns("dataset entrant note"),
     "marks": _columns("dataset entrant mark"),
     "checks": _columns("dataset entrant version:count images"),
@@ -88,6 +89,7 @@ class Tables:
     datasets: pd.DataFrame
     entrants: list[str] = field(default_factory=list)
     baseline: str | None = None
+    costs: pd.DataFrame = field(default_factory=lambda: empty("costs"))
     notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
     metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
     marks: pd.DataFrame = field(default_factory=lambda: empty("marks"))
@@ -120,7 +122,7 @@ class Tables:
             object.__setattr__(self, name, tidy(getattr(self, name), name))
         labels = {
             label
-            for table in (self.scores, self.fits, self.failures, self.notes, self.marks, self.checks)
+            for table in (self.scores, self.fits, self.failures, self.costs, self.notes, self.marks, self.checks)
             for label in table["entrant"].unique()
         }
         if self.baseline is not None:

@@ -46,7 +46,7 @@ def leaderboard(
     The board's files are verified against their checksums. 'gahbench collect' also compares the board with the units,
     and rewrites it if they differ. A published board comes without units, so its values cannot be verified.
     """
-    from gahbench.report.tables import export_board
+    from gahbench.report.export import export_board
     from gahbench.report.tables import print_board as print_results
 
     if len(folders) == 1 and not (entrant or dataset or metric or columns or form or out or legend):

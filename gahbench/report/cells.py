@@ -59,6 +59,19 @@ def duration(value: float) -> str:
     return readable.format_duration(value) if math.isfinite(value) else DASH
 
 
+def seconds(value: float) -> str:
+    """Format seconds with two significant digits, such as ``0.042`` or ``12``; NaN becomes a dash."""
+    if not math.isfinite(value):
+        return DASH
+    digits = 1 - math.floor(math.log10(value)) if value > 0 else 1
+    return f"{round(value, digits):.{max(0, digits)}f}"
+
+
+def magnitude(value: float) -> str:
+    """Format a number by :func:`gahbench._util.readable.format_number`; NaN becomes a dash."""
+    return readable.format_number(value) if math.isfinite(value) else DASH
+
+
 def rank(low: int | None, high: int | None, is_flagged: bool = False) -> str:
     """Format a rank and the upper end of its interval, such as ``1–3``, followed by ``!`` if the entrant is flagged."""
     text = DASH if low is None else str(low) if high in (None, low) else f"{low}–{high}"
@@ -188,7 +201,7 @@ def kind_column(rows: Sequence[Entry | Overall]) -> Column:
 
 
 def cost_columns(entries: Sequence[Entry]) -> list[Column]:
-    """Return the columns of parameters, training time and seeds, with numeric sort keys."""
+    """Return the columns of cost, parameters first, and of seeds, with numeric sort keys."""
 
     def numbers(head: str, values: Sequence[float | None], text: Callable[[Any], str]) -> Column:
         keys = ["" if value is None or math.isnan(value) else f"{value:g}" for value in values]
@@ -196,7 +209,10 @@ def cost_columns(entries: Sequence[Entry]) -> list[Column]:
 
     return [
         numbers("parameters", [entry.parameters for entry in entries], count),
-        numbers("training", [entry.train_seconds for entry in entries], duration),
+        numbers("multiply-adds per pixel", [entry.cost.multiply_adds for entry in entries], magnitude),
+        numbers("seconds per megapixel", [entry.cost.seconds for entry in entries], seconds),
+        numbers("training images", [entry.cost.training_images for entry in entries], count),
+        numbers("training", [entry.cost.train_seconds for entry in entries], duration),
         numbers("seeds", [entry.seeds for entry in entries], lambda seeds: DASH if seeds is None else str(seeds)),
     ]
 

@@ -100,9 +100,32 @@ def legend(results: Results) -> list[str]:
             "in nats per pixel and channel, integrated over the noise levels of the suite. If only a bound is known, "
             "the upper limit is a looser bound on the divergence, and the lower limit is not a bound.",
         ]
+    lines += _cost_legend(board)
     if any(parse_metric_name(value.metric).name in ("direction", "truth-direction") for value in board.values):
         lines.append(DIRECTION_LEGEND)
     return [*lines, RATE_LEGEND] if board.is_known(METRIC) else lines
+
+
+def _cost_legend(board: Board) -> Iterator[str]:
+    """Yield the definitions of the columns of cost that have values."""
+    costs = [entry.cost for entry in board.entries]
+    if any(cost.parameters is not None for cost in costs):
+        yield "Parameters: the number of trained parameters of a network."
+    if any(cost.multiply_adds > 0 for cost in costs):
+        yield (
+            "Multiply-adds per pixel: of one forward pass, in convolutions and matrix products, divided by the number "
+            "of pixels of an image."
+        )
+    machines = dict.fromkeys(cost.machine for cost in costs if cost.machine)
+    if machines:
+        yield (
+            f"Seconds per megapixel: the time to denoise a batch of test images on {', '.join(machines)}; the "
+            "fastest of several batches counts. Oracles and optimal denoisers are not timed."
+        )
+    if any(cost.training_images for cost in costs):
+        yield "Training images: the number of noisy images that a network saw in training, with repetitions."
+    if any(cost.train_seconds > 0 for cost in costs):
+        yield "Training: the mean time that the training of a network took."
 
 
 def _seeds(board: Board) -> set[int]:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gahbench._util.errors import ParameterError, listing, suggestion
-from gahbench._util.latex import escape_latex
+from gahbench._util.errors import listing
 from gahbench._util.readable import level_name
-from gahbench.board.board import Board, DatasetBoard, Entry, column_name
+from gahbench.board.board import DatasetBoard
 from gahbench.board.display_names import DisplayNames
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.ranks import OverDatasets
 from gahbench.board.rate_curves import METRIC
-from gahbench.board.statistics import UNKNOWN, Interval
 from gahbench.contracts.row_labels import base_label
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
@@ -50,19 +48,8 @@ _NOTE_LENGTH = 200  # characters; the CSV has the full note
 #: Columns that a summary shows even if they have no values.
 _REQUIRED_COLUMNS = ("rank", "entrant", "kind", "PSNR")
 
-Form = Literal["markdown", "csv", "latex"]
-#: Columns that are exported by default, if they have values.
-COLUMNS = ("rank", "entrant", "kind", "psnr", "gain_over_baseline", "slope", "parameters")
-_TEXTS = ("entrant", "kind", "note", "optimum")
-#: Headings of columns of :func:`gahbench.board.board.wide_table`, by name, where they differ from the name.
-HEADINGS = {
-    "psnr": "PSNR",
-    "gain_over_baseline": "gain",
-    "kl": "KL (nats)",
-    "parameters": "params",
-    "train_seconds": "training",
-}
-_SIGNED = ("gain_over_baseline", "gain_over_noisy")
+#: Headings of the table of cost.
+_COST_HEADS = ("multiply-adds per pixel", "seconds per megapixel", "training images")
 
 
 @dataclass(frozen=True)
@@ -160,6 +147,7 @@ def _dataset_tables(board: DatasetBoard, names: DisplayNames) -> Iterator[TextTa
         tables.append(_sources_table(board, names))
     if board.is_known("deficit"):
         tables.append(_deficits_table(board, names))
+    tables += list(_cost_tables(board, names))
     tables += list(_incomplete_tables(board, names))
     tables += [
         _means_table(board, names, title, quantities) for title, quantities in metric_columns(board) if quantities
@@ -216,11 +204,21 @@ def _summary_table(board: DatasetBoard, names: DisplayNames) -> TextTable:
         value_column("gain", estimates("gain_over_baseline"), sign=True),
         plain_column("slope", [cells.number(slope.value) for slope in estimates("slope")]),
         replace(parameters, head="params"),
-        *costs,
+        *(column for column in costs if column.head in ("training", "seeds")),
     ]
     return TextTable(
         summary_title(board), [column for column in columns if column.head in _REQUIRED_COLUMNS or column.is_known]
     )
+
+
+def _cost_tables(board: DatasetBoard, names: DisplayNames) -> Iterator[TextTable]:
+    """Yield the table of the cost of denoising and of training, if it is known."""
+    known = [entry for entry in board.entries if entry.cost.multiply_adds > 0 or entry.cost.seconds > 0]
+    if known:
+        machines = dict.fromkeys(entry.cost.machine for entry in known if entry.cost.machine)
+        title = f"Cost{f'; seconds were measured on {listing(machines)}' if machines else ''}"
+        columns = [column for column in cost_columns(known) if column.head in _COST_HEADS and column.is_known]
+        yield TextTable(title, [_entrant_column(names, [entry.entrant for entry in known]), *columns])
 
 
 def summary_title(board: DatasetBoard) -> str:
@@ -386,103 +384,3 @@ def _rich_table(table: TextTable, unranked: set[str], width: int) -> Table:
         texts = [cells.fold_label(text, label_width) if i == index else text for i, text in enumerate(row)]
         rich_table.add_row(*map(Text, texts), style=style)
     return rich_table
-
-
-def export_board(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
-    """Return the board with chosen columns as CSV, Markdown or LaTeX."""
-    wide = results.leaderboard(full=True)
-    known = [name for name in wide.columns if not name.endswith(("_low", "_high"))]
-    by_heading = _names_by_heading(results.board, known)
-    chosen = list(dict.fromkeys(_column_name(column, known, by_heading) for column in columns))
-    chosen = chosen or [name for name in COLUMNS if wide[name].notna().any()]
-    if "entrant" not in chosen:
-        # Every row needs the name of its entrant.
-        chosen.insert(chosen[:1] == ["rank"], "entrant")
-    if form == "csv":
-        ends = [f"{name}{end}" for name in chosen for end in ("", "_low", "_high")]
-        chosen_columns = wide[["dataset", *dict.fromkeys(name for name in ends if name in wide and name != "dataset")]]
-        return str(chosen_columns.to_csv(index=False, lineterminator="\n"))
-    blocks = []
-    for board in results.board.datasets:
-        columns = [name for name in chosen if name not in ("suite", "dataset")]
-        table = _chosen_columns_table(board, columns, results.names)
-        blocks.append(latex(table) if form == "latex" else f"## {table.title}\n\n{markdown_table(table)}")
-    return "\n\n".join(blocks) + "\n"
-
-
-def _chosen_columns_table(board: DatasetBoard, chosen: Sequence[str], names: DisplayNames) -> TextTable:
-    # Text columns come first.
-    texts = (*_TEXTS, "rank")
-    values = {(value.entrant, column_name(value)): value.estimate for value in board.values}
-    columns = []
-    for name in sorted(chosen, key=lambda name: name not in texts):
-        cell_texts = [_cell_text(entry, name, values.get((entry.entrant, name), UNKNOWN)) for entry in board.entries]
-        cell_texts = list(map(names.entrant, cell_texts)) if name == "entrant" else cell_texts
-        columns.append(plain_column(_heading(name), cell_texts, is_text=name in texts))
-    return TextTable(names.dataset(board.dataset), columns)
-
-
-def _heading(name: str) -> str:
-    base, at, level = name.partition("@")
-    title = HEADINGS.get(base, base)
-    return f"{title}, σ {level}" if at else title
-
-
-def _names_by_heading(board: Board, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the names of columns by the heading, in lower case, that they have in the board's tables."""
-    pairs = []
-    for name in names:
-        base, at, level = name.partition("@")
-        if base in HEADINGS:
-            pairs += [(f"{HEADINGS[base]}{at}{level}", name), (_heading(name), name)]
-        if at and base == "psnr":
-            pairs.append((f"σ {level}", name))
-    for dataset_board in board.datasets:
-        for _, columns in metric_columns(dataset_board):
-            pairs += [(head, f"{metric}.{part}" if part else metric) for head, (metric, part) in columns.items()]
-    by_heading: dict[str, list[str]] = {}
-    for heading, name in dict.fromkeys((heading.lower(), name) for heading, name in pairs):
-        by_heading.setdefault(heading, []).append(name)
-    return by_heading
-
-
-def _column_name(requested: str, names: Sequence[str], by_heading: Mapping[str, Sequence[str]]) -> str:
-    """Return the name of the column with a given name or heading."""
-    if requested in names:
-        return requested
-    matches = by_heading.get(requested.lower(), [])
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise ParameterError(f"'{requested}' is the heading of several columns; accepted: {listing(matches)}")
-    overall = [HEADINGS.get(name, name) for name in names if "@" not in name]
-    levels = listing(dict.fromkeys(f"PSNR@{name.partition('@')[2]}" for name in names if "@" in name))
-    at = f"; at a noise level {levels}, and likewise for other columns" if levels != "none" else ""
-    hint = suggestion(requested, [*names, *by_heading]) or ";"
-    raise ParameterError(f"no column '{requested}'{hint} accepted: {listing(overall)}{at}")
-
-
-def _cell_text(entry: Entry, name: str, estimate: Interval) -> str:
-    if name == "rank":
-        return cells.rank_text(entry)
-    if name == "parameters":
-        return cells.count(entry.parameters)
-    if name == "train_seconds":
-        return cells.duration(entry.train_seconds)
-    if name == "optimal_slope":
-        return cells.number(entry.optimal_slope)
-    if name in ("seeds", *_TEXTS):
-        value = getattr(entry, name)
-        return cells.DASH if value is None else str(value)
-    return cells.format_half_width(estimate, name.partition("@")[0] in _SIGNED)
-
-
-def latex(table: TextTable) -> str:
-    """Return a LaTeX table in the style of the package booktabs."""
-    rows = [[column.head for column in table.columns], *table.rows]
-    head, *body = (" & ".join(map(escape_latex, row)) + r" \\" for row in rows)
-    layout = "".join("l" if column.is_left else "r" for column in table.columns)
-    # Only the first line of the title would be a comment, so it is joined to one line.
-    title = f"% {' '.join(table.title.split())}"
-    rules = (r"\toprule", head, r"\midrule", *body, r"\bottomrule")
-    return "\n".join([title, rf"\begin{{tabular}}{{{layout}}}", *rules, r"\end{tabular}"])

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from gahbench.report.pictures import Sheet
 
 #: The version of boards: increment it when the same units give a different board, so that boards are written again.
-BOARD_VERSION = 8
+BOARD_VERSION = 9
 
 
 @dataclass(frozen=True)
@@ -257,6 +258,7 @@ def _read_results(
     tables: dict[str, list[Any]] = {
         **{name: getattr(rows, name) for name in ("scores", "fits", "failures")},
         **{name: list(getattr(rows, name)) for name in ("notes", "marks")},
+        "costs": [{"dataset": dataset, "entrant": entrant, **cost} for (dataset, entrant), cost in rows.costs.items()],
         **{name: board[name] for name in ("datasets", "metrics", "ratios")},
         "citations": [row for row in board["citations"] if row["entry"] in cited],
         "checks": [(*row, *checks) for row, checks in rows.checks.items()],
@@ -296,6 +298,8 @@ class _Rows:
     marks: dict[tuple[str, str, str], None] = field(default_factory=dict)
     #: The version of the oldest checks of each row, and the kind of fresh images they used, by dataset and entrant.
     checks: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    #: The cost of each row, by dataset and entrant.
+    costs: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     _failed_fits: set[str] = field(default_factory=set)
 
     def add_fit(self, unit: Unit, done: Mapping[str, Any]) -> None:
@@ -304,6 +308,8 @@ class _Rows:
         self._add_marks(unit, done)
         if unit.split != "B":
             self.fits.append({**names, **{name: done[name] for name in _FIT_FACTS}})
+            images = done["steps"] * unit.payload["training"]["batch_size"]
+            self.costs.setdefault((unit.dataset, unit.entrant), {})["training_images"] = images
 
     def add_scores(
         self, unit: Unit, done: Mapping[str, Any], values: Iterable[tuple[float | None, int | None, float, str]]
@@ -318,12 +324,26 @@ class _Rows:
             checks = recorded.get("version", 1), recorded.get("images", "")
             row = unit.dataset, unit.entrant
             self.checks[row] = min(checks, self.checks.get(row, checks))
+            self._add_cost(row, done)
             if done.get("parameters") is not None:
                 # A reference with parameters is a network that was trained elsewhere.
                 self.fits.append({**names, "parameters": done["parameters"], "compiled": False})
         head = (self.suite, unit.dataset, unit.entrant, done["kind"], unit.seed, unit.split)
         for sigma, image, value, part in values:
             self.scores.append((*head, sigma, f"{unit.metric}.{part}" if part else unit.metric, image, value))
+
+    def _add_cost(self, row: tuple[str, str], done: Mapping[str, Any]) -> None:
+        """Add the measured cost of a row; of several seeds, the fastest counts."""
+        measured, environment = done.get("cost", {}), done.get("environment", {})
+        if not measured:
+            return
+        cost = self.costs.setdefault(row, {})
+        if "multiply_adds" in measured:
+            cost["multiply_adds"] = measured["multiply_adds"]
+        if measured.get("seconds", math.inf) < cost.get("seconds", math.inf):
+            device = environment.get("device", "cpu")
+            cost["seconds"] = measured["seconds"]
+            cost["machine"] = environment.get("processor", "") if device == "cpu" else device
 
     def _add_marks(self, unit: Unit, done: Mapping[str, Any]) -> None:
         self.marks |= {(unit.dataset, unit.entrant, mark): None for mark in done.get("marks", ())}

@@ -39,6 +39,7 @@ from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE,
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.plugin import Kind, watch
 from gahbench.registry.registry import Registry
+from gahbench.runs.cost import measure_cost
 from gahbench.runs.protocol import MAX_TRACEBACK, CodeChangedError
 from gahbench.store.attempts import Attempt
 from gahbench.store.finished import UNIT, DamagedError, FinishedUnit, open_finished, write_scores
@@ -372,6 +373,7 @@ def _audit_row(measurement: Measurement) -> dict[str, Any]:
         "marks": [as_text(f"{mark}{count_text}") for mark in audited.marks],
         "notes": [as_text(note) for note in audited.notes],
         "checks": {**checks, **audited.facts, "images": audited.images},
+        "cost": measure_cost(largest),
     }
 
 

@@ -169,8 +169,15 @@ class _Checks(TypedDict):
     images: str
 
 
+class _Cost(TypedDict, total=False):
+    seconds: Number
+    multiply_adds: Number
+
+
 class _Environment(TypedDict):
     threads: NotRequired[Count | None]
+    device: NotRequired[str]
+    processor: NotRequired[str]
 
 
 _Adopted = TypedDict("_Adopted", {"from": FileName, "differs": list[str]})
@@ -184,6 +191,7 @@ class DoneRecord(TypedDict, total=False):
     marks: list[str]
     resumed: bool
     checks: _Checks
+    cost: _Cost
     parameters: Count | None
     seconds: Number
     train_seconds: Number

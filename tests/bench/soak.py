@@ -145,7 +145,7 @@ def check(folder, expected):
 
 def board(folder):
     """Return the leaderboard without the training times."""
-    return collect(folder).leaderboard(full=True).drop(columns="train_seconds")
+    return collect(folder).leaderboard(full=True).drop(columns=["train_seconds", "seconds_per_megapixel"])
 
 
 def races(folder, count):

@@ -57,6 +57,8 @@ def test_entries_hold_the_facts_of_the_wide_table():
     facts = pd.DataFrame([vars(entry) for entry in fake.board.entries])
     for name in ("dataset", "entrant", "kind", "optimum", "note"):
         assert facts[name].tolist() == wide[name].tolist()
+    facts["parameters"] = [entry.cost.parameters for entry in fake.board.entries]
+    facts["train_seconds"] = [entry.cost.train_seconds for entry in fake.board.entries]
     for name in ("rank", "rank_high", "parameters", "seeds", "train_seconds", "optimal_slope"):
         expected = wide[name].astype("Float64").to_numpy(dtype=float, na_value=math.nan)
         np.testing.assert_equal(facts[name].to_numpy(dtype=float), expected)

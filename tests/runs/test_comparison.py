@@ -15,7 +15,8 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.board.combined import combine, labels_of_earlier_parts, relabel
 from gahbench.board.selection import select
-from gahbench.report.tables import export_board, latex, table_of_rows
+from gahbench.report.export import export_board, latex
+from gahbench.report.tables import table_of_rows
 from gahbench.runs.comparison import compare
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
@@ -88,7 +89,7 @@ def test_the_commands_print_comparisons_and_combined_boards(runs, command):
     status, printed, _ = command("leaderboard")(*runs)
     assert status == 0
     assert all(f"{UNET} ({name})" in printed for name in ("one", "two"))
-    assert printed.count("| Identity ") == 2  # summary and levels
+    assert printed.count("| Identity ") == 3  # summary, levels and cost
     status, printed, _ = command("leaderboard")(*runs, "-e", "unet*", "--format", "csv")
     table = pd.read_csv(io.StringIO(printed))
     assert set(table["entrant"]) == {f"{UNET} (one)", f"{UNET} (two)", "oracle-threshold[haar]"}

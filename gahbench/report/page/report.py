@@ -31,6 +31,7 @@ from gahbench.report.direction_lines import direction_lines
 from gahbench.report.legend import dataset_lines, glossary, rate_lines
 from gahbench.report.page import charts, images, provenance
 from gahbench.report.page.charts import Source
+from gahbench.report.page.costs import cost_section
 from gahbench.report.page.entrant_tables import column_definitions, dataset_table, entrant_table, metric_definitions
 from gahbench.report.page.first_screen import FILTERS, FIRST_ROWS, first_screen
 from gahbench.report.page.readme import read_readme
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
 
 #: The sections of a page in their order; basis, generalization and claims are optional.
-SECTIONS = ("board", "curves", "images", "training", "basis", "generalization", "claims", "provenance")
+SECTIONS = ("board", "cost", "curves", "images", "training", "basis", "generalization", "claims", "provenance")
 #: The policy source of a page whose style and script are files of its site.
 SAME_ORIGIN = "'self'"
 
@@ -108,12 +109,18 @@ def report_values(source: Source) -> dict[str, Any]:
             "fits": provenance.fits_table(source),
             "failures": provenance.failures(source),
         },
+        "cost": cost_section(source),
         "sweeps": charts.sweep_charts(source),
         "sheets": images.sample_sheets(source),
         "claims": {"judged": measured, "outcomes": summary([(claim.outcome, claim.checked) for claim in measured])},
         "provenance": _provenance(source),
     }
-    optional_sections = {"basis": values["screen"].directions, "generalization": values["sweeps"], "claims": measured}
+    optional_sections = {
+        "cost": values["cost"],
+        "basis": values["screen"].directions,
+        "generalization": values["sweeps"],
+    }
+    optional_sections["claims"] = measured
     return {**values, "sections": {name: name.capitalize() for name in SECTIONS if optional_sections.get(name, True)}}
 
 
