@@ -116,7 +116,7 @@ class Measurement:
     def _score(self, metric: Metric, evaluation: Evaluation) -> Scores:
         if "partner" in metric.needs and evaluation.partner is None and self.partner is not None:
             self._other = self.partner()
-            evaluation.partner = self._along(self._other)
+            evaluation.partner = self._other_evaluation(self._other)
         if "snapshots" in metric.needs:
             evaluation.snapshots = self._snapshots(self._subject)
             if evaluation.partner is not None and self._other is not None:
@@ -128,7 +128,7 @@ class Measurement:
         evaluation._samples, evaluation._local = view._samples, view._local
         return scores
 
-    def _along(self, subject: Subject) -> Evaluation:
+    def _other_evaluation(self, subject: Subject) -> Evaluation:
         """Return the evaluation of another subject on the same noisy images."""
         denoiser = self._denoiser(subject)
         other = self.evaluation.with_denoiser(denoiser)

@@ -33,7 +33,7 @@ class AgreementCell:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the interval does not hold 0."""
+        """Whether the interval does not contain 0."""
         return self.value.low > 0 or self.value.high < 0
 
     @property
@@ -161,7 +161,8 @@ def _sentences_of_one(results: Results, matrix: BasisMatrix) -> list[str]:
     basis, names = matrix.phrases[matrix.basis], results.names
     if not above:
         return [
-            f"No {matrix.measure} with {basis} is shown to be above 0, in {pluralize(len(known), 'measured value')}.",
+            f"Of {pluralize(len(known), 'measured value')} of the {matrix.measure} with {basis}, none is shown to be above "
+            "0.",
         ]
     row, column, cell = max(above, key=lambda item: item[2].value.value)
     name = as_subject(names.entrant_phrase(row.entrant))
@@ -174,7 +175,7 @@ def _sentences_of_one(results: Results, matrix: BasisMatrix) -> list[str]:
         for row in matrix.practical
         if any(cell.value.is_known for cell in row.cells) and not any(cell.value.low > 0 for cell in row.cells)
     ]
-    second = f"None is shown on any dataset for {_listed(without)}." if without else ""
+    second = f"No value of {_listed(without)} is shown to be above 0 on any dataset." if without else ""
     return list(filter(None, [first, second]))
 
 
@@ -209,9 +210,9 @@ def _sentences_of_many(results: Results, matrix: BasisMatrix) -> list[str]:
         parts.append(f"{_listed(entrants)} {'is' if len(entrants) == 1 else 'are'} undecided between {between}")
     elif undecided:
         entrants = [name for names_of_pair in undecided.values() for name in names_of_pair]
-        parts.append(f"for {_listed(entrants)} the two nearest bases are not told apart")
+        parts.append(f"the intervals of {_listed(entrants)} do not decide between the two closest bases")
     if none:
-        parts.append(f"{_listed(none)} {'follows' if len(none) == 1 else 'follow'} no basis, as far as intervals show")
+        parts.append(f"{_listed(none)} {'is' if len(none) == 1 else 'are'} not shown to follow any basis")
     first = f"On {where}, {'; '.join(parts)}." if parts else ""
     return list(filter(None, [first, _sentence_of_truth(results, matrix)]))
 
@@ -227,7 +228,8 @@ def _sentence_of_truth(results: Results, matrix: BasisMatrix) -> str:
     row = max(above, key=lambda row: row.cells[index].value.value)
     value = format_half_width(row.cells[index].value)
     name = as_subject(results.names.entrant(row.entrant))
-    return f"{name} follows the directions of the best denoiser most ({value}, where 1 is the same and 0 none)."
+    scale = "where 1 would be full agreement and 0 none"
+    return f"{name} follows the directions of the best denoiser most ({value}, {scale})."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -25,9 +25,9 @@ class SamplePrediction(Metric):
     first training images if its parameters limit their number, and sampled with the same settings.
 
     With ``local-score`` the value measures how far samples of a network are composed of training patches. Kamb &
-    Ganguli, ICML 2025 (arXiv 2412.20292), report median r^2 of 0.94 to 0.96 for their best machine and purely
-    convolutional networks; their published evaluation script computes medians of the correlation. With
-    ``empirical-bayes`` the value compares a sample with the training image to which the same noise leads.
+    Ganguli, ICML 2025 (arXiv 2412.20292), report median r^2 of 0.94 to 0.96 between samples of purely convolutional
+    networks and of their best score machine; their published evaluation script computes medians of the correlation.
+    With ``empirical-bayes`` the value compares a sample with the training image to which the same noise leads.
 
     Part: ``null``, r^2 with a sample of the reference from different noise, which shows the similarity of all samples.
     Arrays for figures: samples and predictions.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Noun = Literal["architecture", "reference", "dataset", "metric"]
+PluginKind = Literal["architecture", "reference", "dataset", "metric"]
 When = Literal["planning", "import", "constructor", "training", "evaluation", "output"]
 
 
@@ -23,7 +23,7 @@ class Kind:
     code: str
     fails: str | None = None
     when: When = "training"
-    noun: Noun = "architecture"
+    plugin_kind: PluginKind = "architecture"
 
 
 _TIMED_OUT = "took longer than"

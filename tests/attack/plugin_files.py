@@ -73,7 +73,7 @@ if at("import") or at("planning"):
 _BODY = '''
 
 @gahbench.hookimpl
-def register_{noun}s(register):
+def register_{plugin_kind}s(register):
     register("{name}", Plugin)
 
 
@@ -139,12 +139,12 @@ def label(kind: Kind) -> str:
 def write_plugin(kind: Kind, folder: Path, name: str) -> None:
     """Write the plugin file for a kind of misbehaviour."""
     is_output = kind.when == "output"
-    base, honest_result, body = _CLASSES[kind.noun]
+    base, honest_result, body = _CLASSES[kind.plugin_kind]
     code = textwrap.indent("pass" if is_output else kind.code.strip("\n"), "    ")
     text = (_HEAD + _BODY + body).format(
         name=name,
         when=kind.when,
-        noun=kind.noun,
+        plugin_kind=kind.plugin_kind,
         base=base,
         code=code,
         output=kind.code if is_output else honest_result,
@@ -159,7 +159,7 @@ def write_suite(kinds: Sequence[Kind], folder: Path, unit: float, construction: 
     write_plugin(Kind("honest", "pass"), plugins, "honest")
     for kind in kinds:
         write_plugin(kind, plugins, label(kind))
-    labels = {noun: [label(kind) for kind in kinds if kind.noun == noun] for noun in _CLASSES}
+    labels = {name: [label(kind) for kind in kinds if kind.plugin_kind == name] for name in _CLASSES}
     text = SUITE.format(
         datasets=", ".join(["'discs[size=16]'", *labels["dataset"]]),
         entrants=", ".join(f"'{name}'" for name in (*HONEST, *labels["architecture"], *labels["reference"])),

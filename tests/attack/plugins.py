@@ -86,7 +86,7 @@ def problems(kinds, folder, clean, status, errors):
     if "Traceback" in errors:
         faults[""] = f"a traceback: {errors[-800:]}"
     for kind in kinds:
-        column = {"metric": "metric", "dataset": "dataset"}.get(kind.noun, "entrant")
+        column = {"metric": "metric", "dataset": "dataset"}.get(kind.plugin_kind, "entrant")
         reasons = results.failures.loc[results.failures[column] == label(kind), "error"].tolist()
         if kind.fails is not None and not any(kind.fails in str(reason) for reason in reasons):
             faults[kind.name] = f"'{kind.fails}' is not among the reasons: {[str(reason)[:200] for reason in reasons]}"

@@ -153,7 +153,7 @@ def all_parts(options, scratch):
         part = bench("training", f"{width} channels", "training_throughput.py", f"--widths {width} {settings}")
         part.command += published
     bench("runner", "one fit", "training_throughput.py", "--only overhead")
-    bench("ahead", "two datasets", "images_ahead.py", "--steps 300")
+    bench("ahead", "two datasets", "prefetching.py", "--steps 300")
     bench("sampling", "of a UNet", "sampling_speed.py", "--count 256").command += published
     bench("jacobian", "of a UNet", "jacobian_speed.py", "--width 64 --levels 2 --size 40").command += published
     bench("scoring", "of denoised images", "scoring_speed.py", "--metrics psnr ssim slope --images 1024")

@@ -151,20 +151,20 @@ def fits():
 
 
 def fit_checks():
-    def timed(device):
+    def run_timed_passes(device):
         """Return the timed passes that choose the precision of training."""
         torch.manual_seed(0)
         run = _build_timed_step(random_network("bf-cnn").to(device), (2, 1, SIDE, SIDE), device)
         return lambda: [run("float32"), run("bfloat16")]
 
-    def checked(device):
+    def check_network(device):
         """Return the checks of a trained network."""
         watched = WatchedFit(lambda: random_network("bf-cnn").to(device), Training(steps=10, batch_size=4), 0)
         watched.build()
         return lambda: [len(watched.marks((1, SIDE, SIDE), device))]
 
-    yield path("checks of a fit", "timed passes", timed)
-    yield path("checks of a fit", "marks", checked)
+    yield path("checks of a fit", "timed passes", run_timed_passes)
+    yield path("checks of a fit", "marks", check_network)
 
 
 def denoising():
@@ -253,8 +253,8 @@ def references():
         truth, noisy = Truth(clean.to(device), dataset), noisy_images(clean).to(device)
         return lambda: reference.denoise(noisy, SIGMA, truth)
 
-    def moved(device, name, **options):
-        """Return a run of a reference that moves CPU images to its device itself."""
+    def denoise_on_device(device, name, **options):
+        """Return a function that denoises CPU images with a reference that moves them to its device."""
         reference, dataset, clean = create_on_family("reference", name, **options)
         reference.fit(TrainingData(dataset))
         reference.move(device)
@@ -274,9 +274,9 @@ def references():
         if type(create("reference", name)).move is Reference.move:
             yield path("reference", name, denoise, name=name)
         else:
-            yield path("reference with a device", name, moved, 1e-4, name=name)
+            yield path("reference with a device", name, denoise_on_device, 1e-4, name=name)
     title = "local-score, similar patches merged"
-    yield path("reference with a device", title, moved, 1e-4, name="local-score", merge_tolerance=0.5)
+    yield path("reference with a device", title, denoise_on_device, 1e-4, name="local-score", merge_tolerance=0.5)
 
 
 def posteriors():
@@ -293,12 +293,12 @@ def posteriors():
 
         return run
 
-    def drawn(device):
+    def draw_training_images(device):
         """Return a function that draws training images on the device from random numbers of the CPU."""
         dataset = gahbench.create("dataset", "c-alpha[size=16]")
         return lambda: dataset.draw(torch.Generator().manual_seed(0), 4, device)
 
-    yield path("dataset", "training images of c-alpha", drawn)
+    yield path("dataset", "training images of c-alpha", draw_training_images)
     for family in OPTIMA:
         yield path("dataset", family, posterior, family=family)
 

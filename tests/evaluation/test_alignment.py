@@ -217,7 +217,7 @@ def test_only_the_mean_is_removed_if_all_filters_are_equally_strong():
 
 def test_images_without_strength_unusable_images_and_large_leverages_are_left_out():
     traces = torch.cat([torch.linspace(1, 2, 26), torch.tensor([-1.0, 0.0, 1e9])])
-    usable = torch.first(29, dtype=torch.bool)
+    usable = torch.ones(29, dtype=torch.bool)
     usable[3] = False
     assert remove_strength(traces, usable).indices.tolist() == [index for index in range(26) if index != 3]
     # The last image has a leverage of nearly 1: any cubic can pass through it.

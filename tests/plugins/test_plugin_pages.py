@@ -16,8 +16,10 @@ from gahbench.evaluation import Evaluation, LocalFilters
 from gahbench.testing import check_file, check_plugin
 
 ROOT = Path(__file__).parents[2]
-NOUNS = ("architecture", "dataset", "reference", "basis", "metric", "engine", "tracker")
-PAGES = {name: (ROOT / ".docs" / "plugins" / f"{name}.md").read_text(encoding="utf-8") for name in (*NOUNS, "rules")}
+PLUGIN_KINDS = ("architecture", "dataset", "reference", "basis", "metric", "engine", "tracker")
+PAGES = {
+    name: (ROOT / ".docs" / "plugins" / f"{name}.md").read_text(encoding="utf-8") for name in (*PLUGIN_KINDS, "rules")
+}
 GUIDE = "\n".join(PAGES.values())
 PACKAGES = ("gahbench", *(f"gahbench.{name}" for name in ("evaluation", "jacobian", "networks", "sampling", "testing")))
 
@@ -38,16 +40,16 @@ def folder(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_the_example_of_each_noun_keeps_its_contract(folder, noun):
-    (name,) = re.findall(r"```python\n# (\w+\.py)\n", PAGES[noun])
+@pytest.mark.parametrize("kind", PLUGIN_KINDS)
+def test_the_example_of_each_kind_keeps_its_contract(folder, kind):
+    (name,) = re.findall(r"```python\n# (\w+\.py)\n", PAGES[kind])
     (report,) = check_file(folder / name)
-    assert report.kind == noun
+    assert report.kind == kind
     assert report.passed, str(report)
 
 
 def test_every_python_block_of_the_pages_is_an_example():
-    assert len(examples()) == GUIDE.count("```python") == len(NOUNS)
+    assert len(examples()) == GUIDE.count("```python") == len(PLUGIN_KINDS)
 
 
 def test_all_examples_run_in_the_suite_of_the_page(folder, command, tmp_path):
@@ -118,9 +120,9 @@ def test_every_member_of_a_contract_is_documented_for_the_reference(contract):
             assert re.search(rf"^ +#: .*\n(?: +#: .*\n)* +{name}\b", source, flags=re.MULTILINE), name
 
 
-@pytest.mark.parametrize(("noun", "contract"), [(name, name.capitalize()) for name in NOUNS[1:]])
-def test_the_page_of_each_noun_shows_the_docstring_of_its_base_class(noun, contract):
-    assert f".. autoclass:: gahbench.{contract}\n" in PAGES[noun]
+@pytest.mark.parametrize(("kind", "contract"), [(name, name.capitalize()) for name in PLUGIN_KINDS[1:]])
+def test_the_page_of_each_kind_shows_the_docstring_of_its_base_class(kind, contract):
+    assert f".. autoclass:: gahbench.{contract}\n" in PAGES[kind]
 
 
 def public():

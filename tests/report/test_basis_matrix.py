@@ -36,7 +36,7 @@ def test_an_entrant_is_closest_to_a_basis_only_if_the_intervals_show_it():
     assert list(matrix.columns) == ["dct", "haar"] or list(matrix.columns) == ["haar", "dct"]
     assert "near is closest to haar" in text
     assert "even is undecided between dct and haar" in text
-    assert "zero follows no basis" in text
+    assert "zero is not shown to follow any basis" in text
     assert text.count("closest") == 1
 
 
@@ -45,7 +45,7 @@ def test_nothing_is_closest_to_the_only_basis():
     assert (matrix.basis, list(matrix.columns)) == ("haar", ["a"])
     assert "closest" not in text
     assert text.startswith("1 of 2 measured values are above 0; the largest is 0.60 ±")
-    assert text.endswith("None is shown on any dataset for zero.")
+    assert text.endswith("No value of zero is shown to be above 0 on any dataset.")
 
 
 def test_the_best_denoiser_is_the_first_column_and_no_basis():

@@ -287,7 +287,7 @@ def basis(vectors, energies="None", before=BASIS):
     return f"{before}gahbench.TrueBasis({vectors}, {energies})"
 
 
-SIZES = "between 0 and sigma^2"
+BOUND_LIMITS = "between 0 and sigma^2"
 OPTIMA = {
     "closed form": ("pass", ""),
     "sampled": (posterior(more=", torch.full((len(noisy),), 0.5)"), ""),
@@ -314,10 +314,10 @@ OPTIMA = {
     "trace times 1000": (posterior(trace="1000 * exact.trace"), "magnitude of the error"),
     "effective sample size instead of a share": (posterior(more=", torch.full((len(noisy),), 7.0)"), "is a share"),
     "depends on the batch": (posterior("exact.mean + 1e-3 * (len(noisy) > 1)"), "independent of the other images"),
-    "bound above sigma^2": (bracket(f"10 * {BOUND}"), SIZES),
-    "bound below 0": (bracket(f"-{BOUND}"), SIZES),
-    "bound not a number": (bracket(f"torch.nan * {BOUND}"), SIZES),
-    "one bound for all images": (bracket(f"{BOUND}[:1]"), SIZES),
+    "bound above sigma^2": (bracket(f"10 * {BOUND}"), BOUND_LIMITS),
+    "bound below 0": (bracket(f"-{BOUND}"), BOUND_LIMITS),
+    "bound not a number": (bracket(f"torch.nan * {BOUND}"), BOUND_LIMITS),
+    "one bound for all images": (bracket(f"{BOUND}[:1]"), BOUND_LIMITS),
     "bound of the first image": (
         bracket(f"{BOUND} * torch.arange(1, count + 1) / 10"),
         "lower_bound: start skips images",

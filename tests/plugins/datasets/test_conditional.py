@@ -90,22 +90,22 @@ def test_covariance_is_the_sum_of_all_waves(size):
 @settings(deadline=None, max_examples=20)
 @given(families)
 def test_products_and_energies_agree_with_the_matrix(family):
-    drawn = field(*family)
-    images = torch.randn(2, 3, drawn.pixels, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(drawn.matvec(images), images @ drawn.matrix())
-    torch.testing.assert_close(drawn.energy(images), (images @ drawn.matrix() * images).sum(-1))
+    stationary = field(*family)
+    images = torch.randn(2, 3, stationary.pixels, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(stationary.matvec(images), images @ stationary.matrix())
+    torch.testing.assert_close(stationary.energy(images), (images @ stationary.matrix() * images).sum(-1))
 
 
 @settings(deadline=None, max_examples=20)
 @given(families, st.floats(0.05, 1))
 def test_decomposition_agrees_with_the_matrix(family, share):
-    drawn = field(*family)
-    count = max(1, int(share * drawn.pixels))
-    values, vectors = drawn.decomposition(count)
-    torch.testing.assert_close(values, torch.linalg.eigvalsh(drawn.matrix()).flip(0))
-    assert vectors.shape == (drawn.pixels, count)
+    stationary = field(*family)
+    count = max(1, int(share * stationary.pixels))
+    values, vectors = stationary.decomposition(count)
+    torch.testing.assert_close(values, torch.linalg.eigvalsh(stationary.matrix()).flip(0))
+    assert vectors.shape == (stationary.pixels, count)
     torch.testing.assert_close(vectors.T @ vectors, torch.eye(count, dtype=torch.float64))
-    torch.testing.assert_close(drawn.matrix() @ vectors, vectors * values[:count], atol=1e-12, rtol=0)
+    torch.testing.assert_close(stationary.matrix() @ vectors, vectors * values[:count], atol=1e-12, rtol=0)
 
 
 PIXELS, RANK, CONSTANT = 40, 7, 0.3
@@ -127,7 +127,7 @@ MASKS = {
 
 
 def columns(leading, mask):
-    """Return the factor F, column by column."""
+    """Return the factor F of the leading part A = F F', column by column."""
     inside = [mask * column for column in leading.scaled.T] + [(1 - mask) * column for column in leading.scaled.T]
     return torch.stack([*inside, CONSTANT**0.5 * mask, CONSTANT**0.5 * (1 - mask)], dim=1)
 
@@ -137,7 +137,7 @@ def test_the_leading_part_is_the_product_of_its_factor(leading, name):
     mask, factor = MASKS[name], columns(leading, MASKS[name])
     assert factor.shape == (PIXELS, leading.columns)
     torch.testing.assert_close(leading.gram(mask), factor.T @ factor, atol=1e-12, rtol=0)
-    # The matrix A by its definition, from the covariance of a background.
+    # Compute the matrix A by its definition, from the covariance of a background.
     background = leading.scaled @ leading.scaled.T + CONSTANT
     inside, outside = torch.diag(mask), torch.diag(1 - mask)
     expected = inside @ background @ inside + outside @ background @ outside
@@ -151,7 +151,7 @@ SIGMAS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
 
 
 @functools.cache
-def images_of(alpha, size):
+def distribution_of(alpha, size):
     return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, None)), MEAN_STD**2)
 
 
@@ -161,40 +161,40 @@ def mask_of(alpha, size, contour="closed", index=0):
     return CAlpha(alpha, size, contour=contour).masks(generator, 1)[0].flatten().double()
 
 
-def covariance(drawn, mask):
+def covariance(distribution, mask):
     """Return K_x by its definition."""
-    inside, outside, background = torch.diag(mask), torch.diag(1 - mask), drawn.field.matrix()
-    means = drawn.constant * (torch.outer(mask, mask) + torch.outer(1 - mask, 1 - mask))
+    inside, outside, background = torch.diag(mask), torch.diag(1 - mask), distribution.field.matrix()
+    means = distribution.constant * (torch.outer(mask, mask) + torch.outer(1 - mask, 1 - mask))
     return inside @ background @ inside + outside @ background @ outside + means
 
 
-def error(drawn, mask, sigma):
+def error(distribution, mask, sigma):
     """Return the error of the genie by its definition."""
-    matrix = covariance(drawn, mask)
+    matrix = covariance(distribution, mask)
     noise = sigma**2 * torch.eye(len(mask), dtype=torch.float64)
     return sigma**2 * torch.linalg.solve(matrix + noise, matrix).trace().item()
 
 
 def test_matrix_product_and_eigenvalues_agree_with_the_definition():
-    drawn, mask = images_of(1.0, 12), mask_of(1.0, 12)
-    expected = covariance(drawn, mask)
-    torch.testing.assert_close(drawn.matrix(mask), expected)
-    torch.testing.assert_close(drawn.matvec(mask[None], torch.eye(144, dtype=torch.float64)), expected)
-    assert drawn.eigenvalues(mask).sum().item() == pytest.approx(expected.trace().item())
-    assert drawn.eigenvalues(mask).square().sum().item() == pytest.approx(expected.square().sum().item())
+    distribution, mask = distribution_of(1.0, 12), mask_of(1.0, 12)
+    expected = covariance(distribution, mask)
+    torch.testing.assert_close(distribution.matrix(mask), expected)
+    torch.testing.assert_close(distribution.matvec(mask[None], torch.eye(144, dtype=torch.float64)), expected)
+    assert distribution.eigenvalues(mask).sum().item() == pytest.approx(expected.trace().item())
+    assert distribution.eigenvalues(mask).square().sum().item() == pytest.approx(expected.square().sum().item())
 
 
 @pytest.mark.parametrize("contour", ["line", "closed"])
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
 def test_bounds_enclose_the_error_tightly(alpha, contour):
     size = 24
-    drawn, mask = images_of(alpha, size), mask_of(alpha, size, contour)
+    distribution, mask = distribution_of(alpha, size), mask_of(alpha, size, contour)
     for sigma in SIGMAS:
-        lower, upper = drawn.error_bounds(mask, sigma)
-        exact = error(drawn, mask, sigma)
+        lower, upper = distribution.error_bounds(mask, sigma)
+        exact = error(distribution, mask, sigma)
         assert lower <= exact * (1 + 1e-9)
         assert upper >= exact * (1 - 1e-9)
-        if drawn._count(conditional.RESOLVED * sigma**2) <= size**2 // 4:
+        if distribution._count(conditional.RESOLVED * sigma**2) <= size**2 // 4:
             assert lower >= 0.998 * exact
             assert upper <= 1.01 * lower
 
@@ -209,10 +209,10 @@ def test_bounds_enclose_the_error_tightly(alpha, contour):
 def test_bounds_enclose_the_error_for_every_mask_and_rank(alpha, sigma, shares, max_rank):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conditional, "MAX_RANK", max_rank)
-        drawn = ConditionalGaussian(images_of(alpha, 9).field, MEAN_STD**2)
+        distribution = ConditionalGaussian(distribution_of(alpha, 9).field, MEAN_STD**2)
         mask = torch.tensor((shares * 81)[:81], dtype=torch.float64)
-        lower, upper = drawn.error_bounds(mask, sigma)
-    exact = error(drawn, mask, sigma)
+        lower, upper = distribution.error_bounds(mask, sigma)
+    exact = error(distribution, mask, sigma)
     assert 0 <= lower <= exact * (1 + 1e-9)
     assert exact * (1 - 1e-9) <= upper
 
@@ -221,41 +221,41 @@ def test_bounds_enclose_the_error_for_every_mask_and_rank(alpha, sigma, shares, 
 def test_the_filter_agrees_with_a_dense_solve(alpha, monkeypatch):
     monkeypatch.setattr(conditional, "PRECONDITIONER_RANK", 20)
     size = 20
-    drawn = images_of(alpha, size)
+    distribution = distribution_of(alpha, size)
     masks = torch.stack([mask_of(alpha, size), mask_of(alpha, size, "line"), torch.ones(size**2).double()])
     noise = torch.randn(3, size**2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for sigma in (1e-3, *SIGMAS, 3.0):
-        means = drawn.wiener(masks, 0.3 + sigma * noise, sigma)
+        means = distribution.wiener(masks, 0.3 + sigma * noise, sigma)
         for mask, image, result in zip(masks, 0.3 + sigma * noise, means, strict=True):
-            matrix = covariance(drawn, mask)
+            matrix = covariance(distribution, mask)
             expected = matrix @ torch.linalg.solve(matrix + sigma**2 * torch.eye(len(mask)).double(), image)
             assert (result - expected).square().mean().sqrt() <= 1.01e-5 * sigma
 
 
 def test_the_filter_of_zero_is_zero_and_divergence_raises_an_error(monkeypatch):
-    drawn, mask = images_of(1.0, 12), mask_of(1.0, 12)
-    assert torch.equal(drawn.wiener(mask[None], torch.zeros(1, 144).double(), 0.1), torch.zeros(1, 144).double())
+    distribution, mask = distribution_of(1.0, 12), mask_of(1.0, 12)
+    assert torch.equal(distribution.wiener(mask[None], torch.zeros(1, 144).double(), 0.1), torch.zeros(1, 144).double())
     monkeypatch.setattr(conditional, "STEPS", 2)
     with pytest.raises(OptimumError, match="converge"):
-        drawn.wiener(mask[None], torch.ones(1, 144).double() / 3, 1e-4)
+        distribution.wiener(mask[None], torch.ones(1, 144).double() / 3, 1e-4)
 
 
 def test_small_bases_are_complete():
-    drawn, mask = images_of(1.0, 12), mask_of(1.0, 12)
-    vectors, energies = drawn.basis(mask)
+    distribution, mask = distribution_of(1.0, 12), mask_of(1.0, 12)
+    vectors, energies = distribution.basis(mask)
     assert (energies.diff() <= 0).all()
     torch.testing.assert_close(vectors.T @ vectors, torch.eye(144).double())
-    torch.testing.assert_close(vectors * energies @ vectors.T, covariance(drawn, mask))
+    torch.testing.assert_close(vectors * energies @ vectors.T, covariance(distribution, mask))
 
 
 @pytest.mark.parametrize("alpha", [2.0, 3.0])
 def test_large_bases_contain_all_vectors_of_sufficient_energy(alpha, monkeypatch):
     monkeypatch.setattr(conditional, "EXACT_PIXELS", 0)
     size = 34
-    drawn, mask = images_of(alpha, size), mask_of(alpha, size)
-    assert not drawn.is_resolved(1 / 255)
-    vectors, energies = drawn.basis(mask)
-    matrix = covariance(drawn, mask)
+    distribution, mask = distribution_of(alpha, size), mask_of(alpha, size)
+    assert not distribution.is_resolved(1 / 255)
+    vectors, energies = distribution.basis(mask)
+    matrix = covariance(distribution, mask)
     exact = torch.linalg.eigvalsh(matrix).flip(0)
     count = len(energies)
     assert count < size**2 // 2
@@ -269,4 +269,4 @@ def test_large_bases_contain_all_vectors_of_sufficient_energy(alpha, monkeypatch
     # By the Poincare separation theorem, no energy in a subspace exceeds the energy in the whole space.
     assert (energies <= exact[:count] * (1 + 1e-9)).all()
     monkeypatch.setattr(conditional, "EXACT_PIXELS", 1600)
-    assert drawn.basis(mask)[0].shape == vectors.shape
+    assert distribution.basis(mask)[0].shape == vectors.shape

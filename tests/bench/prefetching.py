@@ -1,8 +1,8 @@
 """Speedup by prefetching training images in a thread: fits with and without prefetching, in turn.
 
-Run ``python tests/bench/images_ahead.py`` on an otherwise idle machine. On a CPU, the thread and the fit share the
-cores; a GPU leaves the cores idle. The benchmark fails unless both fits end with the same weights. Drawing images alone
-is timed, too, as the maximum gain.
+Run ``python tests/bench/prefetching.py`` on an otherwise idle machine. On a CPU, the thread and the fit share the
+cores; a GPU leaves the cores idle. The benchmark fails unless both fits end with the same weights. The time to draw
+images without training is measured, too, since the gain cannot exceed it.
 """
 
 import functools
