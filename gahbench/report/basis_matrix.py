@@ -161,8 +161,8 @@ def _sentences_of_one(results: Results, matrix: BasisMatrix) -> list[str]:
     basis, names = matrix.phrases[matrix.basis], results.names
     if not above:
         return [
-            f"Of {pluralize(len(known), 'measured value')} of the {matrix.measure} with {basis}, none is shown to be above "
-            "0.",
+            f"Of {pluralize(len(known), 'measured value')} of the {matrix.measure} with {basis}, none is shown to be "
+            "above 0.",
         ]
     row, column, cell = max(above, key=lambda item: item[2].value.value)
     name = as_subject(names.entrant_phrase(row.entrant))
