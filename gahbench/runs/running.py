@@ -225,7 +225,7 @@ def run(
     secret_noise
         Whether to draw the seed of the noise once all fits have ended, and record it; by default ``False``.
     track
-        Trackers that follow the run, specs ``name[key=value,...]``; by default none.
+        Trackers that follow the run, as specs ``name[key=value,...]``; by default none.
     report
         Function to call with each :class:`gahbench.Event`. By default progress is shown: a bar in a notebook, a table
         on a terminal, lines elsewhere.

@@ -141,10 +141,10 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
 
 
 def _check_on_accelerator(basis: Basis, truth: Truth, coefficients: Tensor, device: torch.device) -> Finding:
-    moved = replace(truth, clean=truth.clean.to(device))
-    adapted = basis.adapt_to(moved, THRESHOLD)
-    result = adapted.analysis(moved.clean)
-    error = float((adapted.synthesis(result) - moved.clean).abs().max())
+    on_device = replace(truth, clean=truth.clean.to(device))
+    adapted = basis.adapt_to(on_device, THRESHOLD)
+    result = adapted.analysis(on_device.clean)
+    error = float((adapted.synthesis(result) - on_device.clean).abs().max())
     # Absolute values are compared, since the signs of eigenvectors of a graph are arbitrary.
     difference = float((result.cpu().abs() - coefficients.abs()).abs().max())
     detail = f"errors {error:.1e} and {difference:.1e}; accepted: below 1e-6"
@@ -170,7 +170,7 @@ def _check_filters(basis: Basis, truth: Truth) -> Finding:
     # For large images the traces follow from the noise levels, which another check covers.
     actual = maps.trace().value if maps.is_small else traces
     if not family.reaches(traces).all() or (actual - traces).abs().max() > 0.01 * traces.max():
-        detail = f"traces {actual.tolist()}, requested were {traces.tolist()}; accepted: within 1 %"
+        detail = f"traces are {actual.tolist()}, but {traces.tolist()} were requested; accepted: within 1 %"
         return Finding("filters have the requested trace", False, detail)
     clean, noise = (images.flatten(1)[:, None] for images in (truth.clean, sample_noise(truth.clean, 1.0, draw=5)))
     gains = [float(maps.matvec(vectors).double().norm() / vectors.norm()) for vectors in (clean, noise)]

@@ -28,9 +28,9 @@ class PublishedHalves(Derived):
     farthest from the end, as many as the dataset has. A partner of N images learned from some of them if N is larger
     than half of all images less the test and validation images.
 
-    The published list of images is in the order in which a folder listed its files, which depends on the computer, and
-    is not public: with published weights, compare the errors of the networks of 1 and 10 images on training and on test
-    images before any other result. If you have the published list, ``images: {path: list.pt}`` reads it.
+    The published list of images is not public. It is in the order in which a folder listed its files, which depends on
+    the computer. So with published weights, compare the errors of the networks of 1 and 10 images on training and on
+    test images before any other result. If you have the published list, ``images: {path: list.pt}`` reads it.
 
     Parameters
     ----------

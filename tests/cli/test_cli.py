@@ -175,7 +175,7 @@ BAD = {
     "no file": (lambda tmp: ["check", str(tmp / "none.py")], "no such plugin file"),
     "bad name": (lambda tmp: ["new", "architecture", "My Denoiser"], "lower-case words"),
     "taken name": (lambda tmp: ["new", "architecture", "unet"], "already"),
-    "unknown noun": (lambda tmp: ["new", "network", "mine"], "'engine'"),
+    "unknown kind of a new plugin": (lambda tmp: ["new", "network", "mine"], "'engine'"),
     "nothing to prepare": (lambda tmp: ["prepare", "quikc"], "did you mean 'quick'"),
     "no dataset": (lambda tmp: ["preview", "discz"], "did you mean 'discs'"),
     "levels of a preview": (lambda tmp: ["preview", "discs", "-s", "loud"], "--sigma loud; accepted"),

@@ -12,7 +12,7 @@ from gahbench.report.page.costs import cost_section, pareto_front
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_front_holds_the_points_that_no_other_point_beats(seed):
+def test_the_front_has_the_points_that_no_other_point_beats(seed):
     generator = np.random.default_rng(seed)
     # Coarse values give ties in cost, in gain and in both.
     points = {str(i): (int(cost), int(gain)) for i, (cost, gain) in enumerate(generator.integers(0, 6, (12, 2)))}
@@ -46,8 +46,8 @@ def make_results(seconds=(0.2, 0.4, float("nan"))):
             "machine": ["A processor", "A processor", ""],
         }
     )
-    made = results(scores, fits, datasets=[dataset("d")], entrants=[*levels], baseline="oracle")
-    return replace(made, costs=costs)
+    board_results = results(scores, fits, datasets=[dataset("d")], entrants=[*levels], baseline="oracle")
+    return replace(board_results, costs=costs)
 
 
 def test_charts_show_practical_denoisers_with_known_and_differing_costs(tmp_path, builtin):
@@ -57,8 +57,8 @@ def test_charts_show_practical_denoisers_with_known_and_differing_costs(tmp_path
     titles = [chart.title.partition(" against ")[2] for chart in charts]
     # All networks saw equally many images, which a sentence says instead.
     assert titles == ["multiply-adds per pixel", "parameters", "seconds per megapixel"]
-    seen = "Every network saw 640 noisy images in training."
-    assert section.remarks == ["Seconds were measured on A processor.", seen]
+    sentence = "Every network saw 640 noisy images in training."
+    assert section.remarks == ["Seconds were measured on A processor.", sentence]
     assert section.entrants == {"d": ["small", "large"]}
     points = {series.name: (series.x[0], series.points[0]) for series in charts[2].series.values()}
     assert points == {"small": (0.2, "0.20 seconds per megapixel"), "large": (0.4, "0.40 seconds per megapixel")}

@@ -120,13 +120,13 @@ def test_folders_with_other_images_or_noise_are_refused(runs, run, tmp_path):
         first.merge(noise, ("A", "B"))
     # If the noise is not recorded, the scores of references show that it differs.
     unknown = replace(first, datasets=first.datasets.assign(protocol=""))
-    moved = first.scores.copy()
-    moved.loc[moved["entrant"] == "identity", "value"] += 0.01
+    changed_scores = first.scores.copy()
+    changed_scores.loc[changed_scores["entrant"] == "identity", "value"] += 0.01
     with (
         pytest.warns(UserWarning, match="the noise of A is not on record"),
         pytest.raises(ResultsError, match=r"'identity' has 20\.000 dB in A and 20\.010 dB in B"),
     ):
-        unknown.merge(replace(unknown, scores=moved), ("A", "B"))
+        unknown.merge(replace(unknown, scores=changed_scores), ("A", "B"))
 
 
 def test_only_common_noise_levels_and_images_are_compared(runs, run, tmp_path):
@@ -222,17 +222,17 @@ def test_merged_results_without_conflicting_rows_keep_their_labels(runs, run, tm
 
 def test_a_reference_whose_psnr_differs_under_equal_noise_gives_two_rows(runs):
     first = gahbench.load_results(runs[0])
-    moved = first.scores.copy()
-    is_identity = moved["entrant"] == "identity"
+    changed_scores = first.scores.copy()
+    is_identity = changed_scores["entrant"] == "identity"
 
     def entrants():
-        return set(first.merge(replace(first, scores=moved), ("A", "B")).entrants)
+        return set(first.merge(replace(first, scores=changed_scores), ("A", "B")).entrants)
 
     # Other metrics may differ between machines by rounding, for example counts.
-    assert (is_identity & (moved["metric"] != "psnr")).any()
-    moved.loc[is_identity & (moved["metric"] != "psnr"), "value"] += 1.0
+    assert (is_identity & (changed_scores["metric"] != "psnr")).any()
+    changed_scores.loc[is_identity & (changed_scores["metric"] != "psnr"), "value"] += 1.0
     assert "identity" in entrants()
-    moved.loc[is_identity, "value"] += 0.5
+    changed_scores.loc[is_identity, "value"] += 0.5
     assert {"identity (A)", "identity (B)"} <= entrants()
 
 

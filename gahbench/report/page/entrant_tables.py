@@ -76,38 +76,44 @@ def _definition(column: Column, definitions: Mapping[str, str]) -> str:
 
 
 def _columns(board: DatasetBoard) -> Iterator[Column]:
-    of = partial(estimates_of, board, [entry.entrant for entry in board.entries])
+    values_of = partial(estimates_of, board, [entry.entrant for entry in board.entries])
     has_gain = board.is_known("gain_over_baseline")
     yield rank_column(board.entries)
     if not has_gain:
-        yield value_column("PSNR", of("psnr"), has_bars=True, groups=(SUMMARY, "PSNR"))
-    yield value_column("gain", of("gain_over_baseline"), sign=True, has_bars=True, groups=(SUMMARY, "gain by σ", COST))
-    ends = of("deficit", "min"), of("deficit")
+        yield value_column("PSNR", values_of("psnr"), has_bars=True, groups=(SUMMARY, "PSNR"))
+    yield value_column(
+        "gain", values_of("gain_over_baseline"), sign=True, has_bars=True, groups=(SUMMARY, "gain by σ", COST)
+    )
+    ends = values_of("deficit", "min"), values_of("deficit")
     yield bracket_column(DISTANCE, *ends, has_bars=True, groups=(SUMMARY, "distance by σ"))
     parameters, *costs = cost_columns(board.entries)
     yield replace(parameters, groups=(SUMMARY, COST))
     if has_gain:
-        yield value_column("PSNR", of("psnr"), has_bars=True, groups=("PSNR",))
-    yield from _columns_by_level(board, of)
-    yield bracket_column("KL (nats)", of("kl", "min"), of("kl"), digits=3, has_bars=True, groups=("slope and KL",))
-    yield value_column("slope", of("slope"), groups=("slope and KL",))
+        yield value_column("PSNR", values_of("psnr"), has_bars=True, groups=("PSNR",))
+    yield from _columns_by_level(board, values_of)
+    yield bracket_column(
+        "KL (nats)", values_of("kl", "min"), values_of("kl"), digits=3, has_bars=True, groups=("slope and KL",)
+    )
+    yield value_column("slope", values_of("slope"), groups=("slope and KL",))
     for column in costs:
         yield replace(column, groups=(COST,))
     order = sort_agreements(list(dict.fromkeys(parse_metric_name(metric).name for metric, _ in board.overall_metrics)))
     for metric, part in sorted(board.overall_metrics, key=lambda pair: order.index(parse_metric_name(pair[0]).name)):
         head, group = f"{metric}.{part}" if part else metric, parse_metric_name(metric).name
-        yield value_column(head, of(metric, part), digits=3, has_bars=not part, groups=(group,))
+        yield value_column(head, values_of(metric, part), digits=3, has_bars=not part, groups=(group,))
 
 
-def _columns_by_level(board: DatasetBoard, of: Any) -> Iterator[Column]:
+def _columns_by_level(board: DatasetBoard, values_of: Any) -> Iterator[Column]:
     """Yield PSNR by noise level and by source, and gain and deficit by noise level."""
     levels = {sigma: f"σ {level_name(sigma)}" for sigma in board.sigmas}
     for sigma, level in levels.items():
-        yield value_column(f"PSNR, {level}", of("psnr", sigma=sigma), groups=("PSNR",))
+        yield value_column(f"PSNR, {level}", values_of("psnr", sigma=sigma), groups=("PSNR",))
     for part in board.source_parts:
-        yield value_column(f"PSNR, {part.replace('-', ' ')}", of("psnr", part), groups=("PSNR by source",))
+        yield value_column(f"PSNR, {part.replace('-', ' ')}", values_of("psnr", part), groups=("PSNR by source",))
     for sigma, level in levels.items():
-        yield value_column(f"gain, {level}", of("gain_over_baseline", sigma=sigma), sign=True, groups=("gain by σ",))
+        yield value_column(
+            f"gain, {level}", values_of("gain_over_baseline", sigma=sigma), sign=True, groups=("gain by σ",)
+        )
     for sigma, level in levels.items():
-        low, high = of("deficit", "min", sigma), of("deficit", sigma=sigma)
+        low, high = values_of("deficit", "min", sigma), values_of("deficit", sigma=sigma)
         yield bracket_column(f"{DISTANCE}, {level}", low, high, groups=("distance by σ",))

@@ -54,8 +54,8 @@ def test_denoised_images_equal_those_of_deepinv(network):
 @pytest.mark.parametrize("network", TINY)
 def test_networks_of_deepinv_use_sigma_or_are_blind(network):
     ours, noisy = build(network), images(1, (1, 32, 32))
-    moved = relative(ours(noisy, torch.tensor([0.5])), ours(noisy, torch.tensor([0.1])))
-    assert (moved > 1e-4) == (network in USE_SIGMA)
+    difference = relative(ours(noisy, torch.tensor([0.5])), ours(noisy, torch.tensor([0.1])))
+    assert (difference > 1e-4) == (network in USE_SIGMA)
 
 
 @installed

@@ -18,18 +18,18 @@ class Filters(Reference):
     def __init__(self, matrices, offset=0.0):
         self.matrices, self.offset = matrices, offset
 
-    def _of(self, truth):
+    def _matrices_of(self, truth):
         if len(self.matrices) == 1:
             return self.matrices.expand(len(truth), -1, -1)
         return self.matrices[truth.start : truth.start + len(truth)]
 
     def denoise(self, noisy, sigma, truth):
-        matrices = self._of(truth)
+        matrices = self._matrices_of(truth)
         product = (matrices @ noisy.to(matrices).flatten(1)[..., None]).view_as(noisy)
         return (product + self.offset).to(noisy)
 
     def jacobian(self, noisy, sigma, truth):
-        return DenseMaps(self._of(truth), tuple(noisy.shape[1:]))
+        return DenseMaps(self._matrices_of(truth), tuple(noisy.shape[1:]))
 
 
 def random_images(count, *shape, seed=0):

@@ -84,7 +84,7 @@ def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
 def test_the_optimum_is_computed_once_for_all_entrants(monkeypatch):
     computed_levels = []
     name = "gahbench.evaluation.evaluation._optimal_batch"
-    monkeypatch.setattr(name, lambda *of: computed_levels.append(of[2]) or _optimal_batch(*of))
+    monkeypatch.setattr(name, lambda *arguments: computed_levels.append(arguments[2]) or _optimal_batch(*arguments))
     sigmas = tuple(0.02 * 1.3**step for step in range(20))
     dataset = gahbench.create("dataset", "gaussian-field[size=8]")
     for entrant in ("identity", "gaussian-blur[1.0]"):
@@ -163,8 +163,8 @@ scoring: {sigmas: [0.1, 0.4], images: 200, metrics: [psnr, self-consistency]}
         assert result.low < 1 < result.high
         assert result.high - result.low < 0.2
         parts = ("realised", "expected", "ratio")
-        of = {part: board.estimate("identity", "self-consistency", part, sigma).value for part in parts}
-        assert of["ratio"] == pytest.approx(of["realised"] / of["expected"])
+        estimates = {part: board.estimate("identity", "self-consistency", part, sigma).value for part in parts}
+        assert estimates["ratio"] == pytest.approx(estimates["realised"] / estimates["expected"])
     assert gahbench.load_results(tmp_path / "out").board.values == outcome.results.board.values
     assert "ratio" in (tmp_path / "out" / "leaderboard.md").read_text()
 
