@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,9 @@ PALETTE = (
     "#ece133",
     "#56b4e9",
 )
+#: Six colours of highlighted entrants, dark enough for text on white, and the colour of all other entrants.
+HIGHLIGHTS = ("#0066a6", "#b84a00", "#00795c", "#7b3fa0", "#a8005c", "#735a00")
+MUTED = "#8a8a8a"
 _STYLE: dict[str, Any] = {
     "text.color": "0.15",
     "axes.labelcolor": "0.15",
@@ -104,6 +109,25 @@ def entrant_styles(labels: Sequence[str], kinds: Mapping[str, str] | None = None
     }
 
 
+def highlighted_styles(labels: Sequence[str], kinds: Mapping[str, str], highlights: Sequence[str]) -> Styles:
+    """Return plot styles in which up to six highlighted entrants have a colour each, and all others are grey."""
+    colours = dict(zip(highlights, HIGHLIGHTS, strict=False))
+    styles = entrant_styles(labels, kinds)
+    for label, style in styles.items():
+        is_optimum = kinds[label] in ("optimal", "bound")
+        colour = colours.get(label, "#262626" if is_optimum else MUTED)
+        is_filled = style["markerfacecolor"] != "white"
+        style |= {"color": colour, "markerfacecolor": colour if is_filled else "white"}
+        if colour == MUTED:
+            style |= {"linewidth": 0.8, "markersize": 3.2}
+    return styles
+
+
+def is_muted(style: Mapping[str, Any]) -> bool:
+    """Return whether a style is that of an entrant that is not highlighted."""
+    return bool(style["color"] == MUTED)
+
+
 def grid_shape(panels: int, max_columns: int) -> tuple[int, int]:
     """Return the number of rows and columns of a grid of panels with at most ``max_columns`` columns."""
     rows = max(1, math.ceil(panels / max_columns))
@@ -153,13 +177,68 @@ def draw_curve(
     style: dict[str, Any],
     zorder: float = 3,
     gid: str | None = None,
+    *,
+    has_band: bool = True,
 ) -> None:
-    """Draw a curve with its interval as a band; ``curve`` holds values and lower and upper ends, shaped like ``x``."""
+    """Draw a curve with its interval as a band; ``curve`` holds values and lower and upper ends, shaped like ``x``.
+
+    Two points are not joined, and have bars instead of a band: a line would suggest values between them.
+    """
     middle, low, high = curve
-    ax.plot(x, middle, label=label, zorder=zorder, gid=gid, **style)
-    if np.isfinite(low).any():
-        band = None if gid is None else f"{gid}-band"
+    is_joined = len(x) != 2
+    shown = style if is_joined else {**style, "linestyle": "none"}
+    ax.plot(x, middle, label=label, zorder=zorder, gid=gid, **shown)
+    if not has_band or not np.isfinite(low).any():
+        return
+    band = None if gid is None else f"{gid}-band"
+    if is_joined:
         ax.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0, zorder=2, gid=band)
+    else:
+        ax.vlines(x, low, high, color=style["color"], linewidth=1, zorder=2, gid=band)
+
+
+@dataclass(frozen=True)
+class EndLabel:
+    """The name of a curve, written in its colour to the right of its last value."""
+
+    text: str
+    value: float
+    colour: str
+    gid: str
+
+
+_LABEL_SIZE, _LINE_HEIGHT = 8.5, 9.5  # of labels at the ends of curves, in points
+
+
+def label_ends(ax: Axes, labels: Sequence[EndLabel]) -> None:
+    """Write labels to the right of a panel with final limits, each at the height of its value or close to it."""
+    known = [label for label in labels if math.isfinite(label.value)]
+    if not known:
+        return
+    figure = ax.get_figure(root=True)
+    height = ax.get_position().height * (figure.get_size_inches()[1] if figure is not None else 1.0) * 72
+    positions = ax.transLimits.transform([(ax.get_xlim()[1], float(_scaled(ax, label.value))) for label in known])[:, 1]
+    order = np.argsort(positions, kind="stable")
+    halves = np.array([_LINE_HEIGHT * (known[index].text.count("\n") + 1) / 2 for index in order])
+    places = np.clip(positions[order], 0, 1) * height
+    for index in range(1, len(places)):
+        places[index] = max(places[index], places[index - 1] + halves[index - 1] + halves[index])
+    # Labels that were moved beyond the top push those below them down.
+    limit = height + halves[-1]
+    for index in range(len(places) - 1, -1, -1):
+        places[index] = min(places[index], limit - halves[index])
+        limit = places[index] - halves[index]
+    for place, index in zip(places, order, strict=True):
+        label = known[index]
+        ax.text(
+            1.02, place / height, label.text, transform=ax.transAxes, ha="left", va="center", linespacing=1.05,
+            fontsize=_LABEL_SIZE, color=label.colour, gid=f"{label.gid}-label", parse_math=False,
+        )  # fmt: skip
+
+
+def _scaled(ax: Axes, value: float) -> float:
+    """Return a value on the scale of the vertical axis, such as its logarithm."""
+    return float(ax.transScale.transform((1.0, value))[1])
 
 
 def split_intervals(estimates: Sequence[Interval]) -> tuple[Array, Array, Array]:
@@ -181,7 +260,10 @@ def encode(figure: Figure, suffix: str, *, as_text: bool = False, **options: Any
     buffer = io.BytesIO()
     # Composite images in vector formats would shift pictures by a fraction of a pixel.
     settings: Any = {"image.composite_image": False, "svg.fonttype": "none" if as_text else "path"}
-    with figure_style(), matplotlib.rc_context(settings):
+    with figure_style(), matplotlib.rc_context(settings), warnings.catch_warnings():
+        if as_text:
+            # The reader's fonts draw the text.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         _disable_invalid_formulas(figure)
         figure.savefig(buffer, format=suffix.lstrip("."), metadata=FORMATS[suffix], **options)
     return buffer.getvalue()

@@ -34,6 +34,7 @@ from gahbench.report.drawing import (
     entrant_styles,
     figure_style,
     grid_shape,
+    is_muted,
     split_intervals,
 )
 
@@ -143,10 +144,17 @@ def draw_entrants(
     x, style_order = input_psnr(board.sigmas), list(styles)
     for rank, entry in enumerate(entries):
         curve = split_intervals(_at_levels(board, entry.entrant, quantity))
+        style = styles[entry.entrant]
         # The best entrant is drawn on top, as in the legend.
-        zorder = 3 + 0.01 * (len(entries) - rank)
+        zorder = (2.5 if is_muted(style) else 3) + 0.01 * (len(entries) - rank)
         gid = f"{quantity}-{style_order.index(entry.entrant)}"
-        draw_curve(ax, x, curve, labels[entry.entrant], styles[entry.entrant], zorder, gid)
+        has_band = _has_bands(board) and not is_muted(style)
+        draw_curve(ax, x, curve, labels[entry.entrant], style, zorder, gid, has_band=has_band)
+
+
+def _has_bands(board: DatasetBoard) -> bool:
+    """Return whether intervals describe other images, which those of a few sources do not."""
+    return not board.source_parts
 
 
 def _draw_deficits(
@@ -276,7 +284,8 @@ def draw_metric(
         gid, style = f"metric-{style_order.index(label)}", styles[label]
         if len(levels) > 1:
             curve = split_intervals([board.estimate(label, *quantity, sigma=sigma) for sigma in levels])
-            draw_curve(ax, input_psnr(levels), curve, labels[label], style, gid=gid)
+            has_band, zorder = _has_bands(board) and not is_muted(style), 2.5 if is_muted(style) else 3
+            draw_curve(ax, input_psnr(levels), curve, labels[label], style, zorder, gid, has_band=has_band)
         else:
             value, band = board.estimate(label, *quantity), f"{gid}-band"
             ax.plot([value.low, value.high], [row, row], color=style["color"], linewidth=1.3, zorder=2, gid=band)

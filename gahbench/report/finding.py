@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 #: A sentence names a trained entrant as first only if it was trained with at least this number of seeds.
 MIN_SEEDS = 2
 _MOST_NAMES = 2  # of entrants that share first place
-_LONGEST = 60  # characters of a name
+#: The longest name in a sentence, in characters.
+LONGEST = 60
 #: Below this distance in dB from the optimum, the title does not say "still".
 _NEAR = 0.5
 
@@ -100,7 +101,7 @@ def _decide(results: Results, board: DatasetBoard) -> _Decision:
     nearest = next((item for item in line.distances if item.kind in PRACTICAL_KINDS), None) if line else None
     return _Decision(
         board,
-        _shortened(results.names.dataset_phrase(board.dataset)),
+        shorten(results.names.dataset_phrase(board.dataset)),
         len(ranked),
         [entry for entry in ranked if entry.rank == 1],
         nearest,
@@ -211,12 +212,13 @@ def _share(part: int, count: int) -> str:
 
 def as_subject(name: str) -> str:
     """Return a name as the subject of a sentence: a name with a comma is closed by another comma."""
-    name = _shortened(name)
+    name = shorten(name)
     return f"{name}," if "," in name else name
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+def shorten(name: str, longest: int = LONGEST) -> str:
+    """Return a name with at most a number of characters, of which the last is an ellipsis if the name is longer."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def join(parts: Sequence[str]) -> str:

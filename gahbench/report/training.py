@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 _MARKERS = "osD^vPX<>"
 _DASHES = ("-", "--", ":", "-.")
 
+#: Figures with more panels have smaller panels.
+_FEW_PANELS = 9
+_SHARES = "shares"
+
 #: Finished fits, each with its training history.
 Fits = Sequence[tuple[StoredWeights, pd.DataFrame]]
 
@@ -141,26 +145,73 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
 
 
 def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Sequence[str]) -> Figure:
-    """Draw metrics against the number of training images: a panel for each metric, a curve for each noise level."""
+    """Draw metrics against the number of training images: a panel for each metric, a curve for each noise level.
+
+    Panels of shares, cosines and r² share one scale, and so do panels of distances.
+    """
     titles, nulls = (
         dict(zip(results.metrics["metric"], results.metrics[name], strict=True)) for name in ("title", "null")
     )
     curves = {metric: sweep_curves(results, dataset, entrant, metric) for metric in metrics}
     curves = {metric: by_number for metric, by_number in curves.items() if by_number}
-    rows, columns = grid_shape(len(curves), 3)
+    limits = shared_limits(titles, [curves])
+    rows, columns = grid_shape(len(curves), 3 if len(curves) <= _FEW_PANELS else 6)
     positions = number_positions(numbers_of(list(curves.values())))
     with figure_style():
         sigmas = sorted({sigma for by_number in curves.values() for points in by_number.values() for sigma in points})
         styles = level_styles([sigma for sigma in sigmas if not math.isnan(sigma)])
-        figure, axes = create_panels(len(curves), (rows, columns), (3.0 * columns + 1.2, 2.5 * rows + 0.4))
+        size = (3.0, 2.5) if len(curves) <= _FEW_PANELS else (2.1, 1.75)
+        figure, axes = create_panels(len(curves), (rows, columns), (size[0] * columns + 1.2, size[1] * rows + 0.4))
         for ax, (metric, by_number) in zip(axes, curves.items(), strict=True):
             null = sweep_curves(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
             draw_transition(ax, by_number, null, positions, styles)
-            ax.set_title(fold_label(titles.get(metric, metric), 42), loc="left")
-        caption = f"{results.names.entrant(entrant)}, {results.names.dataset(dataset)}"
+            ax.set_ylim(limits[metric])
+            ax.set_title(fold_label(titles.get(metric, metric), 42 if len(curves) <= _FEW_PANELS else 26), loc="left")
+            if len(curves) > _FEW_PANELS:
+                ax.title.set_fontsize(7)
+                ax.tick_params(labelsize=7)
+                ax.set_xlabel("")
+        caption = f"{results.names.entrant(entrant)}, {results.names.dataset(dataset)}, against training images N"
         add_caption(figure, fold_label(caption, 45 * columns))
         add_legend(figure, axes)
     return figure
+
+
+def shared_limits(
+    titles: Mapping[str, str], sweeps: Sequence[Mapping[str, SweepCurves]]
+) -> dict[str, tuple[float, float]]:
+    """Return the limits of the vertical axis of each metric, shared by sweeps and by metrics of the same unit.
+
+    Shares, cosines and r² have one scale, from 0 (or their smallest value) to 1, and distances have another; every
+    other metric has its own.
+    """
+    ends: dict[str, list[float]] = {}
+    for curves in sweeps:
+        for metric, by_number in curves.items():
+            scale = _scale_of(titles.get(metric) or metric)
+            for point in (point for points in by_number.values() for point in points.values()):
+                # Intervals of shares are cut at the ends of the scale.
+                known = [point.value] if scale == _SHARES else [point.value, point.low, point.high]
+                ends.setdefault(scale, []).extend(value for value in known if math.isfinite(value))
+    ends[_SHARES] = [*ends.get(_SHARES, []), 0.0, 1.0]
+    return {
+        metric: _padded(ends.get(_scale_of(titles.get(metric) or metric), [0.0]))
+        for curves in sweeps
+        for metric in curves
+    }
+
+
+def _scale_of(title: str) -> str:
+    """Return the scale of a metric: that of shares or distances, or the title of a metric with its own scale."""
+    if any(word in title for word in ("cosine", "r²", "share", "π", "memorized", "duplicates")):
+        return _SHARES
+    return "distances" if title.startswith("distance from") else title
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    margin = 0.05 * (high - low) or 0.5
+    return low - margin, high + margin
 
 
 def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Sequence[str] | None = None) -> list[str]:

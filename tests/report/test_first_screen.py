@@ -6,13 +6,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from fake_results import realistic, results
+from matplotlib.figure import Figure
 
 from gahbench.board.statistics import Interval
+from gahbench.report.drawing import HIGHLIGHTS, MUTED, EndLabel, draw_curve, label_ends
+from gahbench.report.figures import draw_entrants
 from gahbench.report.finding import finding
 from gahbench.report.heat_map import STEPS, GainCell, distance_lines, gain_of, heat_map
+from gahbench.report.page.charts import Source, board_charts
 from gahbench.report.page.first_screen import first_screen, highlighted_entrants
 from gahbench.report.page.readme import read_readme
 from gahbench.report.page.strip import Dot, Line, draw_strip, ticks_between
+from gahbench.report.page.svg import LIGHT, contrast
 
 SIGMAS = (0.05, 0.1, 0.2)
 
@@ -152,3 +157,54 @@ def test_the_readme_of_a_folder_gives_its_title_and_findings(tmp_path):
     ]
     (tmp_path / "README.md").write_bytes(b"\xff")
     assert read_readme(tmp_path).findings == ()
+
+
+def test_up_to_six_entrants_have_a_colour_and_no_colour_is_used_twice(tmp_path, builtin):
+    entrants = [(f"net-{index}", "trained", index + 1, 2) for index in range(9)]
+    source = Source(tmp_path, suite(*entrants, datasets=("a",)), builtin)
+    colours = [source.styles[label]["color"] for label in source.highlights]
+    assert source.highlights == [f"net-{index}" for index in range(6)]
+    assert colours == list(HIGHLIGHTS)
+    assert all(contrast(colour, LIGHT) >= 4.5 for colour in colours)
+    others = {label: style for label, style in source.styles.items() if label not in source.highlights}
+    assert {style["color"] for style in others.values()} == {MUTED}
+    charts = board_charts(source, source.results.board.for_dataset("a"))
+    assert [chart.title for chart in charts] == ["gain over base", "output PSNR"]
+    labels = {text.get_text() for text in charts[0].figure.axes[0].texts}
+    assert set(source.highlights) <= labels
+    assert "net-8" not in labels
+
+
+def test_labels_at_the_ends_of_curves_keep_their_order_and_do_not_overlap():
+    figure = Figure(figsize=(5, 3))
+    ax = figure.add_axes((0.1, 0.1, 0.6, 0.8))
+    ax.set_ylim(0, 1)
+    values = [0.5, 0.51, 0.52, 1.0, 0.0, 7.0]
+    label_ends(ax, [EndLabel(str(value), value, "black", "x") for value in values])
+    heights = {float(text.get_text()): text.get_position()[1] * 0.8 * 3 * 72 for text in ax.texts}
+    ordered = [heights[value] for value in sorted(values)]
+    assert np.diff(ordered).min() >= 9.4
+    assert min(ordered) >= 0
+    # Values beyond the panel have their label at its edge.
+    assert max(ordered) <= 0.8 * 3 * 72 + 5
+
+
+def test_values_at_two_noise_levels_are_dots_with_bars():
+    figure = Figure()
+    two, three = figure.subplots(1, 2)
+    for ax, count in ((two, 2), (three, 3)):
+        values = np.arange(count, dtype=float)
+        draw_curve(ax, values, (values, values - 1, values + 1), "x", {"color": "black"})
+    assert (two.get_lines()[0].get_linestyle(), three.get_lines()[0].get_linestyle()) == ("None", "-")
+    assert [type(ax.collections[0]).__name__ for ax in (two, three)] == ["LineCollection", "FillBetweenPolyCollection"]
+
+
+def test_images_from_a_few_sources_have_no_bands():
+    scores, fits, datasets = realistic([("net", "trained", 1, 2 / 3, 2)], "a", SIGMAS, 24)
+    few = [{**row, "sources": " ".join(str(image % 2) for image in range(24))} for row in datasets]
+    for described, bands in ((datasets, 1), (few, 0)):
+        board = results(scores, fits, (), described).board.for_dataset("a")
+        ax = Figure().subplots()
+        styles = {"net": {"color": "black"}}
+        draw_entrants(ax, board, board.entries, "psnr", styles, {"net": "net"})
+        assert len(ax.collections) == bands

@@ -48,8 +48,9 @@ def test_series_hold_the_values_of_the_board(hostile):
     assert len({index for index, _ in values}) == 12
     for index, texts in values:
         for sigma, text in zip(board.sigmas, texts.split("|"), strict=True):
-            known = board.estimate(results.entrants[int(index)], "psnr", sigma=sigma)
-            assert text == f"{known.value:.2f} {known.low:.2f} {known.high:.2f}"
+            known = board.estimate(results.entrants[int(index)], "gain_over_baseline", sigma=sigma)
+            numbers = [float(number.replace("−", "-")) for number in text.split()]
+            assert numbers == pytest.approx([known.value, known.low, known.high], abs=0.00501)
 
 
 def test_colours_can_be_seen_on_dark_screens():

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from hostile_pages import HOSTILE
 
-from gahbench.board.display_names import display_names
 from gahbench.report.page.report import html_report
 
 pytestmark = pytest.mark.extras("playwright", "axe_core_python")
@@ -72,7 +71,7 @@ def test_one_group_of_columns_is_shown_and_starts_in_view(opened):
     columns = page.locator(".groups").first
     heads = board(page).locator("thead th:visible")
     assert heads.all_inner_texts() == ["entrant", "rank", "gain", "distance from optimum", "parameters"]
-    region = page.locator(".scroll").first
+    region = page.locator(".scroll:has(table.board)").first
     region.evaluate("node => { node.style.width = '10rem'; node.scrollLeft = 100; }")
     columns.get_by_role("button", name="PSNR", exact=True).click()
     assert heads.all_inner_texts()[:3] == ["entrant", "PSNR", "PSNR, σ 0.1"]
@@ -110,10 +109,9 @@ def test_an_entrant_is_highlighted_everywhere(opened):
     assert page.locator(".on, .dim").count() == 0
 
 
-def test_tooltips_show_the_values_of_the_table(opened, kept_run, builtin):
+def test_tooltips_show_the_values_of_the_table(opened, kept_run):
     page = opened("kept")
     table = pd.read_csv(kept_run / "leaderboard.csv").set_index("entrant")
-    table = table.rename(index=display_names(builtin, table.index, {}).entrants)
     chart = page.locator("#curves .chart").first
     point = chart.locator(".series[data-v]:visible use").last
     point.scroll_into_view_if_needed()
@@ -123,21 +121,31 @@ def test_tooltips_show_the_values_of_the_table(opened, kept_run, builtin):
     name, *values, sigma = match.groups()
     # The tooltip of a display name is the label of its entrant.
     entrant = board(page).locator("tbody th bdi").get_by_text(name, exact=True).get_attribute("title") or name
+    quantity = (
+        "gain_over_baseline" if page.locator("#curves figcaption").first.inner_text().startswith("gain") else "psnr"
+    )
     for value, end in zip(values, ("", "_low", "_high"), strict=True):
-        assert value == f"{table.loc[entrant, f'psnr@{sigma}{end}']:.2f}"
+        expected = table.loc[entrant, f"{quantity}@{sigma}{end}"]
+        assert float(value.replace("−", "-")) == pytest.approx(expected, abs=0.00501)
     page.mouse.move(0, 0)
     assert page.locator("#tip").is_hidden()
 
 
-def test_entrants_are_shown_and_hidden_and_the_first_eight_are_shown_initially(opened):
+def test_all_entrants_are_shown_initially_and_can_be_hidden(opened):
     page = opened("hostile")
-    series = page.locator("#curves .chart").first.locator(".series[data-v]:visible")
+    chart = page.locator("#curves .chart").first
+    series = chart.locator(".series[data-v]:visible")
     boxes = page.locator(".legend input")
-    assert (boxes.count(), series.count()) == (12, 8)
+    assert (boxes.count(), series.count()) == (12, 12)
+    shown_labels = chart.locator("text.series:visible, g.series:not([data-v]):visible").count()
     boxes.first.uncheck()
-    assert series.count() == 7
+    assert series.count() == 11
+    # The label at the end of a curve, and its band, are hidden with the curve.
+    assert chart.locator("text.series:visible, g.series:not([data-v]):visible").count() < shown_labels
     page.get_by_role("button", name="all 12").click()
     assert series.count() == 12
+    page.get_by_role("button", name="all 12").click()
+    assert series.count() == 0
 
 
 def test_two_entrants_are_compared_by_a_slider(opened):

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.facts import entrant_kinds
-from gahbench.board.generalization import SweepCurves, find_sweeps, sweep_curves
 from gahbench.board.results import Results
 from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import fold_label, number
-from gahbench.report.drawing import Styles, entrant_styles, figure_style
+from gahbench.report.drawing import EndLabel, Styles, figure_style, highlighted_styles, is_muted, label_ends
 from gahbench.report.figures import (
     Quantity,
     better_directions,
@@ -33,28 +33,28 @@ from gahbench.report.figures import (
     quantities,
     shown_metrics,
 )
+from gahbench.report.finding import shorten
+from gahbench.report.heat_map import heat_map
 from gahbench.report.page.svg import Chart, Series
 from gahbench.report.training import (
     Fits,
     draw_loss,
-    draw_sweep_curves,
-    draw_transition,
     draw_validation,
-    group_by_level,
     histories,
-    level_label,
-    level_styles,
-    number_label,
-    number_positions,
-    number_styles,
-    numbers_of,
-    transition_metrics,
     validation_psnr,
 )
 
 _SIZE = (4.4, 3.2)  # inches
 #: Left, bottom, width and height of the axes, fixed since computing a layout would take most of the time of a page.
 _AXES_BOX = (0.135, 0.15, 0.85, 0.83)
+#: The same for figures with labels at the ends of curves, whose lines have a number of characters.
+_LABELLED_SIZE = (5.1, 3.2)
+_LABELLED_BOX = (0.11, 0.15, 0.59, 0.83)
+_LABEL_WIDTH = 25
+#: The number of highlighted entrants of a page, which have colours.
+MAX_HIGHLIGHTS = 6
+#: Lists of at most this number of entrants name them all.
+_MOST_LABELS = 16
 #: The largest number of entrants in a figure, which shows the best: readers could not tell more curves apart.
 MAX_DRAWN = 24
 #: The largest number of figures of metrics for each dataset.
@@ -84,8 +84,15 @@ class Source:
 
     @cached_property
     def styles(self) -> Styles:
-        """The plot style of each entrant that was trained or scored."""
-        return entrant_styles(self.results.entrants, entrant_kinds(self.results))
+        """The plot style of each entrant that was trained or scored; up to six have a colour."""
+        return highlighted_styles(self.results.entrants, entrant_kinds(self.results), self.highlights)
+
+    @cached_property
+    def highlights(self) -> list[str]:
+        """The highlighted entrants: those that are first alone on any dataset, and the best by mean gain."""
+        rows = heat_map(self.results).rows
+        first = [row.entrant for row in rows if any(cell.is_first for cell in row.cells)]
+        return list(dict.fromkeys([*first, *(row.entrant for row in rows)]))[:MAX_HIGHLIGHTS]
 
     @cached_property
     def style_indices(self) -> dict[str, int]:
@@ -129,17 +136,60 @@ def board_charts(source: Source, board: DatasetBoard) -> list[Chart]:
         names = {"psnr": "PSNR (dB)", "gain_over_baseline": f"gain over {baseline} (dB)"}
         known = [name for name in names if board.is_known(name)]
         return [_metric_chart(source, board, (name, ""), names[name], "higher is better", 2) for name in known]
-    return [_quantity_chart(source, board, psnr, quantity, baseline) for quantity in quantities(board, psnr, baseline)]
+    # The gain comes first: differences of PSNR are small beside its range.
+    shown = sorted(quantities(board, psnr, baseline), key=_ORDER.index)
+    return [_quantity_chart(source, board, psnr, quantity, baseline) for quantity in shown]
+
+
+_ORDER = ("gain_over_baseline", "deficit", "psnr")
+
+
+def _end_labels(
+    source: Source, board: DatasetBoard, entries: Sequence[Entry], quantity: Quantity, levels: Sequence[float]
+) -> list[EndLabel]:
+    """Return the labels of highlighted entrants, and of the optimum, at the lowest noise level where they are known."""
+    labels = []
+    for entry in entries:
+        style, prefix = source.styles[entry.entrant], "metric" if quantity[0] not in _ORDER else quantity[0]
+        values = [board.estimate(entry.entrant, *quantity, sigma=sigma).value for sigma in levels]
+        known = [value for value in values if math.isfinite(value)]
+        if known and not is_muted(style):
+            text = fold_label(shorten(source.results.names.entrant(entry.entrant)), _LABEL_WIDTH)
+            gid = f"{prefix}-{source.style_indices[entry.entrant]}"
+            labels.append(EndLabel(text, known[0], to_hex(style["color"]), gid))
+    return labels
+
+
+def _row_labels(source: Source, board: DatasetBoard, entries: Sequence[Entry], quantity: Quantity) -> list[EndLabel]:
+    """Return the labels of the rows of a list of entrants: of all, or of highlighted entrants if there are many."""
+    known = [entry.entrant for entry in entries if board.estimate(entry.entrant, *quantity).is_known]
+    return [
+        EndLabel(
+            shorten(source.results.names.entrant(label), _LABEL_WIDTH),
+            float(row),
+            to_hex(source.styles[label]["color"]),
+            f"metric-{source.style_indices[label]}",
+        )
+        for row, label in enumerate(known)
+        if len(known) <= _MOST_LABELS or not is_muted(source.styles[label])
+    ]
 
 
 def _quantity_chart(
     source: Source, board: DatasetBoard, entries: Sequence[Entry], quantity: str, baseline: str | None
 ) -> Chart:
     look = (source.styles, source.curve_names, baseline)
-    figure, title = draw_figure(lambda ax: draw_quantity(ax, board, entries, quantity, *look))
+    labels = _end_labels(source, board, entries, (quantity, ""), board.sigmas)
+
+    def draw(ax: Axes) -> str:
+        title = draw_quantity(ax, board, entries, quantity, *look)
+        label_ends(ax, labels)
+        return title
+
+    figure, title = draw_figure(draw, is_labelled=True)
     series = _series(source, board, entries, (quantity, ""), board.sigmas, quantity, 2)
     better = "lower is better" if quantity == "deficit" else "higher is better"
-    return Chart(figure, title, series, _level_labels(board.sigmas), better, "dB")
+    return Chart(figure, title, series, level_labels(board.sigmas), better, "dB")
 
 
 def metric_charts(source: Source, board: DatasetBoard) -> list[Chart]:
@@ -156,16 +206,27 @@ def _metric_chart(
     source: Source, board: DatasetBoard, quantity: Quantity, title: str, better: str, digits: int
 ) -> Chart:
     entries, levels = source.drawn_entries(board), board.levels(*quantity)
-    figure, _ = draw_figure(lambda ax: draw_metric(ax, board, entries, quantity, source.styles, source.curve_names))
+    is_list = len(levels) < 2
+    labels = (
+        _row_labels(source, board, entries, quantity)
+        if is_list
+        else _end_labels(source, board, entries, quantity, levels)
+    )
+
+    def draw(ax: Axes) -> None:
+        draw_metric(ax, board, entries, quantity, source.styles, source.curve_names)
+        label_ends(ax, labels)
+
+    figure, _ = draw_figure(draw, is_labelled=True)
     series = _series(source, board, entries, quantity, levels if len(levels) > 1 else (), "metric", digits)
-    return Chart(figure, title, series, _level_labels(levels) or [""], better)
+    return Chart(figure, title, series, level_labels(levels) or [""], better)
 
 
-def draw_figure(draw: Callable[[Axes], str | None]) -> tuple[Figure, str]:
+def draw_figure(draw: Callable[[Axes], str | None], *, is_labelled: bool = False) -> tuple[Figure, str]:
     """Draw a figure with one set of axes, and return it with the title that ``draw`` returns."""
     with figure_style():
-        figure = Figure(figsize=_SIZE)
-        return figure, draw(figure.add_axes(_AXES_BOX)) or ""
+        figure = Figure(figsize=_LABELLED_SIZE if is_labelled else _SIZE)
+        return figure, draw(figure.add_axes(_LABELLED_BOX if is_labelled else _AXES_BOX)) or ""
 
 
 def _series(
@@ -197,7 +258,8 @@ def value_text(estimate: Interval, digits: int) -> str:
     return " ".join(number(value, digits) for value in values)
 
 
-def _level_labels(sigmas: Sequence[float]) -> list[str]:
+def level_labels(sigmas: Sequence[float]) -> list[str]:
+    """Return the labels of points at noise levels."""
     return [f"σ = {level_name(sigma)}" for sigma in sigmas]
 
 
@@ -244,73 +306,3 @@ def _training_chart(source: Source, fits: Fits, quantity: str) -> Chart:
     if is_loss:
         return Chart(figure, "training loss", series, note="lower is better")
     return Chart(figure, "validation PSNR, mean over σ", series, note="higher is better", unit="dB")
-
-
-@dataclass(frozen=True, eq=False)
-class SweepCharts:
-    """Charts of an entrant that was trained on several numbers of images of a dataset."""
-
-    dataset: str
-    entrant: str
-    charts: Sequence[Chart]
-
-
-def sweep_charts(source: Source) -> list[SweepCharts]:
-    """Return charts of each entrant that was trained on several numbers of images."""
-    try:
-        pairs = find_sweeps(source.results)
-    except ResultsError:
-        return []
-    return [SweepCharts(dataset, entrant, _charts_of_sweep(source, dataset, entrant)) for dataset, entrant in pairs]
-
-
-def _charts_of_sweep(source: Source, dataset: str, entrant: str) -> list[Chart]:
-    results = source.results
-    curves = [(sweep_curves(results, dataset, entrant, "psnr", split), split) for split in ("train", "test")]
-    # A curve needs two noise levels.
-    charts = [
-        _noise_chart(*curve_and_split)
-        for curve_and_split in curves
-        if any(len(points) > 1 for points in curve_and_split[0].values())
-    ]
-    nulls = dict(zip(results.metrics["metric"], results.metrics["null"], strict=True))
-    for metric in transition_metrics(results, dataset, entrant):
-        if values := sweep_curves(results, dataset, entrant, metric):
-            null = sweep_curves(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
-            charts.append(_number_chart(source, metric, values, null))
-    return charts
-
-
-def _noise_chart(curves: SweepCurves, split: str) -> Chart:
-    """Return the chart of PSNR against input PSNR, a curve for each number of training images."""
-    styles = number_styles(numbers_of([curves]))
-    figure, _ = draw_figure(lambda ax: _with_legend(ax, lambda: draw_sweep_curves(ax, curves, styles)))
-    series = {}
-    for index, (images, points) in enumerate(curves.items()):
-        levels = sorted(points)
-        texts = [value_text(points[sigma], 2) for sigma in levels]
-        series[f"number-{index}"] = Series(
-            number_label(images), input_psnr(levels).tolist(), texts, None, _level_labels(levels)
-        )
-    image_kind = "training" if split == "train" else split
-    return Chart(figure, f"output PSNR on {image_kind} images, by number of training images", series, unit="dB")
-
-
-def _number_chart(source: Source, metric: str, curves: SweepCurves, null: SweepCurves) -> Chart:
-    positions = number_positions(numbers_of([curves]))
-    levels = dict(sorted(group_by_level(curves, positions).items()))
-    styles = level_styles([sigma for sigma in levels if sigma])
-    figure, _ = draw_figure(lambda ax: _with_legend(ax, lambda: draw_transition(ax, curves, null, positions, styles)))
-    labels = {position: number_label(images) for images, position in positions.items()}
-    series = {}
-    for index, (sigma, values) in enumerate(levels.items()):
-        x, texts = [position for position, _ in values], [value_text(point, 3) for _, point in values]
-        series[f"level-{index}"] = Series(level_label(sigma), x, texts, None, [labels[position] for position in x])
-    note = ", ".join(filter(None, [source.better.get(metric, ""), "dotted: chance level" if null else ""]))
-    return Chart(figure, source.titles.get(metric) or metric, series, note=note)
-
-
-def _with_legend(ax: Axes, draw: Callable[[], None]) -> None:
-    """Draw curves, and add a legend inside the axes."""
-    draw()
-    ax.legend(fontsize=6.5, ncols=2, frameon=False, handlelength=1.8, columnspacing=1.0)

@@ -36,6 +36,7 @@ from gahbench.report.page.entrant_tables import column_definitions, dataset_tabl
 from gahbench.report.page.first_screen import FILTERS, FIRST_ROWS, first_screen
 from gahbench.report.page.readme import read_readme
 from gahbench.report.page.svg import Chart, colours_in, css_declarations, inline_svg, key_drawing
+from gahbench.report.page.sweeps import sweep_charts
 from gahbench.report.tables import notes_below, overall_title, summary_title
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def report_values(source: Source) -> dict[str, Any]:
             "failures": provenance.failures(source),
         },
         "cost": cost_section(source),
-        "sweeps": charts.sweep_charts(source),
+        "sweeps": sweep_charts(source),
         "sheets": images.sample_sheets(source),
         "claims": {"judged": measured, "outcomes": summary([(claim.outcome, claim.checked) for claim in measured])},
         "provenance": _provenance(source),

@@ -24,7 +24,7 @@ from gahbench.report.drawing import encode
 
 #: The background of the page on light and on dark screens.
 LIGHT, DARK = "#ffffff", "#15181c"
-_MIN_CONTRAST = 3.0  # for graphics, by success criterion 1.4.11 of WCAG 2.1
+_MIN_CONTRAST = 4.5  # for the labels of curves, by success criterion 1.4.3 of WCAG 2.1
 _HEX = re.compile("#[0-9a-f]{6}")
 _DASHES = {"--": "5 2.5", ":": "1.5 2"}
 _RADIUS = 3.6  # of the markers of a legend
@@ -104,9 +104,9 @@ def _rewrite(node: ET.Element, kept_ids: set[str], chart: Chart, positions: Mapp
     if attributes.get("transform", "").startswith("rotate(-0"):
         del attributes["transform"]
     node.attrib = {name: css_variable(value) if _HEX.fullmatch(value) else value for name, value in attributes.items()}
-    if (series := chart.series.get(identifier.removesuffix("-band"))) is not None:
+    if (series := chart.series.get(identifier.removesuffix("-band").removesuffix("-label"))) is not None:
         node.attrib |= {"class": "series"} | ({} if series.entrant is None else {"data-e": str(series.entrant)})
-        if not identifier.endswith("-band"):
+        if not identifier.endswith(("-band", "-label")):
             node.attrib["data-v"] = "|".join(series.values)
             if series.points:
                 node.attrib["data-at"] = " ".join(f"{position:g}" for position in positions[identifier])

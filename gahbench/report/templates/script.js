@@ -19,8 +19,8 @@ const createElement = (tag, attributes, text = "") => {
 };
 
 document.documentElement.classList.add("scripted");
-/** The number of entrants that a figure shows initially. */
-const INITIALLY_SHOWN = 8;
+/** Legends with more entrants have a button that shows or hides all. */
+const MANY = 8;
 /** The smallest side, in pixels of the screen, of the pictures that a slider compares. */
 const COMPARED_SIDE = 256;
 
@@ -169,22 +169,21 @@ const prepareLegend = (legend) => {
     seriesByEntrant.set(entrant, [...(seriesByEntrant.get(entrant) ?? []), series]);
   }
   /** @type {HTMLInputElement[]} */
-  const boxes = items.map((item, index) => {
+  const boxes = items.map((item) => {
     makePick(item);
     const name = find("bdi", item).textContent ?? "";
     const attributes = { type: "checkbox", "aria-label": `draw ${name}` };
     const box = /** @type {HTMLInputElement} */ (createElement("input", attributes));
-    box.checked = index < INITIALLY_SHOWN;
+    box.checked = true;
     const show = () => {
       for (const series of seriesByEntrant.get(item.dataset.e ?? "") ?? [])
         series.classList.toggle("off", !box.checked);
     };
     box.addEventListener("change", show);
     item.prepend(box);
-    show();
     return box;
   });
-  if (items.length <= INITIALLY_SHOWN) return;
+  if (items.length <= MANY) return;
   const toggleAll = createElement("button", { type: "button" }, `all ${items.length}`);
   toggleAll.addEventListener("click", () => {
     const isOn = boxes.some((box) => !box.checked);
