@@ -160,9 +160,7 @@ _Image = Annotated[
 ]
 _Size = Annotated[
     int | None,
-    typer.Option(
-        help="Crop the image file to a central square of this side, at most 48. [default: 40, or its side if smaller]"
-    ),
+    typer.Option(help="Crop the image file to a central square of this side. [default: 40, or its side if smaller]"),
 ]
 _Colour = Annotated[bool, typer.Option("--colour", help="Keep the colours of the image file, for a colour network.")]
 _Sigma = Annotated[
@@ -181,6 +179,15 @@ _Others = Annotated[
     int,
     typer.Option(help="Number of other images that direction and alignment need: at least 23, or 0 to skip both."),
 ]
+_Ranks = Annotated[
+    str | None,
+    typer.Option(
+        "--rank",
+        "-k",
+        help="Ranks of eigenvectors to draw, such as 5,41,101, whose eigenvalues are printed. [default: 1,2,3,5,9,...]",
+    ),
+]
+_Device = Annotated[str, typer.Option(help="Device of networks: cpu, cuda, or auto (cuda if available).")]
 _Figures = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder to write figures to. [default: inspect-ENTRANT]")
 ]
@@ -197,6 +204,8 @@ def inspect(
     sigma: _Sigma = None,
     basis: _Basis = None,
     others: _Others = 23,
+    rank: _Ranks = None,
+    device: _Device = "auto",
     out: _Figures = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
@@ -218,6 +227,8 @@ def inspect(
             bases=basis or (),
             checkpoint=checkpoint,
             others=others,
+            ranks=_parse_ranks(rank),
+            device=device,
             plugins=plugins_dir or (),
             progress=lambda done, steps, doing: show_progress(
                 f"{done} of {steps} measurements done, now {doing}", done / steps
@@ -242,6 +253,11 @@ def _print_inspection(inspection: Inspection, console: Console) -> None:
         cells = [number(level.scores.get(name), digits) for name, (_, digits) in _SCORE_COLUMNS.items()]
         score_table.add_row(names[level.sigma], number(float(input_psnr(level.sigma)), 2), *cells)
     console.print(score_table)
+    if inspection.ranks:
+        table = _build_table(*(f"λ_{rank}" for rank in inspection.ranks))
+        for level in inspection.levels:
+            table.add_row(names[level.sigma], *(number(float(level.eigenvalues[k - 1]), 3) for k in inspection.ranks))
+        console.print(table)
     for measure in MEASURES:
         all_values = [values for level in inspection.levels for values in _values_by_basis(level, measure).values()]
         if not all_values:
@@ -261,6 +277,14 @@ def _print_inspection(inspection: Inspection, console: Console) -> None:
         console.print(table)
     for note in inspection.notes:
         say(note, "yellow")
+
+
+def _parse_ranks(text: str | None) -> tuple[int, ...]:
+    """Parse ranks of eigenvectors, separated by commas."""
+    try:
+        return tuple(int(part) for part in (text or "").split(",") if part.strip())
+    except ValueError as error:
+        raise ParameterError(f"--rank {text}; accepted: whole numbers separated by commas, such as 5,41") from error
 
 
 def _values_by_basis(level: Level, measure: Measure) -> dict[str, Tensor]:
@@ -318,7 +342,7 @@ def sample(
     levels: _Levels = "50",
     solver: Annotated[str, typer.Option(help="Flow: heun or euler.")] = "heun",
     batch: _Batch = None,
-    device: Annotated[str, typer.Option(help="Device of networks: cpu, cuda, or auto (cuda if available).")] = "auto",
+    device: _Device = "auto",
     out: _Samples = None,
     plugins_dir: options.Plugins = None,
 ) -> None:

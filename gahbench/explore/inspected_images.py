@@ -19,7 +19,7 @@ from gahbench._util.image_files import MAX_BYTES, check_pixels, open_image
 from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.jacobian import LARGEST_EXACT
+from gahbench.explore.eigenvectors import MAX_VALUES, is_small
 from gahbench.registry.configured import Configured
 
 #: Default side of the square that is cropped from the centre of an image file.
@@ -69,6 +69,8 @@ def load_images(choice: Choice, family: Configured, others: int) -> Images:
 def load_dataset_images(dataset: Dataset, label: str, index: int, others: int) -> Images:
     """Load a test image of a dataset and the images after it, or before it near the end of the split."""
     check_size(dataset.shape, label)
+    # Larger images are not compared.
+    others = others if is_small(dataset.shape) else 0
     available = dataset.available("test")
     if available is not None and index >= available:
         raise DataError(f"{label}: test image {index} requested; accepted: 0 to {available - 1}")
@@ -85,6 +87,7 @@ def load_file_images(file: Path, size: int | None, colour: bool, others: int) ->
     if not 1 <= side <= min(height, width):
         raise ParameterError(f"size={side}: accepted for {file}, {height}x{width} pixels: 1 to {min(height, width)}")
     check_size((channels, side, side), str(file))
+    others = others if is_small((channels, side, side)) else 0
     central = ((height - side) // 2, (width - side) // 2)
     # Corners of a grid of squares that includes the central square.
     rows, columns = (
@@ -101,13 +104,23 @@ def load_file_images(file: Path, size: int | None, colour: bool, others: int) ->
 
 
 def check_size(shape: Shape, where: str) -> None:
-    """Raise if images (C, H, W) have too many values for a full eigendecomposition."""
-    if math.prod(shape) > LARGEST_EXACT:
-        side = math.isqrt(LARGEST_EXACT // shape[0])
+    """Raise if images (C, H, W) have too many values for eigenvectors."""
+    if math.prod(shape) > MAX_VALUES:
+        side = math.isqrt(MAX_VALUES // shape[0])
         raise ParameterError(
-            f"{where}: images of {'x'.join(map(str, shape))} = {math.prod(shape)} values have too many eigenvectors; "
+            f"{where}: images of {'x'.join(map(str, shape))} = {math.prod(shape)} values are too large; "
             f"accepted with {shape[0]} channel{'s' if shape[0] > 1 else ''}: up to {side}x{side}; reduce the size by "
             "the parameters of the dataset or, for an image file, by size"
+        )
+
+
+def check_finite(denoised: Tensor) -> None:
+    """Raise if a denoised image (N, C, H, W) has values that are infinite or NaN."""
+    bad = int((~denoised.isfinite().flatten(1).all(dim=1)).sum())
+    if bad:
+        raise ParameterError(
+            f"{bad} of {len(denoised)} denoised images have infinite or NaN values; accepted: denoisers that return "
+            "finite values"
         )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.readable import level_name
+from gahbench._util.shapes import image_shape
 from gahbench.board.alignments import MEASURES, TRUTH_METRICS, Agreement, AgreementCurve, Measure, parse_agreement
 from gahbench.board.statistics import UNKNOWN, Interval, means, sampled_means
 from gahbench.contracts.bases import Basis
@@ -24,8 +25,11 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES, MIN_SHARE
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.explore.inspected_images import Choice, Images, load_images
+from gahbench.explore.eigenvectors import check_ranks, eigenpairs, is_small
+from gahbench.explore.inspected_images import Choice, Images, check_finite, load_images
 from gahbench.explore.preview import check_levels
+from gahbench.explore.sample import find_device
+from gahbench.jacobian import LARGEST_EXACT
 from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry, open_registry
@@ -93,6 +97,7 @@ class Inspection:
     levels: tuple[Level, ...]
     compared_index: int = 0
     notes: tuple[str, ...] = field(default=())
+    ranks: tuple[int, ...] = ()
 
     def save(self, folder: str | Path, ranks: Sequence[int] | None = None) -> list[Path]:
         """Write the figures: gallery-SIGMA.png per noise level, spectra.png, decay.png, bases.png, alignment.png."""
@@ -117,6 +122,8 @@ def inspect(
     bases: Sequence[str] = (),
     checkpoint: str | Path | None = None,
     others: int = 23,
+    ranks: Sequence[int] = (),
+    device: str = "auto",
     plugins: Sequence[str | Path] = (),
     progress: Callable[[int, int, str], None] = lambda done, steps, doing: None,
 ) -> Inspection:
@@ -133,7 +140,7 @@ def inspect(
     image : str or Path, optional
         File to inspect in place of a test image: an array (.npy, .npz), or a format that PIL opens.
     size : int, optional
-        Side in pixels, at most 48, of a square that is cropped from the centre of `image`. By default 40, or the
+        Side in pixels of a square that is cropped from the centre of `image`. By default 40, or the
         shorter side of `image` if that is smaller.
     colour : bool, default False
         Whether to keep the three channels of `image`, instead of their mean.
@@ -145,7 +152,13 @@ def inspect(
         File of trained weights; same as the parameter ``checkpoint`` of an architecture.
     others : int, default 23
         Number of other images that direction and alignment need: 23 to 63, or 0 to skip both. They are the next test
-        images of the dataset, or other squares of `image`.
+        images of the dataset, or other squares of `image`. Both are skipped for images of more than 2304 values.
+    ranks : sequence of int, default ()
+        Ranks of the eigenvectors to draw, of which 1 has the largest eigenvalue. By default 1, 2, 3, 5, 9, 17, ...
+        Images of more than 2304 values (48x48 grey) have eigenvectors up to the largest rank only, by default 33: the
+        time of Lanczos' method grows with this rank.
+    device : str, default "auto"
+        Device of networks: ``cpu``, ``cuda``, or ``auto`` (``cuda`` if available).
     plugins : sequence of str or Path, default ()
         Plugin files, or folders of plugin files.
     progress : callable, optional
@@ -170,7 +183,7 @@ def inspect(
     16
     """
     registry, choice = open_registry(plugins), Choice(dataset, index, image, size, colour)
-    return _inspect(entrant, registry, choice, sigmas, bases, checkpoint, others, progress)
+    return _inspect(entrant, registry, choice, sigmas, bases, checkpoint, others, ranks, find_device(device), progress)
 
 
 def _inspect(
@@ -181,6 +194,8 @@ def _inspect(
     bases: Sequence[str],
     checkpoint: str | Path | None,
     others: int,
+    ranks: Sequence[int],
+    device: torch.device,
     progress: Callable[[int, int, str], None],
 ) -> Inspection:
     levels = check_levels(sigmas)
@@ -191,9 +206,12 @@ def _inspect(
     configured = configure_denoiser(registry, entrant, checkpoint, "inspect")
     family = registry.configure("dataset", choice.dataset)
     images = load_images(choice, family, others)
-    reference = _fit_reference(configured, family, images)
+    check_ranks(ranks, image_shape(images.clean))
+    reference = _fit_reference(configured, family, images, device)
     compared_bases, notes = _build_bases(registry, bases, images)
-    if others and len(images.clean) < MIN_IMAGES:
+    if others and not is_small(image_shape(images.clean)):
+        notes.append(f"no direction or alignment: they need images of at most {LARGEST_EXACT} values, such as 48x48")
+    elif others and len(images.clean) < MIN_IMAGES:
         notes.append(
             f"no direction or alignment: they need at least {MIN_IMAGES} images, but {images.label} has "
             f"{len(images.clean)}"
@@ -206,7 +224,8 @@ def _inspect(
         progress(next(done), steps, name)
 
     measured = [
-        _measure_level(reference, configured, images, sigma, compared_bases, registry, notes, begin) for sigma in levels
+        _measure_level(reference, configured, images, sigma, compared_bases, registry, notes, ranks, begin)
+        for sigma in levels
     ]
     begin("nothing")
     return Inspection(
@@ -216,13 +235,15 @@ def _inspect(
         tuple(measured),
         images.index,
         tuple(dict.fromkeys(notes)),
+        tuple(ranks),
     )
 
 
-def _fit_reference(configured: Configured, family: Configured, images: Images) -> Reference:
+def _fit_reference(configured: Configured, family: Configured, images: Images, device: torch.device) -> Reference:
     """Build and fit the reference; raise if it cannot denoise the images."""
     where = f"{configured.where} on {images.label}"
     reference: Reference = configured.build()
+    reference.move(device)
     channels, height, width = images.clean.shape[1:]
     try:
         reference.check_shape((channels, height, width))
@@ -273,6 +294,7 @@ def _measure_level(
     bases: Mapping[str, Basis],
     registry: Registry,
     notes: list[str],
+    ranks: Sequence[int],
     begin: Callable[[str], None],
 ) -> Level:
     # A separate evaluation for each noise level keeps the matrices of only one level in memory. The noise is not
@@ -293,10 +315,9 @@ def _measure_level(
 
     try:
         step(_JACOBIAN)
-        _check_finite(evaluation.denoised(sigma))
-        pairs = single.local_filters.eigenpairs(sigma)
-        if pairs is None:
-            raise ParameterError("the denoiser has no Jacobian; accepted: denoisers that can be differentiated")
+        check_finite(evaluation.denoised(sigma))
+        values, vectors, note = eigenpairs(single, sigma, ranks)
+        notes += [f"σ = {level_name(sigma)}: {note}"] if note else []
         scores = _score_image(single, registry, step)
         compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
         if len(images.clean) >= MIN_IMAGES:
@@ -304,7 +325,6 @@ def _measure_level(
             notes += _reasons(compared, sigma)
     except (ValueError, GahbenchError) as error:
         raise ParameterError(f"{configured.where} on {images.label}, sigma={level_name(sigma)}: {error}") from error
-    values, vectors = (decomposition[0].cpu() for decomposition in pairs)
     clean = images.clean[images.index]
     return Level(
         sigma,
@@ -316,15 +336,6 @@ def _measure_level(
         compared,
         {LEARNED: vectors @ clean.double().flatten()} | _orthonormal_coefficients(bases, single, sigma, notes),
     )
-
-
-def _check_finite(denoised: Tensor) -> None:
-    bad = int((~denoised.isfinite().flatten(1).all(dim=1)).sum())
-    if bad:
-        raise ParameterError(
-            f"{bad} of {len(denoised)} denoised images have infinite or NaN values; accepted: denoisers that return "
-            "finite values"
-        )
 
 
 def _score_image(evaluation: Evaluation, registry: Registry, step: Callable[[str], None]) -> dict[str, float]:
@@ -410,7 +421,7 @@ def _values_by_part(scores: Scores, count: int) -> dict[str, Tensor]:
 def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Iterator[tuple[str, Figure]]:
     """Yield the figures of an inspection with their names, without suffix."""
     caption = f"{inspection.entrant}\non {inspection.image}"
-    names = level_names(level.sigma for level in inspection.levels)
+    names, ranks = level_names(level.sigma for level in inspection.levels), ranks or inspection.ranks or None
     for level in inspection.levels:
         images = {"clean": inspection.clean, "noisy": level.noisy, "denoised": level.denoised}
         name = names[level.sigma]

@@ -91,7 +91,7 @@ def sample(
     >>> gahbench.sample("optimal", dataset="finite[discs[size=8],count=4]", count=3).status
     ('converged', 'converged', 'converged')
     """
-    sampling, target_device, registry = make_sampling(settings), _find_device(device), open_registry(plugins)
+    sampling, target_device, registry = make_sampling(settings), find_device(device), open_registry(plugins)
     configured = configure_denoiser(registry, entrant, checkpoint, "sample")
     family = registry.configure("dataset", dataset)
     reference, images = configured.build(), family.build()
@@ -115,7 +115,8 @@ def _fit_denoiser(reference: Reference, dataset: Dataset, device: torch.device, 
     return denoise
 
 
-def _find_device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """Return the device of a name, or of ``auto``; raise ``ParameterError`` if it cannot be used."""
     try:
         device = chosen_device(name)
         torch.empty(0, device=device)

@@ -25,7 +25,7 @@ from gahbench import (
 )
 from gahbench.networks import Trained
 
-from ._checkpoints.fitting import Fit, Keys, Output, describe_assumption, describe_keys, fit_weights
+from ._checkpoints.fitting import Fit, Keys, Output, assumptions, describe_keys, fit_weights
 from ._checkpoints.near_fits import near_fit
 from ._checkpoints.reading import read_part
 from ._network import Clipped, NetworkReference
@@ -208,8 +208,10 @@ class Pretrained(NetworkReference, Published):
         # Files of several numbers of images differ in the folder or the name.
         name = f"{file.parent.name}/{file.name}" if self.train_images else file.name
         keys = "" if fit.keys == "same" else f", its keys read as {fit.keys}{describe_keys(fit.keys)}"
-        keys += describe_assumption(fit.keys)
-        notes = (f"weights from {name} (SHA-256 {file_digest(str(file))[:8]}){self._part_note}{keys}",)
+        notes = (
+            *assumptions(fit.keys),
+            f"weights from {name} (SHA-256 {file_digest(str(file))[:8]}){self._part_note}{keys}",
+        )
         if not self._output_is_noise:
             return notes
         other = "residual" if self._output(fit) == "image" else "image"

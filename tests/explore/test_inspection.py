@@ -105,10 +105,8 @@ def test_an_image_file_is_cut_into_squares_that_do_not_overlap(tmp_path):
     np.testing.assert_allclose(images.clean[0, 0].numpy() * 65535, values[25:35, 20:30], rtol=1e-5)
     assert len(images.clean.unique()) == 12 * 100
     assert len(load_file_images(tmp_path / "image.npy", None, False, 11).clean) == 1
-    with pytest.raises(
-        ParameterError, match=r"3x40x40 = 4800 values have too many eigenvectors; accepted with 3 channels: up to 27x27"
-    ):
-        load_file_images(tmp_path / "image.npy", None, True, 11)
+    # Larger images are not compared with others.
+    assert load_file_images(tmp_path / "image.npy", 30, True, 11).clean.shape == (1, 3, 30, 30)
     alone = gahbench.inspect("low-pass", image=tmp_path / "image.npy", size=25, sigmas=[0.1], bases=["dct"])
     assert alone.notes[0].startswith("no direction or alignment: they need at least 24 images, but image.npy")
 
@@ -223,14 +221,52 @@ def test_the_command_prints_tables_and_writes_figures(call):
     assert not_compared.notes == ()
 
 
+PIXELWISE = """
+import gahbench
+import torch
+
+@gahbench.hookimpl
+def register_references(register):
+    register("pixelwise", Pixelwise)
+
+def weights():
+    falling = 1.2 * 0.9 ** torch.arange(2500.0)
+    return falling[torch.randperm(2500, generator=torch.Generator().manual_seed(0))].reshape(50, 50)
+
+class Pixelwise(gahbench.Reference):
+    def denoise(self, noisy, sigma, truth):
+        return noisy * weights()
+"""
+
+
+def test_large_images_have_their_first_eigenvectors_by_lanczos(tmp_path):
+    (tmp_path / "pixelwise.py").write_text(PIXELWISE)
+    ranks = [1, 7, 24]
+    inspection = gahbench.inspect(
+        "pixelwise", dataset="discs[size=50]", sigmas=[0.2], ranks=ranks, plugins=[tmp_path / "pixelwise.py"]
+    )
+    (level,) = inspection.levels
+    # The Jacobian is diagonal: its eigenvectors are pixels.
+    assert level.eigenvectors.shape == (24, 2500)
+    np.testing.assert_allclose(level.eigenvalues, 1.2 * 0.9 ** np.arange(24), rtol=1e-4)
+    assert (level.eigenvectors.abs().max(dim=1).values > 0.999).all()
+    assert not level.compared
+    notes = inspection.notes
+    assert any("no direction or alignment: they need images of at most 2304 values" in note for note in notes)
+    assert any(note.startswith("σ = 0.2: the first 24 of 2500 eigenvectors, by lanczos") for note in notes)
+    assert [name for name, _ in figures(inspection)] == ["gallery-0.2", "spectra", "decay"]
+
+
 @pytest.mark.parametrize(
     ("entrant", "settings", "message"),
     [
         (
             "low-pass",
-            {"dataset": "discs[size=64]"},
-            "= 4096 values have too many eigenvectors; accepted with 1 channel: up to 48x48",
+            {"dataset": "discs[size=260]"},
+            "= 67600 values are too large; accepted with 1 channel: up to 256x256",
         ),
+        ("low-pass", {"dataset": "discs[size=8]", "ranks": [3, 65]}, "ranks 65; accepted: 1 to 64"),
+        ("low-pass", {"device": "tpu"}, "device=tpu"),
         ("low-pass", {"sigmas": [0.0]}, "sigma=0; accepted: finite noise levels greater than 0"),
         ("low-pass", {"others": 3}, "others=3; accepted: 23 to 63, or 0"),
         ("low-pass", {"size": 8}, "belong to an image file"),

@@ -240,7 +240,7 @@ KEY_MAPS = (
         "UNet of Kadkhodaie et al. 2024",
         lambda names: "mid_block.0.weight" in names,
         kadkhodaie_unet,
-        assumption="trained with pool_window=2, the default of its code, which the file does not state",
+        assumption="assumes that the network was trained with pool_window=2, which the file does not state",
     ),
     KeyMap(
         "mohan-dncnn",
@@ -267,9 +267,9 @@ def describe_keys(name: str) -> str:
     return next((f", named as those of {key_map.weights}" for key_map in KEY_MAPS if key_map.name == name), "")
 
 
-def describe_assumption(name: str) -> str:
-    """Return a phrase on what a key map assumes beyond the weights, or an empty string."""
-    return next((f", {key_map.assumption}" for key_map in KEY_MAPS if key_map.name == name and key_map.assumption), "")
+def assumptions(name: str) -> tuple[str, ...]:
+    """Return a note on what a key map assumes beyond the weights, if there is one."""
+    return tuple(key_map.assumption for key_map in KEY_MAPS if key_map.name == name and key_map.assumption)
 
 
 class Fit(NamedTuple):
