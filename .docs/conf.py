@@ -98,7 +98,8 @@ html_title = "gahbench"
 html_static_path = ["static"]
 html_css_files = ["output.css"]
 templates_path = ["templates"]
-html_theme_options: dict[str, Any] = {"top_of_page_buttons": []}
+#: The template of pages puts the navigation of the whole site in the place of the announcement.
+html_theme_options: dict[str, Any] = {"top_of_page_buttons": [], "announcement": "site"}
 
 root_doc = "README"
 include_patterns = [
@@ -245,6 +246,8 @@ def finish_pages(app: Sphinx, error: Exception | None) -> None:
         text = file.read_text(encoding="utf-8")
         for before, after in ACCESSIBLE.items():
             text = text if after in text else text.replace(before, after)
+        # The navigation has a landmark of its own.
+        text = re.sub(r'<aside class="announcement-content">(.*?)</aside>', r"<div>\1</div>", text, flags=re.DOTALL)
         file.write_text(text, encoding="utf-8")
     shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
 
