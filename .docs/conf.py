@@ -116,7 +116,7 @@ include_patterns = [
     "results/*/leaderboard.md",
     ".docs/*/*.md",
 ]
-exclude_patterns = ["**/.venv*", "**/units"]
+exclude_patterns = ["**/.venv*", "**/units", ".github/pull_request_template.md"]
 
 # Headings have the anchors that GitHub gives them.
 myst_heading_anchors = 4
