@@ -93,7 +93,7 @@ class TimmUNet(nn.Module):
         self.encoder = _encoder(backbone, pretrained, levels, options)
         information = self.encoder.feature_info
         self.multiple = max([*information.reduction(), STRIDE if self.fixed_shape else 1])
-        self.last = getattr(self.encoder, "output_fmt", None) == Format.NHWC
+        self.is_channels_last = getattr(self.encoder, "output_fmt", None) == Format.NHWC
         for name, values in (("mean", config.mean), ("deviation", config.std)):
             self.register_buffer(name, _per_channel(values, channels))
 
@@ -130,7 +130,7 @@ class TimmUNet(nn.Module):
         levels = self.encoder(inputs)
         if any(features.dim() != 4 for features in levels):
             raise ValueError("timm-unet needs a backbone with feature maps, which this backbone does not return")
-        if self.last:
+        if self.is_channels_last:
             levels = [features.permute(0, 3, 1, 2) for features in levels]
         skips = [self.stem(inputs), *(lateral(maps) for lateral, maps in zip(self.lateral, levels, strict=True))]
         features = skips.pop()

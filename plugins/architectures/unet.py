@@ -18,8 +18,8 @@ class UNet(nn.Module):
     """Bias-free UNet of Kadkhodaie, Guth, Simoncelli & Mallat, ICLR 2024.
 
     Every block has 3x3 convolutions with bias-free normalisation and ReLU. The first convolution of the network has no
-    normalisation, and the last has neither normalisation nor ReLU. The encoder has 2x2 average pooling, the decoder 2x2
-    transposed convolutions, and skip connections are concatenated. The layers estimate the noise, which ``forward``
+    normalisation, and the last has neither normalisation nor ReLU. The encoder has 2x2 average pooling, the decoder has
+    2x2 transposed convolutions, and skip connections are concatenated. The layers estimate the noise, which ``forward``
     subtracts. With the defaults the network is blind, and has 7.6 M parameters and a receptive field of 92 pixels.
 
     Parameters

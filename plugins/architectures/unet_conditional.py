@@ -19,11 +19,11 @@ class UNetConditional(nn.Module):
     """UNet of diffusion models, conditioned on the noise level (Ho, Jain & Abbeel 2020; Song et al. 2021).
 
     Residual blocks have group normalisation and SiLU, and an embedding of log sigma scales and shifts their features
-    (Nichol & Dhariwal, ICML 2021). The encoder has strided convolutions, the decoder nearest-neighbour upsampling with
-    a convolution, and each level a concatenated skip connection. The published attention is omitted. The layers
-    estimate the noise divided by sigma, and ``forward`` subtracts sigma times this estimate. With ``sigma_data`` the
-    network is preconditioned (Karras et al. 2022, table 1), which is needed for strong noise: a relative error of 1 %
-    in the noise is an error of sigma / 100 in the image. With the defaults it has 0.83 M parameters. The receptive
+    (Nichol & Dhariwal, ICML 2021). The encoder has strided convolutions, the decoder has nearest-neighbour upsampling
+    with a convolution, and each level has a concatenated skip connection. The published attention is omitted. The
+    layers estimate the noise divided by sigma, and ``forward`` subtracts sigma times this estimate. With ``sigma_data``
+    the network is preconditioned (Karras et al. 2022, table 1), which is needed for strong noise: a relative error of 1
+    % in the noise is an error of sigma / 100 in the image. With the defaults it has 0.83 M parameters. The receptive
     field is global, through the means of the normalisation, or 57 pixels without ``norm``.
 
     Group normalisation and SiLU are not homogeneous, with or without constants, so there is no bias-free version.
@@ -113,8 +113,8 @@ class UNetConditional(nn.Module):
             features = down(features)
         features = self.middle(features, level)
         for up, decode in zip(self.up, self.decoder, strict=True):
-            # Nearest-neighbour upsampling: compiled in bfloat16, ``interpolate`` may lose gradients (torch 2.13 on
-            # CPUs).
+            # This is nearest-neighbour upsampling without ``interpolate``, which may lose gradients if it is compiled
+            # in bfloat16 (torch 2.13 on CPUs).
             features = up(features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
             features = decode(torch.cat([features, skips.pop()], dim=1), level)
         output: Tensor = self.last(functional.silu(self.last_norm(features)))

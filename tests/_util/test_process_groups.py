@@ -50,9 +50,9 @@ def test_processor_time_is_measured():
     while time.process_time() < until:
         pass
     assert before < processor_ticks(os.getpid()) < before + 1000
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    assert processor_ticks(ended.pid) is None
+    exited = subprocess.Popen(["true"])
+    exited.wait()
+    assert processor_ticks(exited.pid) is None
 
 
 def test_signals_have_names_or_numbers():

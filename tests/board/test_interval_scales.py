@@ -18,14 +18,14 @@ RESULTS = Path(__file__).parents[2] / "results"
 SIGMAS = (0.1,)
 
 
-def board_of(metric, values):
+def results_of(metric, values):
     """Return the estimate of a metric for one classical denoiser, on a board that knows the built-in plugins."""
     scores = [*rows("d", "a", "classical", np.full((1, 28), 30.0), None, SIGMAS)]
     scores += rows("d", "a", "classical", values[None], None, SIGMAS, metric=metric)
-    found = results(scores, datasets=[dataset("d")])
-    object.__setattr__(found, "registry", built_in_registry)
+    board_results = results(scores, datasets=[dataset("d")])
+    object.__setattr__(board_results, "registry", built_in_registry)
     name, _, part = metric.rpartition(".") if metric.endswith("retrieval") else (metric, "", "")
-    return found.board.for_dataset("d").estimate("a", name, part)
+    return board_results.board.for_dataset("d").estimate("a", name, part)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,9 @@ def board_of(metric, values):
 )
 def test_the_scale_of_an_interval_is_that_of_the_metric_whatever_the_values(metric, scale):
     values = np.random.default_rng(0).uniform(0.02, 0.98, size=28)
-    found = board_of(metric, values)
+    board_results = results_of(metric, values)
     low, high = sampled_means(values[None, None]).ends(scale)
-    np.testing.assert_allclose([found.low, found.high], [low[0], high[0]])
+    np.testing.assert_allclose([board_results.low, board_results.high], [low[0], high[0]])
 
 
 def test_the_names_of_parts_of_metrics_with_a_scale_are_documented():
@@ -66,10 +66,10 @@ def test_scales_are_read_without_importing_torch():
 
 @pytest.mark.parametrize("name", ["basis", "standard"])
 def test_figures_and_boards_show_the_same_directions_and_ceilings(name):
-    found = load_results(RESULTS / name)
+    board_results = load_results(RESULTS / name)
     compared = 0
-    for (label, entrant), agreements in mean_agreements(found).items():
-        board = found.board.for_dataset(label)
+    for (label, entrant), agreements in mean_agreements(board_results).items():
+        board = board_results.board.for_dataset(label)
         for metric in {value.metric for value in board.values if value.metric.startswith("direction[")}:
             basis = metric.removeprefix("direction[").partition(",")[0].removesuffix("]")
             expected, ceiling = board.estimate(entrant, metric), board.estimate(entrant, metric, "ceiling")

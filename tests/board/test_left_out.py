@@ -119,7 +119,7 @@ def broken_rows(kind):
     }
 
 
-def board_of(scores, kind=None):
+def results_of(scores, kind=None):
     failures = [failure(name, "broken", 0, "out of memory") for name in DATASETS] if kind == "fails" else []
     entrants = ["optimal", "classical", "broken", *NETS]
     facts = [dataset(name, 2 / 3, "exact") for name in DATASETS]
@@ -158,12 +158,14 @@ def facts_of(table):
 
 @pytest.fixture(scope="module")
 def honest_facts():
-    return facts_of(board_of(honest_rows()))
+    return facts_of(results_of(honest_rows()))
 
 
 def board_with(kind):
     """Return a board of honest rows and the rows of a broken entrant."""
-    return board_of(honest_rows() + [row for dataset_rows in broken_rows(kind).values() for row in dataset_rows], kind)
+    return results_of(
+        honest_rows() + [row for dataset_rows in broken_rows(kind).values() for row in dataset_rows], kind
+    )
 
 
 @pytest.mark.parametrize("kind", BREAKAGES)
@@ -172,7 +174,7 @@ def test_a_broken_entrant_does_not_change_honest_rows(kind, honest_facts):
     texts, values = facts_of(board_with(kind))
     honest_elsewhere = [row for name in HONEST_ON.get(kind, ()) for row in broken[name]]
     expected_texts, expected = (
-        facts_of(board_of(honest_rows() + honest_elsewhere)) if honest_elsewhere else honest_facts
+        facts_of(results_of(honest_rows() + honest_elsewhere)) if honest_elsewhere else honest_facts
     )
     assert {key: text for key, text in texts.items() if key in expected_texts} == expected_texts
     assert expected.keys() <= values.keys()
@@ -189,7 +191,7 @@ def test_a_broken_entrant_does_not_change_honest_rows(kind, honest_facts):
 def test_a_row_that_is_left_out_has_the_interval_that_it_would_have_alone():
     table = board_with("spread of 10 dB")
     classical = [row for row in honest_rows() if row["entrant"] == "classical"]
-    alone = board_of([row for own_rows in broken_rows("spread of 10 dB").values() for row in own_rows] + classical)
+    alone = results_of([row for own_rows in broken_rows("spread of 10 dB").values() for row in own_rows] + classical)
     for name in DATASETS:
         interval, own_interval = (board.board.for_dataset(name).estimate("broken", "psnr") for board in (table, alone))
         assert interval.value == own_interval.value

@@ -16,7 +16,7 @@ def decibels(error):
     return -10 * np.log10(error)
 
 
-def board_of(entrants, sigmas=SIGMAS, optimum="exact"):
+def results_of(entrants, sigmas=SIGMAS, optimum="exact"):
     """Return results of entrants, given as label, kind and squared errors (S, N)."""
     scores = [row for label, kind, error in entrants for row in rows(NAME, label, kind, decibels(error), None, sigmas)]
     return results(scores, datasets=[dataset(NAME, optimum=optimum)])
@@ -29,13 +29,13 @@ def errors(factor=1.0, seed=0, spread=0.3):
 
 
 def table_of(*arguments, **options):
-    return board_of(*arguments, **options).leaderboard(full=True).set_index("entrant")
+    return results_of(*arguments, **options).leaderboard(full=True).set_index("entrant")
 
 
 def alarms(best, other):
     """Return the number of noise levels at which errors (S, N) are significantly below those of the optimum."""
     sigmas = tuple(np.linspace(0.05, 0.2, len(best)))
-    fake = board_of([("optimal", "optimal", best), ("net", "trained", other)], sigmas=sigmas)
+    fake = results_of([("optimal", "optimal", best), ("net", "trained", other)], sigmas=sigmas)
     check = fake.optimum_checks.get(NAME)
     assert (check.comparisons, check.missed) == (len(best), 0)
     return len(check.violations)
@@ -64,7 +64,7 @@ def test_difficulty_cancels_in_the_interval():
 
 
 def test_a_bracket_has_two_ends():
-    fake = board_of(
+    fake = results_of(
         [
             ("lower-bound", "bound", errors()),
             ("net", "trained", errors(1.5)),
@@ -87,7 +87,7 @@ def test_a_bracket_has_two_ends():
 
 
 def test_without_a_row_for_the_optimum_nothing_is_reported():
-    fake = board_of([("net", "trained", errors(2.0))])
+    fake = results_of([("net", "trained", errors(2.0))])
     assert fake.leaderboard(full=True)["deficit"].isna().all()
     assert fake.optimum_checks.get(NAME) is None
     text = markdown(fake)
@@ -105,7 +105,7 @@ def test_a_denoiser_beyond_the_optimum_is_reported_but_not_a_denoiser_within_cha
         ("oracle", "oracle", best * 0.1),
         ("honest", "trained", best * 1.1),
     ]
-    fake = board_of(entrants)
+    fake = results_of(entrants)
     check = fake.optimum_checks.get(NAME)
     assert {deviation.entrant for deviation in check.violations} == {"cheat"}
     assert (check.entrants, check.comparisons, check.missed, check.kind) == (3, 9, 0, "exact")
@@ -114,12 +114,12 @@ def test_a_denoiser_beyond_the_optimum_is_reported_but_not_a_denoiser_within_cha
     assert "beats optimal, which is impossible, at σ = 0.05" in board.loc["cheat", "note"]
     assert board.drop("cheat")["note"].tolist() == [""] * 4
     assert "these are better by 3 standard errors, which is impossible: cheat" in markdown(fake)
-    sound = board_of([entrant for entrant in entrants if entrant[0] != "cheat"])
+    sound = results_of([entrant for entrant in entrants if entrant[0] != "cheat"])
     assert "none of 2 entrants in 6 comparisons is better" in markdown(sound)
 
 
 @pytest.mark.parametrize("images", [2, 8, 40])
-def test_false_alarms_are_as_rare_as_three_standard_errors_say(images):
+def test_false_alarms_are_as_rare_as_errors_beyond_three_standard_errors(images):
     """A denoiser as good as the optimum is flagged about once in 700 times at each noise level."""
     generator = np.random.default_rng(images)
     # One board holds all trials as noise levels, since the check treats each level separately.
@@ -153,7 +153,7 @@ def test_kl_bound_of_gaussians():
 
 
 def test_kl_needs_two_levels():
-    fake = board_of([("optimal", "optimal", errors()[:1]), ("net", "trained", errors(2.0)[:1])], sigmas=(0.05,))
+    fake = results_of([("optimal", "optimal", errors()[:1]), ("net", "trained", errors(2.0)[:1])], sigmas=(0.05,))
     net = fake.leaderboard(full=True).set_index("entrant").loc["net"]
     assert (np.isnan(net["kl"]), net["deficit"]) == (True, pytest.approx(10 * np.log10(2)))
     assert "KL (nats)" not in markdown(fake)
@@ -163,19 +163,19 @@ def test_the_check_has_power_where_the_optimum_itself_varies_much():
     # On a ray the optimal error is the square of one Gaussian number, whose standard deviation exceeds its mean.
     best = np.outer(np.square(SIGMAS), np.random.default_rng(3).chisquare(1, size=8)) / 64
     cheat = np.outer(np.square(SIGMAS), np.random.default_rng(4).chisquare(1, size=8)) / 64e4
-    fake = board_of([("optimal", "optimal", best), ("cheat", "trained", cheat)])
+    fake = results_of([("optimal", "optimal", best), ("cheat", "trained", cheat)])
     assert {deviation.entrant for deviation in fake.optimum_checks.get(NAME).violations} == {"cheat"}
 
 
 def test_missing_comparisons_are_reported():
     best = errors()
-    single_image = board_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
+    single_image = results_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
     assert single_image.optimum_checks.get(NAME).missed == 3
     assert "Not checked, because scores or images are missing: 3 comparisons" in markdown(single_image)
     assert "Checked" not in markdown(single_image).replace("Not checked", "")
     missing = best.copy()
     missing[1, 0] = np.nan
-    with_missing_error = board_of([("optimal", "optimal", missing), ("net", "trained", 2 * best)])
+    with_missing_error = results_of([("optimal", "optimal", missing), ("net", "trained", 2 * best)])
     check = with_missing_error.optimum_checks.get(NAME)
     assert (check.comparisons, check.missed) == (2, 1)
 
@@ -199,7 +199,7 @@ def test_an_entrant_beyond_the_bound_is_not_the_best_of_the_board():
 
 
 def test_other_denoisers_of_kind_optimal_are_compared_with_the_optimum_of_gahbench():
-    fake = board_of([("mine", "optimal", errors(0.5)), ("optimal", "optimal", errors())])
+    fake = results_of([("mine", "optimal", errors(0.5)), ("optimal", "optimal", errors())])
     check = fake.optimum_checks.get(NAME)
     assert check.optimum == "optimal"
     assert {deviation.entrant for deviation in check.violations} == {"mine"}
@@ -208,7 +208,7 @@ def test_other_denoisers_of_kind_optimal_are_compared_with_the_optimum_of_gahben
 def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
     # Closed-form errors may be equal for all images.
     best = np.full((len(SIGMAS), IMAGES), 0.25)
-    fake = board_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
+    fake = results_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
     assert all(np.isinf(deviation.standard_errors) for deviation in fake.optimum_checks.get(NAME).violations)
     publish(fake, tmp_path, "digest")
     (first, *_) = saved_beyond_optimum(tmp_path)
@@ -261,7 +261,7 @@ def test_deficits_from_distances_and_their_intervals_are_never_negative():
         assert 0 <= row[f"deficit@{sigma}_low"] <= row[f"deficit@{sigma}"] <= row[f"deficit@{sigma}_high"]
 
 
-def test_a_cross_term_names_the_entrant_or_accuses_the_optimum():
+def test_a_cross_term_names_the_entrant_or_the_optimum_as_wrong():
     for shift, violations, refutations in ((0.0, 0, 0), (1.0, 3, 0), (-1.0, 0, 3)):
         cross = no_cross() + shift * np.square(SIGMAS)[:, None]
         fake = make_results(0.3 * errors(seed=3), cross, errors(), errors(seed=9))

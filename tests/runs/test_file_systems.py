@@ -39,17 +39,17 @@ def run(arguments):
             status = int(end.code or 0)
     return [status, out.getvalue(), err.getvalue()]
 
-def whole(folder):
+def finished_units(folder):
     store = Store(Path(folder))
     return sorted(store.verify(store.units / name).unit.folder for name in store.finished())
 
-found = []
+outputs = []
 for name, *arguments in json.loads(sys.argv[1]):
     if name in ("mount", "umount"):
         subprocess.run([name, *arguments], check=True)
     else:
-        found.append(whole(*arguments) if name == "whole" else run([name, *arguments]))
-print(json.dumps(found))
+        outputs.append(finished_units(*arguments) if name == "finished-units" else run([name, *arguments]))
+print(json.dumps(outputs))
 """
 ALONE = ["unshare", "--mount", "--propagation", "private"]
 
@@ -59,9 +59,9 @@ def run_in_own_mounts(*steps):
     if shutil.which("unshare") is None or subprocess.run([*ALONE, "true"], capture_output=True).returncode:
         pytest.skip("needs the right to mount")
     command = [*ALONE, sys.executable, "-c", SCRIPT, json.dumps(steps, default=str)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert completed.returncode == 0, completed.stderr
+    return json.loads(completed.stdout)
 
 
 def read_only(folder):
@@ -120,11 +120,11 @@ def test_a_full_disk_ends_a_run_and_keeps_finished_units(tmp_path, engine):
     first_run, units_before, second_run, units_after = run_in_own_mounts(
         ("mount", "-t", "tmpfs", "-o", "size=60000", "tmpfs", small),
         run,
-        ("whole", out),
+        ("finished-units", out),
         # The run can be continued once there is space again.
         ("mount", "-o", "remount,size=50m", small),
         run,
-        ("whole", out),
+        ("finished-units", out),
     )
     assert first_run[0] == 74, first_run
     assert "No space left on device" in first_run[2]
@@ -139,12 +139,12 @@ def test_a_full_disk_while_writing_tables_leaves_no_incomplete_files(finished, m
     before = {file.name for file in finished.iterdir()}
     real = os.fsync
 
-    def full(handle):
+    def fail_for_tables(handle):
         if "leaderboard.csv" in os.readlink(f"/proc/self/fd/{handle}"):  # noqa: PTH115
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", fail_for_tables)
     status, _, errors = command("collect")(finished)
     assert (status, errors) == (74, "error: [Errno 28] No space left on device\n")
     assert {file.name for file in finished.iterdir()} == before
@@ -171,13 +171,13 @@ def test_a_folder_whose_name_is_not_utf_8_can_be_used(tmp_path):
     for arguments in ([b"run", os.fsencode(tmp_path / "tiny.yaml"), b"--engine", b"inline", b"--out", out],
                       [b"plan", os.fsencode(tmp_path / "tiny.yaml"), b"--out", out],
                       [b"collect", out]):  # fmt: skip
-        ended = subprocess.run([*command, *arguments], capture_output=True, timeout=120, env=environment)
-        assert ended.returncode == 0, ended.stderr.decode()
+        completed = subprocess.run([*command, *arguments], capture_output=True, timeout=120, env=environment)
+        assert completed.returncode == 0, completed.stderr.decode()
     (tmp_path / os.fsdecode(b"out\xff") / "plan.json").write_text("{")
-    ended = subprocess.run([*command, b"status", out], capture_output=True, timeout=60, env=environment)
-    assert ended.returncode == 2
-    assert b"plan.json: cannot be read" in ended.stderr
-    assert b"Traceback" not in ended.stderr
+    completed = subprocess.run([*command, b"status", out], capture_output=True, timeout=60, env=environment)
+    assert completed.returncode == 2
+    assert b"plan.json: cannot be read" in completed.stderr
+    assert b"Traceback" not in completed.stderr
 
 
 def test_a_lock_that_is_not_a_regular_file_is_refused_at_once(finished):

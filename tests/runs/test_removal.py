@@ -180,8 +180,8 @@ def test_the_commands_print_their_outcome_and_the_board(write_suite, tiny_run, c
 def test_weights_are_found_without_torch(out, tmp_path):
     count = f"import sys; from gahbench.runs.removal import weights; print(len(weights('out', {UNET!r})))"
     code = f"{count}; print('torch' in sys.modules)"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert ended.stdout.split() == ["1", "False"], ended.stderr
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert completed.stdout.split() == ["1", "False"], completed.stderr
 
 
 @pytest.fixture

@@ -306,10 +306,10 @@ def test_damaged_units_are_not_reused_and_the_next_folder_is_tried(write_suite, 
 
 
 def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, tiny_run, tmp_path, monkeypatch):
-    def full(source, target):
+    def fail(source, target):
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr("gahbench.runs.reuse.link_or_copy", full)
+    monkeypatch.setattr("gahbench.runs.reuse.link_or_copy", fail)
     with pytest.raises(OSError, match=r"No space left on device: .*/out/units/"):
         run_and_list(write_suite(), tmp_path / "out", reuse=[tiny_run])
     assert Store(tmp_path / "out").finished() == set()

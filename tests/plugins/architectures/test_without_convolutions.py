@@ -84,7 +84,7 @@ def test_every_pixel_depends_on_every_other():
     assert (jacobian != 0).all()
 
 
-def test_the_result_is_a_share_of_the_noisy_image_and_an_image():
+def test_the_result_is_a_fraction_of_the_noisy_image_plus_an_image():
     network = build(MLP, (1, 6, 6), width=32)
     with torch.no_grad():
         network.image.weight.zero_()

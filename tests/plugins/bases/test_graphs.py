@@ -249,10 +249,10 @@ def filter_by_hand(laplacian, trace):
     """Return (1 + mu L)^-1 by solving equations, with mu from the root of the trace."""
     eye = torch.eye(len(laplacian), dtype=torch.float64)
 
-    def solved(logarithm):
+    def inverse_at(logarithm):
         return torch.linalg.solve(eye + 10**logarithm * laplacian, eye)
 
-    return solved(brentq(lambda logarithm: float(solved(logarithm).trace()) - trace, -6, 6, xtol=1e-12))
+    return inverse_at(brentq(lambda logarithm: float(inverse_at(logarithm).trace()) - trace, -6, 6, xtol=1e-12))
 
 
 def test_filters_solve_the_equations_of_the_graph_and_have_the_traces():
@@ -290,8 +290,8 @@ def test_for_unreachable_traces_the_nearest_filter_is_returned():
 def test_each_colour_has_a_filter_with_a_third_of_the_trace(sparse):
     clean = torch.rand(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
     traces = torch.tensor([24.0, 60.0], dtype=torch.float64)
-    how = sparse_filters_of if sparse else filters_of
-    blocks = how(GraphLaplacian(), clean, traces).matrices().reshape(2, 3, 30, 3, 30)
+    make_filters = sparse_filters_of if sparse else filters_of
+    blocks = make_filters(GraphLaplacian(), clean, traces).matrices().reshape(2, 3, 30, 3, 30)
     for row in range(3):
         for column in range(3):
             block = blocks[:, row, :, column]

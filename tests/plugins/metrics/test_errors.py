@@ -88,7 +88,7 @@ def test_images_smaller_than_the_window_are_refused():
         ssim(torch.zeros(1, 1, 10, 12), torch.zeros(1, 1, 10, 12))
 
 
-class Errs:
+class WithError:
     """A denoiser whose mean squared error is a given function of the noise level."""
 
     kind = "oracle"
@@ -109,7 +109,7 @@ SIGMAS = [0.3, 0.1, 0.03, 0.01]
 
 def test_slope_recovers_the_rate_of_a_power_law():
     rates = torch.tensor([0.5, 2 / 3, 0.8, 1.0], dtype=torch.float64)
-    power_law = Errs(lambda sigma: torch.arange(1, 5) * sigma ** (2 * rates))
+    power_law = WithError(lambda sigma: torch.arange(1, 5) * sigma ** (2 * rates))
     scores = Slope().score(Evaluation(power_law, FOUR, SIGMAS))
     assert scores.value == pytest.approx(rates.tolist())
     assert scores.image == [0, 1, 2, 3]
@@ -125,8 +125,8 @@ def test_mean_of_slopes_is_the_slope_of_the_mean_curve():
 
 def test_local_slope_has_a_value_at_each_level():
     # The slope is 1/2 above sigma = 0.1, and 1 below.
-    bends = Errs(lambda sigma: sigma if sigma >= 0.1 else 10 * sigma**2)
-    scores = LocalSlope().score(Evaluation(bends, FOUR[:3], [1.0, 0.4, 0.1, 0.02, 0.01]))
+    two_slopes = WithError(lambda sigma: sigma if sigma >= 0.1 else 10 * sigma**2)
+    scores = LocalSlope().score(Evaluation(two_slopes, FOUR[:3], [1.0, 0.4, 0.1, 0.02, 0.01]))
     assert scores.sigma == [sigma for sigma in (0.01, 0.02, 0.1, 0.4, 1.0) for _ in range(3)]
     assert scores.image == [0, 1, 2] * 5
     by_level = torch.tensor(scores.value).reshape(5, 3)
@@ -139,7 +139,7 @@ GENERATOR = torch.Generator().manual_seed(0)
 
 
 def images(alpha, count=2):
-    """Images whose pixels, sorted, have squares that fall as k^-(alpha+1)."""
+    """Return images whose sorted pixels have squares that fall as k^-(alpha+1)."""
     values = torch.arange(1, SIDE * SIDE + 1, dtype=torch.float64) ** (-(alpha + 1) / 2)
     indices = torch.stack([torch.randperm(SIDE * SIDE, generator=GENERATOR) for _ in range(count)])
     return values[indices].reshape(count, 1, SIDE, SIDE).float()
@@ -187,8 +187,8 @@ def test_the_slope_is_fitted_to_the_levels_in_the_window():
     rate = construct(Rate, "pixel", max_terms=1)
     assert rate.levels(POWER_LAW, LEVELS) == sorted(LEVELS[1:4])
     # The slope is 1/2 in the window, and 1 elsewhere.
-    bends = Errs(lambda sigma: sigma if 1 / 64 < sigma < 1 / 32 else sigma**2)
-    assert rates(rate, bends, LEVELS) == {"": pytest.approx([0.5]), "levels": [3]}
+    two_slopes = WithError(lambda sigma: sigma if 1 / 64 < sigma < 1 / 32 else sigma**2)
+    assert rates(rate, two_slopes, LEVELS) == {"": pytest.approx([0.5]), "levels": [3]}
     assert rates(rate, Identity(), LEVELS) == {"": pytest.approx([1]), "levels": [3]}
 
 

@@ -76,11 +76,11 @@ def test_scores_may_agree_where_errors_do_not():
     # The two denoisers have errors of opposite sign, which are much smaller than the noise that both remove.
     clean = images()
 
-    class Errs(Filters):
+    class WithOffset(Filters):
         def denoise(self, noisy, sigma, truth):
             return clean + self.offset
 
-    result = evaluation(Errs(EYE[None], 0.01), clean, partner=Errs(EYE[None], -0.01))
+    result = evaluation(WithOffset(EYE[None], 0.01), clean, partner=WithOffset(EYE[None], -0.01))
     scores_ = table("score-agreement", result)
     assert scores_["errors", 0.5] == pytest.approx([-1.0] * 6, abs=1e-4)
     assert min(scores_["", 0.5]) > 0.99

@@ -21,10 +21,12 @@ GUIDE = (Path(__file__).parents[3] / "plugins" / "trackers" / "README.md").read_
 
 
 @pytest.fixture
-def followed(write_suite, tmp_path, figures_not_rendered):
-    """Run the tiny suite with a tracker; return the results folder, histories and mean scores of its rows, its board.
+def run_with_tracker(write_suite, tmp_path, figures_not_rendered):
+    """Return a function that runs the tiny suite with a tracker.
 
-    The loss and the PSNR are those at the end of the one fit, and a mean score is that of the stored values.
+    It returns the results folder, the loss and the PSNR of the fit, and the mean score of each row.
+
+    The loss and the PSNR are those at the end of the only fit, and a mean score is that of the stored values.
     """
 
     def run(tracker):
@@ -65,10 +67,10 @@ def test_tensorboard_limits_open_files_without_losing_rows(tmp_path, monkeypatch
 
 
 @pytest.mark.extras("tensorboard")
-def test_tensorboard_has_curves_scores_suite_and_board(followed):
+def test_tensorboard_has_curves_scores_suite_and_board(run_with_tracker):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    out, trained, scores = followed("tensorboard")
+    out, trained, scores = run_with_tracker("tensorboard")
 
     def events(row):
         return EventAccumulator(str(out / "tensorboard" / row)).Reload()
@@ -88,10 +90,10 @@ def test_tensorboard_has_curves_scores_suite_and_board(followed):
 
 
 @pytest.mark.extras("mlflow", "sqlalchemy")
-def test_mlflow_has_a_run_for_the_suite_and_for_each_row(followed):
+def test_mlflow_has_a_run_for_the_suite_and_for_each_row(run_with_tracker):
     from mlflow import MlflowClient
 
-    out, trained, scores = followed("mlflow")
+    out, trained, scores = run_with_tracker("mlflow")
     client = MlflowClient(f"sqlite:///{out / 'mlflow' / 'mlflow.db'}")
 
     def runs():
@@ -123,11 +125,11 @@ def test_mlflow_has_a_run_for_the_suite_and_for_each_row(followed):
 
 
 @pytest.mark.extras("wandb")
-def test_wandb_has_curves_scores_suite_and_board_offline(followed):
+def test_wandb_has_curves_scores_suite_and_board_offline(run_with_tracker):
     import wandb
 
-    out, trained, scores = followed("wandb")
-    # The service of wandb writes after a run has ended, and has written all when it has ended itself.
+    out, trained, scores = run_with_tracker("wandb")
+    # The service of wandb still writes after a run has ended. Once the service itself has ended, all is written.
     wandb.teardown()
     runs = {}
     for file in out.glob("wandb/offline-run-*/run-*.wandb"):
@@ -172,10 +174,10 @@ def _records(file):
 
 
 @pytest.mark.extras("trackio")
-def test_trackio_has_curves_scores_suite_and_board(followed):
+def test_trackio_has_curves_scores_suite_and_board(run_with_tracker):
     from trackio.sqlite_storage import SQLiteStorage
 
-    out, trained, scores = followed("trackio[project=test-of-trackio]")
+    out, trained, scores = run_with_tracker("trackio[project=test-of-trackio]")
 
     def read_log(run):
         return SQLiteStorage.get_logs("test-of-trackio", run)
