@@ -48,7 +48,7 @@ def rows(entrant, mean, dataset="discs", metric="psnr", sigmas=SIGMAS, spread=0.
         dataset, entrant, "trained", values(mean, spread, **fields), sigmas=sigmas, metric=metric, **options
     )
     if fields.get("images") == 1 and np.isnan(sigmas).all():
-        # The values describe a whole training, like times.
+        # Such values describe a whole training run, as training times do.
         score_rows = [{**row, "image": None} for row in score_rows]
     return score_rows
 

@@ -378,8 +378,9 @@ def _reasons(compared: Mapping[str, Mapping[Measure, Mapping[str, Tensor]]], sig
                 continue
             if "basis-share" in parts:
                 share = float(means(parts["basis-share"].numpy()[None]))
-                what = "directional" if measure == "direction" else "adaptation to the image beyond strength"
-                reason = f"its own filters are hardly {what} (share {share:.3f}; accepted: {MIN_SHARE} or more)"
+                is_direction = measure == "direction"
+                fault = "are hardly directional" if is_direction else "hardly adapt to the image, except in strength"
+                reason = f"its own filters {fault} (share {share:.3f}; accepted: {MIN_SHARE} or more)"
             else:
                 count = int((parts["left-out"] == 0).sum())
                 reason = f"{count} images have a strength that its filters can match, and {MIN_IMAGES} are needed"

@@ -209,7 +209,7 @@ def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> 
 
 
 class Watch:
-    """Follows the units of a job that other processes do on any machine, by listing the store.
+    """Follows the units of a job that other processes run on any machine, by listing the store.
 
     Parameters
     ----------

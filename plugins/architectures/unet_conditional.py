@@ -22,8 +22,8 @@ class UNetConditional(nn.Module):
     (Nichol & Dhariwal, ICML 2021). The encoder has strided convolutions, the decoder has nearest-neighbour upsampling
     with a convolution, and each level has a concatenated skip connection. The published attention is omitted. The
     layers estimate the noise divided by sigma, and ``forward`` subtracts sigma times this estimate. With ``sigma_data``
-    the network is preconditioned (Karras et al. 2022, table 1), which is needed for strong noise: a relative error of 1
-    % in the noise is an error of sigma / 100 in the image. With the defaults it has 0.83 M parameters. The receptive
+    the network is preconditioned (Karras et al. 2022, table 1), which is needed for strong noise: a relative error of
+    1 % in the noise is an error of sigma / 100 in the image. With the defaults it has 0.83 M parameters. The receptive
     field is global, through the means of the normalisation, or 57 pixels without ``norm``.
 
     Group normalisation and SiLU are not homogeneous, with or without constants, so there is no bias-free version.

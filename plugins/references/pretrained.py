@@ -83,7 +83,8 @@ class Pretrained(NetworkReference, Published):
     train_images
         Number of training images, or a list of numbers.
     half
-        The half of the training images, ``A`` or ``B``, that the images are the first of, or ``train``.
+        The half of the dataset's training images, ``A`` or ``B``, or ``train`` for all; its first images are those that
+        the network learned from.
     partner
         Path of the weights that were trained on as many images of the other half; ``{N}`` as for ``checkpoint``.
     dataset

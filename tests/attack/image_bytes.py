@@ -27,7 +27,7 @@ MODES = {
 }
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2", "PPM": ".pnm"}
 SIDES = (1, 2, 3, 7, 8, 9, 24, 40, 64, 100)
-#: Sides that headers declare without such pixels.
+#: Sides that headers declare, although the files do not contain images of such sides.
 DECLARED_SIDES = (0, 1, 8, 4000, 8192, 8193, 13_000, 16_384, 40_000, 65_535, 2**31 - 1, 2**32 - 1)
 
 
@@ -51,7 +51,7 @@ def picture(kind: str, mode: str, height: int, width: int, number: int, orientat
     return b""
 
 
-def declaring(kind: str, height: int, width: int) -> bytes:
+def file_with_declared_size(kind: str, height: int, width: int) -> bytes:
     """Return a small file that declares an image of any size."""
     if kind == "PPM":
         return f"P6 {width} {height} 255\n".encode() + bytes(300)
@@ -120,12 +120,14 @@ def pictures(draw: st.DrawFn) -> tuple[str, bytes]:
     kind = draw(st.sampled_from(sorted(MODES)))
     suffix = SUFFIXES.get(kind, f".{kind.lower()}")
     number = draw(st.integers(0, 10_000))
-    source = draw(st.sampled_from(("picture",) * 6 + ("declaring", "bomb", "noise", "empty")))
+    source = draw(st.sampled_from(("picture",) * 6 + ("file_with_declared_size", "bomb", "noise", "empty")))
     if source == "picture":
         mode, orientation = draw(st.sampled_from(MODES[kind])), draw(st.sampled_from((None, None, 1, 3, 6, 8, 0, 77)))
         content = picture(kind, mode, draw(st.sampled_from(SIDES)), draw(st.sampled_from(SIDES)), number, orientation)
-    elif source == "declaring":
-        content = declaring(kind, draw(st.sampled_from(DECLARED_SIDES)), draw(st.sampled_from(DECLARED_SIDES)))
+    elif source == "file_with_declared_size":
+        content = file_with_declared_size(
+            kind, draw(st.sampled_from(DECLARED_SIDES)), draw(st.sampled_from(DECLARED_SIDES))
+        )
     elif source == "bomb":
         # The smallest bomb is not refused, and must be decoded within the limits.
         suffix, content = ".png", bomb(draw(st.sampled_from((13_000, 8193, 3000))))

@@ -13,7 +13,7 @@ from gahbench.networks.network_facts import with_random_weights
 
 
 def build(network: Any, shape: tuple[int, int, int], **parameters: Any) -> nn.Module:
-    """Build a network, of a class or a name, for images of shape (C, H, W) with random weights."""
+    """Build a network, given by class or by name, for images of shape (C, H, W) with random weights."""
     return with_random_weights(untrained(network, shape, **parameters), shape)
 
 

@@ -118,7 +118,7 @@ def test_attention_and_normalisation_reach_everywhere(name):
 
 
 @pytest.mark.parametrize("variant", ["", ",norm=false", ",blind=true", ",norm=false,blind=true"])
-def test_unet_conditional_is_homogeneous_neither_with_nor_without_normalisation(variant):
+def test_unet_conditional_is_not_homogeneous_with_or_without_normalisation(variant):
     network = build(f"unet-conditional[width=4,levels=2{variant}]", (1, 16, 16))
     assert homogeneity_residual(network, images(2, (1, 16, 16)), torch.full((2,), 0.3)) > 1e-2
 

@@ -78,9 +78,9 @@ def caches(monkeypatch, tmp_path):
 def test_weights_are_downloaded_only_on_request(caches):
     """Offline only the network with pretrained weights fails; on the meta device nothing is loaded."""
     TimmUNet(1, backbone="resnet10t", **TINY)
-    by_hand = re.escape(str(caches / "hub" / "models--timm--resnet10t.c3_in1k"))
+    cache_folder = re.escape(str(caches / "hub" / "models--timm--resnet10t.c3_in1k"))
     message = (
-        f"cannot be downloaded from https://huggingface.co/timm/resnet10t.c3_in1k: .*; you may copy {by_hand} from"
+        f"cannot be downloaded from https://huggingface.co/timm/resnet10t.c3_in1k: .*; you may copy {cache_folder} from"
     )
     for make in (TimmUNet.prepare, functools.partial(TimmUNet, 1)):
         with pytest.raises(ValueError, match=message):
@@ -89,7 +89,7 @@ def test_weights_are_downloaded_only_on_request(caches):
         TimmUNet(1, backbone="resnet10t", pretrained=True, **TINY)
 
 
-def cached_on_the_hub(folder, repository, file, content=b""):
+def put_into_hub_cache(folder, repository, file, content=b""):
     """Put a file into the cache of the hub, in its layout."""
     cache, commit = folder / "hub" / f"models--timm--{repository}", "0" * 40
     for path, written in (("refs/main", commit.encode()), (f"snapshots/{commit}/{file}", content)):
@@ -106,7 +106,7 @@ def test_weights_of_the_hub_are_missing_until_they_are_cached(caches, file):
     )
     assert TimmUNet.missing("resnet10t", pretrained=False) == ()
     assert not (caches / "hub").exists()
-    cached_on_the_hub(caches, "resnet10t.c3_in1k", file)
+    put_into_hub_cache(caches, "resnet10t.c3_in1k", file)
     assert TimmUNet.missing("resnet10t", pretrained=True) == ()
     # Other weights of the same network are in a different file.
     with pytest.raises(ValueError, match=r"no such weights; accepted tags: c3_in1k"):
@@ -129,7 +129,7 @@ def test_prepared_weights_are_used_by_the_network(caches, monkeypatch):
 
     def create(name, pretrained, **options):
         calls.append((name, pretrained))
-        cached_on_the_hub(caches, "resnet10t.c3_in1k", "model.safetensors", save(network.state_dict()))
+        put_into_hub_cache(caches, "resnet10t.c3_in1k", "model.safetensors", save(network.state_dict()))
 
     original = timm_unet.create_model
     monkeypatch.setattr(timm_unet, "create_model", create)

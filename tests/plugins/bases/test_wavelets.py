@@ -41,7 +41,7 @@ def test_coefficients_agree_with_pywavelets(name, size, levels):
 
 
 @pytest.mark.parametrize("name", wavelet.BIORTHOGONAL)
-def test_every_biorthogonal_wavelet_is_inverted_as_by_its_dual_filters(name):
+def test_every_biorthogonal_wavelet_has_the_inverse_of_its_dual_filters(name):
     batch = images(2, 2, 24, 16)
     basis = Wavelet(name, 3)
     assert not basis.orthonormal
@@ -259,12 +259,12 @@ def further_splits(basis):
     return sum(int(split.sum()) - split.shape[0] * split.shape[1] for split in basis._splits)
 
 
-def test_splits_have_a_price_on_noisy_images():
+def test_splits_have_a_penalty_on_noisy_images():
     noise = images(40, 1, 64, 64)
-    free = WaveletPacket("sym4").adapt(noise, 3.0)
-    charged = WaveletPacket("sym4").adapt(noise, 3.0, noisy=True)
-    assert further_splits(free) > 10 * 40
-    assert further_splits(charged) < 1 * 40
+    without_penalty = WaveletPacket("sym4").adapt(noise, 3.0)
+    with_penalty = WaveletPacket("sym4").adapt(noise, 3.0, noisy=True)
+    assert further_splits(without_penalty) > 10 * 40
+    assert further_splits(with_penalty) < 1 * 40
     # A strong texture is still split.
     texture = 3 * textures(40, 64) + noise
     assert further_splits(WaveletPacket("sym4").adapt(texture, 3.0, noisy=True)) > 5 * 40

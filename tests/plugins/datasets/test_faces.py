@@ -210,9 +210,9 @@ def test_missing_scikit_learn_and_failed_downloads_are_explained(scikit_learn, m
     for source, address in (("lfw", "http://vis-www.cs.umass.edu/lfw/"), ("olivetti", "AT&T Laboratories Cambridge")):
         with pytest.raises(DataError, match=f"source={source} cannot be fetched by scikit-learn: no route.*{address}"):
             Faces(source=source).shape  # noqa: B018
-        by_hand = re.escape(str(scikit_learn.home / fetched.DOWNLOADS[source].path))
+        expected_path = re.escape(str(scikit_learn.home / fetched.DOWNLOADS[source].path))
         with pytest.raises(
-            DataError, match=rf"https://ndownloader\.figshare\.com/files/\d+; by hand: .* at {by_hand};"
+            DataError, match=rf"https://ndownloader\.figshare\.com/files/\d+; by hand: .* at {expected_path};"
         ):
             Faces(source=source).prepare()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
