@@ -21,7 +21,7 @@ from gahbench.training.hardware import multiply_adds
 #: The number of images that are denoised together, as far as there are so many and they fit into memory.
 IMAGES = 16
 #: Batches are timed until this number is reached, or until they have taken this many seconds together.
-REPETITIONS, MAX_SECONDS = 5, 1.0
+REPETITIONS, MAX_SECONDS = 20, 0.5
 
 
 def measure_cost(evaluation: Evaluation) -> dict[str, float]:

@@ -173,7 +173,14 @@ def test_the_keyboard_reaches_all_controls(opened):
     for _ in range(250):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.className || document.activeElement.tagName"))
-        if page.evaluate("document.activeElement.classList.contains('chart')"):
+        if page.evaluate("document.activeElement.matches('#cost .chart')"):
+            # The arrow keys move between the points of all entrants.
+            page.keyboard.press("ArrowRight")
+            names = [page.locator("#tip").inner_text().partition(":")[0]]
+            page.keyboard.press("ArrowRight")
+            assert page.locator("#tip").inner_text().partition(":")[0] not in ("", *names)
+            page.keyboard.press("Escape")
+        if page.evaluate("document.activeElement.matches('#curves .chart')"):
             break
     assert {"A", "INPUT", "SELECT", "pick", "scroll", "chart"} <= reached
     page.keyboard.press("ArrowRight")

@@ -15,7 +15,7 @@ from gahbench._util.readable import format_number
 from gahbench.board.facts import Cost
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.statistics import Interval
-from gahbench.report.cells import number, seconds
+from gahbench.report.cells import seconds
 from gahbench.report.drawing import GREY
 from gahbench.report.page.charts import Source, draw_figure, value_text
 from gahbench.report.page.svg import Chart, Series
@@ -151,6 +151,18 @@ def _chart(
             if math.isfinite(gains[label].low):
                 ax.vlines(cost, gains[label].low, gains[label].high, color=style["color"], linewidth=1, zorder=2)
         ax.set_xscale("log")
+        middle = math.sqrt(min(cost for cost, _ in points.values()) * max(cost for cost, _ in points.values()))
+        for label in front:
+            # Names extend towards the middle, so that they stay within the axes.
+            side = -1 if points[label][0] > middle else 1
+            ax.annotate(
+                source.curve_names[label],
+                points[label],
+                (7 * side, 5),
+                textcoords="offset points",
+                fontsize=7,
+                horizontalalignment="left" if side > 0 else "right",
+            )
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity.text(value)))
         ax.xaxis.set_minor_locator(NullLocator())
@@ -186,5 +198,6 @@ def _remarks(known: Mapping[Quantity, Mapping[str, Mapping[str, Cost]]]) -> list
                 else "Seconds per megapixel were not measured on this board; a new run measures them."
             )
         elif quantity.title == "training images seen" and len(distinct) == 1 and len(costs) > 1:
-            remarks.append(f"Every network saw {number(float(distinct[0]), 0)} noisy images in training.")
+            count = f"{distinct[0]:,.0f}".replace(",", " ")
+            remarks.append(f"Every network saw {count} noisy images in training.")
     return remarks

@@ -269,6 +269,8 @@ const prepareChart = (chart) => {
     if (event.key === "Escape") hideValue();
     const step = steps[/** @type {keyof typeof steps} */ (event.key)];
     const lines = points(chart).filter((line) => line.length);
+    // Series of one point each are one row, from left to right.
+    if (lines.every((line) => line.length === 1)) lines.splice(0, lines.length, lines.flat());
     const rows = lines.map((line) => line.sort((a, b) => a.x.baseVal.value - b.x.baseVal.value));
     if (!step || !rows.length) return;
     event.preventDefault();
