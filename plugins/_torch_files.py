@@ -1,4 +1,4 @@
-"""Loading of torch files without running any code in them, and validation of their tensors."""
+"""Load torch files without running any code in them, and validate their tensors."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """With ``--extras``, skip files without tests that need extras, since imports take most of the time."""
     if not config.getoption("extras") or collection_path.suffix != ".py":
         return None
-    return not re.search(r"extras\(|marked\(", collection_path.read_text(encoding="utf-8")) or None
+    return not re.search(r"extras\(", collection_path.read_text(encoding="utf-8")) or None
 
 
 def pytest_unconfigure() -> None:

@@ -54,7 +54,7 @@ NEEDS = {
 }
 
 
-def marked(names: Iterable[str]) -> list[Any]:
+def mark_extras(names: Iterable[str]) -> list[Any]:
     """Return names of plugins as parameters of a test, with marks of the packages that they need."""
     return [pytest.param(name, marks=extras(name)) for name in names]
 
@@ -81,7 +81,7 @@ def small(name: str, folder: Path) -> dict[str, Any]:
     if name == "torchvision":
         return {"path": str(mnist(folder))}
     if name == "hf-dataset":
-        return {"path": str(saved_dataset(folder))}
+        return {"path": str(save_dataset(folder))}
     if name in ("torchscript", "torch-export"):
         return _save_with_code(name, folder / "model.pt")
     if name == "hf":
@@ -166,7 +166,7 @@ def mnist(folder: Path, train: int = 40, test: int = 12) -> Path:
     return folder
 
 
-def saved_dataset(folder: Path, **counts: int) -> Path:
+def save_dataset(folder: Path, **counts: int) -> Path:
     """Save random colour images of 16x16 with the package datasets, and return the folder."""
     import datasets
     from PIL import Image

@@ -58,7 +58,7 @@ def test_the_text_quotes_what_the_commands_print(executed):
     assert (folder / "directions.png").stat().st_size > 10_000
 
 
-def test_the_functions_on_the_page_are_those_of_the_library(executed, monkeypatch):
+def test_the_functions_on_the_page_agree_with_the_library(executed, monkeypatch):
     monkeypatch.syspath_prepend(str(executed[0]))
     previous = torch.get_default_dtype()
     try:

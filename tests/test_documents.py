@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from extra_packages import packages_of
-from small_plugins import NEEDS, marked, small
+from small_plugins import NEEDS, mark_extras, small
 from typer.main import get_command
 
 from gahbench.cli.app import app
@@ -41,7 +41,7 @@ def test_every_plugin_has_a_summary_and_is_in_the_guide_to_its_folder(builtin, k
     assert plugin.preset or f"`{name}`" in (ROOT / "plugins" / folder / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", marked(Registry().names("dataset")))
+@pytest.mark.parametrize("name", mark_extras(Registry().names("dataset")))
 def test_the_guide_to_datasets_states_the_optimum_of_every_dataset(builtin, name, tmp_path):
     guide = (ROOT / "plugins" / "datasets" / "README.md").read_text(encoding="utf-8")
     (row,) = [line for line in guide.splitlines() if line.startswith(f"| `{name}` ")]

@@ -1,4 +1,4 @@
-"""Loading of .npy and .npz files, whose size is checked before memory is allocated."""
+"""Load .npy and .npz files, and check their size before memory is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening of image files, whose declared size is checked before decoding."""
+"""Open image files, and check their declared size before decoding."""
 
 from __future__ import annotations
 

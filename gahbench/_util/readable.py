@@ -1,4 +1,4 @@
-"""Formatting of numbers, and of strings from files and libraries, for people."""
+"""Format numbers, and strings from files and libraries, for people."""
 
 from __future__ import annotations
 

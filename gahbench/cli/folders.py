@@ -102,7 +102,7 @@ def status(
 
 def _status_lines(status: Status, folder: Path) -> Iterator[str]:
     total = status.done + status.failed + status.blocked + status.waiting
-    if status.is_board_alone:
+    if status.is_published:
         note = "which are not in this folder; 'gahbench leaderboard' prints it"
         yield f"suite {status.suite}: a board of {total} units, {note}"
         return

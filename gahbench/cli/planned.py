@@ -1,4 +1,4 @@
-"""Printing of a plan, for ``gahbench plan``."""
+"""Print a plan, for ``gahbench plan``."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ def list_(
     plugins_dir: options.Plugins = None,
 ) -> None:
     """List available plugins and suites, and plugins that failed to load."""
-    wanted = PLURALS.get(kind, kind) if kind else None
-    if wanted not in (None, *PLURALS.values()):
+    requested_kind = PLURALS.get(kind, kind) if kind else None
+    if requested_kind not in (None, *PLURALS.values()):
         accepted = (*PLURALS, *PLURALS.values())
         raise PluginError(
             f"unknown kind '{kind}'{suggestion(str(kind), accepted) or ';'} accepted: {listing(accepted)}"
@@ -55,7 +55,7 @@ def list_(
     table.add_column(no_wrap=True)
     table.add_column()
     for heading, name in PLURALS.items():
-        if wanted in (None, name):
+        if requested_kind in (None, name):
             table.add_row(f"[bold]{heading}[/bold]", "")
             for entry, summary in _entries(name, registry):
                 table.add_row(f"  {entry}", escape(summary))
@@ -138,13 +138,13 @@ def _print_plugin(plugin: Plugin, configured: Configured | None, console: Consol
     text = reflow(doc, console.width) or "This plugin has no docstring; `gahbench list` would show its first line."
     say(text, "" if doc else "dim")
     table = Table(title="parameters", title_justify="left", box=None, pad_edge=False)
-    for name in ("name", "accepts", "default", "here"):
+    for name in ("name", "accepts", "default", "value"):
         table.add_column(name, overflow="fold")
     for parameter in plugin.parameters:
         default = "required" if parameter.required else format_value(parameter.default)
-        here = format_value(configured.parameters[parameter.name]) if configured else ""
+        value = format_value(configured.parameters[parameter.name]) if configured else ""
         # Escape the brackets of lists, which rich would read as markup.
-        table.add_row(parameter.name, *map(escape, (parameter.type_name, default, here)))
+        table.add_row(parameter.name, *map(escape, (parameter.type_name, default, value)))
     if plugin.parameters:
         console.print(table)
 

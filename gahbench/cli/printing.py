@@ -1,4 +1,4 @@
-"""Printing of lines and tables."""
+"""Print lines and tables."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ DRAWS, MIN_DRAWS = 64, 8
 #: mean so far to refute the claim: errors of large images hardly vary, and are slow to compute.
 CERTAIN = 3.0
 #: A mean error refutes a claim if it is above the claim by this many standard errors plus ``ABOVE_SHARE`` of the claim,
-#: or below the claim by as many standard errors plus ``BELOW_SHARE``, which is larger since draws may miss rare large
+#: or below the claim by this many standard errors plus ``BELOW_SHARE``, which is larger since draws may miss rare large
 #: errors.
 STANDARD_ERRORS, ABOVE_SHARE, BELOW_SHARE = 5.0, 0.02, 0.25
 #: Claims below this share of sigma^2 are raised to it before they are compared.

@@ -1,4 +1,4 @@
-"""Sampling of images from entrants."""
+"""Sample images from entrants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scoring of a model in memory, together with the references of a suite, without a results folder."""
+"""Score a model in memory, together with the references of a suite, without a results folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning of recorded units with the current code, and differences between documents."""
+"""Plan recorded units with the current code, and find differences between documents."""
 
 from __future__ import annotations
 

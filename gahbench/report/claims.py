@@ -46,8 +46,8 @@ def summary(outcomes: Sequence[tuple[str, Checked]]) -> str:
         f"{count} {outcome if count == 1 else _PLURALS.get(outcome, outcome)}" for count, outcome in counts if count
     )
     line = f"{pluralize(len(verified), 'claim')}{f': {parts}' if parts else ''}"
-    apart = len(outcomes) - len(verified)
-    return f"{line}; {apart} unverified, not counted" if apart else line
+    unverified_count = len(outcomes) - len(verified)
+    return f"{line}; {unverified_count} unverified, not counted" if unverified_count else line
 
 
 def summarize(verdicts: Sequence[Verdict]) -> str:

@@ -51,7 +51,7 @@ class Status:
         Label and error of each failed unit.
     remaining
         Estimated seconds until all units are done; ``None`` if unknown.
-    is_board_alone
+    is_published
         Whether the folder is a published board without its units.
     noise
         State of the secret noise in words; empty for a run without secret noise.
@@ -67,7 +67,7 @@ class Status:
     running: tuple[Running, ...]
     failures: tuple[tuple[str, str], ...]
     remaining: float | None
-    is_board_alone: bool = False
+    is_published: bool = False
     noise: str = ""
     damaged: int = 0
 
@@ -102,7 +102,7 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
 
     >>> import gahbench
     >>> state = gahbench.status("results/quick")
-    >>> state.suite, state.is_board_alone
+    >>> state.suite, state.is_published
     ('quick', True)
     """
     folder = Path(folder)
@@ -169,7 +169,7 @@ def watch(folder: Path, seconds: float = 2.0) -> Iterable[Status]:
     while True:
         current = status(folder)
         yield current
-        if not current.waiting or current.is_board_alone:
+        if not current.waiting or current.is_published:
             return
         time.sleep(seconds)
 

@@ -23,7 +23,7 @@ from gahbench.store.store import Store
 
 
 @dataclass(frozen=True)
-class Worked:
+class WorkOutcome:
     """The numbers of units in a folder by state after working in it, and whether the user stopped the work."""
 
     done: int
@@ -40,7 +40,7 @@ def work(
     device: str = "auto",
     retry: bool = False,
     report: Callable[[Event], None] = lambda event: None,
-) -> Worked:
+) -> WorkOutcome:
     """Do the remaining units of a planned folder; any number of processes may do so at the same time.
 
     Parameters
@@ -62,7 +62,7 @@ def work(
 
     Returns
     -------
-    Worked
+    WorkOutcome
         The numbers of units that are ``done``, ``failed`` and ``left``.
 
     Raises
@@ -78,7 +78,7 @@ def work(
     ...     outcome = gahbench.run("quick", folder, datasets=["discs"], metrics=["psnr"], only=["identity"],
     ...                            settings={"scoring.images": 2}, engine="inline", report=lambda event: None)
     ...     gahbench.work(folder)
-    Worked(done=2, failed=0, left=0, stopped=False)
+    WorkOutcome(done=2, failed=0, left=0, stopped=False)
     """
     folder, stop = Path(folder), threading.Event()
     plan, store = require_plan(folder), Store(folder)
@@ -109,7 +109,7 @@ def work(
         except CodeChangedError as error:
             raise ResultsError(f"{folder}: {error}: {describe_changed_files(plan, files)}") from error
     counts = count_states(plan.shown, store)
-    return Worked(counts.done, counts.failed + counts.blocked, counts.left, stop.is_set())
+    return WorkOutcome(counts.done, counts.failed + counts.blocked, counts.left, stop.is_set())
 
 
 @dataclass(frozen=True)

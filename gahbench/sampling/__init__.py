@@ -1,4 +1,4 @@
-"""Sampling of images from the density that a denoiser implies.
+"""Sample images from the density that a denoiser implies.
 
 The module works without the rest of gahbench, on any ``nn.Module`` with ``forward(noisy, sigma)``::
 

@@ -1,4 +1,4 @@
-"""Sampling of images from any denoiser."""
+"""Sample images from any denoiser."""
 
 from __future__ import annotations
 

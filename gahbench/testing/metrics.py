@@ -32,12 +32,12 @@ SHARES = (0.1, 0.9)
 SIZES = (16, 64)
 #: Families for metrics that have no value on images without a dataset.
 FAMILIES = ("c-alpha[size=16]", "discs[size=16]")
-#: Families of networks: the second has an exact optimum that takes little time at every noise level.
-_FAMILIES = ("c-alpha[size=16]", "gaussian-field[size=16]")
-_SIGMAS = (0.1, 0.5)
-_IMAGES = 6
+#: Families for checks with a network: the optimum of the second is exact and takes little time at every noise level.
+NETWORK_FAMILIES = ("c-alpha[size=16]", "gaussian-field[size=16]")
+NETWORK_SIGMAS = (0.1, 0.5)
+NETWORK_IMAGES = 6
 #: Without added noise (beta = 1), sampling with a smoothing network converges in a few steps.
-_SAMPLING = Sampling(count=5, step=0.5, beta=1.0)
+NETWORK_SAMPLING = Sampling(count=5, step=0.5, beta=1.0)
 
 
 class _PartialDenoiser(Reference):
@@ -206,15 +206,15 @@ class _SmoothingNetwork(nn.Module):
 
 def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
     """Check that a metric has deterministic scores on a network that meets all needs."""
-    count = _SAMPLING.count if "samples" in metric.needs else max(_IMAGES, metric.min_images)
+    count = NETWORK_SAMPLING.count if "samples" in metric.needs else max(NETWORK_IMAGES, metric.min_images)
 
     def values_on(family: str) -> list[float]:
         evaluation = _evaluation(metric, registry.create("dataset", family))
-        return list(validate_scores(metric.score(evaluation), _SIGMAS, count).value)
+        return list(validate_scores(metric.score(evaluation), NETWORK_SIGMAS, count).value)
 
-    family, values = _FAMILIES[0], list[float]()
+    family, values = NETWORK_FAMILIES[0], list[float]()
     try:
-        for family in _FAMILIES:
+        for family in NETWORK_FAMILIES:
             if values := values_on(family):
                 break
     except (TypeError, ValueError) as error:
@@ -226,10 +226,12 @@ def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
 
 
 def _evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
-    clean = dataset.images("test", max(_IMAGES, metric.min_images))
+    clean = dataset.images("test", max(NETWORK_IMAGES, metric.min_images))
 
-    def on_half(share: float, half: TrainingSplit) -> Evaluation:
-        evaluation = Evaluation(Trained(_SmoothingNetwork(share)), clean, _SIGMAS, dataset=dataset, sampling=_SAMPLING)
+    def evaluate_half(share: float, half: TrainingSplit) -> Evaluation:
+        evaluation = Evaluation(
+            Trained(_SmoothingNetwork(share)), clean, NETWORK_SIGMAS, dataset=dataset, sampling=NETWORK_SAMPLING
+        )
         evaluation.learned_from = TrainingData(dataset, half, 8)
         evaluation.snapshots = [
             (1, lambda: Trained(_SmoothingNetwork(0.9))),
@@ -237,6 +239,6 @@ def _evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
         ]
         return evaluation
 
-    evaluation = on_half(0.2, "A")
-    evaluation.partner = on_half(0.4, "B")
+    evaluation = evaluate_half(0.2, "A")
+    evaluation.partner = evaluate_half(0.4, "B")
     return evaluation

@@ -1,1 +1,1 @@
-"""Training of an architecture on a dataset: recipes, batches, and a training loop that can stop and resume."""
+"""Train an architecture on a dataset: recipes, batches, and a training loop that can stop and resume."""

@@ -12,7 +12,7 @@ from ._truth_comparison import OptimalFilters, TruthComparison
 
 
 class TruthAlignment(TruthComparison):
-    """Alignment of the denoiser's filters with the optimal denoiser's, or the genie's, filters, as in ``alignment``.
+    """Alignment of the denoiser's filters with those of the optimal denoiser or of the genie, as in ``alignment``.
 
     If the optimum of the dataset is exact, the optimal filter is the Jacobian of the posterior mean, Cov[x|y] / sigma^2
     (Kadkhodaie 2024, equation 9). If the optimum is a bracket, the filter of the genie takes the place of the optimal

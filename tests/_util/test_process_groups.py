@@ -1,4 +1,4 @@
-"""Killing of process groups, processor time, and names of signals."""
+"""Process groups that are killed, processor time, and names of signals."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Formatting of numbers and strings for people."""
+"""Numbers and strings formatted for people."""
 
 import pytest
 

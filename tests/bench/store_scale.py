@@ -1,4 +1,4 @@
-"""Scaling of the store: many processes on one results folder, and the times of `plan`, `run`, `status` and `work`.
+"""Measure the store: many processes on one results folder, and the times of `plan`, `run`, `status` and `work`.
 
     python tests/bench/store_scale.py [--units 10000] [--loops 64] [--work 8]
 

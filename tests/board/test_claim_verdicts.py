@@ -115,8 +115,8 @@ def test_the_estimated_number_of_images_decides_an_undecided_claim():
 
 
 def test_more_seeds_are_needed_if_training_runs_differ_more_than_images():
-    trainings = [rows("net", [10 + shift] * 3, spread=0.1, seed=seed) for seed, shift in enumerate((-1, 0, 1))]
-    result = verdict(claim(Region(above=9)), table(*trainings))
+    training_runs = [rows("net", [10 + shift] * 3, spread=0.1, seed=seed) for seed, shift in enumerate((-1, 0, 1))]
+    result = verdict(claim(Region(above=9)), table(*training_runs))
     assert result.outcome == "undecided"
     assert result.decisive.needs.kind == "seeds"
     assert str(result.decisive.needs).startswith("up to ")
@@ -386,7 +386,7 @@ def test_unverified_claims_are_listed_separately_and_not_counted():
     )
     measured = verdict(claim(Region(above=-1)), table(rows("net", NOISY)))
     unverified = replace(measured, name="unseen/one", claim=replace(measured.claim, checked="unverified"))
-    counted, _, apart = export_claims([unverified, measured], "markdown").partition("## Unverified claims")
+    counted, _, unverified_part = export_claims([unverified, measured], "markdown").partition("## Unverified claims")
     assert counted.startswith("1 claim: 1 holds; 1 unverified, not counted")
     assert "unseen" not in counted
-    assert "### unseen: " in apart
+    assert "### unseen: " in unverified_part

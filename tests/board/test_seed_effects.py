@@ -80,7 +80,7 @@ def test_excluded_entrants_have_the_effects_that_they_have_alone():
         np.testing.assert_allclose(np.abs(effects[:, [index]]), np.abs(alone))
 
 
-def test_degrees_of_freedom_are_between_those_of_the_entrant_and_of_the_pool():
+def test_degrees_of_freedom_are_between_the_values_of_the_entrant_and_the_pool():
     # With two degrees of freedom a variance is exponential, and its median is log(2) times its mean.
     median = np.log(2)
     assert degrees_of_freedom(0.5, 2.0, 12.0) == degrees_of_freedom(median, 2.0, 12.0) == pytest.approx(12.0)

@@ -50,7 +50,7 @@ def test_standard_error_over_seeds_and_images_adds_up():
     assert width(joint_draws((seeds + images)[None], draws=8000)) == pytest.approx(expected, rel=0.04)
 
 
-def test_intervals_of_few_units_are_those_of_t_statistics():
+def test_intervals_of_few_units_follow_student_t_distributions():
     from scipy.stats import t
 
     # Values do not vary over images, and six entrants with nine seeds and equal spreads have 48 degrees of freedom.
@@ -252,7 +252,7 @@ def test_intervals_of_shares_and_of_ratios_stay_in_their_range():
     np.testing.assert_allclose(ends[1:], [ends[0]] * 2, atol=5e-5)
 
 
-def test_the_interval_of_a_rare_event_is_nearly_that_of_the_binomial_distribution():
+def test_the_interval_of_a_rare_event_is_near_wilsons_interval():
     events = np.zeros((1, 1, 28))
     events[..., 0] = 1
     low, high = sampled_means(events).ends("logit")

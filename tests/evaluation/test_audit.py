@@ -26,7 +26,7 @@ class FunctionDenoiser(Reference):
         return None if self.given is None else self.given(truth, sigma)
 
 
-def evaluation_of(denoiser, dataset="gaussian-field[size=16]", images=24):
+def create_evaluation(denoiser, dataset="gaussian-field[size=16]", images=24):
     dataset = gahbench.create("dataset", dataset)
     denoiser.fit(gahbench.TrainingData(dataset))
     return Evaluation(denoiser, dataset.images("test", images), SIGMAS, dataset=dataset)
@@ -56,13 +56,13 @@ HONEST = [
     ],
 )
 def test_honest_denoisers_are_not_flagged(name, dataset):
-    result = audit(evaluation_of(gahbench.create("reference", name), dataset))
+    result = audit(create_evaluation(gahbench.create("reference", name), dataset))
     assert result.marks == ()
     assert result.facts["difference"] < 1e-5
 
 
 def test_empirical_bayes_is_not_flagged_if_test_images_are_training_images():
-    evaluation = evaluation_of(gahbench.create("reference", "empirical-bayes"), "finite[discs[size=16],count=8]")
+    evaluation = create_evaluation(gahbench.create("reference", "empirical-bayes"), "finite[discs[size=16],count=8]")
     assert audit(evaluation).marks == ()
 
 
@@ -74,7 +74,7 @@ def test_empirical_bayes_is_not_flagged_if_test_images_are_training_images():
     ],
 )
 def test_outputs_that_depend_on_other_images_are_flagged(function):
-    mark, *_ = audit(evaluation_of(FunctionDenoiser(function))).marks
+    mark, *_ = audit(create_evaluation(FunctionDenoiser(function))).marks
     assert mark.startswith(
         "not deterministic: the same noisy images, denoised again one by one in another order, differ"
     )
@@ -97,7 +97,7 @@ def test_rounding_of_large_outputs_is_reported_as_divergence():
     def diverges(noisy, sigma):
         return 1e5 + noisy + 0.01 * next(calls)
 
-    result = audit_repetition(evaluation_of(FunctionDenoiser(diverges)))
+    result = audit_repetition(create_evaluation(FunctionDenoiser(diverges)))
     assert result.marks == ()
     (note,) = result.notes
     assert note.startswith("diverged: its outputs are")
@@ -111,11 +111,11 @@ def test_one_image_on_the_other_side_of_a_threshold_is_not_flagged():
         # At the middle level, the second image that is denoised alone has a different output.
         return noisy + (sigma if len(noisy) == 1 and next(calls) == 1 else 0.0)
 
-    assert audit(evaluation_of(FunctionDenoiser(decides))).marks == ()
+    assert audit(create_evaluation(FunctionDenoiser(decides))).marks == ()
 
 
 def test_outputs_that_are_nan_are_reported_as_divergence():
-    result = audit(evaluation_of(FunctionDenoiser(lambda noisy, sigma: noisy * math.nan)))
+    result = audit(create_evaluation(FunctionDenoiser(lambda noisy, sigma: noisy * math.nan)))
     assert (result.marks, result.notes) == ((), ("diverged: its outputs are not finite at σ = 0.2",))
 
 
@@ -136,7 +136,7 @@ def blur_risk(truth, sigma):
 )
 def test_a_claimed_risk_must_be_the_expected_error_at_every_level(shares, wrong):
     share = dict(zip(SIGMAS, shares, strict=True))
-    evaluation = evaluation_of(
+    evaluation = create_evaluation(
         FunctionDenoiser(
             lambda noisy, sigma: 0.8 * noisy, risk=lambda truth, sigma: share[sigma] * blur_risk(truth, sigma)
         )
@@ -172,4 +172,4 @@ def test_few_errors_are_drawn_if_they_confirm_a_claim_with_certainty(excess, few
 
 
 def test_no_claim_is_checked_if_no_risk_was_used():
-    assert not check_claimed_risk(evaluation_of(FunctionDenoiser(lambda noisy, sigma: noisy, risk=blur_risk)))
+    assert not check_claimed_risk(create_evaluation(FunctionDenoiser(lambda noisy, sigma: noisy, risk=blur_risk)))

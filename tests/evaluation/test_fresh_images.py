@@ -23,8 +23,8 @@ from gahbench.evaluation.fresh_images import (
 SIGMAS = [0.05, 0.2, 0.6]
 
 
-class Given(Reference):
-    """A denoiser given as a function."""
+class FunctionDenoiser(Reference):
+    """A denoiser defined by a function."""
 
     kind = "classical"
 
@@ -35,9 +35,9 @@ class Given(Reference):
         return self.function(noisy, sigma, truth)
 
 
-def evaluation_of(function, dataset="c-alpha[alpha=2,size=16]", images=24):
+def create_evaluation(function, dataset="c-alpha[alpha=2,size=16]", images=24):
     dataset = gahbench.create("dataset", dataset)
-    return Evaluation(Given(function), dataset.images("test", images), SIGMAS, dataset=dataset)
+    return Evaluation(FunctionDenoiser(function), dataset.images("test", images), SIGMAS, dataset=dataset)
 
 
 def blur(noisy, sigma=None, truth=None):
@@ -45,7 +45,7 @@ def blur(noisy, sigma=None, truth=None):
     return torch.nn.functional.avg_pool2d(padded, 3, stride=1)
 
 
-def test_with_a_constant_oracle_the_statistic_is_that_of_welchs_t_test():
+def test_a_constant_oracle_gives_the_statistic_of_welchs_t_test():
     generator = np.random.default_rng(0)
     scored, fresh = generator.normal(0.3, 1.0, 24), generator.normal(0.0, 2.0, 16)
     advantage, error, freedom = welch(scored, np.zeros(24), fresh, np.zeros(16))
@@ -118,7 +118,7 @@ def test_the_psnr_of_outputs_that_are_not_finite_is_low_and_finite():
 
 
 def test_new_images_of_a_stream_follow_the_scored_images_at_random_positions():
-    evaluation = evaluation_of(blur)
+    evaluation = create_evaluation(blur)
     chosen = [FreshImages.choose(evaluation) for _ in range(20)]
     assert all(images.split == "test" and images.start >= 24 and images.is_stream for images in chosen)
     assert len({images.start for images in chosen}) == 20
@@ -131,7 +131,7 @@ def test_new_images_of_a_stream_follow_the_scored_images_at_random_positions():
 def test_images_of_a_finite_set_are_held_out_if_there_are_enough(tmp_path, all_images, test, scored, expected):
     np.save(tmp_path / "some.npy", np.random.default_rng(0).random((all_images, 8, 8)))
     dataset = gahbench.create("dataset", f"images[path={tmp_path / 'some.npy'},test={test},near_duplicates=keep]")
-    evaluation = Evaluation(Given(blur), dataset.images("test", scored), SIGMAS, dataset=dataset)
+    evaluation = Evaluation(FunctionDenoiser(blur), dataset.images("test", scored), SIGMAS, dataset=dataset)
     if expected is None:
         assert compare_on_fresh_images(evaluation) is FreshImages.choose(evaluation) is None
         return
@@ -150,7 +150,7 @@ def test_networks_that_memorise_training_images_are_not_flagged(images):
     def nearest(noisy, sigma, truth):
         return known[torch.cdist(noisy.flatten(1), known).argmin(1)].view_as(noisy)
 
-    assert compare_on_fresh_images(evaluation_of(nearest)).marks == []
+    assert compare_on_fresh_images(create_evaluation(nearest)).marks == []
 
 
 def test_a_denoiser_that_finds_the_new_clean_images_beats_the_optimum(monkeypatch):
@@ -167,7 +167,7 @@ def test_a_denoiser_that_finds_the_new_clean_images_beats_the_optimum(monkeypatc
         known = torch.cat(drawn).flatten(1)
         return known[torch.cdist(noisy.flatten(1), known).argmin(1)].view_as(noisy)
 
-    evaluation = Evaluation(Given(knows), dataset.images("test", 24), SIGMAS, dataset=dataset)
+    evaluation = Evaluation(FunctionDenoiser(knows), dataset.images("test", 24), SIGMAS, dataset=dataset)
     (mark,) = compare_on_fresh_images(evaluation).marks
     assert mark == "has a smaller mean error than the optimum on 16 new images of this dataset (12 compared)"
 
@@ -187,7 +187,7 @@ def test_no_object_holds_the_new_images_while_the_denoiser_runs():
         assert truth.clean.isnan().all()
         return blur(noisy)
 
-    evaluation = evaluation_of(searches)
+    evaluation = create_evaluation(searches)
     for sigma in SIGMAS:
         evaluation.denoised(sigma)
     assert digests(evaluation.clean) <= found_digests

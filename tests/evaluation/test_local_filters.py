@@ -26,7 +26,7 @@ def evaluation(precision, count=26, network="bf-cnn"):
     return Evaluation(Trained(built), dataset.images("test", count), [SIGMA], jacobian_precision=precision)
 
 
-def test_matrices_are_near_those_of_float32_and_the_error_is_stated():
+def test_matrices_agree_with_float32_and_the_error_is_stated():
     exact, fast = evaluation("float32"), evaluation("bfloat16")
     exact_matrices, fast_matrices = (
         exact.local_filters.matrices(SIGMA).double(),

@@ -52,7 +52,7 @@ def test_noise_levels_are_checked(call, message):
         call()
 
 
-def test_input_psnr_is_that_of_the_noise():
+def test_input_psnr_is_the_psnr_of_the_noise():
     assert input_psnr([1.0, 0.1, 0.01]).tolist() == pytest.approx([0, 20, 40])
 
 

@@ -75,7 +75,7 @@ def test_progress_reports_each_measurement():
 
 
 @pytest.mark.parametrize("index", [0, 5])
-def test_the_true_basis_is_that_of_the_inspected_image(index):
+def test_the_true_basis_belongs_to_the_inspected_image(index):
     inspection = gahbench.inspect(
         "lower-bound", dataset=SMALL, index=index, sigmas=[0.1], bases=["true-basis"], others=31
     )

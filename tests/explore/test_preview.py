@@ -84,7 +84,7 @@ def test_the_default_count_is_limited_by_the_split(families):
     assert len(families.preview("files", split="train").clean) == 4
 
 
-def test_the_true_basis_is_that_of_the_first_image(families):
+def test_the_true_basis_belongs_to_the_first_image(families):
     body = (
         "def true_basis(self, split, count, start=0):\n"
         "    assert (split, count) == ('A', 1)\n"

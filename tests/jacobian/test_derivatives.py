@@ -25,7 +25,7 @@ def noisy_images(size=16, count=3, dtype=torch.float32):
     return (clean + SIGMA * noise).to(dtype)
 
 
-def maps_of(reference, noisy):
+def compute_jacobians(reference, noisy):
     return autograd_jacobians(reference.denoise, noisy, SIGMA, Truth(noisy))
 
 
@@ -36,14 +36,14 @@ def test_the_jacobian_of_the_wiener_filter_follows_from_the_covariance(dtype, ac
     reference.fit(TrainingData(GivenImages(images)))
     covariance = torch.as_tensor(np.cov(images.flatten(1).double().numpy(), rowvar=False, bias=True))
     expected = torch.linalg.solve(covariance + SIGMA**2 * torch.eye(64, dtype=torch.float64), covariance)
-    matrices = maps_of(reference, noisy_images(8, dtype=dtype)).matrices()
+    matrices = compute_jacobians(reference, noisy_images(8, dtype=dtype)).matrices()
     assert matrices.dtype == dtype
     torch.testing.assert_close(matrices.double(), expected.expand(3, -1, -1), atol=accuracy, rtol=0)
 
 
 def test_the_jacobian_of_a_blur_is_diagonal_in_the_cosine_basis():
     width, noisy = 1.3, noisy_images(12, dtype=torch.float64)
-    maps = maps_of(GaussianBlur(width), noisy)
+    maps = compute_jacobians(GaussianBlur(width), noisy)
     gains = np.exp(-((width * math.pi * np.arange(12) / 12) ** 2) / 2)
     vectors = np.random.default_rng(0).standard_normal((5, 12, 12))
     expected = idctn(np.outer(gains, gains) * dctn(vectors, norm="ortho", axes=(1, 2)), norm="ortho", axes=(1, 2))
@@ -56,7 +56,7 @@ def test_the_jacobian_of_a_blur_is_diagonal_in_the_cosine_basis():
 @pytest.mark.parametrize("basis", ["haar", "sym4"])
 def test_the_jacobian_of_hard_thresholding_is_an_orthogonal_projection(basis):
     reference, noisy = construct(Threshold, basis, "hard", 2.0), noisy_images(dtype=torch.float64)
-    matrices = maps_of(reference, noisy).matrices()
+    matrices = compute_jacobians(reference, noisy).matrices()
     torch.testing.assert_close(matrices @ matrices, matrices)
     torch.testing.assert_close(matrices, matrices.mT)
     coefficients, labels = Wavelet(basis).analysis(noisy), Wavelet(basis).bands((1, 16, 16))
@@ -71,7 +71,9 @@ def test_the_jacobian_of_hard_thresholding_is_an_orthogonal_projection(basis):
 
 def test_soft_thresholding_has_the_same_jacobian_but_is_not_homogeneous():
     noisy = noisy_images(dtype=torch.float64)
-    hard, soft = (maps_of(construct(Threshold, "haar", rule, 2.0), noisy).matrices() for rule in ("hard", "soft"))
+    hard, soft = (
+        compute_jacobians(construct(Threshold, "haar", rule, 2.0), noisy).matrices() for rule in ("hard", "soft")
+    )
     torch.testing.assert_close(hard, soft)
     denoised = construct(Threshold, "haar", "soft", 2.0).denoise(noisy, SIGMA, Truth(noisy))
     assert ((soft @ noisy.flatten(1)[..., None]).view_as(noisy) - denoised).norm() > 0.01 * denoised.norm()
@@ -150,7 +152,7 @@ def test_derivatives_of_references_agree_with_finite_differences_or_are_absent(n
     reference = gahbench.create("reference", name)
     noisy = noisy_images(8)
     reference.fit(TrainingData(CAlpha(2.0, 8)))
-    maps = maps_of(reference, noisy)
+    maps = compute_jacobians(reference, noisy)
     if name == "tv":
         assert maps is None
         return

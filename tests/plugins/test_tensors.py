@@ -1,4 +1,4 @@
-"""Caching of tensors, and equal results on a GPU, which computes all candidates, and on a CPU."""
+"""Cached tensors, and equal results on a GPU, which computes all candidates, and on a CPU."""
 
 import pytest
 import torch

@@ -109,7 +109,7 @@ def test_facts_count_entrants_images_levels_and_trainings():
         "2 datasets",
         "24 test images",
         "σ = 0.05 to 0.2",
-        "3 trainings each",
+        "3 training runs each",
     ]
 
 

@@ -25,7 +25,7 @@ def published(kept_run, tmp_path):
     return shutil.copytree(kept_run, tmp_path / "published", ignore=shutil.ignore_patterns("units"))
 
 
-def stored(entrants, *, sigmas=(0.1, 0.2, 0.3), count=3, shape=(1, 96, 96), seed=0):
+def create_arrays(entrants, *, sigmas=(0.1, 0.2, 0.3), count=3, shape=(1, 96, 96), seed=0):
     random = np.random.default_rng(seed)
 
     def images(*axes):
@@ -64,20 +64,20 @@ def test_a_published_folder_has_two_images_of_each_entrant_at_one_noise_level(ke
 
 
 def test_sheets_stay_below_their_limit_unless_all_pictures_are_requested():
-    kept = {f"d{index}": stored(24, seed=index) for index in range(2)}
+    kept = {f"d{index}": create_arrays(24, seed=index) for index in range(2)}
     sheets = make_sheets(kept)
     assert sum(len(sheet.content) for sheet in sheets) <= MAX_BYTES
     # Noise cannot be compressed, so that a larger picture would not fit.
     count, _, height, width = sheets[0].record["shape"]
     assert (count, height, width) == (2, 48, 48)
-    (sheet,) = make_sheets({"d": stored(3)}, all_pictures=True)
+    (sheet,) = make_sheets({"d": create_arrays(3)}, all_pictures=True)
     assert sheet.record["shape"] == [3, 1, 96, 96]
     assert sheet.record["sigmas"] == [0.1, 0.2, 0.3]
 
 
 @pytest.mark.parametrize("shape", [(1, 12, 20), (3, 12, 20), (2, 12, 20)])
 def test_a_sheet_keeps_the_order_of_images_levels_and_entrants(shape, tmp_path):
-    kept = stored(3, shape=shape)
+    kept = create_arrays(3, shape=shape)
     kept[1].arrays["psnr"][0, 0] = np.nan
     (sheet,) = make_sheets({"d": kept}, all_pictures=True)
     write(tmp_path, sheet)
@@ -120,14 +120,14 @@ def write(folder, sheet, record=None, content=None):
     ],
 )
 def test_a_forged_description_is_left_out(change, tmp_path):
-    (sheet,) = make_sheets({"d": stored(2)})
+    (sheet,) = make_sheets({"d": create_arrays(2)})
     write(tmp_path, sheet, {**sheet.record, **change})
     with pytest.warns(UserWarning, match="pictures are left out"):
         assert load_pictures(tmp_path) == {}
 
 
 def test_a_sheet_that_is_not_a_picture_or_was_changed_is_left_out(tmp_path):
-    (sheet,) = make_sheets({"d": stored(2)})
+    (sheet,) = make_sheets({"d": create_arrays(2)})
     buffer = io.BytesIO()
     Image.new("L", (3, 3)).save(buffer, "PNG")
     for content in (b"no picture", buffer.getvalue()):
@@ -165,4 +165,4 @@ def test_images_that_are_not_free_are_not_published(tmp_path):
 def test_a_board_whose_smallest_pictures_are_too_large_has_none(monkeypatch):
     monkeypatch.setattr(pictures, "MAX_BYTES", 100)
     with pytest.warns(UserWarning, match="no pictures are published"):
-        assert make_sheets({"d": stored(2)}) == []
+        assert make_sheets({"d": create_arrays(2)}) == []

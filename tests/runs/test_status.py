@@ -15,7 +15,7 @@ PUBLISHED = Path(__file__).parents[2] / "results" / "quick"
 
 def test_status_reports_that_a_published_board_has_no_units(command):
     current = status(PUBLISHED)
-    assert current.is_board_alone
+    assert current.is_published
     code, printed, _ = command("status")(PUBLISHED, "--watch")
     assert code == 0
     count = current.done + current.failed + current.blocked + current.waiting
@@ -25,7 +25,7 @@ def test_status_reports_that_a_published_board_has_no_units(command):
 
 
 def test_status_of_a_read_only_folder_shows_running_units(out, monkeypatch):
-    assert not status(out).is_board_alone
+    assert not status(out).is_published
     store = Store(out)
     unit = next(unit for unit in store.recorded_units() if unit.kind == "score")
     store.move_away([unit.folder], "replaced")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_plugins import marked, small
+from small_plugins import mark_extras, small
 
 from gahbench._util.errors import GahbenchError
 from gahbench.contracts.truth import TrainingData, Truth
@@ -17,7 +17,7 @@ levels = st.floats(1e-3, 2.0)
 quick = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize("name", marked(Registry().names("architecture")))
+@pytest.mark.parametrize("name", mark_extras(Registry().names("architecture")))
 @quick
 @given(st.integers(1, 3), st.integers(4, 40), st.integers(4, 40), st.lists(levels, min_size=1, max_size=3))
 def test_an_architecture_denoises_images_or_names_accepted_sizes(

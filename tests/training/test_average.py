@@ -81,7 +81,7 @@ def test_statistics_average_all_steps_at_first_and_about_200_later():
                 torch.testing.assert_close(network.running, torch.stack(seen).mean(0))
             assert torch.equal(network.running, seen[-1])
     statistics.write()
-    # The variance of an exponential average of weight w is w / (2 - w) of that of the values.
+    # The variance of an exponential average of weight w is w / (2 - w) times the variance of the values.
     assert (network.running - 5).abs().max() < 4 / 199**0.5
     assert torch.equal(network.fixed, torch.tensor([0.1, -torch.inf]))
     assert network.large.item() == 1000

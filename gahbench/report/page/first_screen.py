@@ -84,7 +84,7 @@ def first_screen(results: Results, own_title: str = "") -> FirstScreen:
 
 
 def suite_facts(results: Results) -> list[str]:
-    """Return the size of a suite in words: entrants, datasets, test images, noise levels and trainings."""
+    """Return the size of a suite in words: entrants, datasets, test images, noise levels and training runs."""
     kinds = {entry.entrant: entry.kind for entry in results.board.entries if entry.kind}
     practical = sum(kind in PRACTICAL_KINDS for kind in kinds.values())
     others = len(kinds) - practical
@@ -101,7 +101,7 @@ def suite_facts(results: Results) -> list[str]:
         facts.append(f"σ = {joint.join(dict.fromkeys(map(level_name, (levels[0], levels[-1]))))}")
     seeds = sorted({entry.seeds for entry in results.board.entries if entry.kind == "trained" and entry.seeds})
     if seeds:
-        facts.append("trained once each" if seeds == [1] else f"{_range(seeds)} trainings each")
+        facts.append("trained once each" if seeds == [1] else f"{_range(seeds)} training runs each")
     return facts
 
 

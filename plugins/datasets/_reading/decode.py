@@ -1,4 +1,4 @@
-"""Decoding of image files in threads, with limited memory."""
+"""Decode image files in threads, with limited memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preprocessing of images: cropping, resizing and mixing of channels."""
+"""Preprocess images: crop, resize and mix channels."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Loading of weights from other programs without running their code, and conversion to architectures of gahbench."""
+"""Load weights from other programs without running their code, and convert them to gahbench's architectures."""

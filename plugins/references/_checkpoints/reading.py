@@ -1,4 +1,4 @@
-"""Loading of state dicts from files of weights, without running any code in them."""
+"""Load state dicts from files of weights, without running any code in them."""
 
 from __future__ import annotations
 

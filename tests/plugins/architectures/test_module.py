@@ -83,7 +83,7 @@ def factory(folder):
     return lambda name: f"{folder.name}.nets:{name}"
 
 
-def call(factory, channels=1, shape=(1, 8, 8), **parameters):
+def denoise(factory, channels=1, shape=(1, 8, 8), **parameters):
     return Module(channels, shape, factory, **parameters).eval()(NOISY, SIGMA)
 
 
@@ -95,19 +95,19 @@ def archive(path, network):
 
 
 def test_a_factory_gets_its_arguments_and_the_image_shape(factory):
-    assert torch.equal(call(factory("Halves")), NOISY / 2)
-    assert torch.equal(call(factory("Halves"), arguments="{factor: 0.25}"), NOISY / 4)
-    assert torch.equal(call(factory("sized")), 8 * NOISY)
-    assert torch.equal(call("torch.nn:Identity"), NOISY)
+    assert torch.equal(denoise(factory("Halves")), NOISY / 2)
+    assert torch.equal(denoise(factory("Halves"), arguments="{factor: 0.25}"), NOISY / 4)
+    assert torch.equal(denoise(factory("sized")), 8 * NOISY)
+    assert torch.equal(denoise("torch.nn:Identity"), NOISY)
 
 
 def test_a_residual_is_subtracted_and_the_scale_undone(factory):
-    assert torch.allclose(call(factory("Halves"), output="residual", arguments="{factor: 0.25}"), 0.75 * NOISY)
-    assert torch.allclose(call(factory("Halves"), scale=255), NOISY / 2)
+    assert torch.allclose(denoise(factory("Halves"), output="residual", arguments="{factor: 0.25}"), 0.75 * NOISY)
+    assert torch.allclose(denoise(factory("Halves"), scale=255), NOISY / 2)
     level = SIGMA.view(-1, 1, 1, 1)
-    assert torch.allclose(call(factory("Conditional"), scale=255), NOISY + level)
+    assert torch.allclose(denoise(factory("Conditional"), scale=255), NOISY + level)
     assert torch.allclose(
-        call(factory("Conditional"), scale=255, output="residual"), -level.expand_as(NOISY), atol=1e-6
+        denoise(factory("Conditional"), scale=255, output="residual"), -level.expand_as(NOISY), atol=1e-6
     )
 
 
@@ -121,9 +121,9 @@ def test_images_are_padded_to_multiples_and_results_cropped(factory):
 def test_sigma_is_passed_if_forward_accepts_it(factory):
     level = SIGMA.view(-1, 1, 1, 1)
     for sigma, expected in {"auto": NOISY + level, "argument": NOISY + level, "none": NOISY}.items():
-        assert torch.equal(call(factory("Conditional"), sigma=sigma), expected)
-    assert torch.equal(call(factory("Flag")), NOISY)
-    assert torch.equal(call(factory("Map"), sigma="channel"), NOISY + level)
+        assert torch.equal(denoise(factory("Conditional"), sigma=sigma), expected)
+    assert torch.equal(denoise(factory("Flag")), NOISY)
+    assert torch.equal(denoise(factory("Map"), sigma="channel"), NOISY + level)
 
 
 def test_arguments_have_a_canonical_text():
@@ -157,17 +157,17 @@ def test_arguments_that_are_not_a_mapping_are_refused(arguments):
 ])  # fmt: skip
 def test_errors_of_a_factory_are_reported(factory, name, parameters, message):
     with pytest.raises(ValueError, match=message):
-        call(factory(name), **parameters)
+        denoise(factory(name), **parameters)
 
 
 def test_import_errors_are_reported(folder):
     with pytest.raises(ValueError, match=r"importing 'no_such_package.nets' failed: ModuleNotFoundError.*PYTHONPATH"):
-        call("no_such_package.nets:Net")
+        denoise("no_such_package.nets:Net")
     (folder / "broken.py").write_text("1 / 0\n")
     with pytest.raises(ValueError, match="failed: ZeroDivisionError"):
-        call(f"{folder.name}.broken:Net")
+        denoise(f"{folder.name}.broken:Net")
     with pytest.raises(ValueError, match=r"accepted: 'package.mod:name', or a TorchScript archive"):
-        call("nets.Net")
+        denoise("nets.Net")
 
 
 def test_an_archive_denoises_like_its_network(tmp_path):
@@ -180,7 +180,7 @@ def test_an_archive_denoises_like_its_network(tmp_path):
     (ours(NOISY, SIGMA) - NOISY).square().mean().backward()
     assert all(parameter.grad is not None for parameter in ours.parameters())
     with pytest.raises(ValueError, match="an archive takes no arguments"):
-        call(path, arguments="{width: 3}")
+        denoise(path, arguments="{width: 3}")
 
 
 class Shifted(nn.Module):
@@ -190,7 +190,7 @@ class Shifted(nn.Module):
 
 def test_sigma_is_passed_to_an_archive_that_accepts_it(tmp_path):
     path = archive(tmp_path / "conditional.ts", Shifted())
-    assert torch.equal(call(path), NOISY + SIGMA.view(-1, 1, 1, 1))
+    assert torch.equal(denoise(path), NOISY + SIGMA.view(-1, 1, 1, 1))
 
 
 class Malicious:
@@ -203,20 +203,20 @@ def test_a_file_that_is_not_an_archive_is_refused_and_not_run(tmp_path):
     torch.save({"weight": Malicious()}, tmp_path / "malicious.pt")
     for name in ("weights.pt", "malicious.pt"):
         with pytest.raises(ValueError, match="not a TorchScript archive"):
-            call(str(tmp_path / name))
+            denoise(str(tmp_path / name))
     with pytest.raises(ValueError, match="no such file"):
-        call(str(tmp_path / "none.pt"))
+        denoise(str(tmp_path / "none.pt"))
 
 
 def test_the_fingerprint_depends_on_the_source_code(folder, factory, tmp_path):
-    def now():
+    def current_fingerprint():
         return Module.fingerprint(factory=factory("Halves"), arguments="{}")
 
-    first = now()
+    first = current_fingerprint()
     (folder / "helping.py").write_text("FACTOR = 0.25\n")
-    second = now()
+    second = current_fingerprint()
     assert second != first
     (folder / "unrelated.py").write_text("x = 1\n")
-    assert now() == second
+    assert current_fingerprint() == second
     first, other = (archive(tmp_path / f"{name}.pt", nn.Conv2d(1, 1, 1)) for name in ("one", "other"))
     assert Module.fingerprint(factory=first) != Module.fingerprint(factory=other)

@@ -1,7 +1,7 @@
-"""Training of every architecture at toy size."""
+"""Every architecture trains at toy size."""
 
 import pytest
-from small_plugins import NEEDS, SMALL, marked
+from small_plugins import NEEDS, SMALL, mark_extras
 
 import gahbench
 from gahbench.registry.registry import Registry
@@ -22,7 +22,7 @@ scoring: {sigmas: [0.5], images: 8}
 """
 
 
-@pytest.mark.parametrize("name", marked(NAMES))
+@pytest.mark.parametrize("name", mark_extras(NAMES))
 def test_every_architecture_trains_and_improves_on_the_noisy_images(write_suite, tmp_path, name):
     given = ",".join(f"{key}={format_value(value)}" for key, value in SMALL.get(name, {}).items())
     entrant = f"{name}[{given}]" if given else name

@@ -57,7 +57,7 @@ def test_bands_are_scales_and_directions(package):
 
 
 def test_invalid_sizes_are_extended(package):
-    for scales, wedges, size, to in [
+    for scales, wedges, size, extended_size in [
         (4, 3, 50, 56),
         (4, 3, 79, 80),
         (4, 3, 60, 64),
@@ -65,8 +65,8 @@ def test_invalid_sizes_are_extended(package):
         (3, 6, 36, 40),
         (5, 3, 40, 48),
     ]:
-        assert Curvelet(scales, wedges).valid_size(size, 64) == (to, 64)
-        assert Curvelet(scales, wedges).valid_size(64, size) == (64, to)
+        assert Curvelet(scales, wedges).valid_size(size, 64) == (extended_size, 64)
+        assert Curvelet(scales, wedges).valid_size(64, size) == (64, extended_size)
     # The smallest valid size works.
     for scales, wedges, multiple in [(4, 3, 8), (2, 3, 4), (3, 6, 8), (2, 9, 12), (4, 12, 32)]:
         batch = images(1, 1, multiple, multiple)
@@ -125,10 +125,10 @@ def test_photographs_of_bsd(name):
     torch.testing.assert_close(basis.synthesis(basis.analysis(batch)), batch, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("size", "levels", "to"), [((17, 23), None, (20, 24)), ((30, 45), 3, (32, 48))])
-def test_wavelets_transform_the_half_sample_symmetric_extension(size, levels, to):
+@pytest.mark.parametrize(("size", "levels", "extended_size"), [((17, 23), None, (20, 24)), ((30, 45), 3, (32, 48))])
+def test_wavelets_transform_the_half_sample_symmetric_extension(size, levels, extended_size):
     batch = images(1, 1, *size)
-    widths = [(0, extended - side) for side, extended in zip(size, to, strict=True)]
+    widths = [(0, extended - side) for side, extended in zip(size, extended_size, strict=True)]
     padded = np.pad(batch[0, 0].numpy(), widths, mode="symmetric")
     depth = levels or 2
     theirs, _ = pywt.coeffs_to_array(pywt.wavedec2(padded, "haar", mode="periodization", level=depth))
@@ -148,15 +148,15 @@ def test_images_are_extended_by_repeated_reflection():
 
 
 @pytest.mark.parametrize(
-    ("levels", "size", "to"),
+    ("levels", "size", "extended_size"),
     [(None, (321, 481), (352, 512)), (None, (34, 40), (34, 40)), (None, (33, 40), (40, 40)), (4, (34, 40), (48, 48))],
 )
-def test_the_extended_size_is_the_next_valid_size(levels, size, to):
+def test_the_extended_size_is_the_next_valid_size(levels, size, extended_size):
     basis = Wavelet("sym4", levels)
-    assert basis.valid_size(*size) == to
-    assert basis.valid_size(*to) == to
-    assert basis.is_orthonormal((1, *size)) == (size == to)
-    assert (size != to) == any("extended" in note for note in basis.notes((1, *size)))
+    assert basis.valid_size(*size) == extended_size
+    assert basis.valid_size(*extended_size) == extended_size
+    assert basis.is_orthonormal((1, *size)) == (size == extended_size)
+    assert (size != extended_size) == any("extended" in note for note in basis.notes((1, *size)))
 
 
 def test_filters_of_extended_images_are_refused():

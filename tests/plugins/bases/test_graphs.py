@@ -65,10 +65,10 @@ def laplacian_by_hand(image, radius, hs, hr):
     pixels = list(itertools.product(range(image.shape[1]), range(image.shape[2])))
     laplacian = np.zeros((len(pixels), len(pixels)))
     for (i, first), (j, second) in itertools.permutations(enumerate(pixels), 2):
-        apart = math.dist(first, second)
-        if apart <= radius:
+        distance = math.dist(first, second)
+        if distance <= radius:
             colour = np.linalg.norm(image[:, first[0], first[1]] - image[:, second[0], second[1]])
-            weight = math.exp(-(apart**2) / (2 * hs**2) - colour**2 / (2 * hr**2))
+            weight = math.exp(-(distance**2) / (2 * hs**2) - colour**2 / (2 * hr**2))
             laplacian[i, j] -= weight
             laplacian[i, i] += weight
     return laplacian

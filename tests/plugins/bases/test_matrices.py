@@ -15,14 +15,14 @@ from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.gaussian_field import GaussianField
 
 
-def turns(count, size, seed=0):
+def rotations(count, size, seed=0):
     return torch.linalg.qr(normal(count, size, size, seed=seed))[0]
 
 
 @pytest.mark.parametrize(("count", "size"), [(3, 12), (1, 12), (3, 24), (1, 24)])
 def test_each_coefficient_is_the_product_with_a_column(count, size):
     """Matrices are separate for each image or shared, and act on each channel or on all values."""
-    vectors, images = turns(count, size), normal(3, 2, 3, 4, seed=1)
+    vectors, images = rotations(count, size), normal(3, 2, 3, 4, seed=1)
     result = Matrices(vectors).analysis(images)
     for image in range(3):
         basis = vectors[image % count]
@@ -34,7 +34,7 @@ def test_each_coefficient_is_the_product_with_a_column(count, size):
 
 
 def test_images_of_other_sizes_are_refused():
-    basis = Matrices(turns(3, 12))
+    basis = Matrices(rotations(3, 12))
     for shape in ((2, 1, 3, 4), (3, 1, 4, 4)):
         with pytest.raises(BasisError, match="accepted by this basis: 3 images with 12 values"):
             basis.analysis(torch.zeros(shape))
@@ -43,14 +43,14 @@ def test_images_of_other_sizes_are_refused():
 def test_bands_are_octaves_of_the_root_of_the_index():
     assert octaves(70).bincount().tolist() == [1, 3, 12, 48, 6]
     assert (octaves(70).diff() >= 0).all()
-    assert Matrices(turns(1, 12)).bands((2, 3, 4)).shape == (1, 3, 4)
-    assert Matrices(turns(1, 24)).bands((2, 3, 4)).shape == (2, 3, 4)
+    assert Matrices(rotations(1, 12)).bands((2, 3, 4)).shape == (1, 3, 4)
+    assert Matrices(rotations(1, 24)).bands((2, 3, 4)).shape == (2, 3, 4)
 
 
 @pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float64, 1e-13), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("count", [1, 5, 11, 12])
 def test_complete_keeps_the_given_vectors_first(dtype, accuracy, count):
-    vectors = turns(2, 12)[..., :count].to(dtype)
+    vectors = rotations(2, 12)[..., :count].to(dtype)
     result = complete(vectors)
     torch.testing.assert_close(result[..., :count], vectors.double(), atol=accuracy, rtol=0)
     torch.testing.assert_close(result.mT @ result, torch.eye(12).double().expand(2, 12, 12), atol=1e-13, rtol=0)
@@ -58,7 +58,7 @@ def test_complete_keeps_the_given_vectors_first(dtype, accuracy, count):
 
 @pytest.mark.parametrize(("count", "size"), [(3, 12), (1, 12), (3, 24), (1, 24)])
 def test_atoms_agree_with_the_analysis(count, size):
-    basis, images = Matrices(turns(count, size)), normal(3, 2, 3, 4, seed=1)
+    basis, images = Matrices(rotations(count, size)), normal(3, 2, 3, 4, seed=1)
     atoms = basis.atoms((2, 3, 4))
     assert atoms.shape == (count, 24, 24)
     expected = basis.analysis(images).flatten(1)

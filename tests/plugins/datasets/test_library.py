@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_plugins import mnist, saved_dataset
+from small_plugins import mnist, save_dataset
 
 import gahbench
 
@@ -73,7 +73,7 @@ def test_missing_torchvision_datasets_are_reported_without_a_download(tmp_path, 
 def test_the_splits_of_a_saved_dataset_are_kept(tmp_path, counts, parts):
     import datasets
 
-    folder = saved_dataset(tmp_path, **counts)
+    folder = save_dataset(tmp_path, **counts)
     dataset = gahbench.create("dataset", "hf-dataset", path=str(folder), colour="rgb")
     assert dataset.shape == (3, 16, 16)
     assert [dataset.available(split) for split in SPLITS] == parts
@@ -105,11 +105,11 @@ def test_errors_of_hub_datasets_are_reported_without_a_download(tmp_path, monkey
         absent.prepare()
     with pytest.raises(gahbench.ParameterError, match="give either a 'name' on the hub, or the 'path'"):
         gahbench.create("dataset", "hf-dataset")
-    folder = saved_dataset(tmp_path, train=4, test=2)
+    folder = save_dataset(tmp_path, train=4, test=2)
     with pytest.raises(gahbench.DataError, match="column=label; its columns of images are image"):
         gahbench.create("dataset", "hf-dataset", path=str(folder), column="label").images("test", 1)
     with pytest.raises(gahbench.DataError, match="its splits are train, dev; accepted: train and test"):
-        gahbench.create("dataset", "hf-dataset", path=str(saved_dataset(tmp_path / "b", train=2, dev=2))).images(
+        gahbench.create("dataset", "hf-dataset", path=str(save_dataset(tmp_path / "b", train=2, dev=2))).images(
             "test", 1
         )
 
@@ -118,7 +118,7 @@ def test_errors_of_hub_datasets_are_reported_without_a_download(tmp_path, monkey
 def test_prepare_caches_the_dataset_of_the_hub(tmp_path, monkeypatch):
     import datasets
 
-    given = datasets.load_from_disk(saved_dataset(tmp_path, train=20, test=5))
+    given = datasets.load_from_disk(save_dataset(tmp_path, train=20, test=5))
     monkeypatch.setattr(datasets, "load_dataset", lambda name, subset, revision: given)
     gahbench.create("dataset", "hf-dataset[owner/name]").prepare()
     monkeypatch.delattr(datasets, "load_dataset")

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 from known_filters import create, evaluation
-from small_plugins import marked, small
+from small_plugins import mark_extras, small
 
 import gahbench
 from gahbench.contracts.truth import TrainingData
@@ -139,7 +139,7 @@ IMAGES, SIGMA = 8, 0.1
 NAMES = [name for name in Registry().names("architecture") if name != "scunet"]
 
 
-@pytest.mark.parametrize("name", marked(NAMES))
+@pytest.mark.parametrize("name", mark_extras(NAMES))
 def test_metrics_of_the_basis_have_values_on_every_architecture(tmp_path, name):
     dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=16)
     fast = {"backbone": "resnet10t", "levels": 2} if name == "timm-unet" else {}

@@ -83,9 +83,9 @@ def test_the_flow_to_the_training_images_is_the_error_of_memorization():
     data = TrainingData(FIELD, count=5)
     memorizing, best = evaluation("empirical-bayes", learned=data), evaluation("optimal", learned=data)
     assert values("flow-distance[empirical-bayes]", memorizing)[""] == [0.0] * 8
-    apart = values("flow-distance[empirical-bayes]", best)[""]
-    assert apart == values("flow-distance[optimal]", memorizing)[""]
-    assert min(apart) > 0.05
+    distances = values("flow-distance[empirical-bayes]", best)[""]
+    assert distances == values("flow-distance[optimal]", memorizing)[""]
+    assert min(distances) > 0.05
 
 
 def test_a_suite_with_another_sampler_has_the_flow_with_the_same_ends():

@@ -49,7 +49,7 @@ def test_a_projection_keeps_as_many_dimensions_as_its_rank():
             assert parts[part].tolist() == pytest.approx([value] * 3, abs=1e-4), part
 
 
-def test_parts_are_those_of_the_eigenvalues():
+def test_parts_follow_from_the_eigenvalues():
     eigenvalues = [1.4, 0.6, 0.51, 0.49, 0.2, *[0.0] * 29, -0.1, -0.3]
     parts = only(
         table(
@@ -374,7 +374,7 @@ def test_an_oracle_gains_nothing_over_its_own_basis_and_the_ratio_of_risks_over_
 
 
 @pytest.mark.parametrize("alpha", [1.0, 3.0])
-def test_the_exponent_is_that_of_the_coefficients_in_the_eigenvectors(alpha):
+def test_the_exponent_describes_coefficients_in_the_eigenvectors(alpha):
     sizes = torch.arange(1, 257, dtype=torch.float64) ** (-(alpha + 1) / 2)
     coefficients = torch.stack([sizes[torch.randperm(256, generator=torch.Generator().manual_seed(k))] for k in (0, 1)])
     vectors = torch.linalg.qr(random(256, 256))[0]

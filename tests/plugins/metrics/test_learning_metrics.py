@@ -51,7 +51,7 @@ def test_the_gap_of_a_denoiser_that_returns_its_only_training_image():
         assert result["", sigma] == pytest.approx((140 + 10 * error.log10()).tolist(), abs=1e-4)
 
 
-def test_the_variance_of_two_scalings_is_that_of_the_noisy_image():
+def test_the_variance_of_two_scalings_follows_from_the_noisy_image():
     result = evaluation(scaled(0.9), partner=scaled(0.6))
     scores_ = table("model-variance", result)
     for sigma in SIGMAS:
@@ -135,8 +135,8 @@ def test_the_reference_is_called_like_a_denoiser(monkeypatch):
     assert scores_["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
     # The reference gets images in the same batches as entrants.
     monkeypatch.setattr("gahbench.devices.batches.BATCH_PIXELS", 64)
-    apart = table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))["", 0.5]
-    assert len({round(float(value), 4) for value in apart}) == 6
+    distances = table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))["", 0.5]
+    assert len({round(float(value), 4) for value in distances}) == 6
     reference = Flat(EYE[None])
     with pytest.raises(ValueError, match=r"returned shape \(1, 1, 1, 1\) for images of \(1, 1, 8, 8\)"):
         table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))

@@ -304,7 +304,7 @@ def test_large_images_have_the_leading_bands_and_eigenvalues():
     assert table("eigenvalue[k=5]", result)["", 0.1].tolist() == pytest.approx([float(diagonal[4])] * 2, rel=1e-3)
 
 
-def test_eigenvalues_are_those_of_the_symmetric_part_in_descending_order():
+def test_eigenvalues_of_the_symmetric_part_are_in_descending_order():
     matrix = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0)).double()
     result = evaluate_images(Filters(matrix), torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1)))
     expected = torch.linalg.eigvalsh((matrix + matrix.mT)[0] / 2).flip(0)

@@ -65,15 +65,15 @@ def test_distances_are_zero_for_equal_images_and_grow_with_the_noise(metric, spe
 
 
 @pytest.mark.parametrize("spec", ["lpips", "dists"])
-def test_grey_images_are_those_of_three_equal_channels(metric, spec):
+def test_grey_images_have_the_scores_of_three_equal_channels(metric, spec):
     distance = metric(spec)
 
     def measure(noisy, clean):
-        class Given(gahbench.Reference):
+        class Constant(gahbench.Reference):
             def denoise(self, noisy_, sigma, truth):
                 return noisy
 
-        return torch.tensor(distance.score(Evaluation(Given(), clean, [0.1])).value)
+        return torch.tensor(distance.score(Evaluation(Constant(), clean, [0.1])).value)
 
     clean, noisy = images(1), images(1).flip(0)
     expected = measure(noisy.expand(-1, 3, -1, -1), clean.expand(-1, 3, -1, -1))

@@ -19,7 +19,7 @@ def file(tmp_path, monkeypatch):
     return File("weights of a test", (tmp_path / "published").as_uri(), f"checkpoints/net-{DIGEST[:8]}.pth")
 
 
-class Given(Perceptual):
+class MetricWithFiles(Perceptual):
     """A metric with given files."""
 
     def __init__(self, *files):
@@ -39,13 +39,13 @@ def test_file_names_contain_the_digests():
 
 
 def test_downloaded_files_have_their_digest(file):
-    metric = Given(file, file)
+    metric = MetricWithFiles(file, file)
     metric.prepare()
     assert metric.missing() == ()
     file.check()
     broken = file._replace(relative_path=f"checkpoints/other-{DIGEST[8:16]}.pth")
     with pytest.raises(gahbench.DataError, match=r"cannot be downloaded from .*invalid hash"):
-        Given(broken, broken).prepare()
+        MetricWithFiles(broken, broken).prepare()
     assert not broken.path.exists()
 
 
@@ -54,4 +54,4 @@ def test_planning_refuses_files_with_a_wrong_digest(file):
     file.path.write_bytes(CONTENT[:3])
     begins = hashlib.sha256(CONTENT[:3]).hexdigest()[:8]
     with pytest.raises(gahbench.DataError, match=rf"begins with {begins}, expected {DIGEST[:8]}; remove it"):
-        Given(file, file).fingerprint()
+        MetricWithFiles(file, file).fingerprint()

@@ -137,7 +137,7 @@ def _blur(given):
     return torch.nn.functional.avg_pool2d(given, 3, 1, 1, count_include_pad=False)
 
 
-def test_samples_are_drawn_once_and_are_those_of_the_sampler():
+def test_samples_come_from_the_sampler_and_are_drawn_once():
     dataset = gahbench.create("dataset", "finite", dataset="faces[size=16]", count=5)
     reference = create("reference", "optimal")
     sampling = Sampling(count=12, step=0.1, beta=0.3, sigma_start=30.0)
@@ -261,7 +261,7 @@ def featured(learned, drawn, network=None):
 
 
 @pytest.mark.parametrize("metric", ["representation", "representation[features]"])
-def test_the_spread_is_that_of_the_largest_features(metric):
+def test_the_spread_belongs_to_the_largest_features(metric):
     # At the lowest noise level there is almost no noise: images of 0.8 have pooled features 0, 0.8 and 1.6.
     learned, drawn = torch.full((6, 1, 8, 8), 0.8), torch.full((3, 1, 8, 8), 0.4)
     result, _ = values(metric, featured(learned, drawn))

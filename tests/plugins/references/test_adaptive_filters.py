@@ -26,7 +26,7 @@ def kernels(clean, kernel, time):
 @pytest.mark.parametrize("kernel", ["heat", "tikhonov"])
 @pytest.mark.parametrize("time", [0.1, 2.0, 30.0])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_denoised_images_and_jacobians_are_those_of_the_kernel(kernel, time, channels):
+def test_denoised_images_and_jacobians_follow_from_the_kernel(kernel, time, channels):
     """The channels share a graph, and are filtered separately."""
     clean, reference = random(2, channels, 5, 6), construct(HeatKernel, kernel=kernel, time=time)
     noisy, truth, matrices = with_noise(clean, 0.1), Truth(clean), kernels(clean, kernel, time)

@@ -117,7 +117,7 @@ def test_constant_images_stay_constant_and_filters_commute_with_transposition(na
     assert (plain - other.mT).square().mean().sqrt() < loose
 
 
-def test_measured_risks_are_near_those_of_the_matrices_and_choose_the_basis():
+def test_measured_risks_agree_with_the_matrices_and_choose_the_basis():
     clean = torch.cat([smooth(2, 17, 23), torch.zeros(1, 1, 17, 23)]).double()
     clean[2, 0, 3, 5] = clean[2, 0, 9, 20] = 1
     best, truth = construct(OracleBestBasis, ("pixel", "sym4", "wavelet[bior2.2]")), Truth(clean)
