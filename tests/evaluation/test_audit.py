@@ -87,7 +87,7 @@ def test_differences_above_one_percent_of_the_noise_are_flagged(size, is_flagged
     def round_output(noisy, sigma):
         return noisy + size * sigma * torch.randn(noisy.shape, generator=generator)
 
-    assert bool(audit(evaluation_of(FunctionDenoiser(round_output))).marks) is is_flagged
+    assert bool(audit(create_evaluation(FunctionDenoiser(round_output))).marks) is is_flagged
 
 
 def test_rounding_of_large_outputs_is_reported_as_divergence():
