@@ -28,7 +28,7 @@ from gahbench.networks.network_facts import (
     torch_func_obstacle,
     with_random_weights,
 )
-from gahbench.networks.receptive_field import receptive_field
+from gahbench.networks.receptive_field import SIDES, receptive_field
 from gahbench.registry.configured import Configured, citations
 from gahbench.registry.registry import Registry
 from gahbench.testing.references import fitted_samples
@@ -60,12 +60,14 @@ class Fact:
     value: str
 
 
-def facts(configured: Configured, registry: Registry, shape: Shape | None = None) -> Iterator[Fact]:
-    """Yield the facts about a plugin, according to its kind."""
+def facts(
+    configured: Configured, registry: Registry, shape: Shape | None = None, sides: Sequence[int] = SIDES
+) -> Iterator[Fact]:
+    """Yield the facts about a plugin, according to its kind; receptive fields are measured on images of ``sides``."""
     if configured.kind == "architecture":
-        yield from _architecture(configured, shape)
+        yield from _architecture(configured, shape, sides)
     if configured.kind == "reference":
-        yield from _reference(configured, registry, shape)
+        yield from _reference(configured, registry, shape, sides)
     if configured.kind == "metric":
         yield from _metric(configured)
     if configured.kind == "claim":
@@ -95,7 +97,7 @@ def _dataset(configured: Configured) -> Iterator[Fact]:
         yield Fact("images", f"unknown: {one_line(error)}")
 
 
-def _architecture(configured: Configured, requested: Shape | None) -> Iterator[Fact]:
+def _architecture(configured: Configured, requested: Shape | None, sides: Sequence[int]) -> Iterator[Fact]:
     shape, refusal = _find_accepted_shape(configured, requested or SHAPE)
     if shape is None:
         yield Fact("network", f"unknown: {refusal}")
@@ -112,7 +114,9 @@ def _architecture(configured: Configured, requested: Shape | None) -> Iterator[F
     )
     yield Fact(
         "receptive field",
-        _or_reason(lambda: str(receptive_field(lambda trial: _build_with_random_weights(configured, trial), shape[0]))),
+        _or_reason(
+            lambda: str(receptive_field(lambda trial: _build_with_random_weights(configured, trial), shape[0], sides))
+        ),
     )
     small = _find_accepted_shape(configured, (shape[0], *SMALL[1:]))[0] or shape
     try:
@@ -126,7 +130,7 @@ def _architecture(configured: Configured, requested: Shape | None) -> Iterator[F
     yield Fact("torch.func", _or_reason(lambda: _format_obstacle(torch_func_obstacle(network, noisy, sigma))))
 
 
-def _reference(configured: Configured, registry: Registry, shape: Shape | None) -> Iterator[Fact]:
+def _reference(configured: Configured, registry: Registry, shape: Shape | None, sides: Sequence[int]) -> Iterator[Fact]:
     try:
         reference: Reference = configured.build()
     except (Exception, SystemExit) as error:
@@ -140,7 +144,7 @@ def _reference(configured: Configured, registry: Registry, shape: Shape | None) 
     for inner in configured.nested.values():
         if isinstance(inner, Configured) and inner.kind == "architecture":
             yield Fact("network", inner.label)
-            yield from _architecture(inner, shape)
+            yield from _architecture(inner, shape, sides)
             yield Fact("citation of the network", _or_reason(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
 
 

@@ -54,10 +54,13 @@ from gahbench.site.catalogue import (
 )
 from gahbench.site.markdown import Links, RenderedMarkdown, render_inline, render_markdown, render_paragraphs
 from gahbench.site.plugins import UsedPlugin, dataset_samples, references_of, used_plugin
+from gahbench.site.processes import map_in_processes
 
 #: The list of the files of a site, which lets a new site in the same folder replace all of them.
 FILES = "site.json"
 STYLE, SCRIPT = "assets/style.css", "assets/script.js"
+#: The sides of images on which receptive fields are measured: larger images take gigabytes in transformers.
+SIDES = (64, 128)
 #: The largest Markdown file, in bytes: the time to render forged Markdown grows with the square of its size.
 MAX_BYTES = 200_000
 
@@ -86,6 +89,9 @@ def write_site(
     previous_files = _site_files(out)
     documentation = documentation and f"{documentation.strip('/')}/"
     pages = Pages(folder, load_catalogue(folder, registry), registry, title, source, documentation)
+    for run in pages.catalogue.runs:
+        progress(f"board of {run.name}", 0.0)
+        _ = run.results.board
     all_pages = []
     for page in pages.build():
         all_pages.append(page)
@@ -192,9 +198,17 @@ class Pages:
         if self.claims:
             yield self._build_claims()
         yield from map(self._build_readme, self.rendered_readmes)
-        yield from map(self._build_run, self.catalogue.runs)
-        yield from map(self._build_entrant, self.catalogue.entrants)
-        yield from map(self._build_dataset, self.catalogue.datasets)
+        # Boards are computed here, once for all processes.
+        labels = self.catalogue.pages
+        runs, entrants, datasets = ([(kind, label) for label in labels[kind]] for kind in labels)
+        yield from map_in_processes(self._build_labelled, [*runs, *entrants, *datasets])
+
+    def _build_labelled(self, kind_and_label: tuple[str, str]) -> Page:
+        """Build the page of a run, an entrant or a dataset."""
+        kind, label = kind_and_label
+        if kind == "runs":
+            return self._build_run(next(run for run in self.catalogue.runs if run.name == label))
+        return self._build_entrant(label) if kind == "entrants" else self._build_dataset(label)
 
     def _make_page(self, template: str, path: str, heading: str, values: dict[str, Any], groups: int = 1) -> Page:
         root = "../" * path.count("/")
@@ -292,7 +306,7 @@ class Pages:
         shape = next((shape_of(standing.run, standing.board.dataset) for standing in standings), None)
         facts_by_network = []
         for network in plugin.networks:
-            facts = [(fact.name, fact.value) for fact in measured_facts(network, self.registry, shape)]
+            facts = [(fact.name, fact.value) for fact in measured_facts(network, self.registry, shape, SIDES)]
             # A fact that is unknown here may be known on other machines.
             kept = [(name, value) for name, value in facts if name != "citation" and not value.startswith("unknown")]
             facts_by_network.append(("" if network is plugin.configured else network.label, kept))
