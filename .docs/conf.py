@@ -42,6 +42,7 @@ results/README
 .docs/guide/boards
 .docs/guide/checks
 suites/README
+.docs/guide/paper
 plugins/README
 .docs/guide/machines
 .docs/guide/hardware
