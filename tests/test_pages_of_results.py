@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from gahbench.contracts.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_entries import configure_entrant
+from gahbench.planning.units import protocol_key
 from gahbench.registry.spec import parse_spec
 from gahbench.report.cells import between, format_half_width, rank
 from gahbench.report.tables import markdown
+from gahbench.store.plan_file import require_plan
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
@@ -293,3 +296,18 @@ def test_errors_and_samples_on_the_page_agree_with_the_board():
         estimates = [board.estimate(entrant, "psnr", "", sigma) for sigma in (0.05, 0.1, 0.2, 0.4, 0.8)]
         estimates.append(board.estimate(entrant, "sample-quality"))
         assert cells == [format_half_width(estimate) for estimate in estimates]
+
+
+@pytest.mark.parametrize("folder", PUBLISHED)
+def test_a_run_of_the_same_suite_can_be_compared_with_a_published_board(folder):
+    """The key of images and noise on the board is that of its plan, which a fresh run would record."""
+    datasets = load_results(folder).datasets
+    recorded = dict(zip(datasets["dataset"], datasets["protocol"], strict=True))
+    planned = {
+        unit.dataset: protocol_key(SimpleNamespace(document=unit.document["dataset"]), unit.document["noise_seed"])
+        for unit in (recorded_unit.unit for recorded_unit in require_plan(ROOT / "results" / folder).units)
+        if unit.kind == "score" and unit.document and "noise_seed" in unit.document
+    }
+    # Boards of early runs have no key.
+    known = {dataset: key for dataset, key in recorded.items() if key and dataset in planned}
+    assert known == {dataset: planned[dataset] for dataset in known}

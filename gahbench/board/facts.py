@@ -11,6 +11,7 @@ from gahbench._util.errors import ParameterError
 from gahbench._util.readable import pluralize
 from gahbench.board.statistics import MIN_SOURCES
 from gahbench.board.tables import plain, psnr_rows, rows_of
+from gahbench.contracts.row_labels import base_label
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def dataset_names(results: Tables) -> list[str]:
     """Return the datasets that have results, in the order of the results."""
     tables = (results.datasets, results.scores, results.fits, results.failures)
     return list(dict.fromkeys(str(name) for table in tables for name in table["dataset"].unique()))
+
+
+def base_entrants(results: Tables) -> list[str]:
+    """Return the entrants of results, which every page counts; the rows of a sweep are one entrant."""
+    return list(dict.fromkeys(map(base_label, results.entrants)))
 
 
 def entrant_kinds(results: Tables) -> dict[str, str]:

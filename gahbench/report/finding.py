@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gahbench._util.readable import pluralize
 from gahbench.board.board import DatasetBoard, Entry
+from gahbench.board.facts import base_entrants
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.report.cells import format_half_width, number
 from gahbench.report.heat_map import Distance, distance_lines, gain_of
@@ -88,7 +89,7 @@ def finding(results: Results, own_title: str = "") -> Finding:
     # Intervals of images from a few sources say nothing about other images.
     counted = [decision for decision in ranked if not decision.is_fixed_set] or ranked
     if not counted:
-        entrants, datasets = pluralize(len(results.entrants), "entrant"), pluralize(len(decisions), "dataset")
+        entrants, datasets = pluralize(len(base_entrants(results)), "entrant"), pluralize(len(decisions), "dataset")
         return Finding(own_title or f"{entrants} on {datasets}, without ranks")
     winners = _winners(counted)
     title = _title_of_winners(winners, len(counted), names) if winners else _title_without_winner(counted, names)
@@ -126,6 +127,8 @@ def _title_of_winners(winners: dict[str, list[_Decision]], count: int, names: Di
         return title if len(firsts) <= 3 else f"{len(firsts)} denoisers are first, each on one of {count} datasets"
     where = won[0].phrase if len(won) == 1 else _share(len(won), count)
     title = f"{as_subject(names.entrant(winner))} is first on {where}"
+    if len(won) == 1 and count > 1 and not others:
+        return f"{title}, and first place is open on {pluralize(count - 1, 'other dataset')}"
     measured = [decision for decision in won if decision.distance()]
     exact = [decision for decision in measured if not decision.is_bound] or measured
     if not exact:

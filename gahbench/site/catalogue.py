@@ -18,7 +18,7 @@ from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.display_names import DisplayNames, display_names
-from gahbench.board.facts import optimum_of
+from gahbench.board.facts import base_entrants, optimum_of
 from gahbench.board.results import INDEX, Results, load_results
 from gahbench.contracts.row_labels import base_label, split_label
 from gahbench.registry.registry import Registry
@@ -72,7 +72,7 @@ class Run:
     @property
     def entrants(self) -> list[str]:
         """The labels of entrants; the rows of a sweep share one label."""
-        return list(dict.fromkeys(map(base_label, self.results.entrants)))
+        return base_entrants(self.results)
 
     @cached_property
     def recorded_plugins(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:

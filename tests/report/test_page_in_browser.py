@@ -170,7 +170,7 @@ def test_the_keyboard_reaches_all_controls(opened):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     reached = set()
-    for _ in range(250):
+    for _ in range(400):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.className || document.activeElement.tagName"))
         if page.evaluate("document.activeElement.matches('#cost .chart')"):

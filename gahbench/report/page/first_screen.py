@@ -15,8 +15,10 @@ import numpy as np
 from markupsafe import Markup
 
 from gahbench._util.readable import level_name, pluralize
+from gahbench.board.facts import base_entrants
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.tables import psnr_rows
+from gahbench.contracts.row_labels import base_label, split_label
 from gahbench.report.basis_matrix import AgreementRow, BasisMatrix, basis_matrices, basis_sentences
 from gahbench.report.cells import format_half_width, number, rank
 from gahbench.report.finding import Finding, finding
@@ -85,14 +87,18 @@ def first_screen(results: Results, own_title: str = "") -> FirstScreen:
 
 def suite_facts(results: Results) -> list[str]:
     """Return the size of a suite in words: entrants, datasets, test images, noise levels and training runs."""
-    kinds = {entry.entrant: entry.kind for entry in results.board.entries if entry.kind}
+    # The rows of an entrant for several numbers of training images count once.
+    kinds = {base_label(entry.entrant): entry.kind for entry in results.board.entries if entry.kind}
     practical = sum(kind in PRACTICAL_KINDS for kind in kinds.values())
-    others = len(kinds) - practical
+    others = len(base_entrants(results)) - practical
     boards = results.board.datasets
     facts = [
         pluralize(practical, "denoiser") + (f" and {pluralize(others, 'reference')}" if others else ""),
         pluralize(len(boards), "dataset"),
     ]
+    numbers = {split_label(entry.entrant)[1] for entry in results.board.entries} - {None}
+    if numbers:
+        facts.append(f"{pluralize(len(numbers), 'number')} of training images")
     images = (psnr_rows(results.scores, board.dataset)["image"].dropna().nunique() for board in boards)
     if counts := sorted({int(count) for count in images} - {0}):
         facts.append(f"{_range(counts)} test image{'' if counts == [1] else 's'}")

@@ -22,7 +22,6 @@ from markupsafe import Markup, escape
 
 import gahbench
 from gahbench._util.files import write_output
-from gahbench._util.readable import pluralize
 from gahbench.board.claim_values import Table
 from gahbench.board.results import load_results
 from gahbench.report.cells import LENGTH, overall_columns
@@ -91,7 +90,6 @@ def report_values(source: Source) -> dict[str, Any]:
         "readme": readme,
         "first_rows": FIRST_ROWS,
         "addresses": {dataset["name"]: f"#{dataset['id']}-board" for dataset in datasets},
-        "size": f"{pluralize(len(results.entrants), 'entrant')} on {pluralize(len(datasets), 'dataset')}",
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
         "glossary": {**glossary(results), **metric_definitions(results)},
         "overall": overall.rows and entrant_table(overall.rows, overall_columns(overall.rows), definitions),
