@@ -155,12 +155,12 @@ def test_two_entrants_are_compared_by_a_slider(opened):
     assert over.evaluate("node => node.style.clipPath") == "inset(0px 0px 0px 50%)"
     slider.get_by_label("share of A").fill("20")
     assert over.evaluate("node => node.style.clipPath") == "inset(0px 0px 0px 20%)"
-    slider.get_by_label("B", exact=True).select_option(label="Optimal denoiser")
+    slider.get_by_label("picture B").select_option(label="Optimal denoiser")
     shown = page.locator(".pictures:visible").first.locator("li", has_text="Optimal denoiser").locator("figure")
     assert over.get_attribute("src") == shown.first.locator("img").get_attribute("src")
     assert slider.locator(".badge.B").inner_text() == f"B {shown.first.inner_text()}"
     assert min(over.bounding_box()[side] for side in ("width", "height")) >= 256
-    slider.get_by_label("image").select_option("2")
+    slider.get_by_label("test image").select_option("2")
     assert over.get_attribute("src") == shown.nth(2).locator("img").get_attribute("src")
     assert over.evaluate("node => node.complete && node.naturalWidth > 0")
 

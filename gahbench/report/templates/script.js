@@ -282,11 +282,11 @@ const prepareChart = (chart) => {
 
 // A slider that compares two pictures, one laid over the other.
 
-/** @param {string} text @param {[string, string][]} options @param {string} chosen */
-const makeSelect = (text, options, chosen) => {
+/** @param {string} text @param {string} name @param {[string, string][]} options @param {string} chosen */
+const makeSelect = (text, name, options, chosen) => {
   const label = createElement("label", {}, `${text} `);
-  const select = /** @type {HTMLSelectElement} */ (createElement("select", {}));
-  for (const [value, name] of options) select.append(new Option(name, value, false, value === chosen));
+  const select = /** @type {HTMLSelectElement} */ (createElement("select", { "aria-label": name }));
+  for (const [value, option] of options) select.append(new Option(option, value, false, value === chosen));
   label.append(select);
   return { label, select };
 };
@@ -303,10 +303,10 @@ const prepareSlider = (pictures) => {
   if (choices.length < 3) return;
   /** @type {[string, string][]} */
   const options = choices.map(({ name }, index) => [String(index), name]);
-  const sides = ["A", "B"].map((side, index) => makeSelect(side, options, String(index ? 2 : 1)));
+  const sides = ["A", "B"].map((side, index) => makeSelect(side, `picture ${side}`, options, String(index ? 2 : 1)));
   /** @type {[string, string][]} */
   const numbers = choices[0].figures.map((_, index) => [String(index), String(index + 1)]);
-  const image = makeSelect("image", numbers, "0");
+  const image = makeSelect("image", "test image", numbers, "0");
   const badges = ["A", "B"].map((side) => createElement("span", { class: `badge ${side}` }));
   const attributes = { type: "range", min: "0", max: "100", value: "50", "aria-label": "share of A, from the left" };
   const range = /** @type {HTMLInputElement} */ (createElement("input", attributes));
