@@ -51,7 +51,7 @@ def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path, m
     assert status == 0
     assert "oracle-threshold[haar]" in printed
     # The report has the images that the run keeps.
-    assert 'alt="denoised by U-Net"' in (out / "report.html").read_text(encoding="utf-8")
+    assert 'alt="denoised by U-Net, image 1"' in (out / "report.html").read_text(encoding="utf-8")
     assert "fit unet[width=2,levels=1] on discs[size=16] (seed 0): done" in stderr
     assert call("leaderboard", out)[:2] == (0, printed)
     status, _, stderr = call("run", write_suite(("name: tiny", "name: other")), "--out", out, "--engine", "inline")
