@@ -186,3 +186,21 @@ def test_sources_of_patches_are_their_photographs():
     assert float(means.var()) > float((means[first].var() + means[~first].var()) / 2)
     assert photos.sources("train", 4) is None
     assert gahbench.create("dataset", "discs").sources("test", 4) is None
+
+
+@pytest.mark.parametrize("colour", ["mean", "rgb"])
+def test_each_embedded_photograph_is_for_testing_in_one_of_four_folds(colour):
+    folds = [Photos(size=32, colour=colour, fold=fold) for fold in range(4)]
+    parts = [{split: set(numbers.tolist()) for split, numbers in photos._photographs.items()} for photos in folds]
+    assert sorted(number for part in parts for number in part["test"]) == list(range(8 if colour == "mean" else 4))
+    for part, photos in zip(parts, folds, strict=True):
+        assert part["train"] == part["A"] | part["B"]
+        assert not part["test"] & part["train"] | part["test"] & part["validation"] | part["A"] & part["B"]
+        count = photos.available("test")
+        assert set(photos.sources("test", count)) == part["test"]
+    assert torch.equal(folds[0].images("test", 9), Photos(size=32, colour=colour).images("test", 9))
+
+
+def test_folds_are_of_the_embedded_photographs(tmp_path):
+    with pytest.raises(ValueError, match="fold=1: accepted only without a 'path'"):
+        Photos(str(tmp_path), fold=1)
