@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import numpy as np
 from gahbench._util.errors import listing
 from gahbench._util.readable import level_name, pluralize
 from gahbench.board.claim_values import MetricCurve, Table, rows_by_number_of_images
-from gahbench.board.statistics import Array
+from gahbench.board.statistics import Array, IntervalScale, SampledMeans, divide, join, total
 from gahbench.contracts.claims import Compared, Fact, Levels, Measure, Scale
 from gahbench.contracts.row_labels import base_label, matches, split_label
 from gahbench.evaluation.rates import fit_slope, input_psnr
@@ -26,17 +27,27 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """The values (M,) of a measure in one case, with joint bootstrap draws (D, M); a claim is about all values."""
+    """The values (M,) of a measure in one case, with their samples; a claim is about all values."""
 
     names: tuple[str, ...]
-    values: Array
-    draws: Array
+    sample: SampledMeans
     images: int
     seeds: int
     seed_share: float
     sigmas: tuple[float, ...] = ()
     numbers: tuple[float, ...] = ()
     has_sources: bool = False
+    scale: IntervalScale = "linear"
+
+    @property
+    def values(self) -> Array:
+        """The values, shape (M,)."""
+        return self.sample.values
+
+    @property
+    def draws(self) -> Array:
+        """Joint draws of the true values, shape (D, M), whose percentiles are studentised intervals."""
+        return self.sample.truths(self.scale)
 
     def fact(self, name: Fact) -> float:
         """Return a fact about the quantity, such as its number of images; NaN if unknown."""
@@ -215,7 +226,7 @@ def _curve(table: Table, metric: str, split: str, dataset: str, label: str, scal
 def _at_levels(curve: MetricCurve, sigmas: Sequence[float]) -> MetricCurve:
     keys = [repr(float(sigma)) for sigma in curve.sigmas]
     indices = [keys.index(repr(float(sigma))) for sigma in sigmas]
-    return replace(curve, sigmas=tuple(sigmas), values=curve.values[indices], draws=curve.draws[:, indices])
+    return replace(curve, sigmas=tuple(sigmas), sample=curve.sample.at(indices))
 
 
 def _shared_levels(curves: Sequence[MetricCurve]) -> list[float]:
@@ -230,15 +241,11 @@ def _shared_levels(curves: Sequence[MetricCurve]) -> list[float]:
 def _compare(first: MetricCurve, second: MetricCurve, divides: bool) -> MetricCurve:
     sigmas = _shared_levels([first, second])
     first, second = _at_levels(first, sigmas), _at_levels(second, sigmas)
-    if divides:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values, draws = first.values / second.values, first.draws / second.draws
-    else:
-        values, draws = first.values - second.values, first.draws - second.draws
+    one, two = first.sample, second.sample
+    sample = divide(one, two) if divides else total([one, two.apply(np.negative)])
     return MetricCurve(
         tuple(sigmas),
-        values,
-        draws,
+        sample,
         _smallest_known([first.images, second.images]),
         _smallest_known([first.seeds, second.seeds]),
         max(first.seed_share, second.seed_share),
@@ -272,35 +279,35 @@ def _reduce(measure: Measure, curves: list[MetricCurve], row_numbers: tuple[floa
     """Reduce the curves of one metric and comparison along rows and noise levels to a quantity."""
     chosen_sigmas = _chosen_levels(measure, curves)
     chosen_curves = [_at_levels(curve, chosen_sigmas) for curve in curves]
-    values = np.stack([curve.values for curve in chosen_curves])
-    draws = np.stack([curve.draws for curve in chosen_curves], axis=1)
+    # The last axes are rows and noise levels.
+    sample = join([curve.sample for curve in chosen_curves], functools.partial(np.stack, axis=-2))
     at_levels = ["" if math.isnan(sigma) else f"σ = {level_name(sigma)}" for sigma in chosen_sigmas]
     if measure.slope == "input-psnr":
         if len(chosen_sigmas) < 2:
             raise NotMeasuredError(f"a slope needs two noise levels; the only level is {level_name(chosen_sigmas[0])}")
         noisy = input_psnr(chosen_sigmas)
-        values, draws, at_levels = fit_slope(noisy, values)[:, None], fit_slope(noisy, draws)[..., None], [""]
+        sample, at_levels = sample.apply(lambda array: fit_slope(noisy, array)[..., None]), [""]
     elif measure.sigma.take == "mean":
-        values, draws, at_levels = values.mean(1, keepdims=True), draws.mean(2, keepdims=True), [""]
+        sample, at_levels = sample.apply(lambda array: array.mean(axis=-1, keepdims=True)), [""]
     at_rows = ["" if math.isnan(number) else f"N = {number:g}" for number in row_numbers]
     if measure.slope == "log10-N":
         if len(row_numbers) < 2 or not np.isfinite(row_numbers).all():
             raise NotMeasuredError("a slope needs two numbers of training images")
         x = np.log10(row_numbers)
-        values, draws, at_rows = fit_slope(x, values.T)[None], fit_slope(x, draws.swapaxes(1, 2))[:, None], [""]
+        sample, at_rows = sample.apply(lambda array: fit_slope(x, array.swapaxes(-1, -2))[..., None, :]), [""]
     elif measure.number is not None and measure.number.take == "mean":
-        values, draws, at_rows = values.mean(0, keepdims=True), draws.mean(1, keepdims=True), [""]
+        sample, at_rows = sample.apply(lambda array: array.mean(axis=-2, keepdims=True)), [""]
     names = [", ".join(filter(None, (row, level, name))) for row in at_rows for level in at_levels]
     return Quantity(
         tuple(names),
-        values.reshape(-1),
-        draws.reshape(len(draws), -1),
+        sample.apply(lambda array: array.reshape(*array.shape[:-2], -1)),
         _smallest_known(curve.images for curve in chosen_curves),
         _smallest_known(curve.seeds for curve in chosen_curves),
         float(np.mean([curve.seed_share for curve in chosen_curves])),
         tuple(chosen_sigmas),
         tuple(number for number in row_numbers if not math.isnan(number)),
         any(curve.has_sources for curve in chosen_curves),
+        "linear" if measure.slope else _shared_scale(curve.scale for curve in chosen_curves),
     )
 
 
@@ -309,10 +316,16 @@ def _join(quantities: Sequence[Quantity]) -> Quantity:
     return replace(
         first,
         names=tuple(name for quantity in quantities for name in quantity.names),
-        values=np.concatenate([quantity.values for quantity in quantities]),
-        draws=np.concatenate([quantity.draws for quantity in quantities], axis=1),
+        sample=join([quantity.sample for quantity in quantities], functools.partial(np.concatenate, axis=-1)),
         images=_smallest_known(quantity.images for quantity in quantities),
         seeds=_smallest_known(quantity.seeds for quantity in quantities),
         seed_share=float(np.mean([quantity.seed_share for quantity in quantities])),
         has_sources=any(quantity.has_sources for quantity in quantities),
+        scale=_shared_scale(quantity.scale for quantity in quantities),
     )
+
+
+def _shared_scale(scales: Iterable[IntervalScale]) -> IntervalScale:
+    """Return the scale of intervals of several values, which is linear if their scales differ."""
+    first, *others = set(scales)
+    return "linear" if others else first

@@ -1,7 +1,8 @@
-"""Values that claims are tested on: means from the tidy tables of results, with joint bootstrap draws."""
+"""Values that claims are tested on: means from the tidy tables of results, with their samples."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +22,10 @@ from gahbench.board.scorecube import (
     decibels,
     join_levels,
     left_out_part,
-    quotient,
     ratios_of,
     spreads_of,
 )
-from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, means, sampled_means
+from gahbench.board.statistics import DRAWS, MIN_SOURCES, IntervalScale, SampledMeans, divide, means, sampled_means
 from gahbench.contracts.row_labels import base_label, matches, number_of_images, split_label
 
 if TYPE_CHECKING:
@@ -41,20 +41,20 @@ DEFICIT = "deficit"
 
 @dataclass(frozen=True, eq=False)
 class MetricCurve:
-    """Means (S,) of one metric for one row of results at S noise levels, with bootstrap draws (D, S).
+    """Means (S,) of one metric for one row of results at S noise levels, with their samples.
 
-    ``seed_share`` is the share of the variance of the draws that is due to training seeds. ``missing`` lists the other
+    ``seed_share`` is the share of the variance of the means that is due to training seeds. ``missing`` lists the other
     noise levels at which the metric was measured, but at which the row or one of its seeds has no value.
     """
 
     sigmas: tuple[float, ...]
-    values: Array
-    draws: Array
+    sample: SampledMeans
     images: int
     seeds: int
     seed_share: float
     has_sources: bool = False
     missing: tuple[float, ...] = ()
+    scale: IntervalScale = "linear"
 
 
 class Table:
@@ -152,12 +152,14 @@ class Table:
         if key not in self._cubes_of:
             self._cubes_of[key] = {name: self._cubes(name, split, metric, minus, scale) for name in self.datasets}
         cubes = self._cubes_of[key]
+        is_plain = minus is None and scale == "linear"
         # The variance between training runs is pooled over datasets.
         spreads = spreads_of({f"{name} {index}": cube for name in cubes for index, cube in enumerate(cubes[name])})
         curves: dict[str, MetricCurve] = {}
         for cube in cubes[dataset]:
             curves |= self._curves_of_cube((dataset, metric, split, minus), cube, spreads)
-        return curves
+        interval_scale = self.results.scale_of(metric) if is_plain else "linear"
+        return {label: replace(curve, scale=interval_scale) for label, curve in curves.items()}
 
     def _cubes(self, dataset: str, split: str, metric: str, minus: str | None, scale: Scale) -> list[ScoreCube]:
         """Return the values of a metric, a cube for each set of images; the cube of a ratio holds both means."""
@@ -198,40 +200,35 @@ class Table:
         entrant_names = [f"{prefix} {label}" for label in cube.entrants]
         entrant_spreads = {f"{prefix} {label}": spread for label, spread in spreads.items()}
         left_out_names = [f"{prefix} {label}" for label in cube.left_out]
-        draws = sampled_means(
-            values, DRAWS, 0, entrant_names, entrant_spreads, sources, excluded=left_out_names
-        ).draws()
-        image_draws = draws
-        if len(cube.runs) > 1:
-            # With the mean over seeds in place of each seed, only images vary.
-            seed_means = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
-            image_draws = sampled_means(seed_means, DRAWS, 0, entrant_names, entrant_spreads, sources).draws()
-        values_by_level, sigmas = cube.means(), cube.sigmas
+        sample = sampled_means(values, DRAWS, 0, entrant_names, entrant_spreads, sources, excluded=left_out_names)
+        sigmas = cube.sigmas
         if metric in self._ratios:
-            values_by_level, draws, image_draws = quotient(values_by_level), quotient(draws), quotient(image_draws)
             sigmas = sigmas[: len(sigmas) // 2]
+            levels = range(len(sigmas))
+            sample = divide(sample.at(levels), sample.at([len(sigmas) + level for level in levels]))
         if metric == DEFICIT:
-            values_by_level, draws, image_draws = (
-                decibels(1 + np.maximum(ratio, 0)) for ratio in (values_by_level, draws, image_draws)
-            )
+            ratios = np.maximum(sample.values, 0)
+            # The derivative of 10 log10(1 + ratio).
+            slope = 10 / np.log(10) / (1 + ratios)
+            sample = sample.apply(functools.partial(np.multiply, slope), decibels(1 + ratios))
         leaves_out = left_out_part(metric) in self._measured_metrics(dataset, split)
         curves = {}
         for index, label in enumerate(cube.entrants):
             kept_levels = [
                 level
-                for level, value in enumerate(values_by_level[index])
+                for level, value in enumerate(sample.values[index])
                 if np.isfinite(value) or not (leaves_out or math.isnan(sigmas[level]))
             ]
             missing_levels = sorted(set(range(len(sigmas))) - set(kept_levels))
             if kept_levels:
                 seeds = len(cube.seeds.get(label, []))
+                kept = sample.row(index).at(kept_levels)
                 curves[label] = MetricCurve(
                     tuple(sigmas[level] for level in kept_levels),
-                    values_by_level[index, kept_levels],
-                    draws[:, index][:, kept_levels],
+                    kept,
                     count,
                     seeds,
-                    _seed_share(draws[:, index][:, kept_levels], image_draws[:, index][:, kept_levels]),
+                    _seed_share(kept),
                     cube.sources is not None and count < len(cube.images),
                     tuple(sigmas[level] for level in missing_levels if not math.isnan(sigmas[level])),
                 )
@@ -257,16 +254,11 @@ def _logarithms(cube: ScoreCube) -> ScoreCube:
         return replace(cube, values=np.where(is_invalid, np.nan, np.log10(cube.values)))
 
 
-def _seed_share(draws: Array, image_draws: Array) -> float:
-    """Return the share of the variance of draws that is due to training seeds, averaged over noise levels."""
-    if not np.isfinite(draws).all():
-        return 0.0
-    variances = draws.var(axis=0)
-    # Values without images have no draws over images: all their variance is due to seeds.
-    image_variances = np.where(np.isfinite(image_draws).all(axis=0), image_draws.var(axis=0), 0.0)
+def _seed_share(sample: SampledMeans) -> float:
+    """Return the share of the variance of means that is due to training seeds, averaged over noise levels."""
+    of_seeds = sample.effects.var(axis=0)
+    variances = of_seeds + sample.unit_variance
     is_positive = variances > 0
-    return (
-        float(np.clip(1 - image_variances[is_positive] / variances[is_positive], 0, 1).mean())
-        if is_positive.any()
-        else 0.0
-    )
+    if not np.isfinite(variances).all() or not is_positive.any():
+        return 0.0
+    return float((of_seeds[is_positive] / variances[is_positive]).mean())

@@ -39,6 +39,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -152,31 +153,51 @@ class SampledMeans:
     def ends(self, scale: IntervalScale = "linear", level: float = LEVEL) -> tuple[Array, Array]:
         """Return the ends of studentised intervals, each of shape (...); NaN where unknown."""
         count = len(self.effects)
-        samples = {units: array.reshape(units, -1) for units, array in self.deviations.items()}
-        # Units without a value have no deviation.
-        present = {units: np.maximum(_count_deviating(array), 2) for units, array in samples.items()}
-        divisors = {units: units * (present[units] - 1) / present[units] for units in samples}
-        variance = np.zeros(self.values.size)
-        for units, deviations in samples.items():
-            variance += (deviations**2).mean(axis=0) / divisors[units]
-        effects = self.effects.reshape(count, -1)
-        if scale != "linear":
-            # The scale itself makes intervals skewed, so t statistics are symmetric here.
-            fewest = min(samples, default=2)
-            tails = np.random.default_rng([*_STREAM, fewest, 2]).standard_t(fewest - 1, size=(count, 1))
-            half_width = np.quantile(np.abs(effects + tails * np.sqrt(variance)), level, axis=0)
-            return self._ends_on(scale, -half_width), self._ends_on(scale, half_width)
-        deviation, resampled_variance = np.zeros((2, count, self.values.size))
-        for units, deviations in samples.items():
+        if scale == "linear":
+            low, high = interval(self.pivots().reshape(count, -1), level)
+            return self._ends_on(scale, low), self._ends_on(scale, high)
+        # The scale itself makes intervals skewed, so t statistics are symmetric here.
+        fewest = min(self.deviations, default=2)
+        tails = np.random.default_rng([*_STREAM, fewest, 2]).standard_t(fewest - 1, size=(count, 1))
+        deviations = self.effects.reshape(count, -1) + tails * np.sqrt(self.unit_variance.ravel())
+        half_width = np.quantile(np.abs(deviations), level, axis=0)
+        return self._ends_on(scale, -half_width), self._ends_on(scale, half_width)
+
+    def truths(self, scale: IntervalScale = "linear") -> Array:
+        """Return joint draws of the true values, shape (D, ...), whose percentiles are the ends of intervals."""
+        if scale == "linear":
+            return self.values + self.pivots()
+        deviations = self.draws() - self.values
+        # The scale itself makes intervals skewed, so deviations are symmetric here, as in :meth:`ends`.
+        signs = np.random.default_rng([*_STREAM, 3]).choice([-1.0, 1.0], size=len(deviations))
+        return _on_scale(self.values, deviations * signs.reshape(-1, *(1 for _ in self.values.shape)), scale)
+
+    def pivots(self) -> Array:
+        """Return joint draws of truth minus mean, shape (D, ...), whose percentiles are studentised intervals."""
+        count, size = len(self.effects), self.values.size
+        deviation, resampled_variance = np.zeros((2, count, size))
+        variance = self.unit_variance.ravel()
+        for units, array in self.deviations.items():
+            deviations = array.reshape(units, -1)
+            present = _count_present(deviations)
             weights = resampling_weights(units, count)
             resampled = weights @ deviations
             deviation += resampled
-            resampled_variance += (weights @ deviations**2 - resampled**2 * (units / present[units])) / divisors[units]
-        limited_variance = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
-        ratio = deviation * np.sqrt(variance / np.where(limited_variance > 0, limited_variance, 1.0))
+            squares = weights @ deviations**2 - resampled**2 * (units / present)
+            resampled_variance += squares / _divisor(deviations)
+        least = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
         # (resampled mean - mean) / standard error is distributed as (mean - truth) / standard error.
-        low, high = interval(effects - ratio, level)
-        return self._ends_on(scale, low), self._ends_on(scale, high)
+        ratio = deviation * np.sqrt(variance / np.where(least > 0, least, 1.0))
+        return self.effects - ratio.reshape(self.effects.shape)
+
+    @cached_property
+    def unit_variance(self) -> Array:
+        """The variances of the means over units, without those over seeds, shape (...)."""
+        variance = np.zeros(self.values.size)
+        for units, array in self.deviations.items():
+            deviations = array.reshape(units, -1)
+            variance += (deviations**2).mean(axis=0) / _divisor(deviations)
+        return variance.reshape(self.values.shape)
 
     def _ends_on(self, scale: IntervalScale, deviation: Array) -> Array:
         """Return values plus deviations (M,) on a scale, in the shape of the values."""
@@ -188,10 +209,17 @@ class SampledMeans:
         return [Interval(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
-def _count_deviating(deviations: Array) -> Array:
-    """Return the number of units whose deviations (U, M) are not 0, shape (M,)."""
+def _count_present(deviations: Array) -> Array:
+    """Return the number of units with a value, shape (M,), at least 2; other units have the deviation 0."""
     size = np.abs(deviations)
-    return np.asarray((size > _SMALLEST_DEVIATION / 1000 * size.max(axis=0, initial=0.0)).sum(axis=0), dtype=np.float64)
+    is_present = size > _SMALLEST_DEVIATION / 1000 * size.max(axis=0, initial=0.0)
+    return np.asarray(np.maximum(is_present.sum(axis=0), 2), dtype=np.float64)
+
+
+def _divisor(deviations: Array) -> Array:
+    """Return by what the mean square of deviations (U, M) is divided for the variance of their mean, shape (M,)."""
+    present = _count_present(deviations)
+    return np.asarray(len(deviations) * (present - 1) / present)
 
 
 def _on_scale(values: Array, deviation: Array, scale: IntervalScale) -> Array:
@@ -216,6 +244,26 @@ def total(parts: Sequence[SampledMeans]) -> SampledMeans:
             deviations[units] = deviations[units] + array if units in deviations else array
     values, effects = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("values", "effects"))
     return SampledMeans(values, deviations, effects)
+
+
+def join(parts: Sequence[SampledMeans], function: Callable[[Sequence[Array]], Array]) -> SampledMeans:
+    """Return one array of means from several, by a function that joins arrays along one of their last axes."""
+    numbers = dict.fromkeys(units for part in parts for units in part.deviations)
+    deviations = {
+        units: function([part.deviations.get(units, np.zeros((units, *part.values.shape))) for part in parts])
+        for units in numbers
+    }
+    values, effects = (function([getattr(part, name) for part in parts]) for name in ("values", "effects"))
+    return SampledMeans(values, deviations, effects)
+
+
+def divide(above: SampledMeans, below: SampledMeans) -> SampledMeans:
+    """Return ratios of means of equal shape, with deviations to first order; NaN where a mean below may be 0."""
+    is_positive = (below.values > 0) & ~(below.ends()[0] <= 0)
+    divisor = np.where(below.values > 0, below.values, np.nan)
+    ratios = above.values / divisor
+    linear = total([above.apply(lambda array: array / divisor), below.apply(lambda array: -array * ratios / divisor)])
+    return linear.apply(lambda array: np.where(is_positive, array, np.nan), ratios)
 
 
 def sampled_means(

@@ -10,6 +10,7 @@ import pytest
 from fake_results import dataset, results, rows
 
 from gahbench.board.alignments import mean_agreements
+from gahbench.board.claim_values import Table
 from gahbench.board.results import load_results
 from gahbench.board.statistics import sampled_means
 from gahbench.registry.registry import built_in_registry
@@ -89,3 +90,20 @@ def test_the_ceiling_on_a_board_is_the_square_root_of_the_agreement_under_fresh_
     board = results(scores, datasets=[dataset("d")]).board.for_dataset("d")
     expected = (0.5 + 0.2 + 0.0 + 25 * 0.4) / 28
     assert board.estimate("a", "direction[dct]", "ceiling").value == pytest.approx(expected)
+
+
+def test_claims_and_boards_have_the_same_intervals():
+    found = load_results(RESULTS / "quick")
+    table, compared = Table("quick", found), 0
+    for board in found.board.datasets:
+        for label, curve in table.curves(board.dataset, "psnr", "test").items():
+            # Effects of seeds are drawn independently.
+            tolerance = 0.0 if label.startswith(("bayes", "oracle")) else 0.25
+            for sigma, low, high in zip(curve.sigmas, *curve.sample.ends(), strict=True):
+                expected = board.estimate(label, "psnr", sigma=sigma)
+                half_width = (expected.high - expected.low) / 2
+                np.testing.assert_allclose(
+                    [low, high], [expected.low, expected.high], atol=1e-9 + tolerance * half_width
+                )
+                compared += 1
+    assert compared > 20

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from gahbench.board.seed_effects import Spread
 from gahbench.board.statistics import (
     SampledMeans,
+    divide,
     interval,
+    join,
     means,
     resampling_weights,
     sampled_means,
@@ -286,6 +288,36 @@ def test_the_interval_of_a_mean_over_independent_samples_has_the_variance_of_the
     nothing = total([parts[0], parts[0].apply(lambda array: -array)])
     assert isinstance(nothing, SampledMeans)
     np.testing.assert_allclose(nothing.ends(), 0, atol=1e-12)
+
+
+def test_intervals_of_ratios_of_means_cover_the_truth_and_need_a_positive_denominator():
+    count, generator = 2000, np.random.default_rng(3)
+    below = 2 + 0.5 * generator.normal(size=(count, 1, 24))
+    above = 0.7 * below + 0.5 * generator.normal(size=(count, 1, 24))
+    low, high = divide(sampled_means(above, draws=1000), sampled_means(below, draws=1000)).ends()
+    covered = (low <= 0.7) & (high >= 0.7)
+    assert covered.mean() == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / count))
+    near_zero = divide(sampled_means(above[:1]), sampled_means(below[:1] - below[:1].mean() + 0.01))
+    assert np.isfinite(near_zero.values).all()
+    assert np.isnan(near_zero.ends()).all()
+
+
+@pytest.mark.parametrize("scale", ["linear", "log", "logit"])
+def test_percentiles_of_draws_of_the_truth_are_the_ends_of_intervals(scale):
+    values = np.random.default_rng(0).beta(1, 3, size=(5, 1, 24))
+    sample = sampled_means(values, draws=8000)
+    expected = np.array(sample.ends(scale))
+    assert interval(sample.truths(scale)) == pytest.approx(expected, abs=0.05 * np.ptp(expected, axis=0).max())
+
+
+def test_joined_means_have_the_intervals_of_their_parts():
+    parts = [sampled_means(gaussian(3, 1, units, seed=units)) for units in (12, 12, 20)]
+    rows = join(parts, lambda arrays: np.stack(arrays, axis=-2))
+    assert rows.values.shape == (3, 3)
+    for index, part in enumerate(parts):
+        np.testing.assert_allclose(np.array(rows.ends())[:, index], part.ends())
+    joined = join(parts, lambda arrays: np.concatenate(arrays, axis=-1))
+    np.testing.assert_allclose(joined.ends(), np.concatenate([part.ends() for part in parts], axis=1))
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.9])
