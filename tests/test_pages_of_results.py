@@ -16,7 +16,7 @@ from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.planning.units import protocol_key
 from gahbench.registry.spec import parse_spec
-from gahbench.report.cells import between, format_half_width, rank
+from gahbench.report.cells import between, format_interval, rank
 from gahbench.report.tables import markdown
 from gahbench.store.plan_file import require_plan
 
@@ -107,7 +107,7 @@ def test_rates_on_the_page_agree_with_the_board():
     assert sizes == [512, 1024, 2048]
     families = [next(family for family in board.datasets if f"size={size}," in family.dataset) for size in sizes]
     for entrant, *cells in rows:
-        assert cells == [format_half_width(family.estimate(entrant, "rate")) for family in families]
+        assert cells == [format_interval(family.estimate(entrant, "rate")) for family in families]
 
 
 @pytest.mark.parametrize(("name", "count", "other_columns"), [("oracles", 12, 0), ("zoo", 19, 1)])
@@ -115,7 +115,7 @@ def test_psnr_on_the_page_agrees_with_the_board(name, count, other_columns):
     rows = all_rows(name)
     assert len(rows) == count
     for entrant, *cells in rows:
-        psnr = [format_half_width(family.estimate(entrant, "psnr")) for family in load_results(name).board.datasets]
+        psnr = [format_interval(family.estimate(entrant, "psnr")) for family in load_results(name).board.datasets]
         assert cells[other_columns:] == psnr
 
 
@@ -128,7 +128,7 @@ def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
     def psnr(dataset, entrant):
         entry, value = (
             ranks.get((dataset, entrant)),
-            format_half_width(board.for_dataset(dataset).estimate(entrant, "psnr")),
+            format_interval(board.for_dataset(dataset).estimate(entrant, "psnr")),
         )
         return value if entry is None or entry.rank is None else f"{value} ({rank(entry.rank, entry.rank_high)})"
 
@@ -143,7 +143,7 @@ def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
     ):
         for entrant, *cells in table_after("standard", start, count):
             estimates = [family.estimate(entrant, metric, part, sigma) for family in board.datasets]
-            assert cells == [format_half_width(estimate) for estimate in estimates]
+            assert cells == [format_interval(estimate) for estimate in estimates]
 
 
 def test_directions_on_the_page_agree_with_the_board():
@@ -159,17 +159,17 @@ def test_directions_on_the_page_agree_with_the_board():
     graph, haar = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
     for entrant, *cells in table_after("basis", "Direction with `graph-laplacian`, mean over σ:", 12):
         estimates = [board.for_dataset(family).estimate(entrant, f"direction[{graph}]") for family in families.values()]
-        assert cells == [format_half_width(estimate) for estimate in estimates]
+        assert cells == [format_interval(estimate) for estimate in estimates]
     for first_cell, *cells in table_after("basis", "Direction with each basis, mean over σ:", 20):
         family, name = first_cell.rsplit(", ", 1)
         (entrant,) = {entry.entrant for entry in board.entries if entry.entrant.startswith(f"{name.strip('`')}[")}
         family_board = board.for_dataset(families[family.strip("`")])
         estimates = [family_board.estimate(entrant, f"direction[{basis}]") for basis in (graph, haar, "haar", "sym4")]
-        assert cells[:4] == [format_half_width(estimate) for estimate in estimates]
+        assert cells[:4] == [format_interval(estimate) for estimate in estimates]
     for entrant, *cells in table_after("basis", "Eigenvalues above ½ on `discs`:", 5):
         discs = board.for_dataset("discs[size=24]")
         estimates = [discs.estimate(entrant, "spectrum", "above-half", sigma) for sigma in (0.05, 0.2)]
-        assert cells == [format_half_width(estimate) for estimate in estimates]
+        assert cells == [format_interval(estimate) for estimate in estimates]
 
 
 def test_the_table_of_generalization_on_the_page_agrees_with_the_board():
@@ -235,7 +235,7 @@ def test_distances_and_verdicts_on_the_page_of_rates_agree_with_the_board():
     sigmas = [float(cell) for cell in head[3:]]
     for regions, side, entrant, *cells in rows:
         family = families[regions, side]
-        assert cells == [format_half_width(family.estimate(entrant, "deficit", "", s), digits=1) for s in sigmas]
+        assert cells == [format_interval(family.estimate(entrant, "deficit", "", s), digits=1) for s in sigmas]
     answers = {"near-optimal": "near-optimal", "not near-optimal": "not", "undecided": "undecided"}
     rows = [row for row in all_rows("rates") if row[-1] in answers.values()]
     assert len(rows) == 6
@@ -259,7 +259,7 @@ def test_times_of_training_on_the_page_agree_with_the_board():
         assert list(cells_by_name) == list(measured)
         for name, (metric, part, digits) in measured.items():
             estimates = [board.estimate(f"{entrant} N={number}", metric, part) for number in (8, 16, 32, 64, 128)]
-            assert cells_by_name[name] == [format_half_width(estimate, digits=digits) for estimate in estimates]
+            assert cells_by_name[name] == [format_interval(estimate, digits=digits) for estimate in estimates]
 
 
 def test_learning_times_on_the_page_agree_with_the_board():
@@ -267,7 +267,7 @@ def test_learning_times_on_the_page_agree_with_the_board():
     ((entrant, *cells),) = table_after("components", "has slope −1.", 1)
     digits = {"": 3, "first": 0, "last": 0, "modes": 0}
     estimates = {part: board.estimate(entrant, "learning-times", part) for part in digits}
-    assert cells == [format_half_width(estimates[part], digits=digits[part]) for part in digits]
+    assert cells == [format_interval(estimates[part], digits=digits[part]) for part in digits]
 
 
 def test_shares_that_posteriors_explain_on_the_page_agree_with_the_board():
@@ -278,15 +278,15 @@ def test_shares_that_posteriors_explain_on_the_page_agree_with_the_board():
     for family, entrant, *cells in table_after("posteriors", "mean over σ = 0.05 to 0.8:", 12):
         family_board = board.for_dataset(families[family])
         shares = [family_board.estimate(entrant, f"distance[{predictor}]", "r2") for predictor in predictors]
-        assert cells == [format_half_width(share, digits=3) for share in shares]
+        assert cells == [format_interval(share, digits=3) for share in shares]
     discs, levels = board.for_dataset(families["discs"]), (0.05, 0.1, 0.2, 0.4, 0.8)
     for entrant, *cells in table_after("posteriors", "whose dimension is 5:", 4):
         dimensions = [discs.estimate(entrant, "local-dimension", "", sigma) for sigma in levels]
-        assert cells == [format_half_width(dimension, digits=1) for dimension in dimensions]
+        assert cells == [format_interval(dimension, digits=1) for dimension in dimensions]
     for family, *cells in table_after("posteriors", "a probability above ½:", 2):
         rows = [f"empirical-bayes N={number}" for number in (10, 100, 1000)]
         assert cells == [
-            format_half_width(board.for_dataset(families[family]).estimate(row, "collapse")) for row in rows
+            format_interval(board.for_dataset(families[family]).estimate(row, "collapse")) for row in rows
         ]
 
 
@@ -295,7 +295,7 @@ def test_errors_and_samples_on_the_page_agree_with_the_board():
     for entrant, *cells in table_after("samples", "It took 9 minutes on two cores.", 5):
         estimates = [board.estimate(entrant, "psnr", "", sigma) for sigma in (0.05, 0.1, 0.2, 0.4, 0.8)]
         estimates.append(board.estimate(entrant, "sample-quality"))
-        assert cells == [format_half_width(estimate) for estimate in estimates]
+        assert cells == [format_interval(estimate) for estimate in estimates]
 
 
 @pytest.mark.parametrize("folder", PUBLISHED)

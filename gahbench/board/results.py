@@ -146,12 +146,14 @@ class Results(Tables):
             Columns ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with
             the ends ``_low`` and ``_high`` of a 95 % interval for these datasets), ``gain_on_new_dataset_low`` and
             ``gain_on_new_dataset_high`` (dB, the 95 % prediction interval of the gain on a new dataset of this kind,
-            around ``gain_over_baseline``). :mod:`gahbench.board.ranks` defines the intervals.
+            around ``gain_over_baseline``), and ``cover``: ``seeds`` if the intervals of PSNR and gain describe images
+            and training seeds, ``weights`` if they describe images and these weights, and empty without intervals.
+            :mod:`gahbench.board.ranks` defines the intervals.
             Rows are sorted by PSNR, highest first. Empty if fewer than three datasets are scored.
         """
         import pandas as pd
 
-        ends = ("", "_low", "_high")
+        ends, means = ("", "_low", "_high"), self.means_over_datasets
         rows = [
             {
                 **{name: getattr(row, name) for name in ("rank", "rank_high", "entrant", "kind")},
@@ -159,8 +161,9 @@ class Results(Tables):
                 **{f"gain_over_baseline{end}": value for end, value in zip(ends, astuple(row.gain), strict=True)},
                 "gain_on_new_dataset_low": row.new_gain.low,
                 "gain_on_new_dataset_high": row.new_gain.high,
+                "cover": means.cover,
             }
-            for row in self.means_over_datasets.rows
+            for row in means.rows
         ]
         return pd.DataFrame(rows).astype({name: "Int64" for name in ("rank", "rank_high") if rows})
 

@@ -216,7 +216,7 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
     for dataset in dict.fromkeys(row.dataset for row in comparison.rows):
         rows = [row for row in comparison.rows if row.dataset == dataset]
         levels = list(dict.fromkeys(row.sigma for row in rows if row.sigma is not None))
-        differences = {(row.entrant, row.sigma): cells.format_half_width(row.difference, sign=True) for row in rows}
+        differences = {(row.entrant, row.sigma): cells.format_interval(row.difference, sign=True) for row in rows}
         body = [
             [row.entrant, cells.number(row.first), cells.number(row.second)]
             + [differences[row.entrant, level] for level in (None, *levels)]

@@ -203,7 +203,7 @@ def inspect(
     colour: _Colour = False,
     sigma: _Sigma = None,
     basis: _Basis = None,
-    others: _Others = 23,
+    others: _Others = 27,
     rank: _Ranks = None,
     device: _Device = "auto",
     out: _Figures = None,

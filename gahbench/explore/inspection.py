@@ -121,7 +121,7 @@ def inspect(
     sigmas: Sequence[float] = (0.03, 0.1, 0.3),
     bases: Sequence[str] = (),
     checkpoint: str | Path | None = None,
-    others: int = 23,
+    others: int = 27,
     ranks: Sequence[int] = (),
     device: str = "auto",
     plugins: Sequence[str | Path] = (),
@@ -150,9 +150,10 @@ def inspect(
         Bases to compare with. If empty, graph-laplacian, bandlet, sym4, dct and, if known, true-basis.
     checkpoint : str or Path, optional
         File of trained weights; same as the parameter ``checkpoint`` of an architecture.
-    others : int, default 23
-        Number of other images that direction and alignment need: 23 to 63, or 0 to skip both. They are the next test
-        images of the dataset, or other squares of `image`. Both are skipped for images of more than 2304 values.
+    others : int, default 27
+        Number of other images that direction and alignment need: 23 to 63, or 0 to skip both. With the default, up to
+        four images may be left out. They are the next test images of the dataset, or other squares of `image`. Both are
+        skipped for images of more than 2304 values.
     ranks : sequence of int, default ()
         Ranks of the eigenvectors to draw, of which 1 has the largest eigenvalue. By default 1, 2, 3, 5, 9, 17, ...
         Images of more than 2304 values (48x48 grey) have eigenvectors up to the largest rank only, by default 33: the

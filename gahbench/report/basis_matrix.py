@@ -14,7 +14,7 @@ from gahbench.board.board import DatasetBoard
 from gahbench.board.display_names import basis_names, basis_phrases
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.statistics import Interval
-from gahbench.report.cells import format_half_width
+from gahbench.report.cells import format_interval
 from gahbench.report.finding import as_subject, join
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _sentences_of_one(results: Results, matrix: BasisMatrix) -> list[str]:
     name = as_subject(names.entrant_phrase(row.entrant))
     first = (
         f"{len(above)} of {pluralize(len(known), 'measured value')} are above 0; the largest is "
-        f"{format_half_width(cell.value)}, of {name} on {names.dataset_phrase(column)}."
+        f"{format_interval(cell.value)}, of {name} on {names.dataset_phrase(column)}."
     )
     without = [
         names.entrant_phrase(row.entrant)
@@ -226,7 +226,7 @@ def _sentence_of_truth(results: Results, matrix: BasisMatrix) -> str:
     if not above:
         return "No denoiser is shown to follow the directions of the best denoiser."
     row = max(above, key=lambda row: row.cells[index].value.value)
-    value = format_half_width(row.cells[index].value)
+    value = format_interval(row.cells[index].value)
     name = as_subject(results.names.entrant(row.entrant))
     scale = "where 1 would be full agreement and 0 none"
     return f"{name} follows the directions of the best denoiser most ({value}, {scale})."

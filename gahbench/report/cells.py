@@ -22,6 +22,8 @@ DASH = "–"
 MINUS = "−"
 #: The group of columns that a page shows initially.
 SUMMARY = "summary"
+#: Intervals whose centre deviates from the value by more than this share of their half width are shown by their ends.
+_LARGEST_SKEW = 0.1
 #: The length of the axis of a bar, in SVG units.
 LENGTH = 72
 
@@ -34,18 +36,26 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
-def format_half_width(estimate: Interval, sign: bool = False, digits: int = 2) -> str:
-    """Format a value with half the width of its interval, such as ``31.40 ±0.12``."""
+def format_interval(estimate: Interval, sign: bool = False, digits: int = 2) -> str:
+    """Format a value with half the width of its interval, such as ``31.40 ±0.12``, or with its ends if it is skewed."""
     value = number(estimate.value, digits, sign)
     if value == DASH or math.isnan(estimate.low) or math.isnan(estimate.high):
         return value
-    return f"{value} ±{(estimate.high - estimate.low) / 2:.{digits}f}"
+    half_width, centre = (estimate.high - estimate.low) / 2, (estimate.high + estimate.low) / 2
+    if abs(centre - estimate.value) > max(_LARGEST_SKEW * half_width, 10**-digits / 2):
+        return f"{value} [{number(estimate.low, digits, sign)}, {number(estimate.high, digits, sign)}]"
+    return f"{value} ±{half_width:.{digits}f}"
+
+
+def has_interval(text: str) -> bool:
+    """Return whether the text of :func:`format_interval` shows an interval."""
+    return "±" in text or "[" in text
 
 
 def between(low: Interval, high: Interval, digits: int = 2) -> str:
     """Format a value that is known between two limits, such as ``0.80 to 1.31``, or ``high`` if ``low`` is unknown."""
     if not (low.is_known and high.is_known):
-        return format_half_width(high, digits=digits)
+        return format_interval(high, digits=digits)
     return f"{number(low.value, digits)} to {number(high.value, digits)}"
 
 
@@ -246,7 +256,7 @@ def value_column(
     groups: tuple[str, ...] = (SUMMARY,),
 ) -> Column:
     """Return a column of values with their intervals."""
-    texts = [format_half_width(value, sign, digits) for value in values]
+    texts = [format_interval(value, sign, digits) for value in values]
     return _column_with_bars(head, texts, [(value.low, value.value, value.high) for value in values], has_bars, groups)
 
 

@@ -8,7 +8,7 @@ from gahbench._util.readable import level_name
 from gahbench.board.alignments import TRUTH_METRICS, parse_agreement
 from gahbench.board.board import DatasetBoard
 from gahbench.board.display_names import DisplayNames
-from gahbench.report.cells import format_half_width
+from gahbench.report.cells import format_interval
 
 #: The legend of truth-direction and direction.
 DIRECTION_LEGEND = (
@@ -33,7 +33,7 @@ def direction_lines(board: DatasetBoard, names: DisplayNames) -> Iterator[str]:
     best = [entry.entrant for entry in board.entries if entry.kind in BEST_KINDS]
     for label in best:
         values = [(metric, board.estimate(label, metric)) for metric in metrics]
-        known = [f"{metric} {format_half_width(value)}" for metric, value in values if value.is_known]
+        known = [f"{metric} {format_interval(value)}" for metric, value in values if value.is_known]
         if known:
             yield f"Directions of {names.entrant_in_text(label)}: {', '.join(known)}. Nothing is ranked by direction."
     reasons: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}

@@ -130,7 +130,7 @@ def _cell_text(entry: Entry, name: str, estimate: Interval) -> str:
     if name in ("seeds", *_TEXTS):
         value = getattr(entry, name)
         return cells.DASH if value is None else str(value)
-    return cells.format_half_width(estimate, name.partition("@")[0] in _SIGNED)
+    return cells.format_interval(estimate, name.partition("@")[0] in _SIGNED)
 
 
 def latex(table: TextTable) -> str:

@@ -10,7 +10,7 @@ from gahbench._util.readable import pluralize
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.facts import base_entrants
 from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.report.cells import format_half_width, number
+from gahbench.report.cells import format_interval, number
 from gahbench.report.heat_map import Distance, distance_lines, gain_of
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _sentences(
     for label, won in list(winners.items())[:3]:
         parts = []
         for decision in won:
-            gain = format_half_width(gain_of(decision.board, label, baseline), sign=True, digits=1)
+            gain = format_interval(gain_of(decision.board, label, baseline), sign=True, digits=1)
             parts.append(f"{decision.phrase} ({prefix}{gain} dB)")
             prefix = ""
         distances = [f"{item.distance()} from the optimum" for item in won if item.distance()]

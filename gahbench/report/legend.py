@@ -41,7 +41,7 @@ def short_legend(results: Results) -> str:
     weights = ", of these weights, so trained entrants are not ranked among themselves" if _seeds(board) == {1} else ""
     flags = "!: flagged, as noted. " if any(entry.marks for entry in board.entries) else ""
     return (
-        f"PSNR: mean in dB ± half its 95 % interval.{gain}\n"
+        f"PSNR: mean in dB, with its 95 % interval.{gain}\n"
         f"Ranks are 95 % simultaneous intervals from paired differences{weights}.\n"
         f"{flags}More: `gahbench leaderboard DIR --legend`; references: `gahbench cite DIR`."
     )
@@ -72,7 +72,8 @@ def legend(results: Results) -> list[str]:
         "PSNR: −10·log10 of the mean squared error of an image in [0, 1], in dB; the mean over test images, training "
         "seeds and, unless a level is named, noise levels. σ is the standard deviation of the noise, so that noisy "
         "images have −20·log10 σ dB.",
-        "±: half the width of the 95 % interval over images and training seeds. Values without ± have no interval: it "
+        "±: half the width of the 95 % interval over images and training seeds, which is shown as [low, high] if its "
+        "centre deviates from the value by more than a tenth of this half. Values without either have no interval: it "
         f"needs at least {MIN_SOURCES} independent images. With fewer than {MIN_SOURCES} sources of images, such as "
         "photographs, it is over images of the same sources, and does not describe other sources.",
         f"Seeds: {_seed_legend(board)}",

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gahbench._util.errors import ResultsError
+from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.facts import entrant_kinds, families, optimum_of
 from gahbench.board.rate_curves import entrant_windows, window_slopes
 from gahbench.board.rate_verdicts import WAVELET_RATE, DeficitCurve
@@ -105,6 +106,9 @@ def resolution_figure(
             "two sizes or more"
         )
     slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
+    names = DisplayNames()
+    if results.registry is not None:
+        names = display_names(results.registry(), (), dict.fromkeys(drawn_families, ""))
     with figure_style():
         styles = entrant_styles(results.entrants, entrant_kinds(results))
         cubes, own_windows = psnr_cubes(results, results.left_out), entrant_windows(results, windows)
@@ -127,7 +131,7 @@ def resolution_figure(
             ax.set_xticks(list(members), [str(size) for size in members])
             ax.minorticks_off()
             ax.set_xlabel("side of the images (pixels)")
-            ax.set_title(fold_label(family, 40), loc="left")
+            ax.set_title(fold_label(names.dataset(family), 40), loc="left")
         axes[0].set_ylabel("slope in the window (dB per dB)")
         add_legend(drawing, axes)
     return drawing

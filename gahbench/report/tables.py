@@ -234,7 +234,7 @@ def _levels_table(board: DatasetBoard, names: DisplayNames) -> TextTable:
     labels = _entrants_with_values(board, [("psnr", "", sigma) for sigma in board.sigmas])
     texts = {s: value_column("", estimates_of(board, labels, "psnr", sigma=s)).texts for s in board.sigmas}
     # Align the PSNR of the noisy images with the values rather than with their intervals.
-    indent = " " * 6 if any("±" in text for level in texts.values() for text in level) else ""
+    indent = " " * 6 if any(cells.has_interval(text) for level in texts.values() for text in level) else ""
     levels = [
         plain_column(f"σ {level_name(sigma)}", [*level, cells.number(float(input_psnr(sigma))) + indent])
         for sigma, level in texts.items()
@@ -336,8 +336,8 @@ def _means_table(
     for head, quantity in quantities.items():
         texts = value_column(head, estimates_of(board, labels, *quantity, sigma), digits=3).texts
         # Align values without an interval with the values that have one.
-        indent = " " * 7 if any("±" in text for text in texts) else ""
-        columns.append(plain_column(head, [text if "±" in text else text + indent for text in texts]))
+        indent = " " * 7 if any(map(cells.has_interval, texts)) else ""
+        columns.append(plain_column(head, [text if cells.has_interval(text) else text + indent for text in texts]))
     return TextTable(title, columns)
 
 

@@ -63,7 +63,16 @@ KNOWN = Interval(1.306, 1.2, 1.4)
             {3599.7: "1 h 00 min", 86399: "1 d 00 h", 273600: "3 d 04 h", np.nan: "–"},
         ),
         (lambda value: cells.number(value, sign=True), {1.256: "+1.26", -2.0: "−2.00", -0.001: "0.00", 0.0: "0.00"}),
-        (cells.format_half_width, {Interval(31.4, 31.0, 31.6): "31.40 ±0.30", Interval(0.5): "0.50", UNKNOWN: "–"}),
+        (cells.format_interval, {Interval(31.4, 31.1, 31.7): "31.40 ±0.30", Interval(0.5): "0.50", UNKNOWN: "–"}),
+        (
+            cells.format_interval,
+            {
+                Interval(31.4, 31.0, 31.6): "31.40 [31.00, 31.60]",
+                Interval(31.4, 31.0, 31.75): "31.40 ±0.38",
+                Interval(0.001, -0.011, 0.015): "0.00 ±0.01",
+                Interval(-0.1, -1.0, 0.2): "−0.10 [−1.00, 0.20]",
+            },
+        ),
         (lambda low: cells.between(low, KNOWN), {Interval(0.8, 0.7, 0.9): "0.80 to 1.31", UNKNOWN: "1.31 ±0.10"}),
     ],
 )
@@ -82,7 +91,7 @@ def test_folding_keeps_all_characters(width):
 def test_markdown_has_every_entrant_and_the_failure_in_columns_that_line_up():
     text = markdown(make_results())
     blocks = [block.split("\n") for block in text.split("\n\n") if block.startswith("| ")]
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for lines in blocks:
         bars = [[i for i, c in enumerate(line) if c == "|" and line[i - 1] != "\\"] for line in lines]
         assert all(indices == bars[0] for indices in bars)
@@ -112,13 +121,13 @@ def test_terminal_tables_fit_their_width_and_show_every_number(width):
     board = board_results.leaderboard(full=True).dropna(subset="psnr")
     for name in ("psnr", "psnr@0.01", "psnr@0.5"):
         for value in board[name]:
-            assert f"{value:.2f} ±" in text
+            assert f"{value:.2f} ±" in text or f"{value:.2f} [" in text
 
 
 def test_the_short_legend_has_three_lines_and_the_full_legend_explains_every_column():
     text = print_to_text(make_results(), 80)
     legend = text[text.index("PSNR: mean in dB") :].strip().split("\n")
-    assert len(legend) == 3 + (len(f"PSNR: mean in dB ± half its 95 % interval. Gain: over {BASELINE}.") > 80)
+    assert len(legend) == 3 + (len(f"PSNR: mean in dB, with its 95 % interval. Gain: over {BASELINE}.") > 80)
     assert "`gahbench leaderboard DIR --legend`; references: `gahbench cite DIR`." in legend[-1]
     usual = make_results(
         [("oracle-threshold[sym4]", *entrant[1:]) if entrant[0] == BASELINE else entrant for entrant in ENTRANTS], None

@@ -20,7 +20,7 @@ from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.tables import psnr_rows
 from gahbench.contracts.row_labels import base_label, split_label
 from gahbench.report.basis_matrix import AgreementRow, BasisMatrix, basis_matrices, basis_sentences
-from gahbench.report.cells import format_half_width, number, rank
+from gahbench.report.cells import format_interval, number, rank
 from gahbench.report.finding import Finding, finding
 from gahbench.report.heat_map import DistanceLine, HeatMap, distance_lines, heat_map
 from gahbench.report.page.strip import Dot, Line, draw_strip
@@ -42,7 +42,7 @@ _OUTLIER = 2.5
 #: The filters of templates that format gains and ranks.
 FILTERS: dict[str, Callable[..., str]] = {
     "gain": lambda gain: number(gain.value, 1, sign=True),
-    "half_width": lambda gain: format_half_width(gain, sign=True),
+    "half_width": lambda gain: format_interval(gain, sign=True),
     "cosine": lambda value: number(value.value),
     "half": lambda value: "" if math.isnan(value.low) else f"±{(value.high - value.low) / 2:.2f}",
     "decibels": lambda value: number(value, 1),
@@ -156,7 +156,7 @@ def basis_strip(results: Results, matrix: BasisMatrix) -> Markup:
                 None if math.isnan(value.low) else (value.low, value.high),
                 highlights.index(row.entrant) + 1 if row.entrant in highlights else 0,
                 row.kind not in PRACTICAL_KINDS,
-                format_half_width(value),
+                format_interval(value),
             )
             for row, value in cells
         ]
