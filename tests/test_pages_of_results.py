@@ -285,9 +285,7 @@ def test_shares_that_posteriors_explain_on_the_page_agree_with_the_board():
         assert cells == [format_interval(dimension, digits=1) for dimension in dimensions]
     for family, *cells in table_after("posteriors", "a probability above ½:", 2):
         rows = [f"empirical-bayes N={number}" for number in (10, 100, 1000)]
-        assert cells == [
-            format_interval(board.for_dataset(families[family]).estimate(row, "collapse")) for row in rows
-        ]
+        assert cells == [format_interval(board.for_dataset(families[family]).estimate(row, "collapse")) for row in rows]
 
 
 def test_errors_and_samples_on_the_page_agree_with_the_board():

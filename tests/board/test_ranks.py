@@ -230,13 +230,17 @@ def test_means_are_over_three_datasets_or_more_of_entrants_scored_on_all():
     assert head in markdown(three_datasets)
 
 
-@pytest.mark.parametrize("name", ["quick", "standard"])
+@pytest.mark.parametrize("name", ["quick", "standard", "oracles"])
 def test_published_means_over_datasets_agree_with_an_independent_computation(name):
     root = Path(__file__).parents[2]
     script = runpy.run_path(str(root / "tests" / "bench" / "ranks_of_datasets.py"))
     table = script["compute"](root / "results" / name)
     np.testing.assert_allclose(table["board_mean"], table["mean"])
-    np.testing.assert_allclose(table["board_half"], table["half"], rtol=0.3, atol=1e-9)
+    np.testing.assert_allclose(table["board_half"], table["half"], rtol=0.2, atol=1e-6)
     ranked = table.dropna(subset=["board_low"])
     assert len(ranked) >= 4
-    np.testing.assert_allclose(ranked[["board_low", "board_high"]], ranked[["low", "high"]], atol=1)
+    differences = np.abs(ranked[["board_low", "board_high"]].to_numpy() - ranked[["low", "high"]].to_numpy())
+    # A difference close to its threshold is significant in one computation only, which moves one end of two ranks.
+    assert differences.max() <= 1
+    assert differences.sum() <= 2
+    assert len(np.unique(ranked[["low", "high"]], axis=0)) >= 4
