@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import math
 import platform
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -156,7 +157,10 @@ def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> list[Sheet]
     if plan.secret_noise or not free or not has_images:
         return []
     try:
-        kept = kept_images(folder)
+        # Damaged units have been warned of.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            kept = kept_images(folder)
     except ResultsError:
         return []
     return make_sheets({name: kept[name] for name in kept if name in free}, all_pictures=all_pictures)
