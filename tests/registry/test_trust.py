@@ -14,8 +14,8 @@ from gahbench.registry.registry import Registry
 HARMLESS = {
     "bandlet.wavelet", "deepinv.arguments", "deepinv.model", "diffusers.arguments", "diffusers.scheduler",
     "hf-dataset.column", "hf-dataset.revision", "hf-dataset.subset", "hf.file", "hf.part", "hf.revision",
-    "module.arguments", "pretrained.dataset", "pretrained.part", "representation.layer", "timm-unet.backbone", "torchvision.name",
-    "true-flow.wavelet", "wavelet-packet.name", "wavelet-ti.name", "wavelet.name", "whole.sha256",
+    "module.arguments", "pretrained.dataset", "pretrained.part", "representation.layer", "timm-unet.backbone",
+    "torchvision.name", "true-flow.wavelet", "wavelet-packet.name", "wavelet-ti.name", "wavelet.name", "whole.sha256",
 }  # fmt: skip
 #: Kinds of plugins that plans name.
 KINDS = ("architecture", "dataset", "reference", "basis", "metric")
