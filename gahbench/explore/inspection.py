@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 SIGMAS = (0.03, 0.1, 0.3)
 DATASET = "faces[size=24]"
 #: Default number of other images, for direction and alignment.
-OTHERS = 23
+OTHERS = 27
 #: Default bases; bases that are not defined on the images are left out.
 BASES = ("graph-laplacian", "bandlet", "sym4", "dct", "true-basis")
 MAX_OTHERS = 63
@@ -121,7 +121,7 @@ def inspect(
     sigmas: Sequence[float] = (0.03, 0.1, 0.3),
     bases: Sequence[str] = (),
     checkpoint: str | Path | None = None,
-    others: int = 27,
+    others: int = OTHERS,
     ranks: Sequence[int] = (),
     device: str = "auto",
     plugins: Sequence[str | Path] = (),

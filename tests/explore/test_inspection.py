@@ -13,7 +13,7 @@ from gahbench._util.errors import DataError, GahbenchError, ParameterError
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import load_file_images, load_image
-from gahbench.explore.inspection import BASES, figures
+from gahbench.explore.inspection import BASES, OTHERS, figures
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import parse_spec
@@ -33,7 +33,7 @@ def test_eigenvalues_and_scores_of_a_low_pass():
     assert level.scores["spectrum.above-half"] == 16
     # A denoiser that ignores the image aligns with nothing.
     for measure in ("direction", "alignment"):
-        assert level.compared["dct"][measure][""].tolist() == [0] * 24
+        assert level.compared["dct"][measure][""].tolist() == [0] * (1 + OTHERS)
     # Orthonormal bases keep the energy of the image.
     assert list(level.coefficients) == ["learned", "dct", "graph-laplacian"]
     for coefficients in level.coefficients.values():
@@ -294,7 +294,7 @@ def forward(self, noisy, sigma):
 """
 
 
-@pytest.mark.parametrize(("brightest", "count"), [(-9.0, "24 of 24"), (0.4, r"[1-9]\d? of 24")])
+@pytest.mark.parametrize(("brightest", "count"), [(-9.0, "28 of 28"), (0.4, r"[1-9]\d? of 28")])
 def test_a_network_that_returns_nan_raises(write_class, brightest, count):
     file = write_class("architecture", NAN_PLUGIN, "nan-at")
     settings = {"dataset": "discs[size=8]", "sigmas": [0.1], "plugins": [file]}

@@ -64,6 +64,8 @@ def home(audited, tmp_path, monkeypatch):
     (home / "archive.pt").write_bytes(b"PK\x03\x04")
     monkeypatch.syspath_prepend(home)
     _opened.clear()
+    # What other processes open is not recorded.
+    monkeypatch.setattr("gahbench.site.processes.MAX_PROCESSES", 1)
     monkeypatch.setattr(sys.modules[__name__], "_watched", [str(home / name) for name in ("pictures", "evil", "arch")])
     yield home
     sys.modules.pop("evilmod", None)

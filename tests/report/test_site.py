@@ -16,7 +16,7 @@ from gahbench.board.claim_values import Table
 from gahbench.board.claims import judge, known_claims
 from gahbench.contracts.claims import CHECKED
 from gahbench.registry.registry import Registry
-from gahbench.report.cells import file_stems
+from gahbench.report.cells import file_stems, format_interval
 from gahbench.report.claims import needed_measurements, summarize
 from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
@@ -131,7 +131,7 @@ def test_the_page_of_an_entrant_shows_its_rank_on_every_board(pages, kept_run):
     # The page states the spec below the name, and as the tooltip of a dataset.
     assert entry.entrant in read.text
     assert board.dataset in [of.get("title") for tag, of in read.tags if tag == "bdi"]
-    assert f"{board.estimate(entry.entrant, 'psnr').value:.2f} ±" in read.text
+    assert format_interval(board.estimate(entry.entrant, "psnr")) in read.text
     assert "7x7 pixels" in read.text
     assert "/a/file" not in read.text
     assert f"../datasets/{file_stems([board.dataset])[board.dataset]}.html" in read.addresses

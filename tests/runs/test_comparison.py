@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -174,7 +175,9 @@ def test_exported_tables_have_the_values_of_the_board(runs):
     text = export_board(results, "latex", ["rank", "entrant", "psnr"])
     assert text.count(r"\\") == 1 + len(wide)
     assert r"\begin{tabular}{llr}" in text
-    assert f"{wide.set_index('entrant').loc[UNET, 'psnr']:.2f} $\\pm$" in text
+    # An interval is half a width, or two ends if it is skewed.
+    psnr = re.escape(f"{wide.set_index('entrant').loc[UNET, 'psnr']:.2f}")
+    assert re.search(rf"& {psnr} (\$\\pm\$\d+\.\d\d|\[\d+\.\d\d, \d+\.\d\d\]) ", text)
     for column, message in (
         ("psnrr", "no column 'psnrr'; did you mean 'psnr'"),
         ("gane", r"accepted: .* PSNR, .* gain, .*; at a noise level PSNR@0.1, PSN"),
