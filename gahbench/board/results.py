@@ -58,10 +58,6 @@ class Results(Tables):
     fits
         One row per trained network: dataset, entrant, seed, parameters (their number), train_seconds, steps, device,
         precision, compiled, budget (steps, epochs, seconds).
-    costs
-        One row per entrant and dataset: dataset, entrant, multiply_adds (per pixel), training_images (seen, with
-        repetitions), seconds (per megapixel) and machine (the processor or GPU on which these were measured). Values
-        may be missing.
     failures
         One row per failed unit: dataset, entrant, seed, stage (fit, score), metric, error (one line).
     datasets
@@ -75,6 +71,10 @@ class Results(Tables):
         Labels of the entrants, in the order of the suite.
     baseline
         Label of the entrant that gains are measured against; ``None`` without a baseline.
+    costs
+        One row per entrant and dataset: dataset, entrant, multiply_adds (per pixel), training_images (seen, with
+        repetitions), seconds (per megapixel) and machine (the processor or GPU on which these were measured). Values
+        may be missing.
     notes
         One row per note on an entrant: dataset, entrant, note (such as tuned values).
     metrics
@@ -307,8 +307,6 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
         raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected the tidy table of scores") from error
     if hashlib.sha256(content).hexdigest() != index.get("scores_sha256"):
         raise ResultsError(f"{path}: damaged, or not written together with {INDEX}, whose checksum differs")
-    # Boards may have been written before costs were measured.
-    index = {"costs": [], **index}
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         tables: dict[str, Any] = {

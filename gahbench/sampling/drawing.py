@@ -100,12 +100,14 @@ def draw_path_points(
 
     Parameters
     ----------
-    denoise, shape, device
+    denoise, shape
         As for :func:`draw_samples`.
     settings
         Settings of the flow. The given noise levels are inserted in its noise levels.
     sigmas
         Noise levels of the points, at least one, from ``settings.sigma_end`` to ``settings.sigma_start``.
+    device
+        As for :func:`draw_samples`.
 
     Returns
     -------
