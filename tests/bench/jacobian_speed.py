@@ -14,7 +14,7 @@ from pathlib import Path
 import harness
 import published
 import torch
-from harness import memory_watched, timed
+from harness import memory_watched, time_call
 
 import gahbench
 from gahbench._util.readable import pluralize
@@ -67,7 +67,7 @@ def full(network, noisy, precision):
     # The first call also chooses kernels, and loads them on a GPU.
     compute()
     memory = memory_watched(noisy.device)
-    seconds, matrices = timed(compute, noisy.device)
+    seconds, matrices = time_call(compute, noisy.device)
     return Row(f"full Jacobian, {precision}", seconds, memory()), matrices[0]
 
 
@@ -75,7 +75,7 @@ def top(network, noisy, matrix, method, pairs):
     """Time the first eigenpairs of the symmetric part."""
     exact = torch.linalg.eigvalsh((matrix + matrix.mT).cpu().double() / 2).flip(0)[:pairs]
     jacobian, memory = Jacobian(network, noisy, SIGMA), memory_watched(noisy.device)
-    seconds, pairs_found = timed(lambda: eigen.top(jacobian, pairs, method=method), noisy.device)
+    seconds, pairs_found = time_call(lambda: eigen.top(jacobian, pairs, method=method), noisy.device)
     error = float((pairs_found.values[0].cpu() - exact).abs().max())
     return Row(f"top {pairs} eigenpairs, {pairs_found.method}", seconds, memory(), f"error of eigenvalues {error:.1e}")
 
@@ -83,10 +83,10 @@ def top(network, noisy, matrix, method, pairs):
 def compare(network, noisy, matrix, rows, options):
     """Time the published routine, check that it gives the same matrix, and set the ratios of gahbench's rows."""
     routine = published.module(options.published, "linear_approx").calc_jacobian
-    full_seconds, theirs = timed(lambda: routine(noisy.clone(), network), options.device)
+    full_seconds, theirs = time_call(lambda: routine(noisy.clone(), network), options.device)
     if not torch.allclose(theirs, matrix, atol=1e-4):
         sys.exit(f"error: the two matrices differ by {float((theirs - matrix).abs().max()):.1e}")
-    both = full_seconds + timed(lambda: torch.linalg.svd(theirs), options.device)[0]
+    both = full_seconds + time_call(lambda: torch.linalg.svd(theirs), options.device)[0]
     for row in rows:
         row.ratio = f"{(both if row.name.startswith('top') else full_seconds) / row.seconds:.1f}"
     return [Row("full Jacobian, published", full_seconds), Row("  and its singular vectors", both)]
@@ -108,7 +108,7 @@ def large(network, options):
         return align(*(adaptation(maps, remove) for maps in (sketch, family.at(traces).sketch(options.probes))))
 
     memory = memory_watched(options.device)
-    seconds, alignment = timed(measure, options.device)
+    seconds, alignment = time_call(measure, options.device)
     name = f"alignment of an image of {options.large}x{options.large}, {options.probes} random vectors"
     return Row(name, seconds / options.images, memory(), f"standard error at most {float(alignment.error.max()):.3f}")
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import harness
 import published
 import torch
-from harness import SEED, memory_watched, timed, unet
+from harness import SEED, memory_watched, time_call, unet
 from training_overhead import print_overhead
 
 import gahbench
@@ -93,7 +93,7 @@ class Peak:
             torch.backends.cuda.matmul.allow_tf32 = name == TF32
             torch.matmul(left, right)
             for _ in range(repeats):
-                seconds, _ = timed(lambda: torch.matmul(left, right), self.device)  # noqa: B023
+                seconds, _ = time_call(lambda: torch.matmul(left, right), self.device)  # noqa: B023
                 self.best[name] = max(self.best[name], self.side**3 / seconds)
             torch.backends.cuda.matmul.allow_tf32 = False
 
@@ -169,13 +169,13 @@ def compare(width, dataset, peak, options):
     initial = unet(width)
     if options.published is None:
         trial = prepare(initial, dataset, "ours, eager", "float32", 2, options)
-        pace = timed(trial.run, device)[0] / 2
+        pace = time_call(trial.run, device)[0] / 2
     else:
         memory = memory_watched(device)
         theirs = published.Fit(options.published, width, SEED, device)
         published.copy_weights(theirs.network, initial)
         warm = dataset.images("train", batch)
-        pace = min(timed(lambda: theirs.epoch(warm, batch), device)[0] for _ in range(WARM_UP))
+        pace = min(time_call(lambda: theirs.epoch(warm, batch), device)[0] for _ in range(WARM_UP))
         peak_memory = memory()
     steps = max(2, min(round(options.leg_seconds / pace), MAX_IMAGES // batch))
     precisions = ["float32", "bfloat16"] if hardware(device).has_bfloat16 else ["float32"]
@@ -191,12 +191,12 @@ def compare(width, dataset, peak, options):
 
         rows.insert(0, Row("published", default_precision(device), epoch, peak_memory))
     first = rows[0]
-    first.seconds.append(timed(first.run, device)[0])
+    first.seconds.append(time_call(first.run, device)[0])
     for number in range(options.rounds):
         peak.measure()
         for row in rows[1:]:
-            row.seconds.append(timed(row.run, device)[0])
-            first.seconds.append(timed(first.run, device)[0])
+            row.seconds.append(time_call(row.run, device)[0])
+            first.seconds.append(time_call(first.run, device)[0])
             row.ratios.append(sum(first.seconds[-2:]) / 2 / row.seconds[-1])
         ratios = ", ".join(f"{row.name} {row.precision} {row.ratios[-1]:.2f}" for row in rows[1:])
         print(f"width {width}, round {number + 1} of {options.rounds}: ratios {ratios}", file=sys.stderr, flush=True)
@@ -233,7 +233,7 @@ def prepare(initial, dataset, name, precision, steps, options):
         if not loss.isfinite():
             sys.exit(f"error: {name} {trainer.acceleration.precision}: the loss is {loss.item()}")
 
-    warm_up = [timed(lambda: leg(1), options.device)[0] for _ in range(WARM_UP)]
+    warm_up = [time_call(lambda: leg(1), options.device)[0] for _ in range(WARM_UP)]
     used = trainer.acceleration
     if (used.compiled, used.graphs) != (chosen.compiled, chosen.graphs):
         name += ", but not compiled" if not used.compiled else ", but without graphs"
