@@ -80,6 +80,11 @@ class Interval:
         """Whether the value is known."""
         return not math.isnan(self.value)
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval is known and does not contain 0."""
+        return self.low > 0 or self.high < 0
+
 
 UNKNOWN = Interval(math.nan)
 

@@ -32,14 +32,9 @@ class AgreementCell:
     value: Interval
 
     @property
-    def is_decided(self) -> bool:
-        """Whether the interval does not contain 0."""
-        return self.value.low > 0 or self.value.high < 0
-
-    @property
     def step(self) -> int:
         """The signed step of the colour, from −8 to 8; 0 if the value is unknown or not decided."""
-        if not self.is_decided:
+        if not self.value.excludes_zero:
             return 0
         steps = min(_STEPS, max(1, int(np.ceil(abs(self.value.value) * _STEPS))))
         return steps if self.value.value > 0 else -steps

@@ -43,7 +43,7 @@ class GainCell:
     @property
     def is_decided(self) -> bool:
         """Whether the interval of the gain is known and does not contain 0."""
-        return self.gain.low > 0 or self.gain.high < 0
+        return self.gain.excludes_zero
 
     @property
     def is_first(self) -> bool:

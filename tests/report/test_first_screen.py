@@ -75,7 +75,7 @@ def test_the_distance_from_the_optimum_is_the_smallest():
         (Interval(3), 0, False),
     ],
 )
-def test_cells_have_a_colour_only_if_the_interval_does_not_hold_0(gain, step, is_decided):
+def test_cells_have_a_colour_only_if_the_interval_excludes_0(gain, step, is_decided):
     cell = GainCell(gain)
     assert (cell.step, cell.is_decided) == (step, is_decided)
 
