@@ -13,6 +13,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
 from gahbench.board.tables import SCHEMAS, Tables, psnr_rows
 from gahbench.contracts.row_labels import row_label, split_label
+from gahbench.planning.suite_version import SuiteVersion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ def combine(parts: Mapping[str, _Results]) -> _Results:
     """Combine several results, given by name, into one that holds each entrant once."""
     import pandas as pd
 
+    version = _shared_version(parts)
     labels = labels_of_earlier_parts(parts)
     parts = {name: relabel(part, labels[name]) for name, part in parts.items()}
     tables = {name: {table: getattr(part, table).copy() for table in SCHEMAS} for name, part in parts.items()}
@@ -59,8 +61,29 @@ def combine(parts: Mapping[str, _Results]) -> _Results:
     baseline = baselines.pop() if len(baselines) == 1 and not baselines & renamed else None
     first_part = next(iter(parts.values()))
     return replace(
-        first_part, suite=" + ".join(parts), **joined, entrants=entrants, baseline=baseline, selected_from=None
+        first_part,
+        suite=" + ".join(parts),
+        **joined,
+        entrants=entrants,
+        baseline=baseline,
+        version=version,
+        selected_from=None,
     )
+
+
+def _shared_version(parts: Mapping[str, Tables]) -> SuiteVersion | None:
+    """Return the version that all parts follow, or ``None``; raise if parts follow different versions of one suite."""
+    first_parts: dict[str, str] = {}
+    for name, part in parts.items():
+        if part.version is not None:
+            first = first_parts.setdefault(part.suite, name)
+            if parts[first].version != part.version:
+                raise ResultsError(
+                    f"{first} follows {part.suite} {parts[first].version}, and {name} follows {part.version}; expected "
+                    "results of one version of a frozen suite"
+                )
+    versions = {part.version for part in parts.values()}
+    return versions.pop() if len(versions) == 1 else None
 
 
 def part_label(label: str, part: str) -> str:

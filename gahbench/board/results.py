@@ -27,6 +27,7 @@ from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
 from gahbench.board.scorecube import find_left_out, psnr_cube
 from gahbench.board.tables import SCHEMAS, Tables, empty, plain
 from gahbench.contracts.citation import Citation
+from gahbench.planning.suite_version import SuiteVersion
 from gahbench.registry.registry import built_in_registry
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ class Results(Tables):
     citations
         One row per work that a plugin cites: entry (the label of the entrant, dataset or metric that uses the plugin),
         plugin, and the fields of :class:`gahbench.Citation`.
+    version
+        The ``version`` of a frozen suite, and the ``digest`` (SHA-256) of the text of its file; ``None`` if the suite
+        has no version, or the run changed its settings.
     selected_from
         The complete results from which these results were selected (:func:`gahbench.board.selection.select`); ranks
         and intervals are those of the complete results. ``None`` if these results are complete.
@@ -320,6 +324,7 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
             **tables,
             entrants=index["entrants"],
             baseline=index["baseline"],
+            version=SuiteVersion.from_record(index.get("suite_version")),
             registry=built_in_registry if registry is None else lambda: registry,
         )
     except KeyError as error:

@@ -12,6 +12,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.statistics import IntervalScale
+from gahbench.planning.suite_version import SuiteVersion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +97,7 @@ class Tables:
     checks: pd.DataFrame = field(default_factory=lambda: empty("checks"))
     ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
     citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
+    version: SuiteVersion | None = None
     selected_from: Tables | None = field(default=None, repr=False)
     registry: Callable[[], Registry] | None = field(default=None, repr=False)
 

@@ -33,7 +33,8 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
     Returns
     -------
     str
-        Entries without duplicates, sorted by key. If a target is a results folder, an entry for gahbench comes first.
+        Entries without duplicates, sorted by key. If a target is a results folder, an entry for gahbench comes first,
+        which names the versions of frozen suites.
         Empty if no plugin has a ``citation``.
 
     Raises
@@ -53,10 +54,17 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
     registry = open_registry(plugins)
     citations_found: list[Citation] = []
     preamble: list[str] = []
+    # A dictionary serves as an ordered set.
+    suites: dict[str, None] = {}
+    has_boards = False
     for target in targets:
         if _is_folder(target):
             results = load_results(target)
-            preamble = preamble or [_gahbench_entry()]
+            if results.version is not None:
+                suites[
+                    f"suite {results.suite}, version {results.version.version}, SHA-256 {results.version.digest}"
+                ] = None
+            has_boards = True
             citations_found += results.works
             if not results.works:
                 label_citations, unknown_labels = _cite_labels(results, registry)
@@ -65,6 +73,8 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
         else:
             citations_found += _cite_name(str(target), registry)
     entries = bibliography(citations_found)
+    if has_boards:
+        preamble.insert(0, _gahbench_entry(suites))
     return "\n\n".join([*preamble, *([entries] if entries else [])]).rstrip() + "\n" if preamble or entries else ""
 
 
@@ -75,11 +85,11 @@ def _is_folder(target: str | Path) -> bool:
     return False
 
 
-def _gahbench_entry() -> str:
+def _gahbench_entry(suites: Iterable[str]) -> str:
     fields = [
         "author = {{The gahbench developers}}",
         "title = {{gahbench}}",
-        f"note = {{Version {gahbench.__version__}}}",
+        f"note = {{{'; '.join([f'Version {gahbench.__version__}', *suites])}}}",
     ]
     return "\n".join(["@misc{gahbench,", *(f"  {field}," for field in fields), "}"])
 

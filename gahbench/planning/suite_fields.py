@@ -91,6 +91,8 @@ class SuiteFile(BaseModel):
     ----------
     name
         Name of the suite.
+    version
+        Version of a frozen suite, from 1: results are combined only with results of the same version and text.
     description
         One or two sentences, for ``gahbench list``.
     datasets
@@ -115,6 +117,7 @@ class SuiteFile(BaseModel):
     model_config = _FROZEN
 
     name: Annotated[str, Field(pattern=_NAME, max_length=MAX_NAME)]
+    version: Annotated[int, Field(ge=1)] | None = None
     description: str = ""
     datasets: Annotated[tuple[Entry, ...], _SOME]
     entrants: Annotated[tuple[Entry, ...], _SOME]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError
@@ -48,6 +49,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str, pictu
         "format": FORMAT,
         "version": VERSION,
         "suite": results.suite,
+        "suite_version": None if results.version is None else asdict(results.version),
         "digest": digest,
         "baseline": results.baseline,
         "entrants": results.entrants,

@@ -73,6 +73,8 @@ class TextTable:
 def markdown(results: Results, full_legend: bool = False) -> str:
     """Return the board as Markdown that is also readable as plain text."""
     blocks = [f"# {results.suite}", _legend_text(results, full_legend)]
+    if results.version is not None:
+        blocks.insert(1, f"The suite is frozen: {results.version}.")
     if checks := checks_line(results):
         blocks.append(checks)
     if summary := text_summary(results):

@@ -10,7 +10,7 @@ import math
 import platform
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -272,6 +272,7 @@ def _read_results(
         suite=plan.suite,
         entrants=rows.entrants,
         baseline=board["baseline"],
+        version=plan.version,
         registry=built_in_registry if registry is None else lambda: registry,
         **frames,
     )
@@ -282,6 +283,7 @@ def _digest(plan: RecordedPlan, states: Mapping[str, str], examination: Examinat
     checksums = sorted((name, finished.checksum) for name, finished in examination.undamaged.items())
     facts = [BOARD_VERSION, plan.suite, dict(plan.board), sorted(states.items()), checksums, replaced]
     facts += [dict(plan.secret_noise)] if plan.secret_noise else []
+    facts += [asdict(plan.version)] if plan.version else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -321,6 +321,7 @@ def _require_same_protocol(plans: Mapping[Path, RecordedPlan]) -> None:
 def _protocol(plan: RecordedPlan) -> Iterator[tuple[str, Any]]:
     """Yield the names and values of all parts of the protocol that must be equal in all folders."""
     yield "the suite", plan.suite
+    yield "the version of the suite", str(plan.version or "none")
     yield "the baseline", plan.board["baseline"]
     for row in plan.board["datasets"]:
         yield f"the dataset '{row['dataset']}'", {name: row[name] for name in row if name not in ("notes", "spec")}

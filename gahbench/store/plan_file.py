@@ -7,6 +7,7 @@ import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gahbench._util.keys import canonical
 from gahbench._util.sealed import parse_sealed, seal
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
+from gahbench.planning.suite_version import SuiteVersion, suite_version
 from gahbench.store.records import PlanRecord, check_metric
 
 PLAN = "plan.json"
@@ -76,6 +78,11 @@ class RecordedPlan:
     def shown(self) -> list[Unit]:
         """The units that the board shows."""
         return [recorded.unit for recorded in self.units if recorded.is_shown]
+
+    @cached_property
+    def version(self) -> SuiteVersion | None:
+        """The version of the suite, if it is frozen and no option changed its settings."""
+        return suite_version(self.suite_text, self.changes)
 
 
 def write_plan(folder: Path, plan: RecordedPlan) -> None:

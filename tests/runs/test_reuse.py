@@ -200,6 +200,7 @@ def test_links_to_plugin_files_are_refused_before_anything_is_written(out, twin,
     ("change", "text"),
     [
         (("name: tiny", "name: other"), "the suite differs: other and tiny"),
+        (("name: tiny", "name: tiny\nversion: 1"), "the version of the suite differs: version 1, SHA-256 .* and none"),
         (("baseline: oracle-threshold[haar]", "baseline: identity"), "the baseline differs: identity and oracle-"),
         (("images: 3", "images: 4"), r"the metric 'psnr' on test images of discs\[size=16\] differs: images: 4 and 3"),
         (("steps: 12", "steps: 13"), "the training differs: steps: 13 and 12"),

@@ -96,6 +96,8 @@ def suite_facts(results: Results) -> list[str]:
         pluralize(practical, "denoiser") + (f" and {pluralize(others, 'reference')}" if others else ""),
         pluralize(len(boards), "dataset"),
     ]
+    if results.version is not None:
+        facts.insert(0, f"version {results.version.version}")
     numbers = {split_label(entry.entrant)[1] for entry in results.board.entries} - {None}
     if numbers:
         facts.append(f"{pluralize(len(numbers), 'number')} of training images")
