@@ -29,6 +29,7 @@ from gahbench.registry.source import BUILT_INS, Import, Sources, imports_of
 COMPUTING = (
     "gahbench._util.noise",
     "gahbench._util.shapes",
+    "gahbench.noise",
     "gahbench.jacobian",
     "gahbench.contracts",
     "gahbench.networks",
