@@ -54,7 +54,8 @@ class BasisMatrix:
     """The agreements of entrants (rows) with bases on a dataset, or with the only basis on all datasets (columns).
 
     ``columns`` holds labels of bases, or of datasets if ``basis`` is the only basis; ``heads`` are their names.
-    ``sigma`` is the noise level of all values, or ``None`` for means over noise levels.
+    ``sigma`` is the noise level of all values, or ``None`` for means over noise levels. ``unknown`` holds the denoisers
+    without a value, since too many images are left out.
     """
 
     measure: Measure
@@ -65,6 +66,7 @@ class BasisMatrix:
     dataset: str = ""
     basis: str = ""
     phrases: dict[str, str] = field(default_factory=dict)
+    unknown: Sequence[str] = ()
 
     @property
     def at_level(self) -> str:
@@ -121,9 +123,12 @@ def _matrices(
     heads = phrases if registry is None else basis_names(registry, labels)
     if len(labels) == 1:
         boards = [board for board in results.board.datasets if board.dataset in columns]
-        rows = _rows([(board, columns[board.dataset][labels[0]]) for board in boards], sigma)
+        metrics = [(board, columns[board.dataset][labels[0]]) for board in boards]
+        rows = _rows(metrics, sigma)
+        unknown = _unknown(metrics, sigma, rows)
         names = [results.names.dataset(board.dataset) for board in boards]
-        yield BasisMatrix(measure, sigma, [board.dataset for board in boards], names, rows, "", labels[0], phrases)
+        datasets = [board.dataset for board in boards]
+        yield BasisMatrix(measure, sigma, datasets, names, rows, "", labels[0], phrases, unknown)
         return
     for dataset, bases in columns.items():
         board = results.board.for_dataset(dataset)
@@ -142,8 +147,21 @@ def _rows(columns: Sequence[tuple[DatasetBoard, str]], sigma: float | None) -> l
     return sorted(rows, key=lambda row: row.kind not in PRACTICAL_KINDS)
 
 
+def _unknown(
+    columns: Sequence[tuple[DatasetBoard, str]], sigma: float | None, rows: Sequence[AgreementRow]
+) -> list[str]:
+    """Return the denoisers without a row although they were measured: too many of their images were left out."""
+    labels = {
+        entry.entrant: None
+        for board, metric in columns
+        for entry in board.entries
+        if entry.kind in PRACTICAL_KINDS and board.estimate(entry.entrant, metric, "left-out", sigma=sigma).is_known
+    }
+    return [label for label in labels if all(row.entrant != label for row in rows)]
+
+
 def basis_sentences(results: Results, matrix: BasisMatrix) -> list[str]:
-    """Return two sentences on a matrix; an entrant is closest to a basis only if its intervals show that."""
+    """Return sentences on a matrix; an entrant is closest to a basis only if its intervals show that."""
     return _sentences_of_one(results, matrix) if matrix.basis else _sentences_of_many(results, matrix)
 
 
@@ -154,24 +172,25 @@ def _sentences_of_one(results: Results, matrix: BasisMatrix) -> list[str]:
     known = [item for item in cells if item[2].value.is_known]
     above = [item for item in known if item[2].value.low > 0]
     basis, names = matrix.phrases[matrix.basis], results.names
+    only = f"This board compares denoisers with {basis} alone."
+    pairs = f"{pluralize(len(known), 'known pair')} of denoiser and dataset"
     if not above:
-        return [
-            f"Of {pluralize(len(known), 'measured value')} of the {matrix.measure} with {basis}, none is shown to be "
-            "above 0.",
-        ]
+        return [only, f"The {matrix.measure} is not shown to be above 0 for any of {pairs}."]
     row, column, cell = max(above, key=lambda item: item[2].value.value)
     name = as_subject(names.entrant_phrase(row.entrant))
     first = (
-        f"{len(above)} of {pluralize(len(known), 'measured value')} are above 0; the largest is "
-        f"{format_interval(cell.value)}, of {name} on {names.dataset_phrase(column)}."
+        f"The {matrix.measure} is above 0 for {len(above)} of {pairs}, and largest for {name} on "
+        f"{names.dataset_phrase(column)}: {format_interval(cell.value)}."
     )
     without = [
         names.entrant_phrase(row.entrant)
         for row in matrix.practical
         if any(cell.value.is_known for cell in row.cells) and not any(cell.value.low > 0 for cell in row.cells)
     ]
-    second = f"No value of {_listed(without)} is shown to be above 0 on any dataset." if without else ""
-    return list(filter(None, [first, second]))
+    second = f"It is not shown to be above 0 for {_listed(without)} on any dataset." if without else ""
+    unknown = [names.entrant_phrase(label) for label in matrix.unknown]
+    third = f"It is unknown for {_listed(unknown).rstrip(',')}: too many images are left out." if unknown else ""
+    return list(filter(None, [only, first, second, third]))
 
 
 def _sentences_of_many(results: Results, matrix: BasisMatrix) -> list[str]:

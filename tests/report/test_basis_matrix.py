@@ -44,8 +44,22 @@ def test_nothing_is_closest_to_the_only_basis():
     matrix, text = sentences({"near": {"direction[haar]": 0.6}, "zero": {"direction[haar]": 0.0}})
     assert (matrix.basis, list(matrix.columns)) == ("haar", ["a"])
     assert "closest" not in text
-    assert text.startswith("1 of 2 measured values are above 0; the largest is 0.60 ±")
-    assert text.endswith("No value of zero is shown to be above 0 on any dataset.")
+    assert text.startswith("This board compares denoisers with haar alone. The direction is above 0 for 1 of 2 known ")
+    assert "and largest for near on a: 0.60 ±" in text
+    assert text.endswith("It is not shown to be above 0 for zero on any dataset.")
+
+
+def test_a_denoiser_whose_images_are_left_out_is_named_as_unknown():
+    name = "direction[haar]"
+    left_out = [
+        row
+        for entrant, share in (("near", 0.0), ("far", 0.9))
+        for row in rows("a", entrant, "classical", [[share] * 24] * len(SIGMAS), metric=f"{name}.left-out")
+    ]
+    found = results([*measured({"near": {name: 0.6}}), *left_out])
+    (matrix,) = basis_matrices(found)
+    assert list(matrix.unknown) == ["far"]
+    assert basis_sentences(found, matrix)[-1] == "It is unknown for far: too many images are left out."
 
 
 def test_the_best_denoiser_is_the_first_column_and_no_basis():

@@ -9,12 +9,13 @@ from fake_results import realistic, results
 from matplotlib.figure import Figure
 
 from gahbench.board.statistics import Interval
+from gahbench.report.basis_matrix import AgreementCell, AgreementRow, BasisMatrix
 from gahbench.report.drawing import HIGHLIGHTS, MUTED, EndLabel, draw_curve, label_ends
 from gahbench.report.figures import draw_entrants
 from gahbench.report.finding import finding
 from gahbench.report.heat_map import STEPS, GainCell, distance_lines, gain_of, heat_map
 from gahbench.report.page.charts import Source, board_charts
-from gahbench.report.page.first_screen import first_screen, highlighted_entrants
+from gahbench.report.page.first_screen import basis_strip, distance_strip, first_screen, highlighted_entrants
 from gahbench.report.page.readme import read_readme
 from gahbench.report.page.strip import Dot, Line, draw_strip, ticks_between
 from gahbench.report.page.svg import LIGHT, contrast
@@ -111,6 +112,24 @@ def test_facts_count_entrants_images_levels_and_trainings():
         "σ = 0.05 to 0.2",
         "3 training runs each",
     ]
+
+
+def test_an_entrant_has_the_same_colour_in_all_strips():
+    entrants = (("net", "trained", 1, 2), ("tv", "classical", 4, 1), ("bm3d", "classical", 5, 1))
+    table = suite(*entrants, ("optimal", "optimal", 0, 1), datasets=("a",))
+    lines = distance_lines(table)
+    highlights = highlighted_entrants(lines)
+    values = [AgreementRow(name, "classical", [AgreementCell(Interval(0.5, 0.4, 0.6))]) for name in ("bm3d", "tv")]
+    matrix = BasisMatrix("direction", 0.1, ["a"], ["a"], values, basis="haar")
+    distances, directions = (
+        {text.text.split()[0]: text.get("class").split()[1] for text in ElementTree.fromstring(strip).iter("text")}
+        for strip in (
+            re.sub('<svg class="line scale".*?</svg>', "", str(markup))
+            for markup in (distance_strip(table, lines, highlights), basis_strip(table, matrix, highlights))
+        )
+    )
+    assert distances == {"net": "s1", "bm3d": "s2"}
+    assert directions == {"bm3d": "s2", "tv": "s3"}
 
 
 def test_ticks_are_round_and_within_their_ends():

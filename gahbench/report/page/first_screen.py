@@ -68,20 +68,21 @@ class FirstScreen:
     @property
     def is_wide(self) -> bool:
         """Whether the heat map takes the whole width."""
-        return len(self.map.columns) > MAX_COLUMNS or not (self.distances or self.strip)
+        return len(self.map.columns) > MAX_COLUMNS
 
 
 def first_screen(results: Results, own_title: str = "") -> FirstScreen:
     """Return the content of the first screen of results, whose page may have a title of its own."""
-    matrices = basis_matrices(results)
+    matrices, lines = basis_matrices(results), distance_lines(results)
+    highlights = highlighted_entrants(lines)
     return FirstScreen(
         suite_facts(results),
         finding(results, own_title),
         heat_map(results),
-        distance_strip(results),
+        distance_strip(results, lines, highlights),
         matrices,
         basis_sentences(results, matrices[0]) if matrices else (),
-        basis_strip(results, matrices[0]) if matrices and matrices[0].basis else Markup(""),
+        basis_strip(results, matrices[0], highlights) if matrices and matrices[0].basis else Markup(""),
     )
 
 
@@ -117,12 +118,10 @@ def _range(counts: Sequence[int]) -> str:
     return "–".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
-def distance_strip(results: Results) -> Markup:
+def distance_strip(results: Results, lines: Sequence[DistanceLine], highlights: Sequence[str]) -> Markup:
     """Draw the distances from the optimum, a line for each dataset whose optimum is known; empty without a line."""
-    lines = distance_lines(results)
     if not lines:
         return Markup("")
-    highlights = highlighted_entrants(lines)
     distances = np.array([item.high for line in lines for item in line.distances if item.kind in PRACTICAL_KINDS])
     if not len(distances):
         distances = np.array([item.high for line in lines for item in line.distances])
@@ -144,10 +143,15 @@ def distance_strip(results: Results) -> Markup:
     return draw_strip(drawn, 0.0, max(largest, 0.1), "dB of mean squared error above the optimum")
 
 
-def basis_strip(results: Results, matrix: BasisMatrix) -> Markup:
-    """Draw the agreements with the only basis, a line for each dataset and a dot for each entrant."""
+def basis_strip(results: Results, matrix: BasisMatrix, others: Sequence[str] = ()) -> Markup:
+    """Draw the agreements with the only basis, a line for each dataset and a dot for each entrant.
+
+    The entrants with the largest agreement are highlighted. ``others`` are the entrants that other strips of the page
+    highlight: an entrant has the same colour in all strips.
+    """
     labels = [row.entrant for row in sorted(matrix.practical, key=lambda row: -max(_known(row)))]
-    highlights = list(dict.fromkeys([*labels[: MAX_HIGHLIGHTS - 1], *labels[-1:]]))
+    chosen = labels[:MAX_HIGHLIGHTS]
+    highlights = [*others, *(label for label in chosen if label not in others)]
     lines = []
     for index, dataset in enumerate(matrix.columns):
         cells = [(row, row.cells[index].value) for row in matrix.rows if row.cells[index].value.is_known]
@@ -156,7 +160,7 @@ def basis_strip(results: Results, matrix: BasisMatrix) -> Markup:
                 results.names.entrant(row.entrant),
                 value.value,
                 None if math.isnan(value.low) else (value.low, value.high),
-                highlights.index(row.entrant) + 1 if row.entrant in highlights else 0,
+                highlights.index(row.entrant) + 1 if row.entrant in chosen else 0,
                 row.kind not in PRACTICAL_KINDS,
                 format_interval(value),
             )

@@ -24,7 +24,7 @@ _RADIUS, _SMALL = 5.5, 3.8
 class Dot:
     """A dot of a strip: its value, the ends of its bar if it has one, and its number among the highlighted dots.
 
-    ``highlight`` is 1 or more for dots with a colour and a label, and 0 for grey dots.
+    ``highlight`` is 1 to 6 for dots with a colour and a label, and 0 for grey dots.
     """
 
     name: str
@@ -69,8 +69,11 @@ def draw_strip(lines: Sequence[Line], low: float, high: float, unit: str) -> Mar
         )
         for tick in ticks
     )
-    scale = Markup('<svg class="line scale" width="100%" height="14" aria-hidden="true">{}</svg>').format(labels)
-    return Markup('<div class="dots">{}{}<p class="note">{}</p></div>').format(drawn, scale, unit)
+    scale = Markup(
+        '<div class="titled"><span></span><svg class="line scale" width="100%" height="14" aria-hidden="true">{}</svg>'
+        '<p class="note">{}</p></div>'
+    ).format(labels, unit)
+    return Markup('<div class="dots">{}{}</div>').format(drawn, scale)
 
 
 def ticks_between(low: float, high: float) -> list[float]:
@@ -119,13 +122,13 @@ def _draw_line(line: Line, low: float, high: float, ticks: Sequence[float]) -> M
     spoken = "; ".join(f"{dot.name} {dot.text or number(dot.value)}" for dot in line.dots)
     note = Markup(' <span class="note">{}</span>').format(line.note) if line.note else ""
     return Markup(
-        '<p class="line-title"><bdi>{}</bdi>{}</p>'
-        '<svg class="line" width="100%" height="{}" role="img" aria-label="{}">{}</svg>'
+        '<div class="titled"><p class="line-title"><bdi>{}</bdi>{}</p>'
+        '<svg class="line" width="100%" height="{}" role="img" aria-label="{}">{}</svg></div>'
     ).format(line.title, note, height, f"{line.title}: {spoken}", Markup("").join(parts))
 
 
 def _label(dot: Dot) -> str:
-    name = dot.name if len(dot.name) <= 30 else f"{dot.name[:29]}…"
+    name = dot.name if len(dot.name) <= 25 else f"{dot.name[:24]}…"
     return f"{name} {dot.text or number(dot.value)}"
 
 
