@@ -156,6 +156,7 @@ def register_metrics(register: Register) -> None:
     register("distance", "gahbench_plugins.metrics.distance:Distance")
     register("training-times", "gahbench_plugins.metrics.training_times:TrainingTimes")
     register("learning-times", "gahbench_plugins.metrics.learning_times:LearningTimes")
+    register("doubling", "gahbench_plugins.metrics.doubling:Doubling")
     register("biased-generalization", "gahbench_plugins.metrics.biased_generalization:BiasedGeneralization")
     register("sampling", "gahbench_plugins.metrics.sampling:Sampled")
     register("pair-cosine", "gahbench_plugins.metrics.pair_cosine:PairCosine")

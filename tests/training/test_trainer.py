@@ -82,6 +82,17 @@ def test_an_interrupted_fit_has_the_snapshots_of_an_uninterrupted_fit(tmp_path):
     assert all(torch.equal(resumed[step], uninterrupted[step]) for step in uninterrupted)
 
 
+@pytest.mark.parametrize("network", [None, RunningScale])
+def test_half_of_a_fit_at_a_constant_rate_is_a_fit_of_half_as_many_steps(network):
+    settings = {"schedule": "constant", "warmup": 4, "ema": 0.9, "network": network}
+    snapshots = {}
+    trainer = make(steps=32, snapshots=6, **settings)
+    trainer.keep_snapshot = lambda step, network: snapshots.update({step: weights_of(network)})
+    trainer.fit()
+    for steps in (8, 16):
+        assert torch.equal(snapshots[steps], weights(make(steps=steps, **settings).fit()))
+
+
 class Drawing(nn.Module):
     """A network that draws from the default generator and records the draws."""
 

@@ -383,3 +383,37 @@ def test_there_is_no_collapse_for_a_single_image_or_an_unknown_training_set():
         assert values == again
         assert len(values) == count
         assert all(0 < value < 10 for value in values)
+
+
+def along(*snapshots):
+    """Return the evaluation of the last of several denoisers, which are snapshots after given steps."""
+    result = evaluation(snapshots[-1][1])
+    result.snapshots = [(step, lambda denoiser=denoiser: denoiser) for step, denoiser in snapshots]
+    return result
+
+
+def psnr_of_scaling(result, factor, sigma):
+    error = (factor * result.noisy(sigma).double() - result.clean).square().flatten(1).mean(1)
+    return -10 * error.log10()
+
+
+def test_the_gain_from_twice_the_steps_compares_with_the_network_after_half_of_the_steps():
+    result = along((1, scaled(0.1)), (8, scaled(0.4)), (16, scaled(0.9)))
+    gains = table("doubling", result)
+    for sigma in SIGMAS:
+        half, full = (psnr_of_scaling(result, factor, sigma) for factor in (0.4, 0.9))
+        assert gains["half", sigma] == pytest.approx(half.tolist(), abs=1e-4)
+        assert gains["", sigma] == pytest.approx((full - half).tolist(), abs=1e-4)
+
+
+def test_the_psnr_after_half_of_the_steps_is_linear_in_the_logarithm_of_the_step():
+    # Half of 32 steps is in the middle of 8 and 32 steps, and three quarters of the way from 2 to 32 steps.
+    for first, share in ((8, 0.5), (2, 0.75)):
+        result = along((first, scaled(0.4)), (32, scaled(0.9)))
+        before, full = (psnr_of_scaling(result, factor, 0.1) for factor in (0.4, 0.9))
+        assert table("doubling", result)["", 0.1] == pytest.approx(((1 - share) * (full - before)).tolist(), abs=1e-4)
+
+
+def test_networks_without_snapshots_of_the_first_half_have_no_gain_from_twice_the_steps():
+    assert not table("doubling", along((20, scaled(0.4)), (32, scaled(0.9))))
+    assert not table("doubling", evaluation(scaled(0.9)))
