@@ -78,6 +78,7 @@ def register_references(register: Register) -> None:
     register("visu-shrink", "gahbench_plugins.references.visu_shrink:VisuShrink")
     register("sure-shrink", "gahbench_plugins.references.sure_shrink:SureShrink")
     register("bayes-shrink", "gahbench_plugins.references.bayes_shrink:BayesShrink")
+    register("by-level", "gahbench_plugins.references.by_level:ByLevel")
     register("cycle-spin", "gahbench_plugins.references.cycle_spin:CycleSpin")
     register("bandlet", "gahbench_plugins.references.bandlet_selection:BandletSelection")
     register("gaussian-blur", "gahbench_plugins.references.gaussian_blur:GaussianBlur")

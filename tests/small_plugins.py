@@ -16,6 +16,7 @@ import gahbench
 SMALL: dict[str, dict[str, Any]] = {
     "bf-cnn": {"width": 8, "layers": 6},
     "bf-cnn-rf": {"width": 8, "layers": 6},
+    "by-level": {"references": ("gaussian-blur[width=0.8]", "tv[weight=0.2]"), "levels": (15, 50)},
     "deepinv": {"model": "DnCNN", "arguments": "{depth: 4, nf: 8}"},
     "dit": {"width": 32, "depth": 2},
     "dncnn": {"width": 8, "layers": 6},
