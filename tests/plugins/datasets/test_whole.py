@@ -112,13 +112,16 @@ def test_a_folder_has_the_fingerprint_of_an_array_file(file, tmp_path):
         Whole(path, sha256="01234567").fingerprint()
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("bsd68", [68]), ("set12", [7, 5]), ("cbsd68", [68])])
-def test_the_sets_of_the_suite_classic_have_its_fingerprints(name, sizes):
+@pytest.mark.parametrize(
+    ("suite_name", "name", "sizes"),
+    [("classic", "bsd68", [68]), ("classic", "set12", [7, 5]), ("classic-colour", "cbsd68", [68])],
+)
+def test_the_sets_of_the_classic_suites_have_their_fingerprints(suite_name, name, sizes):
     path = DATA / f"{name}.npz"
     if not path.exists():
         pytest.skip(f"{path} does not exist")
-    suite = yaml.safe_load((Path(__file__).parents[3] / "suites" / "classic.yaml").read_text(encoding="utf-8"))
-    (stated,) = (entry["whole"] for entry in suite["datasets"] if entry["whole"]["path"] == f"classic/{name}.npz")
+    suite = yaml.safe_load((Path(__file__).parents[3] / "suites" / f"{suite_name}.yaml").read_text(encoding="utf-8"))
+    (stated,) = (entry["whole"] for entry in suite["datasets"] if entry["whole"]["path"] == f"{suite_name}/{name}.npz")
     whole = Whole(str(path), colour=stated.get("colour", "mean"), sha256=stated["sha256"])
     assert whole.fingerprint() == stated["sha256"]
     shapes = whole.shapes(100) or [whole.shape] * whole.available("test")
