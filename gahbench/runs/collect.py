@@ -21,6 +21,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.files import write_json
 from gahbench._util.resources import cpu_count, processor_name
 from gahbench.board.facts import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
+from gahbench.board.folds import pool_folds, pooled_names
 from gahbench.board.tables import SCHEMAS
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
@@ -36,9 +37,10 @@ from gahbench.store.store import Store
 if TYPE_CHECKING:
     from gahbench.board.results import Results
     from gahbench.report.pictures import Sheet
+    from gahbench.store.stored_files import StoredArrays
 
 #: The version of boards: increment it when the same units give a different board, so that boards are written again.
-BOARD_VERSION = 9
+BOARD_VERSION = 10
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,13 @@ def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> list[Sheet]
             kept = kept_images(folder)
     except ResultsError:
         return []
-    return make_sheets({name: kept[name] for name in kept if name in free}, all_pictures=all_pictures)
+    # Of folds, which are one dataset on the board, the first has pictures.
+    pooled = pooled_names({row["dataset"]: row["spec"] for row in plan.board["datasets"]})
+    shown: dict[str, list[StoredArrays]] = {}
+    for name in kept:
+        if name in free:
+            shown.setdefault(pooled.get(name, name), kept[name])
+    return make_sheets(shown, all_pictures=all_pictures)
 
 
 def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
@@ -268,7 +276,7 @@ def _read_results(
         "checks": [(*row, *checks) for row, checks in rows.checks.items()],
     }
     frames: dict[str, Any] = {name: pd.DataFrame(table, columns=list(SCHEMAS[name])) for name, table in tables.items()}
-    return Results(
+    results = Results(
         suite=plan.suite,
         entrants=rows.entrants,
         baseline=board["baseline"],
@@ -276,6 +284,7 @@ def _read_results(
         registry=built_in_registry if registry is None else lambda: registry,
         **frames,
     )
+    return pool_folds(results)
 
 
 def _digest(plan: RecordedPlan, states: Mapping[str, str], examination: Examination, replaced: list[str]) -> str:

@@ -48,7 +48,7 @@ class Photos(PhotographSet):
     grass for training, rocket and gravel for validation, chelsea (a cat) and camera for testing. With ``colour=rgb``
     only astronaut, coffee, rocket and chelsea are used. Each photograph is for testing in one of four folds: a suite
     that lists ``photos[fold=0]`` to ``photos[fold=3]`` scores every entrant on all eight, never on a photograph that it
-    was trained on, and its board has means over the folds.
+    was trained on, and its board shows the four folds as one dataset.
 
     Parameters
     ----------
