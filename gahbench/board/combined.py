@@ -62,7 +62,10 @@ def combine(parts: Mapping[str, _Results]) -> _Results:
     first_part = next(iter(parts.values()))
     return replace(
         first_part,
-        suite=" + ".join(parts),
+        # Submissions extend the board of a frozen suite.
+        suite=first_part.suite
+        if version is not None and len({part.suite for part in parts.values()}) == 1
+        else " + ".join(parts),
         **joined,
         entrants=entrants,
         baseline=baseline,

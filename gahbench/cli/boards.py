@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def leaderboard(
-    folders: Annotated[list[Path], typer.Argument(help="One or more results folders, shown on one board.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="One or more results folders, archives, or folders of submissions, shown on one board."),
+    ],
     entrant: options.OnlyEntrant = None,
     dataset: options.Dataset = None,
     metric: options.Metric = None,
@@ -48,8 +51,13 @@ def leaderboard(
     """
     from gahbench.report.export import export_board
     from gahbench.report.tables import print_board as print_results
+    from gahbench.runs.submitted_rows import is_single_folder
 
-    if len(folders) == 1 and not (entrant or dataset or metric or columns or form or out or legend):
+    if (
+        len(folders) == 1
+        and is_single_folder(folders[0])
+        and not (entrant or dataset or metric or columns or form or out or legend)
+    ):
         _print_folder(folders[0])
         return
     results, unfinished = _load_selected(folders, entrant or (), dataset or (), metric or ())
@@ -80,16 +88,10 @@ def _load_selected(
     folders: Sequence[Path], entrants: Sequence[str], datasets: Sequence[str], metrics: Sequence[str]
 ) -> tuple[Results, dict[Path, int]]:
     """Return the selected results of all folders, and the number of unfinished units in each."""
-    from gahbench.board.combined import combine
-    from gahbench.board.results import load_results
     from gahbench.board.selection import select
-    from gahbench.runs.collect import results_so_far
-    from gahbench.store.plan_file import short_names
+    from gahbench.runs.submitted_rows import load_rows
 
-    results_by_name, unfinished = {}, {}
-    for name, folder in zip(short_names(folders), folders, strict=True):
-        results_by_name[name], unfinished[folder] = results_so_far(folder) or (load_results(folder), 0)
-    results = next(iter(results_by_name.values())) if len(results_by_name) == 1 else combine(results_by_name)
+    results, unfinished = load_rows(folders)
     return select(results, entrants, datasets, metrics), unfinished
 
 
@@ -131,6 +133,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write. [default: report.html in the folder]")
     ] = None,
+    rows: Annotated[
+        list[Path] | None,
+        typer.Option("--rows", help="Add the rows of a results folder, archive or folder of submissions. Repeatable."),
+    ] = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
     """Write a results folder as one HTML file: tables, figures, images, and provenance.
@@ -140,15 +146,19 @@ def report(
     """
     from gahbench.registry.registry import open_registry
 
-    print_report(folder, open_registry(plugins_dir or (), trust=False), out)
+    print_report(folder, open_registry(plugins_dir or (), trust=False), out, rows or ())
 
 
-def print_report(folder: Path, registry: Registry, out: Path | None = None) -> None:
+def print_report(folder: Path, registry: Registry, out: Path | None = None, rows: Sequence[Path] = ()) -> None:
     """Write the report of a results folder, and print its path and size."""
     from gahbench.report.page.report import write_report
+    from gahbench.runs.submitted_rows import load_rows, opened
+    from gahbench.store.archive import is_archive
 
-    file = out or folder / "report.html"
-    size = write_report(folder, file, registry)
+    file = out or (folder.with_suffix(".html") if is_archive(folder) else folder / "report.html")
+    with opened(folder) as source:
+        results = load_rows([folder, *rows], registry)[0] if rows or is_archive(folder) else None
+        size = write_report(source, file, registry, results)
     say(f"report: {file} ({size / 1e6:.2f} MB)", err=True)
 
 

@@ -294,7 +294,7 @@ def weights(
 
 
 def verify(
-    folder: options.Planned,
+    folder: Annotated[Path, typer.Argument(help="A results folder with its units, or an archive of one.")],
     units: Annotated[int, typer.Option(min=1, help="Number of scores to compute again.")] = 10,
     fits: Annotated[
         int | None,
@@ -318,27 +318,29 @@ def verify(
 
     Exit status: 0 all results reproduced, 1 some not reproduced or not computable here, 2 bad input, 130 interrupted.
     """
+    from gahbench.runs.submitted_rows import opened
     from gahbench.runs.verification import verify as verify_folder
 
-    verification = verify_folder(
-        folder,
-        units=units,
-        fits=fits,
-        seed=seed,
-        workers=workers,
-        device=device if device is None else check_device(device),
-        plugins=plugins_dir or (),
-        report=_print_event,
-    )
+    with opened(folder) as source:
+        verification = verify_folder(
+            source,
+            units=units,
+            fits=fits,
+            seed=seed,
+            workers=workers,
+            device=device if device is None else check_device(device),
+            plugins=plugins_dir or (),
+            report=_print_event,
+        )
     if as_json:
         typer.echo(json.dumps(_verification_record(verification), indent=1))
     else:
-        _print_verification(verification)
+        print_verification(verification)
     if not verification.repeats:
         raise typer.Exit(130 if verification.stopped else 1)
 
 
-def _print_verification(verification: Verification) -> None:
+def print_verification(verification: Verification) -> None:
     """Print a line for each unit that was computed again and for each damaged file."""
     for repetition in (*verification.rescored, *verification.refitted):
         detail = f": {repetition.detail}" if repetition.detail else ""

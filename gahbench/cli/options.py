@@ -68,7 +68,7 @@ Device = Annotated[
 ]
 Reuse = Annotated[
     list[Path] | None,
-    typer.Option(help="Take finished units with equal keys from this results folder. Repeatable."),
+    typer.Option(help="Take finished units with equal keys from this results folder or archive. Repeatable."),
 ]
 Threads = Annotated[
     int | None,

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from gahbench.report.pictures import Sheet
     from gahbench.store.stored_files import StoredArrays
 
+#: The file with the date, machine and package versions of a board.
+ENVIRONMENT = "environment.json"
 #: The version of boards: increment it when the same units give a different board, so that boards are written again.
 BOARD_VERSION = 10
 
@@ -197,7 +199,7 @@ def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
         "packages": versions,
         "plugin_problems": [problem.error for problem in problems],
     }
-    write_json(folder / "environment.json", content)
+    write_json(folder / ENVIRONMENT, content)
 
 
 def results_so_far(folder: Path) -> tuple[Results, int] | None:

@@ -20,12 +20,11 @@ from gahbench.board.scorecube import psnr_cube
 from gahbench.board.statistics import Interval, total
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences, is_code
+from gahbench.runs.collect import ENVIRONMENT
 from gahbench.store.plan_file import PLAN, require_plan, short_names
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_ENVIRONMENT = "environment.json"
 
 
 @dataclass(frozen=True)
@@ -222,9 +221,9 @@ def _compare_environments(folders: tuple[Path, Path]) -> tuple[str, ...]:
     environments = []
     for folder in folders:
         try:
-            recorded = dict(json.loads(read_regular(folder / _ENVIRONMENT)))
+            recorded = dict(json.loads(read_regular(folder / ENVIRONMENT)))
         except (OSError, ValueError, TypeError):
-            return (f"{folder}: {_ENVIRONMENT} is missing or cannot be read",)
+            return (f"{folder}: {ENVIRONMENT} is missing or cannot be read",)
         # The date does not describe the machine.
         recorded.pop("date", None)
         environments.append(recorded)

@@ -112,7 +112,7 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
         recorded = list(store.recorded_units())
         units = [*(planned.unit for planned in plan.units), *recorded]
         rows = select_rows(entrants, (unit.entrant for unit in units), str(folder))
-        remaining = _plan_without(plan, rows, folder)
+        remaining = plan_without(plan, rows, folder)
         own_units = {unit.folder: unit for unit in units if unit.entrant in rows}
         # A unit may have recorded an earlier label of its entrant; the label in the plan counts.
         other_units = [
@@ -133,7 +133,7 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
     return Removed(tuple(sorted(rows)), count, len(finished & own_units.keys()) - count)
 
 
-def _plan_without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
+def plan_without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
     """Return a plan without some rows."""
     baseline = plan.board["baseline"]
     if baseline in rows:

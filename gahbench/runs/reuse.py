@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences
 from gahbench.runs.collect import write_results
 from gahbench.runs.comparison import describe_difference
+from gahbench.store.archive import is_archive, unpacked
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.code_files import PLUGINS, copy_plugin
 from gahbench.store.finished import ARRAYS, DONE, SCORES
@@ -113,14 +115,18 @@ class UnitCopier:
 
 
 def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Reused:
-    """Copy units that are finished in other results folders, of any suite, but not in this folder."""
-    for source in sources:
-        if source.resolve() == folder.resolve():
-            raise ResultsError(f"{source}: is the results folder of the run itself; give another folder")
-        if not Store(source).units.is_dir():
-            raise ResultsError(f"{source}: holds no units; expected a results folder with its folder units/")
-    with Folder(folder).lock():
-        return _copy_units(units, Store(folder), [Store(source) for source in sources])
+    """Copy units that are finished in other results folders or archives, of any suite, but not in this folder."""
+    with contextlib.ExitStack() as stack:
+        stores = []
+        for source in sources:
+            if source.resolve() == folder.resolve():
+                raise ResultsError(f"{source}: is the results folder of the run itself; give another folder")
+            store = Store(stack.enter_context(unpacked(source)) if is_archive(source) else source)
+            if not store.units.is_dir():
+                raise ResultsError(f"{source}: holds no units; expected a results folder with its folder units/")
+            stores.append(store)
+        with Folder(folder).lock():
+            return _copy_units(units, Store(folder), stores)
 
 
 def _copy_units(units: Iterable[Unit], target: Store, sources: Sequence[Store]) -> Reused:

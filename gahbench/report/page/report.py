@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 import gahbench
 from gahbench._util.files import write_output
 from gahbench.board.claim_values import Table
-from gahbench.board.results import load_results
+from gahbench.board.results import Results, load_results
 from gahbench.report.cells import LENGTH, overall_columns
 from gahbench.report.claims import judge_claims, summary
 from gahbench.report.direction_lines import direction_lines
@@ -47,16 +47,16 @@ SECTIONS = ("board", "cost", "curves", "images", "training", "basis", "generaliz
 SAME_ORIGIN = "'self'"
 
 
-def write_report(folder: Path, out: Path, registry: Registry) -> int:
-    """Write the report of a results folder, and return its size in bytes."""
-    content = html_report(folder, registry).encode()
+def write_report(folder: Path, out: Path, registry: Registry, results: Results | None = None) -> int:
+    """Write the report of a results folder, or of its results with more rows, and return its size in bytes."""
+    content = html_report(folder, registry, results).encode()
     write_output(content, out)
     return len(content)
 
 
-def html_report(folder: Path, registry: Registry) -> str:
+def html_report(folder: Path, registry: Registry, results: Results | None = None) -> str:
     """Return the report of a results folder as one HTML page; equal folders give equal pages."""
-    values = report_values(Source(folder, load_results(folder, registry), registry))
+    values = report_values(Source(folder, results or load_results(folder, registry), registry))
     no_pages: dict[str, dict[str, str]] = {"runs": {}, "entrants": {}, "datasets": {}}
     body = render_template("body.html", {**values, "site": None, "pages": no_pages, "about": None})
     style, script = stylesheet(colours_in(body), values["groups"]), template_text("script.js")
