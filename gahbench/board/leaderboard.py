@@ -34,6 +34,7 @@ from gahbench.board.facts import (
     dataset_names,
     entrant_kinds,
     entrants_on,
+    has_white_noise,
     is_fitted,
     optimum_of,
 )
@@ -90,7 +91,13 @@ def make_board(
             values += measured.values()
             if check is not None:
                 values += optimality_values(
-                    dataset, cube, kinds, _distances(dataset, cube, other_cubes), check, spreads
+                    dataset,
+                    cube,
+                    kinds,
+                    _distances(dataset, cube, other_cubes),
+                    check,
+                    spreads,
+                    has_white_noise(results, dataset),
                 )
         entries += _entries(results, dataset, cube, check, measured)
     values += _metric_values(results, other_cubes)
@@ -225,7 +232,9 @@ def _entries(
         seed_count = len(cube.seeds.get(label, []))
         marks = _marks(results, dataset, label, check)
         note = _notes(results, dataset, label, cube)
-        if measured is not None and (worse_sigmas := measured.worse_than_noisy(label)):
+        # The PSNR of images with photon noise depends on their brightness, so it is known only approximately.
+        is_white = has_white_noise(results, dataset)
+        if measured is not None and is_white and (worse_sigmas := measured.worse_than_noisy(label)):
             levels = ", ".join(map(level_name, worse_sigmas))
             note = "; ".join(filter(None, [f"worse than the noisy images at σ = {levels}", note]))
         note = "; ".join(filter(None, [cube.left_out.get(label), note]))

@@ -121,8 +121,9 @@ def optimality_values(
     distances: Distances,
     check: OptimumCheck,
     spreads: Mapping[str, Spread],
+    has_divergence: bool = True,
 ) -> Iterator[Value]:
-    """Yield the deficit and the KL bound of each entrant."""
+    """Yield the deficit of each entrant and, under white noise, the KL bound."""
     best = cube.entrants.index(check.optimum)
     errors, error_draws = _mean_errors(cube, best, distances, spreads)
     references = {"": (errors[best], error_draws[:, best])}
@@ -149,7 +150,7 @@ def optimality_values(
             yield Value(dataset, label, "deficit", part, None, estimate(deficit.mean(), deficit_draws.mean(axis=1)))
             for sigma, value in zip(cube.sigmas, estimates(deficit, deficit_draws), strict=True):
                 yield Value(dataset, label, "deficit", part, sigma, value)
-            if len(cube.sigmas) > 1:
+            if has_divergence and len(cube.sigmas) > 1:
                 bound = kl_bound(cube.sigmas, errors[index] - reference)
                 divergence = estimate(bound, kl_bound(cube.sigmas, error_draws[:, index] - reference_draws))
                 yield Value(dataset, label, "kl", part, None, divergence)

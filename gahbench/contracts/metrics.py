@@ -163,6 +163,8 @@ class Metric(Preparable, ABC):
     advised_images: ClassVar[int] = 1
     #: Needs other than the images and the denoiser (:data:`Need`); entrants that cannot meet them are not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()
+    #: Whether the metric only compares images, and so is defined under noise that is not white and Gaussian.
+    any_noise: ClassVar[bool] = False
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: The publications that the metric implements.

@@ -171,7 +171,7 @@ def compare_on_fresh_images(evaluation: Evaluation) -> FreshResult | None:
         float(detectable),
         float(advantages[int(level)]),
         float(p),
-        _optimal_p(dataset, images, sigmas[middle], seeds[middle], clean, denoised[middle]),
+        _optimal_p(evaluation, dataset, images, sigmas[middle], seeds[middle], clean, denoised[middle]),
     )
 
 
@@ -236,17 +236,26 @@ def compare_levels(
 
 
 def _optimal_p(
-    dataset: Dataset, images: FreshImages, sigma: float, seed: int, clean: Tensor, denoised: Tensor
+    evaluation: Evaluation,
+    dataset: Dataset,
+    images: FreshImages,
+    sigma: float,
+    seed: int,
+    clean: Tensor,
+    denoised: Tensor,
 ) -> float | None:
     """Return the p-value of squared errors smaller than the optimum's; ``None`` if the optimum is unknown."""
     from scipy.special import stdtr
 
-    if dataset.optimum.kind not in ("exact", "bracket"):
+    noise = evaluation.noise.get(sigma)
+    kind = dataset.optimum.kind if noise is None else dataset.optimum_under(noise).kind
+    if kind not in ("exact", "bracket"):
         return None
-    noisy, clean, denoised = _add_noise(clean, sigma, seed)[:COMPARED], clean[:COMPARED], denoised[:COMPARED]
+    noisy = _add_noise(evaluation, clean, sigma, seed)[:COMPARED]
+    clean, denoised = clean[:COMPARED], denoised[:COMPARED]
     try:
-        if dataset.optimum.kind == "exact":
-            posterior = dataset.posterior(noisy, sigma)
+        if kind == "exact":
+            posterior = dataset.posterior(noisy, sigma) if noise is None else dataset.posterior_under(noisy, noise)
             best, expected = posterior.mean, posterior.trace / noisy[0].numel()
         else:
             best = dataset.genie(noisy, sigma, images.split, images.start)
@@ -269,7 +278,7 @@ def _denoise_fresh(evaluation: Evaluation, images: FreshImages, seeds: Sequence[
     outputs: dict[float, Tensor] = {}
     levels = dict(zip(evaluation.sigmas, seeds, strict=True))
     for sigma in sorted(levels, reverse=True):
-        noisy = _add_noise(_draw(dataset, images), sigma, levels[sigma])
+        noisy = _add_noise(evaluation, _draw(dataset, images), sigma, levels[sigma])
         # Datasets cache the images that they drew last; draw other images, so that a denoiser cannot read the cache.
         dataset.images("test", 1, evaluation.start)
         outputs[sigma] = evaluation.batches.run(functools.partial(_denoise, evaluation, noisy, sigma))
@@ -284,7 +293,7 @@ def _denoise(evaluation: Evaluation, noisy: Tensor, sigma: float, size: int) -> 
         truth = visible_truth(denoiser.kind, Truth(torch.full_like(batch, math.nan)))
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(secrets.randbits(62))
-            parts.append(evaluation._check_output_shape(denoiser.denoise(batch, sigma, truth), batch))
+            parts.append(evaluation.apply(batch, sigma, truth))
     return torch.cat(parts).float()
 
 
@@ -292,8 +301,8 @@ def _draw(dataset: Dataset, images: FreshImages) -> Tensor:
     return dataset.images(images.split, IMAGES, images.start)
 
 
-def _add_noise(clean: Tensor, sigma: float, seed: int) -> Tensor:
-    return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+def _add_noise(evaluation: Evaluation, clean: Tensor, sigma: float, seed: int) -> Tensor:
+    return evaluation.add_noise(clean, sigma, torch.Generator().manual_seed(seed))
 
 
 def _sources(dataset: Dataset, split: Split, start: int, count: int) -> list[int]:

@@ -23,6 +23,7 @@ from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_tit
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring, scored_images
 from gahbench.planning.suite_files import plugin_sources, suite_files
+from gahbench.planning.suite_noise import SuiteNoise
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.sampling.settings import Sampling
@@ -125,12 +126,13 @@ def _score(
         for configured in datasets:
             dataset: Dataset = configured.build()
             count = scored_images(scoring, dataset, "test")
-            tables["datasets"].append(dataset_row(configured, dataset, count, seed))
+            tables["datasets"].append(dataset_row(configured, dataset, count, scoring))
             request = {
                 "split": "test",
                 "images": count,
                 "sigmas": list(chosen),
                 "noise_seed": seed,
+                "noise": scoring.noise_levels,
                 "sampling": Sampling().model_dump(mode="json"),
             }
             tables["notes"].append({"dataset": configured.label, "entrant": name, "note": NOTE})
@@ -198,13 +200,17 @@ def _resolve(
         references,
         _measurable(chosen),
         baseline,
-        _scoring(sigmas or scoring.sigmas, images or scoring.images, scoring.noise_seed),
+        _scoring(
+            sigmas or scoring.sigmas, images or scoring.images, scoring.noise_seed, None if sigmas else scoring.noise
+        ),
     )
 
 
-def _scoring(sigmas: Sequence[float], images: int | Literal["all"], noise_seed: int = 0) -> Scoring:
+def _scoring(
+    sigmas: Sequence[float], images: int | Literal["all"], noise_seed: int = 0, noise: SuiteNoise | None = None
+) -> Scoring:
     # `score` accepts values that a suite would refuse, so validation is skipped.
-    return Scoring.model_construct(sigmas=tuple(sigmas), images=images, noise_seed=noise_seed)
+    return Scoring.model_construct(sigmas=tuple(sigmas), images=images, noise_seed=noise_seed, noise=noise)
 
 
 def _measurable(metrics: Sequence[Configured]) -> list[Configured]:

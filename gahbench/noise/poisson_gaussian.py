@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from gahbench._util.errors import DataError, ParameterError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 #: Rates above this limit are sampled from a Gaussian, whose skewness differs by less than 4e-4.
 _GAUSSIAN_RATE = 1e7
@@ -83,6 +85,9 @@ class PoissonGaussian:
         DataError
             If an intensity is out of range or not finite.
         """
+        # Suites are read without torch.
+        import torch
+
         check_intensities(clean)
         exact = clean.double().clamp(min=0)
         normal = torch.randn(clean.shape, dtype=torch.float64, device=clean.device, generator=generator)

@@ -5,31 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gahbench.contracts.datasets import Dataset, validate_sources
+from gahbench.contracts.datasets import Dataset, Optimum, validate_sources
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
+from gahbench.planning.suite_fields import Scoring
+from gahbench.planning.suite_noise import noise_note
 from gahbench.planning.units import PlannedDataset, protocol_key
 from gahbench.registry.configured import Configured
 from gahbench.registry.spec import format_value
 
 
-def dataset_row(configured: Configured, dataset: Dataset, images: int, noise_seed: int) -> dict[str, Any]:
+def dataset_row(configured: Configured, dataset: Dataset, images: int, scoring: Scoring) -> dict[str, Any]:
     """Return the facts about a dataset with ``images`` scored test images, as a row of the table ``datasets``.
 
     ``is_free``, which is not a column of the table, says whether the board may come with pictures of the images.
     """
     channels, height, width = dataset.shape
+    noise, notes, optimum = scoring.noise, list(dataset.notes), dataset.optimum
+    if noise is not None:
+        optima = [dataset.optimum_under(model) for model in noise.levels.values()]
+        optimum = optima[0] if len(set(optima)) == 1 else Optimum()
+        notes.append(noise_note(noise, dataset))
     return {
         "dataset": configured.label,
-        "optimum": dataset.optimum.kind,
-        "slope": dataset.optimum.slope,
+        "optimum": optimum.kind,
+        "slope": optimum.slope,
         "channels": channels,
         "height": height,
         "width": width,
         "fingerprint": dataset.fingerprint() or "",
         "sources": _sources_text(dataset, images),
-        "protocol": protocol_key(PlannedDataset(configured, dataset), noise_seed),
-        "notes": "\n".join(" ".join(note.split()) for note in dataset.notes),
+        "protocol": protocol_key(PlannedDataset(configured, dataset), scoring.noise_seed, scoring.noise_levels),
+        "notes": "\n".join(" ".join(note.split()) for note in notes),
         # The suite may replace name and parameters by a label.
         "spec": configured.default_label,
         "is_free": dataset.card.is_free,

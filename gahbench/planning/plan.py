@@ -96,7 +96,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     except GahbenchError as error:
         raise type(error)(f"{suite.path}: {error}") from error
     facts = tuple(
-        dataset_row(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring.noise_seed)
+        dataset_row(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring)
         for configured, dataset in built
     )
     # Fits come first; otherwise, the stable sort keeps the order of units.
@@ -200,6 +200,7 @@ def _request(suite: Suite, row: Row, split: Split, images: int) -> Request:
         scoring.jacobian_precision,
         row.learned_from(),
         row.learned_from(partner=True),
+        scoring.noise_levels,
     )
 
 
@@ -249,6 +250,11 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
 
 def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured, Dataset]]) -> None:
     measure: Metric = suite.build(metric)
+    if suite.scoring.noise is not None and not measure.any_noise:
+        raise ParameterError(
+            f"{metric.where}: defined under white Gaussian noise only; accepted with 'noise': metrics that compare "
+            "images, such as psnr, ssim, lpips, optimum-distance and optimum-cross"
+        )
     for configured, dataset in built:
         if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:
             raise ParameterError(

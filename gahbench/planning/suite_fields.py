@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.engines import Limits
+from gahbench.planning.suite_noise import SuiteNoise, add_levels
 from gahbench.planning.yaml_lines import Location
 from gahbench.sampling.settings import Sampling
 from gahbench.training.recipe import Training
@@ -54,7 +55,9 @@ class Scoring(BaseModel):
     Parameters
     ----------
     sigmas
-        Noise levels, in units where images lie in [0, 1]; ``25/255`` is accepted.
+        Noise levels, in units where images lie in [0, 1]; ``25/255`` is accepted. Left out if ``noise`` is given.
+    noise
+        Poisson-Gaussian noise in place of white Gaussian noise, as ``{kind: poisson-gaussian, a: 0.01, b: 0.0004}``.
     images
         Number of images of each split to score, or ``all`` images of the split.
     splits
@@ -76,12 +79,22 @@ class Scoring(BaseModel):
     sigmas: Annotated[
         tuple[Annotated[float, Field(gt=0, le=100), BeforeValidator(as_number)], ...], _SOME, AfterValidator(_distinct)
     ]
+    noise: SuiteNoise | None = None
     images: Annotated[int, Field(ge=1)] | Literal["all"] = 100
     splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct), AfterValidator(_has_test)] = ("test",)
     metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct), AfterValidator(_ranks)] = ("psnr",)
     noise_seed: int = 0
     sampling: Annotated[Sampling, Field(default_factory=Sampling)]
     jacobian_precision: Literal["auto", "float32"] = "auto"
+
+    _add_levels = model_validator(mode="before")(add_levels)
+
+    @property
+    def noise_levels(self) -> list[Any] | None:
+        """Levels of Poisson-Gaussian noise, as plain JSON; ``None`` for white Gaussian noise."""
+        if self.noise is None:
+            return None
+        return [[sigma, [model.a, model.b]] for sigma, model in self.noise.levels.items()]
 
 
 class SuiteFile(BaseModel):
@@ -134,6 +147,8 @@ def accepted_fields(location: Location) -> list[str]:
     models: dict[str, type[BaseModel]] = {"training": Training, "scoring": Scoring, "limits": Limits}
     if tuple(location[:2]) == ("scoring", "sampling"):
         return list(Sampling.model_fields)
+    if tuple(location[:2]) == ("scoring", "noise"):
+        return list(SuiteNoise.model_fields)
     model = models.get(str(location[0]) if location else "", SuiteFile)
     return list(model.model_fields)
 

@@ -62,6 +62,8 @@ class Request:
     jacobian_precision: str
     learned_from: Mapping[str, Any] | None
     partner_learned_from: Mapping[str, Any] | None
+    #: Levels of Poisson-Gaussian noise, each with its a and b; ``None`` for white Gaussian noise.
+    noise: list[Any] | None = None
 
 
 def fit_unit(
@@ -142,6 +144,7 @@ def score_unit(
             "images": request.images,
             "sigmas": request.sigmas,
             "noise_seed": request.noise_seed,
+            **({} if request.noise is None else {"noise": request.noise}),
             "learned_from": request.learned_from,
             "partner_learned_from": request.partner_learned_from,
             "sampling": request.sampling,
@@ -163,6 +166,8 @@ def _column(planned: PlannedDataset, metric: Configured, measure: Metric, reques
         "sigmas": request.sigmas,
         "noise_seed": request.noise_seed,
     }
+    if request.noise is not None:
+        column["noise"] = request.noise
     if request.image_split != request.split:
         column["shown"] = request.image_split
     if "samples" in measure.needs:
@@ -172,9 +177,10 @@ def _column(planned: PlannedDataset, metric: Configured, measure: Metric, reques
     return column
 
 
-def protocol_key(planned: PlannedDataset, noise_seed: int) -> str:
+def protocol_key(planned: PlannedDataset, noise_seed: int, noise: list[Any] | None = None) -> str:
     """Return a digest of images and noise, which does not depend on code."""
-    return key_of({"dataset": _without_code(planned.document), "noise_seed": noise_seed})
+    other = {} if noise is None else {"noise": noise}
+    return key_of({"dataset": _without_code(planned.document), "noise_seed": noise_seed, **other})
 
 
 def _without_code(document: Any) -> Any:

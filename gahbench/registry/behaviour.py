@@ -43,9 +43,9 @@ NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.unit")
 NEEDED = ("gahbench.contracts.needs", "needed")
 #: Attributes that only describe a class.
 DESCRIPTIONS = frozenset({"citation", "display_name", "share_parts", "positive_parts"})
-#: Attributes of metrics that only decide how values are displayed.
+#: Attributes of metrics that only decide how values are displayed, and which suites are accepted.
 DISPLAY_ATTRIBUTES = frozenset(
-    {"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters", "advised_images"}
+    {"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters", "advised_images", "any_noise"}
 )
 #: Fields of syntax trees that do not affect behaviour, or differ between versions of Python.
 _IGNORED_FIELDS = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple"})

@@ -58,7 +58,7 @@ def _seconds_per_megapixel(evaluation: Evaluation) -> float:
         while len(durations) < REPETITIONS and sum(durations) < MAX_SECONDS:
             noisy, visible = evaluation.noisy(sigma, 1 + len(durations))[:count], visible_truth(kind, truth)
             started = time.perf_counter()
-            evaluation.denoiser.denoise(noisy, sigma, visible)
+            evaluation.apply(noisy, sigma, visible)
             durations.append(time.perf_counter() - started)
     return 1e6 * min(durations) / pixels
 

@@ -38,6 +38,7 @@ class PayloadRecord(TypedDict, total=False):
     images: Count
     sigmas: list[Number]
     noise_seed: int
+    noise: list[Any] | None
     learned_from: dict[str, Any] | None
     partner_learned_from: dict[str, Any] | None
     sampling: dict[str, Any]

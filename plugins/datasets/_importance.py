@@ -127,8 +127,15 @@ ELEMENTS = 2**19
 class Family(Protocol):
     """A family of images c_1 p_1 + ... + c_L p_L, with intensities c and parts p."""
 
-    nonlinear: int
-    intensities: int
+    @property
+    def nonlinear(self) -> int:
+        """Number of non-linear parameters."""
+        ...
+
+    @property
+    def intensities(self) -> int:
+        """Number of intensities."""
+        ...
 
     def parts_at(self, coordinates: Tensor) -> Tensor:
         """Return the parts, shape (..., P, d), float64, at standard normal coordinates (..., Q), Q = nonlinear."""
@@ -160,6 +167,15 @@ class Target:
     def __getitem__(self, chosen: Tensor) -> Target:
         """Return the posterior of some of the images."""
         return Target(self.family, self.data[chosen], self.sigma)
+
+    @property
+    def level(self) -> str:
+        """The noise level, for messages."""
+        return f"sigma={self.sigma:g}"
+
+    def residuals(self, mean: Tensor) -> Tensor:
+        """Return the distances of the data from images (N, d), in standard deviations of the noise."""
+        return (self.data - mean) / self.sigma
 
     def statistics(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return parts, their Gram matrices and their inner products with the data at points (N, K, Q)."""
@@ -381,18 +397,58 @@ def _posterior(target: Target, covariance: bool) -> Posterior:
         start = target.data.new_zeros(len(target), 1, 0), target.data.new_zeros(len(target), 1)
         estimate = target.estimate(*start, covariance)
         return Posterior(estimate.mean, estimate.trace, None, estimate.covariance)
-    proposals = first_proposals(target)
+    return sample_posterior(target, first_proposals(target), covariance)
+
+
+class Sampled(Protocol):
+    """A posterior from whose points moments can be estimated."""
+
+    @property
+    def family(self) -> Family:
+        """The family of the images."""
+        ...
+
+    @property
+    def data(self) -> Tensor:
+        """The noisy images, shape (N, d)."""
+        ...
+
+    @property
+    def level(self) -> str:
+        """The noise, for messages."""
+        ...
+
+    def __getitem__(self, chosen: Tensor) -> Sampled:
+        """Return the posterior of some of the images."""
+        ...
+
+    def log_density(self, points: Tensor) -> Tensor:
+        """Return the log density, up to a constant, at points (N, K, Q), shape (N, K)."""
+        ...
+
+    def estimate(self, points: Tensor, log_proposal: Tensor, covariance: bool = False) -> Estimate:
+        """Return posterior moments from points, drawn from a proposal with known log densities."""
+        ...
+
+    def residuals(self, mean: Tensor) -> Tensor:
+        """Return the distances of the data from images, in standard deviations of the noise."""
+        ...
+
+
+def sample_posterior(target: Sampled, proposals: Mixture, covariance: bool = False) -> Posterior:
+    """Return posterior moments by importance sampling, with as many draws as they need."""
     mean, trace = torch.empty_like(target.data), torch.empty_like(target.data[:, 0])
     ess_fraction = torch.empty_like(trace)
     size = target.data.shape[1]
-    spread = target.data.new_empty(len(target), size, size) if covariance else None
+    spread = target.data.new_empty(len(target.data), size, size) if covariance else None
     batch = max(1, PIXEL_BATCH // target.data.shape[1])
-    for images in torch.split(torch.arange(len(target), device=trace.device), batch):
-        mixture = _fit(target[images], proposals[images])
+    for images in torch.split(torch.arange(len(target.data), device=trace.device), batch):
+        part = target[images]
+        mixture = _fit(part, proposals[images])
         draws = DRAWS
         for doubling in range(DOUBLINGS + 1):
             points = mixture.sample(Draws.named(f"weighing {doubling}", draws, target.family.nonlinear))
-            estimate = target[images].estimate(points, mixture.log_density(points), covariance)
+            estimate = part.estimate(points, mixture.log_density(points), covariance)
             if spread is not None and estimate.covariance is not None:
                 spread[images] = estimate.covariance
             mean[images], trace[images] = estimate.mean, estimate.trace
@@ -402,14 +458,14 @@ def _posterior(target: Target, covariance: bool) -> Posterior:
             if not is_short.any():
                 break
             if doubling == DOUBLINGS:
-                _check_weights(estimate.ess, target.sigma, draws)
+                _check_weights(estimate.ess, target.level, draws)
             mixture = mixture[is_short].update(points[is_short], estimate.shares[is_short])
-            images, draws = images[is_short], 2 * draws
-    _check_distances((target.data - mean) / target.sigma, target.sigma)
+            part, images, draws = part[is_short], images[is_short], 2 * draws
+    _check_distances(target.residuals(mean), target.level)
     return Posterior(mean, trace, ess_fraction, spread)
 
 
-def _fit(target: Target, mixture: Mixture) -> Mixture:
+def _fit(target: Sampled, mixture: Mixture) -> Mixture:
     for number in range(ROUNDS):
         points = mixture.sample(Draws.named(f"learning {number}", LEARNING_DRAWS, target.family.nonlinear))
         log_weights = target.log_density(points) - mixture.log_density(points)
@@ -417,23 +473,23 @@ def _fit(target: Target, mixture: Mixture) -> Mixture:
     return mixture
 
 
-def _check_weights(ess: Tensor, sigma: float, draws: int) -> None:
+def _check_weights(ess: Tensor, level: str, draws: int) -> None:
     """Raise ``OptimumError`` if any effective sample size is too small."""
     lowest = float(ess.min())
     if not lowest >= REFUSED:
         raise OptimumError(
-            f"sigma={sigma:g}: the posterior of an image has {lowest:.3g} effective samples of {draws}; accepted: at "
+            f"{level}: the posterior of an image has {lowest:.3g} effective samples of {draws}; accepted: at "
             f"least {REFUSED:g}; leave this noise level out, or choose parameters of the family on which the image "
             "depends more evenly"
         )
 
 
-def _check_distances(residuals: Tensor, sigma: float) -> None:
+def _check_distances(residuals: Tensor, level: str) -> None:
     """Raise ``OptimumError`` if residuals (N, d), in standard deviations of the noise, are larger than noise."""
     farthest, pixels = float(residuals.square().sum(1).max()), residuals.shape[1]
     if not farthest <= pixels + MISFIT * (2 * pixels) ** 0.5:
         raise OptimumError(
-            f"sigma={sigma:g}: the nearest images found are {(farthest / pixels) ** 0.5:.3g} sigma per pixel from a "
-            "noisy image; accepted: about 1, as for noise; give images of this family with noise of this sigma, "
+            f"{level}: the nearest images found are {(farthest / pixels) ** 0.5:.3g} sigma per pixel from a "
+            "noisy image; accepted: about 1, as for noise; give images of this family with noise of this level, "
             "or leave the noise level out if images depend too finely on their parameters for a search"
         )

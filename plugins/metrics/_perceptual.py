@@ -70,6 +70,7 @@ class Perceptual(Metric):
     """A perceptual distance between denoised and clean images, clipped to [0, 1] and expanded to three channels."""
 
     higher_is_better = False
+    any_noise = True
     #: Smallest image side that the network accepts, in pixels.
     min_side: int
 

@@ -30,6 +30,7 @@ class OptimumDistance(Metric):
 
     citation = KADKHODAIE_2024
     higher_is_better = False
+    any_noise = True
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the distance and the optimal error for every image at every noise level."""
@@ -53,6 +54,7 @@ class OptimumCross(Metric):
     """
 
     higher_is_better = None
+    any_noise = True
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the inner product for every image at every noise level."""

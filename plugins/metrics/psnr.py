@@ -25,6 +25,7 @@ class Psnr(Metric):
     """
 
     unit = "dB"
+    any_noise = True
     titles: ClassVar[dict[str, str]] = {"": "test PSNR (dB)"}
 
     def score(self, evaluation: Evaluation) -> Scores:

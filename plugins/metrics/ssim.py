@@ -28,6 +28,7 @@ class Ssim(Metric):
     """
 
     citation = WANG_2004
+    any_noise = True
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` if a side of the images is smaller than the window."""
