@@ -41,6 +41,7 @@ PAGES = """
 results/README
 .docs/guide/boards
 .docs/guide/checks
+.docs/guide/submit
 suites/README
 .docs/guide/paper
 plugins/README
@@ -118,7 +119,7 @@ include_patterns = [
     "results/*/leaderboard.md",
     ".docs/*/*.md",
 ]
-exclude_patterns = ["**/.venv*", "**/units", ".github/pull_request_template.md"]
+exclude_patterns = ["**/.venv*", "**/units", ".github/pull_request_template.md", ".github/PULL_REQUEST_TEMPLATE"]
 
 # Headings have the anchors that GitHub gives them.
 myst_heading_anchors = 4

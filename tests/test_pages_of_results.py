@@ -21,7 +21,7 @@ from gahbench.report.tables import markdown
 from gahbench.store.plan_file import require_plan
 
 ROOT = Path(__file__).parents[1]
-PUBLISHED = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
+PUBLISHED = sorted(file.parent.name for file in (ROOT / "results").glob("*/results.json"))
 
 
 @functools.cache

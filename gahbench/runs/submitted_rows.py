@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from gahbench._util.checks import Digest, check_record
-from gahbench._util.errors import ResultsError
+from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import names_in, read_regular, write_json
 from gahbench._util.sealed import parse_json
 from gahbench.board.combined import combine
@@ -51,7 +51,8 @@ def find_submissions(path: Path) -> list[Path]:
     if not path.is_dir() or (path / INDEX).is_file() or (path / PLAN).is_file():
         return [path]
     children = [path / name for name in sorted(names_in(path))]
-    return [child for child in children if is_archive(child) or (child / INDEX).is_file()]
+    submissions = [child for child in children if is_archive(child) or (child / INDEX).is_file()]
+    return submissions if submissions or (path / VERIFIED).is_file() else [path]
 
 
 def is_single_folder(path: Path) -> bool:
@@ -77,6 +78,8 @@ def load_rows(paths: Sequence[Path], registry: Registry | None = None) -> tuple[
     parts: dict[str, Results] = {}
     unfinished: dict[Path, int] = {}
     sources = [source for path in paths for source in find_submissions(path)]
+    if not sources:
+        raise ResultsError(f"{listing(map(str, paths))}: holds no submissions")
     for name, path in zip(short_names(sources), sources, strict=True):
         with opened(path) as folder:
             results, unfinished[path] = results_so_far(folder) or (load_results(folder, registry), 0)
