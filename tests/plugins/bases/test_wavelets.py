@@ -165,7 +165,7 @@ def test_ti_bands_are_subbands():
     labels = basis.bands((1, 16, 16))
     assert labels.flatten().tolist() == list(range(7))
     # Vertical stripes of period 2 are in the finest band of horizontal changes, and a constant in band 0.
-    stripes = (torch.arange(16) % 2).double().sub(0.5).expand(1, 1, 16, 16)
+    stripes = (torch.arange(16) % 2).double().sub(0.5).repeat(1, 1, 16, 1)
     powers = basis.analysis(stripes).square().sum((0, 1, 3, 4))
     assert powers[5] == pytest.approx(powers.sum().item())
     powers = basis.analysis(torch.ones(1, 1, 16, 16, dtype=torch.float64)).square().sum((0, 1, 3, 4))
