@@ -178,7 +178,9 @@ def collect(
     folder: options.Planned,
     all_pictures: Annotated[
         bool,
-        typer.Option("--all-pictures", help="Publish all denoised images that were kept. [default: 2 of each entrant]"),
+        typer.Option(
+            "--all-pictures", help="Publish all kept images and eigenvectors. [default: 2 images of each entrant]"
+        ),
     ] = False,
 ) -> None:
     """Write the board of a results folder from its finished units, and print it."""

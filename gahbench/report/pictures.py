@@ -49,30 +49,37 @@ class Sheet:
     record: dict[str, Any]
 
 
-def make_sheets(kept: Mapping[str, Sequence[StoredArrays]], *, all_pictures: bool = False) -> list[Sheet]:
+def make_sheets(
+    kept: Mapping[str, Sequence[StoredArrays]], limit: int | None = None, *, all_pictures: bool = False
+) -> list[Sheet]:
     """Return the sheets of the images that entrants kept, by dataset.
 
     Parameters
     ----------
     kept
         The images of each dataset, an item for each entrant.
+    limit
+        The largest size of all sheets in bytes, by default :data:`MAX_BYTES`.
     all_pictures
         Whether the sheets show all images at all noise levels. Otherwise they show up to two images at the middle noise
-        level, cropped to their centre as far as is needed for :data:`MAX_BYTES`.
+        level, cropped to their centre as far as is needed for the limit.
     """
+    limit = MAX_BYTES if limit is None else limit
     stems = file_stems(list(kept))
     for count, side in [_UNLIMITED] if all_pictures else _COUNTS_AND_SIDES:
         sheets = [
-            _make_sheet(f"{FOLDER}/{stems[dataset]}.png", stored, count, side, all_levels=all_pictures)
+            _make_sheet(dataset, f"{FOLDER}/{stems[dataset]}.png", stored, count, side, all_levels=all_pictures)
             for dataset, stored in kept.items()
         ]
-        if all_pictures or sum(len(sheet.content) for sheet in sheets) <= MAX_BYTES:
+        if all_pictures or sum(len(sheet.content) for sheet in sheets) <= limit:
             return sheets
-    warnings.warn(f"no pictures are published: one image of each entrant takes more than {MAX_BYTES} B", stacklevel=2)
+    warnings.warn(f"no pictures are published: one image of each entrant takes more than {limit} B", stacklevel=2)
     return []
 
 
-def _make_sheet(name: str, kept: Sequence[StoredArrays], count: int, side: int, *, all_levels: bool) -> Sheet:
+def _make_sheet(
+    dataset: str, name: str, kept: Sequence[StoredArrays], count: int, side: int, *, all_levels: bool
+) -> Sheet:
     sigmas = kept[0].arrays["sigmas"].tolist()
     if not all_levels:
         sigmas = [sigmas[len(sigmas) // 2]]
@@ -95,14 +102,14 @@ def _make_sheet(name: str, kept: Sequence[StoredArrays], count: int, side: int, 
         for stored, level in zip(kept, levels, strict=True)
     ]
     record = {
-        "dataset": kept[0].dataset,
+        "dataset": dataset,
         "file": name,
         "shape": list(clean.shape),
         "sigmas": sigmas,
         "entrants": [stored.entrant for stored in kept],
         "psnr": psnr,
     }
-    return Sheet(name, _encode(np.stack(rows)), record)
+    return Sheet(name, encode_tiles(np.stack(rows)), record)
 
 
 def _decibels(value: float) -> float | None:
@@ -121,7 +128,7 @@ def _cropped(images: NDArray[Any], side: int) -> Bytes:
     return np.asarray(rounded.clip(0, 255).astype(np.uint8))
 
 
-def _encode(rows: Bytes) -> bytes:
+def encode_tiles(rows: Bytes) -> bytes:
     """Return rows of images, shape (R, K, C, H, W), as a PNG file."""
     count, across, channels, height, width = rows.shape
     tiled = rows.transpose(0, 3, 1, 4, 2).reshape(count * height, across * width, channels)
@@ -150,23 +157,13 @@ def _read_sheet(folder: Path, record: Mapping[str, Any], checksums: Mapping[str,
     name, entrants, shape = record["file"], record["entrants"], tuple(map(int, record["shape"]))
     sigmas = np.asarray(record["sigmas"], dtype=np.float64)
     psnr = np.asarray(record["psnr"], dtype=np.float64)
-    if not is_inside(name) or not name.startswith(f"{FOLDER}/") or not isinstance(record["dataset"], str):
-        raise ValueError(f"{name!r} is not the name of a sheet")
+    if not isinstance(record["dataset"], str):
+        raise ValueError(f"{name}: its description in results.json is not valid")
     expected = (len(entrants), len(sigmas), shape[0])
     if len(shape) != 4 or min(shape) < 1 or shape[1] not in (1, 3) or psnr.shape != expected or 0 in expected:
         raise ValueError(f"{name}: its description in results.json is not valid")
     rows = 1 + len(sigmas) * (1 + len(entrants))
-    count, channels, height, width = shape
-    if rows * math.prod(shape) > _MAX_PIXELS:
-        raise ValueError(f"{name}: has more than {_MAX_PIXELS} pixels")
-    content = read_regular(folder / name, _MAX_FILE_BYTES)
-    if hashlib.sha256(content).hexdigest() != checksums.get(name):
-        raise ValueError(f"{name}: its checksum differs from that in results.json")
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
-        if picture.size != (count * width, rows * height) or picture.mode != ("L" if channels == 1 else "RGB"):
-            raise ValueError(f"{name}: is not an image of {rows * height} by {count * width} pixels")
-        pixels = np.asarray(picture)
-    tiles = pixels.reshape(rows, height, count, width, channels).transpose(0, 2, 4, 1, 3)
+    tiles = read_tiles(folder, name, checksums, (rows, *shape))
     levels = tiles[1:].reshape(len(sigmas), 1 + len(entrants), *shape)
     for index, entrant in enumerate(entrants):
         arrays = {
@@ -177,3 +174,20 @@ def _read_sheet(folder: Path, record: Mapping[str, Any], checksums: Mapping[str,
             "psnr": psnr[index],
         }
         yield StoredArrays(record["dataset"], str(entrant), "psnr", None, arrays)
+
+
+def read_tiles(folder: Path, name: str, checksums: Mapping[str, str], shape: tuple[int, ...]) -> Bytes:
+    """Return the images of a sheet, shape (R, K, C, H, W); raise ``ValueError`` if the file is another one."""
+    rows, count, channels, height, width = shape
+    if not is_inside(name) or not name.startswith(f"{FOLDER}/"):
+        raise ValueError(f"{name!r} is not the name of a sheet")
+    if math.prod(shape) > _MAX_PIXELS:
+        raise ValueError(f"{name}: has more than {_MAX_PIXELS} pixels")
+    content = read_regular(folder / name, _MAX_FILE_BYTES)
+    if hashlib.sha256(content).hexdigest() != checksums.get(name):
+        raise ValueError(f"{name}: its checksum differs from that in results.json")
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+        if picture.size != (count * width, rows * height) or picture.mode != ("L" if channels == 1 else "RGB"):
+            raise ValueError(f"{name}: is not an image of {rows * height} by {count * width} pixels")
+        pixels = np.asarray(picture)
+    return pixels.reshape(rows, height, count, width, channels).transpose(0, 2, 4, 1, 3)

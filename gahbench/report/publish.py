@@ -15,6 +15,7 @@ from gahbench._util.sealed import seal
 from gahbench.board.results import BOARD, FORMAT, INDEX, SCORES, VERSION, Results, index_or_none, saved_files
 from gahbench.board.tables import SCHEMAS, to_records
 from gahbench.report import figures
+from gahbench.report.eigenvector_sheets import KEY as EIGENVECTORS
 from gahbench.report.pictures import FOLDER as PICTURES
 from gahbench.report.pictures import Sheet
 from gahbench.report.tables import markdown
@@ -25,7 +26,13 @@ OVERALL = "over_datasets.csv"
 _REPLACED = ("figures", PICTURES)
 
 
-def publish(results: Results, folder: str | os.PathLike[str], digest: str, pictures: Sequence[Sheet] = ()) -> None:
+def publish(
+    results: Results,
+    folder: str | os.PathLike[str],
+    digest: str,
+    pictures: Sequence[Sheet] = (),
+    eigenvectors: Sequence[Sheet] = (),
+) -> None:
     """Write the results, the board, the figures and sheets of pictures into a folder, each file atomically."""
     folder = Path(folder)
     for name in _REPLACED:
@@ -42,7 +49,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str, pictu
     if not overall.empty:
         files[OVERALL] = overall.to_csv(index=False, lineterminator="\n").encode()
     files |= {f"figures/{name}": content for name, content in figures.render_figures(results, results.board)}
-    files |= {sheet.name: sheet.content for sheet in pictures}
+    files |= {sheet.name: sheet.content for sheet in (*pictures, *eigenvectors)}
     for name, content in files.items():
         write_atomically(folder / name, content)
     index = {
@@ -62,6 +69,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str, pictu
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
         **{name: to_records(getattr(results, name)) for name in SCHEMAS if name != "scores"},
         **({"pictures": [sheet.record for sheet in pictures]} if pictures else {}),
+        **({EIGENVECTORS: [sheet.record for sheet in eigenvectors]} if eigenvectors else {}),
     }
     text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / INDEX, seal(text.encode()))

@@ -64,9 +64,9 @@ def collect(folder: str | Path, *, all_pictures: bool = False) -> Results:
     folder
         Path of a results folder with its units.
     all_pictures
-        Whether the board comes with all denoised images that the units kept. By default it comes with two images of
-        each entrant at one noise level, in at most 200 kB. Only images that anybody may redistribute are included
-        (:class:`gahbench.Card`).
+        Whether the board comes with all denoised images and eigenvectors that the units kept. By default it comes with
+        those of two images of each entrant at one noise level, in at most 200 kB. Only images that anybody may
+        redistribute are included (:class:`gahbench.Card`).
 
     Returns
     -------
@@ -144,36 +144,45 @@ def _collect_locked(
     if saved_digest(folder) != digest or all_pictures:
         if refusal is not None:
             raise refusal
-        publish(_read_results(plan, examination, states, registry), folder, digest, _sheets(folder, plan, all_pictures))
+        results, sheets = _read_results(plan, examination, states, registry), _sheets(folder, plan, all_pictures)
+        publish(results, folder, digest, *sheets)
         _write_environment(folder, problems)
     if refusal is None:
         store.sweep()
     return CollectedBoard(plan, frozenset(examination.damaged))
 
 
-def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> list[Sheet]:
-    """Return sheets of the kept images that anybody may redistribute; none under secret noise, which they reveal."""
+def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> tuple[list[Sheet], list[Sheet]]:
+    """Return sheets of denoised images and of eigenvectors; none under secret noise, which they reveal.
+
+    The images are those that anybody may redistribute.
+    """
     from gahbench.report.contact_sheet import kept_images
-    from gahbench.report.pictures import make_sheets
+    from gahbench.report.eigenvector_sheets import kept_eigenvectors, make_eigenvector_sheets
+    from gahbench.report.pictures import MAX_BYTES, make_sheets
 
     free = {row["dataset"] for row in plan.board["datasets"] if row.get("is_free")}
     has_images = any(unit.kind == "score" and unit.metric == "psnr" for unit in plan.shown)
     if plan.secret_noise or not free or not has_images:
-        return []
+        return [], []
     try:
         # Damaged units have been warned of.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            kept = kept_images(folder)
+            kept_arrays, kept_vectors = kept_images(folder), kept_eigenvectors(folder)
     except ResultsError:
-        return []
+        return [], []
     # Of folds, which are one dataset on the board, the first has pictures.
     pooled = pooled_names({row["dataset"]: row["spec"] for row in plan.board["datasets"]})
-    shown: dict[str, list[StoredArrays]] = {}
-    for name in kept:
-        if name in free:
-            shown.setdefault(pooled.get(name, name), kept[name])
-    return make_sheets(shown, all_pictures=all_pictures)
+    images: dict[str, list[StoredArrays]] = {}
+    vectors: dict[str, list[StoredArrays]] = {}
+    for shown, of_datasets in ((images, kept_arrays), (vectors, kept_vectors)):
+        for name, stored in of_datasets.items():
+            if name in free:
+                shown.setdefault(pooled.get(name, name), stored)
+    sheets = make_sheets(images, MAX_BYTES // 2 if vectors else MAX_BYTES, all_pictures=all_pictures)
+    left = MAX_BYTES - sum(len(sheet.content) for sheet in sheets)
+    return sheets, make_eigenvector_sheets(vectors, left, all_pictures=all_pictures) if vectors else []
 
 
 def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from .._papers import KADKHODAIE_2024, MOHAN_2020
 
 #: Number of random vectors for the asymmetry of large images.
 PROBES = 32
+#: Number of images whose eigenvectors are saved for figures, and the ranks of these eigenvectors.
+SAVED_IMAGES, SAVED_RANKS = 2, (1, 2, 3, 5, 9, 17, 33, 65)
 
 
 class Spectrum(Metric):
@@ -28,6 +32,9 @@ class Spectrum(Metric):
     ``homogeneity``, |J y - f(y)| / |f(y)|, 0 for bias-free networks, for which f(y) = J y (equation 6). For images of
     more than 2304 values the trace is estimated from random vectors, the extreme eigenvalues are computed by the
     Lanczos method, and ``above-half`` and ``negative`` are omitted.
+
+    Arrays for figures: eigenvectors of the first images at the middle noise level, in 8 bits, unless images are large
+    (Kadkhodaie 2024, figure 3).
     """
 
     citation = (KADKHODAIE_2024, MOHAN_2020)
@@ -37,6 +44,7 @@ class Spectrum(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the parts for every image at every noise level; no scores without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
+        arrays = None
         for sigma in evaluation.sigmas:
             maps, trace = evaluation.local_filters.maps(sigma), evaluation.local_filters.trace(sigma)
             if maps is None or trace is None:
@@ -48,7 +56,35 @@ class Spectrum(Metric):
             # Use the maps, which are in float32; matrices may contain products in bfloat16.
             parts["homogeneity"] = _relative_distance(maps.matvec(noisy)[:, 0], evaluation.denoised(sigma).flatten(1))
             values |= {(name, sigma): value for name, value in parts.items()}
-        return Scores.parts(values)
+            if sigma == evaluation.sigmas[len(evaluation.sigmas) // 2] and maps.is_small and evaluation.split == "test":
+                arrays = saved_eigenvectors(evaluation, sigma)
+        return replace(Scores.parts(values), arrays=arrays)
+
+
+def saved_eigenvectors(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
+    """Return the first images and eigenvectors for figures, in 8 bits.
+
+    ``clean`` and ``noisy`` have shape (K, C, H, W), ``eigenvectors`` (K, R, C, H, W), ``eigenvalues`` (K, R), ``ranks``
+    (R,) and ``sigmas`` (1,). Each eigenvector is divided by its largest absolute value; zero is 128.
+    """
+    pairs = evaluation.local_filters.eigenpairs(sigma)
+    assert pairs is not None
+    ranks = [rank for rank in SAVED_RANKS if rank <= pairs[0].shape[1]]
+    indices = torch.tensor(ranks, device=pairs[0].device) - 1
+    eigenvalues, vectors = (part[:SAVED_IMAGES].index_select(1, indices).double().cpu() for part in pairs)
+    vectors = vectors / vectors.abs().amax(2, keepdim=True).clamp_min(1e-300)
+    return {
+        "clean": _to_bytes(255 * evaluation.clean[:SAVED_IMAGES]),
+        "noisy": _to_bytes(255 * evaluation.noisy(sigma)[:SAVED_IMAGES]),
+        "eigenvectors": _to_bytes(128 + 127 * vectors).reshape(*vectors.shape[:2], *evaluation.shape),
+        "eigenvalues": eigenvalues,
+        "ranks": torch.tensor(ranks),
+        "sigmas": torch.tensor([sigma], dtype=torch.float64),
+    }
+
+
+def _to_bytes(values: Tensor) -> Tensor:
+    return values.cpu().round().clamp(0, 255).to(torch.uint8)
 
 
 def _exact_parts(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:

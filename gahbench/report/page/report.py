@@ -31,6 +31,7 @@ from gahbench.report.legend import dataset_lines, glossary, rate_lines
 from gahbench.report.page import charts, images, provenance
 from gahbench.report.page.charts import Source
 from gahbench.report.page.costs import cost_section
+from gahbench.report.page.eigenvectors import eigenvector_gallery
 from gahbench.report.page.entrant_tables import column_definitions, dataset_table, entrant_table, metric_definitions
 from gahbench.report.page.first_screen import FILTERS, FIRST_ROWS, first_screen
 from gahbench.report.page.readme import read_readme
@@ -103,6 +104,7 @@ def report_values(source: Source) -> dict[str, Any]:
         "length": LENGTH,
         "draw_chart": draw_chart,
         "gallery": images.gallery(source),
+        "eigenvectors": eigenvector_gallery(source),
         "training": {
             "trained": charts.training_charts(source),
             "fits": provenance.fits_table(source),
@@ -116,7 +118,7 @@ def report_values(source: Source) -> dict[str, Any]:
     }
     optional_sections = {
         "cost": values["cost"],
-        "basis": values["screen"].directions,
+        "basis": values["screen"].directions or values["eigenvectors"],
         "generalization": values["sweeps"],
     }
     optional_sections["claims"] = measured

@@ -60,7 +60,8 @@ const filter = () => {
     row.classList.toggle("out", !isShown);
     (isShown ? shown : hidden).add(row.dataset.e ?? "");
   }
-  for (const item of /** @type {HTMLElement[]} */ (findAll(".legend > [data-e], .series[data-e], .pictures [data-e]")))
+  const others = ".legend > [data-e], .series[data-e], .pictures [data-e], .vectors [data-e]";
+  for (const item of /** @type {HTMLElement[]} */ (findAll(others)))
     item.classList.toggle("out", hidden.has(item.dataset.e ?? "") && !shown.has(item.dataset.e ?? ""));
   const count = `${shown.size} of ${new Set([...shown, ...hidden]).size} entrants`;
   find("#found").textContent = state.q || state.kind ? count : "";

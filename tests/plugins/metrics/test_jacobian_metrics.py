@@ -73,6 +73,25 @@ def test_asymmetry_is_the_share_of_the_skew_part(symmetric, skew):
     assert parts["trace"].tolist() == pytest.approx([SIZE * symmetric] * 3, abs=1e-5)
 
 
+def test_eigenvectors_are_saved_at_the_middle_noise_level():
+    """For J = V diag(e) V', the saved vectors are columns of V up to their sign and scale."""
+    eigenvalues = torch.linspace(1.2, -0.2, SIZE).double()
+    matrix = matrix_with_eigenvalues(eigenvalues)
+    evaluated = evaluate_images(Filters(matrix[None]), random_images(3, 1, 6, 6), (0.1, 0.2))
+    arrays = create("metric", "spectrum").score(evaluated).arrays
+    assert arrays["sigmas"].tolist() == [0.2]
+    ranks = arrays["ranks"]
+    assert ranks.tolist() == [1, 2, 3, 5, 9, 17, 33]
+    torch.testing.assert_close(arrays["eigenvalues"], eigenvalues[ranks - 1].expand(2, -1), atol=1e-5, rtol=0)
+    vectors = (arrays["eigenvectors"].double() - 128).flatten(2)
+    assert vectors.shape == (2, len(ranks), SIZE)
+    assert (vectors.abs().amax(2) == 127).all()
+    residuals = vectors @ matrix - eigenvalues[ranks - 1, None] * vectors
+    # Rounding changes each entry by at most 1/2, and the norm of the matrix is 1.2.
+    assert residuals.norm(dim=2).max() < 0.5 * SIZE**0.5 * 1.4
+    assert (arrays["clean"].double() / 255 - evaluated.clean[:2].clamp(0, 1)).abs().max() <= 0.51 / 255
+
+
 def test_homogeneity_measures_additive_constants():
     matrix, offset = matrix_with_eigenvalues([0.5] * SIZE), 0.25
     evaluated = evaluate_images(Filters(matrix[None], offset), random_images(3, 1, 6, 6), (0.1, 0.4))
