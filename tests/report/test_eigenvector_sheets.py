@@ -6,8 +6,11 @@ import json
 import numpy as np
 import pytest
 
+import gahbench
 from gahbench._util.sealed import seal
+from gahbench.registry.registry import Registry
 from gahbench.report.eigenvector_sheets import kept_eigenvectors, make_eigenvector_sheets
+from gahbench.report.page.report import html_report
 from gahbench.store.stored_files import StoredArrays
 
 LIMIT = 100_000
@@ -111,3 +114,30 @@ def test_a_sheet_that_was_changed_is_left_out(tmp_path):
     (tmp_path / sheet.name).write_bytes(sheet.content + b"changed")
     with pytest.warns(UserWarning, match="its checksum differs"):
         assert kept_eigenvectors(tmp_path) == {}
+
+
+SUITE = """
+name: eigen
+datasets: [discs: {size: 12}, faces: {size: 12}]
+entrants: [identity, low-pass]
+training: {steps: 1}
+scoring: {sigmas: [0.1], images: 2, metrics: [psnr, spectrum]}
+"""
+
+
+def test_a_run_shows_eigenvectors_and_publishes_those_at_free_images(tmp_path):
+    (tmp_path / "eigen.yaml").write_text(SUITE, encoding="utf-8")
+    folder = tmp_path / "out"
+    gahbench.run(tmp_path / "eigen.yaml", folder, engine="inline", report=lambda event: None)
+    discs, _ = kept_eigenvectors(folder)
+    names = {file.name for file in (folder / "pictures").iterdir()}
+    assert {name for name in names if name.startswith("eigenvectors-")} == {"eigenvectors-discs_size=12.png"}
+    # The low-pass filter keeps a share of the frequencies, and removes the others.
+    (low_pass,) = [item for item in kept_eigenvectors(folder)[discs] if item.entrant.startswith("low-pass")]
+    assert set(np.round(low_pass.arrays["eigenvalues"].ravel(), 3)) == {0.0, 1.0}
+    page = html_report(folder, Registry())
+    assert page.count("<h4>") == 2
+    assert 'alt="eigenvector 3 of Low-pass' in page
+    (folder / "units").rename(tmp_path / "units")
+    assert list(kept_eigenvectors(folder)) == [discs]
+    assert html_report(folder, Registry()).count("<h4>") == 1
