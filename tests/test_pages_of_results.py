@@ -14,6 +14,7 @@ from gahbench.contracts.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_entries import configure_entrant
+from gahbench.planning.suite_version import suite_version
 from gahbench.planning.units import PlannedDataset, protocol_key
 from gahbench.registry.spec import parse_spec
 from gahbench.report.cells import between, format_interval, rank
@@ -88,7 +89,25 @@ def test_a_published_board_agrees_with_its_suite_and_no_entrant_exceeds_the_opti
     suite = load_suite(name, builtin)
     labels = {row.label for row in rows(suite)}
     assert {label if label in labels else current_label(label, builtin) for label in results.entrants} == labels
-    assert {board.dataset for board in results.board.datasets} == {dataset.label for dataset in suite.datasets}
+    datasets = {dataset.label for dataset in suite.datasets}
+    if results.version is not None:
+        # The datasets of a frozen suite are published one after another.
+        assert results.version == suite_version(suite.text)
+        datasets &= {board.dataset for board in results.board.datasets}
+    assert {board.dataset for board in results.board.datasets} == datasets
+
+
+def test_the_learning_rates_of_the_frozen_suite_are_the_best_of_the_search_on_validation_images(builtin):
+    suite, search = load_suite("standard-1", builtin), load_suite("standard-1-search", builtin)
+    scores = load_results(search.name).scores.query("metric == 'psnr' and split == 'validation'")
+    psnr = scores.groupby("entrant")["value"].mean()
+    for network in (entrant for entrant in suite.entrants if entrant.kind == "architecture"):
+        candidates = {
+            search.trainings[entrant.label].learning_rate: psnr[entrant.label]
+            for entrant in search.entrants
+            if entrant.text == network.text
+        }
+        assert suite.trainings[network.label].learning_rate == max(candidates, key=candidates.__getitem__)
 
 
 def test_deficits_on_the_page_agree_with_the_board():

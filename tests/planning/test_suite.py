@@ -9,6 +9,7 @@ from sample_files import TINY
 from gahbench._util.errors import SuiteError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_version import suite_version
 
 
 def test_lists_make_grids(write_suite, builtin):
@@ -192,3 +193,32 @@ def test_invalid_names_and_folders_raise(builtin, tmp_path, name):
 def test_a_file_that_is_not_a_mapping_raises_an_error(write_suite, builtin, text):
     with pytest.raises(SuiteError, match="a suite is a mapping"):
         load_suite(write_suite(text=text), builtin)
+
+
+def test_networks_of_the_frozen_suite_are_also_scored_after_half_of_their_steps(builtin):
+    suite = load_suite("standard-1", builtin)
+    assert suite_version(suite.text) is not None
+    steps = suite.training.total_steps(None)
+    assert suite.training.snapshot_steps(steps)[-2:] == (steps // 2, steps)
+    assert steps * suite.training.batch_size <= 150_000
+    for training in suite.trainings.values():
+        changed = {"learning_rate": suite.training.learning_rate}
+        assert training.model_copy(update=changed) == suite.training
+        assert training.schedule == "constant"
+        assert training.ema is not None
+
+
+def test_the_learning_rates_of_the_frozen_suite_are_from_a_search_of_three_rates_for_a_fifth_of_the_steps(builtin):
+    suite, search = load_suite("standard-1", builtin), load_suite("standard-1-search", builtin)
+    candidates: dict[str, set[float]] = {}
+    for entrant in search.entrants:
+        candidates.setdefault(entrant.text, set()).add(search.trainings[entrant.label].learning_rate)
+    networks = [entrant for entrant in suite.entrants if entrant.kind == "architecture"]
+    assert {entrant.text for entrant in networks} == set(candidates)
+    for entrant in networks:
+        training = suite.trainings.get(entrant.label, suite.training)
+        assert len(candidates[entrant.text]) == 3
+        assert training.learning_rate in candidates[entrant.text]
+        fifth = {"steps": suite.training.steps // 5, "ema": 0.99, "snapshots": 0, "learning_rate": 0.1}
+        assert training.model_copy(update=fifth) == search.training.model_copy(update={"learning_rate": 0.1})
+    assert {dataset.text for dataset in search.datasets} < {dataset.text for dataset in suite.datasets}
