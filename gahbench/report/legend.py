@@ -87,6 +87,11 @@ def legend(results: Results) -> list[str]:
     if baseline is not None:
         name = results.names.entrant(baseline)
         lines.append(f"Gain: the difference in PSNR from {name}, paired by image and noise.")
+    if any(row.new_gain.is_known for row in results.means_over_datasets.rows):
+        lines.append(
+            "Gain on a new dataset: the 95 % prediction interval of the gain on another dataset of this kind, from the "
+            "spread of the gains over the datasets of the board."
+        )
     if board.is_known("slope"):
         lines.append(
             "Slope: output dB per input dB, fitted over all σ of the table. The optimal slope, α/(α+1) for C^α images, "

@@ -59,6 +59,10 @@ from gahbench.site.processes import map_in_processes
 #: The list of the files of a site, which lets a new site in the same folder replace all of them.
 FILES = "site.json"
 STYLE, SCRIPT = "assets/style.css", "assets/script.js"
+#: The list of pages that the search of the documentation reads; a script, since pages of files may not read JSON.
+ENTRIES = "assets/entries.js"
+#: The cached properties of results that take most of the time of a site.
+DERIVED = ("left_out", "optimum_checks", "deficit_curves", "rate_verdicts", "board", "means_over_datasets")
 #: The sides of images on which receptive fields are measured: larger images take gigabytes in transformers.
 SIDES = (64, 128)
 #: The largest Markdown file, in bytes: the time to render forged Markdown grows with the square of its size.
@@ -89,9 +93,7 @@ def write_site(
     previous_files = _site_files(out)
     documentation = documentation and f"{documentation.strip('/')}/"
     pages = Pages(folder, load_catalogue(folder, registry), registry, title, source, documentation)
-    for run in pages.catalogue.runs:
-        progress(f"board of {run.name}", 0.0)
-        _ = run.results.board
+    pages.compute_boards(lambda name: progress(f"board of {name}", 0.0))
     all_pages = []
     for page in pages.build():
         all_pages.append(page)
@@ -101,6 +103,7 @@ def write_site(
     own_style = template_text("site.css", "gahbench.site")
     files[STYLE] = stylesheet(colours, max(page.groups for page in all_pages), own_style).encode()
     files[SCRIPT] = template_text("script.js").encode()
+    files[ENTRIES] = f"const siteEntries = {json.dumps(pages.entries(), indent=0)};\n".encode()
     if base:
         files["sitemap.xml"] = _sitemap(base, [page.path for page in all_pages]).encode()
     files[FILES] = (json.dumps({"format": "gahbench-site", "files": sorted(files)}, indent=1) + "\n").encode()
@@ -192,13 +195,41 @@ class Pages:
             path: render_markdown(text, *self.links.resolvers(path, roots[path])) for path, text in self.readmes.items()
         }
 
+    def compute_boards(self, progress: Callable[[str], None]) -> None:
+        """Compute the boards of all runs in several processes, which free the memory that this takes."""
+        runs = {run.name: run.results for run in self.catalogue.runs}
+
+        def compute(name: str) -> dict[str, Any]:
+            return {derived: getattr(runs[name], derived) for derived in DERIVED}
+
+        for name, values in zip(runs, map_in_processes(compute, list(runs)), strict=True):
+            progress(name)
+            # These are cached properties, which look here first.
+            vars(runs[name]).update(values)
+
+    def entries(self) -> list[tuple[str, str, str, str]]:
+        """Return the title, address, kind and name of each page about results, and of each claim."""
+        pages, names = self.catalogue.pages, self.catalogue.names
+        readmes = {run.name: self.rendered_readmes.get(run.readme) for run in self.catalogue.runs}
+        boards = [
+            (index.run_title(run, readmes[run.name]), pages["runs"][run.name], "board", run.name)
+            for run in self.catalogue.runs
+        ]
+        entrants = [(names.entrant(label), page, "entrant", label) for label, page in pages["entrants"].items()]
+        datasets = [(names.dataset(label), page, "dataset", label) for label, page in pages["datasets"].items()]
+        claims = [
+            (claim.statement, f"claims.html#paper-{number}", "claim", f"{claim.name}, {paper}")
+            for number, (paper, of_paper, _) in enumerate(claims_by_paper(self.claims), start=1)
+            for claim in of_paper
+        ]
+        return [*boards, *entrants, *datasets, *claims]
+
     def build(self) -> Iterator[Page]:
         """Build and yield all pages."""
         yield self._build_index()
         if self.claims:
             yield self._build_claims()
         yield from map(self._build_readme, self.rendered_readmes)
-        # Boards are computed here, once for all processes.
         labels = self.catalogue.pages
         runs, entrants, datasets = ([(kind, label) for label in labels[kind]] for kind in labels)
         yield from map_in_processes(self._build_labelled, [*runs, *entrants, *datasets])

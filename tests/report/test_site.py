@@ -1,5 +1,6 @@
 """A site of results folders, without a browser: its pages, its links, and the escaping of texts."""
 
+import json
 import os
 import re
 import shutil
@@ -102,6 +103,19 @@ def test_claims_are_judged_by_all_runs(site, pages, registry):
     claim = measured.claim
     after = f"{claim.statement}{measured.name}, {claim.location}; {CHECKED[claim.checked]}{measured.outcome}"
     assert after in section
+
+
+def test_the_search_of_the_documentation_finds_every_page_about_results(site, pages):
+    text = (site[1] / "assets" / "entries.js").read_text(encoding="utf-8")
+    entries = json.loads(text.removeprefix("const siteEntries = ").removesuffix(";\n"))
+    addresses = {address for _, address, _, _ in entries}
+    assert {page for page in pages if page.startswith(("runs/", "entrants/", "datasets/"))} <= addresses
+    for _, address, kind, _ in entries:
+        page, _, anchor = address.partition("#")
+        assert page in pages
+        assert bool(anchor) == (kind == "claim")
+        assert not anchor or any(attributes.get("id") == anchor for _, attributes in pages[page].tags)
+    assert {kind for _, _, kind, _ in entries} == {"board", "entrant", "dataset", "claim"}
 
 
 def test_headings_of_external_pages_have_no_prefix():
