@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
@@ -247,9 +247,14 @@ class JudgedClaim:
     needs: str
 
 
-def judge_claims(registry: Registry, tables: Sequence[Table]) -> list[JudgedClaim]:
-    """Judge the claims of a registry by tables of results."""
-    return [_judged_claim(judge(name, claim, tables)) for name, claim in _registered_claims(registry).items()]
+def judge_claims(
+    registry: Registry,
+    tables: Sequence[Table],
+    apply: Callable[[Callable[[str], JudgedClaim], Sequence[str]], Iterable[JudgedClaim]] = map,
+) -> list[JudgedClaim]:
+    """Judge the claims of a registry by tables of results; ``apply`` calls a function for each claim, like ``map``."""
+    claims = _registered_claims(registry)
+    return list(apply(lambda name: _judged_claim(judge(name, claims[name], tables)), list(claims)))
 
 
 @functools.lru_cache(maxsize=1)

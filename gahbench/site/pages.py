@@ -164,7 +164,8 @@ class Pages:
     def claims(self) -> list[JudgedClaim]:
         """The verdicts on claims by the boards of all runs; empty if no run measures a claim."""
         tables = [Table(run.name, run.results) for run in self.catalogue.runs]
-        claims = judge_claims(self.registry, tables)
+        # Processes free the memory of the values that they compare.
+        claims = judge_claims(self.registry, tables, map_in_processes)
         return claims if any(claim.run for claim in claims) else []
 
     @cached_property
