@@ -1,7 +1,10 @@
-"""Tests of the check that a pull request adds one plugin file and nothing else."""
+"""Tests of the scripts that take and run submissions: anything but one plugin file, or an archive, is refused."""
 
+import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,61 @@ def test_a_pull_request_adds_one_plugin_file(git, tmp_path, change, is_accepted)
         assert outcome.stdout == "name=my-net\n"
     else:
         assert "accepted: one new file, results/submissions/NAME/FILE.py" in outcome.stderr
+
+
+def write_two(folder):
+    add(folder, "my-net/a.py", "my-net/b.py")
+    return "my-net"
+
+
+def write_data(folder):
+    add(folder, "my-net/weights.pt")
+    return "my-net"
+
+
+def write_link(folder):
+    (folder / "my-net").mkdir()
+    (folder / "my-net" / "a.py").symlink_to("/etc/passwd")
+    return "my-net"
+
+
+def write_large(folder):
+    add(folder, "my-net/a.py")
+    (folder / "my-net" / "a.py").write_bytes(b"#" * 200_001)
+    return "my-net"
+
+
+def write_badly_named(folder):
+    add(folder, "My Net/a.py")
+    return "My Net"
+
+
+def link_archive(folder):
+    (folder / "my-net.zip").symlink_to("/etc/passwd")
+    return "my-net.zip"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the sandbox needs root")
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [
+        (write_two, "holds 2 entries"),
+        (write_data, "holds 1 entries .*accepted: one plugin file"),
+        (write_link, "holds 1 entries .*accepted: one plugin file"),
+        (write_large, "is larger than 200 kB"),
+        (write_badly_named, "the name 'My Net'; accepted: a-z"),
+        (link_archive, "accepted: a folder with a plugin file, or an archive"),
+        (lambda folder: "absent", "accepted: a folder with a plugin file, or an archive"),
+    ],
+)
+def test_other_submissions_are_refused_before_anything_runs(tmp_path, write, text):
+    outcome = subprocess.run(
+        [SCRIPT.with_name("submission"), tmp_path / write(tmp_path), tmp_path / "out"],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == 1
+    assert re.search(f"refused: .*{text}", outcome.stderr)
+    assert outcome.stdout == ""
+    assert not (tmp_path / "out").exists()

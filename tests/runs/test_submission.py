@@ -276,3 +276,29 @@ def test_a_row_that_gains_as_much_under_secret_noise_is_accepted_and_one_that_ga
     one_level[2] = 1.0
     with pytest.raises(ResultsError, match=r"mine on d at σ = 0.06 gains [01]"):
         require_equal_gains(gains(generator, one_level), gains(generator), ["mine"])
+
+
+def test_commands_submit_accept_and_show_rows(folder, tmp_path, command, monkeypatch):
+    monkeypatch.setattr("gahbench.testing.check_on_stand_in", lambda *arguments: {})
+    status, stdout, stderr = command("submit")(folder, "--units", 1, "--fits", 0, "--workers", 1)
+    assert status == 0, stderr
+    assert stdout.startswith("frozen     tiny, version 1, SHA-256 ")
+    assert "checked    reference half" in stdout
+    assert "wrote mine.zip (0." in stdout
+    status, stdout, _ = command("accept")("mine.zip", "--into", tmp_path / "into")
+    assert (status, stdout) == (0, f"submitted  {tmp_path / 'into' / 'mine'}\n")
+    for paths in ([tmp_path / "into"], ["mine.zip"], [folder, tmp_path / "into"]):
+        status, stdout, _ = command("leaderboard")(*paths)
+        assert (status, SUBMITTED in stdout) == (0, True)
+    status, _, stderr = command("report")(folder, "--rows", tmp_path / "into", "--out", "board.html")
+    assert status == 0, stderr
+    assert SUBMITTED in Path("board.html").read_text(encoding="utf-8")
+    status, _, stderr = command("report")("mine.zip")
+    assert status == 0, stderr
+    assert SUBMITTED in Path("mine.html").read_text(encoding="utf-8")
+    status, _, stderr = command("submit")(folder, "--out", "mine.tar")
+    assert (status, "accepted: a name that ends in .zip" in stderr) == (2, True)
+    (file,) = folder.glob("plugins/*/half.py")
+    file.write_text(HALF.replace("noisy / 2", "noisy[:1]"), encoding="utf-8")
+    status, stdout, stderr = command("submit")(folder, "--out", "other.zip")
+    assert (status, "failed     reference half" in stdout, Path("other.zip").exists()) == (1, True, False)
