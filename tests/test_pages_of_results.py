@@ -113,13 +113,18 @@ def test_the_learning_rates_of_the_frozen_suite_are_the_best_of_the_search_on_va
     suite, search = load_suite("standard-1", builtin), load_suite("standard-1-search", builtin)
     scores = load_results(search.name).scores.query("metric == 'psnr' and split == 'validation'")
     psnr = scores.groupby("entrant")["value"].mean()
+    head, _, *lines = table_after(search.name, "Validation PSNR in dB", 6, with_head=True)
+    cells = {line[0]: dict(zip(map(float, head[1:]), line[1:], strict=True)) for line in lines}
     for network in (entrant for entrant in suite.entrants if entrant.kind == "architecture"):
         candidates = {
             search.trainings[entrant.label].learning_rate: psnr[entrant.label]
             for entrant in search.entrants
             if entrant.text == network.text
         }
-        assert suite.trainings[network.label].learning_rate == max(candidates, key=candidates.__getitem__)
+        best = max(candidates, key=candidates.__getitem__)
+        assert suite.trainings[network.label].learning_rate == best
+        shown = {rate: f"**{value:.2f}**" if rate == best else f"{value:.2f}" for rate, value in candidates.items()}
+        assert cells[network.label] == dict.fromkeys(cells[network.label], "–") | shown
 
 
 def test_deficits_on_the_page_agree_with_the_board():
