@@ -91,17 +91,18 @@ def test_the_stabilised_optimal_denoiser_is_worse_than_the_optimum():
 
 
 def test_audits_accept_honest_denoisers_and_find_dishonest_ones():
-    assert audit(evaluation(create("reference", "bayes-shrink"), count=24)).marks == ()
+    dataset = create("dataset", "c-alpha", size=16)
+    assert audit(evaluation(create("reference", "bayes-shrink"), count=24, dataset=dataset)).marks == ()
 
     class Remembers(Reference):
         def denoise(self, noisy, sigma, truth):
-            clean = create("dataset", "discs", size=12).images("test", 24)
+            clean = dataset.images("test", 24)
             stabilised = Stabilisation(NOISE).expected(clean)
             if len(noisy) == 24:
                 return stabilised
             return noisy
 
-    assert any(mark.startswith("knows the noise") for mark in audit(evaluation(Remembers(), count=24)).marks)
+    assert any(mark.startswith("knows the noise") for mark in audit(evaluation(Remembers(), 24, dataset=dataset)).marks)
 
 
 def test_the_optimum_needs_its_noise():
