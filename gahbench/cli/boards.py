@@ -223,29 +223,33 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
     from gahbench.report.tables import markdown_table, table_of_rows
 
     first, second = comparison.names
+    shown = comparison.display_names
     for dataset in dict.fromkeys(row.dataset for row in comparison.rows):
         rows = [row for row in comparison.rows if row.dataset == dataset]
         levels = list(dict.fromkeys(row.sigma for row in rows if row.sigma is not None))
         differences = {(row.entrant, row.sigma): cells.format_interval(row.difference, sign=True) for row in rows}
         body = [
-            [row.entrant, cells.number(row.first), cells.number(row.second)]
+            [shown.entrant(row.entrant), cells.number(row.first), cells.number(row.second)]
             + [differences[row.entrant, level] for level in (None, *levels)]
             for row in rows
             if row.sigma is None
         ]
         header = ["entrant", first, second, "difference", *(f"σ {level_name(sigma)}" for sigma in levels)]
         console.out(
-            f"\n## {dataset}\n\nMean PSNR in dB; differences are {second} minus {first}, paired by images and noise,"
+            f"\n## {shown.dataset(dataset)}\n\nMean PSNR in dB; differences are {second} minus {first}, paired by "
+            "images and noise,\n± half the width of their 95 % intervals.\n",
+            highlight=False,
         )
-        console.out("± half the width of their 95 % intervals.\n", highlight=False)
         console.out(markdown_table(table_of_rows(dataset, header, body, 1)), highlight=False)
-    for title, lines in (
-        ("Entrants", comparison.unmatched),
-        ("Protocol", comparison.protocol),
-        ("Code", comparison.code),
-        ("Environment", comparison.environment),
+    specs = tuple(f"{name}: {label}" for label, name in comparison.named_labels.items())
+    for title, lines, otherwise in (
+        ("Entrants", comparison.unmatched, "no difference"),
+        ("Protocol", comparison.protocol, "no difference"),
+        ("Code", comparison.code, "no difference"),
+        ("Environment", comparison.environment, "no difference"),
+        ("Names", specs, "as in the plans"),
     ):
-        console.out(f"\n{title}: " + ("no difference" if not lines else ""), highlight=False)
+        console.out(f"\n{title}:" + (f" {otherwise}" if not lines else ""), highlight=False)
         for line in lines:
             console.out(f"- {line}", highlight=False)
 

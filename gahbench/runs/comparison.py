@@ -14,12 +14,15 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.files import read_regular
 from gahbench._util.readable import brief
 from gahbench.board.combined import combine, labels_of_earlier_parts, part_label, relabel
+from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.facts import dataset_names
 from gahbench.board.results import Results, load_results
 from gahbench.board.scorecube import psnr_cube
 from gahbench.board.statistics import Interval, total
+from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences, is_code
+from gahbench.registry.registry import built_in_registry
 from gahbench.runs.collect import ENVIRONMENT
 from gahbench.store.plan_file import PLAN, require_plan, short_names
 
@@ -57,6 +60,8 @@ class Comparison:
         Differences in settings, in code, and in machines and versions, each as a line of text.
     unmatched
         Entrants that only one of the folders has, each as a line of text.
+    display_names
+        Display names of entrants and datasets, which the lines of text use; ``rows`` hold labels.
     """
 
     names: tuple[str, str]
@@ -65,6 +70,15 @@ class Comparison:
     code: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
+    display_names: DisplayNames = field(default_factory=DisplayNames, repr=False)
+
+    @property
+    def named_labels(self) -> dict[str, str]:
+        """The display names of the compared datasets and entrants that differ from their labels, by label."""
+        shown = self.display_names
+        names = {row.dataset: shown.dataset(row.dataset) for row in self.rows}
+        names |= {label: shown.entrant(label) for label in dict.fromkeys(base_label(row.entrant) for row in self.rows)}
+        return {label: name for label, name in names.items() if name != label}
 
     def table(self) -> pd.DataFrame:
         """Return the rows as a table; ``low`` and ``high`` bound the 95 % interval; sigma is NaN for all levels."""
@@ -126,12 +140,27 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
             f"{', '.join(sorted(datasets[1]))}"
         )
     labels = [set(result.entrants) for result in results]
+    shown = _display_names(results)
     only_in_one = tuple(
-        f"{label}: only in {names[index]}" for index in (0, 1) for label in sorted(labels[index] - labels[1 - index])
+        f"{shown.entrant(label)}: only in {names[index]}"
+        for index in (0, 1)
+        for label in sorted(labels[index] - labels[1 - index])
     )
-    protocol, code = _compare_plans(folders, names, new_labels)
+    protocol, code = _compare_plans(folders, names, new_labels, shown)
     protocol = (*(f"{new}: labelled '{old}' in {names[1]}" for old, new in new_labels[names[1]].items()), *protocol)
-    return Comparison(names, tuple(_compare_scores(parts)), protocol, code, _compare_environments(folders), only_in_one)
+    rows = tuple(_compare_scores(parts))
+    return Comparison(names, rows, protocol, code, _compare_environments(folders), only_in_one, shown)
+
+
+def _display_names(results: list[Results]) -> DisplayNames:
+    """Return the display names of the entrants and datasets of all results, which are distinct."""
+    entrants = [label for result in results for label in result.entrants]
+    specs = {
+        label: spec
+        for result in results
+        for label, spec in zip(result.datasets["dataset"], result.datasets["spec"], strict=True)
+    }
+    return display_names(built_in_registry(), entrants, specs)
 
 
 def _compare_scores(parts: Mapping[str, Results]) -> Iterator[Difference]:
@@ -161,7 +190,10 @@ def _compare_scores(parts: Mapping[str, Results]) -> Iterator[Difference]:
 
 
 def _compare_plans(
-    folders: tuple[Path, Path], names: tuple[str, str], new_labels: Mapping[str, Mapping[str, str]]
+    folders: tuple[Path, Path],
+    names: tuple[str, str],
+    new_labels: Mapping[str, Mapping[str, str]],
+    shown: DisplayNames,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the differences between documents of units with equal labels, in protocol and in code."""
     if without_plan := [name for name, folder in zip(names, folders, strict=True) if not (folder / PLAN).is_file()]:
@@ -172,12 +204,16 @@ def _compare_plans(
             (recorded.unit for recorded in require_plan(folder).units), key=lambda unit: unit.seed or 0, reverse=True
         )
         # Documents of the first seed represent all seeds; differences between the seeds are listed separately.
-        documents.append({_unit_label(unit, new_labels[name]): unit.document for unit in units})
+        documents.append({_unit_label(unit, new_labels[name], shown): unit.document for unit in units})
         seeds.append(sorted({unit.seed for unit in units if unit.seed is not None}))
     protocol: dict[str, list[str]] = {}
     code: dict[str, list[str]] = {}
     for label in documents[0].keys() & documents[1].keys():
         old, new = documents[0][label], documents[1][label]
+        if old is None or new is None:
+            lacking = " and ".join(name for name, document in zip(names, (old, new), strict=True) if document is None)
+            protocol.setdefault(f"settings that the plan of {lacking} does not record", []).append(" ".join(label))
+            continue
         for path in differences(old, new):
             # The entrant of a score is the key of its fit, whose differences are listed for the fit.
             if path != ("seed",) and (label[0] == "fit" or path != ("entrant",)):
@@ -187,15 +223,17 @@ def _compare_plans(
     return (*seed_lines, *_format_differences(protocol)), tuple(_format_differences(code))
 
 
-def _unit_label(unit: Unit, new_labels: Mapping[str, str]) -> tuple[str, ...]:
-    parts = (unit.kind, new_labels.get(unit.dataset, unit.dataset), unit.entrant, unit.split, unit.metric)
-    return tuple(part for part in parts if part is not None)
+def _unit_label(unit: Unit, new_labels: Mapping[str, str], shown: DisplayNames) -> tuple[str, str]:
+    """Return the kind of a unit, and its entrant, dataset, split and metric in words."""
+    dataset = shown.dataset_phrase(new_labels.get(unit.dataset, unit.dataset))
+    facts = [fact for fact in (unit.split, unit.metric) if fact is not None]
+    return unit.kind, f"of {shown.entrant(unit.entrant)} on {', '.join([dataset, *facts])}"
 
 
 def _format_differences(labels_by_text: Mapping[str, list[str]]) -> Iterator[str]:
     for text, labels in sorted(labels_by_text.items()):
         more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
-        yield f"{text} (of {sorted(labels)[0]}{more})"
+        yield f"{text} ({sorted(labels)[0]}{more})"
 
 
 def describe_difference(old: Any, new: Any, path: tuple[str, ...]) -> str:

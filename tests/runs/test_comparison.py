@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -71,9 +72,9 @@ def test_differences_agree_with_the_tidy_tables(runs):
     assert rows["identity", None].difference.value == 0
     table = comparison.table()
     assert set(table.columns) == {"dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"}
-    assert comparison.unmatched == ("bayes-shrink[haar]: only in two",)
+    assert comparison.unmatched == ("BayesShrink, haar wavelets: only in two",)
     assert comparison.protocol[0] == "seeds: [0] and [1]"
-    assert any(line.startswith("training.steps: 12 and 200 (of fit") for line in comparison.protocol)
+    assert any(line.startswith("training.steps: 12 and 200 (fit of ") for line in comparison.protocol)
     assert any(line.startswith("training.learning_rate: ") for line in comparison.protocol)
     assert (comparison.code, comparison.environment) == ((), ())
     # A different date does not count as a different environment.
@@ -87,6 +88,9 @@ def test_the_commands_print_comparisons_and_combined_boards(runs, command):
     status, printed, errors = command("compare")(*runs)
     assert (status, "differences are two minus one" in " ".join(printed.split())) == (0, True), errors
     assert "seeds: [0] and [1]" in printed
+    assert all(
+        line in printed for line in ("## Discs", "| Identity ", "- Discs: discs[size=16]", "- Identity: identity")
+    )
     status, printed, _ = command("leaderboard")(*runs)
     assert status == 0
     assert all(f"{UNET} ({name})" in printed for name in ("one", "two"))
@@ -128,6 +132,12 @@ def test_folders_with_other_images_or_noise_are_refused(runs, run, tmp_path):
         pytest.raises(ResultsError, match=r"'identity' has 20\.000 dB in A and 20\.010 dB in B"),
     ):
         unknown.merge(replace(unknown, scores=changed_scores), ("A", "B"))
+
+
+def test_units_whose_settings_a_plan_lacks_are_counted():
+    published = Path(__file__).parents[2] / "results"
+    lines = compare(published / "quick", published / "zoo").protocol
+    assert lines[-1].startswith("settings that the plan of zoo does not record (fit of U-Net on faces and ")
 
 
 def test_only_common_noise_levels_and_images_are_compared(runs, run, tmp_path):

@@ -15,6 +15,7 @@ import pandas as pd
 
 from gahbench._util.errors import GahbenchError
 from gahbench._util.files import read_regular
+from gahbench.board.display_names import DisplayNames
 from gahbench.board.facts import NOT_RUN
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import SCORES, Results, index_or_none, saved_files
@@ -74,13 +75,20 @@ def file_checksums(folder: Path) -> dict[str, str]:
     return dict(sorted(saved_files(index_or_none(folder) or {}).items()))
 
 
-def protocol(plan: RecordedPlan) -> dict[str, dict[str, str]]:
-    """Return the settings of datasets, entrants, metrics, training and scoring in a plan, by kind and label."""
+def protocol(plan: RecordedPlan, names: DisplayNames) -> dict[str, dict[str, str]]:
+    """Return the settings of datasets, entrants, metrics, training and scoring in a plan, by kind and name.
+
+    Datasets and entrants have their labels beside their display names.
+    """
     settings: dict[str, dict[str, str]] = {}
     for unit in plan.shown:
-        payload = unit.payload
-        for kind, label in (("datasets", unit.dataset), ("entrants", base_label(unit.entrant))):
-            settings.setdefault(kind, {}).setdefault(label, _format_settings(_parameters(payload, kind[:-1])))
+        payload, dataset, entrant = unit.payload, unit.dataset, base_label(unit.entrant)
+        for kind, label, name in (
+            ("datasets", dataset, names.dataset(dataset)),
+            ("entrants", entrant, names.entrant(entrant)),
+        ):
+            text = _format_settings(_parameters(payload, kind[:-1]))
+            settings.setdefault(kind, {}).setdefault(label if name == label else f"{name}: {label}", text)
         if unit.metric is not None:
             settings.setdefault("metrics", {}).setdefault(
                 str(unit.metric), _format_settings(_parameters(payload, "metric"))
@@ -88,10 +96,10 @@ def protocol(plan: RecordedPlan) -> dict[str, dict[str, str]]:
             if unit.split == "test":
                 scoring = {name: payload[name] for name in _SCORING if name in payload}
                 settings.setdefault("scoring", {}).setdefault(
-                    f"{unit.metric} on {unit.dataset}", _format_settings(scoring)
+                    f"{unit.metric} on {names.dataset_phrase(unit.dataset)}", _format_settings(scoring)
                 )
         elif isinstance(payload.get("training"), Mapping):
-            label = f"{unit.entrant} on {unit.dataset}"
+            label = f"{names.entrant(unit.entrant)} on {names.dataset_phrase(unit.dataset)}"
             settings.setdefault("training", {}).setdefault(label, _format_settings(payload["training"]))
     return {
         kind: _merge_equal_settings(rows) if kind in ("training", "scoring") else rows

@@ -159,7 +159,7 @@ def _provenance(source: Source) -> dict[str, Any]:
     return {
         "suite": "" if plan is None else plan.suite_text,
         "changes": () if plan is None else plan.changes,
-        "protocol": {} if plan is None else provenance.protocol(plan),
+        "protocol": {} if plan is None else provenance.protocol(plan, source.results.names),
         "environment": provenance.load_environment(folder),
         "checksums": provenance.file_checksums(folder),
         "works": [(", ".join(names), work) for work, names in works.items()],
