@@ -237,7 +237,7 @@ ACCESSIBLE = {
     '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="on this page">',
     "<pre>": '<pre tabindex="0">',
     'docutils container">': 'docutils container" tabindex="0">',
-    '<div id="search-results">': '<h1>Search</h1>\n<div id="search-results">',
+    '<section id="site-results"': '<h1>Search</h1>\n<section id="site-results"',
 }
 
 
