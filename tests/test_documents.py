@@ -171,7 +171,7 @@ def test_the_commands_in_the_documents_are_accepted(line):
 
 
 def test_the_suite_in_the_guide_loads(tmp_path, builtin):
-    (text,) = blocks(".docs/reference/suites.md", "yaml")
+    text, *_ = blocks(".docs/reference/suites.md", "yaml")
     content = yaml.safe_load(text)
     content["datasets"][1]["faces"].pop("path")
     file = tmp_path / "guide.yaml"
