@@ -18,8 +18,9 @@ from gahbench._util.checks import Digest, check_record
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import names_in, read_regular, write_json
 from gahbench._util.sealed import parse_json
-from gahbench.board.combined import combine
+from gahbench.board.combined import combine, part_label
 from gahbench.board.results import INDEX, Results, load_results
+from gahbench.board.tables import SCHEMAS
 from gahbench.runs.collect import results_so_far
 from gahbench.store.archive import is_archive, unpacked
 from gahbench.store.plan_file import PLAN, short_names
@@ -73,7 +74,7 @@ def opened(path: Path) -> Iterator[Path]:
 def load_rows(paths: Sequence[Path], registry: Registry | None = None) -> tuple[Results, dict[Path, int]]:
     """Return the results of folders, archives and folders of submissions, and the number of unfinished units of each.
 
-    Rows of submissions have a note that says whether they are verified.
+    Labels and notes of submitted rows say whether the rows are verified.
     """
     parts: dict[str, Results] = {}
     unfinished: dict[Path, int] = {}
@@ -88,15 +89,22 @@ def load_rows(paths: Sequence[Path], registry: Registry | None = None) -> tuple[
 
 
 def _with_status(results: Results, path: Path, folder: Path) -> Results:
-    """Return the results of a submission at a path with a note on each row; other results are returned as they are."""
+    """Return the results of a submission with its status in labels and notes; return other results as they are."""
     status = _status(path, folder)
     if not status:
         return results
     import pandas as pd
 
-    pairs = results.scores[["dataset", "entrant"]].drop_duplicates()
-    rows = pairs[pairs["entrant"] != results.baseline].assign(note=status)
-    return replace(results, notes=pd.concat([results.notes, rows], ignore_index=True))
+    word = status.partition(":")[0]
+    new_labels = {label: part_label(label, word) for label in results.entrants if label != results.baseline}
+    tables = {name: getattr(results, name).copy() for name in SCHEMAS}
+    for table in tables.values():
+        for column in {"entrant", "entry"} & set(table.columns):
+            table[column] = [new_labels.get(label, label) for label in table[column]]
+    pairs = tables["scores"][["dataset", "entrant"]].drop_duplicates()
+    rows = pairs[pairs["entrant"].isin(new_labels.values())].assign(note=status)
+    tables["notes"] = pd.concat([tables["notes"], rows], ignore_index=True)
+    return replace(results, **tables, entrants=[new_labels.get(label, label) for label in results.entrants])
 
 
 def _status(path: Path, folder: Path) -> str:

@@ -111,15 +111,20 @@ def test_a_submission_holds_the_added_rows_and_becomes_a_row_of_the_board(folder
             if "submitted" in row.note or "verified" in row.note
         }
 
-    # The rows of the archive equal the rows of the folder, so the board of both is the board of the folder.
+    # The archive has the scores of the folder, under labels with the status.
     both, _ = load_rows([folder, archive])
-    assert both.scores.equals(load_results(folder).scores)
-    assert statuses(archive) == dict.fromkeys((MINE, "half"), SUBMITTED)
+    assert set(both.entrants) == {*load_results(folder).entrants, f"{MINE} (submitted)", "half (submitted)"}
+    scores = [
+        both.scores[both.scores["entrant"] == label].drop(columns="entrant").reset_index(drop=True)
+        for label in ("half", "half (submitted)")
+    ]
+    assert scores[0].equals(scores[1])
+    assert statuses(archive) == {f"{MINE} (submitted)": SUBMITTED, "half (submitted)": SUBMITTED}
     assert accept(archive, into) == into / "mine"
-    assert statuses(folder, into) == dict.fromkeys((MINE, "half"), SUBMITTED)
+    assert statuses(folder, into) == {f"{MINE} (submitted)": SUBMITTED, "half (submitted)": SUBMITTED}
     accept(archive, into, "run again")
     assert all(status.startswith("verified: run again (20") for status in statuses(folder, into).values())
-    assert set(statuses(into)) == {MINE, "half"}
+    assert set(statuses(into)) == {f"{MINE} (verified)", "half (verified)"}
     # Rows that change afterwards are not verified.
     change_board(into / "mine")
     assert set(statuses(into).values()) == {SUBMITTED}
