@@ -42,6 +42,7 @@ results/README
 .docs/guide/boards
 .docs/guide/checks
 .docs/guide/submit
+.docs/guide/captures
 suites/README
 .docs/guide/paper
 plugins/README

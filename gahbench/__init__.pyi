@@ -16,6 +16,7 @@ from .board.results import Results as Results
 from .board.results import load_results as load_results
 from .contracts.architectures import ArchitectureFactory as ArchitectureFactory
 from .contracts.bases import Basis as Basis
+from .contracts.captured import Captured as Captured
 from .contracts.citation import Citation as Citation
 from .contracts.claims import Claim as Claim
 from .contracts.claims import Compared as Compared

@@ -54,6 +54,8 @@ def register_datasets(register: Register) -> None:
     register("torchvision", "gahbench_plugins.datasets.torchvision:Torchvision")
     register("hf-dataset", "gahbench_plugins.datasets.hf_dataset:HuggingFace")
     register("photos", "gahbench_plugins.datasets.photos:Photos")
+    register("captures", "gahbench_plugins.datasets.captures:Captures")
+    register("simulated-captures", "gahbench_plugins.datasets.simulated_captures:SimulatedCaptures")
     register("whole", "gahbench_plugins.datasets.whole:Whole")
     register("shuffled", "gahbench_plugins.datasets.shuffled:Shuffled")
     register("published-halves", "gahbench_plugins.datasets.published_halves:PublishedHalves")
@@ -125,6 +127,7 @@ def register_bases(register: Register) -> None:
 def register_metrics(register: Register) -> None:
     """Register the built-in metrics."""
     register("psnr", "gahbench_plugins.metrics.psnr:Psnr")
+    register("transfer-gap", "gahbench_plugins.metrics.transfer_gap:TransferGap")
     register("ssim", "gahbench_plugins.metrics.ssim:Ssim")
     register("lpips", "gahbench_plugins.metrics.lpips:Lpips")
     register("dists", "gahbench_plugins.metrics.dists:Dists")

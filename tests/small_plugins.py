@@ -79,6 +79,11 @@ def small(name: str, folder: Path) -> dict[str, Any]:
         file = folder / "images.npz"
         np.savez(file, images=gahbench.create("dataset", "faces").images("train", 64).mul(255).byte().numpy())
         return {"path": str(file)}
+    if name == "captures":
+        file = folder / "captures.npz"
+        clean = gahbench.create("dataset", "faces", size=16).images("test", 8).numpy()[:, 0]
+        np.savez(file, clean=clean, noisy=clean + np.random.default_rng(0).normal(0, 0.1, clean.shape))
+        return {"path": str(file)}
     if name == "torchvision":
         return {"path": str(mnist(folder))}
     if name == "hf-dataset":

@@ -26,6 +26,7 @@ from gahbench.board.rate_curves import deficit_curves, is_optimality_slope, judg
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
 from gahbench.board.scorecube import find_left_out, psnr_cube
 from gahbench.board.tables import SCHEMAS, Tables, empty, plain
+from gahbench.board.transfer import Transfer, transfers
 from gahbench.contracts.citation import Citation
 from gahbench.planning.suite_version import SuiteVersion
 from gahbench.registry.registry import built_in_registry
@@ -178,6 +179,11 @@ class Results(Tables):
             known = self.selected_from.optimum_checks
             return {dataset: known[dataset] for dataset in dataset_names(self) if dataset in known}
         return optimum_checks(self, self.left_out)
+
+    @cached_property
+    def transfers(self) -> dict[str, Transfer]:
+        """The transfer from drawn to recorded noise, by dataset (:mod:`gahbench.board.transfer`)."""
+        return transfers(self)
 
     @cached_property
     def left_out(self) -> dict[str, dict[str, str]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from gahbench.contracts.captured import Captured
     from gahbench.contracts.citation import Citations
     from gahbench.jacobian import LinearMaps
     from gahbench.noise.poisson_gaussian import PoissonGaussian
@@ -246,6 +247,18 @@ class Dataset(Preparable, ABC):
 
     def available(self, split: Split) -> int | None:
         """Return the number of images of a split; ``None`` for an endless generator."""
+        return None
+
+    def captured(self, count: int) -> Captured | None:
+        """Return recorded noisy versions of the first ``count`` test images; ``None`` if only drawn noise is known.
+
+        A suite with ``sigmas: measured`` scores denoisers on these images.
+
+        Raises
+        ------
+        DataError
+            If there are fewer test images.
+        """
         return None
 
     @property

@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeVar, cast
 #: architecture or reference, trained on other images (:attr:`Evaluation.partner`); ``samples``: images sampled from
 #: the denoiser (:attr:`Evaluation.samples`); ``snapshots``: networks saved during training
 #: (:attr:`Evaluation.snapshots`); ``jacobian``: the Jacobians of the denoiser (:attr:`Evaluation.local_filters`);
-#: ``test``: only the test split, because the value does not depend on the split.
-Need = Literal["training", "partner", "samples", "snapshots", "jacobian", "test"]
+#: ``test``: only the test split, because the value does not depend on the split; ``captured``: recorded noisy images
+#: (:attr:`Evaluation.captured`).
+Need = Literal["training", "partner", "samples", "snapshots", "jacobian", "test", "captured"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 

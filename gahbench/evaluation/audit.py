@@ -80,9 +80,10 @@ def audit(evaluation: Evaluation) -> Audit:
     if kind == "bound":
         return Audit()
     repetition = audit_repetition(evaluation)
-    if kind in SEES_DATASET or not all(
-        bool(evaluation.denoised(sigma).isfinite().all()) for sigma in evaluation.sigmas
-    ):
+    if kind in SEES_DATASET or evaluation.captured is not None:
+        # Errors under drawn and recorded noise may differ, and no other recorded images are known.
+        return repetition
+    if not all(bool(evaluation.denoised(sigma).isfinite().all()) for sigma in evaluation.sigmas):
         return repetition
     noise_marks, levels = _compare_with_fresh_noise(evaluation)
     fresh = compare_on_fresh_images(evaluation)
@@ -132,7 +133,7 @@ def _denoise(evaluation: Evaluation, sigma: float, noisy: Tensor, chosen: slice)
         torch.manual_seed(secrets.randbits(62))
         # Do not assign these clean images to a variable, here or in a calling function.
         truth = visible_truth(kind, Truth(evaluation.clean[chosen], evaluation.dataset, evaluation.split, start))
-        return evaluation.apply(noisy, sigma, truth).double()
+        return evaluation.apply(noisy, sigma, truth, chosen).double()
 
 
 def _repeat_and_compare(evaluation: Evaluation, sigma: float) -> tuple[float, float]:

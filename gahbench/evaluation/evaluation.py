@@ -17,8 +17,9 @@ from torch import Tensor
 from gahbench._util.lru_cache import LRUCache
 from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise, generator
 from gahbench._util.shapes import Shape, image_shape
+from gahbench.contracts.captured import Captured
 from gahbench.contracts.datasets import Dataset, Optimum, Split
-from gahbench.contracts.denoisers import Denoiser, validate_kind, visible_truth
+from gahbench.contracts.denoisers import Denoiser, denoise_by_level, validate_kind, visible_truth
 from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.devices.batches import Batches
@@ -110,6 +111,9 @@ class Evaluation:
     noise
         Poisson-Gaussian noise of noise levels, which replaces white Gaussian noise. Denoisers then run on stabilised
         images, and risks and Jacobians are unknown.
+    captured
+        Recorded noisy versions of the images, which replace drawn noise. ``sigmas`` then holds only their common level,
+        but each image is denoised at its own noise level. ``None`` for drawn noise.
 
     Examples
     --------
@@ -139,6 +143,7 @@ class Evaluation:
     jacobian_precision: str = "float32"
     choices: Choices = field(default_factory=Choices, repr=False)
     noise: Mapping[float, PoissonGaussian] = field(default_factory=dict)
+    captured: Captured | None = None
     #: Additional seed of the noise, for images of one shape in a dataset with several shapes.
     _noise_parts: tuple[str, ...] = field(default=(), repr=False)
     #: The evaluation of all images and the index of the image, for the evaluation of a single image.
@@ -154,7 +159,13 @@ class Evaluation:
         self.batches = Batches.for_images(self.shape)
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
-        """Return the noisy images at a noise level, shape (N, C, H, W); each ``draw`` has independent noise."""
+        """Return the noisy images at a noise level, shape (N, C, H, W); each ``draw`` has independent noise.
+
+        If the noise was recorded, draw 0 is the recorded images. The noise of other draws is white and Gaussian, with
+        the noise level of each image.
+        """
+        if self.captured is not None and draw == 0:
+            return self.captured.noisy
         fresh = (*self._noise_parts, *(() if draw == 0 else (f"draw {draw}",)))
         end = self.start + len(self.clean)
         # Blocks of one image suit large photographs, each of which may have a different shape.
@@ -167,7 +178,10 @@ class Evaluation:
             images = [model.sample(image, seed) for image, seed in zip(self.clean, seeds, strict=True)]
             return torch.stack(images) if images else self.clean
         noise = evaluation_noise(end, self.shape, sigma, *parts, block=block, render_size=render_size)
-        return self.clean + noise[self.start :]
+        noise = noise[self.start :]
+        if self.captured is not None:
+            noise = noise * (self.captured.sigma / sigma).float().view(-1, 1, 1, 1)
+        return self.clean + noise
 
     def add_noise(self, clean: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
         """Return images (N, C, H, W) with fresh noise of a noise level."""
@@ -180,11 +194,19 @@ class Evaluation:
         model = self.noise.get(sigma)
         return sigma if model is None else float(model.variance(self.clean.double()).mean().sqrt())
 
-    def apply(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return denoised images, shape (N, C, H, W), of any noisy images at a noise level."""
-        if (model := self.noise.get(sigma)) is not None:
-            return self._check_output_shape(denoise_stabilised(self.denoiser, noisy, truth, model), noisy)
-        return self._check_output_shape(self.denoiser.denoise(noisy, sigma, truth), noisy)
+    def apply(self, noisy: Tensor, sigma: float, truth: Truth, chosen: slice = slice(None)) -> Tensor:
+        """Return denoised images, shape (N, C, H, W), of any noisy images at a noise level.
+
+        ``chosen`` selects the images, whose recorded noise may have several levels.
+        """
+        if self.captured is not None:
+            levels = self.captured.sigma[chosen][: len(noisy)]
+            denoised = denoise_by_level(self.denoiser, noisy, levels, truth)
+        elif (model := self.noise.get(sigma)) is not None:
+            denoised = denoise_stabilised(self.denoiser, noisy, truth, model)
+        else:
+            denoised = self.denoiser.denoise(noisy, sigma, truth)
+        return self._check_output_shape(denoised, noisy)
 
     def denoised(self, sigma: float) -> Tensor:
         """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
@@ -202,8 +224,10 @@ class Evaluation:
             # Seed the denoisers that draw random numbers.
             torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
             batches = [
-                self.apply(batch, sigma, truth)
-                for batch, truth in zip(torch.split(noisy, size), self._visible().batches(size), strict=True)
+                self.apply(batch, sigma, truth, slice(first, first + size))
+                for first, batch, truth in zip(
+                    range(0, len(noisy), size), torch.split(noisy, size), self._visible().batches(size), strict=True
+                )
             ]
         return torch.cat(batches).float()
 
@@ -211,9 +235,9 @@ class Evaluation:
         """Return the closed-form expected mean squared error per pixel of each image, shape (N,).
 
         The error is computed once for each noise level. It is ``None`` if the denoiser has no closed form, and for
-        noise that is not white and Gaussian.
+        noise that is recorded, or not white and Gaussian.
         """
-        if sigma in self.noise:
+        if sigma in self.noise or self.captured is not None:
             return None
         if self._whole is not None:
             whole, index = self._whole
@@ -286,7 +310,9 @@ class Evaluation:
     def select(self, index: int) -> Evaluation:
         """Return the evaluation of a single image, which shares results with the evaluation of all images."""
         clean, partner = self.clean[index : index + 1], self.partner and self.partner.select(index)
-        return replace(self, clean=clean, start=self.start + index, partner=partner, _whole=(self, index))
+        captured = self.captured and self.captured[index : index + 1]
+        start = self.start + index
+        return replace(self, clean=clean, start=start, partner=partner, captured=captured, _whole=(self, index))
 
     def with_denoiser(self, denoiser: Denoiser) -> Evaluation:
         """Return the evaluation of another denoiser, such as a snapshot, on the same noisy images."""

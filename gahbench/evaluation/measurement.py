@@ -99,6 +99,7 @@ class Measurement:
         self, denoiser: Denoiser, dataset: Dataset, clean: Tensor, noise_parts: tuple[str, ...] = ()
     ) -> Evaluation:
         request = self._request
+        captured = dataset.captured(len(clean)) if request.get("captured") and request["split"] == "test" else None
         return Evaluation(
             denoiser,
             clean,
@@ -112,6 +113,7 @@ class Measurement:
             jacobian_precision=request.get("jacobian_precision", "auto"),
             choices=self._choices,
             noise={sigma: PoissonGaussian(*values) for sigma, values in request.get("noise") or ()},
+            captured=captured,
             _noise_parts=noise_parts,
         )
 

@@ -15,13 +15,14 @@ from torch import nn
 from gahbench._util.errors import ParameterError, SuiteError, listing, suggestion
 from gahbench.board.results import Results
 from gahbench.board.tables import SCHEMAS
+from gahbench.contracts.captured import MEASURED
 from gahbench.contracts.references import Reference
 from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
 from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles
 from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_fields import Scoring, scored_images
+from gahbench.planning.suite_fields import Scoring, noise_levels, scored_images
 from gahbench.planning.suite_files import plugin_sources, suite_files
 from gahbench.planning.suite_noise import SuiteNoise
 from gahbench.registry.configured import Configured, citation_rows
@@ -45,7 +46,7 @@ def score(
     model: Callable[..., Any],
     on: str | Path,
     *,
-    sigmas: Sequence[float] | None = None,
+    sigmas: Sequence[float] | Literal["measured"] | None = None,
     images: int | None = None,
     metrics: Sequence[str] | None = None,
     name: str = "model",
@@ -63,9 +64,9 @@ def score(
     on : str or Path
         Name or path of a suite, whose references are scored on the same images and noise, and whose architectures are
         left out; or a dataset such as ``faces[size=24]``, which is scored with three references.
-    sigmas : sequence of float, optional
-        Noise levels greater than 0, in units where images lie in [0, 1]. By default the levels of the suite, or
-        (0.05, 0.1, 0.2, 0.4) for a dataset.
+    sigmas : sequence of float or "measured", optional
+        Noise levels greater than 0, in units where images lie in [0, 1], or ``measured`` for the recorded noisy images
+        of a dataset such as ``captures``. By default the levels of the suite, or (0.05, 0.1, 0.2, 0.4) for a dataset.
     images : int, optional
         Number of test images, 1 or more. By default the number that the suite sets, or 24 for a dataset.
     metrics : sequence of str, optional
@@ -107,14 +108,14 @@ def _score(
     model: Callable[..., Any],
     on: str | Path,
     registry: Registry,
-    sigmas: Sequence[float] | None,
+    sigmas: Sequence[float] | Literal["measured"] | None,
     images: int | None,
     metrics: Sequence[str] | None,
     name: str,
     device: str,
 ) -> Results:
     datasets, references, chosen_metrics, baseline, scoring = _resolve(on, registry, sigmas, images, metrics)
-    chosen, seed = scoring.sigmas, scoring.noise_seed
+    seed = scoring.noise_seed
     if name in (reference.label for reference in references):
         raise ParameterError(f"name='{name}': a reference has this name; accepted: any other name")
     module = model if isinstance(model, nn.Module) else Converted(model)
@@ -130,9 +131,10 @@ def _score(
             request = {
                 "split": "test",
                 "images": count,
-                "sigmas": list(chosen),
+                "sigmas": noise_levels(scoring, dataset),
                 "noise_seed": seed,
                 "noise": scoring.noise_levels,
+                "captured": not scoring.sigmas,
                 "sampling": Sampling().model_dump(mode="json"),
             }
             tables["notes"].append({"dataset": configured.label, "entrant": name, "note": NOTE})
@@ -170,7 +172,7 @@ def _warn_if_unscored(name: str, scores: Sequence[Mapping[str, Any]], failures: 
 def _resolve(
     on: str | Path,
     registry: Registry,
-    sigmas: Sequence[float] | None,
+    sigmas: Sequence[float] | Literal["measured"] | None,
     images: int | None,
     metrics: Sequence[str] | None,
 ) -> tuple[list[Configured], list[Configured], list[Configured], str | None, Scoring]:
@@ -207,10 +209,11 @@ def _resolve(
 
 
 def _scoring(
-    sigmas: Sequence[float], images: int | Literal["all"], noise_seed: int = 0, noise: SuiteNoise | None = None
+    sigmas: Sequence[float] | str, images: int | Literal["all"], noise_seed: int = 0, noise: SuiteNoise | None = None
 ) -> Scoring:
     # `score` accepts values that a suite would refuse, so validation is skipped.
-    return Scoring.model_construct(sigmas=tuple(sigmas), images=images, noise_seed=noise_seed, noise=noise)
+    levels = () if sigmas == MEASURED else tuple(sigmas)
+    return Scoring.model_construct(sigmas=levels, images=images, noise_seed=noise_seed, noise=noise)
 
 
 def _measurable(metrics: Sequence[Configured]) -> list[Configured]:

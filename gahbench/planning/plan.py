@@ -10,6 +10,7 @@ from typing import Any
 
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError
 from gahbench._util.resources import cpu_count
+from gahbench.contracts.captured import MEASURED
 from gahbench.contracts.datasets import SPLITS, Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
@@ -18,7 +19,7 @@ from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_tit
 from gahbench.planning.pairs import Pairs, check_pairs, undefined_pairs
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
-from gahbench.planning.suite_fields import scored_images
+from gahbench.planning.suite_fields import noise_levels, scored_images
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry
@@ -156,6 +157,7 @@ def _check_size(suite: Suite) -> None:
 def _units(suite: Suite, planned: PlannedDataset) -> Iterator[Unit]:
     """Yield the units of a dataset; ``work`` of fits is in forward passes."""
     metrics = [(metric, suite.build(metric)) for metric in suite.metrics]
+    levels = noise_levels(suite.scoring, planned.dataset)
     for row in rows(suite):
         for seed in suite.seeds if row.entrant.kind == "architecture" else (None,):
             fits = [_fit_unit(planned, row, training, seed) for training in row.trainings if seed is not None]
@@ -163,7 +165,7 @@ def _units(suite: Suite, planned: PlannedDataset) -> Iterator[Unit]:
             fit_key, partner_key = (*(fit.key for fit in fits), None, None)[:2]
             for split in suite.scoring.splits:
                 images = scored_images(suite.scoring, planned.dataset, split)
-                request = _request(suite, row, split, images)
+                request = _request(suite, row, split, images, levels)
                 for metric, measure in metrics:
                     if row.is_measured_by(measure, split, images):
                         yield score_unit(
@@ -187,20 +189,21 @@ def _fit_unit(planned: PlannedDataset, row: Row, training: Training, seed: int) 
     )
 
 
-def _request(suite: Suite, row: Row, split: Split, images: int) -> Request:
+def _request(suite: Suite, row: Row, split: Split, images: int, levels: list[float]) -> Request:
     scoring = suite.scoring
     image_split, images = row.scored_on(split, images)
     return Request(
         split,
         image_split,
         images,
-        list(scoring.sigmas),
+        levels,
         scoring.noise_seed,
         scoring.sampling.model_dump(mode="json"),
         scoring.jacobian_precision,
         row.learned_from(),
         row.learned_from(partner=True),
         scoring.noise_levels,
+        not scoring.sigmas,
     )
 
 
@@ -246,6 +249,23 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
                 f"{configured.where}: {parameter}={count} requested from the {split} split, which holds {available} "
                 "images"
             )
+    try:
+        noise_levels(suite.scoring, dataset)
+    except DataError as error:
+        raise DataError(f"{configured.where}: {error}") from error
+
+
+def _check_noise(suite: Suite, metric: Configured, measure: Metric) -> None:
+    """Raise if a metric needs recorded noise that the suite does not have, or cannot measure under recorded noise."""
+    if suite.scoring.sigmas and "captured" in measure.needs:
+        raise ParameterError(
+            f"{metric.where}: the metric compares recorded with drawn noise: set 'sigmas: {MEASURED}' under 'scoring'"
+        )
+    if not suite.scoring.sigmas and not measure.any_noise:
+        raise ParameterError(
+            f"{metric.where}: not defined under recorded noise; accepted with sigmas={MEASURED}: metrics that compare "
+            "images, such as psnr, ssim and transfer-gap"
+        )
 
 
 def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured, Dataset]]) -> None:
@@ -255,6 +275,7 @@ def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured
             f"{metric.where}: defined under white Gaussian noise only; accepted with 'noise': metrics that compare "
             "images, such as psnr, ssim, lpips, optimum-distance and optimum-cross"
         )
+    _check_noise(suite, metric, measure)
     for configured, dataset in built:
         if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:
             raise ParameterError(
@@ -269,7 +290,7 @@ def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured
         if dataset.shapes(1) is not None:
             continue  # The metric may accept some of the shapes; refused images have no value.
         try:
-            measure.check(dataset.shape, suite.scoring.sigmas)
+            measure.check(dataset.shape, noise_levels(suite.scoring, dataset))
         except ValueError as error:
             raise ParameterError(f"{metric.where} on {configured.label}: {error}") from error
     check_training(suite, metric, measure)

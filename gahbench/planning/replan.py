@@ -48,6 +48,7 @@ class Replanner:
             payload["learned_from"],
             payload["partner_learned_from"],
             payload.get("noise"),
+            payload.get("captured", False),
         )
         fit, partner = (key and keys.get(key, key) for key in (unit.requires, unit.partner))
         return score_unit(planned, entrant, label, metric, measure, request, unit.seed, fit, partner)

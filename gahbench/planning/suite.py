@@ -201,7 +201,7 @@ def _check_labels(suite: Suite) -> None:
 
 def _warn_of_unusual_levels(suite: Suite) -> None:
     """Warn of noise levels above 1, and of levels outside the training range of networks."""
-    levels = suite.scoring.sigmas
+    levels = suite.scoring.sigmas  # empty for measured noise
     if above := [sigma for sigma in levels if sigma > 1]:
         warnings.warn(
             f"{suite.path}: sigmas {_format_levels(above)} are above 1, but images lie in [0, 1]: a level of 8-bit "

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import DataError
+from gahbench.contracts.captured import MEASURED, captured_level
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.engines import Limits
 from gahbench.planning.suite_noise import SuiteNoise, add_levels
@@ -49,13 +59,18 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _or_measured(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    return () if value == MEASURED else validate(value)
+
+
 class Scoring(BaseModel):
     """Scoring of entrants.
 
     Parameters
     ----------
     sigmas
-        Noise levels, in units where images lie in [0, 1]; ``25/255`` is accepted. Left out if ``noise`` is given.
+        Noise levels, in units where images lie in [0, 1]; ``25/255`` is accepted. Left out if ``noise`` is given. With
+        ``measured``, denoisers are scored on the recorded noisy images of the datasets, such as ``captures``.
     noise
         Poisson-Gaussian noise in place of white Gaussian noise, as ``{kind: poisson-gaussian, a: 0.01, b: 0.0004}``.
     images
@@ -77,7 +92,10 @@ class Scoring(BaseModel):
     model_config = _FROZEN
 
     sigmas: Annotated[
-        tuple[Annotated[float, Field(gt=0, le=100), BeforeValidator(as_number)], ...], _SOME, AfterValidator(_distinct)
+        tuple[Annotated[float, Field(gt=0, le=100), BeforeValidator(as_number)], ...],
+        _SOME,
+        AfterValidator(_distinct),
+        WrapValidator(_or_measured),
     ]
     noise: SuiteNoise | None = None
     images: Annotated[int, Field(ge=1)] | Literal["all"] = 100
@@ -151,6 +169,19 @@ def accepted_fields(location: Location) -> list[str]:
         return list(SuiteNoise.model_fields)
     model = models.get(str(location[0]) if location else "", SuiteFile)
     return list(model.model_fields)
+
+
+def noise_levels(scoring: Scoring, dataset: Dataset) -> list[float]:
+    """Return the noise levels at which a dataset is scored; a single level for recorded noise."""
+    if scoring.sigmas:
+        return list(scoring.sigmas)
+    level = captured_level(dataset, scored_images(scoring, dataset, "test"))
+    if level is None:
+        raise DataError(
+            "sigmas=measured, but the dataset has no recorded noisy images; accepted: datasets such as captures, or "
+            "numbers under 'sigmas'"
+        )
+    return [level]
 
 
 def scored_images(scoring: Scoring, dataset: Dataset, split: Split) -> int:

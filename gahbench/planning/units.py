@@ -64,6 +64,8 @@ class Request:
     partner_learned_from: Mapping[str, Any] | None
     #: Levels of Poisson-Gaussian noise, each with its a and b; ``None`` for white Gaussian noise.
     noise: list[Any] | None = None
+    #: Whether noisy images were recorded.
+    is_measured: bool = False
 
 
 def fit_unit(
@@ -145,6 +147,7 @@ def score_unit(
             "sigmas": request.sigmas,
             "noise_seed": request.noise_seed,
             **({} if request.noise is None else {"noise": request.noise}),
+            **({"captured": True} if request.is_measured else {}),
             "learned_from": request.learned_from,
             "partner_learned_from": request.partner_learned_from,
             "sampling": request.sampling,
@@ -168,6 +171,8 @@ def _column(planned: PlannedDataset, metric: Configured, measure: Metric, reques
     }
     if request.noise is not None:
         column["noise"] = request.noise
+    if request.is_measured:
+        column["captured"] = True
     if request.image_split != request.split:
         column["shown"] = request.image_split
     if "samples" in measure.needs:

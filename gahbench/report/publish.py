@@ -19,6 +19,7 @@ from gahbench.report.eigenvector_sheets import KEY as EIGENVECTORS
 from gahbench.report.pictures import FOLDER as PICTURES
 from gahbench.report.pictures import Sheet
 from gahbench.report.tables import markdown
+from gahbench.report.transfer import transfer_figures
 
 #: The table of means over datasets, which exists if there are enough datasets.
 OVERALL = "over_datasets.csv"
@@ -49,6 +50,7 @@ def publish(
     if not overall.empty:
         files[OVERALL] = overall.to_csv(index=False, lineterminator="\n").encode()
     files |= {f"figures/{name}": content for name, content in figures.render_figures(results, results.board)}
+    files |= {f"figures/{name}": content for name, content in transfer_figures(results)}
     files |= {sheet.name: sheet.content for sheet in (*pictures, *eigenvectors)}
     for name, content in files.items():
         write_atomically(folder / name, content)

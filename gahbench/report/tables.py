@@ -20,6 +20,7 @@ from gahbench.board.display_names import DisplayNames
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.ranks import OverDatasets
 from gahbench.board.rate_curves import METRIC
+from gahbench.board.transfer import METRIC as TRANSFER
 from gahbench.contracts.row_labels import base_label
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
@@ -37,6 +38,7 @@ from gahbench.report.cells import (
 from gahbench.report.direction_lines import AGREEMENTS, BEST_KINDS, direction_names, sort_agreements
 from gahbench.report.legend import checks_line, dataset_lines, legend, rate_lines, short_legend
 from gahbench.report.text_summary import text_summary
+from gahbench.report.transfer import transfer_columns, transfer_lines, transfer_title
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
@@ -87,7 +89,11 @@ def markdown(results: Results, full_legend: bool = False) -> str:
         blocks += dataset_lines(board.dataset, results)
         if rates := list(rate_lines(board, results)):
             blocks.append("\n".join(f"- {line}" for line in rates))
-        for table in _dataset_tables(board, results.names):
+        tables = list(_dataset_tables(board, results.names))
+        if transfer := results.transfers.get(board.dataset):
+            blocks.append("\n".join(f"- {line}" for line in transfer_lines(transfer)))
+            tables.insert(1, TextTable(transfer_title(transfer), transfer_columns(transfer, results.names)))
+        for table in tables:
             blocks += [f"**{table.title}**", markdown_table(table)]
         if notes := [f"- {results.names.entrant_in_text(entrant)}: {note}" for entrant, note in notes_below(board)]:
             blocks.append("\n".join(notes))
@@ -116,11 +122,12 @@ def print_board(results: Results, console: Console, full_legend: bool = False) -
         for line in (*dataset_lines(board.dataset, results), *rate_lines(board, results)):
             console.print(Text(line, style="dim"))
         unranked = {names.entrant(entry.entrant) for entry in board.entries if entry.rank is None}
-        for table in (
-            part
-            for full_table in _dataset_tables(board, names)
-            for part in _split(full_table, console.width, 2, _MIN_LABEL_WIDTH)
-        ):
+        tables = list(_dataset_tables(board, names))
+        if transfer := results.transfers.get(board.dataset):
+            for line in transfer_lines(transfer):
+                console.print(Text(line, style="dim"))
+            tables.insert(1, TextTable(transfer_title(transfer), transfer_columns(transfer, names)))
+        for table in (part for full_table in tables for part in _split(full_table, console.width, 2, _MIN_LABEL_WIDTH)):
             console.print(Text(f"\n{table.title}", style="italic"))
             console.print(_rich_table(table, unranked, console.width))
         if notes := notes_below(board):
@@ -152,7 +159,10 @@ def _dataset_tables(board: DatasetBoard, names: DisplayNames) -> Iterator[TextTa
     tables += list(_cost_tables(board, names))
     tables += list(_incomplete_tables(board, names))
     tables += [
-        _means_table(board, names, title, quantities) for title, quantities in metric_columns(board) if quantities
+        _means_table(board, names, title, quantities)
+        for title, quantities in metric_columns(board)
+        # The transfer gap has a table of its own.
+        if quantities and not title.startswith(TRANSFER)
     ]
     for table in tables:
         yield from _split(table, _PAGE_WIDTH - 1, 3, _LABEL_WIDTH - 3)

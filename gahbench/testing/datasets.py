@@ -76,6 +76,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
             shared = len(contents[left] & contents[right])
             yield Finding(f"{left} and {right} share no image", not shared, f"{shared} shared" if shared else "")
     if "test" in first:
+        yield from _check_captured(dataset, first["test"])
         yield from check_optimum(dataset, first["test"])
 
 
@@ -105,6 +106,25 @@ def _check_shapes(configured: Configured, dataset: Dataset, shapes: Sequence[Sha
         yield Finding(
             f"{size}: images are deterministic", torch.equal(dataset.of_shape(shape).images("test", count), images)
         )
+        yield from _check_captured(part, images)
+
+
+def _check_captured(dataset: Dataset, images: Tensor) -> Iterator[Finding]:
+    """Check recorded noisy versions of the first test images, if there are any."""
+    captured, count = dataset.captured(len(images)), len(images)
+    if captured is None:
+        return
+    fits = captured.noisy.shape == images.shape and captured.sigma.shape == captured.reference_variance.shape == (
+        count,
+    )
+    yield Finding("recorded noisy images have the shape of the images, with noise levels", fits)
+    if fits:
+        is_finite = bool(captured.noisy.isfinite().all() and captured.reference_variance.isfinite().all())
+        is_positive = bool((captured.sigma > 0).all() and (captured.reference_variance >= 0).all())
+        yield Finding("recorded noisy images are finite, with positive noise levels", is_finite and is_positive)
+        part = dataset.captured(1)
+        is_prefix = part is not None and torch.equal(part.noisy, captured.noisy[:1])
+        yield Finding("a request for fewer recorded images returns the first of them", is_prefix)
 
 
 def _check_images(

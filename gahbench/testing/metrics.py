@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
+from gahbench.contracts.captured import Captured
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import DenoiserKind
 from gahbench.contracts.metrics import Metric, Scores, validate_scores
@@ -22,7 +23,7 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.sampling.settings import Sampling
 from gahbench.testing.findings import Finding, attempt
-from gahbench.testing.samples import sample_images
+from gahbench.testing.samples import sample_images, sample_noise
 
 SIGMAS = (0.1, 0.6, 0.7, 0.8)
 COUNT = 5
@@ -227,10 +228,21 @@ def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
 
 def _evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
     clean = dataset.images("test", max(NETWORK_IMAGES, metric.min_images))
+    sigmas: tuple[float, ...] = NETWORK_SIGMAS
+    captured = None
+    if "captured" in metric.needs:
+        sigmas = NETWORK_SIGMAS[:1]
+        levels = torch.full((len(clean),), sigmas[0], dtype=torch.float64)
+        captured = Captured(clean + sample_noise(clean, sigmas[0]), levels, torch.zeros_like(levels))
 
     def evaluate_half(share: float, half: TrainingSplit) -> Evaluation:
         evaluation = Evaluation(
-            Trained(_SmoothingNetwork(share)), clean, NETWORK_SIGMAS, dataset=dataset, sampling=NETWORK_SAMPLING
+            Trained(_SmoothingNetwork(share)),
+            clean,
+            sigmas,
+            dataset=dataset,
+            sampling=NETWORK_SAMPLING,
+            captured=captured,
         )
         evaluation.learned_from = TrainingData(dataset, half, 8)
         evaluation.snapshots = [

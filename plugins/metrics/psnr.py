@@ -13,10 +13,15 @@ from gahbench.evaluation import MAX_PSNR, Evaluation
 
 #: Number of images that are saved for figures, and their largest side in pixels.
 SAVED_IMAGES, SAVED_SIDE = 3, 96
+#: The noise of a reference explains at most nine tenths of a squared error: beyond, it is too large to be subtracted.
+LEAST_SHARE = 0.1
 
 
 class Psnr(Metric):
     """Peak signal-to-noise ratio, -10 log10 of the mean squared error per pixel, for images in [0, 1].
+
+    If a reference is a mean of repeated captures, the variance of the noise that is left in it is subtracted from the
+    mean squared error.
 
     If the expected error has a closed form (oracles, linear denoisers, thresholding at a fixed threshold), it replaces
     the error for a draw of the noise. Values are at most 140 dB, the accuracy of images in float32.
@@ -66,4 +71,16 @@ def psnr_per_image(evaluation: Evaluation, sigma: float) -> Tensor:
     error = evaluation.risk(sigma)
     if error is None:
         error = (evaluation.denoised(sigma).double() - evaluation.clean).square().flatten(1).mean(1)
+        if evaluation.captured is not None:
+            error = without_reference_noise(error, evaluation.captured.reference_variance)
+    return psnr_of_error(error)
+
+
+def without_reference_noise(error: Tensor, excess: Tensor) -> Tensor:
+    """Return squared errors without the excess due to noise in the reference, shape (N,); a share is always left."""
+    return (error - excess).maximum(LEAST_SHARE * error)
+
+
+def psnr_of_error(error: Tensor) -> Tensor:
+    """Return the PSNR in dB, float64, at most 140, of mean squared errors per pixel."""
     return -10 * error.double().clamp(min=10 ** (-MAX_PSNR / 10)).log10()

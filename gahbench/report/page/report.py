@@ -37,13 +37,25 @@ from gahbench.report.page.first_screen import FILTERS, FIRST_ROWS, first_screen
 from gahbench.report.page.readme import read_readme
 from gahbench.report.page.svg import Chart, colours_in, css_declarations, inline_svg, key_drawing
 from gahbench.report.page.sweeps import sweep_charts
+from gahbench.report.page.transfer import transfer_sections
 from gahbench.report.tables import notes_below, overall_title, summary_title
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
 
-#: The sections of a page in their order; basis, generalization and claims are optional.
-SECTIONS = ("board", "cost", "curves", "images", "training", "basis", "generalization", "claims", "provenance")
+#: The sections of a page in their order; transfer, cost, basis, generalization and claims are optional.
+SECTIONS = (
+    "board",
+    "transfer",
+    "cost",
+    "curves",
+    "images",
+    "training",
+    "basis",
+    "generalization",
+    "claims",
+    "provenance",
+)
 #: The policy source of a page whose style and script are files of its site.
 SAME_ORIGIN = "'self'"
 
@@ -111,6 +123,7 @@ def report_values(source: Source) -> dict[str, Any]:
             "failures": provenance.failures(source),
         },
         "cost": cost_section(source),
+        "transfers": transfer_sections(source),
         "sweeps": sweep_charts(source),
         "sheets": images.sample_sheets(source),
         "claims": {"judged": measured, "outcomes": summary([(claim.outcome, claim.checked) for claim in measured])},
@@ -119,6 +132,7 @@ def report_values(source: Source) -> dict[str, Any]:
     optional_sections = {
         "cost": values["cost"],
         "basis": values["screen"].directions or values["eigenvectors"],
+        "transfer": values["transfers"],
         "generalization": values["sweeps"],
     }
     optional_sections["claims"] = measured

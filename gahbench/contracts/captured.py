@@ -1,0 +1,66 @@
+"""Noisy images that a camera or microscope recorded, which take the place of drawn noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gahbench.contracts.datasets import Dataset
+
+#: The noise of scores whose noisy images were recorded.
+MEASURED = "measured"
+#: Significant digits of the noise level of a set of images, by which their scores are stored.
+_DIGITS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """Recorded noisy images of N clean images, with their noise levels.
+
+    Parameters
+    ----------
+    noisy
+        The noisy images, shape (N, C, H, W), float32, in the units of the clean images; values outside [0, 1] are kept.
+    sigma
+        Noise level of each image, shape (N,), float64, greater than 0. Denoisers that need a noise level get this one.
+    reference_variance
+        Variance per pixel of the noise that is left in each clean image, shape (N,), float64: 0 for an exact reference,
+        and the variance of the mean for a mean of repeated captures. The PSNR subtracts it from squared errors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> sigma = torch.tensor([0.05, 0.2], dtype=torch.float64)
+    >>> len(Captured(torch.zeros(2, 1, 8, 8), sigma, torch.zeros_like(sigma))[:1])
+    1
+    """
+
+    noisy: Tensor
+    sigma: Tensor
+    reference_variance: Tensor
+
+    def __len__(self) -> int:
+        return len(self.noisy)
+
+    def __getitem__(self, chosen: slice) -> Captured:
+        """Return a part of the images."""
+        return Captured(self.noisy[chosen], self.sigma[chosen], self.reference_variance[chosen])
+
+
+def captured_level(dataset: Dataset, count: int) -> float | None:
+    """Return the noise level by which scores of recorded noise are stored; ``None`` without recorded noise.
+
+    It is the geometric mean of the noise levels of the first ``count`` test images, so that its input PSNR is the mean
+    of the images' input PSNR.
+    """
+    shapes = dataset.shapes(count)
+    if shapes is None:
+        parts = [dataset.captured(count)]
+    else:
+        parts = [dataset.of_shape(shape).captured(shapes.count(shape)) for shape in dict.fromkeys(shapes)]
+    logarithms = [math.log(sigma) for part in parts if part is not None for sigma in part.sigma.tolist()]
+    return float(f"{math.exp(sum(logarithms) / count):.{_DIGITS}g}") if logarithms else None
