@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: Explanations of the table and the figure.
 MEANING = (
     "The transfer gap is the PSNR under recorded noise minus the PSNR under white Gaussian noise of equal strength, on "
-    "the same images; ± is over images. Filled and hollow markers show the two PSNR."
+    "the same images; ± is over images. In figures of the PSNR, a tick shows the value under drawn noise."
 )
 _LABEL_WIDTH = 32
 #: Correlations above this are worth an explanation: chance gives about 0.01 on an image of 100x100 pixels.
@@ -121,14 +121,15 @@ def transfer_figures(results: Results) -> Iterator[tuple[str, bytes]]:
 
 
 def draw_psnr(ax: Axes, rows: Sequence[TransferRow], styles: Styles) -> None:
-    """Draw the PSNR of each entrant under drawn noise, a hollow marker, and under recorded noise."""
+    """Draw the PSNR of each entrant under drawn noise, a tick, and under recorded noise, its marker."""
     for index, row in enumerate(rows):
         style: dict[str, Any] = {**styles[row.entrant], "linestyle": ""}
         ax.plot([row.drawn.value, row.recorded.value], [index, index], color=style["color"], linewidth=1, zorder=2)
-        ax.plot(row.drawn.value, index, zorder=3, **(style | {"markerfacecolor": "white"}))
+        # The markers of some entrants are hollow or filled themselves.
+        ax.plot(row.drawn.value, index, zorder=3, **(style | {"marker": "|", "markersize": 9}))
         ax.plot(row.recorded.value, index, zorder=3, **style)
     ax.margins(x=0.08)
-    ax.set_xlabel("PSNR (dB): hollow under drawn noise, filled under recorded noise")
+    ax.set_xlabel("PSNR (dB); tick: under drawn noise")
 
 
 def draw_gaps(ax: Axes, rows: Sequence[TransferRow], styles: Styles) -> None:
@@ -139,7 +140,7 @@ def draw_gaps(ax: Axes, rows: Sequence[TransferRow], styles: Styles) -> None:
         ax.plot([row.gap.low, row.gap.high], [index, index], color=style["color"], linewidth=1.3, zorder=2)
         ax.plot(row.gap.value, index, zorder=3, gid=f"gap-{index}", **(style | {"linestyle": ""}))
     ax.margins(x=0.08)
-    ax.set_xlabel("PSNR, recorded minus drawn noise (dB)")
+    ax.set_xlabel("recorded minus drawn (dB)")
 
 
 def draw_correlations(ax: Axes, transfer: Transfer) -> None:
@@ -153,6 +154,7 @@ def draw_correlations(ax: Axes, transfer: Transfer) -> None:
         ax.plot(distances, heights, color=colour, marker=_MARKERS[direction], label=f"along {_ALONG[direction]}")
         ax.vlines(distances[1:], [v.low for v in values], [v.high for v in values], color=colour, linewidth=1)
     ax.set_xlabel("distance (pixels)")
+    ax.set_xticks(range(1 + max(map(len, transfer.correlations.values()), default=0)))
     ax.set_ylim(min(-0.25, *(v.value - 0.1 for values in transfer.correlations.values() for v in values)), 1.05)
     ax.legend(frameon=False)
 

@@ -67,7 +67,7 @@ def _charts(source: Source, transfer: Transfer) -> list[Chart]:
     correlation, _ = draw_figure(lambda ax: draw_correlations(ax, transfer))
     return [
         Chart(_listed(source, rows, draw_gaps), "transfer gap", series, [""], "higher is better", "dB"),
-        Chart(_listed(source, rows, draw_psnr), "PSNR", note="hollow: under drawn noise, filled: under recorded noise"),
+        Chart(_listed(source, rows, draw_psnr), "PSNR", note="tick: under drawn noise, marker: under recorded noise"),
         Chart(correlation, "correlation of the recorded noise", note="white noise has correlation 0"),
     ]
 
