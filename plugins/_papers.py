@@ -210,6 +210,13 @@ MALLAT_1989 = Citation(
     journal=_TPAMI,
     doi="10.1109/34.192463",
 )
+MALVAR_2004 = Citation(
+    "Malvar, Henrique S. and He, Li-wei and Cutler, Ross",
+    "High-quality linear interpolation for demosaicing of Bayer-patterned color images",
+    2004,
+    conference="IEEE International Conference on Acoustics, Speech, and Signal Processing",
+    doi="10.1109/ICASSP.2004.1326587",
+)
 MANOR_2024 = Citation(
     "Manor, Hila and Michaeli, Tomer",
     "On the posterior distribution in denoising: application to uncertainty quantification",

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from gahbench import Card
 
+from .._papers import MALVAR_2004
 from ._camera import Camera, to_linear
 from ._pairs import NoiseLevel, Pair, Pairs, PairSet
 from ._reading.fetched import skimage_file
@@ -64,6 +65,7 @@ class SimulatedCaptures(PairSet):
 
     display_name = "simulated captures, {photons:g} photons"
     label_parameters = ("photons",)
+    citation = MALVAR_2004
 
     def __init__(
         self,

@@ -23,13 +23,11 @@ class ByLevel(Reference):
     At every noise level the images are denoised by the reference whose level is nearest; of two levels at the same
     distance, the smaller. A note states noise levels that are not the level of a reference.
 
-    DnCNN-S of Zhang et al. 2017, which is published as a network for each of the levels 15, 25 and 50::
+    DnCNN-S, for example, is published as a network for each of the levels 15, 25 and 50::
 
         by-level:
           levels: [15, 25, 50]
-
-    References
-    ----------
+          references:
             - "pretrained[dncnn[layers=17,norm=false],checkpoint=dncnn_15.pth]"
             - "pretrained[dncnn[layers=17,norm=false],checkpoint=dncnn_25.pth]"
             - "pretrained[dncnn[layers=17,norm=false],checkpoint=dncnn_50.pth]"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import special, stats
 
 from gahbench import OptimumError, create
 from gahbench.noise import PoissonGaussian
@@ -19,8 +19,10 @@ def seeded(seed=0):
 
 def summed_density(noisy, clean, a, b):
     """Return log p(y | x) as a sum over counts, by scipy."""
-    counts = np.arange(int(clean / a + 15 * math.sqrt(clean / a) + 40))
-    return np.log(stats.poisson.pmf(counts, clean / a) @ stats.norm.pdf(noisy, a * counts, math.sqrt(b)))
+    largest = max(clean, noisy, 0) / a
+    counts = np.arange(int(largest + 15 * math.sqrt(largest) + 40))
+    terms = stats.poisson.logpmf(counts, clean / a) + stats.norm.logpdf(noisy, a * counts, math.sqrt(b))
+    return special.logsumexp(terms)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.05, 0.001), (0.2, 0.05), (0.002, 4e-4)])
@@ -114,11 +116,12 @@ def test_posterior_mean_against_brute_force(a, b):
 
 @pytest.mark.parametrize(("a", "b"), [(0.02, 4e-4), (0.1, 0.0)])
 def test_the_trace_is_the_mean_squared_error(a, b):
-    family, noise = create("dataset", "discs", size=12), PoissonGaussian(a, b)
-    clean = family.images("test", 24)
+    family, noise = create("dataset", "discs", size=8), PoissonGaussian(a, b)
+    # Errors are skewed: a few images have most of the mean squared error.
+    clean = family.images("test", 160)
     posterior = family.posterior_under(noise.sample(clean, seeded(1)), noise)
     excess = (posterior.mean - clean).square().flatten(1).sum(1).double() - posterior.trace
-    assert abs(float(excess.mean())) < 3.5 * float(excess.std()) / math.sqrt(24)
+    assert abs(float(excess.mean())) < 3.5 * float(excess.std()) / math.sqrt(160)
     assert posterior.ess_fraction.min() > 0.01
 
 
