@@ -23,15 +23,9 @@ class ByLevel(Reference):
     At every noise level the images are denoised by the reference whose level is nearest; of two levels at the same
     distance, the smaller. A note states noise levels that are not the level of a reference.
 
-    DnCNN-S, for example, is published as a network for each of the levels 15, 25 and 50::
+    Total variation with a weight for each of the levels 15, 25 and 50, for example::
 
-        by-level:
-          levels: [15, 25, 50]
-          references:
-            - "pretrained[dncnn[layers=17,norm=false],checkpoint=dncnn_15.pth]"
-            - "pretrained[dncnn[layers=17,norm=false],checkpoint=dncnn_25.pth]"
-            - "pretrained[dncnn[layers=17,norm=false],checkpoint=dncnn_50.pth]"
-          label: DnCNN-S
+        by-level: {levels: [15, 25, 50], references: ["tv[weight=0.05]", "tv[weight=0.08]", "tv[weight=0.17]"]}
 
     Parameters
     ----------
