@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _Results = TypeVar("_Results", bound=Tables)
+#: The statuses of submitted rows, which end their labels.
+STATUSES = ("submitted", "verified")
 #: Facts of a dataset that must be equal in all parts.
 _CHECKED_FACTS = ("optimum", "channels", "height", "width", "fingerprint")
 #: Scores of a reference may differ by this many decibels, through rounding.
