@@ -25,7 +25,7 @@ class ByLevel(Reference):
 
     Total variation with a weight for each of the levels 15, 25 and 50, for example::
 
-        by-level: {levels: [15, 25, 50], references: ["tv[weight=0.05]", "tv[weight=0.08]", "tv[weight=0.17]"]}
+        by-level: {levels: [15, 25, 50], references: ["tv[weight=0.034]", "tv[weight=0.067]", "tv[weight=0.17]"]}
 
     Parameters
     ----------
