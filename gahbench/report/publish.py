@@ -19,7 +19,7 @@ from gahbench.report.eigenvector_sheets import KEY as EIGENVECTORS
 from gahbench.report.pictures import FOLDER as PICTURES
 from gahbench.report.pictures import Sheet
 from gahbench.report.tables import markdown
-from gahbench.report.transfer import transfer_figures
+from gahbench.report.transfer_figure import transfer_figures
 
 #: The table of means over datasets, which exists if there are enough datasets.
 OVERALL = "over_datasets.csv"

@@ -63,7 +63,7 @@ class SimulatedCaptures(PairSet):
         the four photographs in colour.
     """
 
-    display_name = "simulated captures, {photons:g} photons"
+    display_name = "simulated captures, {photons} photons"
     label_parameters = ("photons",)
     citation = MALVAR_2004
 

@@ -11,7 +11,8 @@ import gahbench
 from gahbench.board.tables import SCHEMAS
 from gahbench.board.transfer import METRIC, kendall_tau, transfers
 from gahbench.report.tables import markdown
-from gahbench.report.transfer import transfer_figure, transfer_lines
+from gahbench.report.transfer import transfer_lines
+from gahbench.report.transfer_figure import transfer_figure
 
 IMAGES, SIGMA = 12, 0.1
 #: Mean PSNR under drawn noise and gap of each entrant.

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -112,7 +114,11 @@ def test_values_of_claims_are_the_means_of_the_scores(verdicts):
                 & (table["split"] == measure.split)
             ]
             if case.outcome != "not measured" and len(rows):
-                is_case = rows["sigma"] == float(case.at.removeprefix("σ = ")) if case.at else rows["sigma"].isna()
+                is_case = (
+                    np.isclose(rows["sigma"], float(Fraction(case.at.removeprefix("σ = "))))
+                    if case.at
+                    else rows["sigma"].isna()
+                )
                 assert case.estimate.value == pytest.approx(rows.loc[is_case, "value"].mean())
                 checked += 1
     assert checked >= 40

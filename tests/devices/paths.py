@@ -313,8 +313,8 @@ def metrics():
         return lambda: metric.score(evaluation).value
 
     for name in plugin_names("metric"):
-        if name == "decay":
-            # This metric only applies to references, in their own basis, on the CPU.
+        if name in ("decay", "transfer-gap"):
+            # These metrics apply to references in their own basis, on the CPU, and to recorded noise.
             continue
         yield path("metric", name, score, 1e-3, runs_once=True, name=name)
 

@@ -40,7 +40,7 @@ def test_facts_of_references():
     assert "not on c-alpha" in optimal["defined on"]
     oracle = describe("oracle-shrink", "reference")
     assert (oracle["defined on"], oracle["closed-form risk"]) == (
-        "every dataset; not tried on hf-dataset, images, which need parameters or files",
+        "every dataset; not tried on captures, hf-dataset, images, which need parameters or files",
         "yes",
     )
     assert describe("tv", "reference")["closed-form risk"].startswith("no")

@@ -15,15 +15,8 @@ from gahbench.report.drawing import EndLabel, Styles, label_ends
 from gahbench.report.finding import shorten
 from gahbench.report.page.charts import MAX_DRAWN, Source, draw_figure, value_text
 from gahbench.report.page.svg import Chart, Series
-from gahbench.report.transfer import (
-    MEANING,
-    draw_correlations,
-    draw_gaps,
-    draw_psnr,
-    transfer_columns,
-    transfer_lines,
-    transfer_title,
-)
+from gahbench.report.transfer import MEANING, transfer_columns, transfer_lines, transfer_title
+from gahbench.report.transfer_figure import draw_correlations, draw_gaps, draw_psnr
 
 _LABEL_WIDTH = 25
 
