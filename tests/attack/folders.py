@@ -48,7 +48,7 @@ _FILE_SYSTEM_ERRORS = (
 )
 _FILE_SYSTEM_ERRORS += (errno.ENAMETOOLONG, errno.ENXIO, errno.EINVAL, errno.EROFS, errno.ENOSPC)
 #: Columns that differ between runs.
-_TIMES = ["train_seconds"]
+_TIMES = ["seconds_per_megapixel", "train_seconds"]
 
 
 @functools.cache
