@@ -7,11 +7,11 @@ as many sources of images as all folds together. Values without an image are mea
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gahbench._util.keys import key_of
 from gahbench.board.facts import label_without, sources_of
 from gahbench.registry.spec import parse_spec
 
@@ -60,12 +60,14 @@ def pool_folds(results: _Results) -> _Results:
     for name in ("scores", "fits", "failures", "costs", "notes", "marks", "checks"):
         table = tables.get(name, getattr(results, name)).copy()
         table["dataset"] = [pooled.get(label, label) for label in table["dataset"]]
-        tables[name] = table.drop_duplicates(ignore_index=True)
+        tables[name] = table
     tables["scores"] = _means(tables["scores"], [*_WITHOUT_IMAGE, "image"], "value")
     tables["fits"] = _means(tables["fits"], ["dataset", "entrant", "seed"], "train_seconds")
     tables["costs"] = _means(tables["costs"], ["dataset", "entrant"], "seconds")
     # The oldest checks and the least demanding images count.
     tables["checks"] = tables["checks"].sort_values(["version", "images"]).drop_duplicates(["dataset", "entrant"])
+    for name in ("failures", "notes", "marks"):
+        tables[name] = tables[name].drop_duplicates()
     citations = results.citations.copy()
     citations["entry"] = [pooled.get(entry, entry) for entry in citations["entry"]]
     return replace(results, **tables, citations=citations.drop_duplicates(ignore_index=True))
@@ -87,7 +89,7 @@ def _pool_facts(results: Tables, folds: dict[str, list[str]], sizes: dict[str, i
         merged = {
             "dataset": name,
             "sources": " ".join(map(str, _pool_sources(results, labels, sizes))),
-            "protocol": hashlib.sha256(" ".join(map(str, rows["protocol"])).encode()).hexdigest()[:20],
+            "protocol": key_of(list(rows["protocol"])),
             "fingerprint": " ".join(dict.fromkeys(filter(None, map(str, rows["fingerprint"])))),
             "notes": "\n".join(notes),
             "spec": name,
@@ -113,5 +115,9 @@ def _pool_sources(results: Tables, labels: Sequence[str], sizes: dict[str, int])
 
 def _means(table: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
     """Return one row for each combination of keys: its first row, with the mean of a column."""
-    value = table.groupby(keys, dropna=False, sort=False)[column].transform(lambda values: values.mean(skipna=False))
-    return table.assign(**{column: value}).drop_duplicates(keys, ignore_index=True)
+    # Few rows have equal keys, and a function for each group is slow.
+    repeated = table[table.duplicated(keys, keep=False)]
+    value = repeated.groupby(keys, dropna=False, sort=False)[column].transform(lambda values: values.mean(skipna=False))
+    table = table.copy()
+    table.loc[repeated.index, column] = value
+    return table.drop_duplicates(keys, ignore_index=True)

@@ -17,7 +17,7 @@ PSNR = np.random.default_rng(0).normal(30, 1, (len(FOLDS), SEEDS, IMAGES))
 SLOPES = np.random.default_rng(1).normal(1, 0.1, (len(FOLDS), SEEDS))
 
 
-def results_of_folds(missing=()):
+def results_of_folds(missing=(), slopes=SLOPES):
     scores = [
         ("suite", fold, "net", "trained", seed, "test", sigma, metric, image, value)
         for i, fold in enumerate(FOLDS)
@@ -25,7 +25,7 @@ def results_of_folds(missing=()):
         for seed in range(SEEDS)
         for sigma, metric, image, value in [
             *((0.1, "psnr", image, PSNR[i, seed, image]) for image in range(IMAGES)),
-            (math.nan, "slope", None, SLOPES[i, seed]),
+            (math.nan, "slope", None, slopes[i, seed]),
         ]
     ]
     scores.append(("suite", "discs", "net", "trained", 0, "test", 0.1, "psnr", 0, 20.0))
@@ -61,6 +61,12 @@ def test_the_pooled_dataset_has_the_images_and_sources_of_all_folds():
     np.testing.assert_array_equal(cube.values[0, 0], np.concatenate(list(PSNR), axis=-1))
     assert cube.sources == tuple(source for source in range(2 * len(FOLDS)) for _ in range(2))
     assert psnr_cube(pooled, "discs", {}).means().item() == 20.0
+
+
+def test_equal_values_of_folds_count_once_each():
+    slopes = np.array([[1.0, 3.0], [1.0, 3.0], [4.0, 3.0]])
+    scores = pool_folds(results_of_folds(slopes=slopes)).scores.query("metric == 'slope'")
+    assert scores.sort_values("seed")["value"].tolist() == [2.0, 3.0]
 
 
 def test_values_without_an_image_are_means_over_folds():
