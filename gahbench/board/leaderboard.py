@@ -226,14 +226,14 @@ def _entries(
     present_entrants = entrants_on(results, dataset)
     order += [label for label in results.entrants if label in present_entrants and label not in order]
     optimum, slope = optimum_of(results, dataset)
+    # The PSNR of images with photon noise depends on their brightness, so it is known only approximately.
+    is_white = has_white_noise(results, dataset)
     for label in order:
         rank, rank_high = ranks.get(label, (None, None))
         cost = cost_of(results, dataset, label)
         seed_count = len(cube.seeds.get(label, []))
         marks = _marks(results, dataset, label, check)
         note = _notes(results, dataset, label, cube)
-        # The PSNR of images with photon noise depends on their brightness, so it is known only approximately.
-        is_white = has_white_noise(results, dataset)
         if measured is not None and is_white and (worse_sigmas := measured.worse_than_noisy(label)):
             levels = ", ".join(map(level_name, worse_sigmas))
             note = "; ".join(filter(None, [f"worse than the noisy images at σ = {levels}", note]))

@@ -297,18 +297,11 @@ def weights(
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="A results folder with its units, or an archive of one.")],
-    units: Annotated[int, typer.Option(min=1, help="Number of scores to compute again.")] = 10,
-    fits: Annotated[
-        int | None,
-        typer.Option(min=0, help="Number of fits to train again. [default: 1 fit of less than ten minutes]"),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the random choice of units. [default: random]")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of worker processes. [default: cores / threads]")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device of networks: cpu, cuda or auto. [default: as for each unit]")
-    ] = None,
+    units: options.Units = 10,
+    fits: options.Fits = None,
+    seed: options.SampleSeed = None,
+    workers: options.SampleWorkers = None,
+    device: options.SampleDevice = None,
     plugins_dir: options.Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

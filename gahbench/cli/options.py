@@ -80,3 +80,17 @@ Checkpoint = Annotated[
     Path | None, typer.Option(help="File of trained weights; same as the architecture's parameter checkpoint.")
 ]
 TableOut = Annotated[Path | None, typer.Option("--out", "-o", help="File to write the table to. [default: print it]")]
+#: Options of commands that repeat a random sample of units.
+Units = Annotated[int, typer.Option(min=1, help="Number of scores to compute again.")]
+Fits = Annotated[
+    int | None,
+    typer.Option(min=0, help="Number of fits to train again. [default: 1 fit of less than ten minutes]"),
+]
+SampleSeed = Annotated[int | None, typer.Option("--seed", help="Seed of the random choice of units. [default: random]")]
+SampleWorkers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Number of worker processes. [default: cores / threads]")
+]
+SampleDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="Device of networks: cpu, cuda or auto. [default: as for each unit]"),
+]

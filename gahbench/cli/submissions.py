@@ -9,6 +9,7 @@ import typer
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import pluralize
+from gahbench.cli import options
 from gahbench.cli.folders import print_verification
 from gahbench.cli.printing import say
 from gahbench.contracts.engines import check_device
@@ -25,18 +26,11 @@ def submit(
         Path | None,
         typer.Option("--secret-noise", help="Folder of a run of the same rows with 'gahbench run --secret-noise'."),
     ] = None,
-    units: Annotated[int, typer.Option(min=1, help="Number of scores to compute again.")] = 10,
-    fits: Annotated[
-        int | None,
-        typer.Option(min=0, help="Number of fits to train again. [default: 1 fit of less than ten minutes]"),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the random choice of units. [default: random]")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of worker processes. [default: cores / threads]")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device of networks: cpu, cuda or auto. [default: as for each unit]")
-    ] = None,
+    units: options.Units = 10,
+    fits: options.Fits = None,
+    seed: options.SampleSeed = None,
+    workers: options.SampleWorkers = None,
+    device: options.SampleDevice = None,
 ) -> None:
     """Check the rows that a run added to a frozen suite, and write them to an archive.
 

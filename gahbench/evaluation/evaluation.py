@@ -18,7 +18,7 @@ from gahbench._util.lru_cache import LRUCache
 from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise, generator
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.captured import Captured
-from gahbench.contracts.datasets import Dataset, Optimum, Split
+from gahbench.contracts.datasets import Dataset, Optimum, Posterior, Split
 from gahbench.contracts.denoisers import Denoiser, denoise_by_level, validate_kind, visible_truth
 from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.truth import TrainingData, Truth
@@ -382,6 +382,11 @@ def known_optimum(dataset: Dataset, noise: PoissonGaussian | None) -> Optimum:
     return dataset.optimum if noise is None else dataset.optimum_under(noise)
 
 
+def known_posterior(dataset: Dataset, noisy: Tensor, sigma: float, noise: PoissonGaussian | None) -> Posterior:
+    """Return the posterior of images of a dataset under white Gaussian noise, or under Poisson-Gaussian noise."""
+    return dataset.posterior(noisy, sigma) if noise is None else dataset.posterior_under(noisy, noise)
+
+
 def _optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | None:
     """Return the outputs of the best denoiser at a noise level; ``None`` if the optimum is unknown."""
     dataset = evaluation.dataset
@@ -414,7 +419,7 @@ def _optimal_batch(
     dataset: Dataset, noisy: Tensor, sigma: float, evaluation: Evaluation, start: int
 ) -> tuple[Tensor, Tensor]:
     if (noise := evaluation.noise.get(sigma)) is not None or dataset.optimum.kind == "exact":
-        posterior = dataset.posterior(noisy, sigma) if noise is None else dataset.posterior_under(noisy, noise)
+        posterior = known_posterior(dataset, noisy, sigma, noise)
         return posterior.mean, posterior.trace / noisy[0].numel()
     bound = dataset.lower_bound(evaluation.split, len(noisy), sigma, start)
     return dataset.genie(noisy, sigma, evaluation.split, start), bound

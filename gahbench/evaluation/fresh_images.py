@@ -39,6 +39,7 @@ from gahbench._util.errors import GahbenchError
 from gahbench.contracts.datasets import Dataset, Split, validate_sources
 from gahbench.contracts.denoisers import visible_truth
 from gahbench.contracts.truth import Truth
+from gahbench.evaluation.evaluation import known_optimum, known_posterior
 
 if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
@@ -248,14 +249,14 @@ def _optimal_p(
     from scipy.special import stdtr
 
     noise = evaluation.noise.get(sigma)
-    kind = dataset.optimum.kind if noise is None else dataset.optimum_under(noise).kind
+    kind = known_optimum(dataset, noise).kind
     if kind not in ("exact", "bracket"):
         return None
     noisy = _add_noise(evaluation, clean, sigma, seed)[:COMPARED]
     clean, denoised = clean[:COMPARED], denoised[:COMPARED]
     try:
         if kind == "exact":
-            posterior = dataset.posterior(noisy, sigma) if noise is None else dataset.posterior_under(noisy, noise)
+            posterior = known_posterior(dataset, noisy, sigma, noise)
             best, expected = posterior.mean, posterior.trace / noisy[0].numel()
         else:
             best = dataset.genie(noisy, sigma, images.split, images.start)

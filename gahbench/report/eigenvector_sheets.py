@@ -7,18 +7,15 @@ the noisy images, and there is a row for each entrant, with all eigenvectors of 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.results import index_or_none, saved_files
 from gahbench.report.cells import file_stems
-from gahbench.report.pictures import FOLDER, Bytes, Sheet, encode_tiles, read_tiles
+from gahbench.report.pictures import FOLDER, Bytes, Sheet, encode_tiles, load_sheets, read_tiles
 from gahbench.store.stored_files import StoredArrays, stored_arrays
 
 #: The metric that keeps eigenvectors, and the key of the descriptions of sheets in ``results.json``.
@@ -76,10 +73,11 @@ def _make_sheet(dataset: str, name: str, kept: Sequence[StoredArrays], count: fl
 def kept_eigenvectors(folder: str | Path) -> dict[str, list[StoredArrays]]:
     """Return the eigenvectors that a folder keeps, by dataset, for the first training seed of each entrant.
 
-    Images with other than 1 or 3 channels are left out, since they have no colours to draw.
+    Sheets of a published folder that were changed are left out with a warning. Images with other than 1 or 3 channels
+    are left out, since they have no colours to draw.
     """
     if not (Path(folder) / "units").is_dir():
-        return _load_published(Path(folder))
+        return load_sheets(Path(folder), KEY, _read_sheet)
     try:
         all_stored = stored_arrays(folder, METRIC, required=False)
     except ResultsError:
@@ -89,21 +87,6 @@ def kept_eigenvectors(folder: str | Path) -> dict[str, list[StoredArrays]]:
         if KEY in stored.arrays and stored.arrays["clean"].shape[1] in (1, 3):
             kept.setdefault(stored.dataset, {}).setdefault(stored.entrant, stored)
     return {dataset: list(by_entrant.values()) for dataset, by_entrant in kept.items()}
-
-
-def _load_published(folder: Path) -> dict[str, list[StoredArrays]]:
-    """Return the eigenvectors of a published folder; sheets that were changed are left out with a warning."""
-    index = index_or_none(folder) or {}
-    checksums, eigenvectors = saved_files(index), {}
-    records = index.get(KEY, [])
-    for record in records if isinstance(records, list) else []:
-        try:
-            stored = list(_read_sheet(folder, record, checksums))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, Image.DecompressionBombError) as error:
-            warnings.warn(f"{folder}: eigenvectors are left out: {error}", stacklevel=2)
-            continue
-        eigenvectors[stored[0].dataset] = stored
-    return eigenvectors
 
 
 def _read_sheet(folder: Path, record: Mapping[str, Any], checksums: Mapping[str, str]) -> Iterator[StoredArrays]:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,17 +139,28 @@ def encode_tiles(rows: Bytes) -> bytes:
 
 def load_pictures(folder: Path) -> dict[str, list[StoredArrays]]:
     """Return the pictures of a published folder, by dataset; sheets that were changed are left out with a warning."""
+    return load_sheets(folder, "pictures", _read_sheet)
+
+
+def load_sheets(
+    folder: Path, key: str, read: Callable[[Path, Mapping[str, Any], Mapping[str, str]], Iterator[StoredArrays]]
+) -> dict[str, list[StoredArrays]]:
+    """Return the arrays on the sheets that ``results.json`` describes under a key, by dataset.
+
+    ``read`` yields the arrays of a sheet, given the folder, the description and the checksums of files. Sheets that do
+    not match are left out with a warning.
+    """
     index = index_or_none(folder) or {}
-    checksums, pictures = saved_files(index), {}
-    records = index.get("pictures", [])
+    checksums, arrays = saved_files(index), {}
+    records = index.get(key, [])
     for record in records if isinstance(records, list) else []:
         try:
-            stored = list(_read_sheet(folder, record, checksums))
+            stored = list(read(folder, record, checksums))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, Image.DecompressionBombError) as error:
-            warnings.warn(f"{folder}: pictures are left out: {error}", stacklevel=2)
+            warnings.warn(f"{folder}: {key} are left out: {error}", stacklevel=3)
             continue
-        pictures[stored[0].dataset] = stored
-    return pictures
+        arrays[stored[0].dataset] = stored
+    return arrays
 
 
 def _read_sheet(folder: Path, record: Mapping[str, Any], checksums: Mapping[str, str]) -> Iterator[StoredArrays]:

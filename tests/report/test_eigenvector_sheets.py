@@ -1,13 +1,10 @@
 """Sheets of eigenvectors that come with a board, and their pictures on a page."""
 
-import hashlib
-import json
-
 import numpy as np
 import pytest
+from sheet_folders import write_sheet
 
 import gahbench
-from gahbench._util.sealed import seal
 from gahbench.registry.registry import Registry
 from gahbench.report.eigenvector_sheets import kept_eigenvectors, make_eigenvector_sheets
 from gahbench.report.page.report import html_report
@@ -39,24 +36,11 @@ def create_arrays(entrants, *, shape=(1, 16, 12), sigma=0.1, seed=0):
     ]
 
 
-def write(folder, sheet, record=None, content=None):
-    content = sheet.content if content is None else content
-    (folder / "pictures").mkdir(exist_ok=True)
-    (folder / sheet.name).write_bytes(content)
-    index = {
-        "format": "gahbench-results",
-        "version": 1,
-        "files": {sheet.name: hashlib.sha256(content).hexdigest()},
-        "eigenvectors": [sheet.record if record is None else record],
-    }
-    (folder / "results.json").write_bytes(seal((json.dumps(index, indent=1) + "\n").encode()))
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_sheet_keeps_images_ranks_and_entrants_in_order(channels, tmp_path):
     kept = create_arrays(3, shape=(channels, 16, 12))
     (sheet,) = make_eigenvector_sheets({"d": kept}, LIMIT)
-    write(tmp_path, sheet)
+    write_sheet(tmp_path, "eigenvectors", sheet)
     read = kept_eigenvectors(tmp_path)["d"]
     assert [item.entrant for item in read] == [item.entrant for item in kept]
     for before, after in zip(kept, read, strict=True):
@@ -103,14 +87,14 @@ def test_entrants_of_another_noise_level_are_left_out():
 )
 def test_a_forged_description_is_left_out(change, tmp_path):
     (sheet,) = make_eigenvector_sheets({"d": create_arrays(2)}, LIMIT)
-    write(tmp_path, sheet, {**sheet.record, **change})
+    write_sheet(tmp_path, "eigenvectors", sheet, {**sheet.record, **change})
     with pytest.warns(UserWarning, match="eigenvectors are left out"):
         assert kept_eigenvectors(tmp_path) == {}
 
 
 def test_a_sheet_that_was_changed_is_left_out(tmp_path):
     (sheet,) = make_eigenvector_sheets({"d": create_arrays(2)}, LIMIT)
-    write(tmp_path, sheet)
+    write_sheet(tmp_path, "eigenvectors", sheet)
     (tmp_path / sheet.name).write_bytes(sheet.content + b"changed")
     with pytest.warns(UserWarning, match="its checksum differs"):
         assert kept_eigenvectors(tmp_path) == {}

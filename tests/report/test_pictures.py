@@ -1,16 +1,14 @@
 """Pictures of published folders: sheets of denoised images that come with a board."""
 
-import hashlib
 import io
-import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from sheet_folders import write_sheet
 
 import gahbench
-from gahbench._util.sealed import seal
 from gahbench.report import pictures
 from gahbench.report.contact_sheet import kept_images
 from gahbench.report.pictures import MAX_BYTES, load_pictures, make_sheets
@@ -80,7 +78,7 @@ def test_a_sheet_keeps_the_order_of_images_levels_and_entrants(shape, tmp_path):
     kept = create_arrays(3, shape=shape)
     kept[1].arrays["psnr"][0, 0] = np.nan
     (sheet,) = make_sheets({"d": kept}, all_pictures=True)
-    write(tmp_path, sheet)
+    write_sheet(tmp_path, "pictures", sheet)
     read = load_pictures(tmp_path)["d"]
     for before, after in zip(kept, read, strict=True):
         assert after.entrant == before.entrant
@@ -90,19 +88,6 @@ def test_a_sheet_keeps_the_order_of_images_levels_and_entrants(shape, tmp_path):
                 expected = expected.mean(axis=-3, keepdims=True)
             assert np.abs(after.arrays[name] - expected).max() <= 3
         assert after.arrays["psnr"] == pytest.approx(before.arrays["psnr"], abs=0.005, nan_ok=True)
-
-
-def write(folder, sheet, record=None, content=None):
-    content = sheet.content if content is None else content
-    (folder / "pictures").mkdir(exist_ok=True)
-    (folder / sheet.name).write_bytes(content)
-    index = {
-        "format": "gahbench-results",
-        "version": 1,
-        "files": {sheet.name: hashlib.sha256(content).hexdigest()},
-        "pictures": [sheet.record if record is None else record],
-    }
-    (folder / "results.json").write_bytes(seal((json.dumps(index, indent=1) + "\n").encode()))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +106,7 @@ def write(folder, sheet, record=None, content=None):
 )
 def test_a_forged_description_is_left_out(change, tmp_path):
     (sheet,) = make_sheets({"d": create_arrays(2)})
-    write(tmp_path, sheet, {**sheet.record, **change})
+    write_sheet(tmp_path, "pictures", sheet, {**sheet.record, **change})
     with pytest.warns(UserWarning, match="pictures are left out"):
         assert load_pictures(tmp_path) == {}
 
@@ -131,10 +116,10 @@ def test_a_sheet_that_is_not_a_picture_or_was_changed_is_left_out(tmp_path):
     buffer = io.BytesIO()
     Image.new("L", (3, 3)).save(buffer, "PNG")
     for content in (b"no picture", buffer.getvalue()):
-        write(tmp_path, sheet, content=content)
+        write_sheet(tmp_path, "pictures", sheet, content=content)
         with pytest.warns(UserWarning, match="pictures are left out"):
             assert load_pictures(tmp_path) == {}
-    write(tmp_path, sheet)
+    write_sheet(tmp_path, "pictures", sheet)
     (tmp_path / sheet.name).write_bytes(sheet.content + b"changed")
     with pytest.warns(UserWarning, match="its checksum differs"):
         assert load_pictures(tmp_path) == {}

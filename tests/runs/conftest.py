@@ -76,3 +76,15 @@ def job(tiny_units, events, tmp_path):
     """A job with the units of the tiny suite."""
     registry = Registry(packages=())
     return gahbench.Job(tiny_units, Store(tmp_path / "out"), registry, events.append, threading.Event(), 1)
+
+
+@pytest.fixture
+def units_here(monkeypatch):
+    """Compute units again in this process, since worker processes take seconds to start."""
+
+    def do(job):
+        runner = gahbench.UnitRunner(job)
+        while (unit := runner.next()) is not None:
+            runner.run(unit)
+
+    monkeypatch.setattr("gahbench.runs.verification.supervise", do)

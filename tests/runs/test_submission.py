@@ -31,18 +31,6 @@ MINE = "unet[width=3,levels=1]"
 
 
 @pytest.fixture
-def units_here(monkeypatch):
-    """Compute units again in this process, since worker processes take seconds to start."""
-
-    def do(job):
-        runner = gahbench.UnitRunner(job)
-        while (unit := runner.next()) is not None:
-            runner.run(unit)
-
-    monkeypatch.setattr("gahbench.runs.verification.supervise", do)
-
-
-@pytest.fixture
 def suites(tmp_path, monkeypatch):
     """The folder of the built-in suites: a frozen tiny suite, and one that is not frozen."""
     folder = tmp_path / "suites"

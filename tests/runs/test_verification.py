@@ -58,18 +58,6 @@ def folder(done, tmp_path):
     return Path(shutil.copytree(done, tmp_path / "out"))
 
 
-@pytest.fixture
-def units_here(monkeypatch):
-    """Compute units again in this process, since worker processes take seconds to start."""
-
-    def do(job):
-        runner = gahbench.UnitRunner(job)
-        while (unit := runner.next()) is not None:
-            runner.run(unit)
-
-    monkeypatch.setattr("gahbench.runs.verification.supervise", do)
-
-
 def score_of(folder, entrant):
     """Return the folder of the PSNR of a reference."""
     (unit,) = units_of(folder, metric="psnr", entrant=entrant)

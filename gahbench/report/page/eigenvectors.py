@@ -14,8 +14,8 @@ from PIL import Image
 from gahbench._util.readable import level_name
 from gahbench.report.cells import number
 from gahbench.report.eigenvector_sheets import kept_eigenvectors
-from gahbench.report.page.charts import MAX_DRAWN, Source
-from gahbench.report.page.images import MAX_CHARACTERS, Picture, png_data_url
+from gahbench.report.page.charts import Source
+from gahbench.report.page.images import MAX_CHARACTERS, Picture, in_order_of_board, png_data_url
 
 if TYPE_CHECKING:
     from gahbench.report.pictures import Bytes
@@ -46,12 +46,7 @@ class DatasetEigenvectors:
 
 def eigenvector_gallery(source: Source) -> list[DatasetEigenvectors]:
     """Return as many of the eigenvectors that a folder keeps as fit into :data:`MAX_CHARACTERS`, by dataset."""
-    stored_by_dataset, kept = kept_eigenvectors(source.folder), {}
-    for board in source.results.board.datasets:
-        ranking = [entry.entrant for entry in board.entries]
-        stored = [item for item in stored_by_dataset.get(board.dataset, ()) if item.entrant in ranking]
-        if stored:
-            kept[board.dataset] = sorted(stored, key=lambda item: ranking.index(item.entrant))[:MAX_DRAWN]
+    kept = in_order_of_board(kept_eigenvectors(source.folder), source)
     for count, ranks in _LIMITS:
         drawn = [_draw(dataset, stored, source, count, ranks) for dataset, stored in kept.items()]
         rows = (row for of_dataset in drawn for image in of_dataset.images for row in image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,18 +96,26 @@ class Gallery:
     note: str
 
 
+def in_order_of_board(
+    stored_by_dataset: Mapping[str, Sequence[StoredArrays]], source: Source
+) -> dict[str, list[StoredArrays]]:
+    """Return the arrays of the first entrants on the board of each dataset, in the order of the board."""
+    kept = {}
+    for board in source.results.board.datasets:
+        ranking = [entry.entrant for entry in board.entries]
+        stored = [arrays for arrays in stored_by_dataset.get(board.dataset, ()) if arrays.entrant in ranking]
+        if stored:
+            kept[board.dataset] = sorted(stored, key=lambda arrays: ranking.index(arrays.entrant))[:MAX_DRAWN]
+    return kept
+
+
 def gallery(source: Source) -> Gallery:
     """Return as many of the images that a run kept as fit into :data:`MAX_CHARACTERS`."""
     try:
         stored_by_dataset = kept_images(source.folder)
     except ResultsError:
         return Gallery([], NO_PICTURES)
-    kept = {}
-    for board in source.results.board.datasets:
-        ranking = [entry.entrant for entry in board.entries]
-        stored = [images for images in stored_by_dataset.get(board.dataset, ()) if images.entrant in ranking]
-        if stored:
-            kept[board.dataset] = sorted(stored, key=lambda images: ranking.index(images.entrant))[:MAX_DRAWN]
+    kept = in_order_of_board(stored_by_dataset, source)
     if not kept:
         return Gallery([], "This folder holds no images of the entrants on this board.")
     for limits in _LIMITS:
