@@ -254,9 +254,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[slurm_cluster.Cluster]:
 
 
 @pytest.fixture(name="dask_cluster")
-def _dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_cluster.Cluster]:
-    """Start a Dask cluster of two workers."""
-    with dask_cluster.cluster(tmp_path_factory.mktemp("dask")) as running:
+def _dask_cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dask_cluster.Cluster]:
+    """Start a Dask cluster of two workers; an indirect parameter is its patience with silent workers in seconds."""
+    patience = getattr(request, "param", dask_cluster.PATIENT)
+    with dask_cluster.cluster(tmp_path_factory.mktemp("dask"), patience) as running:
         yield running
 
 

@@ -11,19 +11,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Timeouts, which are minutes by default.
-SETTINGS = {
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s",
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
-}
+#: Seconds without a heartbeat after which the scheduler gives a worker up. A busy machine delays heartbeats by
+#: seconds, so that only tests of workers that do not answer ask for fewer.
+PATIENT = 30
 
 
 class Cluster:
     """A scheduler and its workers, each of which has a nanny that restarts it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, patience: int = PATIENT) -> None:
         self.home = home
+        self.environment = {
+            **os.environ,
+            "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{patience}s",
+            "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": f"{patience}s",
+            "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": f"{3 * patience}s",
+        }
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -35,7 +38,7 @@ class Cluster:
         with (self.home / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", *arguments, "--no-dashboard"],
-                env={**os.environ, **SETTINGS},
+                env=self.environment,
                 stdout=log,
                 stderr=log,
             )
@@ -88,9 +91,9 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def cluster(home: Path) -> Iterator[Cluster]:
+def cluster(home: Path, patience: int = PATIENT) -> Iterator[Cluster]:
     """Run a cluster with two workers, ``w0`` and ``w1``, whose files are in a folder."""
-    running = Cluster(home)
+    running = Cluster(home, patience)
     try:
         for name in ("w0", "w1"):
             running.start_worker(name)

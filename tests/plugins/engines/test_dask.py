@@ -75,12 +75,13 @@ def test_a_lost_worker_ends_its_process_and_is_replaced(dask_cluster, make, vict
     else:
         dask_cluster.processes["w0"].terminate()
     # The process of the lost worker puts its unit back, and does not outlive its worker.
-    wait_for(lambda: "put back" in folder.logs(), 15)
+    wait_for(lambda: "put back" in folder.logs())
     folder.join(60)
     assert len(folder.names("done")) == 6
     assert starts(folder) == (3 if victim == "worker" else 2)
 
 
+@pytest.mark.parametrize("dask_cluster", [4], indirect=True)
 def test_a_frozen_machine_is_not_waited_for(dask_cluster, make):
     """When the worker, its nanny and the process are frozen, another worker takes over; waking them does no harm."""
     folder = make((1.0,) * 6)
@@ -107,6 +108,7 @@ def test_a_worker_that_joins_gets_a_task(dask_cluster, make):
     assert starts(folder) == 3
 
 
+@pytest.mark.parametrize("dask_cluster", [4], indirect=True)
 def test_units_finish_after_the_scheduler_was_lost(dask_cluster, make):
     folder = make((2.0,) * 6)
     folder.start(dask.Dask(dask_cluster.address))
