@@ -55,7 +55,7 @@ from .registry.annotations import External as External
 from .registry.annotations import File as File
 from .registry.annotations import Names as Names
 from .registry.behaviour import behaviour_digest as behaviour_digest
-from .registry.configured import spec_of as spec_of
+from .registry.configured import get_spec as get_spec
 from .registry.hookspecs import hookimpl as hookimpl
 from .registry.parameters import file_digest as file_digest
 from .registry.registry import Registry as Registry

@@ -54,7 +54,7 @@ _TEXT_COLUMNS = ("suite", "dataset", "entrant", "kind", "optimum", "measured_on"
 class Entry:
     """Facts about an entrant on a dataset: a row of the board.
 
-    ``rank`` and ``rank_high`` are the ends of its interval of ranks; ``marks`` are the reasons why its scores are
+    ``rank`` and ``rank_high`` are the ends of its interval of ranks; ``flags`` are the reasons why its scores are
     flagged.
     """
 
@@ -68,7 +68,7 @@ class Entry:
     cost: Cost = field(default_factory=Cost)
     seeds: int | None = None
     note: str = ""
-    marks: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int | None:

@@ -57,7 +57,7 @@ def pool_folds(results: _Results) -> _Results:
     scores = results.scores.copy()
     scores["image"] += scores["dataset"].map(first_image).fillna(0).astype("Int64")
     tables: dict[str, Any] = {"scores": scores, "datasets": _pool_facts(results, folds, sizes)}
-    for name in ("scores", "fits", "failures", "costs", "notes", "marks", "checks"):
+    for name in ("scores", "fits", "failures", "costs", "notes", "flags", "checks"):
         table = tables.get(name, getattr(results, name)).copy()
         table["dataset"] = [pooled.get(label, label) for label in table["dataset"]]
         tables[name] = table
@@ -66,7 +66,7 @@ def pool_folds(results: _Results) -> _Results:
     tables["costs"] = _means(tables["costs"], ["dataset", "entrant"], "seconds")
     # The oldest checks and the least demanding images count.
     tables["checks"] = tables["checks"].sort_values(["version", "images"]).drop_duplicates(["dataset", "entrant"])
-    for name in ("failures", "notes", "marks"):
+    for name in ("failures", "notes", "flags"):
         tables[name] = tables[name].drop_duplicates()
     citations = results.citations.copy()
     citations["entry"] = [pooled.get(entry, entry) for entry in citations["entry"]]

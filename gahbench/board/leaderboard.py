@@ -232,7 +232,7 @@ def _entries(
         rank, rank_high = ranks.get(label, (None, None))
         cost = cost_of(results, dataset, label)
         seed_count = len(cube.seeds.get(label, []))
-        marks = _marks(results, dataset, label, check)
+        flags = _flags(results, dataset, label, check)
         note = _notes(results, dataset, label, cube)
         if measured is not None and is_white and (worse_sigmas := measured.worse_than_noisy(label)):
             levels = ", ".join(map(level_name, worse_sigmas))
@@ -248,8 +248,8 @@ def _entries(
             slope,
             cost,
             seed_count if seed_count or is_fitted(results, dataset, label) else None,
-            "; ".join(filter(None, [*(f"flagged: {mark}" for mark in marks), note])),
-            marks,
+            "; ".join(filter(None, [*(f"flagged: {flag}" for flag in flags), note])),
+            flags,
         )
 
 
@@ -275,14 +275,14 @@ def _notes(results: Tables, dataset: str, entrant: str, cube: ScoreCube) -> str:
     return "; ".join(parts)
 
 
-def _marks(results: Tables, dataset: str, entrant: str, check: OptimumCheck | None) -> tuple[str, ...]:
+def _flags(results: Tables, dataset: str, entrant: str, check: OptimumCheck | None) -> tuple[str, ...]:
     """Return why the scores of an entrant on a dataset are flagged."""
-    marks = rows_of(results.marks, dataset, entrant)["mark"].tolist()
+    flags = rows_of(results.flags, dataset, entrant)["flag"].tolist()
     violations = [entry for entry in check.violations if entry.entrant == entrant] if check else []
     if check is not None and violations:
         levels = ", ".join(f"{level_name(entry.sigma)} ({entry.standard_errors:.1f})" for entry in violations)
-        marks.append(f"beats {check.optimum}, which is impossible, at σ = {levels} (difference in standard errors)")
-    return tuple(marks)
+        flags.append(f"beats {check.optimum}, which is impossible, at σ = {levels} (difference in standard errors)")
+    return tuple(flags)
 
 
 def _failure_notes(failures: pd.DataFrame, seed_count: int) -> list[str]:

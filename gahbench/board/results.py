@@ -82,8 +82,8 @@ class Results(Tables):
     metrics
         One row per metric or part of a metric, in the order of the suite: metric (as in the scores), title (in
         figures), null (the part that holds the value expected by chance, as in the scores; empty if there is none).
-    marks
-        One row per reason why scores of an entrant are flagged: dataset, entrant, mark (the reason). Entrants that
+    flags
+        One row per reason why scores of an entrant are flagged: dataset, entrant, flag (the reason). Entrants that
         beat the optimum are in :attr:`optimum_checks`.
     checks
         One row per checked entrant: dataset, entrant, version (of the rules), images (``new``, ``held out``, or empty).
@@ -371,9 +371,9 @@ def saved_files(index: Mapping[str, Any]) -> dict[str, str]:
     return files if all(is_inside(name) and isinstance(digest, str) for name, digest in files.items()) else {}
 
 
-def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def saved_optimum_violations(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return a record for each denoiser on a folder's board that beats the optimum."""
-    return list((index_or_none(Path(folder)) or {}).get("beyond_optimum", []))
+    return list((index_or_none(Path(folder)) or {}).get("optimum_violations", []))
 
 
 def _is_saved(path: Path, digest: str) -> bool:
@@ -385,9 +385,9 @@ def _is_saved(path: Path, digest: str) -> bool:
         return False
 
 
-def saved_marks(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return the reasons why scores on a folder's board are flagged: records of dataset, entrant and mark."""
-    return list((index_or_none(Path(folder)) or {}).get("marks", []))
+def saved_flags(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the reasons why scores on a folder's board are flagged: records of dataset, entrant and flag."""
+    return list((index_or_none(Path(folder)) or {}).get("flags", []))
 
 
 def _index(folder: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def _columns(text: str) -> dict[str, str]:
 SCHEMAS: dict[str, dict[str, str]] = {
     "scores": _columns("suite dataset entrant kind seed:count split sigma:number metric image:count value:number"),
     "fits": _columns(
-        "dataset entrant seed:count parameters:count train_seconds:number steps:count device precision compiled:flag "
+        "dataset entrant seed:count parameters:count train_seconds:number steps:count device precision compiled:bool "
         "budget"
     ),
     "failures": _columns("dataset entrant seed:count stage metric error"),
@@ -39,7 +39,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
     ),
     "costs": _columns("dataset entrant multiply_adds:number training_images:count seconds:number machine"),
     "notes": _columns("dataset entrant note"),
-    "marks": _columns("dataset entrant mark"),
+    "flags": _columns("dataset entrant flag"),
     "checks": _columns("dataset entrant version:count images"),
     "metrics": _columns("metric title null"),
     "ratios": _columns("metric numerator denominator"),
@@ -48,7 +48,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
 #: Tables that keep the order of their rows; the others are sorted.
 _ORDERED = ("datasets", "metrics", "ratios", "citations")
 
-_DTYPES = {"count": "Int64", "number": "float64", "flag": "bool"}
+_DTYPES = {"count": "Int64", "number": "float64", "bool": "bool"}
 
 
 def empty(name: str) -> pd.DataFrame:
@@ -93,7 +93,7 @@ class Tables:
     costs: pd.DataFrame = field(default_factory=lambda: empty("costs"))
     notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
     metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
-    marks: pd.DataFrame = field(default_factory=lambda: empty("marks"))
+    flags: pd.DataFrame = field(default_factory=lambda: empty("flags"))
     checks: pd.DataFrame = field(default_factory=lambda: empty("checks"))
     ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
     citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
@@ -124,7 +124,7 @@ class Tables:
             object.__setattr__(self, name, tidy(getattr(self, name), name))
         labels = {
             label
-            for table in (self.scores, self.fits, self.failures, self.costs, self.notes, self.marks, self.checks)
+            for table in (self.scores, self.fits, self.failures, self.costs, self.notes, self.flags, self.checks)
             for label in table["entrant"].unique()
         }
         if self.baseline is not None:

@@ -34,15 +34,15 @@ MIN_ENTRANTS = 3
 
 @dataclass(frozen=True)
 class TransferRow:
-    """The PSNR of an entrant under recorded and drawn noise, and its places among practical entrants."""
+    """The PSNR of an entrant under recorded and drawn noise, and its ranks among practical entrants."""
 
     entrant: str
     kind: str
     recorded: Interval
     drawn: Interval
     gap: Interval
-    recorded_place: int | None = None
-    drawn_place: int | None = None
+    recorded_rank: int | None = None
+    drawn_rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,17 @@ def _rows(
     entrants: Sequence[str], kinds: dict[str, str], sample: SampledMeans, practical: Sequence[int]
 ) -> list[TransferRow]:
     """Return the rows of entrants, the highest PSNR under recorded noise first."""
-    places = {
+    ranks = {
         column: {
-            index: place for place, index in enumerate(sorted(practical, key=lambda i: -sample.values[i, column]), 1)
+            index: rank for rank, index in enumerate(sorted(practical, key=lambda i: -sample.values[i, column]), 1)
         }
         for column in (RECORDED_COLUMN, DRAWN_COLUMN)
     }
     rows = []
     for index in np.argsort(-sample.values[:, RECORDED_COLUMN], kind="stable").tolist():
         recorded, drawn, gap = sample.row(index).intervals()
-        own_places = (places[column].get(index) for column in (RECORDED_COLUMN, DRAWN_COLUMN))
-        rows.append(TransferRow(entrants[index], kinds.get(entrants[index], ""), recorded, drawn, gap, *own_places))
+        own_ranks = (ranks[column].get(index) for column in (RECORDED_COLUMN, DRAWN_COLUMN))
+        rows.append(TransferRow(entrants[index], kinds.get(entrants[index], ""), recorded, drawn, gap, *own_ranks))
     return rows
 
 

@@ -247,17 +247,17 @@ def _print_reused(reused: Reused, *, err: bool = False) -> None:
 
 def _conclude(outcome: Outcome) -> None:
     """Print the path of the board and any problems, and exit with the status of the outcome."""
-    from gahbench.board.results import saved_beyond_optimum, saved_marks
+    from gahbench.board.results import saved_flags, saved_optimum_violations
 
     folder = shlex.quote(str(outcome.folder))
     if outcome.done:
         say(f"board, scores and figures: {outcome.folder}", err=True)
-    if violations := saved_beyond_optimum(outcome.folder):
+    if violations := saved_optimum_violations(outcome.folder):
         rows = ", ".join(dict.fromkeys(f"{row['entrant']} on {row['dataset']}" for row in violations))
         text = f"better than the optimum, which is impossible: {rows}; the entrant or the optimum is wrong"
         say(text, "red", err=True)
-    for row in saved_marks(outcome.folder):
-        say(f"flagged: {row['entrant']} on {row['dataset']}: {row['mark']}", "red", err=True)
+    for row in saved_flags(outcome.folder):
+        say(f"flagged: {row['entrant']} on {row['dataset']}: {row['flag']}", "red", err=True)
     _print_not_shown(outcome)
     unfinished = f"{pluralize(outcome.waiting, 'unit')} to do"
     if outcome.stopped:

@@ -58,7 +58,7 @@ class Audit:
 
     Parameters
     ----------
-    marks
+    flags
         Reasons why the scores are flagged; empty for an honest denoiser.
     notes
         Remarks that do not flag the scores.
@@ -68,7 +68,7 @@ class Audit:
         The measured numbers, as JSON types.
     """
 
-    marks: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     images: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -85,12 +85,12 @@ def audit(evaluation: Evaluation) -> Audit:
         return repetition
     if not all(bool(evaluation.denoised(sigma).isfinite().all()) for sigma in evaluation.sigmas):
         return repetition
-    noise_marks, levels = _compare_with_fresh_noise(evaluation)
+    noise_flags, levels = _compare_with_fresh_noise(evaluation)
     fresh = compare_on_fresh_images(evaluation)
-    marks = (*repetition.marks, *noise_marks, *(fresh.marks if fresh else ()))
+    flags = (*repetition.flags, *noise_flags, *(fresh.flags if fresh else ()))
     facts = {"levels": levels, "fresh": fresh and fresh.record()}
     images = "" if fresh is None else "new" if fresh.images.is_stream else "held out"
-    return Audit(marks, repetition.notes, images, {**repetition.facts, **facts})
+    return Audit(flags, repetition.notes, images, {**repetition.facts, **facts})
 
 
 def audit_repetition(evaluation: Evaluation) -> Audit:
@@ -98,18 +98,18 @@ def audit_repetition(evaluation: Evaluation) -> Audit:
     sigma = evaluation.sigmas[len(evaluation.sigmas) // 2]
     difference, size = _repeat_and_compare(evaluation, sigma)
     facts = {"sigma": sigma, "difference": difference, "size": size}
-    marks, notes = [], []
+    flags, notes = [], []
     if size == math.inf:
         return Audit(notes=(f"{DIVERGED_NOTE}its outputs are not finite at σ = {sigma:g}",))
     if size > DIVERGED:
         notes.append(f"{DIVERGED_NOTE}its outputs are {size:.1g} times as large as the noisy images at σ = {sigma:g}")
     # Rounding grows with the outputs.
     if difference > REPEATS_WITHIN * max(1.0, size):
-        marks.append(
+        flags.append(
             "not deterministic: the same noisy images, denoised again one by one in another order, differ by "
             f"{difference:.2g} σ at σ = {sigma:g}"
         )
-    return Audit(tuple(marks), tuple(notes), facts=facts)
+    return Audit(tuple(flags), tuple(notes), facts=facts)
 
 
 def _secret_generator() -> torch.Generator:
@@ -155,7 +155,7 @@ def _repeat_and_compare(evaluation: Evaluation, sigma: float) -> tuple[float, fl
 
 
 def _compare_with_fresh_noise(evaluation: Evaluation) -> tuple[list[str], list[dict[str, float | None]]]:
-    """Return marks, and for each noise level the measured noise and mean squared errors per pixel, as JSON types."""
+    """Return flags, and for each noise level the measured noise and mean squared errors per pixel, as JSON types."""
     wrong_noise, known_noise, facts = [], [], []
     clean = evaluation.clean.double()
     count = min(FRESH, len(clean), evaluation.batches.size)
@@ -174,12 +174,12 @@ def _compare_with_fresh_noise(evaluation: Evaluation) -> tuple[list[str], list[d
             known_noise.append(f"{fresh:.1e} instead of {claimed:.1e} at σ = {sigma:g}")
         numbers = {"sigma": sigma, "noise": noise, "fresh": fresh, "claimed": claimed}
         facts.append({name: value if math.isfinite(value) else None for name, value in numbers.items()})
-    marks = []
+    flags = []
     if wrong_noise:
-        marks.append(f"the noise that it was scored under was changed in its process: it is {', '.join(wrong_noise)}")
+        flags.append(f"the noise that it was scored under was changed in its process: it is {', '.join(wrong_noise)}")
     if known_noise:
-        marks.append(f"knows the noise: its squared error grows under fresh noise: {', '.join(known_noise)}")
-    return marks, facts
+        flags.append(f"knows the noise: its squared error grows under fresh noise: {', '.join(known_noise)}")
+    return flags, facts
 
 
 def check_claimed_risk(evaluation: Evaluation) -> bool:

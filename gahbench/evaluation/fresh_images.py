@@ -118,18 +118,18 @@ class FreshResult:
     optimal_p: float | None
 
     @property
-    def marks(self) -> list[str]:
+    def flags(self) -> list[str]:
         """Reasons why the scores are flagged; empty for honest entrants."""
-        marks = []
+        flags = []
         images = f"{IMAGES} {'new' if self.images.is_stream else 'other'} images of this dataset"
         if self.p < ALPHA and (self.images.is_stream or self.sigma_advantage > FINITE_ADVANTAGE):
-            marks.append(
+            flags.append(
                 f"is better on the test images than elsewhere: its gain is {self.sigma_advantage:.1f} dB larger than "
                 f"on {images}"
             )
         if self.optimal_p is not None and self.optimal_p < OPTIMAL_ALPHA:
-            marks.append(f"has a smaller mean error than the optimum on {images} ({COMPARED} compared)")
-        return marks
+            flags.append(f"has a smaller mean error than the optimum on {images} ({COMPARED} compared)")
+        return flags
 
     def record(self) -> dict[str, Any]:
         """Return the numbers as JSON types."""

@@ -220,7 +220,7 @@ def record_spec(built: object, spec: str) -> None:
     _SPECS[key] = (reference, spec)
 
 
-def spec_of(built: object) -> str | None:
+def get_spec(built: object) -> str | None:
     """Return the spec from which gahbench built an object: the plugin's name and the non-default parameters.
 
     The spec and the object's class determine the results, so both together can be the key of a cache.
@@ -238,7 +238,7 @@ def spec_of(built: object) -> str | None:
     Examples
     --------
     >>> import gahbench
-    >>> gahbench.spec_of(gahbench.create("basis", "wavelet[db4]"))
+    >>> gahbench.get_spec(gahbench.create("basis", "wavelet[db4]"))
     'wavelet[db4]'
     """
     reference, spec = _SPECS.get(id(built), (None, None))

@@ -235,7 +235,7 @@ def rank_column(rows: Sequence[Entry | Overall]) -> Column:
 
 def rank_text(row: Entry | Overall) -> str:
     """Format the rank of an entrant, with ``!`` if it is flagged."""
-    return rank(row.rank, row.rank_high, isinstance(row, Entry) and bool(row.marks))
+    return rank(row.rank, row.rank_high, isinstance(row, Entry) and bool(row.flags))
 
 
 def rank_bar(row: Entry | Overall, most: int) -> Bar | None:

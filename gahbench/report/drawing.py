@@ -217,21 +217,21 @@ def label_ends(ax: Axes, labels: Sequence[EndLabel]) -> None:
         return
     figure = ax.get_figure(root=True)
     height = ax.get_position().height * (figure.get_size_inches()[1] if figure is not None else 1.0) * 72
-    positions = ax.transLimits.transform([(ax.get_xlim()[1], float(_scaled(ax, label.value))) for label in known])[:, 1]
-    order = np.argsort(positions, kind="stable")
+    heights = ax.transLimits.transform([(ax.get_xlim()[1], float(_scaled(ax, label.value))) for label in known])[:, 1]
+    order = np.argsort(heights, kind="stable")
     halves = np.array([_LINE_HEIGHT * (known[index].text.count("\n") + 1) / 2 for index in order])
-    places = np.clip(positions[order], 0, 1) * height
-    for index in range(1, len(places)):
-        places[index] = max(places[index], places[index - 1] + halves[index - 1] + halves[index])
+    positions = np.clip(heights[order], 0, 1) * height
+    for index in range(1, len(positions)):
+        positions[index] = max(positions[index], positions[index - 1] + halves[index - 1] + halves[index])
     # Labels that were moved beyond the top push those below them down.
     limit = height + halves[-1]
-    for index in range(len(places) - 1, -1, -1):
-        places[index] = min(places[index], limit - halves[index])
-        limit = places[index] - halves[index]
-    for place, index in zip(places, order, strict=True):
+    for index in range(len(positions) - 1, -1, -1):
+        positions[index] = min(positions[index], limit - halves[index])
+        limit = positions[index] - halves[index]
+    for position, index in zip(positions, order, strict=True):
         label = known[index]
         ax.text(
-            1.02, place / height, label.text, transform=ax.transAxes, ha="left", va="center", linespacing=1.05,
+            1.02, position / height, label.text, transform=ax.transAxes, ha="left", va="center", linespacing=1.05,
             fontsize=_LABEL_SIZE, color=label.colour, gid=f"{label.gid}-label", parse_math=False,
         )  # fmt: skip
 

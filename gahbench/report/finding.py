@@ -53,7 +53,7 @@ class _Decision:
     def first(self) -> Entry | None:
         """The only entrant of rank 1, if its interval holds no other rank and its scores are not flagged."""
         first = self.leaders[0]
-        return first if len(self.leaders) == 1 and first.rank_high == 1 and not first.marks else None
+        return first if len(self.leaders) == 1 and first.rank_high == 1 and not first.flags else None
 
     @property
     def is_repeated(self) -> bool:

@@ -164,7 +164,7 @@ def _cell(board: DatasetBoard, entry: Entry | None, baseline: str | None) -> Gai
     if entry is None:
         return GainCell(UNKNOWN)
     scale = _NOISY_SCALE if baseline is None else 1.0
-    return GainCell(gain_of(board, entry.entrant, baseline), entry.rank, entry.rank_high, bool(entry.marks), scale)
+    return GainCell(gain_of(board, entry.entrant, baseline), entry.rank, entry.rank_high, bool(entry.flags), scale)
 
 
 def _column(board: DatasetBoard, baseline: str | None, optimum: Entry | None) -> GainColumn:

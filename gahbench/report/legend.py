@@ -39,7 +39,7 @@ def short_legend(results: Results) -> str:
     board = results.board
     gain = "" if results.baseline is None else f" Gain: over {results.names.entrant(results.baseline)}."
     weights = ", of these weights, so trained entrants are not ranked among themselves" if _seeds(board) == {1} else ""
-    flags = "!: flagged, as noted. " if any(entry.marks for entry in board.entries) else ""
+    flags = "!: flagged, as noted. " if any(entry.flags for entry in board.entries) else ""
     return (
         f"PSNR: mean in dB, with its 95 % interval.{gain}\n"
         f"Ranks are 95 % simultaneous intervals from paired differences{weights}.\n"
@@ -82,7 +82,7 @@ def legend(results: Results) -> list[str]:
         f"know the distribution, and entrants without an interval have no rank ({DASH}). Where the spread over seeds "
         "is unknown, trained entrants are compared with classical entrants only.",
     ]
-    if any(entry.marks for entry in board.entries):
+    if any(entry.flags for entry in board.entries):
         lines.append("!: the entrant is flagged; the note with the reason is below its table.")
     if baseline is not None:
         name = results.names.entrant(baseline)

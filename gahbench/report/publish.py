@@ -62,7 +62,7 @@ def publish(
         "digest": digest,
         "baseline": results.baseline,
         "entrants": results.entrants,
-        "beyond_optimum": [
+        "optimum_violations": [
             {"dataset": dataset, **finding.record()}
             for dataset, check in results.optimum_checks.items()
             for finding in check.violations

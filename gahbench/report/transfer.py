@@ -27,7 +27,7 @@ def transfer_columns(transfer: Transfer, names: DisplayNames) -> list[Column]:
     """Return the columns of the table of a dataset."""
     rows = transfer.rows
 
-    def place(value: int | None) -> str:
+    def rank(value: int | None) -> str:
         return DASH if value is None else str(value)
 
     return [
@@ -35,8 +35,8 @@ def transfer_columns(transfer: Transfer, names: DisplayNames) -> list[Column]:
         value_column("PSNR, recorded", [row.recorded for row in rows]),
         value_column("PSNR, drawn", [row.drawn for row in rows]),
         value_column("transfer gap", [row.gap for row in rows], sign=True),
-        plain_column("place, recorded", [place(row.recorded_place) for row in rows]),
-        plain_column("place, drawn", [place(row.drawn_place) for row in rows]),
+        plain_column("rank, recorded", [rank(row.recorded_rank) for row in rows]),
+        plain_column("rank, drawn", [rank(row.drawn_rank) for row in rows]),
     ]
 
 

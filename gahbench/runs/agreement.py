@@ -54,10 +54,10 @@ class Repetition:
         return self.agreement in ("equal", "close")
 
 
-def find_missing_mark(stored: Iterable[str], computed: Iterable[str]) -> str | None:
-    """Return a computed mark that is not stored; numbers in marks are ignored, since they depend on rounding."""
-    known = {_NUMBER.sub("#", mark) for mark in stored}
-    return next((mark for mark in computed if _NUMBER.sub("#", mark) not in known), None)
+def find_missing_flag(stored: Iterable[str], computed: Iterable[str]) -> str | None:
+    """Return a computed flag that is not stored; numbers in flags are ignored, since they depend on rounding."""
+    known = {_NUMBER.sub("#", flag) for flag in stored}
+    return next((flag for flag in computed if _NUMBER.sub("#", flag) not in known), None)
 
 
 def compare(stored: Rows, computed: Rows, is_same_environment: bool) -> tuple[Agreement, str]:

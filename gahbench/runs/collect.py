@@ -28,7 +28,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem, Registry, built_in_registry
-from gahbench.runs.secret_noise import find_late_mark
+from gahbench.runs.secret_noise import flag_late_entrant
 from gahbench.store.finished import Examination, warn_of_damage
 from gahbench.store.folder import Folder, UnwritableError
 from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan
@@ -270,8 +270,8 @@ def _read_results(
             rows.add_fit(unit, done)
         else:
             rows.add_scores(unit, done, examination.scores(unit.folder))
-            if mark := find_late_mark(plan, unit, done):
-                rows.marks[unit.dataset, unit.entrant, mark] = None
+            if flag := flag_late_entrant(plan, unit, done):
+                rows.flags[unit.dataset, unit.entrant, flag] = None
     for dataset, entrant, reason in plan.board["refused"]:
         if entrant in rows.entrants:
             rows.notes[dataset, entrant, REFUSED + reason] = None
@@ -280,7 +280,7 @@ def _read_results(
     cited = {*map(base_label, rows.entrants), *(row["dataset"] for row in board["datasets"]), *board["needs"]}
     tables: dict[str, list[Any]] = {
         **{name: getattr(rows, name) for name in ("scores", "fits", "failures")},
-        **{name: list(getattr(rows, name)) for name in ("notes", "marks")},
+        **{name: list(getattr(rows, name)) for name in ("notes", "flags")},
         "costs": [{"dataset": dataset, "entrant": entrant, **cost} for (dataset, entrant), cost in rows.costs.items()],
         **{name: board[name] for name in ("datasets", "metrics", "ratios")},
         "citations": [row for row in board["citations"] if row["entry"] in cited],
@@ -321,7 +321,7 @@ class _Rows:
     failures: list[dict[str, Any]] = field(default_factory=list)
     #: Dictionaries serve as ordered sets.
     notes: dict[tuple[str, str, str], None] = field(default_factory=dict)
-    marks: dict[tuple[str, str, str], None] = field(default_factory=dict)
+    flags: dict[tuple[str, str, str], None] = field(default_factory=dict)
     #: The version of the oldest checks of each row, and the kind of fresh images they used, by dataset and entrant.
     checks: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     #: The cost of each row, by dataset and entrant.
@@ -329,9 +329,9 @@ class _Rows:
     _failed_fits: set[str] = field(default_factory=set)
 
     def add_fit(self, unit: Unit, done: Mapping[str, Any]) -> None:
-        """Add a trained network and its marks; partners trained on split B are not listed on boards."""
+        """Add a trained network and its flags; partners trained on split B are not listed on boards."""
         names = self._identify(unit)
-        self._add_marks(unit, done)
+        self._add_flags(unit, done)
         if unit.split != "B":
             self.fits.append({**names, **{name: done[name] for name in _FIT_FACTS}})
             images = done["steps"] * unit.payload["training"]["batch_size"]
@@ -342,7 +342,7 @@ class _Rows:
     ) -> None:
         """Add the values (sigma, image, value, part) of a metric, and the notes and checks of its entrant."""
         names = self._identify(unit)
-        self._add_marks(unit, done)
+        self._add_flags(unit, done)
         if (unit.metric, unit.split) == AUDITED:
             # Notes may depend on the noise levels that an entrant has seen; here it has seen all levels.
             self.notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
@@ -371,8 +371,8 @@ class _Rows:
             cost["seconds"] = measured["seconds"]
             cost["machine"] = environment.get("processor", "") if device == "cpu" else device
 
-    def _add_marks(self, unit: Unit, done: Mapping[str, Any]) -> None:
-        self.marks |= {(unit.dataset, unit.entrant, mark): None for mark in done.get("marks", ())}
+    def _add_flags(self, unit: Unit, done: Mapping[str, Any]) -> None:
+        self.flags |= {(unit.dataset, unit.entrant, flag): None for flag in done.get("flags", ())}
 
     def add_unfinished(self, unit: Unit, error: str | None) -> None:
         """Add a unit that failed or has not run, unless it waits for a fit that failed."""

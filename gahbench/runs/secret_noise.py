@@ -2,7 +2,7 @@
 
 Such a run has two parts. The first part plans and does only the fits. Once every fit has finished or failed, a seed is
 drawn and recorded in the plan of the folder, together with the existing networks and references. The second part plans
-the scores under that noise. Later runs of the folder keep the seed, and the board marks entrants that were added later,
+the scores under that noise. Later runs of the folder keep the seed, and the board flags entrants that were added later,
 when the noise was already known.
 """
 
@@ -72,8 +72,8 @@ def draw_secret_noise(folder: Path) -> bool:
     return True
 
 
-def find_late_mark(plan: RecordedPlan, unit: Unit, done: Mapping[str, Any]) -> str | None:
-    """Return the mark of an entrant that was added after the secret noise was drawn; ``None`` for other entrants."""
+def flag_late_entrant(plan: RecordedPlan, unit: Unit, done: Mapping[str, Any]) -> str | None:
+    """Return the flag of an entrant that was added after the secret noise was drawn; ``None`` for other entrants."""
     noise = plan.secret_noise
     if noise is None or noise["seed"] is None:
         return None

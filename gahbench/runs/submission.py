@@ -222,8 +222,8 @@ def _require_unflagged(folder: Path, results: Results) -> None:
     """Raise an error if a row is flagged or better than the optimum, or a unit has failed."""
     for row in results.failures.itertuples():
         raise ResultsError(f"{folder}: {row.entrant} on {row.dataset} is not finished: {row.error}")
-    for row in results.marks.itertuples():
-        raise ResultsError(f"{folder}: {row.entrant} on {row.dataset} is flagged: {row.mark}")
+    for row in results.flags.itertuples():
+        raise ResultsError(f"{folder}: {row.entrant} on {row.dataset} is flagged: {row.flag}")
     for dataset, check in results.optimum_checks.items():
         for finding in check.violations:
             raise ResultsError(f"{folder}: {finding.entrant} on {dataset} is better than the optimum")

@@ -35,7 +35,7 @@ from gahbench.runs.agreement import (
     Spread,
     compare,
     compare_retrained,
-    find_missing_mark,
+    find_missing_flag,
     mean_levels,
 )
 from gahbench.runs.reuse import UnitCopier
@@ -250,11 +250,11 @@ def _compare_score(unit: Unit, store: Store, target: Store) -> Repetition:
 
 
 def _find_difference(before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """Return how recorded fields or marks of a unit differ from computed values; ``None`` if they agree."""
+    """Return how recorded fields or flags of a unit differ from computed values; ``None`` if they agree."""
     for name in names:
         if before.get(name) != now.get(name):
             return f"the field '{name}' is {before.get(name)} in the folder, and {now.get(name)} here"
-    hidden = find_missing_mark(before.get("marks", ()), now.get("marks", ()))
+    hidden = find_missing_flag(before.get("flags", ()), now.get("flags", ()))
     return None if hidden is None else f"is flagged here, but not in the folder: {hidden}"
 
 

@@ -254,7 +254,7 @@ class Worker:
         facts = {
             **done.facts,
             "notes": notes,
-            "marks": watched.marks(dataset.shape, self.device),
+            "flags": watched.flags(dataset.shape, self.device),
             "resumed": checkpoints.resumed,
         }
         # Unlike the training time, these seconds include loading images, building the network and validation.
@@ -305,7 +305,7 @@ class Worker:
         checks = _run_checks(earlier.unit, measurement)
         kept = [note for note in earlier.done.get("notes", ()) if not note.startswith(DIVERGED_NOTE)]
         checks["notes"] = [*kept, *checks.get("notes", ())]
-        facts = {name: value for name, value in earlier.done.items() if name not in ("files", "marks", "checks")}
+        facts = {name: value for name, value in earlier.done.items() if name not in ("files", "flags", "checks")}
         attempt.finish({**facts, **checks}, keep=[name for name in earlier.names if name != UNIT])
 
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
@@ -344,18 +344,18 @@ def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
 
 
 def _run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
-    """Check the denoiser of a score unit; return ``marks``, and for the audited score also ``notes`` and ``checks``."""
+    """Check the denoiser of a score unit; return ``flags``, and for the audited score also ``notes`` and ``checks``."""
     if (unit.payload["metric"]["name"], unit.split) == AUDITED:
         return _audit_row(measurement)
     # For other metrics, only check that the denoiser returns the same output again.
     evaluation = measurement.evaluation
     if unit.split != AUDITED[1] or not evaluation._denoised or evaluation.denoiser.kind in SEES_DATASET:
         return {}
-    return {"marks": [as_text(mark) for mark in audit_repetition(evaluation).marks]}
+    return {"flags": [as_text(flag) for flag in audit_repetition(evaluation).flags]}
 
 
 def _audit_row(measurement: Measurement) -> dict[str, Any]:
-    """Audit a denoiser; if the audit raises an error, the denoiser is marked and keeps its scores."""
+    """Audit a denoiser; if the audit raises an error, the denoiser is flagged and keeps its scores."""
     # If images have several shapes, the evaluation with the most images is audited.
     largest = max(measurement.evaluations, key=lambda evaluation: len(evaluation.clean))
     images = sum(len(evaluation.clean) for evaluation in measurement.evaluations)
@@ -363,14 +363,14 @@ def _audit_row(measurement: Measurement) -> dict[str, Any]:
     try:
         audited = audit(largest)
     except Exception as error:
-        mark = as_text(f"could not be denoised again for the checks: {explain(error)}")
-        return {"marks": [mark], "checks": checks}
+        flag = as_text(f"could not be denoised again for the checks: {explain(error)}")
+        return {"flags": [flag], "checks": checks}
     count_text = ""
     if len(measurement.evaluations) > 1:
         count_text = f" (of {len(largest.clean)} of {images} images)"
         checks["checked"] = len(largest.clean)
     return {
-        "marks": [as_text(f"{mark}{count_text}") for mark in audited.marks],
+        "flags": [as_text(f"{flag}{count_text}") for flag in audited.flags],
         "notes": [as_text(note) for note in audited.notes],
         "checks": {**checks, **audited.facts, "images": audited.images},
         "cost": measure_cost(largest),

@@ -189,7 +189,7 @@ class DoneRecord(TypedDict, total=False):
 
     files: Required[dict[FileName, FileRecord]]
     notes: list[str]
-    marks: list[str]
+    flags: list[str]
     resumed: bool
     checks: _Checks
     cost: _Cost

@@ -55,23 +55,23 @@ class WatchedFit:
         self._initial = _digests(self._network)
         return self._network
 
-    def marks(self, shape: Shape, device: torch.device) -> list[str]:
+    def flags(self, shape: Shape, device: torch.device) -> list[str]:
         """Return reasons to flag the fit of the network that was built last; empty for an honest fit."""
-        replaced, marks = replaced_code(), []
+        replaced, flags = replaced_code(), []
         if replaced:
-            marks.append(f"code of its training was replaced in its process: {_abbreviate(replaced)}")
+            flags.append(f"code of its training was replaced in its process: {_abbreviate(replaced)}")
         try:
             rebuilt = _digests(build_network(self._build, self._seed, stream=self._training.weights_stream))
             if names := [name for name in {**self._initial, **rebuilt} if self._initial.get(name) != rebuilt.get(name)]:
-                marks.append(f"two constructions from one seed differ in their parameters: {_abbreviate(names)}")
+                flags.append(f"two constructions from one seed differ in their parameters: {_abbreviate(names)}")
             for mode, title in ((False, "evaluation"), (True, "training")):
                 if names := self._changed_by_forward(shape, device, mode):
-                    marks.append(f"a forward pass in {title} mode changes parameters: {_abbreviate(names)}")
+                    flags.append(f"a forward pass in {title} mode changes parameters: {_abbreviate(names)}")
         except Exception as error:
             # Running out of memory is not flagged: these passes use float32, while training may have used bfloat16.
             if not is_out_of_memory(error):
-                marks.append(f"could not be built and run again for the checks of its fit: {error_text(error)}")
-        return list(map(as_text, marks))
+                flags.append(f"could not be built and run again for the checks of its fit: {error_text(error)}")
+        return list(map(as_text, flags))
 
     def _changed_by_forward(self, shape: Shape, device: torch.device, training: bool) -> list[str]:
         """Return the names of the parameters that a forward pass changes, without a step of an optimiser."""

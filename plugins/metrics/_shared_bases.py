@@ -6,7 +6,7 @@ import copy
 import weakref
 from collections import OrderedDict
 
-from gahbench import Basis, Dataset, TrainingData, spec_of
+from gahbench import Basis, Dataset, TrainingData, get_spec
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import FilterFamily
 
@@ -42,7 +42,7 @@ def _cache_of(dataset: Dataset) -> _DatasetCache:
 
 def _key(basis: Basis) -> _Key | None:
     """Return the identity of a basis, or ``None`` if it was constructed directly."""
-    spec = spec_of(basis)
+    spec = get_spec(basis)
     return None if spec is None else (type(basis), spec)
 
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Basis, Dataset, Names, Reference, Shape, TrainingData, Truth, generator, image_shape, spec_of
+from gahbench import Basis, Dataset, Names, Reference, Shape, TrainingData, Truth, generator, get_spec, image_shape
 
 from .._messages import name_of
 from .._tensors import candidate_choices
@@ -49,7 +49,7 @@ class OracleBestBasis(Reference):
         rule: Literal["threshold", "shrink"] = "threshold",
     ) -> None:
         self.names = tuple(map(name_of, bases))
-        specs = [spec for spec in map(spec_of, bases) if spec is not None]
+        specs = [spec for spec in map(get_spec, bases) if spec is not None]
         if len(set(specs)) < len(specs):
             raise ValueError(f"bases={list(self.names)}: repeats a basis; accepted: different bases")
         oracle = OracleThreshold if rule == "threshold" else OracleShrink

@@ -21,7 +21,7 @@ from gahbench import (
     Shape,
     Truth,
     file_digest,
-    spec_of,
+    get_spec,
 )
 from gahbench.networks import Trained
 
@@ -139,7 +139,7 @@ class Pretrained(NetworkReference, Published):
         if self.dataset is None:
             return True
         # Brackets are part of specs.
-        return fnmatchcase(spec_of(dataset) or "", self.dataset.replace("[", "[[]"))
+        return fnmatchcase(get_spec(dataset) or "", self.dataset.replace("[", "[[]"))
 
     @property
     def published_training(self) -> PublishedTraining | None:

@@ -33,11 +33,11 @@ def run_cheat(cheat: str, folder: Path) -> tuple[str, list[str]]:
     suite.write_text(SUITE)
     run = gahbench.run(suite, folder / cheat, entrants=[cheat], plugins=[PLUGINS], workers=1)
     entries = {entry.entrant: entry for entry in run.results.board.entries}
-    flagged = [label for label, entry in entries.items() if label != cheat and (entry.marks or "failed" in entry.note)]
+    flagged = [label for label, entry in entries.items() if label != cheat and (entry.flags or "failed" in entry.note)]
     entry = entries[cheat]
     if "failed" in entry.note:
         return "failed", flagged
-    return ("flagged" if entry.marks else "unflagged"), flagged
+    return ("flagged" if entry.flags else "unflagged"), flagged
 
 
 def main(arguments: object = ()) -> int:

@@ -62,9 +62,9 @@ def main(arguments=()):
     for family, name, result in rows():
         count += 1
         smallest_p = min(smallest_p, (result.facts.get("fresh") or {"p": 1.0})["p"])
-        if result.marks:
+        if result.flags:
             flagged += 1
-            print(f"WRONG {name} on {family}: {'; '.join(result.marks)}", flush=True)
+            print(f"WRONG {name} on {family}: {'; '.join(result.flags)}", flush=True)
     seconds = time.monotonic() - started
     print(f"{flagged} of {count} honest rows flagged, smallest p-value {smallest_p:.1e}, {seconds:.0f} s")
     return int(flagged > 0)

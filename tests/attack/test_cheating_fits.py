@@ -34,12 +34,12 @@ def _restored(monkeypatch):
     optimizer._global_optimizer_post_hooks.clear()
 
 
-def marks_of(kind, folder):
-    """Train an architecture in this process, like a worker, and return its marks."""
+def flags_of(kind, folder):
+    """Train an architecture in this process, like a worker, and return its flags."""
     training = Training.model_validate({"steps": 4, "batch_size": 4, "compile": "never", "validations": 1})
     watched = WatchedFit(functools.partial(kind, 1), training, 0)
     fit(watched.build, gahbench.create("dataset", "discs", size=8), training, 0, folder, torch.device("cpu"))
-    return watched.marks((1, 8, 8), torch.device("cpu"))
+    return watched.flags((1, 8, 8), torch.device("cpu"))
 
 
 def test_security_documents_every_cheating_fit():
@@ -49,22 +49,22 @@ def test_security_documents_every_cheating_fit():
 @pytest.mark.usefixtures("_restored")
 @pytest.mark.parametrize("kind", cheating_fits.CHEATS, ids=lambda kind: kind.name)
 def test_a_cheating_fit_has_the_documented_outcome(kind, tmp_path):
-    marks = marks_of(kind, tmp_path)
-    assert ("flagged" if marks else "out of reach") == cheats.documented_outcomes("fit")[kind.name], marks
+    flags = flags_of(kind, tmp_path)
+    assert ("flagged" if flags else "out of reach") == cheats.documented_outcomes("fit")[kind.name], flags
 
 
 def test_the_honest_base_of_the_cheats_is_not_flagged(tmp_path):
-    assert marks_of(cheating_fits.Plain, tmp_path) == []
+    assert flags_of(cheating_fits.Plain, tmp_path) == []
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
-def test_the_board_shows_marks_of_a_fit(tmp_path):
+def test_the_board_shows_flags_of_a_fit(tmp_path):
     suite = tmp_path / "fits.yaml"
     suite.write_text(SUITE, encoding="utf-8")
     run = gahbench.run(
         suite, tmp_path / "out", entrants=["fit-repeats-steps"], plugins=[cheating_fits.__file__], workers=1, threads=1
     )
-    marks = {entry.entrant: entry.marks for entry in run.results.board.entries}
-    assert marks["plain"] == ()
-    (mark,) = marks["fit-repeats-steps"]
-    assert mark == "code of its training was replaced in its process: gahbench.training.trainer.Trainer.step"
+    flags = {entry.entrant: entry.flags for entry in run.results.board.entries}
+    assert flags["plain"] == ()
+    (flag,) = flags["fit-repeats-steps"]
+    assert flag == "code of its training was replaced in its process: gahbench.training.trainer.Trainer.step"

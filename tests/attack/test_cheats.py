@@ -16,7 +16,7 @@ REQUEST = {"split": "test", "images": 24, "sigmas": [0.005, 0.1, 0.2, 0.4], "noi
 
 
 def score_cheat(cheat, monkeypatch):
-    """Score a cheat in this process, like a worker; return its outcome and its marks."""
+    """Score a cheat in this process, like a worker; return its outcome and its flags."""
     monkeypatch.setattr(evaluations, "evaluation_noise", evaluations.evaluation_noise)
     dataset = gahbench.create("dataset", "c-alpha", size=16)
     metrics = [gahbench.create("metric", name) for name in ("psnr", "ssim")]
@@ -28,8 +28,8 @@ def score_cheat(cheat, monkeypatch):
         check_claimed_risk(measurements[0].evaluation)
     except ValueError as error:
         return "failed", (str(error),)
-    marks = (*audit(measurements[0].evaluation).marks, *audit_repetition(measurements[1].evaluation).marks)
-    return ("flagged" if marks else "out of reach"), marks
+    flags = (*audit(measurements[0].evaluation).flags, *audit_repetition(measurements[1].evaluation).flags)
+    return ("flagged" if flags else "out of reach"), flags
 
 
 def test_security_documents_every_cheat():
@@ -40,8 +40,8 @@ def test_security_documents_every_cheat():
 def test_a_cheat_has_the_documented_outcome(cheat, monkeypatch):
     if cheat is cheating_plugins.NoCheck:
         pytest.skip("replaces the check in its process, which here runs the tests")
-    outcome, marks = score_cheat(cheat, monkeypatch)
-    assert outcome == cheats.documented_outcomes()[cheat.name], marks
+    outcome, flags = score_cheat(cheat, monkeypatch)
+    assert outcome == cheats.documented_outcomes()[cheat.name], flags
 
 
 def test_the_board_flags_a_cheat_and_no_honest_rows(tmp_path):
@@ -49,7 +49,7 @@ def test_the_board_flags_a_cheat_and_no_honest_rows(tmp_path):
     assert cheats.run_cheat(name, tmp_path) == ("flagged", [])
     folder = tmp_path / name
     index = json.loads((folder / "results.json").read_text())
-    assert {(mark["dataset"], mark["entrant"]) for mark in index["marks"]} == {("c-alpha[alpha=2,size=16]", name)}
+    assert {(flag["dataset"], flag["entrant"]) for flag in index["flags"]} == {("c-alpha[alpha=2,size=16]", name)}
     (row,) = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("| 1!")]
     assert name in row
     assert (

@@ -74,7 +74,7 @@ def detectable(own, oracle, scored, generator):
 def main():
     small = "--pool 128 --trials 2000 --datasets discs[size=16]"
     options = harness.options(__doc__, small, pool=4000, trials=200_000, datasets=DATASETS)
-    print(f"{'dataset':26} {'denoiser':26} scored   marked  80 % power, dB")
+    print(f"{'dataset':26} {'denoiser':26} scored  flagged  80 % power, dB")
     for name in options.datasets:
         dataset = gahbench.create("dataset", name)
         clean = dataset.images("validation", options.pool)

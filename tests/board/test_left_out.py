@@ -138,7 +138,7 @@ def facts_of(table):
     """Return texts and numbers about each row, by key."""
     texts, values = {}, {}
     for entry in table.board.entries:
-        texts[entry.dataset, entry.entrant] = (entry.rank, entry.rank_high, entry.note, entry.marks, entry.seeds)
+        texts[entry.dataset, entry.entrant] = (entry.rank, entry.rank_high, entry.note, entry.flags, entry.seeds)
     for item in table.board.values:
         values[item.dataset, item.entrant, item.metric, item.part, item.sigma] = dataclasses.astuple(item.estimate)
     for row in table.means_over_datasets.rows:

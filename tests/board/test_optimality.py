@@ -3,7 +3,7 @@ import pytest
 from fake_results import dataset, results, rows
 
 from gahbench.board.optimality import kl_bound
-from gahbench.board.results import saved_beyond_optimum
+from gahbench.board.results import saved_optimum_violations
 from gahbench.report.publish import publish
 from gahbench.report.tables import markdown
 
@@ -211,7 +211,7 @@ def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
     fake = results_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
     assert all(np.isinf(deviation.standard_errors) for deviation in fake.optimum_checks.get(NAME).violations)
     publish(fake, tmp_path, "digest")
-    (first, *_) = saved_beyond_optimum(tmp_path)
+    (first, *_) = saved_optimum_violations(tmp_path)
     assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}
 
 

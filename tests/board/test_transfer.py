@@ -1,4 +1,4 @@
-"""The transfer gap on boards: order, places, rank correlation and the table and figure of a report."""
+"""The transfer gap on boards: order, ranks, rank correlation and the table and figure of a report."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def test_rows_have_both_psnr_their_paired_difference_and_places(results):
         # The difficulty of an image cancels in the paired difference.
         assert row.gap.high - row.gap.low < 0.2 < row.drawn.high - row.drawn.low
         assert row.recorded.value == pytest.approx(row.drawn.value + row.gap.value)
-    assert [(row.recorded_place, row.drawn_place) for row in transfer.rows] == [(None, None), (1, 2), (2, 3), (3, 1)]
+    assert [(row.recorded_rank, row.drawn_rank) for row in transfer.rows] == [(None, None), (1, 2), (2, 3), (3, 1)]
 
 
 def test_the_rank_correlation_counts_exchanged_pairs_of_practical_entrants(results):

@@ -161,10 +161,10 @@ def fit_checks():
         """Return the checks of a trained network."""
         watched = WatchedFit(lambda: random_network("bf-cnn").to(device), Training(steps=10, batch_size=4), 0)
         watched.build()
-        return lambda: [len(watched.marks((1, SIDE, SIDE), device))]
+        return lambda: [len(watched.flags((1, SIDE, SIDE), device))]
 
     yield path("checks of a fit", "timed passes", run_timed_passes)
-    yield path("checks of a fit", "marks", check_network)
+    yield path("checks of a fit", "flags", check_network)
 
 
 def denoising():

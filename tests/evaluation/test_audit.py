@@ -57,13 +57,13 @@ HONEST = [
 )
 def test_honest_denoisers_are_not_flagged(name, dataset):
     result = audit(create_evaluation(gahbench.create("reference", name), dataset))
-    assert result.marks == ()
+    assert result.flags == ()
     assert result.facts["difference"] < 1e-5
 
 
 def test_empirical_bayes_is_not_flagged_if_test_images_are_training_images():
     evaluation = create_evaluation(gahbench.create("reference", "empirical-bayes"), "finite[discs[size=16],count=8]")
-    assert audit(evaluation).marks == ()
+    assert audit(evaluation).flags == ()
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_empirical_bayes_is_not_flagged_if_test_images_are_training_images():
     ],
 )
 def test_outputs_that_depend_on_other_images_are_flagged(function):
-    mark, *_ = audit(create_evaluation(FunctionDenoiser(function))).marks
-    assert mark.startswith(
+    flag, *_ = audit(create_evaluation(FunctionDenoiser(function))).flags
+    assert flag.startswith(
         "not deterministic: the same noisy images, denoised again one by one in another order, differ"
     )
 
@@ -87,7 +87,7 @@ def test_differences_above_one_percent_of_the_noise_are_flagged(size, is_flagged
     def round_output(noisy, sigma):
         return noisy + size * sigma * torch.randn(noisy.shape, generator=generator)
 
-    assert bool(audit(create_evaluation(FunctionDenoiser(round_output))).marks) is is_flagged
+    assert bool(audit(create_evaluation(FunctionDenoiser(round_output))).flags) is is_flagged
 
 
 def test_rounding_of_large_outputs_is_reported_as_divergence():
@@ -98,7 +98,7 @@ def test_rounding_of_large_outputs_is_reported_as_divergence():
         return 1e5 + noisy + 0.01 * next(calls)
 
     result = audit_repetition(create_evaluation(FunctionDenoiser(diverges)))
-    assert result.marks == ()
+    assert result.flags == ()
     (note,) = result.notes
     assert note.startswith("diverged: its outputs are")
     assert result.facts["size"] > 1e4
@@ -111,12 +111,12 @@ def test_one_image_on_the_other_side_of_a_threshold_is_not_flagged():
         # At the middle level, the second image that is denoised alone has a different output.
         return noisy + (sigma if len(noisy) == 1 and next(calls) == 1 else 0.0)
 
-    assert audit(create_evaluation(FunctionDenoiser(decides))).marks == ()
+    assert audit(create_evaluation(FunctionDenoiser(decides))).flags == ()
 
 
 def test_outputs_that_are_nan_are_reported_as_divergence():
     result = audit(create_evaluation(FunctionDenoiser(lambda noisy, sigma: noisy * math.nan)))
-    assert (result.marks, result.notes) == ((), ("diverged: its outputs are not finite at σ = 0.2",))
+    assert (result.flags, result.notes) == ((), ("diverged: its outputs are not finite at σ = 0.2",))
 
 
 def blur_risk(truth, sigma):

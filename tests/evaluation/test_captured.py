@@ -121,7 +121,7 @@ def test_a_run_scores_recorded_noise(tmp_path, pairs, clean, captured):
     expected = -10 * (captured.noisy - clean).double().square().mean((1, 2, 3)).log10()
     assert scores.to_numpy() == pytest.approx(expected.numpy(), abs=1e-3)
     assert board.failures.empty
-    assert board.marks.empty
+    assert board.flags.empty
 
 
 def test_a_model_in_memory_is_scored_on_recorded_noise(pairs, clean, captured):

@@ -150,7 +150,7 @@ def test_networks_that_memorise_training_images_are_not_flagged(images):
     def nearest(noisy, sigma, truth):
         return known[torch.cdist(noisy.flatten(1), known).argmin(1)].view_as(noisy)
 
-    assert compare_on_fresh_images(create_evaluation(nearest)).marks == []
+    assert compare_on_fresh_images(create_evaluation(nearest)).flags == []
 
 
 def test_a_denoiser_that_finds_the_new_clean_images_beats_the_optimum(monkeypatch):
@@ -168,8 +168,8 @@ def test_a_denoiser_that_finds_the_new_clean_images_beats_the_optimum(monkeypatc
         return known[torch.cdist(noisy.flatten(1), known).argmin(1)].view_as(noisy)
 
     evaluation = Evaluation(FunctionDenoiser(knows), dataset.images("test", 24), SIGMAS, dataset=dataset)
-    (mark,) = compare_on_fresh_images(evaluation).marks
-    assert mark == "has a smaller mean error than the optimum on 16 new images of this dataset (12 compared)"
+    (flag,) = compare_on_fresh_images(evaluation).flags
+    assert flag == "has a smaller mean error than the optimum on 16 new images of this dataset (12 compared)"
 
 
 def test_no_object_holds_the_new_images_while_the_denoiser_runs():

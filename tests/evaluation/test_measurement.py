@@ -149,12 +149,12 @@ def test_checks_use_the_most_frequent_shape_and_say_so(whole):
     request = {"split": "test", "images": 5, "sigmas": SIGMAS, "noise_seed": 0}
     audit = _audit_row(Measurement(whole, Subject(Random), request, torch.device("cpu")))
     assert audit["checks"]["checked"] == 3
-    assert audit["marks"][0].startswith("not deterministic")
-    assert all(mark.endswith("(of 3 of 5 images)") for mark in audit["marks"])
+    assert audit["flags"][0].startswith("not deterministic")
+    assert all(flag.endswith("(of 3 of 5 images)") for flag in audit["flags"])
     alone = _audit_row(
         Measurement(whole.of_shape((1, 16, 16)), Subject(Random), request | {"images": 2}, torch.device("cpu"))
     )
-    assert not alone["marks"][0].endswith("images)")
+    assert not alone["flags"][0].endswith("images)")
 
 
 def test_a_run_has_one_table_for_all_shapes_and_a_refused_metric_has_no_values(whole, tmp_path):

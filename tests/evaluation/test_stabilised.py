@@ -92,7 +92,7 @@ def test_the_stabilised_optimal_denoiser_is_worse_than_the_optimum():
 
 def test_audits_accept_honest_denoisers_and_find_dishonest_ones():
     dataset = create("dataset", "c-alpha", size=16)
-    assert audit(evaluation(create("reference", "bayes-shrink"), count=24, dataset=dataset)).marks == ()
+    assert audit(evaluation(create("reference", "bayes-shrink"), count=24, dataset=dataset)).flags == ()
 
     class Remembers(Reference):
         def denoise(self, noisy, sigma, truth):
@@ -102,7 +102,7 @@ def test_audits_accept_honest_denoisers_and_find_dishonest_ones():
                 return stabilised
             return noisy
 
-    assert any(mark.startswith("knows the noise") for mark in audit(evaluation(Remembers(), 24, dataset=dataset)).marks)
+    assert any(flag.startswith("knows the noise") for flag in audit(evaluation(Remembers(), 24, dataset=dataset)).flags)
 
 
 def test_the_optimum_needs_its_noise():

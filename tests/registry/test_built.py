@@ -9,7 +9,7 @@ from torch import nn
 import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.registry import configured as configured_plugins
-from gahbench.registry.configured import record_spec, spec_of
+from gahbench.registry.configured import get_spec, record_spec
 from gahbench.registry.registry import Registry
 
 PLUGIN = """
@@ -49,10 +49,10 @@ def test_default_plugins_are_built(registry):
     assert configured.label == configured.text == "takes"
     built = configured.build()
     assert isinstance(built.basis, gahbench.Basis)
-    assert spec_of(built.basis) == "wavelet[db4]"
-    assert [spec_of(basis) for basis in built.several] == ["pixel", "dct"]
+    assert get_spec(built.basis) == "wavelet[db4]"
+    assert [get_spec(basis) for basis in built.several] == ["pixel", "dct"]
     assert built.inner is built.metric is None
-    assert spec_of(built) == "takes"
+    assert get_spec(built) == "takes"
 
 
 def test_an_architecture_is_built_for_the_images(registry):
@@ -68,10 +68,10 @@ def test_nested_specs_are_built(registry):
     configured = registry.configure("reference", spec)
     assert registry.configure("reference", configured.text).label == configured.label
     built = configured.build()
-    assert spec_of(built.inner.inner.basis) == "haar"
+    assert get_spec(built.inner.inner.basis) == "haar"
     assert built.inner.network.label == "unet[width=64]"
     assert isinstance(built.metric, gahbench.Metric)
-    assert spec_of(built) == configured.text
+    assert get_spec(built) == configured.text
 
 
 def test_every_build_creates_new_nested_plugins(registry):
@@ -91,9 +91,9 @@ def test_errors_of_nested_plugins_name_the_plugin(registry):
 
 def test_only_built_objects_have_a_spec():
     basis = gahbench.create("basis", "wavelet[levels=2,name=db2]")
-    assert spec_of(basis) == "wavelet[db2,levels=2]"
-    assert spec_of(type(basis)("db2")) is None
-    assert spec_of(None) is spec_of("sym4") is None
+    assert get_spec(basis) == "wavelet[db2,levels=2]"
+    assert get_spec(type(basis)("db2")) is None
+    assert get_spec(None) is get_spec("sym4") is None
     key = id(basis)
     del basis
     gc.collect()
@@ -110,6 +110,6 @@ def test_equal_objects_keep_different_specs():
     first, second = Equal(), Equal()
     record_spec(first, "first")
     record_spec(second, "second")
-    assert (spec_of(first), spec_of(second)) == ("first", "second")
+    assert (get_spec(first), get_spec(second)) == ("first", "second")
     record_spec(3, "three")
-    assert spec_of(3) is None
+    assert get_spec(3) is None

@@ -133,7 +133,7 @@ def test_only_checks_are_repeated_if_only_their_code_has_changed(out, figures_no
         done = parse_sealed(file.read_bytes())
         assert done["checks"]["version"] == CHECKS_VERSION
         done["checks"] = {"version": CHECKS_VERSION - 1, "code": "earlier", "images": ""}
-        write_sealed(file, {**done, "marks": ["is found by earlier rules"]})
+        write_sealed(file, {**done, "flags": ["is found by earlier rules"]})
     collect(out)
     results = gahbench.load_results(out)
     assert f"2 of 2 rows were checked by earlier rules (version {CHECKS_VERSION - 1}; today" in markdown(results)
@@ -146,7 +146,7 @@ def test_only_checks_are_repeated_if_only_their_code_has_changed(out, figures_no
         assert after[name][1].get("seconds") == done["seconds"]
         if metric == "psnr":
             assert after[name][1]["checks"]["version"] == CHECKS_VERSION
-            assert after[name][1]["marks"] == []
+            assert after[name][1]["flags"] == []
     assert not any((out / "unchecked").iterdir())
     pd.testing.assert_frame_equal(first.scores, again.scores)
     assert "earlier rules" not in markdown(again.results)

@@ -55,11 +55,11 @@ def test_the_noise_of_scores_is_drawn_after_the_fits_and_kept(suite, tmp_path):
     seed = require_plan(out).secret_noise["seed"]
     assert noise_seeds(out) == {seed}
     assert seed != 0
-    assert outcome.results.marks.empty
+    assert outcome.results.flags.empty
     assert status(out).noise.startswith("secret noise, drawn 2")
     with pytest.raises(ResultsError, match="secret noise was drawn while this run was planned; run it again"):
         record_plan(late, out, Registry())
-    # Later runs keep the noise, and entrants that they add are marked.
+    # Later runs keep the noise, and entrants that they add are flagged.
     units = Store(out).finished()
     again = gahbench.run(suite, out, engine="inline")
     assert Store(out).finished() == units
@@ -67,9 +67,9 @@ def test_the_noise_of_scores_is_drawn_after_the_fits_and_kept(suite, tmp_path):
     added = ["linear[bias=true]", "visu-shrink"]
     outcome = gahbench.run(suite, out, engine="inline", entrants=added, secret_noise=True)
     assert noise_seeds(out) == {seed}
-    marked = {entry.entrant for entry in outcome.results.board.entries if entry.marks}
-    assert marked == {"linear[bias=true]", "visu-shrink[sym4]"}
-    assert all("the noise was drawn and known" in mark for mark in outcome.results.marks["mark"])
+    flagged = {entry.entrant for entry in outcome.results.board.entries if entry.flags}
+    assert flagged == {"linear[bias=true]", "visu-shrink[sym4]"}
+    assert all("the noise was drawn and known" in flag for flag in outcome.results.flags["flag"])
 
 
 def test_an_interrupted_run_is_continued_with_secret_noise(suite, tmp_path):
@@ -105,5 +105,5 @@ def test_networks_of_another_folder_are_reused_and_scores_are_not(suite, tmp_pat
         gahbench.run(suite, tmp_path / "known", engine="inline", secret_noise=True)
     outcome = gahbench.run(suite, tmp_path / "out", engine="inline", secret_noise=True, reuse=[tmp_path / "known"])
     assert [unit.kind for unit in outcome.reused.taken] == ["fit"]
-    assert outcome.results.marks.empty
+    assert outcome.results.flags.empty
     assert json.loads((tmp_path / "out" / "plan.json").read_text())["secret_noise"]["fits"]

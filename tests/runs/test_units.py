@@ -157,7 +157,7 @@ def test_memory_is_freed_after_a_unit_unless_its_device_was_lost(job, monkeypatc
 
 
 def test_a_lost_device_is_noticed_even_if_the_unit_caught_its_error(job, events, monkeypatch):
-    """An audit turns any error of a denoiser into a mark."""
+    """An audit turns any error of a denoiser into a flag."""
     lose_device(monkeypatch)
     runner = gahbench.UnitRunner(job)
     unit = runner.next()

@@ -24,7 +24,7 @@ from gahbench.runs.agreement import (
     Spread,
     compare,
     compare_retrained,
-    find_missing_mark,
+    find_missing_flag,
     mean_levels,
 )
 from gahbench.runs.verification import MAX_SECONDS, _compare_score, choose_fits, repeat_fits, verify
@@ -103,11 +103,11 @@ def test_scores_repeat_and_an_edited_score_does_not(folder, units_here, command)
         ({}, {}, ""),
         ({"kind": "oracle"}, {}, "the field 'kind' is oracle in the folder, and classical here"),
         ({"parameters": 3}, {}, "the field 'parameters' is 3 in the folder, and"),
-        ({"marks": ["is off by 0.022 σ", "uses more"]}, {"marks": ["is off by 0.021 σ", "uses more"]}, ""),
-        ({"marks": ["is off by 0.022 σ"]}, {"marks": ["is off by 0.021 σ", "uses more"]}, "folder: uses more"),
+        ({"flags": ["is off by 0.022 σ", "uses more"]}, {"flags": ["is off by 0.021 σ", "uses more"]}, ""),
+        ({"flags": ["is off by 0.022 σ"]}, {"flags": ["is off by 0.021 σ", "uses more"]}, "folder: uses more"),
     ],
 )
-def test_recorded_kind_parameters_and_marks_are_compared(done, folder, stored, here, message):
+def test_recorded_kind_parameters_and_flags_are_compared(done, folder, stored, here, message):
     stores = Store(folder), Store(shutil.copytree(done, folder.parent / "here"))
     (unit,) = units_of(folder, entrant="visu-shrink[sym4]", metric="psnr")
     for store, facts in zip(stores, (stored, here), strict=True):
@@ -313,9 +313,9 @@ def test_scores_must_be_equal_in_equal_environments_and_close_in_others():
     assert compare([*ROWS, (*ROWS[0][:2], 90.0, ROWS[0][3])], ROWS, True)[0] == "different"
 
 
-def test_marks_are_compared_without_their_numbers():
-    assert find_missing_mark(["differs by 0.021 σ"], ["differs by 0.022 σ"]) is None
-    assert find_missing_mark(["differs by 0.021 σ"], ["differs by 0.022 σ", "uses more"]) == "uses more"
+def test_flags_are_compared_without_their_numbers():
+    assert find_missing_flag(["differs by 0.021 σ"], ["differs by 0.022 σ"]) is None
+    assert find_missing_flag(["differs by 0.021 σ"], ["differs by 0.022 σ", "uses more"]) == "uses more"
 
 
 def test_mean_levels_averages_over_images_and_then_over_levels():

@@ -17,12 +17,12 @@ CPU = torch.device("cpu")
 
 
 def fit_and_check(build, folder, shape=(1, 16, 16), **settings):
-    """Train a network for a few steps, and return the marks and the facts of its fit."""
+    """Train a network for a few steps, and return the flags and the facts of its fit."""
     training = Training.model_validate({"steps": 3, "batch_size": 2, "compile": "never", "validations": 1, **settings})
     watched = WatchedFit(build, training, 0)
     dataset = gahbench.create("dataset", "discs", size=shape[-1])
     facts = fitting.fit(watched.build, dataset, training, 0, folder, CPU).facts
-    return watched.marks(shape, CPU), facts
+    return watched.flags(shape, CPU), facts
 
 
 class WithState(nn.Module):
@@ -97,8 +97,8 @@ class OneConstruction(Small):
 
 
 def test_a_network_that_cannot_be_built_again_is_flagged(tmp_path):
-    (mark,) = fit_and_check(OneConstruction, tmp_path)[0]
-    assert mark == "could not be built and run again for the checks of its fit: ValueError: once only"
+    (flag,) = fit_and_check(OneConstruction, tmp_path)[0]
+    assert flag == "could not be built and run again for the checks of its fit: ValueError: once only"
 
 
 def test_replaced_functions_are_listed(monkeypatch):

@@ -95,9 +95,9 @@ def _percent(value: float, low: float, high: float) -> float:
 
 
 def _draw_line(line: Line, low: float, high: float, ticks: Sequence[float]) -> Markup:
-    places = _place_labels(line.dots, low, high)
-    above = max([row for row, _ in places.values() if row > 0], default=0)
-    below = max([-row for row, _ in places.values() if row < 0], default=0)
+    positions = _place_labels(line.dots, low, high)
+    above = max([row for row, _ in positions.values() if row > 0], default=0)
+    below = max([-row for row, _ in positions.values() if row < 0], default=0)
     middle = above * _ROW + 9
     height = middle + 9 + below * _ROW
     parts = [
@@ -111,7 +111,7 @@ def _draw_line(line: Line, low: float, high: float, ticks: Sequence[float]) -> M
     # Highlighted dots are drawn on top.
     ordered = sorted(line.dots, key=lambda dot: dot.highlight > 0)
     parts.extend(_draw_dot(dot, low, high, middle) for dot in ordered)
-    for index, (row, anchor) in places.items():
+    for index, (row, anchor) in positions.items():
         dot = line.dots[index]
         y = middle - 10 - (row - 1) * _ROW if row > 0 else middle + 20 + (-row - 1) * _ROW
         parts.append(
@@ -148,7 +148,7 @@ def _draw_dot(dot: Dot, low: float, high: float, middle: float) -> Markup:
 def _place_labels(dots: Sequence[Dot], low: float, high: float) -> dict[int, tuple[int, str]]:
     """Return the row of each label, above (positive) or below (negative) its line, and its anchor."""
     taken: dict[int, list[tuple[float, float]]] = {}
-    places = {}
+    positions = {}
     for index, dot in enumerate(dots):
         if not dot.highlight:
             continue
@@ -161,5 +161,5 @@ def _place_labels(dots: Sequence[Dot], low: float, high: float) -> dict[int, tup
             if all(left > end + 6 or left + width < begin - 6 for begin, end in taken.get(row, [])) or row == -4
         )
         taken.setdefault(row, []).append((left, left + width))
-        places[index] = row, anchor
-    return places
+        positions[index] = row, anchor
+    return positions

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, Dataset, spec_of
+from gahbench import DataError, Dataset, get_spec
 from gahbench._util.files import open_regular
 from gahbench._util.readable import brief
 
@@ -52,7 +52,7 @@ class Source(Sized):
         """Raise ``DataError`` if unusable images are not to be skipped, or all images are unusable."""
         if not self.unusable or (on_error == "skip" and len(self)):
             return
-        spec = spec_of(dataset)
+        spec = get_spec(dataset)
         example = f", as in {spec[:-1]},on_error=skip]" if spec and spec.endswith("]") else ""
         advice = f"; on_error=skip leaves them out{example}" if len(self) else ""
         raise DataError(f"{where}: {self._describe_unusable()}{advice}")

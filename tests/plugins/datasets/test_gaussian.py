@@ -40,7 +40,7 @@ def moments_of_faces(dataset, share=0.01, contrast=0.6):
     return torch.from_numpy(images.mean(0)), torch.from_numpy(covariance)
 
 
-def spec_of_faces(kind, folder):
+def build_faces_spec(kind, folder):
     """Return a spec of faces with fewer or more training images than pixels, in colour, or embedded."""
     if kind == "embedded":
         return "faces[size=8]"
@@ -60,7 +60,7 @@ def known(request, tmp_path):
     if request.param in FIELDS:
         dataset = FIELDS[request.param]
         return dataset, *moments_of_field(dataset)
-    dataset = construct(GaussianFaces, spec_of_faces(request.param, tmp_path))
+    dataset = construct(GaussianFaces, build_faces_spec(request.param, tmp_path))
     return dataset, *moments_of_faces(dataset)
 
 
