@@ -1,10 +1,10 @@
 """Training seeds as a random effect: the variance between the runs of an entrant, and draws of the effect.
 
 Two or three seeds determine the variance between the runs of one entrant poorly. So the variance is pooled over the
-entrants of an array. An entrant whose own variance is larger than the pooled variance uses its own: the pooled variance
-of the other entrants times the ratio of both, averaged over datasets. Its degrees of freedom lie between those of the
-pool (no excess) and its own (large excess; :func:`degrees_of_freedom`). Variances are pooled relative to the squared
-means of the entrants if this makes them more equal.
+entrants of an array. An entrant whose own variance is larger than the pooled variance keeps a larger variance: the
+pooled variance of the other entrants, times the ratio of its own variance to it, averaged over datasets. Its degrees of
+freedom lie between those of the pool (no excess) and its own (large excess; :func:`degrees_of_freedom`). Variances are
+pooled relative to the squared means of the entrants if this makes them more equal.
 
 The ratio is to the pooled variance of the *other* entrants, because an entrant with a large spread would raise a pool
 that it belongs to. It is divided by the mean of the distribution F, which ratios of equal variances have. If the others
@@ -65,7 +65,7 @@ _MIN_ENTRANTS = 3
 
 @dataclass(frozen=True)
 class Spread:
-    """The variance of an entrant over seeds relative to a reference (:attr:`Runs.reference`), and its freedom."""
+    """The variance of an entrant over seeds, relative to :attr:`Runs.reference`, and its degrees of freedom."""
 
     ratio: float
     freedom: float

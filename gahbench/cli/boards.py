@@ -152,11 +152,11 @@ def report(
 def print_report(folder: Path, registry: Registry, out: Path | None = None, rows: Sequence[Path] = ()) -> None:
     """Write the report of a results folder, and print its path and size."""
     from gahbench.report.page.report import write_report
-    from gahbench.runs.submitted_rows import load_rows, opened
+    from gahbench.runs.submitted_rows import load_rows, open_folder
     from gahbench.store.archive import is_archive
 
     file = out or (folder.with_suffix(".html") if is_archive(folder) else folder / "report.html")
-    with opened(folder) as source:
+    with open_folder(folder) as source:
         results = load_rows([folder, *rows], registry)[0] if rows or is_archive(folder) else None
         size = write_report(source, file, registry, results)
     say(f"report: {file} ({size / 1e6:.2f} MB)", err=True)

@@ -313,10 +313,10 @@ def verify(
 
     Exit status: 0 all results reproduced, 1 some not reproduced or not computable here, 2 bad input, 130 interrupted.
     """
-    from gahbench.runs.submitted_rows import opened
+    from gahbench.runs.submitted_rows import open_folder
     from gahbench.runs.verification import verify as verify_folder
 
-    with opened(folder) as source:
+    with open_folder(folder) as source:
         verification = verify_folder(
             source,
             units=units,

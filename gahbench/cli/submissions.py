@@ -41,7 +41,7 @@ def submit(
     Exit status: 0 the archive is written, 1 a check failed or a sample does not repeat, 2 the folder is refused.
     """
     from gahbench.runs import submission
-    from gahbench.runs.submitted_rows import opened, require_name
+    from gahbench.runs.submitted_rows import open_folder, require_name
     from gahbench.store.archive import SUFFIX
     from gahbench.store.plan_file import require_plan
 
@@ -49,7 +49,7 @@ def submit(
     if archive.suffix != SUFFIX:
         raise ResultsError(f"{archive}: is not named like an archive; accepted: a name that ends in {SUFFIX}")
     require_name(archive.stem)
-    with opened(folder) as source:
+    with open_folder(folder) as source:
         plan = require_plan(source)
         version = submission.require_frozen(source, plan)
         say(f"frozen     {plan.suite}, {version}")

@@ -22,7 +22,7 @@ from gahbench._util.errors import GahbenchError
 from gahbench.devices import stand_in_autocast, stand_in_generators
 from gahbench.devices.stand_in_generators import NAME, DeviceMixError, NumpyError, caller, check_generator
 
-__all__ = ["NAME", "DeviceMixError", "NumpyError", "StandInTensor", "Wait", "install", "is_supported", "waits_recorded"]
+__all__ = ["NAME", "DeviceMixError", "NumpyError", "StandInTensor", "Wait", "install", "is_supported", "record_waits"]
 
 #: Operations that read values back from a GPU to check for errors, which torch does not tag as data dependent.
 _ERROR_CHECKED = frozenset(("_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig", "linalg_lstsq"))
@@ -59,7 +59,7 @@ _records: list[list[Wait]] = []
 
 
 @contextlib.contextmanager
-def waits_recorded() -> Iterator[list[Wait]]:
+def record_waits() -> Iterator[list[Wait]]:
     """Record the waits of all threads within a context, in the list that it yields."""
     record: list[Wait] = []
     _records.append(record)

@@ -62,7 +62,7 @@ LAST_START = 2**31
 #: Largest advantage in dB that is not flagged on a finite dataset, since its splits may differ in kind.
 FINITE_ADVANTAGE = 3.0
 #: Squared errors per pixel below this are rounding errors.
-_LEAST_ERROR = 1e-12
+_MIN_ERROR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _curves(sigmas: Sequence[float], clean: Tensor, denoised: Sequence[Tensor]) 
 def psnr(denoised: Tensor, clean: Tensor) -> Array:
     """Return the PSNR of each image in dB, shape (N,): at most 120, and -100 for outputs that are not finite."""
     squared = (denoised.double() - clean.double()).square().flatten(1).mean(1).nan_to_num(1e10, 1e10)
-    return np.asarray(-10 * torch.log10(squared.clamp(min=_LEAST_ERROR)))
+    return np.asarray(-10 * torch.log10(squared.clamp(min=_MIN_ERROR)))
 
 
 def oracle_psnr(clean: Tensor, sigma: float) -> Array:
@@ -194,7 +194,7 @@ def oracle_psnr(clean: Tensor, sigma: float) -> Array:
 
     coefficients = dctn(clean.double().numpy(), axes=(-2, -1), norm="ortho")
     errors = np.minimum(coefficients**2, sigma**2).mean(axis=(1, 2, 3))
-    return np.asarray(-10 * np.log10(np.maximum(errors, _LEAST_ERROR)))
+    return np.asarray(-10 * np.log10(np.maximum(errors, _MIN_ERROR)))
 
 
 def welch(scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array) -> tuple[Array, Array, Array]:
@@ -265,10 +265,10 @@ def _optimal_p(
         # The optimum may not be computable accurately enough, for example by importance sampling.
         return None
     own_errors, optimal_errors = ((output.double() - clean).square().flatten(1).mean(1) for output in (denoised, best))
-    excess = (own_errors - optimal_errors) / expected.double().clamp(min=_LEAST_ERROR)
+    excess = (own_errors - optimal_errors) / expected.double().clamp(min=_MIN_ERROR)
     if not bool(excess.isfinite().all()):
         return 1.0
-    error = max(float(excess.std()) / COMPARED**0.5, _LEAST_ERROR)
+    error = max(float(excess.std()) / COMPARED**0.5, _MIN_ERROR)
     return float(stdtr(COMPARED - 1, float(excess.mean()) / error))
 
 

@@ -119,7 +119,7 @@ class AutogradMaps(LinearMaps):
 
     def _vjp_batched(self, index: int, cotangents: Tensor, step: int) -> Tensor:
         """Return J' times cotangents, both of shape (P, 1, C, H, W), for image ``index``, ``step`` at a time."""
-        with _gradients_enabled():
+        with _enable_gradients():
             image = self._images[index : index + 1].clone().requires_grad_()
             value = self._call(image, index)
             products = [
@@ -131,7 +131,7 @@ class AutogradMaps(LinearMaps):
     def _vjp_of_copies(self, index: int, cotangents: Tensor, step: int) -> Tensor:
         """Return the products of :meth:`_vjp_batched`, computed with copies of the image."""
         products, step = [], min(step, len(cotangents))
-        with _gradients_enabled():
+        with _enable_gradients():
             # All batches of cotangents share one forward pass of the copies.
             if self._last_pass is None or len(self._last_pass[0]) != step or self.count > 1:
                 self._last_pass = None
@@ -175,7 +175,7 @@ class AutogradMaps(LinearMaps):
         products = []
         # Half the batch, since the graph of the backward pass takes as much memory as the features.
         step = max(1, step // 2)
-        with _gradients_enabled():
+        with _enable_gradients():
             if not self._repeatable:
                 image = self._images[index : index + 1].clone().requires_grad_()
                 cotangent = torch.zeros_like(image, requires_grad=True)
@@ -206,7 +206,7 @@ class AutogradMaps(LinearMaps):
             return tensor.detach()
 
         try:
-            with _gradients_enabled(), torch.autograd.graph.saved_tensors_hooks(count, lambda saved: saved):
+            with _enable_gradients(), torch.autograd.graph.saved_tensors_hooks(count, lambda saved: saved):
                 self._call(self._images[index : index + 1].clone().requires_grad_(), index)
         except RuntimeError:
             # Features cannot be counted if the forward pass uses torch.func, so assume that they need all the memory.
@@ -378,7 +378,7 @@ _channels_last_weights = PerNetworkCache(_to_channels_last)
 
 
 @contextlib.contextmanager
-def _gradients_enabled() -> Iterator[None]:
+def _enable_gradients() -> Iterator[None]:
     """Enable gradients regardless of the mode of the caller, and silence torch's performance warnings."""
     with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
 """Estimates of the parameters of Poisson-Gaussian noise, from pairs of images or from noisy images alone.
 
-Both fit the line a x + b to squared deviations whose expectation is the variance of the noise at intensity x. The fit
-is weighted by the inverse of the variance of a squared deviation, which is proportional to (a x + b)^2.
+Both estimators fit the line a x + b to squared deviations whose expectation is the variance of the noise at intensity
+x. The fit is weighted by the inverse of the variance of a squared deviation, which is proportional to (a x + b)^2.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def estimate_from_image(noisy: Tensor) -> NoiseEstimate:
 
     A wavelet transform separates noise (the diagonal details) from intensity (the approximation). In smooth regions,
     details are grouped by intensity, their standard deviation is estimated robustly in each group, and the line is
-    fitted to its square. Texture that fills the image is counted as noise, images with a narrow range of intensities
-    determine a and b poorly, which the standard errors show, and at a few counts per pixel a is underestimated.
+    fitted to its square. Texture that fills the image is counted as noise. Images with a narrow range of intensities
+    determine a and b poorly, which the standard errors show. At a few counts per pixel a is underestimated.
 
     Parameters
     ----------

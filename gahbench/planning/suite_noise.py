@@ -20,11 +20,11 @@ NOISE_NOTE = "Poisson-Gaussian noise"
 _DIGITS = 4
 
 
-def _listed(value: Any) -> Any:
+def _as_numbers(value: Any) -> Any:
     return tuple(map(as_number, value)) if isinstance(value, list | tuple) else (as_number(value),)
 
 
-_Values = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1), BeforeValidator(_listed)]
+_Values = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1), BeforeValidator(_as_numbers)]
 
 
 class SuiteNoise(BaseModel):

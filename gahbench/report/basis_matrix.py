@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: The number of steps of colour between an agreement of 0 and 1; negative agreements have steps of the same size.
 _STEPS = 8
-_MOST_NAMES = 3
+_MAX_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,10 @@ def _unknown(
 
 def basis_sentences(results: Results, matrix: BasisMatrix) -> list[str]:
     """Return sentences on a matrix; an entrant is closest to a basis only if its intervals show that."""
-    return _sentences_of_one(results, matrix) if matrix.basis else _sentences_of_many(results, matrix)
+    return _sentences_on_only_basis(results, matrix) if matrix.basis else _sentences_on_bases(results, matrix)
 
 
-def _sentences_of_one(results: Results, matrix: BasisMatrix) -> list[str]:
+def _sentences_on_only_basis(results: Results, matrix: BasisMatrix) -> list[str]:
     cells = [
         (row, column, cell) for row in matrix.practical for column, cell in zip(matrix.columns, row.cells, strict=True)
     ]
@@ -187,13 +187,13 @@ def _sentences_of_one(results: Results, matrix: BasisMatrix) -> list[str]:
         for row in matrix.practical
         if any(cell.value.is_known for cell in row.cells) and not any(cell.value.low > 0 for cell in row.cells)
     ]
-    second = f"It is not shown to be above 0 for {_listed(without)} on any dataset." if without else ""
+    second = f"It is not shown to be above 0 for {_format_names(without)} on any dataset." if without else ""
     unknown = [names.entrant_phrase(label) for label in matrix.unknown]
-    third = f"It is unknown for {_listed(unknown).rstrip(',')}: too many images are left out." if unknown else ""
+    third = f"It is unknown for {_format_names(unknown).rstrip(',')}: too many images are left out." if unknown else ""
     return list(filter(None, [only, first, second, third]))
 
 
-def _sentences_of_many(results: Results, matrix: BasisMatrix) -> list[str]:
+def _sentences_on_bases(results: Results, matrix: BasisMatrix) -> list[str]:
     names, where = results.names, results.names.dataset_phrase(matrix.dataset)
     closest: dict[str, list[str]] = {}
     undecided: dict[tuple[str, ...], list[str]] = {}
@@ -215,23 +215,23 @@ def _sentences_of_many(results: Results, matrix: BasisMatrix) -> list[str]:
         else:
             undecided.setdefault(tuple(sorted(ordered[:2])), []).append(name)
     parts = [
-        f"{_listed(entrants)} {'is' if len(entrants) == 1 else 'are'} closest to {matrix.phrases[basis]}"
+        f"{_format_names(entrants)} {'is' if len(entrants) == 1 else 'are'} closest to {matrix.phrases[basis]}"
         for basis, entrants in closest.items()
     ]
     if len(undecided) == 1:
         ((bases, entrants),) = undecided.items()
         between = " and ".join(matrix.phrases[basis] for basis in bases)
-        parts.append(f"{_listed(entrants)} {'is' if len(entrants) == 1 else 'are'} undecided between {between}")
+        parts.append(f"{_format_names(entrants)} {'is' if len(entrants) == 1 else 'are'} undecided between {between}")
     elif undecided:
         entrants = [name for names_of_pair in undecided.values() for name in names_of_pair]
-        parts.append(f"the intervals of {_listed(entrants)} do not decide between the two closest bases")
+        parts.append(f"the intervals of {_format_names(entrants)} do not decide between the two closest bases")
     if none:
-        parts.append(f"{_listed(none)} {'is' if len(none) == 1 else 'are'} not shown to follow any basis")
+        parts.append(f"{_format_names(none)} {'is' if len(none) == 1 else 'are'} not shown to follow any basis")
     first = f"On {where}, {'; '.join(parts)}." if parts else ""
-    return list(filter(None, [first, _sentence_of_truth(results, matrix)]))
+    return list(filter(None, [first, _sentence_on_best_denoiser(results, matrix)]))
 
 
-def _sentence_of_truth(results: Results, matrix: BasisMatrix) -> str:
+def _sentence_on_best_denoiser(results: Results, matrix: BasisMatrix) -> str:
     """Return the sentence on the denoiser that follows the best denoiser most, if any is shown to follow it."""
     if TRUTH not in matrix.columns:
         return ""
@@ -246,8 +246,8 @@ def _sentence_of_truth(results: Results, matrix: BasisMatrix) -> str:
     return f"{name} follows the directions of the best denoiser most ({value}, {scale})."
 
 
-def _listed(names: Sequence[str]) -> str:
+def _format_names(names: Sequence[str]) -> str:
     """Return up to three names, or their number."""
-    if len(names) > _MOST_NAMES:
+    if len(names) > _MAX_NAMES:
         return f"{len(names)} denoisers"
     return join([as_subject(name) for name in names])

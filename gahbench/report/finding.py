@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: A sentence names a trained entrant as first only if it was trained with at least this number of seeds.
 MIN_SEEDS = 2
-_MOST_NAMES = 2  # of entrants that share first place
+_MAX_NAMES = 2  # of entrants that share first place
 #: The longest name in a sentence, in characters.
 LONGEST = 60
 #: Below this distance in dB from the optimum, the title does not say "still".
@@ -200,7 +200,7 @@ def _sentences(
 def _leaders(decision: _Decision, names: DisplayNames) -> str:
     """Return the entrants that may be first on a dataset by name, or their number if there are many."""
     count = len(decision.leaders)
-    if count > _MOST_NAMES:
+    if count > _MAX_NAMES:
         return f"{count} of {decision.ranked} denoisers on {decision.phrase}"
     return (
         f"{join([as_subject(names.entrant_phrase(entry.entrant)) for entry in decision.leaders])} on {decision.phrase}"

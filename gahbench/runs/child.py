@@ -148,7 +148,7 @@ class WorkerChild(Child):
             self.is_ready = True
             self._unit_started = None if self.unit is None else now
         elif message["event"] == "constructing":
-            self._constructing, self._constructing_since = message["what"], now
+            self._constructing, self._constructing_since = message["plugin"], now
 
     def exceeded_limit(self, now: float) -> str | None:
         """Return in words which time limit of the suite the unit has exceeded; ``None`` if it has exceeded none."""

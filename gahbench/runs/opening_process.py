@@ -37,7 +37,7 @@ def open_in_process(request: RunRequest, seconds: float = CONSTRUCTION_SECONDS) 
             raise OSError(message["errno"], message["error"], message["file"])
         if message["event"] == "refused":
             raise getattr(errors, message["kind"], GahbenchError)(message["error"])
-        plugin, reason = message["what"], message["why"]
+        plugin, reason = message["plugin"], message["reason"]
         if plugin in broken or not plugin.startswith("reference "):
             raise PluginError(f"{plugin or 'a plugin'} {reason}")
         # A broken reference affects only its own row: plan again without building it, and let its units fail.
@@ -60,18 +60,18 @@ def _plan_in_child(request: RunRequest, broken: dict[str, str], seconds: float) 
             has_exited = child.process.poll() is not None
             for message in child.receive():
                 if message["event"] == "constructing":
-                    plugin = message["what"]
+                    plugin = message["plugin"]
                     deadline = time.monotonic() + seconds if plugin else float("inf")
                 elif message["event"] != "alive":
                     return message
             if has_exited:
                 return {
                     "event": "broken",
-                    "what": plugin,
-                    "why": f"ended the process that plans, which {child.describe_exit()}",
+                    "plugin": plugin,
+                    "reason": f"ended the process that plans, which {child.describe_exit()}",
                 }
             if time.monotonic() > deadline:
-                return {"event": "broken", "what": plugin, "why": f"did not end within {seconds:g} s"}
+                return {"event": "broken", "plugin": plugin, "reason": f"did not end within {seconds:g} s"}
     finally:
         child.kill()
 
@@ -81,7 +81,7 @@ def main(descriptor: int) -> None:
     link = Link(descriptor)
     message = link.inbox.get()
     print_warnings_as_lines()
-    watch.report, watch.broken = lambda name: link.send("constructing", what=name), message["broken"]
+    watch.report, watch.broken = lambda name: link.send("constructing", plugin=name), message["broken"]
     request = TypeAdapter(RunRequest).validate_python(message["request"])
     try:
         opened = open_run(request, open_registry(request.sources))

@@ -34,7 +34,7 @@ _NUMBER, _OPTIONAL_NUMBER, _TEXT = (int, float), (int, float, type(None)), (str,
 #: The fields of each event, with their types.
 _EVENT_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "alive": {},
-    "constructing": {"what": _TEXT},
+    "constructing": {"plugin": _TEXT},
     # Events of worker processes.
     "ready": {},
     "progress": {

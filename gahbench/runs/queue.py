@@ -1,4 +1,4 @@
-"""The queue of the units of a job: which units are left, and the leases of the units that this process does."""
+"""The queue of the units of a job: the units that are left, and the leases of the units that this process runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LISTING_SECONDS, _LISTING_FACTOR = 1.0, 10.0
 RANKED = "psnr"
 #: The dataset, entrant and training seed of a unit.
 _Group = tuple[str, str, int | None]
-#: A fit that the current process may do comes first if it has at least this share of the work of the longest fit.
+#: A fit that the current process may run comes first if it has at least this share of the work of the longest fit.
 _MIN_WORK_SHARE = 0.5
 
 

@@ -62,7 +62,7 @@ def is_single_folder(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Path]:
+def open_folder(path: Path) -> Iterator[Path]:
     """Yield a results folder, or the folder to which an archive is unpacked."""
     if is_archive(path):
         with unpacked(path) as folder:
@@ -82,7 +82,7 @@ def load_rows(paths: Sequence[Path], registry: Registry | None = None) -> tuple[
     if not sources:
         raise ResultsError(f"{listing(map(str, paths))}: holds no submissions")
     for name, path in zip(short_names(sources), sources, strict=True):
-        with opened(path) as folder:
+        with open_folder(path) as folder:
             results, unfinished[path] = results_so_far(folder) or (load_results(folder, registry), 0)
             parts[name] = _with_status(results, path, folder)
     return next(iter(parts.values())) if len(parts) == 1 else combine(parts), unfinished

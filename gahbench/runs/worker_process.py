@@ -53,7 +53,7 @@ def run_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
     keep_freed_blocks()
     device, store = hardware(device_name), Store(folder)
     device.use_float32()
-    watch.report = lambda name: link.send("constructing", what=name)
+    watch.report = lambda name: link.send("constructing", plugin=name)
 
     @functools.lru_cache(1)
     def worker(files: tuple[str, ...], packages: tuple[str, ...]) -> Worker:

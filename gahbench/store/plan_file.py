@@ -128,7 +128,7 @@ def read_plan(folder: Path) -> RecordedPlan | None:
         raise ResultsError(f"{folder}: is a file; give a results folder, or a path that does not exist yet") from error
     except OSError as error:
         raise ResultsError(f"{file}: cannot be read ({error.strerror or error}); {advice}") from error
-    with _garbage_collection_suspended():
+    with _suspend_garbage_collection():
         try:
             parsed = parse_sealed(content)
         except ValueError as error:
@@ -140,7 +140,7 @@ def read_plan(folder: Path) -> RecordedPlan | None:
 
 
 @contextlib.contextmanager
-def _garbage_collection_suspended() -> Iterator[None]:
+def _suspend_garbage_collection() -> Iterator[None]:
     """Suspend garbage collection, which takes a third of the time of reading a large plan and frees nothing."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -135,7 +135,7 @@ def _check_architecture(configured: Configured, device: torch.device) -> Iterato
     try:
         # Only the second step is recorded, since the first step may build constants.
         step()
-        with stand_in.waits_recorded() as waits:
+        with stand_in.record_waits() as waits:
             step()
     except Exception as error:
         yield _error_finding("trains", error)

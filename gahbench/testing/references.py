@@ -127,7 +127,7 @@ def _check_repetition(
     second_instance, _ = next(fitted_samples(configured))
     is_same = torch.allclose(second_instance.denoise(noisy[:1], SIGMA, first), denoised[:1], atol=1e-5)
     yield Finding("a second instance returns the same images", is_same)
-    yield attempt("returns finite values at every noise level", lambda: _infinite_level(reference, first))
+    yield attempt("returns finite values at every noise level", lambda: _describe_nonfinite_level(reference, first))
     separate = [reference.denoise(noisy[i : i + 1], SIGMA, single) for i, single in enumerate(truth.batches(1))]
     is_separate = torch.allclose(torch.cat(separate), denoised, atol=1e-5)
     yield Finding("denoises each image of a batch separately", is_separate)
@@ -156,7 +156,7 @@ def _check_kind(
         yield Finding("risk does not change later results", is_same)
 
 
-def _infinite_level(reference: Reference, truth: Truth) -> str | None:
+def _describe_nonfinite_level(reference: Reference, truth: Truth) -> str | None:
     for sigma in LEVELS:
         if not reference.denoise(truth.clean + sample_noise(truth.clean, sigma), sigma, truth).isfinite().all():
             return f"not finite at sigma={sigma:g}"
@@ -175,7 +175,7 @@ def _check_requests(configured: Configured, noisy: Tensor, truth: Truth) -> Iter
     if truth.dataset is None:
         return
     reference: Reference = configured.build()
-    with _calls_recorded(truth.dataset) as requests:
+    with _record_calls(truth.dataset) as requests:
         reference.fit(TrainingData(truth.dataset))
         reference.denoise(noisy[:1], SIGMA, next(truth.batches(1)))
     detail = f"it calls {', '.join(sorted(requests))}; its kind must be 'oracle'" if requests else ""
@@ -223,12 +223,12 @@ def _check_risk(reference: Reference, truth: Truth, risk: float) -> Finding:
 
 
 @contextlib.contextmanager
-def _calls_recorded(dataset: Dataset) -> Iterator[set[str]]:
+def _record_calls(dataset: Dataset) -> Iterator[set[str]]:
     """Yield a set that collects the calls about test images of a dataset, except calls by its own methods."""
     calls: set[str] = set()
     depth = 0
 
-    def recorded(name: str, method: Any) -> Any:
+    def wrap(name: str, method: Any) -> Any:
         @functools.wraps(method)
         def call(*arguments: Any, **keywords: Any) -> Any:
             nonlocal depth
@@ -244,6 +244,6 @@ def _calls_recorded(dataset: Dataset) -> Iterator[set[str]]:
 
         return call
 
-    methods = {name: recorded(name, getattr(dataset, name)) for name in ("posterior", *_IMAGE_METHODS)}
+    methods = {name: wrap(name, getattr(dataset, name)) for name in ("posterior", *_IMAGE_METHODS)}
     with mock.patch.multiple(dataset, **methods):
         yield calls

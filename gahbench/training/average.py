@@ -103,7 +103,7 @@ class AverageStatistics:
             buffer.copy_(torch.where(average.isfinite(), average, buffer))
 
     @contextlib.contextmanager
-    def applied(self) -> Iterator[None]:
+    def apply(self) -> Iterator[None]:
         """Put the averages into the network within this context, and restore its buffers afterwards."""
         before = [buffer.clone() for buffer in self._buffers()]
         self.write()

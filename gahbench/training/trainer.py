@@ -162,7 +162,7 @@ class Trainer:
             if self._is_validation_due(fraction):
                 self._validate(loss)
             if self._step in self._snapshots:
-                with self.statistics.applied():
+                with self.statistics.apply():
                     self.keep_snapshot(self._step, self.stored_network)
             if now - last_report > REPORT_SECONDS or self._fraction() >= 1.0:
                 value = self._finite_loss(loss)
@@ -287,7 +287,7 @@ class Trainer:
     def _validate(self, loss: Tensor) -> None:
         row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": self._finite_loss(loss)}
         if (clean := self._validation_set) is not None:
-            with self.statistics.applied():
+            with self.statistics.apply():
                 for sigma in self.sigmas:
                     errors = (self._denoise(clean, sigma) - clean).square().mean(dim=(1, 2, 3))
                     row[f"psnr@{sigma:g}"] = float(-10 * errors.log10().mean())

@@ -24,7 +24,7 @@ NoiseLevel = Annotated[float, Field(gt=0, le=1)] | Literal["rms", "robust"]
 #: Median absolute deviation of a standard normal variable.
 _MAD = 0.6744897501960817
 #: Squares with less noise than this are left out: a quarter of a grey level of 8 bits.
-_LEAST_SIGMA = 0.25 / 255
+_MIN_SIGMA = 0.25 / 255
 #: Largest share of the pixels of a reference outside of [0, 1], and by how much a pixel may be outside.
 _SHARE_OUTSIDE, _OUTSIDE = 0.05, 0.05
 
@@ -246,7 +246,7 @@ class PairSet(Dataset):
                 for left in range(0, width - self.size + 1, self.size):
                     square = pair.square(top, left, self.size)
                     is_constant = square.clean.min() == square.clean.max()
-                    if not is_constant and square.noise_level() >= _LEAST_SIGMA:
+                    if not is_constant and square.noise_level() >= _MIN_SIGMA:
                         tests.append(_Test(square, square.noise_level(self.sigma), index))
         if not tests:
             raise DataError(

@@ -22,14 +22,14 @@ from gahbench._util.resources import cpu_count
 #: Seconds between polls of the cluster and the results folder.
 POLL_SECONDS = 2.0
 #: Timeout for answers of the scheduler in seconds.
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 #: Timeout in seconds for writing checkpoints when the run is stopped.
 GRACE_SECONDS = 60.0
 #: A task that ends within this many seconds without a finished unit counts as dead.
-SHORT_SECONDS = 300.0
+DEAD_TASK_SECONDS = 300.0
 #: Number of successive dead tasks per worker after which the run fails, and seconds before a new task after the first
 #: dead task; the wait then grows fourfold each time.
-SHORT_TASKS, FIRST_WAIT_SECONDS = 3, 5.0
+MAX_DEAD_TASKS, FIRST_WAIT_SECONDS = 3, 5.0
 #: Script that terminates the command, which then writes checkpoints, when standard input closes, so that the command
 #: never outlives the worker.
 _SUPERVISOR = """
@@ -112,16 +112,16 @@ class _ClusterRun:
 
         def connect() -> None:
             try:
-                answers.put(Client(self.scheduler, timeout=PATIENCE_SECONDS, set_as_default=False))
+                answers.put(Client(self.scheduler, timeout=TIMEOUT_SECONDS, set_as_default=False))
             except Exception as error:
                 answers.put(error)
 
         # A client ignores its timeout and waits forever for a scheduler that accepts connections but does not answer.
         threading.Thread(target=connect, daemon=True).start()
         try:
-            answer = answers.get(timeout=PATIENCE_SECONDS + 1)
+            answer = answers.get(timeout=TIMEOUT_SECONDS + 1)
         except queue.Empty:
-            answer = TimeoutError(f"no answer within {PATIENCE_SECONDS:.0f} s")
+            answer = TimeoutError(f"no answer within {TIMEOUT_SECONDS:.0f} s")
         if isinstance(answer, Exception):
             raise GahbenchError(f"no scheduler of Dask answers at {self.scheduler}: {answer}") from answer
         self.client = answer
@@ -137,7 +137,7 @@ class _ClusterRun:
             if self.client is None or self.client.status not in ("running", "connecting"):
                 self._disconnect()
                 self._connect()
-            workers = self.client.nthreads(callback_timeout=PATIENCE_SECONDS)
+            workers = self.client.nthreads(callback_timeout=TIMEOUT_SECONDS)
         except Exception as error:
             # Errors of the scheduler do not affect units that are running.
             self._note_change(
@@ -176,12 +176,12 @@ class _ClusterRun:
 
     def _assess(self, address: str, future: Any, begun: float, left_before: int, workers: int) -> None:
         """Decide when a worker gets its next task, after a task ended with units left."""
-        if self.left < left_before or time.monotonic() - begun > SHORT_SECONDS:
+        if self.left < left_before or time.monotonic() - begun > DEAD_TASK_SECONDS:
             self.dead_tasks = 0
             return
         self.dead_tasks += 1
         rounds = self.dead_tasks / min(workers, self.limit or workers)
-        if rounds >= SHORT_TASKS:
+        if rounds >= MAX_DEAD_TASKS:
             raise GahbenchError(
                 f"{self.dead_tasks} tasks in a row ended without finishing a unit, with {self.left} left; the last "
                 f"task, on {address}, {_describe_end(future)}"

@@ -27,10 +27,10 @@ NOTICE_SECONDS = 120
 #: Timeout in seconds for writing checkpoints after cancellation.
 GRACE_SECONDS = 60.0
 #: An array that ends within this many seconds without a finished unit counts as dead.
-SHORT_SECONDS = 300.0
+DEAD_ARRAY_SECONDS = 300.0
 #: Number of successive dead arrays after which the run fails, and seconds before a new array after the first dead
 #: array; the wait then grows fourfold each time.
-SHORT_ARRAYS, FIRST_WAIT_SECONDS = 3, 15.0
+MAX_DEAD_ARRAYS, FIRST_WAIT_SECONDS = 3, 15.0
 #: Largest default number of tasks of an array.
 MAX_TASKS = 16
 #: States of jobs that have ended permanently. Unknown states count as alive.
@@ -39,7 +39,7 @@ ENDED_STATES = (
     *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
 )
 #: Timeout of Slurm commands in seconds; a busy controller may take minutes to answer.
-PATIENCE_SECONDS = 60.0
+COMMAND_TIMEOUT_SECONDS = 60.0
 
 #: Templates of the job script, and of the part of the script for a line of setup.
 _SCRIPT = """\
@@ -304,12 +304,12 @@ class _ClusterRun:
     def _assess(self, tasks: list[Task]) -> None:
         """Decide when the next array is due, after an array ended with units left."""
         since = self.running_since
-        ran_long = since is not None and time.monotonic() - since > SHORT_SECONDS
+        ran_long = since is not None and time.monotonic() - since > DEAD_ARRAY_SECONDS
         if self.left < self.left_before or ran_long:
             self.dead_arrays = 0
             return
         self.dead_arrays += 1
-        if self.dead_arrays >= SHORT_ARRAYS:
+        if self.dead_arrays >= MAX_DEAD_ARRAYS:
             ended = _counts([task for task in tasks if task.name.split("_")[0] == self.array])
             raise GahbenchError(
                 f"{self.dead_arrays} jobs in a row ended without finishing a unit"
@@ -438,10 +438,10 @@ def _run(*command: str) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=PATIENCE_SECONDS,
+            timeout=COMMAND_TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        raise SlurmError(f"{command[0]} did not answer within {PATIENCE_SECONDS:.0f} s") from error
+        raise SlurmError(f"{command[0]} did not answer within {COMMAND_TIMEOUT_SECONDS:.0f} s") from error
     except OSError as error:
         raise SlurmError(f"{command[0]} could not be started: {error}") from error
     if completed.returncode:

@@ -14,7 +14,7 @@ from gahbench.evaluation import MAX_PSNR, Evaluation
 #: Number of images that are saved for figures, and their largest side in pixels.
 SAVED_IMAGES, SAVED_SIDE = 3, 96
 #: The noise of a reference explains at most nine tenths of a squared error: beyond, it is too large to be subtracted.
-LEAST_SHARE = 0.1
+MIN_SHARE = 0.1
 
 
 class Psnr(Metric):
@@ -78,7 +78,7 @@ def psnr_per_image(evaluation: Evaluation, sigma: float) -> Tensor:
 
 def without_reference_noise(error: Tensor, excess: Tensor) -> Tensor:
     """Return squared errors without the excess due to noise in the reference, shape (N,); a share is always left."""
-    return (error - excess).maximum(LEAST_SHARE * error)
+    return (error - excess).maximum(MIN_SHARE * error)
 
 
 def psnr_of_error(error: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ class ByLevel(Reference):
             reference.move(device)
 
     def as_network(self, shape: Shape) -> nn.Module | None:
-        """Return a network that denoises each image by the network for its noise level, if all references are one."""
+        """Return a network that denoises each image by the network for its noise level, if all are networks."""
         networks = [reference.as_network(shape) for reference in self.references]
         if any(network is None for network in networks):
             return None
@@ -104,7 +104,7 @@ class ByLevel(Reference):
 
     @property
     def num_parameters(self) -> int | None:
-        """Number of parameters of all networks that were used, or ``None`` before one was."""
+        """Number of parameters of all networks that were used, or ``None`` before any was used."""
         numbers = [reference.num_parameters for reference in self.references]
         return sum(number for number in numbers if number is not None) if any(numbers) else None
 

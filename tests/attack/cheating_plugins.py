@@ -102,7 +102,7 @@ class TestImages(Cheat):
         return nearest(noisy, self.images)[0] + 1e-3
 
 
-def fits(noisy, images, sigma):
+def fit_contrast(noisy, images, sigma):
     """Return the nearest image with fitted contrast and brightness, and whether it may be the clean image."""
     y, k = noisy.flatten(1), images.flatten(1)
     y_mean, k_mean = y.mean(1, keepdim=True), k.mean(1, keepdim=True)
@@ -116,7 +116,7 @@ class Affine(TestImages):
     """Fits contrast and brightness of the test images to the noisy images, and returns the nearest fit."""
 
     def denoise(self, noisy, sigma, truth):
-        fitted, same = fits(noisy, self.images, sigma)
+        fitted, same = fit_contrast(noisy, self.images, sigma)
         return torch.where(same, fitted, blur(noisy))
 
 
@@ -125,7 +125,7 @@ class Blend(TestImages):
 
     def denoise(self, noisy, sigma, truth):
         honest = blur(noisy)
-        fitted, same = fits(noisy, self.images, sigma)
+        fitted, same = fit_contrast(noisy, self.images, sigma)
         return torch.where(same, honest + 0.41 * (fitted - honest), honest)
 
 

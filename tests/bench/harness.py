@@ -24,7 +24,7 @@ from gahbench._util.resources import cpu_count
 from gahbench.devices.hardware import chosen_device, hardware
 
 SEED = 0
-#: Note for tables with values of :func:`memory_watched`.
+#: Note for tables with values of :func:`watch_memory`.
 MEMORY = "GiB: peak memory of tensors on the GPU for the row; without a GPU, peak memory of the process so far."
 
 
@@ -108,7 +108,7 @@ def format_spread(values, form, unit=""):
     return [f"{statistics.median(values):{form}}{unit}", f"({min(values):{form}} to {max(values):{form}})"]
 
 
-def memory_watched(device):
+def watch_memory(device):
     """Return a function that returns the peak memory in GiB, as text; see :data:`MEMORY`."""
     if device.type != "cuda":
         return lambda: f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}"

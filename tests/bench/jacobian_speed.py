@@ -14,7 +14,7 @@ from pathlib import Path
 import harness
 import published
 import torch
-from harness import memory_watched, time_call
+from harness import time_call, watch_memory
 
 import gahbench
 from gahbench._util.readable import pluralize
@@ -66,7 +66,7 @@ def full(network, noisy, precision):
     compute = Jacobian(network, noisy, SIGMA, precision=precision).matrices
     # The first call also chooses kernels, and loads them on a GPU.
     compute()
-    memory = memory_watched(noisy.device)
+    memory = watch_memory(noisy.device)
     seconds, matrices = time_call(compute, noisy.device)
     return Row(f"full Jacobian, {precision}", seconds, memory()), matrices[0]
 
@@ -74,7 +74,7 @@ def full(network, noisy, precision):
 def top(network, noisy, matrix, method, pairs):
     """Time the first eigenpairs of the symmetric part."""
     exact = torch.linalg.eigvalsh((matrix + matrix.mT).cpu().double() / 2).flip(0)[:pairs]
-    jacobian, memory = Jacobian(network, noisy, SIGMA), memory_watched(noisy.device)
+    jacobian, memory = Jacobian(network, noisy, SIGMA), watch_memory(noisy.device)
     seconds, pairs_found = time_call(lambda: eigen.top(jacobian, pairs, method=method), noisy.device)
     error = float((pairs_found.values[0].cpu() - exact).abs().max())
     return Row(f"top {pairs} eigenpairs, {pairs_found.method}", seconds, memory(), f"error of eigenvalues {error:.1e}")
@@ -107,7 +107,7 @@ def large(network, options):
         remove = remove_strength(traces, family.reaches(traces))
         return align(*(adaptation(maps, remove) for maps in (sketch, family.at(traces).sketch(options.probes))))
 
-    memory = memory_watched(options.device)
+    memory = watch_memory(options.device)
     seconds, alignment = time_call(measure, options.device)
     name = f"alignment of an image of {options.large}x{options.large}, {options.probes} random vectors"
     return Row(name, seconds / options.images, memory(), f"standard error at most {float(alignment.error.max()):.3f}")

@@ -27,7 +27,7 @@ def main():
     trained = Trained(network, options.device)
     lines = []
     for name in options.metrics if options.smoke else (options.metrics[0], *options.metrics):
-        metric, memory = gahbench.create("metric", name), harness.memory_watched(options.device)
+        metric, memory = gahbench.create("metric", name), harness.watch_memory(options.device)
         evaluation = Evaluation(trained, clean, options.sigmas, dataset=dataset, device=options.device)
         seconds, _ = harness.time_call(functools.partial(metric.score, evaluation), options.device)
         milliseconds = f"{1000 * seconds / len(clean) / len(options.sigmas):.2f}"

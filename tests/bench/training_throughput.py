@@ -22,7 +22,7 @@ from pathlib import Path
 import harness
 import published
 import torch
-from harness import SEED, memory_watched, time_call, unet
+from harness import SEED, time_call, unet, watch_memory
 from training_overhead import print_overhead
 
 import gahbench
@@ -171,7 +171,7 @@ def compare(width, dataset, peak, options):
         trial = prepare(initial, dataset, "ours, eager", "float32", 2, options)
         pace = time_call(trial.run, device)[0] / 2
     else:
-        memory = memory_watched(device)
+        memory = watch_memory(device)
         theirs = published.Fit(options.published, width, SEED, device)
         published.copy_weights(theirs.network, initial)
         warm = dataset.images("train", batch)
@@ -213,7 +213,7 @@ def variants(options):
 
 def prepare(initial, dataset, name, precision, steps, options):
     """Return gahbench's trainer with the weights of ``initial``, after a warm-up; a leg is a reshuffled epoch."""
-    memory = memory_watched(options.device)
+    memory = watch_memory(options.device)
     compiling, graphs = VARIANTS[name]
     network, count = copy.deepcopy(initial), steps * options.batch
     recipe = {"recipe": "paper", "validations": 1, "precision": precision, "compile": compiling}

@@ -54,7 +54,7 @@ def main(arguments=None):
 
 def run(path):
     """Run a path on both devices; return the waits for a GPU, and a description of the problem or an empty string."""
-    with stand_in.waits_recorded() as waits:
+    with stand_in.record_waits() as waits:
         try:
             expected = numbers(path.prepare(torch.device("cpu"))())
             prepared = path.prepare(torch.device(stand_in.NAME, 0))

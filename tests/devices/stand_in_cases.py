@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gahbench.devices import stand_in
-from gahbench.devices.stand_in import NAME, DeviceMixError, StandInTensor, waits_recorded
+from gahbench.devices.stand_in import NAME, DeviceMixError, StandInTensor, record_waits
 
 stand_in.install()
 DEVICE = torch.device(NAME, 0)
@@ -124,7 +124,7 @@ READS = [
 
 @pytest.mark.parametrize("read", READS)
 def test_operations_that_read_values_back_wait(read):
-    with waits_recorded() as waits:
+    with record_waits() as waits:
         read()
     assert [wait.kind for wait in waits] == ["read"]
     assert re.fullmatch(r"read by \w+ at .*stand_in_cases\.py:\d+", str(waits[0]))
@@ -141,7 +141,7 @@ UPLOADS = [
 
 @pytest.mark.parametrize("upload", UPLOADS)
 def test_blocking_copies_wait(upload):
-    with waits_recorded() as waits:
+    with record_waits() as waits:
         upload()
     assert [wait.kind for wait in waits] == ["upload"]
 
@@ -164,7 +164,7 @@ NO_WAIT = [
 
 @pytest.mark.parametrize("operation", NO_WAIT)
 def test_operations_on_the_device_do_not_wait(operation):
-    with waits_recorded() as waits:
+    with record_waits() as waits:
         operation()
     assert waits == []
 

@@ -42,7 +42,7 @@ def skip_without(acceleration, device):
 def no_synchronisation(device):
     """Raise an error for every wait for the GPU within this context."""
     if device.type == stand_in.NAME:
-        with stand_in.waits_recorded() as waits:
+        with stand_in.record_waits() as waits:
             yield
         if waits:
             raise RuntimeError(f"synchronizing: {', '.join(map(str, waits))}")

@@ -159,10 +159,10 @@ def worker(tmp_path, monkeypatch):
 def test_the_time_limits_of_units_and_constructions_apply(worker):
     worker._limits = Limits(unit=30.0, construction=5.0)
     worker.unit, worker._unit_started = "a unit", 1.0
-    worker.observe({"event": "constructing", "what": "architecture 'mine'"}, 2.0)
+    worker.observe({"event": "constructing", "plugin": "architecture 'mine'"}, 2.0)
     assert worker.exceeded_limit(7.0) is None
     assert "constructing architecture 'mine' took longer than 5.0 s" in worker.exceeded_limit(7.1)
-    worker.observe({"event": "constructing", "what": ""}, 8.0)
+    worker.observe({"event": "constructing", "plugin": ""}, 8.0)
     assert worker.exceeded_limit(31.0) is None
     assert "took longer than 30 s" in worker.exceeded_limit(31.1)
     worker.clear_unit()

@@ -157,7 +157,7 @@ def test_a_worker_reports_which_plugins_it_imports_and_builds(tmp_path, write_su
     ends = [message["event"] for message in sent if "unit" in message]
     assert ends == ["finished"] * 3
     assert sent[0] == {"event": "ready"}
-    plugins = [message["what"] for message in sent if message["event"] == "constructing"]
+    plugins = [message["plugin"] for message in sent if message["event"] == "constructing"]
     assert plugins[:3] == [str(file), "", "architecture 'mine'"]
     assert plugins[-1] == ""
     # The plugin file is loaded once for all units.

@@ -77,7 +77,7 @@ def test_statistics_average_all_steps_at_first_and_about_200_later():
         seen.append(network.running.clone())
         statistics.update()
         if step in (1, 30, 100):
-            with statistics.applied():
+            with statistics.apply():
                 torch.testing.assert_close(network.running, torch.stack(seen).mean(0))
             assert torch.equal(network.running, seen[-1])
     statistics.write()

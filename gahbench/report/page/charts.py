@@ -54,7 +54,7 @@ _LABEL_WIDTH = 25
 #: The number of highlighted entrants of a page, which have colours.
 MAX_HIGHLIGHTS = 6
 #: Lists of at most this number of entrants name them all.
-_MOST_LABELS = 16
+_MAX_LABELS = 16
 #: The largest number of entrants in a figure, which shows the best: readers could not tell more curves apart.
 MAX_DRAWN = 24
 #: The largest number of figures of metrics for each dataset.
@@ -171,7 +171,7 @@ def _row_labels(source: Source, board: DatasetBoard, entries: Sequence[Entry], q
             f"metric-{source.style_indices[label]}",
         )
         for row, label in enumerate(known)
-        if len(known) <= _MOST_LABELS or not is_muted(source.styles[label])
+        if len(known) <= _MAX_LABELS or not is_muted(source.styles[label])
     ]
 
 

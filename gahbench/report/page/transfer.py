@@ -59,13 +59,13 @@ def _charts(source: Source, transfer: Transfer) -> list[Chart]:
     }
     correlation, _ = draw_figure(lambda ax: draw_correlations(ax, transfer))
     return [
-        Chart(_listed(source, rows, draw_gaps), "transfer gap", series, [""], "higher is better", "dB"),
-        Chart(_listed(source, rows, draw_psnr), "PSNR", note="tick: under drawn noise, marker: under recorded noise"),
+        Chart(_draw_list(source, rows, draw_gaps), "transfer gap", series, [""], "higher is better", "dB"),
+        Chart(_draw_list(source, rows, draw_psnr), "PSNR", note="tick: drawn noise, marker: recorded noise"),
         Chart(correlation, "correlation of the recorded noise", note="white noise has correlation 0"),
     ]
 
 
-def _listed(
+def _draw_list(
     source: Source, rows: Sequence[TransferRow], draw: Callable[[Axes, Sequence[TransferRow], Styles], None]
 ) -> Figure:
     """Return a figure with a row for each entrant, whose name is at its right."""

@@ -124,6 +124,6 @@ def test_units_finish_after_the_scheduler_was_lost(dask_cluster, make):
 
 def test_a_missing_scheduler_is_an_error(make, monkeypatch):
     folder = make()
-    monkeypatch.setattr(dask, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(dask, "TIMEOUT_SECONDS", 1.0)
     with pytest.raises(gahbench.GahbenchError, match=re.escape("no scheduler of Dask answers at tcp://127.0.0.1:9")):
         dask.Dask("tcp://127.0.0.1:9").run(folder.job)

@@ -81,8 +81,8 @@ def test_parameters_of_all_networks_that_were_used_are_counted(files):
     assert reference.num_parameters is None
     for level in LEVELS:
         reference.denoise(NOISY, level / 255, BLIND)
-    one = sum(parameter.numel() for parameter in network().parameters())
-    assert reference.num_parameters == 3 * one
+    count = sum(parameter.numel() for parameter in network().parameters())
+    assert reference.num_parameters == 3 * count
 
 
 @pytest.mark.parametrize("levels", [(15, 25), (15, 25, 25)])
