@@ -256,9 +256,9 @@ def _logarithms(cube: ScoreCube) -> ScoreCube:
 
 def _seed_share(sample: SampledMeans) -> float:
     """Return the share of the variance of means that is due to training seeds, averaged over noise levels."""
-    of_seeds = sample.effects.var(axis=0)
-    variances = of_seeds + sample.unit_variance
+    seed_variance = sample.effects.var(axis=0)
+    variances = seed_variance + sample.unit_variance
     is_positive = variances > 0
     if not np.isfinite(variances).all() or not is_positive.any():
         return 0.0
-    return float((of_seeds[is_positive] / variances[is_positive]).mean())
+    return float((seed_variance[is_positive] / variances[is_positive]).mean())

@@ -101,11 +101,11 @@ def _pool_facts(results: Tables, folds: dict[str, list[str]], sizes: dict[str, i
 
 def _pool_sources(results: Tables, labels: Sequence[str], sizes: dict[str, int]) -> list[int]:
     """Return the source of each image of the folds; empty if each image has its own source."""
-    of_folds = [sources_of(results, label) for label in labels]
-    if not any(of_folds):
+    sources_by_fold = [sources_of(results, label) for label in labels]
+    if not any(sources_by_fold):
         return []
     pooled: list[int] = []
-    for label, sources in zip(labels, of_folds, strict=True):
+    for label, sources in zip(labels, sources_by_fold, strict=True):
         numbers = sources or list(range(sizes[label]))
         numbers += range(max(numbers, default=-1) + 1, max(numbers, default=-1) + 1 + sizes[label] - len(numbers))
         first = max(pooled, default=-1) + 1

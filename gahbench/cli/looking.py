@@ -125,15 +125,15 @@ def _psnr_table(preview: Preview) -> Table:
     from gahbench.report.contact_sheet import format_psnr
 
     names = _OPTIMUM_COLUMNS.get(preview.optimum.kind, ())
-    sampled = any(level.best is not None and level.best.ess_fraction is not None for level in preview.levels)
-    table = _build_table("noisy", *names, *(["effective samples"] if sampled else []))
+    is_sampled = any(level.best is not None and level.best.ess_fraction is not None for level in preview.levels)
+    table = _build_table("noisy", *names, *(["effective samples"] if is_sampled else []))
     for level in preview.levels:
         row = [level_name(level.sigma), number(float(input_psnr(level.sigma)), 1)]
         best = level.best
         if names:
             errors = (math.nan, math.nan) if best is None else (best.expected, best.measured)
             row += [DASH if math.isnan(error) else format_psnr(error).removesuffix(" dB") for error in errors]
-        if sampled:
+        if is_sampled:
             row.append(DASH if best is None or best.ess_fraction is None else f"{100 * best.ess_fraction:.0f} %")
         table.add_row(*row)
     return table
@@ -406,9 +406,9 @@ def _print_samples(samples: EntrantSamples) -> None:
         if indices:
             counts[status] = len(indices)
             steps, sigma = samples.steps[indices].double(), samples.sigma[indices]
-            finite = bool(sigma.isfinite().all())
+            is_finite = bool(sigma.isfinite().all())
             sigma_cells = [
-                f"{float(value):.4f}" if finite else DASH for value in (sigma.min(), sigma.mean(), sigma.max())
+                f"{float(value):.4f}" if is_finite else DASH for value in (sigma.min(), sigma.mean(), sigma.max())
             ]
             table.add_row(
                 str(len(indices)),
@@ -421,9 +421,9 @@ def _print_samples(samples: EntrantSamples) -> None:
     Console().print(table)
     if "diverged" in counts:
         all_diverged = counts["diverged"] == len(samples)
-        which = "all samples" if all_diverged else f"{counts['diverged']} of {len(samples)} samples"
+        diverged = "all samples" if all_diverged else f"{counts['diverged']} of {len(samples)} samples"
         limit = f"over {settings.bound:g} per pixel (root mean square)"
-        say(f"{which} diverged: the residual was not finite, or {limit}", "red")
+        say(f"{diverged} diverged: the residual was not finite, or {limit}", "red")
     if "out of steps" in counts:
         say(
             f"{counts['out of steps']} of {len(samples)} samples ran out of steps, after "

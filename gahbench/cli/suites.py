@@ -275,8 +275,8 @@ def _conclude(outcome: Outcome) -> None:
             if outcome.blocked
             else ""
         )
-        why = f"'gahbench why {folder}' prints the tracebacks"
-        say(f"{' and '.join(kinds)} failed{blocked}; {why}", "red", err=True)
+        advice = f"'gahbench why {folder}' prints the tracebacks"
+        say(f"{' and '.join(kinds)} failed{blocked}; {advice}", "red", err=True)
         raise typer.Exit(1)
     if outcome.waiting:
         raise typer.Exit(130)

@@ -74,7 +74,7 @@ def facts(
         yield from _claims(configured)
     if configured.kind == "dataset":
         yield from _dataset(configured)
-    yield Fact("citation", _or_reason(lambda: _citation(configured)))
+    yield Fact("citation", _value_or_reason(lambda: _citation(configured)))
 
 
 def _citation(configured: Configured) -> str:
@@ -107,14 +107,14 @@ def _architecture(configured: Configured, requested: Shape | None, sides: Sequen
         yield Fact(
             "images", f"of {_format_shape(shape)}, since {_format_shape(requested or SHAPE)} is refused: {refusal}"
         )
-    yield Fact("parameters", _or_reason(lambda: _parameters(configured, shape)))
+    yield Fact("parameters", _value_or_reason(lambda: _parameters(configured, shape)))
     yield Fact(
         "multiply-adds",
-        _or_reason(lambda: f"{format_number(_count_multiply_adds(configured, shape))} per image, on {images}"),
+        _value_or_reason(lambda: f"{format_number(_count_multiply_adds(configured, shape))} per image, on {images}"),
     )
     yield Fact(
         "receptive field",
-        _or_reason(
+        _value_or_reason(
             lambda: str(receptive_field(lambda trial: _build_with_random_weights(configured, trial), shape[0], sides))
         ),
     )
@@ -125,9 +125,9 @@ def _architecture(configured: Configured, requested: Shape | None, sides: Sequen
         yield Fact("forward pass", f"unknown: {one_line(error)}")
         return
     sigma = torch.full((2,), 0.1)
-    yield Fact("homogeneity", _or_reason(lambda: homogeneity(homogeneity_residual(network, noisy, sigma))))
-    yield Fact("blind", _or_reason(lambda: _format_blind(is_blind(network, noisy))))
-    yield Fact("torch.func", _or_reason(lambda: _format_obstacle(torch_func_obstacle(network, noisy, sigma))))
+    yield Fact("homogeneity", _value_or_reason(lambda: homogeneity(homogeneity_residual(network, noisy, sigma))))
+    yield Fact("blind", _value_or_reason(lambda: _format_blind(is_blind(network, noisy))))
+    yield Fact("torch.func", _value_or_reason(lambda: _format_obstacle(torch_func_obstacle(network, noisy, sigma))))
 
 
 def _reference(configured: Configured, registry: Registry, shape: Shape | None, sides: Sequence[int]) -> Iterator[Fact]:
@@ -136,16 +136,16 @@ def _reference(configured: Configured, registry: Registry, shape: Shape | None, 
     except (Exception, SystemExit) as error:
         yield Fact("reference", f"unknown: {one_line(error)}")
         return
-    yield Fact("kind", _or_reason(lambda: _KINDS.get(reference.kind, str(reference.kind))))
+    yield Fact("kind", _value_or_reason(lambda: _KINDS.get(reference.kind, str(reference.kind))))
     learns = "from training and validation images, if at all" if type(reference).fit is not Reference.fit else "nothing"
     yield Fact("learns", learns)
-    yield Fact("defined on", _or_reason(lambda: _defined_on(reference, registry)))
-    yield Fact("closed-form risk", _or_reason(lambda: _closed_form(configured)))
+    yield Fact("defined on", _value_or_reason(lambda: _defined_on(reference, registry)))
+    yield Fact("closed-form risk", _value_or_reason(lambda: _closed_form(configured)))
     for inner in configured.nested.values():
         if isinstance(inner, Configured) and inner.kind == "architecture":
             yield Fact("network", inner.label)
             yield from _architecture(inner, shape, sides)
-            yield Fact("citation of the network", _or_reason(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
+            yield Fact("citation of the network", _value_or_reason(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
 
 
 def _claims(configured: Configured) -> Iterator[Fact]:
@@ -273,7 +273,7 @@ def _format_shape(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def _or_reason(measure: Callable[[], str]) -> str:
+def _value_or_reason(measure: Callable[[], str]) -> str:
     try:
         return measure()
     except (Exception, SystemExit) as error:

@@ -14,10 +14,10 @@ from gahbench.report.cells import format_interval
 DIRECTION_LEGEND = (
     "Directions: truth-direction is the cosine of the directions of a denoiser's filters with those of the best "
     "denoiser, where these are known and change from image to image. direction[BASIS] compares with filters in a basis "
-    "instead: with graph-laplacian it is likeness to a bilateral graph of the clean image. More is not better, and "
-    "nothing is ranked by it: the best denoiser may have a low value. Its ceiling is √ρ, where ρ is the agreement of "
-    "the denoiser with itself under other noise: the largest value for a basis that depends on the clean image alone. "
-    "A mean over noise levels needs a value at each level and for each seed."
+    "instead: with graph-laplacian it is the similarity to a bilateral graph of the clean image. A higher value is not "
+    "better, and nothing is ranked by it: the best denoiser may have a low value. Its ceiling is √ρ, where ρ is the "
+    "agreement of the denoiser with itself under other noise: the largest value for a basis that depends on the clean "
+    "image alone. A mean over noise levels needs a value at each level and for each seed."
 )
 #: Filters whose directional share is below this have no direction.
 MIN_SHARE = 0.02
@@ -42,8 +42,8 @@ def direction_lines(board: DatasetBoard, names: DisplayNames) -> Iterator[str]:
             for reason, entrants in _missing(board, metric, sigma).items():
                 reasons.setdefault((level_name(sigma), reason, tuple(entrants)), []).append(metric)
     for (level, reason, without_value), missing in reasons.items():
-        who = ", ".join(map(names.entrant_in_text, without_value))
-        yield f"No {', '.join(missing)} at σ = {level} for {who}: {reason}."
+        entrants_text = ", ".join(map(names.entrant_in_text, without_value))
+        yield f"No {', '.join(missing)} at σ = {level} for {entrants_text}: {reason}."
 
 
 def direction_names(board: DatasetBoard) -> list[str]:

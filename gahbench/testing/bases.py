@@ -132,9 +132,9 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     yield _check_filters(basis, truth)
     if adapted.is_orthonormal(shape):
         yield from _check_orthonormal(adapted, images, coefficients)
-        ones = torch.allclose(levels.double(), torch.ones((), dtype=torch.float64))
+        are_ones = torch.allclose(levels.double(), torch.ones((), dtype=torch.float64))
         yield Finding(
-            "noise levels are 1, since it is orthonormal", ones, f"from {levels.min():.3g} to {levels.max():.3g}"
+            "noise levels are 1, since it is orthonormal", are_ones, f"from {levels.min():.3g} to {levels.max():.3g}"
         )
     elif has_levels:
         yield _check_noise_levels(basis, truth, levels)

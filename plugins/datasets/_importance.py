@@ -18,9 +18,9 @@ from gahbench import OptimumError, Posterior, generator
 from ._intensities import Intensities, integrate, log_likelihood, peak
 
 #: Degrees of freedom: heavy tails keep importance weights bounded where a component is too narrow.
-FREEDOM = 6
+DEGREES_OF_FREEDOM = 6
 #: Weight of the standard normal prior in every mixture, which covers regions outside of all components.
-DEFENCE = 0.05
+DEFENSIVE_WEIGHT = 0.05
 #: Weight of the previous shape of a component, as an equivalent number of points per dimension.
 PRIOR_POINTS = 2
 
@@ -36,10 +36,10 @@ class Draws:
     @classmethod
     def named(cls, name: str, count: int, dimension: int) -> Draws:
         """Return ``count`` draws in Q = ``dimension`` dimensions, which depend only on the arguments."""
-        numbers = even_points(name, count, 1 + dimension + FREEDOM)
+        numbers = even_points(name, count, 1 + dimension + DEGREES_OF_FREEDOM)
         normal = torch.special.ndtri(numbers[:, 1:])
         chi_squared = normal[:, dimension:].square().sum(1)
-        return cls(numbers[:, 0].contiguous(), normal[:, :dimension], (FREEDOM / chi_squared).sqrt())
+        return cls(numbers[:, 0].contiguous(), normal[:, :dimension], (DEGREES_OF_FREEDOM / chi_squared).sqrt())
 
 
 def even_points(name: str, count: int, dimension: int) -> Tensor:
@@ -64,7 +64,9 @@ class Mixture:
     def sample(self, draws: Draws) -> Tensor:
         """Draw points, shape (N, K, Q)."""
         device = self.means.device
-        shares = torch.cat([(1 - DEFENCE) * self.weights, torch.full_like(self.weights[:, :1], DEFENCE)], dim=1)
+        shares = torch.cat(
+            [(1 - DEFENSIVE_WEIGHT) * self.weights, torch.full_like(self.weights[:, :1], DEFENSIVE_WEIGHT)], dim=1
+        )
         uniform = draws.component.to(device).expand(len(shares), -1).contiguous()
         prior = self.weights.shape[1]
         chosen = torch.searchsorted(shares.cumsum(1), uniform, right=True).clamp(max=prior)
@@ -91,7 +93,7 @@ class Mixture:
         responsibilities = torch.softmax(components, dim=1)[:, :-1] * shares[:, None]
         weights = responsibilities.sum(-1)
         # Points in the tails of a component have less influence on its shape.
-        pull = responsibilities * (FREEDOM + dimension) / (FREEDOM + distances)
+        pull = responsibilities * (DEGREES_OF_FREEDOM + dimension) / (DEGREES_OF_FREEDOM + distances)
         total = pull.sum(-1).clamp(min=torch.finfo(pull.dtype).tiny)[..., None]
         means = (pull @ points) / total
         deviations = points[:, None] - means[:, :, None]
@@ -111,12 +113,12 @@ class Mixture:
         factors = torch.linalg.cholesky(self.covariances)
         deviations = (points[:, None] - self.means[:, :, None]).mT
         distances = torch.linalg.solve_triangular(factors, deviations, upper=False).square().sum(2)
-        constant = math.lgamma((FREEDOM + dimension) / 2) - math.lgamma(FREEDOM / 2)
-        constant += math.log(1 - DEFENCE) - dimension / 2 * math.log(FREEDOM * math.pi)
+        constant = math.lgamma((DEGREES_OF_FREEDOM + dimension) / 2) - math.lgamma(DEGREES_OF_FREEDOM / 2)
+        constant += math.log(1 - DEFENSIVE_WEIGHT) - dimension / 2 * math.log(DEGREES_OF_FREEDOM * math.pi)
         heights = self.weights.log() - torch.diagonal(factors, dim1=-2, dim2=-1).log().sum(-1)
-        falls = (FREEDOM + dimension) / 2 * torch.log1p(distances / FREEDOM)
+        falls = (DEGREES_OF_FREEDOM + dimension) / 2 * torch.log1p(distances / DEGREES_OF_FREEDOM)
         student = constant + heights[..., None] - falls
-        normal = math.log(DEFENCE) - dimension / 2 * math.log(2 * math.pi) - points.square().sum(-1) / 2
+        normal = math.log(DEFENSIVE_WEIGHT) - dimension / 2 * math.log(2 * math.pi) - points.square().sum(-1) / 2
         return torch.cat([student, normal[:, None]], dim=1), distances
 
 

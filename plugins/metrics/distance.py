@@ -43,7 +43,7 @@ class Distance(Metric):
     label_parameters = ("to",)
 
     def __init__(self, to: Annotated[Reference, Names("reference", default="empirical-bayes")]) -> None:
-        check_uninformed(to)
+        refuse_oracles(to)
         self.to = to
 
     def score(self, evaluation: Evaluation) -> Scores:
@@ -65,7 +65,7 @@ class Distance(Metric):
         return Scores.parts(values)
 
 
-def check_uninformed(to: Reference) -> None:
+def refuse_oracles(to: Reference) -> None:
     """Raise ``ValueError`` if a reference uses the clean image, since its output is then not a prediction."""
     if to.kind in ("oracle", "bound"):
         raise ValueError(

@@ -12,7 +12,7 @@ from gahbench.evaluation import Evaluation
 
 from .._papers import ZHANG_2025
 from ._sampled import draw_from, scatter
-from .distance import check_uninformed, fit_on_same_images
+from .distance import fit_on_same_images, refuse_oracles
 from .model_variance import mean_square
 
 
@@ -52,7 +52,7 @@ class FlowDistance(Metric):
     label_parameters = ("to",)
 
     def __init__(self, to: Annotated[Reference, Names("reference", default="optimal")]) -> None:
-        check_uninformed(to)
+        refuse_oracles(to)
         self.to = to
 
     def score(self, evaluation: Evaluation) -> Scores:

@@ -14,7 +14,7 @@ from gahbench.sampling import pair_cosines
 
 from .._papers import KAMB_2025
 from ._sampled import draw_from, scatter
-from .distance import check_uninformed, fit_on_same_images
+from .distance import fit_on_same_images, refuse_oracles
 
 
 class SamplePrediction(Metric):
@@ -52,7 +52,7 @@ class SamplePrediction(Metric):
         to: Annotated[Reference, Names("reference", default="local-score")],
         max_samples: Annotated[int, Field(ge=2)] | None = None,
     ) -> None:
-        check_uninformed(to)
+        refuse_oracles(to)
         self.to = to
         self.max_samples = max_samples
 

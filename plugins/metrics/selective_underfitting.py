@@ -18,7 +18,7 @@ from ._sampled import MAX_BYTES, MAX_IMAGES, scatter
 
 
 class SelectiveUnderfitting(Metric):
-    """Error of a denoiser against the empirical score, on sampling paths over on noisy training images.
+    """Ratio of the errors against the empirical score on sampling paths and on noisy training images.
 
     The empirical score is the score of the training images under noise, (g(y) - y) / sigma^2 with g the posterior mean
     over the training images (``empirical-bayes``), which minimises the training loss. Training compares f with it only

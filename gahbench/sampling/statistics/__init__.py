@@ -5,6 +5,6 @@ compute in float64::
 
     from gahbench.sampling import memorization_ratios, pair_cosines
 
-    pair_cosines(samples_of_one, samples_of_the_other).median()
+    pair_cosines(first_samples, second_samples).median()
     (memorization_ratios(samples, training) < 1 / 3).double().mean()
 """

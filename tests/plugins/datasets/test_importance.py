@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 from scipy.stats import multivariate_normal, multivariate_t, truncnorm
 
-from gahbench_plugins.datasets._importance import DEFENCE, FREEDOM, Draws, Mixture
+from gahbench_plugins.datasets._importance import DEFENSIVE_WEIGHT, DEGREES_OF_FREEDOM, Draws, Mixture
 from gahbench_plugins.datasets._intensities import integrate, peak, truncated_normal
 
 
@@ -136,23 +136,26 @@ def test_log_density_agrees_with_scipy():
     points = torch.randn(2, 50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     result = proposal.log_density(points).exp().numpy()
     for image in range(2):
-        expected = DEFENCE * multivariate_normal([0, 0], np.eye(2)).pdf(points[image])
+        expected = DEFENSIVE_WEIGHT * multivariate_normal([0, 0], np.eye(2)).pdf(points[image])
         for weight, mean, covariance in zip(
             proposal.weights[image], proposal.means[image], proposal.covariances[image], strict=True
         ):
-            student = multivariate_t(mean.numpy(), covariance.numpy(), df=FREEDOM)
-            expected = expected + (1 - DEFENCE) * weight.item() * student.pdf(points[image])
+            student = multivariate_t(mean.numpy(), covariance.numpy(), df=DEGREES_OF_FREEDOM)
+            expected = expected + (1 - DEFENSIVE_WEIGHT) * weight.item() * student.pdf(points[image])
         np.testing.assert_allclose(result[image], expected, rtol=1e-10)
 
 
 def test_samples_have_the_moments_of_the_density():
     proposal = mixture()
     points = proposal.sample(Draws.named("test", 2**14, 2))
-    shares = (1 - DEFENCE) * proposal.weights
+    shares = (1 - DEFENSIVE_WEIGHT) * proposal.weights
     mean = (shares[..., None] * proposal.means).sum(1)
     torch.testing.assert_close(points.mean(1), mean, atol=5e-3, rtol=0)
-    inner = FREEDOM / (FREEDOM - 2) * proposal.covariances + proposal.means[..., None] * proposal.means[..., None, :]
-    second = (shares[..., None, None] * inner).sum(1) + DEFENCE * torch.eye(2)
+    inner = (
+        DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2) * proposal.covariances
+        + proposal.means[..., None] * proposal.means[..., None, :]
+    )
+    second = (shares[..., None, None] * inner).sum(1) + DEFENSIVE_WEIGHT * torch.eye(2)
     torch.testing.assert_close(points.mT @ points / 2**14, second, atol=2e-2, rtol=0)
 
 
@@ -190,6 +193,6 @@ def test_draws_are_reproducible_and_have_accurate_moments():
     # Independent draws would miss by 1 / sqrt(4096) = 0.016.
     assert draws.normal.mean(0).abs().max() < 2e-3
     assert draws.component.mean().item() == pytest.approx(0.5, abs=1e-3)
-    # E of FREEDOM / chi^2 is FREEDOM / (FREEDOM - 2).
-    assert draws.scale.square().mean().item() == pytest.approx(FREEDOM / (FREEDOM - 2), rel=0.03)
+    # E of DEGREES_OF_FREEDOM / chi^2 is DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2).
+    assert draws.scale.square().mean().item() == pytest.approx(DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2), rel=0.03)
     assert math.isfinite(draws.normal.abs().max())
