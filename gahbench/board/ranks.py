@@ -60,7 +60,7 @@ _ROUNDING_DB = 1e-9  # Smaller differences in dB are rounding.
 MIN_DATASETS = 3
 #: What intervals of means over datasets describe: images and training seeds, or images and *these weights*, if the
 #: spread over seeds is unknown; empty without intervals.
-Cover = Literal["seeds", "weights", ""]
+IntervalScope = Literal["seeds", "weights", ""]
 
 
 def sorted_by_psnr(labels: Sequence[str], psnr: Array) -> list[str]:
@@ -132,7 +132,7 @@ class OverDatasets:
 
     rows: Sequence[Overall]
     datasets: int
-    cover: Cover
+    interval_scope: IntervalScope
     fixed_sets: Sequence[str] = ()
 
 
@@ -159,12 +159,12 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
     draws = sample.draws()
     trained = [label for label in labels if kinds[label] == "trained"]
     are_seeds_known = all(knows_seeds(cubes[name], trained) for name in names)
-    cover: Cover = "" if np.isnan(draws).any() else "seeds" if are_seeds_known else "weights"
+    interval_scope: IntervalScope = "" if np.isnan(draws).any() else "seeds" if are_seeds_known else "weights"
     unranked = {label for name in names for label in left_out.get(name, {})}
     ranked = [
         index
         for index, label in enumerate(labels)
-        if cover and kinds[label] in PRACTICAL_KINDS and label not in unranked
+        if interval_scope and kinds[label] in PRACTICAL_KINDS and label not in unranked
     ]
     is_compared = compared_pairs([labels[index] in trained for index in ranked], are_seeds_known)
     ends = rank_intervals(psnr[ranked], draws[:, ranked], is_compared)
@@ -190,7 +190,7 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
         for label, psnr_of, gain, own_gains in zip(labels, sample.intervals(), gains, gains_of_kind, strict=True)
     }
     sorted_rows = [rows[label] for label in sorted_by_psnr(labels, psnr) if label in results.entrants]
-    return OverDatasets(sorted_rows, len(scored), cover, [name for name in names if cubes[name].is_fixed_set])
+    return OverDatasets(sorted_rows, len(scored), interval_scope, [name for name in names if cubes[name].is_fixed_set])
 
 
 def _mean_over_datasets(

@@ -148,13 +148,13 @@ class Results(Tables):
         Returns
         -------
         DataFrame
-            Columns ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with
-            the ends ``_low`` and ``_high`` of a 95 % interval for these datasets), ``gain_on_new_dataset_low`` and
+            Columns ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with the
+            ends ``_low`` and ``_high`` of a 95 % interval for these datasets), ``gain_on_new_dataset_low`` and
             ``gain_on_new_dataset_high`` (dB, the 95 % prediction interval of the gain on a new dataset of this kind,
-            around ``gain_over_baseline``), and ``cover``: ``seeds`` if the intervals of PSNR and gain describe images
-            and training seeds, ``weights`` if they describe images and these weights, and empty without intervals.
-            :mod:`gahbench.board.ranks` defines the intervals.
-            Rows are sorted by PSNR, highest first. Empty if fewer than three datasets are scored.
+            around ``gain_over_baseline``), and ``interval_scope``: ``seeds`` if the intervals of PSNR and gain describe
+            images and training seeds, ``weights`` if they describe images and these weights, and empty without
+            intervals. :mod:`gahbench.board.ranks` defines the intervals. Rows are sorted by PSNR, highest first. Empty
+            if fewer than three datasets are scored.
         """
         import pandas as pd
 
@@ -166,7 +166,7 @@ class Results(Tables):
                 **{f"gain_over_baseline{end}": value for end, value in zip(ends, astuple(row.gain), strict=True)},
                 "gain_on_new_dataset_low": row.new_gain.low,
                 "gain_on_new_dataset_high": row.new_gain.high,
-                "cover": means.cover,
+                "interval_scope": means.interval_scope,
             }
             for row in means.rows
         ]

@@ -36,7 +36,7 @@ class Row:
     entrant: Configured
     training: Training | None = None
     is_swept: bool = False
-    #: The training images, a single number of them, of published weights.
+    #: The training images of published weights; each row has a single number of them.
     published: PublishedTraining | None = None
 
     @property

@@ -223,7 +223,8 @@ def optimum_line(dataset: str, results: Results) -> str:
     if not check.comparisons:
         return f"{optimum} is {known}.{missed}"
     if not check.violations:
-        verdict = f"none of {compared} is better by {STANDARD_ERRORS:g} standard errors."
+        is_better = f"{compared} is not better" if check.entrants == 1 else f"none of {compared} is better"
+        verdict = f"{is_better} by {STANDARD_ERRORS:g} standard errors."
     else:
         names = ", ".join(dict.fromkeys(name(finding.entrant) for finding in check.violations))
         verdict = (

@@ -185,7 +185,7 @@ def _entrant_column(names: DisplayNames, labels: Iterable[str]) -> Column:
 
 def overall_title(means: OverDatasets, names: DisplayNames) -> str:
     """Return the title of the means over datasets, which says what their intervals describe."""
-    cover = {
+    texts = {
         "seeds": "± is over images and seeds, for these datasets",
         "weights": "± is over images, for these datasets and these weights, so trained entrants are not ranked among "
         "themselves",
@@ -194,7 +194,8 @@ def overall_title(means: OverDatasets, names: DisplayNames) -> str:
     fixed = "".join(
         f"; for {names.dataset(name)}, ± is over images of the same few sources" for name in means.fixed_sets
     )
-    return f"Means over {means.datasets} datasets, of entrants that were scored on all; {cover[means.cover]}{fixed}"
+    scope = f"{texts[means.interval_scope]}{fixed}"
+    return f"Means over {means.datasets} datasets, of entrants that were scored on all; {scope}"
 
 
 def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:

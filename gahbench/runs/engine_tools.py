@@ -91,12 +91,12 @@ class UnitRunner:
             return "elsewhere"
         self._unit = unit
         try:
-            return self._do(unit)
+            return self._run_claimed(unit)
         finally:
             # After any error, other processes must be able to claim the unit.
             self._queue.release(unit)
 
-    def _do(self, unit: Unit) -> Literal["finished", "failed", "stopped"]:
+    def _run_claimed(self, unit: Unit) -> Literal["finished", "failed", "stopped"]:
         self._job.report(Event("started", unit))
         message = self._worker.run(unit)
         if message["event"] == "finished" and not self._job.store.is_done(unit):

@@ -144,13 +144,13 @@ class _ClusterRun:
                 f"{error or type(error).__name__}; following the results folder until the scheduler answers"
             )
             return
-        for address, (future, begun, left_before) in list(self.tasks.items()):
+        for address, (future, started_at, left_before) in list(self.tasks.items()):
             if address not in workers:
                 # A process that is still running on the lost worker does no harm.
                 del self.tasks[address]
             elif future.status != "pending":
                 del self.tasks[address]
-                self._assess(address, future, begun, left_before, len(workers))
+                self._assess(address, future, started_at, left_before, len(workers))
         now = time.monotonic()
         idle = [worker for worker in workers if worker not in self.tasks and now >= self.not_before.get(worker, now)]
         try:
@@ -174,9 +174,9 @@ class _ClusterRun:
             workers=[address],
         )
 
-    def _assess(self, address: str, future: Any, begun: float, left_before: int, workers: int) -> None:
+    def _assess(self, address: str, future: Any, started_at: float, left_before: int, workers: int) -> None:
         """Decide when a worker gets its next task, after a task ended with units left."""
-        if self.left < left_before or time.monotonic() - begun > DEAD_TASK_SECONDS:
+        if self.left < left_before or time.monotonic() - started_at > DEAD_TASK_SECONDS:
             self.dead_tasks = 0
             return
         self.dead_tasks += 1

@@ -34,9 +34,9 @@ class TrainingTimes(Metric):
     The value is log2(tau_mem / tau_gen). There is no value if networks were not trained until they memorized, which
     needs a number of steps proportional to the number of images (``steps: {per_image: ...}``).
 
-    Parts: ``generalization`` and ``memorization``, tau_gen and tau_mem in steps; ``least``, the step of the smallest
-    test loss; ``gap``, the gap at the end of training; ``steps``, the number of training steps; ``spacing``, the
-    largest ratio of the steps of successive snapshots after the tenth step, which should be below 1.3. Arrays for
+    Parts: ``generalization`` and ``memorization``, tau_gen and tau_mem in steps; ``loss-step``, the step of the
+    smallest test loss; ``gap``, the gap at the end of training; ``steps``, the number of training steps; ``spacing``,
+    the largest ratio of the steps of successive snapshots after the tenth step, which should be below 1.3. Arrays for
     figures: ``steps``, ``loss`` and ``gap``. The step from which on samples favour the own half is the part
     ``onset-step`` of ``biased-generalization``.
 
@@ -85,7 +85,7 @@ class TrainingTimes(Metric):
             "": math.log2(memorization / generalization)
             if memorization is not None and generalization is not None
             else None,
-            "least": float(steps[int(test_losses.argmin())]),
+            "loss-step": float(steps[int(test_losses.argmin())]),
             "gap": gaps[-1],
             "steps": float(steps[-1]),
             "spacing": snapshot_spacing(steps),

@@ -197,7 +197,7 @@ def test_a_pair_is_a_size_and_its_double(size, sides, expected):
     assert is_paired(size, sides) is expected
 
 
-def test_families_differ_only_in_size_and_paired_families_share_a_master():
+def test_families_differ_only_in_size_and_paired_families_share_large_images():
     first, default, other = (f"c-alpha[alpha=4,{size}render_size={render_size}]" for size, render_size in
                              (("size=32,", 256), ("", 256), ("size=128,", 512)))  # fmt: skip
     small, large = "c-alpha[alpha=4,size=32]", "c-alpha[alpha=4,size=128]"

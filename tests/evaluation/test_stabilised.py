@@ -90,7 +90,7 @@ def test_the_stabilised_optimal_denoiser_is_worse_than_the_optimum():
     assert distance.mean() > 0.02 * best.error.mean()
 
 
-def test_audits_accept_honest_denoisers_and_find_dishonest_ones():
+def test_audits_accept_honest_denoisers_and_flag_dishonest_denoisers():
     dataset = create("dataset", "c-alpha", size=16)
     assert audit(evaluation(create("reference", "bayes-shrink"), count=24, dataset=dataset)).flags == ()
 

@@ -176,8 +176,8 @@ def test_a_unit_that_differs_in_more_than_code_is_not_adopted(out):
     folder.rename(moved)
     forge_done(moved, "unit.json")
     outcome = adopt(out)
-    ((label, why),) = outcome.refused
-    assert ("identity" in label, "not only code differs: noise_seed" in why) == (True, True)
+    ((label, reason),) = outcome.refused
+    assert ("identity" in label, "not only code differs: noise_seed" in reason) == (True, True)
     assert (outcome.adopted, moved.is_dir()) == ([], True)
 
 

@@ -159,9 +159,9 @@ def test_a_notebook_shows_a_bar_running_units_and_failures(pages, monkeypatch):
         assert isinstance(report, NotebookReport)
         report(Event("started", FIT))
         report(Event("failed", FIT, {"error": "no luck [x]"}))
-    begun, failed, end = pages
-    assert '<progress value="0" max="1"' in begun
-    assert "fit e on d" in begun
+    first, failed, end = pages
+    assert '<progress value="0" max="1"' in first
+    assert "fit e on d" in first
     assert "no luck [x]" in failed
     assert '<progress value="1" max="1"' in end
     assert "0 of 1 units done, 1 failed" in end

@@ -254,7 +254,7 @@ def gains(generator, advantage=0.0):
     return fake_results.results(scores, baseline="base")
 
 
-def test_a_row_that_gains_as_much_under_secret_noise_is_accepted_and_one_that_gains_less_is_not():
+def test_a_row_that_gains_as_much_under_secret_noise_is_accepted_and_a_row_that_gains_less_is_refused():
     generator = np.random.default_rng(0)
     for _ in range(200):
         require_equal_gains(gains(generator), gains(generator), ["mine"])

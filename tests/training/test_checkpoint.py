@@ -131,7 +131,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_is_used(tmp_path, damage):
+def test_a_damaged_checkpoint_is_set_aside_and_the_previous_checkpoint_is_used(tmp_path, damage):
     notes, (inflict, reason) = [], DAMAGES[damage]
     checkpoints = checkpoints_of(tmp_path / "fit", notes=notes)
     for step in (10, 20):

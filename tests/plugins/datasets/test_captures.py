@@ -142,7 +142,7 @@ def test_bursts_of_a_folder(tmp_path):
     assert np.allclose(captures.images("test", 1)[0, 0], np.mean(others, 0), atol=1e-6)
 
 
-def test_a_robust_noise_level_ignores_outliers_and_a_given_one_is_taken(tmp_path):
+def test_a_robust_noise_level_ignores_outliers_and_a_given_noise_level_is_used(tmp_path):
     clean = scenes(1)[0]
     noisy = clean + noise(0, 0.02)
     noisy[::12, ::12] = 1  # hot pixels

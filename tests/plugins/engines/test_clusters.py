@@ -74,8 +74,8 @@ def check(home):
     """Check that all units except the poison and its dependents are done, with the results of a single machine."""
     out, whole = home / "cut", home / "whole"
     failures = {file.stem: json.loads(file.read_text())["error"] for file in out.glob("failures/*.json")}
-    ((poison, why),) = failures.items()
-    assert "lost 3 times with its worker process" in why
+    ((poison, reason),) = failures.items()
+    assert "lost 3 times with its worker process" in reason
     finished = {folder.name for folder in out.glob("units/*") if not folder.name.startswith(poison)}
     assert {folder.name for folder in whole.glob("units/*")} == finished
     assert not list(out.glob("leases/*"))

@@ -339,7 +339,7 @@ def test_networks_that_do_not_depend_on_their_half_never_memorize():
     assert "memorization" not in result
     assert "" not in result
     assert result["gap"] == pytest.approx(0, abs=1e-5)
-    assert result["least"] == 1000
+    assert result["loss-step"] == 1000
 
 
 def levels(images, chosen, seed=1):

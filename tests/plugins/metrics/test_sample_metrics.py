@@ -114,7 +114,7 @@ def test_diversity_of_fresh_images_and_of_a_single_image():
     assert repeated["vendi"][0] < 0.05
 
 
-def test_quality_separates_blurred_samples_from_fresh_ones():
+def test_quality_separates_blurred_samples_from_fresh_samples():
     # Larger images have enough frequencies, and Gaussian fields are rough.
     dataset = gahbench.create("dataset", "gaussian-field", size=16)
     clean = dataset.images("test", 100)

@@ -129,7 +129,7 @@ def test_equal_patches_are_merged_and_distant_patches_are_not():
 
 
 @pytest.mark.parametrize(("patch", "sigma"), [(3, 0.05), (5, 0.2)])
-def test_the_local_score_of_merged_patches_is_near_the_exact_one(monkeypatch, patch, sigma):
+def test_the_local_score_of_merged_patches_is_near_the_exact_score(monkeypatch, patch, sigma):
     training, clean = CAlpha(size=16).images("train", 60), CAlpha(size=16).images("test", 2)
     noisy = with_noise(clean, sigma)
     compared = []
