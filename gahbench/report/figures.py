@@ -88,7 +88,7 @@ def _draw_curves(
     labels = {entrant: fold_label(names.entrant(entrant), _LABEL_WIDTH) for entrant in styles}
     baseline = None if baseline is None else names.entrant(baseline)
     lines = [line for label in labels.values() for line in label.split("\n")]
-    # In inches, for the font of the legend, so that the size of the panels does not depend on the labels.
+    # The width is in inches, for the font of the legend, so that the panels do not shrink if labels are long.
     legend_width = 0.65 + 0.07 * max(map(len, lines))
     size = (3.6 * len(panel_quantities) + legend_width, max(3.6, 0.185 * len(lines) + 0.4))
     drawing, axes = create_panels(len(panel_quantities), (1, len(panel_quantities)), size, ShownFigure)

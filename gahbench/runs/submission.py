@@ -1,4 +1,4 @@
-"""Submissions: rows of a frozen suite, in an archive that others can verify, and the boards that take them up.
+"""Submissions: rows of a frozen suite, in an archive that others can verify, and the boards that include them.
 
 :func:`submit` writes an archive with the rows that a run added to a frozen suite, their units and their plugin files.
 :func:`accept` publishes an archive in a folder of submissions; its board is computed again from the units. Neither
@@ -91,8 +91,8 @@ def submit(
     Raises
     ------
     ResultsError
-        If the suite is not frozen or was changed, units are missing or were computed otherwise, the run added no row,
-        or a row is flagged.
+        If the suite is not frozen or was changed, units are missing or were computed with other code or settings, the
+        run added no row, or a row is flagged.
     """
     plan = require_plan(folder)
     version = require_frozen(folder, plan)
@@ -140,10 +140,10 @@ def _require_units(folder: Path, plan: RecordedPlan) -> tuple[str, ...]:
         raise ResultsError(f"{folder}: has only rows of the suite; add your entrant: '{run}'")
     registry = _open_plugins(folder, plan)
     expected, store = _plan_again(plan, registry, added, Store(folder)), Store(folder)
-    recorded = {(unit.kind, *_place(unit)): unit for unit in plan.shown}
+    recorded = {(unit.kind, *_row_identity(unit)): unit for unit in plan.shown}
     finished = store.undamaged(plan.shown)
     for unit in sorted(expected.units, key=lambda unit: unit.kind != "fit"):
-        own = recorded.get((unit.kind, *_place(unit)))
+        own = recorded.get((unit.kind, *_row_identity(unit)))
         if own is None:
             raise ResultsError(f"{folder}: {unit.label} is missing; run the whole suite: '{run}'")
         if own.key != unit.key:
@@ -151,7 +151,9 @@ def _require_units(folder: Path, plan: RecordedPlan) -> tuple[str, ...]:
             parts = listing(describe_difference(unit.document, own.document, path) for path in paths)
             if all(map(is_code, paths)):
                 raise ResultsError(f"{folder}: {own.label} was computed with other code ({parts}); run it again")
-            raise ResultsError(f"{folder}: {own.label} is not of the frozen suite, whose values come first: {parts}")
+            raise ResultsError(
+                f"{folder}: {own.label} differs from the frozen suite, whose values are listed first: {parts}"
+            )
         if unit.folder not in finished:
             reason = store.failure(unit) or "run the suite to the end"
             raise ResultsError(f"{folder}: {unit.label} is not finished: {reason}")
@@ -164,7 +166,7 @@ def _open_plugins(folder: Path, plan: RecordedPlan) -> Registry:
     return registry
 
 
-def _place(unit: Unit) -> tuple[object, ...]:
+def _row_identity(unit: Unit) -> tuple[object, ...]:
     return unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric
 
 
@@ -314,11 +316,11 @@ def _summary(submission: Submission, results: Results, is_secret: bool) -> str:
     )
 
 
-def accept(archive: Path, into: Path, how: str = "") -> Path:
+def accept(archive: Path, into: Path, method: str = "") -> Path:
     """Publish the rows of an archive in a folder of submissions, without running code of the archive.
 
-    The board is computed from the units of the archive. ``how`` says how the rows were verified; without it, they are
-    marked as submitted only. Returns the folder of the submission, whose name is that of the archive.
+    The board is computed from the units of the archive. ``method`` says how the rows were verified; without a method,
+    they are marked as submitted only. Returns the folder of the submission, whose name is that of the archive.
     """
     name = require_name(archive.stem)
     with unpacked(archive) as source, tempfile.TemporaryDirectory(prefix="gahbench-accept-") as scratch:
@@ -340,5 +342,5 @@ def accept(archive: Path, into: Path, how: str = "") -> Path:
         target = into / name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(part, target, ignore=shutil.ignore_patterns("units"))
-    record_status(target, how)
+    record_status(target, method)
     return target

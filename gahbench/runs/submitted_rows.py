@@ -36,7 +36,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 
 class _Verified(TypedDict):
     results: Digest
-    how: str
+    method: str
     date: str
 
 
@@ -115,21 +115,21 @@ def _status(path: Path, folder: Path) -> str:
     entry = _read(file).get(path.stem if is_archive(path) else path.absolute().name)
     if entry is None or entry["results"] != _digest(folder):
         return SUBMITTED
-    return f"verified: {entry['how']} ({entry['date']})"
+    return f"verified: {entry['method']} ({entry['date']})"
 
 
 def _status_file(path: Path) -> Path:
     return path.absolute().parent / VERIFIED
 
 
-def record_status(folder: Path, how: str) -> None:
-    """Record, next to the folder of a submission, how it was verified; without ``how``, remove the record."""
+def record_status(folder: Path, method: str) -> None:
+    """Record the method by which a submission was verified, next to its folder; remove the record without a method."""
     file = _status_file(folder)
     entries = _read(file) if file.is_file() else {}
     entries.pop(folder.name, None)
-    if how:
+    if method:
         date = time.strftime("%Y-%m-%d", time.gmtime())
-        entries[folder.name] = {"results": _digest(folder), "how": how, "date": date}
+        entries[folder.name] = {"results": _digest(folder), "method": method, "date": date}
     write_json(file, dict(sorted(entries.items())))
 
 

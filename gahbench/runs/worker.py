@@ -1,4 +1,4 @@
-"""Doing units in this process: training a network, or scoring a denoiser."""
+"""Execution of units in this process: training a network, or scoring a denoiser."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class _Measurements:
 
 
 class Worker:
-    """Does units one after the other, and keeps objects in memory that the next unit may need."""
+    """Runs units one after the other, and keeps objects in memory that the next unit may need."""
 
     def __init__(
         self,
@@ -183,9 +183,9 @@ class Worker:
         return _Measurements(self._registry, self.store, self.device, self._choices)
 
     def run(self, unit: Unit, interruptible: bool = True) -> dict[str, Any]:
-        """Do a unit; return the event to report: ``finished``, ``stopped``, ``failed``, or device ``lost``."""
+        """Run a unit; return the event to report: ``finished``, ``stopped``, ``failed``, or device ``lost``."""
         try:
-            end = {"event": "finished", "seconds": self.do(unit)}
+            end = {"event": "finished", "seconds": self.compute(unit)}
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and interruptible:
                 raise
@@ -213,8 +213,8 @@ class Worker:
             return {"event": "lost", **details, "error": f"its device was lost: {details['error']}"}
         return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
 
-    def do(self, unit: Unit) -> float:
-        """Do a unit and finish it in the store; return the duration in seconds."""
+    def compute(self, unit: Unit) -> float:
+        """Compute a unit and finish it in the store; return the duration in seconds."""
         started = time.monotonic()
         attempt = self.store.begin(unit)
         # Discard the notes of an earlier unit that failed.

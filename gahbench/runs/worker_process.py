@@ -20,7 +20,7 @@ from gahbench.runs.protocol import Link
 
 
 def main() -> None:
-    """Do units until the parent asks to stop."""
+    """Run units until the parent asks to stop."""
     descriptor, folder, threads, device = sys.argv[1:]
     faulthandler.enable()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def run_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
-    """Do the units that arrive, until the parent asks to stop or has ended."""
+    """Run the units that arrive, until the parent asks to stop or has ended."""
     # These imports take seconds, during which heartbeats are sent.
     import torch
 

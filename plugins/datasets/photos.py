@@ -32,7 +32,7 @@ EMBEDDED: dict[str, tuple[Split, bool]] = {
     "camera.png": ("test", False),
 }
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
-#: The splits whose photographs take turns: those of the split k places after are for testing in fold k.
+#: Splits in the order of rotation: in fold k, the photographs of the split k positions after ``test`` are for testing.
 TURNS: tuple[Split, ...] = ("test", "validation", "A", "B")
 
 

@@ -178,7 +178,7 @@ def forge_steps(folder):
         ),
         (remove_score, r"score unet\[width=3.* is not finished: run the suite to the end"),
         (edit_plugin, r"score half on .* was computed with other code \(entrant.source\); run it again"),
-        (forge_steps, r"fit unet\[width=3.* is not of the frozen suite, .*training.steps: 12 and 99"),
+        (forge_steps, r"fit unet\[width=3.* differs from the frozen suite, .*training.steps: 12 and 99"),
     ],
 )
 def test_folders_that_are_not_of_the_frozen_suite_are_refused(folder, tmp_path, change, text):
@@ -199,7 +199,7 @@ def test_results_that_do_not_repeat_give_no_archive(folder, tmp_path):
 
 def test_flagged_rows_are_refused(folder, tmp_path):
     (unit,) = units_of(folder, entrant="half", metric="psnr")
-    forge_done(Store(folder).path(unit), marks=["knows the test images"])
+    forge_done(Store(folder).path(unit), flags=["knows the test images"])
     with pytest.raises(ResultsError, match=r"half on .* is flagged: knows the test images"):
         submit(folder, tmp_path / "mine.zip", units=1, fits=0, workers=1)
     pack(folder, tmp_path / "mine.zip")

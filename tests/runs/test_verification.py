@@ -171,7 +171,7 @@ def refit_of(folder, entrant="bf-cnn", fit=None):
     def run(target, pairs):
         worker = Worker(lambda: Registry(packages=()), target, hardware("cpu"))
         for unit, _ in pairs:
-            worker.do(unit)
+            worker.compute(unit)
             computed.append(unit)
 
     fit = fit or fit_of(folder, entrant)

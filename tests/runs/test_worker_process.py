@@ -143,7 +143,7 @@ class Link:
 
 
 def run_units_of(folder, plan, entrant, files, monkeypatch):
-    """Do the units of an entrant as a worker process does; return the messages."""
+    """Run the units of an entrant as a worker process does; return the messages."""
     monkeypatch.setattr("gahbench.registry.plugin.watch.report", lambda name: None)
     link = Link([unit for unit in plan.units if unit.entrant == entrant], files)
     run_units(link, folder / "out", torch.get_num_threads(), "cpu")
