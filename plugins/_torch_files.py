@@ -45,7 +45,7 @@ def check_weights_file(path: Path) -> None:
             _check_records(file, size)
 
 
-def fault(tensor: Tensor) -> str | None:
+def find_fault(tensor: Tensor) -> str | None:
     """Return why a tensor is not a plain array of real numbers in memory, or ``None`` if it is."""
     if type(tensor) not in (Tensor, nn.Parameter):
         return f"is a {type(tensor).__name__}, not a plain tensor"

@@ -237,7 +237,7 @@ def _cross_in_standard_errors(cross: Array, optimal: float) -> float:
 
 
 def _advantage_in_standard_errors(errors: Array, best_errors: Array) -> float:
-    """Return by how many standard errors the squared errors (N,) of an entrant are below those of the optimum."""
+    """Return how far the squared errors (N,) of an entrant are below those of the optimum, in standard errors."""
     mean, optimal = errors.mean(), best_errors.mean()
     if mean >= optimal * (1 - _RELATIVE_ROUNDING):
         return 0.0

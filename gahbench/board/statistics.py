@@ -162,8 +162,8 @@ class SampledMeans:
             low, high = interval(self.pivots().reshape(count, -1), level)
             return self._ends_on(scale, low), self._ends_on(scale, high)
         # The scale itself makes intervals skewed, so t statistics are symmetric here.
-        fewest = min(self.deviations, default=2)
-        tails = np.random.default_rng([*_STREAM, fewest, 2]).standard_t(fewest - 1, size=(count, 1))
+        min_units = min(self.deviations, default=2)
+        tails = np.random.default_rng([*_STREAM, min_units, 2]).standard_t(min_units - 1, size=(count, 1))
         deviations = self.effects.reshape(count, -1) + tails * np.sqrt(self.unit_variance.ravel())
         half_width = np.quantile(np.abs(deviations), level, axis=0)
         return self._ends_on(scale, -half_width), self._ends_on(scale, half_width)
@@ -190,9 +190,9 @@ class SampledMeans:
             deviation += resampled
             squares = weights @ deviations**2 - resampled**2 * (units / present)
             resampled_variance += squares / _divisor(deviations)
-        least = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
+        bounded_variance = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
         # (resampled mean - mean) / standard error is distributed as (mean - truth) / standard error.
-        ratio = deviation * np.sqrt(variance / np.where(least > 0, least, 1.0))
+        ratio = deviation * np.sqrt(variance / np.where(bounded_variance > 0, bounded_variance, 1.0))
         return self.effects - ratio.reshape(self.effects.shape)
 
     @cached_property
@@ -222,7 +222,7 @@ def _count_present(deviations: Array) -> Array:
 
 
 def _divisor(deviations: Array) -> Array:
-    """Return by what the mean square of deviations (U, M) is divided for the variance of their mean, shape (M,)."""
+    """Return the divisors, shape (M,), that turn mean squares of deviations (U, M) into variances of their means."""
     present = _count_present(deviations)
     return np.asarray(len(deviations) * (present - 1) / present)
 

@@ -180,8 +180,8 @@ def _reduce(
 class _Writer:
     """Writes a syntax tree as text, reduced to its behaviour, and collects the dotted names in it."""
 
-    def __init__(self, tree: ast.Module, names: Mapping[str, str], marks: set[str], needs: frozenset[str]) -> None:
-        self._names, self._marks, self._needs = names, marks, needs
+    def __init__(self, tree: ast.Module, names: Mapping[str, str], decorators: set[str], needs: frozenset[str]) -> None:
+        self._names, self._decorators, self._needs = names, decorators, needs
         nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
         #: Names of variables and attributes that the code reads.
         self._read = {_last_part(node) for node in nodes if isinstance(node.ctx, ast.Load)}
@@ -242,7 +242,7 @@ class _Writer:
         return isinstance(node, ast.Import | ast.ImportFrom | ast.Pass)
 
     def _is_unneeded(self, decorator: ast.expr) -> bool:
-        if not (isinstance(decorator, ast.Call) and _last_part(decorator.func) in self._marks):
+        if not (isinstance(decorator, ast.Call) and _last_part(decorator.func) in self._decorators):
             return False
         return ast.literal_eval(decorator.args[0]) not in self._needs
 

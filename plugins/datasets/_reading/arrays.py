@@ -16,7 +16,7 @@ from gahbench._util.array_files import load_arrays
 from gahbench._util.image_files import check_pixels
 from gahbench._util.readable import brief
 
-from ..._torch_files import fault, load_torch
+from ..._torch_files import find_fault, load_torch
 
 #: Keys of the images, and of the people in the images, in an .npz or .pt file.
 KEY = "images"
@@ -122,7 +122,7 @@ def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: contains a {type(loaded).__name__}; {accepted}")
     tensors = {brief(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
     for name, tensor in tensors.items():
-        if (reason := fault(tensor)) is not None:
+        if (reason := find_fault(tensor)) is not None:
             raise DataError(f"{path}: '{name}' {reason}; {accepted}")
     try:
         return {name: value.detach().numpy() for name, value in tensors.items()}

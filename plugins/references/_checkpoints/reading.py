@@ -13,7 +13,7 @@ from torch import Tensor
 from gahbench import ParameterError
 from gahbench._util.readable import brief
 
-from ..._torch_files import check_weights_file, fault, load_torch
+from ..._torch_files import check_weights_file, find_fault, load_torch
 
 State = dict[str, Tensor]
 
@@ -62,7 +62,7 @@ def read_part(path: Path, part: str | None = None) -> Part:
         raise ParameterError(f"{path}: part={brief(name)}: not in this file; accepted: {', '.join(parts)}")
     state = parts[name]
     for key, tensor in state.items():
-        if (problem := fault(tensor)) is not None:
+        if (problem := find_fault(tensor)) is not None:
             raise ParameterError(f"{path}: {brief(key)} {problem}; accepted: plain tensors of real numbers")
     try:
         converted = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
