@@ -84,7 +84,7 @@ def transfers(results: Results) -> dict[str, Transfer]:
         return {}
     cubes = metric_cubes(complete, complete.left_out, names)
     kinds, shown = entrant_kinds(complete), {str(name) for name in results.datasets["dataset"]}
-    found = {}
+    by_dataset = {}
     for dataset, gaps in cubes[METRIC].items():
         if dataset not in shown or dataset not in cubes[DRAWN] or len(gaps.sigmas) != 1:
             continue
@@ -106,8 +106,8 @@ def transfers(results: Results) -> dict[str, Transfer]:
         }
         rows = [row for row in _rows(gaps.entrants, kinds, sample, practical) if row.entrant in results.entrants]
         pairs = len(practical) * (len(practical) - 1) // 2
-        found[dataset] = Transfer(dataset, gaps.sigmas[0], rows, correlation, exchanged, pairs, correlations)
-    return found
+        by_dataset[dataset] = Transfer(dataset, gaps.sigmas[0], rows, correlation, exchanged, pairs, correlations)
+    return by_dataset
 
 
 def _rows(

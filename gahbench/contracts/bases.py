@@ -87,10 +87,10 @@ class Basis(Preparable, ABC):
         images
             Shape (N, C, H, W). The result analyses N images, each in the basis adapted to the image at its index.
         threshold
-            The absolute value below which coefficients will be set to 0: a best basis minimizes the sum of
+            The absolute value below which coefficients will be set to 0: a best basis minimises the sum of
             min(c^2, threshold^2).
         noisy
-            Whether the images are noisy, so that a choice among many bases fits the noise and must be penalized.
+            Whether the images are noisy, so that a choice among many bases fits the noise and must be penalised.
         """
         return self
 

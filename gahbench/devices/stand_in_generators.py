@@ -78,7 +78,7 @@ class Generator(torch._C.Generator, metaclass=_Generators):
 def check_generator(generator: torch._C.Generator | None, name: str) -> None:
     """Raise an error if an operation on the stand-in GPU gets a generator of another device."""
     if generator is not None and not Generator.is_fake(generator):
-        raise DeviceMixError(f"{name} at {caller()}: expected a generator of {NAME}, but found one of the cpu")
+        raise DeviceMixError(f"{name} at {caller()}: expected a generator of {NAME}, but found a generator of the cpu")
 
 
 def _with_generator_check(draw: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,7 +90,7 @@ def _with_generator_check(draw: Callable[..., Any]) -> Callable[..., Any]:
         generator = kwargs.get("generator")
         if generator is not None and Generator.is_fake(generator) and drawn.device.type == "cpu":
             raise DeviceMixError(
-                f"{draw.__name__} at {caller()}: expected a generator of the cpu, but found one of {NAME}"
+                f"{draw.__name__} at {caller()}: expected a generator of the cpu, but found a generator of {NAME}"
             )
         return drawn
 

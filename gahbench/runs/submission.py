@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-#: The page that summarizes a submission.
+#: The page that summarises a submission.
 SUMMARY = "README.md"
 _NOT_PUBLISHED = ("figures", "pictures", "leases", "logs", ".lock")
 #: The columns of the summary.

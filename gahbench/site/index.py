@@ -52,8 +52,8 @@ def editorial_order(runs: Sequence[Run], text: str) -> list[Run]:
     """Return runs in the order in which the README.md of their folder links to them; other runs come last."""
 
     def position(run: Run) -> int:
-        found = re.search(rf"\]\((?:\./)?{re.escape(run.path)}[/)#]", text)
-        return found.start() if found else len(text)
+        match = re.search(rf"\]\((?:\./)?{re.escape(run.path)}[/)#]", text)
+        return match.start() if match else len(text)
 
     return sorted(runs, key=position)
 
@@ -80,9 +80,9 @@ def run_title(run: Run, readme: RenderedMarkdown | None) -> str:
 def make_card(run: Run, readme: RenderedMarkdown | None, links: Links) -> Card:
     """Return the card of a run; its picture is the first of its README.md, or else one of its board."""
     title = run_title(run, readme)
-    found = _IMAGE.search(readme.markup) if readme else None
-    if found:
-        picture, text = found[1], html.unescape(found[2])
+    match = _IMAGE.search(readme.markup) if readme else None
+    if match:
+        picture, text = match[1], html.unescape(match[2])
     else:
         picture, text = _picture_of_board(run, links)
     return Card(run.name, title, _finding(run, title), picture, text)

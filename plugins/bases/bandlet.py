@@ -26,7 +26,7 @@ class Bandlet(Basis):
     Every detail subband of an orthonormal wavelet transform is divided by a quadtree into dyadic squares. A square may
     have a flow: then its samples are sorted by their coordinate across the flow, and transformed in this order by an
     orthonormal Alpert transform, whose vectors are narrow across the flow and long along it. Samples of squares without
-    a flow are kept. Partition and flows minimize ||f - f_M||^2 + T^2 (M + price of the geometry), where f_M is the sum
+    a flow are kept. Partition and flows minimise ||f - f_M||^2 + T^2 (M + price of the geometry), where f_M is the sum
     over the M coefficients above the threshold T. Without the price, the objective is the sum of min(c^2, T^2) over the
     coefficients c. The minimum is found by dynamic programming.
 

@@ -21,7 +21,7 @@ class PCA(Basis):
     """Eigenvectors of the second moments of training images, by descending eigenvalue (Karhunen-Loeve basis).
 
     The mean image is not subtracted, since bases transform the images themselves. For every M, the first M vectors
-    minimize the squared error of the training images over all orthonormal bases, and the first vector is approximately
+    minimise the squared error of the training images over all orthonormal bases, and the first vector is approximately
     the mean image. All channels are transformed jointly, and coefficients have the shape of the images. If there are
     fewer images than values, arbitrary vectors complete the basis.
 

@@ -20,7 +20,7 @@ class TrueFlow(FromTruth, Adapted):
     """Bandlets along the known contours of the dataset, for oracles on datasets such as ``c-alpha``.
 
     In contrast to ``bandlet``, there is no search for flows: a square has no flow, or its flow follows the level lines
-    of a function of the dataset that is zero on the contour. The squares minimize the sum of min(c^2, T^2), with T the
+    of a function of the dataset that is zero on the contour. The squares minimise the sum of min(c^2, T^2), with T the
     threshold, and the geometry has no price. Comparisons with this basis show the cost of limiting squares to
     ``largest`` even with true flows, and the loss due to the search for flows.
 

@@ -82,7 +82,7 @@ class Mixture:
         return torch.logsumexp(components, dim=1)
 
     def update(self, points: Tensor, shares: Tensor) -> Mixture:
-        """Return a mixture that fits weighted points better, by a step of expectation maximization.
+        """Return a mixture that fits weighted points better, by a step of expectation maximisation.
 
         Every point counts for all components by their probabilities, whichever component it was drawn from (Cappe,
         Douc, Guillin, Marin & Robert 2008, adaptive importance sampling in general mixture classes). Components with
@@ -146,7 +146,7 @@ class Family(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Posterior moments of each image, effective sample size and normalized weights of the points."""
+    """Posterior moments of each image, effective sample size and normalised weights of the points."""
 
     mean: Tensor
     trace: Tensor
@@ -310,7 +310,7 @@ def tangents(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
 def _slope(target: Target, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the log density at the best intensities, its gradient and Gauss-Newton curvature at points (N, J, Q).
 
-    The derivative is projected on the orthogonal complement of the parts, as the intensities are optimized too
+    The derivative is projected on the orthogonal complement of the parts, as the intensities are optimised too
     (variable projection, Kaufman 1975). The prior adds the identity to the curvature, which is therefore regular.
     """
     family = target.family

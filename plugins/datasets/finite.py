@@ -121,7 +121,7 @@ def _spreads(points: Tensor, noisy: Tensor, sigma: float) -> list[Tensor]:
     for image in noisy:
         distances = torch.cat([(piece.to(image) - image).square().sum(1) for piece in pieces])
         weights.append(torch.softmax(-distances / (2 * sigma**2), dim=0))
-    # Omitted points weigh less than rounding; the weights are renormalized. A single transfer synchronizes a GPU once.
+    # Omitted points weigh less than rounding; the weights are renormalised. A single transfer synchronises a GPU once.
     counts = torch.stack([(row > MIN_WEIGHT).sum() for row in weights]).cpu().tolist()
     return [
         _spread(points, row, row.topk(count).indices.sort().values) / sigma

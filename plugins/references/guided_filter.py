@@ -25,7 +25,7 @@ class GuidedFilter(Tuned):
     Parameters
     ----------
     eps
-        Regularization in units of sigma^2; ``null`` to tune it at each noise level.
+        Regularisation in units of sigma^2; ``null`` to tune it at each noise level.
     radius
         Windows have side 2 radius + 1, in pixels.
     images

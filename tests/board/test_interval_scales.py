@@ -93,9 +93,9 @@ def test_the_ceiling_on_a_board_is_the_square_root_of_the_agreement_under_fresh_
 
 
 def test_claims_and_boards_have_the_same_intervals():
-    found = load_results(RESULTS / "quick")
-    table, compared = Table("quick", found), 0
-    for board in found.board.datasets:
+    quick = load_results(RESULTS / "quick")
+    table, compared = Table("quick", quick), 0
+    for board in quick.board.datasets:
         for label, curve in table.curves(board.dataset, "psnr", "test").items():
             # Effects of seeds are drawn independently.
             tolerance = 0.0 if label.startswith(("bayes", "oracle")) else 0.25

@@ -19,9 +19,9 @@ def measured(values, dataset="a", images=24):
 
 
 def sentences(values, **more):
-    found = results(measured(values, **more))
-    (matrix,) = basis_matrices(found)
-    return matrix, " ".join(basis_sentences(found, matrix))
+    board_results = results(measured(values, **more))
+    (matrix,) = basis_matrices(board_results)
+    return matrix, " ".join(basis_sentences(board_results, matrix))
 
 
 def test_an_entrant_is_closest_to_a_basis_only_if_the_intervals_show_it():
@@ -56,10 +56,10 @@ def test_a_denoiser_whose_images_are_left_out_is_named_as_unknown():
         for entrant, share in (("near", 0.0), ("far", 0.9))
         for row in rows("a", entrant, "classical", [[share] * 24] * len(SIGMAS), metric=f"{name}.left-out")
     ]
-    found = results([*measured({"near": {name: 0.6}}), *left_out])
-    (matrix,) = basis_matrices(found)
+    board_results = results([*measured({"near": {name: 0.6}}), *left_out])
+    (matrix,) = basis_matrices(board_results)
     assert list(matrix.unknown) == ["far"]
-    assert basis_sentences(found, matrix)[-1] == "It is unknown for far: too many images are left out."
+    assert basis_sentences(board_results, matrix)[-1] == "It is unknown for far: too many images are left out."
 
 
 def test_the_best_denoiser_is_the_first_column_and_no_basis():

@@ -54,8 +54,8 @@ def test_a_share_above_the_limit_is_no_reason_for_a_missing_value():
     scores = rows("d", "net", "trained", np.full((1, 28), 25.0), sigmas=SIGMAS[:1])
     for part, number in ((".left-out", 0.0), (".basis-share", 0.3)):
         scores += rows("d", "net", "trained", np.full((1, 28), number), sigmas=SIGMAS[:1], metric=f"{BASIS}{part}")
-    found = make_board(results(scores, datasets=[dataset("d")]), {}, {}, {}).for_dataset("d")
-    (line,) = direction_lines(found, DisplayNames())
+    board = make_board(results(scores, datasets=[dataset("d")]), {}, {}, {}).for_dataset("d")
+    (line,) = direction_lines(board, DisplayNames())
     assert "for one seed or more" in line
     assert "below 0.02" not in line
 

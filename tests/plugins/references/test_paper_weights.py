@@ -97,8 +97,8 @@ def test_the_suite_measures_the_published_networks(suite, tmp_path):
         with torch.no_grad():
             denoised = noisy - PublishedUNet(WIDTH, seed=seed_of(4, False))(noisy)
         expected = -10 * (denoised - every[:3]).double().square().mean((1, 2, 3)).log10()
-        found = rows[rows["sigma"] == sigma].sort_values("image")["value"].to_numpy()
-        np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
+        measured = rows[rows["sigma"] == sigma].sort_values("image")["value"].to_numpy()
+        np.testing.assert_allclose(measured, expected.numpy(), atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -205,7 +205,7 @@ def test_kadkhodaie_cnn_2021(draw, channels, prefix):
 
 
 def test_kadkhodaie_unet(draw):
-    """Return a published UNet of two levels, whose blocks of two convolutions are numbered by level."""
+    """The published UNet has two levels, and its blocks of two convolutions are numbered by level."""
     positive, weights, _ = draw
     noisy = images(1, 16, 20)
     state = {}
