@@ -58,7 +58,7 @@ TOLERANCE = 9.0
 #: Index of the random stream, different from the stream for images.
 _STREAM = 1
 #: Step of the logarithm of degrees of freedom.
-_FREEDOM_STEP = 0.02
+_DOF_STEP = 0.02
 #: Absolute and relative variances are compared only with at least this many entrants.
 _MIN_ENTRANTS = 3
 
@@ -68,13 +68,13 @@ class Spread:
     """The variance of an entrant over seeds, relative to :attr:`Runs.reference`, and its degrees of freedom."""
 
     ratio: float
-    freedom: float
+    dof: float
 
     @classmethod
     def average(cls, spreads: Sequence[Spread]) -> Spread:
         """Return the average over datasets, weighted by degrees of freedom."""
-        freedom = sum(spread.freedom for spread in spreads)
-        return cls(sum(spread.ratio * spread.freedom for spread in spreads) / freedom, freedom)
+        dof = sum(spread.dof for spread in spreads)
+        return cls(sum(spread.ratio * spread.dof for spread in spreads) / dof, dof)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Runs:
 
     deviations: Array
     counts: Array
-    freedom: Array
+    dof: Array
     trained: NDArray[np.bool_]
     means: Array
     relative: bool
@@ -97,12 +97,12 @@ class Runs:
     @cached_property
     def variances(self) -> Array:
         """The variance of each entrant and level, shape (E, L); 0 without at least two runs."""
-        return np.asarray((self.deviations**2).sum(axis=2) / np.maximum(self.freedom, 1) * (self.freedom > 0))
+        return np.asarray((self.deviations**2).sum(axis=2) / np.maximum(self.dof, 1) * (self.dof > 0))
 
     @cached_property
     def pooled(self) -> Array:
         """The pooled variance of each level, shape (L,)."""
-        return np.asarray((self.deviations**2).sum(axis=(0, 2)) / np.maximum(self.freedom.sum(axis=0), 1))
+        return np.asarray((self.deviations**2).sum(axis=(0, 2)) / np.maximum(self.dof.sum(axis=0), 1))
 
     @cached_property
     def reference(self) -> tuple[Array, Array, Array]:
@@ -111,24 +111,24 @@ class Runs:
         It is the pooled variance of the other entrants or, if these have two degrees of freedom or fewer, of all. The
         mean ratio is that of two estimates of the same variance.
         """
-        squares, total = (self.deviations**2).sum(axis=2), self.freedom.sum(axis=0)
-        freedom = total - self.freedom
-        has_mean = (freedom > 2) & (squares.sum(axis=0) - squares > 0)
-        others = np.maximum(squares.sum(axis=0) - squares, 0.0) / np.maximum(freedom, 1)
+        squares, total = (self.deviations**2).sum(axis=2), self.dof.sum(axis=0)
+        dof = total - self.dof
+        has_mean = (dof > 2) & (squares.sum(axis=0) - squares > 0)
+        others = np.maximum(squares.sum(axis=0) - squares, 0.0) / np.maximum(dof, 1)
         variance = np.where(has_mean, others, self.pooled)
-        expected = np.where(has_mean, freedom / np.where(has_mean, freedom - 2, 1.0), 1.0)
-        return variance, np.where(has_mean, freedom, total), expected
+        expected = np.where(has_mean, dof / np.where(has_mean, dof - 2, 1.0), 1.0)
+        return variance, np.where(has_mean, dof, total), expected
 
     @property
     def spreads(self) -> list[Spread | None]:
         """The spread of each entrant, averaged over levels; ``None`` for entrants without several runs."""
         variance, _, expected = self.reference
-        is_known = np.asarray((self.freedom > 0) & (variance > 0))
+        is_known = np.asarray((self.dof > 0) & (variance > 0))
         ratios = np.where(is_known, self.variances / np.where(is_known, variance * expected, 1.0), 0.0)
-        ratios, freedom = ratios.sum(axis=1) / np.maximum(is_known.sum(axis=1), 1), self.freedom.max(axis=1)
+        ratios, dof = ratios.sum(axis=1) / np.maximum(is_known.sum(axis=1), 1), self.dof.max(axis=1)
         return [
             Spread(float(ratio), float(own)) if known else None
-            for ratio, own, known in zip(ratios, freedom, map(np.any, is_known), strict=True)
+            for ratio, own, known in zip(ratios, dof, map(np.any, is_known), strict=True)
         ]
 
 
@@ -195,12 +195,12 @@ def _runs(by_seed: Array, relative: bool) -> Runs | None:
     deviations = np.where(is_present, by_seed - entrant_means[..., None], 0.0)
     magnitude = np.abs(np.where(is_present, by_seed, 0.0)).max(axis=(1, 2))
     differs = np.abs(deviations).max(axis=(1, 2)) > 1e-12 * magnitude
-    freedom = np.where(differs[:, None], np.maximum(counts - 1, 0), 0).astype(np.float64)
-    if not freedom.any():
+    dof = np.where(differs[:, None], np.maximum(counts - 1, 0), 0).astype(np.float64)
+    if not dof.any():
         return None
     # An entrant with a single run among entrants with several is trained, too.
     trained = differs | ((counts.max(axis=1) == 1) & (seeds > 1))
-    runs = Runs(deviations, counts.astype(np.float64), freedom, trained, entrant_means, relative, leading_shape)
+    runs = Runs(deviations, counts.astype(np.float64), dof, trained, entrant_means, relative, leading_shape)
     return replace(runs, deviations=deviations / runs.scale[..., None])
 
 
@@ -221,9 +221,9 @@ def _is_relative(by_seed: Array) -> bool:
 
 def _outliers(runs: Runs) -> dict[int, Outlier]:
     """Return, by index, the entrants whose variance is too large compared with the median variance of the others."""
-    variances, freedom = runs.variances, runs.freedom
-    share = OUTLIER_SHARE / max(1, int((freedom > 0).any(axis=0).sum()))
-    is_candidate = freedom > 0
+    variances, dof = runs.variances, runs.dof
+    share = OUTLIER_SHARE / max(1, int((dof > 0).any(axis=0).sum()))
+    is_candidate = dof > 0
     outliers: dict[int, Outlier] = {}
     while True:
         largest_excess, worst = 1.0, None
@@ -232,12 +232,12 @@ def _outliers(runs: Runs) -> dict[int, Outlier]:
             if len(indices) < 2:
                 continue
             # Among entrants with equally many runs, the largest variance has the largest quotient.
-            for freedom_value in np.unique(freedom[indices, level]):
-                same_freedom = indices[freedom[indices, level] == freedom_value]
-                index = int(same_freedom[np.argmax(variances[same_freedom, level])])
+            for dof_value in np.unique(dof[indices, level]):
+                same_dof = indices[dof[indices, level] == dof_value]
+                index = int(same_dof[np.argmax(variances[same_dof, level])])
                 others = indices[indices != index]
                 median = float(_median(variances[others, level]))
-                ratio = variance_ratio(int(freedom_value), int(_median(freedom[others, level])), len(others), share)
+                ratio = variance_ratio(int(dof_value), int(_median(dof[others, level])), len(others), share)
                 bound = TOLERANCE * ratio * median
                 if variances[index, level] > largest_excess * bound > 0:
                     largest_excess = float(variances[index, level] / bound)
@@ -255,7 +255,7 @@ def _median(values: Array) -> float:
 
 
 @lru_cache(maxsize=1024)
-def variance_ratio(freedom: int, other_freedom: int, count: int, share: float) -> float:
+def variance_ratio(dof: int, other_dof: int, count: int, share: float) -> float:
     """Return the value that a variance over the median of ``count`` others exceeds with probability ``share``."""
     from scipy.special import betaincinv, gammaincc, gammaincinv
 
@@ -263,29 +263,29 @@ def variance_ratio(freedom: int, other_freedom: int, count: int, share: float) -
     nodes, weights = np.polynomial.legendre.leggauss(200)
     nodes, weights = ((1 + nodes) / 2) ** 4, weights * 2 * ((1 + nodes) / 2) ** 3
     rank = count // 2 + 1
-    medians = 2 * gammaincinv(other_freedom / 2, betaincinv(rank, count - rank + 1, nodes)) / other_freedom
+    medians = 2 * gammaincinv(other_dof / 2, betaincinv(rank, count - rank + 1, nodes)) / other_dof
     low, high = 0.0, 80.0
     while high - low > 1e-9:
         midpoint = (low + high) / 2
-        exceeded = weights @ gammaincc(freedom / 2, math.exp(midpoint) * freedom * medians / 2)
+        exceeded = weights @ gammaincc(dof / 2, math.exp(midpoint) * dof * medians / 2)
         low, high = (midpoint, high) if exceeded > share else (low, midpoint)
     return math.exp(low)
 
 
-def degrees_of_freedom(ratio: float, freedom: float, pooled: float) -> float:
+def degrees_of_freedom(ratio: float, dof: float, pooled: float) -> float:
     """Return the degrees of freedom of the larger of an entrant's own variance and the pooled variance.
 
     ``ratio`` is the own variance in units of the pooled variance. The larger variance is the sum of the pooled variance
-    and an excess, with ``pooled`` and ``freedom`` degrees of freedom. Satterthwaite's approximation weights the inverse
+    and an excess, with ``pooled`` and ``dof`` degrees of freedom. Satterthwaite's approximation weights the inverse
     degrees of freedom by the squared shares of both parts in the sum. Since the larger variance is chosen after both
     are known, the shares themselves are the weights, which gives fewer degrees of freedom.
     """
     from scipy.special import chdtri
 
     # With few degrees of freedom most estimates of a large ratio are too small, so correct for their median.
-    corrected = ratio * freedom / float(chdtri(freedom, 0.5))
+    corrected = ratio * dof / float(chdtri(dof, 0.5))
     excess = 1 - 1 / max(corrected, 1.0)
-    return 1 / (excess / freedom + (1 - excess) / pooled)
+    return 1 / (excess / dof + (1 - excess) / pooled)
 
 
 def relative_variances(by_seed: Array) -> dict[int, Spread]:
@@ -324,44 +324,44 @@ def _draw_effects(runs: Runs, spreads: Sequence[Spread | None], draws: int, seed
     """Return draws of the effect of seeds, shape (draws, E, ...), with the spread of each entrant."""
     entrants, levels, _ = runs.deviations.shape
     # Correlations between levels are estimated from the entrants that have both levels.
-    freedom = runs.freedom.sum(axis=0)
+    dof = runs.dof.sum(axis=0)
     spread = np.sqrt(runs.pooled)
     products = np.einsum("elr,emr->lm", runs.deviations, runs.deviations)
-    shared_freedom = np.minimum(runs.freedom[:, :, None], runs.freedom[:, None, :]).sum(axis=0)
-    correlation = products / np.maximum(shared_freedom, 1) / np.maximum(np.outer(spread, spread), 1e-300)
+    shared_dof = np.minimum(runs.dof[:, :, None], runs.dof[:, None, :]).sum(axis=0)
+    correlation = products / np.maximum(shared_dof, 1) / np.maximum(np.outer(spread, spread), 1e-300)
     eigenvalues, eigenvectors = np.linalg.eigh(correlation)
     root = eigenvectors * np.sqrt(np.clip(eigenvalues, 0, None))
     root /= np.maximum(np.sqrt((root**2).sum(axis=1, keepdims=True)), 1e-300)
     effects = np.zeros((draws, entrants, levels))
-    references, reference_freedom, _ = runs.reference
+    references, reference_dof, _ = runs.reference
     for index, (name, own) in enumerate(zip(names, spreads, strict=True)):
         if not runs.trained[index]:
             continue
         variance = runs.pooled if own is None else np.maximum(own.ratio * references[index], runs.pooled)
-        degrees = freedom if own is None else reference_freedom[index]
+        degrees = dof if own is None else reference_dof[index]
         tails = np.ones((draws, levels))
-        for level in np.flatnonzero(freedom > 0):
-            here = float(runs.freedom[index, level])
-            tails[:, level] = _tails(seed, draws, _freedom(own, here, float(degrees[level])))
+        for level in np.flatnonzero(dof > 0):
+            here = float(runs.dof[index, level])
+            tails[:, level] = _tails(seed, draws, _dof(own, here, float(degrees[level])))
         generator = np.random.default_rng([seed, _STREAM, crc32(name.encode())])
         normal = (generator.standard_normal((draws, levels)) @ root.T) * tails * np.sqrt(variance)
         effects[:, index] = runs.scale[index] * normal / np.sqrt(np.maximum(runs.counts[index], 1))
     return effects.reshape(draws, entrants, *runs.leading_shape)
 
 
-def _freedom(spread: Spread | None, here: float, pooled: float) -> float:
+def _dof(spread: Spread | None, here: float, pooled: float) -> float:
     """Return the degrees of freedom of an entrant's variance, of which ``here`` are from its runs on this dataset."""
     if spread is None:
         return pooled
     # The ratio on other datasets applies to this dataset through the pooled variance, which is uncertain, too.
-    elsewhere = max(spread.freedom - here, 0.0) / spread.freedom
-    return degrees_of_freedom(spread.ratio, 1 / (1 / spread.freedom + elsewhere / pooled), pooled)
+    elsewhere = max(spread.dof - here, 0.0) / spread.dof
+    return degrees_of_freedom(spread.ratio, 1 / (1 / spread.dof + elsewhere / pooled), pooled)
 
 
-def _tails(seed: int, draws: int, freedom: float) -> Array:
+def _tails(seed: int, draws: int, dof: float) -> Array:
     """Return draws of sqrt(df / chi^2), shape (draws,), from the same uniform numbers for all degrees of freedom."""
     # Degrees of freedom are rounded down to a step of 2 %, so that their quantiles can be cached.
-    steps = math.floor(math.log(freedom) / _FREEDOM_STEP + 1e-9)
+    steps = math.floor(math.log(dof) / _DOF_STEP + 1e-9)
     return _tails_of_step(seed, draws, steps)
 
 
@@ -369,6 +369,6 @@ def _tails(seed: int, draws: int, freedom: float) -> Array:
 def _tails_of_step(seed: int, draws: int, steps: int) -> Array:
     from scipy.special import chdtri
 
-    freedom = math.exp(steps * _FREEDOM_STEP)
+    dof = math.exp(steps * _DOF_STEP)
     uniform = np.random.default_rng([seed, _STREAM]).uniform(size=draws)
-    return np.asarray(np.sqrt(freedom / chdtri(freedom, 1 - uniform)))
+    return np.asarray(np.sqrt(dof / chdtri(dof, 1 - uniform)))

@@ -211,8 +211,8 @@ def welch(scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array
     pooled = (squares[0] + squares[1]) / (sum(counts) - 3)
     error = np.sqrt(mean_variances[0] + mean_variances[1] + pooled * offset**2 / spread)
     weights = mean_variances[0] ** 2 / (counts[0] - 1) + mean_variances[1] ** 2 / (counts[1] - 1)
-    freedom = np.maximum((mean_variances[0] + mean_variances[1]) ** 2 / np.maximum(weights, 1e-300) - 1, 1.0)
-    return advantage, error, freedom
+    dof = np.maximum((mean_variances[0] + mean_variances[1]) ** 2 / np.maximum(weights, 1e-300) - 1, 1.0)
+    return advantage, error, dof
 
 
 def compare_levels(
@@ -227,12 +227,12 @@ def compare_levels(
 
     levels = scored.shape[0]
     sets = (np.concatenate([values.mean(0)[None], values]) for values in (scored, scored_oracle, fresh, fresh_oracle))
-    advantages, errors, freedom = welch(*sets)
+    advantages, errors, dof = welch(*sets)
     # The lower limit of the standard error ignores differences caused by rounding.
-    tails = stdtr(freedom, -advantages / np.maximum(errors, 1e-6))
+    tails = stdtr(dof, -advantages / np.maximum(errors, 1e-6))
     shares = np.concatenate([[2.0], np.full(levels, 2.0 * levels)]) if levels > 1 else np.array([1.0, 1.0])
     p = tails * shares.reshape(-1, *(1 for _ in range(tails.ndim - 1)))
-    detectable = -stdtrit(freedom[0], ALPHA / shares[0]) * errors[0]
+    detectable = -stdtrit(dof[0], ALPHA / shares[0]) * errors[0]
     return np.minimum(p.min(0), 1.0), p.argmin(0), advantages, detectable
 
 

@@ -31,7 +31,7 @@ SIGNIFICANCE = 0.01
 #: A row whose spread over seeds exceeds that of the median row by this factor is left out of the pooled spread.
 OUTLIER_FACTOR = 10.0
 #: The minimum degrees of freedom of a spread over seeds; with 3, a 99 % interval extends 5.8 standard deviations.
-MIN_FREEDOM = 3
+MIN_DOF = 3
 _NUMBER = re.compile(r"[-+−]?\d+(\.\d+)?(e[-+]?\d+)?")
 
 Agreement = Literal["equal", "close", "different", "failed"]
@@ -92,7 +92,7 @@ class Spread:
     """The standard deviations of PSNR over seeds, at each noise level and over all levels, with degrees of freedom."""
 
     deviations: Levels
-    freedom: int
+    dof: int
 
     @classmethod
     def pool(cls, rows: Iterable[Sequence[Levels]], own: Sequence[Levels] = ()) -> Spread:
@@ -105,14 +105,14 @@ class Spread:
             usual = spreads <= OUTLIER_FACTOR * np.nanmedian(spreads)
             groups = [row for row, is_usual in zip(groups, usual, strict=True) if is_usual]
         groups = [row for row in groups if np.isfinite(row).all()]
-        freedom = sum(len(row) - 1 for row in groups)
-        if not freedom:
+        dof = sum(len(row) - 1 for row in groups)
+        if not dof:
             return cls(np.zeros(1), 0)
         squares = sum(((row - row.mean(axis=0)) ** 2).sum(axis=0) for row in groups)
-        deviations = np.sqrt(squares / freedom)
+        deviations = np.sqrt(squares / dof)
         if len(own) > 1:
             deviations = np.maximum(deviations, np.stack(own).std(axis=0, ddof=1))
-        return cls(deviations, freedom)
+        return cls(deviations, dof)
 
     def bounds(self, runs: int, comparisons: int) -> Levels:
         """Return the allowed distance of one run from the mean of R others, t s sqrt(1 + 1 / R), shape (L + 1,), in dB.
@@ -122,7 +122,7 @@ class Spread:
         from scipy.stats import t
 
         tail = SIGNIFICANCE / (2 * comparisons * len(self.deviations))
-        return np.asarray(t.ppf(1 - tail, self.freedom) * self.deviations * (1 + 1 / runs) ** 0.5)
+        return np.asarray(t.ppf(1 - tail, self.dof) * self.deviations * (1 + 1 / runs) ** 0.5)
 
 
 def mean_levels(rows: Rows) -> Levels:
@@ -166,4 +166,4 @@ def compare_retrained(
             level = int(np.nanargmax(excess)) if np.isfinite(excess).any() else -1
             return False, f"{text}: {abs(run - mean)[level]:.2f} dB from {title}, allowed: {bounds[level]:.2f} dB"
     allowed = spread.bounds(comparisons[0][3], len(comparisons))[-1]
-    return True, f"{text}, allowed: {allowed:.2f} dB ({spread.freedom} degrees of freedom)"
+    return True, f"{text}, allowed: {allowed:.2f} dB ({spread.dof} degrees of freedom)"

@@ -29,7 +29,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry
 from gahbench.runs.agreement import (
-    MIN_FREEDOM,
+    MIN_DOF,
     Levels,
     Repetition,
     Spread,
@@ -321,7 +321,7 @@ class _Refit:
         """Return fits with further seeds, and their scores, if too few seeds are stored to estimate their spread."""
         if self._find_problem() is not None or self._compare_with_stored() is not None:
             return []
-        missing = MIN_FREEDOM - Spread.pool([*self._other_rows, self._own_row]).freedom
+        missing = MIN_DOF - Spread.pool([*self._other_rows, self._own_row]).dof
         for offset in range(1, missing + 1):
             seed = int(self.fit.payload["seed"]) + offset
             key = key_of([self.fit.key, seed])

@@ -53,21 +53,21 @@ def seed_variances(datasets, labels):
     """Return the variance over seeds of each entrant on each dataset, shape (K, E), and degrees of freedom, (K, E)."""
     own = np.array([[tables[label].mean(axis=0).var(ddof=1) if tables[label].shape[1] > 1 else 0.0 for label in labels]
                     for _, tables, _, _ in datasets])  # fmt: skip
-    freedom = np.array([[tables[label].shape[1] - 1 for label in labels] for _, tables, _, _ in datasets], dtype=float)
-    is_trained = freedom[0] > 0
+    dof = np.array([[tables[label].shape[1] - 1 for label in labels] for _, tables, _, _ in datasets], dtype=float)
+    is_trained = dof[0] > 0
     if not is_trained.any():
         return own, np.ones_like(own)
-    own, freedom = own[:, is_trained], freedom[:, is_trained]
-    squares, total = own * freedom, freedom.sum(axis=1, keepdims=True)
+    own, dof = own[:, is_trained], dof[:, is_trained]
+    squares, total = own * dof, dof.sum(axis=1, keepdims=True)
     pooled = squares.sum(axis=1, keepdims=True) / total
-    others = total - freedom
+    others = total - dof
     # The mean of F is infinite for two degrees of freedom or fewer; then the ratio is to all networks.
     has_mean = others > 2
     reference = np.where(has_mean, (pooled * total - squares) / np.maximum(others, 1), pooled)
     others, expected = np.where(has_mean, others, total), np.where(has_mean, others / np.maximum(others - 2, 0.1), 1.0)
     ratio = (own / reference / expected).mean(axis=0)
-    sum_of_freedom = freedom.sum(axis=0)
-    own_degrees = 1 / (1 / sum_of_freedom + (1 - 1 / len(own)) / others)
+    sum_of_dof = dof.sum(axis=0)
+    own_degrees = 1 / (1 / sum_of_dof + (1 - 1 / len(own)) / others)
     # The excess over the others is that of the median of the ratio.
     excess = 1 - 1 / np.maximum(ratio * own_degrees / chi2.median(own_degrees), 1)
     variance, degrees = np.zeros((len(own), len(labels))), np.ones((len(own), len(labels)))
@@ -106,10 +106,10 @@ def compute(folder):
         simulated += generator.normal(size=(DRAWS, len(labels))) * np.sqrt(seed_variance) * scale
     for number, units in units_by_number.items():
         covariance = np.cov(units) / number
-        diagonal, freedom = np.diag(covariance), number - 1
+        diagonal, dof = np.diag(covariance), number - 1
         image_variance += diagonal[:, None] + diagonal[None, :] - 2 * covariance
         normal = generator.multivariate_normal(np.zeros(len(labels)), covariance, DRAWS, method="eigh")
-        simulated += normal * np.sqrt(freedom / generator.chisquare(freedom, (DRAWS, 1)))
+        simulated += normal * np.sqrt(dof / generator.chisquare(dof, (DRAWS, 1)))
     chosen = [index for index, label in enumerate(labels) if kinds[label] in RANKED]
     pair_variance = image_variance + total_seed_variance[:, None] + total_seed_variance[None, :]
     pair_errors = np.sqrt(pair_variance)[np.ix_(chosen, chosen)]

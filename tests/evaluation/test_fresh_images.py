@@ -48,11 +48,11 @@ def blur(noisy, sigma=None, truth=None):
 def test_a_constant_oracle_gives_the_statistic_of_welchs_t_test():
     generator = np.random.default_rng(0)
     scored, fresh = generator.normal(0.3, 1.0, 24), generator.normal(0.0, 2.0, 16)
-    advantage, error, freedom = welch(scored, np.zeros(24), fresh, np.zeros(16))
+    advantage, error, dof = welch(scored, np.zeros(24), fresh, np.zeros(16))
     expected = scipy.stats.ttest_ind(scored, fresh, equal_var=False)
     assert advantage / error == pytest.approx(expected.statistic)
     # The slope uses one degree of freedom.
-    assert freedom == pytest.approx(expected.df - 1)
+    assert dof == pytest.approx(expected.df - 1)
 
 
 def test_a_difference_that_the_oracle_explains_is_removed():

@@ -327,12 +327,12 @@ def test_the_spread_is_pooled_over_rows_and_bounds_follow_students_t():
     rows = [[np.array([1.0]), np.array([3.0])], [np.array([5.0]), np.array([6.0]), np.array([7.0])], [np.array([9.0])]]
     spread = Spread.pool(rows)
     # The sums of squares of both rows are 2, with 1 and 2 degrees of freedom.
-    assert (spread.deviations[0], spread.freedom) == (pytest.approx((4 / 3) ** 0.5), 3)
+    assert (spread.deviations[0], spread.dof) == (pytest.approx((4 / 3) ** 0.5), 3)
     # The quantile 0.995 of t with 3 degrees of freedom is 5.841 in any table.
     assert spread.bounds(1, 1)[0] == pytest.approx(5.841 * (4 / 3 * 2) ** 0.5, rel=1e-3)
     assert spread.bounds(4, 1)[0] < spread.bounds(4, 2)[0] < spread.bounds(1, 2)[0]
     assert Spread.pool(rows, [np.array([0.0]), np.array([8.0])]).deviations[0] == pytest.approx(32**0.5)
-    assert Spread.pool([[np.array([1.0])]]).freedom == 0
+    assert Spread.pool([[np.array([1.0])]]).dof == 0
 
 
 @pytest.mark.parametrize(("further", "seeds"), [(0, 2), (3, 0), (3, 2)])
