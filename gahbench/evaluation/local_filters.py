@@ -52,7 +52,7 @@ class LocalFilters:
     exact. For larger images, there are products and sketches on random vectors. Methods return ``None`` for a denoiser
     without a Jacobian.
 
-    Matrices of rectifier networks may be computed in bfloat16 (:class:`gahbench.jacobian.Jacobian`), if the evaluation
+    Matrices of ReLU networks may be computed in bfloat16 (:class:`gahbench.jacobian.Jacobian`), if the evaluation
     requests it, or if it leaves the choice and bfloat16 was measured to be faster on this device
     (:mod:`gahbench.networks.precision`). They must differ from matrices in float32 by at most 1 %, and by at most 5 %
     of the change of the filters beyond strength and mean; :attr:`error` is the difference. Otherwise, matrices are

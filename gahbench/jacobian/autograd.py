@@ -243,7 +243,7 @@ class Jacobian(AutogradMaps):
         memory: 4 N d^2 bytes for all matrices in float32, with d = C * H * W.
     precision
         ``float32`` or ``bfloat16``. With ``bfloat16``, :meth:`matrices` computes products in bfloat16 with the gates of
-        rectifiers computed in float32 (:mod:`gahbench.jacobian.gated`), which is several times as fast on hardware with
+        ReLUs computed in float32 (:mod:`gahbench.jacobian.gated`), which is several times as fast on hardware with
         bfloat16 units. The error is measured for each image; if it exceeds 1 %, products in float32 are used.
 
     Raises
@@ -328,7 +328,7 @@ class Jacobian(AutogradMaps):
             return self.select(0).rmatvec(torch.eye(min(count, self.size), self.size)[None])
         products = gated_matrix(self._network, self._images[:1], self._levels[:1], count=count)
         if products is None:
-            raise ValueError("the network is not a chain of linear maps and rectifiers")
+            raise ValueError("the network is not a chain of linear maps and ReLUs")
         return products
 
     def matrices(self) -> Tensor:

@@ -1,9 +1,9 @@
-"""Jacobians of rectifier networks, with gates computed in float32 and products computed in bfloat16.
+"""Jacobians of ReLU networks, with gates computed in float32 and products computed in bfloat16.
 
-Near an image, a network whose only nonlinearities are rectifiers is an affine map, determined by which rectifiers are
-open. A forward pass in float32 computes these gates, and the affine map with fixed gates is applied to all unit vectors
-in bfloat16. Rounding then affects only the products. A network that runs entirely in bfloat16 opens other gates, and
-its Jacobian has an error of several per cent. The affine map is traced, and operations that do not affect the denoised
+Near an image, a network whose only nonlinearities are ReLUs is an affine map, determined by which ReLUs are active. A
+forward pass in float32 computes these gates, and the affine map with fixed gates is applied to all unit vectors in
+bfloat16. Rounding then affects only the products. A network that runs entirely in bfloat16 opens other gates, and its
+Jacobian has an error of several per cent. The affine map is traced, and operations that do not affect the denoised
 image are removed: the published UNet, for example, computes unused variances of all channels in evaluation mode.
 """
 
@@ -25,8 +25,8 @@ from torch.overrides import TorchFunctionMode
 from gahbench.devices.batches import Batches
 from gahbench.devices.hardware import hardware, is_out_of_memory
 
-#: Functions and methods of torch that are rectifiers.
-RECTIFIERS = frozenset(getattr(owner, name) for owner in (torch, functional, Tensor) for name in ("relu", "relu_"))
+#: Functions and methods of torch that are a ReLU.
+RELUS = frozenset(getattr(owner, name) for owner in (torch, functional, Tensor) for name in ("relu", "relu_"))
 #: Number of unit vectors in one batch, on a CPU and on a GPU.
 BATCH_SIZE, BATCH_SIZE_GPU = 32, 512
 
@@ -51,7 +51,7 @@ class PerNetworkCache(Generic[T]):
 
 
 class _Gates(TorchFunctionMode):
-    """A mode in which rectifiers multiply by given gates, or by their own gates, which are recorded."""
+    """A mode in which ReLUs multiply by given gates, or by their own gates, which are recorded."""
 
     def __init__(self, gates: Sequence[Tensor] | None = None) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Gates(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func not in RECTIFIERS:
+        if func not in RELUS:
             return func(*args, **(kwargs or {}))
         if self._gates is not None:
             return args[0] * next(self._gates)
@@ -72,14 +72,14 @@ class _Gates(TorchFunctionMode):
 def gated_matrix(
     network: nn.Module, noisy: Tensor, sigma: Tensor, dtype: torch.dtype = torch.bfloat16, count: int | None = None
 ) -> Tensor | None:
-    """Return the Jacobian of a rectifier network at an image; ``None`` for networks that are not supported."""
+    """Return the Jacobian of a ReLU network at an image; ``None`` for networks that are not supported."""
     shape, size = noisy.shape[1:], noisy.numel()
-    with torch.no_grad(), _Gates() as rectifiers:
+    with torch.no_grad(), _Gates() as relus:
         network(noisy, sigma)
-    if not rectifiers.recorded:
+    if not relus.recorded:
         return None
     rounded = _copies.get(network, dtype)
-    gates = [_channels_last(gate.to(dtype)) for gate in rectifiers.recorded]
+    gates = [_channels_last(gate.to(dtype)) for gate in relus.recorded]
     level = sigma.to(dtype)
     columns = functools.partial(_columns, rounded, level, gates, shape, size if count is None else min(count, size))
     try:
@@ -87,7 +87,7 @@ def gated_matrix(
     except (RuntimeError, TypeError, StopIteration) as error:
         if is_out_of_memory(error):
             raise
-        # The network may convert tensors to float32 itself, or call its rectifiers differently in lower precision.
+        # The network may convert tensors to float32 itself, or call its ReLUs differently in lower precision.
         return None
     return matrix[:size].mT.contiguous()
 

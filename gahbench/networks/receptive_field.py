@@ -16,8 +16,8 @@ from gahbench._util.shapes import Shape
 SIDES = (64, 128, 256)
 #: Maximum offset of tested pixels from the middle, in both directions: enough for all positions of pooling by up to 16.
 MAX_OFFSET = 8
-#: Networks with fewer parameters are measured on several images, since a rectifier that is closed for one image may be
-#: open for another. Wider networks have enough parallel rectifiers.
+#: Networks with fewer parameters are measured on several images, since a ReLU that is inactive for one image may
+#: be active for another. Wider networks have enough parallel ReLUs.
 FEW_PARAMETERS = 100_000
 #: Approximate time limit in seconds for trying a larger image.
 SECONDS = 20.0

@@ -84,9 +84,9 @@ class Scoring(BaseModel):
     sampling
         Settings of sampling, for metrics of samples.
     jacobian_precision
-        ``auto`` computes Jacobians of networks with rectifiers by products in bfloat16 if these products are at least
-        15 % faster than in float32, and accurate enough: to 1 % of the Jacobian, and to 5 % of the change of filters
-        beyond strength and mean. ``float32`` always uses float32.
+        ``auto`` computes Jacobians of networks with ReLUs by products in bfloat16 if these products are at least 15 %
+        faster than in float32, and accurate enough: to 1 % of the Jacobian, and to 5 % of the change of filters beyond
+        strength and mean. ``float32`` always uses float32.
     """
 
     model_config = _FROZEN

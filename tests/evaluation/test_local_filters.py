@@ -99,7 +99,7 @@ def test_networks_with_other_nonlinearities_use_float32_and_the_choice_says_so(m
     automatic = evaluation("auto", 4, "vit")
     automatic.local_filters.matrices(SIGMA)
     assert automatic.jacobian_choice.precision == "float32"
-    assert "rectifiers" in automatic.jacobian_choice.reason
+    assert "ReLUs" in automatic.jacobian_choice.reason
 
 
 def test_a_suite_may_ask_for_float32_which_changes_the_keys_of_scores(tmp_path):

@@ -63,7 +63,7 @@ def test_networks_with_other_nonlinearities_have_accurate_jacobians(name):
 
 
 class Squares(nn.Module):
-    """A network that is not linear between its rectifiers."""
+    """A network that is not linear between its ReLUs."""
 
     def __init__(self):
         super().__init__()
@@ -81,7 +81,7 @@ class Casts(Squares):
 
 
 class Linear(Squares):
-    """A network without rectifiers."""
+    """A network without ReLUs."""
 
     def forward(self, noisy, sigma):
         return self.layer(noisy)

@@ -18,7 +18,7 @@ from gahbench.networks.network_facts import (
 
 
 class Chain(nn.Module):
-    """Convolutions and rectifiers, with a last layer that starts at zero, as in many published networks."""
+    """Convolutions and ReLUs, with a last layer that starts at zero, as in many published networks."""
 
     def __init__(self, bias=False, norm="none", level="none", layers=3):
         super().__init__()
@@ -127,7 +127,7 @@ def test_torch_func_differentiates_ordinary_networks():
         torch_func_obstacle(with_random_weights(Chain(bias=True, norm="batch", level="map"), SHAPE), NOISY, SIGMA)
         is None
     )
-    # Many networks have in-place rectifiers.
+    # Many networks have in-place ReLUs.
     assert torch_func_obstacle(Applies(lambda image: torch.relu_(2 * image)), NOISY, SIGMA) is None
 
 

@@ -23,9 +23,9 @@ def test_mean_and_variance_of_samples(a, b, intensity):
     clean = torch.full((count,), intensity, dtype=torch.float64)
     noisy, variance = noise.sample(clean, seeded()), float(noise.variance(clean[0]))
     assert abs(float(noisy.mean()) - intensity) <= 4.5 * math.sqrt(variance / count)
-    # The kurtosis of Poisson noise in counts adds 1 / lambda to the 2 of a Gaussian.
-    kurtosis = 2 + (a**3 * intensity / variance**2 if variance else 0)
-    assert abs(float(noisy.var()) - variance) <= 4.5 * variance * math.sqrt(kurtosis / count)
+    # The kurtosis is 3 for a Gaussian, and 3 + 1 / lambda for Poisson noise in counts.
+    kurtosis = 3 + (a**3 * intensity / variance**2 if variance else 0)
+    assert abs(float(noisy.var()) - variance) <= 4.5 * variance * math.sqrt((kurtosis - 1) / count)
 
 
 def test_negative_intensities_count_as_0_and_precision_is_kept():

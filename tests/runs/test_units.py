@@ -89,7 +89,6 @@ def test_errors_of_the_results_folder_are_raised_and_not_failures_of_a_unit(job)
 
 
 def test_an_error_of_the_file_system_ends_an_inline_run_and_fails_no_unit(job, monkeypatch):
-
     def refuse(folder, *arguments, **options):
         raise OSError(errno.EPERM, "Operation not permitted", str(folder))
 
