@@ -128,6 +128,8 @@ def register_metrics(register: Register) -> None:
     """Register the built-in metrics."""
     register("psnr", "gahbench_plugins.metrics.psnr:Psnr")
     register("transfer-gap", "gahbench_plugins.metrics.transfer_gap:TransferGap")
+    register("sure", "gahbench_plugins.metrics.sure:Sure")
+    register("masked-error", "gahbench_plugins.metrics.masked_error:MaskedError")
     register("ssim", "gahbench_plugins.metrics.ssim:Ssim")
     register("lpips", "gahbench_plugins.metrics.lpips:Lpips")
     register("dists", "gahbench_plugins.metrics.dists:Dists")

@@ -16,6 +16,13 @@ AHMED_1974 = Citation(
     journal="IEEE Transactions on Computers",
     doi="10.1109/T-C.1974.223784",
 )
+BATSON_2019 = Citation(
+    "Batson, Joshua and Royer, Loic",
+    "Noise2Self: blind denoising by self-supervision",
+    2019,
+    conference="ICML",
+    arxiv="1901.11365",
+)
 BIROLI_2024 = Citation(
     "Biroli, Giulio and Bonnaire, Tony and de Bortoli, Valentin and Mézard, Marc",
     "Dynamical regimes of diffusion models",
@@ -277,6 +284,13 @@ PEYRE_2008 = Citation(
     journal="Communications on Pure and Applied Mathematics",
     doi="10.1002/cpa.20242",
 )
+RAMANI_2008 = Citation(
+    "Ramani, Sathish and Blu, Thierry and Unser, Michael",
+    "Monte-Carlo SURE: a black-box optimization of regularization parameters for general denoising algorithms",
+    2008,
+    journal=_TIP,
+    doi="10.1109/TIP.2008.2001404",
+)
 RICE_1945 = Citation(
     "Rice, Stephen O.", "Mathematical analysis of random noise", 1945, journal="Bell System Technical Journal"
 )
@@ -315,6 +329,13 @@ SONG_2025 = Citation(
     "Selective underfitting in diffusion models",
     2025,
     arxiv="2510.01378",
+)
+STEIN_1981 = Citation(
+    "Stein, Charles M.",
+    "Estimation of the mean of a multivariate normal distribution",
+    1981,
+    journal="The Annals of Statistics",
+    doi="10.1214/aos/1176345632",
 )
 SZLAM_2008 = Citation(
     "Szlam, Arthur D. and Maggioni, Mauro and Coifman, Ronald R.",

@@ -267,7 +267,8 @@ def _notes(results: Tables, dataset: str, entrant: str, cube: ScoreCube) -> str:
         parts.append(f"PSNR: {cube.problems[entrant]}")
     parts += _failure_notes(failures, len(tried_seeds))
     recorded_notes = rows_of(results.notes, dataset, entrant)["note"].tolist()
-    if failures.empty and entrant not in cube.entrants and not any(note.startswith(REFUSED) for note in recorded_notes):
+    is_scored = entrant in cube.entrants or not rows_of(results.scores, dataset, entrant).empty
+    if failures.empty and not is_scored and not any(note.startswith(REFUSED) for note in recorded_notes):
         parts.append("not scored")
     if (fits["budget"] == "seconds").any():
         parts.append(TIME_BUDGET)

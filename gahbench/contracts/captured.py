@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gahbench.contracts.datasets import Dataset
 
+#: Kinds of recorded noise: white and Gaussian, with the given noise levels; of independent pixels, with any
+#: distribution; or noise of which neither is known.
+NoiseKind = Literal["white", "independent", "unknown"]
 #: The noise of scores whose noisy images were recorded.
 MEASURED = "measured"
 #: Significant digits of the noise level of a set of images, by which their scores are stored.

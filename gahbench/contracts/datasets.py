@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gahbench.contracts.captured import Captured
+    from gahbench.contracts.captured import Captured, NoiseKind
     from gahbench.contracts.citation import Citations
     from gahbench.jacobian import LinearMaps
     from gahbench.noise.poisson_gaussian import PoissonGaussian
@@ -258,6 +258,15 @@ class Dataset(Preparable, ABC):
         ------
         DataError
             If there are fewer test images.
+        """
+        return None
+
+    @property
+    def noise_kind(self) -> NoiseKind | None:
+        """What is known of the recorded noise of a dataset without clean images; ``None`` if images are clean.
+
+        Without clean images, :meth:`images` returns the recorded noisy images. They are scored with
+        ``sigmas: measured``, by metrics that list this kind of noise in :attr:`Metric.without_clean`.
         """
         return None
 

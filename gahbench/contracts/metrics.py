@@ -16,6 +16,7 @@ from gahbench.contracts.preparation import Preparable
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gahbench.contracts.captured import NoiseKind
     from gahbench.contracts.citation import Citations
     from gahbench.evaluation.evaluation import Evaluation
 
@@ -165,6 +166,8 @@ class Metric(Preparable, ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     #: Whether the metric only compares images, and so is defined under noise that is not white and Gaussian.
     any_noise: ClassVar[bool] = False
+    #: Kinds of recorded noise under which the metric needs no clean images (:attr:`Dataset.noise_kind`).
+    without_clean: ClassVar[frozenset[NoiseKind]] = frozenset()
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: The publications that the metric implements.

@@ -16,6 +16,7 @@ from gahbench._util.errors import ParameterError, SuiteError, listing, suggestio
 from gahbench.board.results import Results
 from gahbench.board.tables import SCHEMAS
 from gahbench.contracts.captured import MEASURED
+from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.references import Reference
 from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject
@@ -24,7 +25,7 @@ from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_tit
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring, noise_levels, scored_images
 from gahbench.planning.suite_files import plugin_sources, suite_files
-from gahbench.planning.suite_noise import SuiteNoise
+from gahbench.planning.suite_noise import SuiteNoise, refusal_without_clean
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.sampling.settings import Sampling
@@ -38,6 +39,8 @@ NOTE = "a model in memory: not reproducible from a file"
 UNAVAILABLE = frozenset({"training", "partner", "snapshots"})
 #: Default noise levels, number of images, and metrics for a single dataset.
 SIGMAS, IMAGES, METRICS = (0.05, 0.1, 0.2, 0.4), 24, ("psnr", "ssim")
+#: Default metrics on noisy images without clean references, as far as their noise allows.
+METRICS_ALONE = ("sure", "masked-error")
 BASELINE = "oracle-threshold[sym4]"
 REFERENCES = ("identity", "bayes-shrink[sym4]", BASELINE)
 
@@ -70,8 +73,9 @@ def score(
     images : int, optional
         Number of test images, 1 or more. By default the number that the suite sets, or 24 for a dataset.
     metrics : sequence of str, optional
-        Metrics, including psnr. By default the metrics of the suite, or psnr and ssim for a dataset. Metrics that need
-        the training data of the model are left out.
+        Metrics, including psnr. By default the metrics of the suite, or psnr and ssim for a dataset; for noisy images
+        without clean references, sure and masked-error, as far as their noise allows. Metrics that need the training
+        data of the model are left out.
     name : str, default "model"
         Name of the model's row, different from the labels of the references.
     device : str, default "cpu"
@@ -127,6 +131,7 @@ def _score(
         for configured in datasets:
             dataset: Dataset = configured.build()
             count = scored_images(scoring, dataset, "test")
+            chosen_metrics = _metrics_on(configured, dataset, chosen_metrics, metrics is None, registry)
             tables["datasets"].append(dataset_row(configured, dataset, count, scoring))
             request = {
                 "split": "test",
@@ -217,11 +222,27 @@ def _scoring(
 
 
 def _measurable(metrics: Sequence[Configured]) -> list[Configured]:
-    """Return the metrics that a model in memory can be scored by; raise if psnr is missing."""
-    measurable = [metric for metric in metrics if not frozenset(metric.plugin.factory.needs) & UNAVAILABLE]
-    if "psnr" not in [metric.plugin.name for metric in measurable]:
-        raise ParameterError("metrics must include psnr, by which boards rank")
-    return measurable
+    """Return the metrics that a model in memory can be scored by."""
+    return [metric for metric in metrics if not frozenset(metric.plugin.factory.needs) & UNAVAILABLE]
+
+
+def _metrics_on(
+    configured: Configured, dataset: Dataset, metrics: list[Configured], is_default: bool, registry: Registry
+) -> list[Configured]:
+    """Return the metrics of a dataset; raise if psnr is missing, or the dataset lacks the clean images of a metric."""
+    if (kind := dataset.noise_kind) is None:
+        if "psnr" not in [metric.plugin.name for metric in metrics]:
+            raise ParameterError("metrics must include psnr, by which boards rank")
+        return metrics
+    reasons = {metric.label: refusal_without_clean(metric.plugin.factory, kind) for metric in metrics}
+    if is_default:
+        alone = [registry.configure("metric", name) for name in METRICS_ALONE]
+        if accepted := [metric for metric in alone if refusal_without_clean(metric.plugin.factory, kind) is None]:
+            return accepted
+    for label, reason in reasons.items():
+        if reason is not None:
+            raise ParameterError(f"{label} on {configured.label}: {reason}")
+    return metrics
 
 
 def _subjects(
@@ -230,6 +251,8 @@ def _subjects(
     yield name, Subject(lambda: model)
     for configured in references:
         reference: Reference = configured.build()
+        if dataset.noise_kind is not None and reference.kind in SEES_DATASET:
+            continue
         if reference.supports(dataset):
             yield configured.label, Subject(configured.build)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gahbench._util.errors import ParameterError, SuiteError
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, all_shapes
+from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.references import Reference
 from gahbench.planning.dry_run import DryRun, dry_runs
 from gahbench.planning.suite import Suite
@@ -105,6 +106,8 @@ def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
     """Return why a reference refuses the images of a dataset; ``None`` if it accepts them."""
     try:
         reference: Reference = suite.build(entrant)
+        if dataset.noise_kind is not None and reference.kind in SEES_DATASET:
+            return "needs clean images, and these images are noisy; accepted: classical references and networks"
         # A saved model runs its own code, which may end the process.
         with watch(entrant.where, is_external=bool(entrant.origins)):
             for shape in _shapes(suite, dataset):

@@ -20,6 +20,7 @@ from gahbench.planning.pairs import Pairs, check_pairs, undefined_pairs
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import noise_levels, scored_images
+from gahbench.planning.suite_noise import refusal_without_clean
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry
@@ -76,6 +77,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     """Expand a suite into units, and check everything that needs no computation."""
     _check_size(suite)
     built = [(configured, _build_and_check(suite, configured)) for configured in suite.datasets]
+    _check_ranking(suite, built)
     for metric in suite.metrics:
         with _locate_errors(suite, metric):
             _check_metric(suite, metric, built)
@@ -255,16 +257,29 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
         raise DataError(f"{configured.where}: {error}") from error
 
 
-def _check_noise(suite: Suite, metric: Configured, measure: Metric) -> None:
-    """Raise if a metric needs recorded noise that the suite does not have, or cannot measure under recorded noise."""
+def _check_noise(suite: Suite, metric: Configured, measure: Metric, configured: Configured, dataset: Dataset) -> None:
+    """Raise if a metric needs recorded noise that the suite does not have, or cannot measure the recorded noise."""
     if suite.scoring.sigmas and "captured" in measure.needs:
         raise ParameterError(
             f"{metric.where}: the metric compares recorded with drawn noise: set 'sigmas: {MEASURED}' under 'scoring'"
         )
-    if not suite.scoring.sigmas and not measure.any_noise:
+    if dataset.noise_kind is not None:
+        if (reason := refusal_without_clean(measure, dataset.noise_kind)) is not None:
+            raise ParameterError(f"{metric.where} on {configured.label}: {reason}")
+    elif not suite.scoring.sigmas and not measure.any_noise:
         raise ParameterError(
             f"{metric.where}: not defined under recorded noise; accepted with sigmas={MEASURED}: metrics that compare "
             "images, such as psnr, ssim and transfer-gap"
+        )
+
+
+def _check_ranking(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:
+    """Raise if there are clean images, but no PSNR, by which boards rank."""
+    has_psnr = any(metric.plugin.name == "psnr" for metric in suite.metrics)
+    if not has_psnr and any(dataset.noise_kind is None for _, dataset in built):
+        raise SuiteError(
+            f"{suite.location(suite.metrics[0])}: scoring.metrics must include psnr, by which the board ranks; only "
+            "noisy images without clean references have no psnr"
         )
 
 
@@ -275,8 +290,8 @@ def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured
             f"{metric.where}: defined under white Gaussian noise only; accepted with 'noise': metrics that compare "
             "images, such as psnr, ssim, lpips, optimum-distance and optimum-cross"
         )
-    _check_noise(suite, metric, measure)
     for configured, dataset in built:
+        _check_noise(suite, metric, measure, configured, dataset)
         if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:
             raise ParameterError(
                 f"{metric.where}: images={images}; accepted: {measure.min_images} or more, as it compares images"

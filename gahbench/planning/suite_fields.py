@@ -41,12 +41,6 @@ def entry_name(entry: Entry) -> str:
     return entry.partition("[")[0].strip() if isinstance(entry, str) else next(iter(entry), "")
 
 
-def _ranks(metrics: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    if "psnr" not in map(entry_name, metrics):
-        raise ValueError("must include psnr, by which the board ranks")
-    return metrics
-
-
 def _has_test(splits: tuple[Split, ...]) -> tuple[Split, ...]:
     if "test" not in splits:
         raise ValueError(f"must include test, which the board shows and ranks; accepted: {['test', *splits]}")
@@ -78,7 +72,7 @@ class Scoring(BaseModel):
     splits
         Splits to score: ``test``, by which the board ranks, and other splits for comparison.
     metrics
-        Metrics, by name and parameters; ``psnr`` must be included.
+        Metrics, by name and parameters; ``psnr`` must be included, unless there are no clean images.
     noise_seed
         Seed of the noise, which is the same for all entrants.
     sampling
@@ -100,7 +94,7 @@ class Scoring(BaseModel):
     noise: SuiteNoise | None = None
     images: Annotated[int, Field(ge=1)] | Literal["all"] = 100
     splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct), AfterValidator(_has_test)] = ("test",)
-    metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct), AfterValidator(_ranks)] = ("psnr",)
+    metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct)] = ("psnr",)
     noise_seed: int = 0
     sampling: Annotated[Sampling, Field(default_factory=Sampling)]
     jacobian_precision: Literal["auto", "float32"] = "auto"
@@ -174,6 +168,8 @@ def accepted_fields(location: Location) -> list[str]:
 def noise_levels(scoring: Scoring, dataset: Dataset) -> list[float]:
     """Return the noise levels at which a dataset is scored; a single level for recorded noise."""
     if scoring.sigmas:
+        if dataset.noise_kind is not None:
+            raise DataError(f"the images are noisy, without clean references; accepted: sigmas={MEASURED}")
         return list(scoring.sigmas)
     level = captured_level(dataset, scored_images(scoring, dataset, "test"))
     if level is None:

@@ -11,11 +11,25 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import ParameterError
 from gahbench._util.readable import level_name
+from gahbench.contracts.captured import NoiseKind
 from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.metrics import Metric
 from gahbench.noise.poisson_gaussian import PoissonGaussian
 
 #: First words of the note on a board whose noise is not white and Gaussian.
 NOISE_NOTE = "Poisson-Gaussian noise"
+#: Why a metric is refused on noisy images without clean references, and what is accepted, by kind of noise.
+_WITHOUT_CLEAN = {
+    "white": "the metric needs clean images, and these images are noisy; accepted: the metrics sure and masked-error",
+    "independent": (
+        "the metric needs clean images, or noise that is shown to be white and Gaussian; accepted: the metric "
+        "masked-error"
+    ),
+    "unknown": (
+        "these images are noisy, and their noise is not shown to be independent between pixels, so no metric is "
+        "defined; accepted: bursts of three or more captures"
+    ),
+}
 #: Significant digits of noise levels.
 _DIGITS = 4
 
@@ -111,3 +125,8 @@ def noise_note(noise: SuiteNoise, dataset: Dataset) -> str:
         f"intensity. Oracles are oracles of the stabilised images. {known}; an optimal denoiser of stabilised images, "
         "inverted, is not the optimum"
     )
+
+
+def refusal_without_clean(metric: type[Metric] | Metric, noise: NoiseKind) -> str | None:
+    """Return why a metric is refused on noisy images without clean references; ``None`` if it is accepted."""
+    return None if noise in metric.without_clean else f"{_WITHOUT_CLEAN[noise]}, or clean images"

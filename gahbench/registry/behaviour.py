@@ -45,7 +45,17 @@ NEEDED = ("gahbench.contracts.needs", "needed")
 DESCRIPTIONS = frozenset({"citation", "display_name", "share_parts", "positive_parts"})
 #: Attributes of metrics that only decide how values are displayed, and which suites are accepted.
 DISPLAY_ATTRIBUTES = frozenset(
-    {"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters", "advised_images", "any_noise"}
+    {
+        "unit",
+        "higher_is_better",
+        "titles",
+        "nulls",
+        "ratios",
+        "label_parameters",
+        "advised_images",
+        "any_noise",
+        "without_clean",
+    }
 )
 #: Fields of syntax trees that do not affect behaviour, or differ between versions of Python.
 _IGNORED_FIELDS = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple"})

@@ -239,7 +239,9 @@ def summary_title(board: DatasetBoard) -> str:
     sigmas = board.sigmas
     if len(sigmas) == 1:
         return f"At σ = {level_name(sigmas[0])}; the noisy images have {float(input_psnr(sigmas[0])):.2f} dB"
-    return f"Mean over σ = {', '.join(map(level_name, sigmas))}" if sigmas else "Nothing scored"
+    if sigmas:
+        return f"Mean over σ = {', '.join(map(level_name, sigmas))}"
+    return "No PSNR; other metrics are below" if board.overall_metrics else "Nothing scored"
 
 
 def _levels_table(board: DatasetBoard, names: DisplayNames) -> TextTable:

@@ -72,19 +72,25 @@ class Pair:
         for name, image in (("clean", self.clean), ("noisy", self.noisy)):
             if image.min() == image.max():
                 return f"the {name} image is constant"
-        advice = "set 'black' and 'white' to the grey levels of black and white in the files"
-        outside = ((self.clean < -_OUTSIDE) | (self.clean > 1 + _OUTSIDE)).double().mean()
-        if outside > _SHARE_OUTSIDE:
-            low, high = float(self.clean.min()), float(self.clean.max())
-            return f"the clean image has values from {low:.3g} to {high:.3g}, outside of [0, 1]; {advice}"
-        sigma = self.noise_level()
-        if sigma > 1:
-            return f"its noise level is {sigma:.3g}, above 1, but images lie in [0, 1]; {advice}"
+        if (fault := find_wrong_scale("clean", self.clean, sigma := self.noise_level())) is not None:
+            return fault
         if sigma < 1e-6:
             return "the noisy image equals the clean image"
         if self.variance is None and _is_exchanged(self.clean.double(), self.noisy.double(), sigma):
             return "the clean image is noisier than the noisy image; exchange them"
         return None
+
+
+def find_wrong_scale(name: str, image: Tensor, sigma: float, margin: float = _OUTSIDE) -> str | None:
+    """Return why the noise level or the values of an image are not those of images in [0, 1]; ``None`` if they are."""
+    advice = "set 'black' and 'white' to the grey levels of black and white in the files"
+    outside = ((image < -margin) | (image > 1 + margin)).double().mean()
+    if outside > _SHARE_OUTSIDE:
+        low, high = float(image.min()), float(image.max())
+        return f"the {name} image has values from {low:.3g} to {high:.3g}, outside of [0, 1]; {advice}"
+    if sigma > 1:
+        return f"its noise level is {sigma:.3g}, above 1, but images lie in [0, 1]; {advice}"
+    return None
 
 
 def _size(image: Tensor) -> str:

@@ -1,10 +1,10 @@
-"""Pairs or bursts of the user's own recorded images."""
+"""Pairs, bursts or noisy images alone, as the user recorded them."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -12,25 +12,32 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Card, DataError
+from gahbench.noise import NoiseExamination
 
+from ._noisy_alone import describe_noise, examine, read_alone, stabilise
 from ._pairs import NoiseLevel, Pair, Pairs, PairSet
 from ._reading.files import OnError, source_path
 from ._reading.preprocess import Colour, channels_first, colour_notes, has_colours
-from ._reading.recordings import CLEAN, MIN_CAPTURES, NOISY, Levels, looks_dark, read_recorded
+from ._reading.recordings import CLEAN, MIN_CAPTURES, NOISY, Levels, Recordings, looks_dark, read_recorded
 
 
 class Captures(PairSet):
-    """Your own noisy images with clean references, as cameras and microscopes record them.
+    """Your own noisy images, with or without clean references, as cameras and microscopes record them.
 
     With ``sigmas: measured`` in a suite, denoisers are scored on the recorded noise; with numbers, on white Gaussian
-    noise that is added to the references. There are three forms of data:
+    noise that is added to the references. There are four forms of data:
 
     - a folder with the folders ``clean`` and ``noisy``, which hold images of equal names (their suffixes may differ);
     - a folder of bursts, a folder of three or more repeated captures for each scene. The first capture is the noisy
       image, and the mean of the other captures is its reference. The variance that is left in the reference is
       estimated from these captures; the PSNR and the noise level do not count it;
-    - an .npz file with the arrays ``clean`` and ``noisy`` of shape (N, H, W), or ``bursts`` of shape (N, captures, H,
-      W), each with or without an axis of channels.
+    - a folder with the folder ``noisy`` alone. The noise level of each image is estimated from the image, and the noise
+      is tested: the correlation of neighbours, and how the noise level depends on the intensity
+      (:func:`gahbench.noise.examine_noise`). If it is white and Gaussian, the metrics ``sure`` and ``masked-error`` are
+      defined, and if it is only uncorrelated, ``masked-error``. Other metrics need clean images. A note has the results
+      of the test, and its limits;
+    - an .npz file with the arrays ``clean`` and ``noisy``, or ``noisy`` alone, of shape (N, H, W), or ``bursts`` of
+      shape (N, captures, H, W), each with or without an axis of channels.
 
     Files may have 8 or 16 bits per channel or be in floating point (PNG, JPEG, TIFF and other formats; 16-bit colours
     only as TIFF). Noisy values below black or above white are kept. There are only test images, so entrants that are
@@ -50,13 +57,19 @@ class Captures(PairSet):
         The noise level of each image. ``rms``: the root mean square of its difference from the reference, so that drawn
         noise of this level has the same PSNR; ``robust``: the median absolute deviation of the difference divided by
         0.6745, which ignores outliers such as hot pixels, and the noise of dark or bright regions; or a number
-        above 0, up to 1.
+        above 0, up to 1. Noisy images alone have one estimate for both rules.
     colour
-        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``, with
+        clean references.
+    stabilise
+        Whether noisy images alone are replaced by their generalised Anscombe transforms, in which photon noise has
+        equal strength at all intensities (:class:`gahbench.noise.Stabilisation`). The noise is estimated from all
+        images. Denoisers run on stabilised images, and all errors are errors of stabilised images.
     on_error
         ``raise``: pairs that cannot be used raise an error that names all of them. ``skip``: such pairs are left out,
         and named in a note. Pairs cannot be used if an image is missing, unreadable or constant, if sizes differ, if
-        the noise level is 0 or above 1, or if the clean image is noisier than the noisy image.
+        the noise level is 0 or above 1, or if the clean image is noisier than the noisy image. Noisy images alone
+        cannot be used if they show no noise, or if black or white pixels are everywhere.
 
     Raises
     ------
@@ -74,6 +87,7 @@ class Captures(PairSet):
         white: float | None = None,
         sigma: NoiseLevel = "rms",
         colour: Colour = "mean",
+        stabilise: bool = False,
         on_error: OnError = "raise",
     ) -> None:
         if white is not None and white <= (black or 0.0):
@@ -83,6 +97,7 @@ class Captures(PairSet):
         self.black = black
         self.white = white
         self.colour: Colour = colour
+        self.stabilise = stabilise
         self.on_error: OnError = on_error
 
     @property
@@ -99,14 +114,57 @@ class Captures(PairSet):
         recorded = read_recorded(source_path(self.path))
         reader = _Reader(Levels(self.black, self.white, self.colour))
         named: dict[str, Pair | str] = {name: reader.burst(scene) for name, scene in recorded.bursts.items()}
-        for name in sorted({*recorded.clean, *recorded.noisy}):
-            images = {CLEAN: recorded.clean.get(name), NOISY: recorded.noisy.get(name)}
-            named[name] = reader.pair(images)
+        notes: list[str] = []
+        if recorded.clean is None:
+            named, notes = self._read_alone(reader, recorded.noisy)
+        elif self.stabilise:
+            raise DataError(f"{self._where}: stabilise=true; accepted for noisy images without clean references")
+        else:
+            for name in sorted({*recorded.clean, *recorded.noisy}):
+                images = {CLEAN: recorded.clean.get(name), NOISY: recorded.noisy.get(name)}
+                named[name] = reader.pair(images)
         if not named:
             raise DataError(f"{self._where}: no images")
-        pairs = Pairs.collect(named, had_colours=reader.had_colours, notes=reader.notes(self.colour))
+        pairs = Pairs.collect(named, had_colours=reader.had_colours, notes=(*reader.notes(self.colour), *notes))
         pairs.check_usable(self, self.on_error, self._where)
         return pairs
+
+    def _read_alone(self, reader: _Reader, noisy: Recordings) -> tuple[dict[str, Pair | str], list[str]]:
+        """Return noisy images without references by name, and notes."""
+        if self.colour == "rgb":
+            raise DataError(f"{self._where}: colour=rgb without clean references; accepted: mean and luma")
+        images = {name: reader.image(pixels) for name, pixels in noisy.items()}
+        if not self.stabilise:
+            return read_alone(images, self.sigma), []
+        try:
+            images, stabilisation = stabilise(images)
+        except DataError as error:
+            raise DataError(f"{self._where}: {error}") from error
+        model = stabilisation.noise
+        note = (
+            f"noise of variance {model.a:.3g} x + {model.b:.3g} at intensity x is stabilised; errors are those of "
+            "stabilised images"
+        )
+        return read_alone(images, self.sigma), [note]
+
+    @functools.cached_property
+    def _examination(self) -> NoiseExamination | None:
+        return examine(self._all.pairs)
+
+    @property
+    def noise_kind(self) -> Literal["white", "independent", "unknown"] | None:
+        """What noisy images without references show of their noise; ``None`` with references."""
+        if (examination := self._examination) is None:
+            return None
+        if examination.is_white_gaussian:
+            return "white"
+        return "independent" if examination.is_uncorrelated else "unknown"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on images that are left out, and on the noise of noisy images alone."""
+        examination = self._examination
+        return (*super().notes, *(() if examination is None else (describe_noise(examination),)))
 
 
 class _Reader:
@@ -123,12 +181,9 @@ class _Reader:
         for kind, pixels in images.items():
             if pixels is None:
                 return f"no {kind} image of this name"
-            if isinstance(pixels, str):
-                return f"the {kind} image: {pixels}"
-            try:
-                tensors[kind] = self._read(pixels)
-            except DataError as error:
-                return f"the {kind} image: {error}"
+            if isinstance(image := self.image(pixels), str):
+                return f"the {kind} image: {image}"
+            tensors[kind] = image
         return Pair(tensors[CLEAN], tensors[NOISY])
 
     def burst(self, scene: list[NDArray[Any]] | str) -> Pair | str:
@@ -152,6 +207,15 @@ class _Reader:
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0) * count / (count - 1)
         return Pair(mean.float(), noisy, (variance / count).float())
+
+    def image(self, pixels: NDArray[Any] | str) -> Tensor | str:
+        """Return an image, shape (C, H, W), or the reason why it cannot be used."""
+        if isinstance(pixels, str):
+            return pixels
+        try:
+            return self._read(pixels)
+        except DataError as error:
+            return str(error)
 
     def _read(self, pixels: NDArray[Any]) -> Tensor:
         self._is_dark &= looks_dark(pixels, self._levels)

@@ -75,7 +75,6 @@ AT |= {
         ("[psnr, slope]", "[psnr, {decay: {max_terms: 0}}]", AT["sco"], "max_terms=0: input should be greater than 0"),
         ("scoring:", "scorings:", AT["sco"], "scoring"),
         ("metrics: [psnr, slope]", "metrics: [psnr, slop]", AT["sco"], "unknown metric 'slop'; did you mean 'slope'"),
-        ("metrics: [psnr, slope]", "metrics: [slope]", AT["sco"], "must include psnr"),
         ("steps: 12", "steps: 12, learning_rate: .inf", AT["tra"], "training.learning_rate: expected a finite number"),
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, .nan]", AT["sco"], "scoring.sigmas.1: expected a finite number"),
         ("- identity", "- gaussian-blur: {width: .inf}", AT["unet"] + 1, "width=inf: not a finite number"),

@@ -25,8 +25,9 @@ from .preprocess import LUMA, Colour
 #: Names of the folders, or of the arrays of an .npz file.
 CLEAN, NOISY, BURSTS = "clean", "noisy", "bursts"
 ACCEPTED = (
-    f"accepted: a folder with the folders {CLEAN} and {NOISY}, which hold images of equal names; a folder with a "
-    f"folder of repeated captures for each scene; or an .npz file with the arrays {CLEAN} and {NOISY}, or {BURSTS}"
+    f"accepted: a folder with the folders {CLEAN} and {NOISY}, which hold images of equal names, or {NOISY} alone; a "
+    f"folder with a folder of repeated captures for each scene; or an .npz file with the arrays {CLEAN} and {NOISY}, "
+    f"{NOISY} alone, or {BURSTS}"
 )
 #: PIL's modes with 16 or 32 bits for the single channel of an image.
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
@@ -117,9 +118,12 @@ Recordings = Mapping[str, NDArray[Any] | str]
 
 @dataclass(frozen=True)
 class Recorded:
-    """Recorded images: clean and noisy images by name, or captures of a scene by the name of the scene."""
+    """Recorded images: clean and noisy images by name, or captures of a scene by the name of the scene.
 
-    clean: Recordings
+    ``clean`` is ``None`` if there are noisy images alone.
+    """
+
+    clean: Recordings | None
     noisy: Recordings
     bursts: Mapping[str, list[NDArray[Any]] | str]
 
@@ -134,9 +138,10 @@ def read_recorded(path: Path) -> Recorded:
     if len(present) == 2:
         clean, noisy = (dict(_read_all(path / name)) for name in (CLEAN, NOISY))
         return Recorded(clean, noisy, {})
+    if present == [NOISY]:
+        return Recorded(None, dict(_read_all(path / NOISY)), {})
     if present:
-        missing = NOISY if present == [CLEAN] else CLEAN
-        raise DataError(f"{path}: has the folder '{present[0]}', but no folder '{missing}'; {ACCEPTED}")
+        raise DataError(f"{path}: has the folder '{CLEAN}', but no folder '{NOISY}'; {ACCEPTED}")
     scenes: dict[str, list[NDArray[Any]] | str] = {}
     for name, pixels in _read_all(path):
         scene = str(PurePosixPath(name).parent)
@@ -167,10 +172,13 @@ def _read_all(folder: Path) -> Iterator[tuple[str, NDArray[Any] | str]]:
 
 def _from_arrays(path: Path) -> Recorded:
     arrays = load_arrays(path, (CLEAN, NOISY, BURSTS))
-    if CLEAN in arrays and NOISY in arrays:
-        clean, noisy = (_split(path, name, arrays[name], 3) for name in (CLEAN, NOISY))
-        named = [{f"image {i}": image for i, image in enumerate(images)} for images in (clean, noisy)]
-        return Recorded(named[0], named[1], {})
+    if NOISY in arrays:
+        named = {
+            kind: {f"image {i}": image for i, image in enumerate(_split(path, kind, arrays[kind], 3))}
+            for kind in (CLEAN, NOISY)
+            if kind in arrays
+        }
+        return Recorded(named.get(CLEAN), named[NOISY], {})
     if len(arrays) == 1 and BURSTS not in arrays and CLEAN not in arrays:
         arrays = load_arrays(path, (BURSTS,))
     if BURSTS not in arrays:

@@ -233,7 +233,7 @@ def test_clipping_gamma_and_compression_are_not_taken_for_exchanged_images(tmp_p
     ("layout", "problem"),
     [
         ("missing", "no such folder; accepted: a folder with the folders clean and noisy"),
-        ("noisy", "has the folder 'noisy', but no folder 'clean'"),
+        ("clean", "has the folder 'clean', but no folder 'noisy'"),
         ("loose", "has the image a outside of a folder"),
         ("twins", r"a\.png and a\.tif have one name"),
         ("short", "2 captures; accepted: 3 or more"),
@@ -244,9 +244,9 @@ def test_clipping_gamma_and_compression_are_not_taken_for_exchanged_images(tmp_p
 )
 def test_other_layouts_are_refused_in_one_line(tmp_path, layout, problem):
     path, image = tmp_path / "pairs", grey(scenes(1)[0])
-    if layout in ("noisy", "twins", "broken", "deep", "pages"):
-        write_folder(path / "noisy", {"a": image})
     if layout in ("twins", "broken", "deep", "pages"):
+        write_folder(path / "noisy", {"a": image})
+    if layout in ("clean", "twins", "broken", "deep", "pages"):
         write_folder(path / "clean", {"a": image})
     if layout == "twins":
         tifffile.imwrite(path / "noisy" / "a.tif", image)

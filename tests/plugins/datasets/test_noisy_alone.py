@@ -1,0 +1,204 @@
+"""Noisy images without clean references: what is known of their noise, which metrics are accepted, and boards."""
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from scipy import ndimage
+
+import gahbench
+from gahbench._util.errors import DataError, GahbenchError, ParameterError
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench.registry.registry import Registry
+from gahbench.testing import check_configured
+from gahbench_plugins.datasets.captures import Captures
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*no clean images. the noise is estimated")
+COUNT, SIDE, SIGMA = 8, 128, 0.1
+ALONE = ["sure", "masked-error"]
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return gahbench.create("dataset", f"photos[size={SIDE}]").images("test", COUNT)[:, 0].numpy().astype(float)
+
+
+def draw(seed=0):
+    return np.random.default_rng(seed)
+
+
+def noisy_images(clean, kind):
+    if kind == "white":
+        return clean + SIGMA * draw().normal(size=clean.shape)
+    if kind == "photons":
+        return draw().poisson(clean / 0.02) * 0.02 + 0.02 * draw(1).normal(size=clean.shape)
+    kernel = np.array([[[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]]) / 6
+    return clean + SIGMA * ndimage.convolve(draw().normal(size=clean.shape), kernel, mode="wrap")
+
+
+@pytest.fixture(scope="module")
+def path(clean, tmp_path_factory):
+    """Return a function that writes noisy images of a kind, and returns the path of their file."""
+    folder = tmp_path_factory.mktemp("alone")
+
+    def write(kind):
+        if not (file := folder / f"{kind}.npz").exists():
+            np.savez(file, noisy=noisy_images(clean, kind))
+        return str(file)
+
+    return write
+
+
+def plan(tmp_path, datasets, entrants=("identity", "bayes-shrink[haar]"), **scoring):
+    content = {
+        "name": "alone",
+        "datasets": datasets,
+        "entrants": list(entrants),
+        "scoring": {"sigmas": "measured", "images": 4, **scoring},
+    }
+    (tmp_path / "alone.yaml").write_text(yaml.safe_dump(content))
+    registry = Registry()
+    return make_plan(load_suite(tmp_path / "alone.yaml", registry), registry)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "words"),
+    [
+        ("white", "white", "white and Gaussian within the limits, so sure and masked-error are defined"),
+        ("photons", "independent", "only masked-error is defined; stabilise=true removes"),
+        ("correlated", "unknown", "not shown to be uncorrelated, so no error can be estimated without clean images"),
+    ],
+)
+def test_the_kind_of_the_noise_is_known_and_noted(path, kind, expected, words):
+    captures = Captures(path(kind))
+    assert captures.noise_kind == expected
+    (note,) = captures.notes
+    assert words in note
+    assert "correlation of neighbours" in note
+    assert "limit 0.1" in note
+
+
+def test_the_images_are_the_noisy_images_with_their_estimated_or_given_levels(path, clean):
+    captures = Captures(path("white"))
+    captured = captures.captured(COUNT)
+    assert captured.noisy[:, 0].numpy() == pytest.approx(noisy_images(clean, "white"), abs=1e-6)
+    assert captured.noisy.equal(captures.images("test", COUNT))
+    assert captured.sigma.numpy() == pytest.approx(SIGMA, rel=0.1)
+    assert float(captured.sigma.mean()) == pytest.approx(SIGMA, rel=0.05)
+    assert Captures(path("white"), sigma=0.3).captured(2).sigma.tolist() == [0.3, 0.3]
+    squares = Captures(path("white"), size=32)
+    assert squares.available("test") == 16 * COUNT
+    assert set(squares.captured(16 * COUNT).sigma.tolist()) == set(captured.sigma.tolist())
+    assert squares.noise_kind == "white"
+
+
+def test_stabilised_photon_noise_is_white(path):
+    captures = Captures(path("photons"), stabilise=True)
+    assert captures.noise_kind == "white"
+    assert any("at intensity x is stabilised; errors are those of stabilised images" in note for note in captures.notes)
+    # The variance is 0.02 x + 0.0004, which becomes constant: white has 50 photons.
+    assert float(captures.captured(COUNT).sigma.mean()) == pytest.approx(0.08, rel=0.1)
+
+
+def test_files_of_a_folder_and_the_contract(tmp_path, clean):
+    (tmp_path / "noisy").mkdir()
+    for index, image in enumerate(0.25 + 0.5 * clean + SIGMA * draw().normal(size=clean.shape)):
+        Image.fromarray((image * 255).round().clip(0, 255).astype(np.uint8)).save(tmp_path / "noisy" / f"{index}.png")
+    assert Captures(str(tmp_path)).noise_kind == "white"
+    report = check_configured(Registry().configure("dataset", f"captures[path={tmp_path}]"))
+    assert report.passed, str(report)
+
+
+def test_images_without_noise_are_refused_or_left_out(tmp_path, clean):
+    rows, columns = np.mgrid[:64, :64]
+    scene = 0.5 + 0.3 * np.sin(rows / 20) * np.cos(columns / 17)
+    np.savez(tmp_path / "two.npz", noisy=[scene, scene + SIGMA * draw().normal(size=scene.shape)])
+    file = str(tmp_path / "two.npz")
+    with pytest.raises(DataError, match="1 of 2 images cannot be used: image 0: the image shows no noise"):
+        Captures(file).images("test", 1)
+    kept = Captures(file, on_error="skip")
+    assert kept.available("test") == 1
+    assert any("shows no noise" in note for note in kept.notes)
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        (np.full((64, 64), 0.5), "the noisy image is constant"),
+        (np.where(np.eye(64) > 0, np.nan, 0.5), "pixels that are infinite or NaN"),
+        (255 * draw().uniform(size=(64, 64)), r"outside of \[0, 1\]; set 'black' and 'white'|above 1"),
+        (draw().uniform(size=(8, 64)), "sides of 16 pixels or more"),
+        ((draw().uniform(size=(64, 64)) > 0.5).astype(float), "too few blocks without clipped pixels"),
+    ],
+)
+def test_images_that_cannot_be_used_are_named(tmp_path, image, problem):
+    np.savez(tmp_path / "bad.npz", noisy=[image])
+    with pytest.raises(DataError, match=f"1 of 1 images cannot be used: image 0: .*({problem})") as caught:
+        Captures(str(tmp_path / "bad.npz")).images("test", 1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scoring", "problem"),
+    [
+        ("white", {"metrics": ["psnr"]}, "'psnr' .*needs clean images, .*accepted: the metrics sure and masked-error"),
+        ("white", {"metrics": ["sure", "ssim"]}, "'ssim' .*needs clean images"),
+        ("white", {"metrics": ["sure", "transfer-gap"]}, "'transfer-gap' .*needs clean images"),
+        ("white", {"metrics": ["sure", "alignment[haar]"]}, "'alignment.*needs clean images"),
+        ("white", {"metrics": ALONE, "sigmas": [0.1]}, "the images are noisy, .*accepted: sigmas=measured"),
+        ("photons", {"metrics": ALONE}, "'sure' .*white and Gaussian; accepted: the metric masked-error"),
+        ("correlated", {"metrics": ["masked-error"]}, "no metric is defined; accepted: bursts"),
+        ("white", {"metrics": ALONE, "splits": ["test", "train"], "images": 1}, "train split, which holds 0"),
+    ],
+)
+def test_what_needs_clean_images_is_refused_before_a_run(tmp_path, path, kind, scoring, problem):
+    with pytest.raises(GahbenchError, match=problem) as caught:
+        plan(tmp_path, [f"captures[path={path(kind)}]"], **scoring)
+    assert "\n" not in str(caught.value)
+
+
+def test_oracles_are_refused(tmp_path, path):
+    with pytest.raises(
+        GahbenchError, match=r"'oracle-shrink\[haar\]' .*needs clean images, and these images are noisy"
+    ):
+        plan(tmp_path, [f"captures[path={path('white')}]"], ["identity", "oracle-shrink[haar]"], metrics=ALONE)
+
+
+def test_psnr_is_required_only_with_clean_images(tmp_path, path):
+    with pytest.raises(GahbenchError, match="must include psnr, by which the board ranks"):
+        plan(tmp_path, ["discs[size=16]"], metrics=["ssim"], sigmas=[0.1])
+    assert len(plan(tmp_path, [f"captures[path={path('white')}]"], metrics=ALONE).units) == 4
+
+
+def test_colours_and_pairs_refuse_what_is_meant_for_the_other(tmp_path, path, clean):
+    with pytest.raises(DataError, match="colour=rgb without clean references; accepted: mean and luma"):
+        Captures(path("white"), colour="rgb").images("test", 1)
+    np.savez(tmp_path / "pairs.npz", clean=clean, noisy=noisy_images(clean, "white"))
+    with pytest.raises(DataError, match="stabilise=true; accepted for noisy images without clean references"):
+        Captures(str(tmp_path / "pairs.npz"), stabilise=True).images("test", 1)
+    assert Captures(str(tmp_path / "pairs.npz")).noise_kind is None
+
+
+def test_a_run_has_a_board_without_psnr(tmp_path, path):
+    plan(tmp_path, [f"captures[path={path('white')}]"], metrics=ALONE)
+    gahbench.run(tmp_path / "alone.yaml", out=tmp_path / "out", workers=1)
+    results = gahbench.load_results(tmp_path / "out")
+    assert results.failures.empty
+    board = results.leaderboard(full=True).set_index("entrant")
+    assert board.loc["identity", "sure"] == pytest.approx(1, abs=1e-3)
+    assert board.loc["bayes-shrink[haar]", "sure"] < 0.5
+    assert board["note"].tolist() == ["", ""]
+    text = (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
+    assert "No PSNR; other metrics are below" in text
+    assert "It is white and Gaussian within the limits" in text
+
+
+def test_a_model_in_memory_is_scored(path):
+    results = gahbench.score(lambda noisy, sigma: noisy, f"captures[path={path('white')}]", sigmas="measured", images=4)
+    assert {*results.scores["metric"]} == {"sure", "sure.trace", "masked-error"}
+    assert {*results.scores["entrant"]} == {"model", "identity", "bayes-shrink[sym4]"}
+    with pytest.raises(ParameterError, match=r"psnr on captures.*needs clean images"):
+        gahbench.score(
+            lambda noisy, sigma: noisy, f"captures[path={path('white')}]", sigmas="measured", images=4, metrics=["psnr"]
+        )
