@@ -35,6 +35,7 @@ from tests.devices.subjects import (
     FAMILIES,
     SIDE,
     SIGMA,
+    captured_at_two_levels,
     clean_images,
     create,
     create_on_family,
@@ -61,6 +62,7 @@ FAMILY_OF = {
     "leakage": "sinusoids[size=8]",
     "local-dimension": "sinusoids[size=8]",
     "ssim": FAMILIES[0],
+    "transfer-gap": FAMILIES[0],
 }
 #: Variants of a training step.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -310,13 +312,14 @@ def metrics():
         metric = gahbench.create("metric", name, **options)
         # Metrics share cached results, so only the first metric that needs a result waits for it.
         evaluation = evaluation_on(device, FAMILY_OF.get(name, f"c-alpha[size={SMALL_SIDE}]"))
+        if "captured" in metric.needs:
+            evaluation = captured_at_two_levels(evaluation)
         return lambda: metric.score(evaluation).value
 
     for name in plugin_names("metric"):
-        if name in ("decay", "transfer-gap"):
-            # These metrics apply to references in their own basis, on the CPU, and to recorded noise.
-            continue
-        yield path("metric", name, score, 1e-3, runs_once=True, name=name)
+        # The metric `decay` applies to references in their own basis, on the CPU.
+        if name != "decay":
+            yield path("metric", name, score, 1e-3, runs_once=True, name=name)
 
 
 def sampled():

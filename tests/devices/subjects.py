@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from small_plugins import NEEDS, small
 from torch import Tensor
 
 import gahbench
+from gahbench.contracts.captured import Captured
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.initialisation import build_network
@@ -103,3 +105,11 @@ def evaluation_on(device: torch.device, family: str) -> Evaluation:
     return Evaluation(
         first, clean, sigmas, learned_from=halves[0], snapshots=trajectories[0], partner=partner, **options
     )
+
+
+def captured_at_two_levels(evaluation: Evaluation) -> Evaluation:
+    """Return the evaluation of an entrant on noisy images that were recorded, at a noise level for each image."""
+    levels = torch.tensor([SIGMA, 2 * SIGMA], dtype=torch.float64)
+    noise = (noisy_images(evaluation.clean) - evaluation.clean) / SIGMA
+    captured = Captured(evaluation.clean + levels.float().view(-1, 1, 1, 1) * noise, levels, torch.zeros_like(levels))
+    return replace(evaluation, sigmas=(SIGMA,), captured=captured)
