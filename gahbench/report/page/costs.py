@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,20 +21,26 @@ from gahbench.report.drawing import GREY
 from gahbench.report.page.charts import Source, draw_figure, value_text
 from gahbench.report.page.svg import Chart, Series
 
+#: Names of points: their size and the mean width of their characters in points.
+_NAME_SIZE, _CHARACTER = 7, 3.9
+#: The left, lower, right and upper end of a rectangle.
+_Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class Quantity:
-    """A cost: its title, its value of a record, and the format of its values."""
+    """A cost: its title, its value of a record, and the formats of its values and of ticks, which are round."""
 
     title: str
     value: Callable[[Cost], float | None]
     text: Callable[[float], str] = format_number
+    tick: Callable[[float], str] = lambda value: format_number(value).replace(".0 ", " ")
 
 
 QUANTITIES = (
     Quantity("multiply-adds per pixel", lambda cost: cost.multiply_adds),
     Quantity("parameters", lambda cost: cost.parameters),
-    Quantity("seconds per megapixel", lambda cost: cost.seconds, seconds),
+    Quantity("seconds per megapixel", lambda cost: cost.seconds, seconds, "{:g}".format),
     Quantity("training images seen", lambda cost: cost.training_images),
 )
 
@@ -151,23 +158,10 @@ def _chart(
             if math.isfinite(gains[label].low):
                 ax.vlines(cost, gains[label].low, gains[label].high, color=style["color"], linewidth=1, zorder=2)
         ax.set_xscale("log")
-        middle = math.sqrt(min(cost for cost, _ in points.values()) * max(cost for cost, _ in points.values()))
-        for label in front:
-            # Names extend towards the middle, so that they stay within the axes.
-            side = -1 if points[label][0] > middle else 1
-            ax.annotate(
-                source.curve_names[label],
-                points[label],
-                (7 * side, 5),
-                textcoords="offset points",
-                fontsize=7,
-                horizontalalignment="left" if side > 0 else "right",
-            )
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity.text(value)))
-        ax.xaxis.set_minor_locator(NullLocator())
+        _set_ticks(ax, quantity)
         ax.set_xlabel(quantity.title)
         ax.margins(x=0.08)
+        _name_points(ax, points, {label: source.curve_names[label] for label in front})
 
     series = {
         ids[label]: Series(
@@ -182,6 +176,49 @@ def _chart(
     figure, _ = draw_figure(lambda ax: draw(ax))
     note = f"Front: {', '.join(names.entrant(label) for label in front)}"
     return Chart(figure, f"{gain} against {quantity.title}", series, note=note, unit="dB")
+
+
+def _set_ticks(ax: Axes, quantity: Quantity) -> None:
+    """Set about six round ticks on a logarithmic axis: powers of ten, and their multiples on short axes."""
+    low, high = ax.get_xlim()
+    subs = (1.0,) if high > 200 * low else (1.0, 2.0, 5.0) if high > 4 * low else tuple(range(1, 10))
+    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity.tick(value)))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _name_points(ax: Axes, points: Mapping[str, tuple[float, float]], names: Mapping[str, str]) -> None:
+    """Write names beside points, where they cover neither a point nor another name; leave out names without a place."""
+    box = ax.get_window_extent()
+    scale = 72 / ax.figure.dpi
+    transformed = ax.transData.transform(list(points.values())) - (box.x0, box.y0)
+    positions = dict(zip(points, transformed * scale, strict=True))
+    taken = [(x - 6, y - 3, x + 6, y + 3) for x, y in positions.values()]
+    for label, name in names.items():
+        x, y = positions[label]
+        width = _CHARACTER * len(name)
+        sides = (1, -1) if x < box.width * scale / 2 else (-1, 1)
+        for side, above in itertools.product(sides, (5, -11)):
+            left, bottom = x + 7 * side - (width if side < 0 else 0), y + above
+            place = (left, bottom, left + width, bottom + _NAME_SIZE)
+            is_inside = left >= 0 and left + width <= box.width * scale and bottom >= 0
+            if is_inside and not any(_overlap(place, other) for other in taken):
+                break
+        else:
+            continue
+        taken.append(place)
+        ax.annotate(
+            name,
+            points[label],
+            (7 * side, above),
+            textcoords="offset points",
+            fontsize=_NAME_SIZE,
+            horizontalalignment="left" if side > 0 else "right",
+        )
+
+
+def _overlap(first: _Box, second: _Box) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
 def _remarks(known: Mapping[Quantity, Mapping[str, Mapping[str, Cost]]]) -> list[str]:
