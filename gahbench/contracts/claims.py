@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -335,10 +336,15 @@ class ConditionFields(_Fields):
             raise ValueError("a condition needs either a fact or a measure, not both")
 
 
+@functools.cache
+def _condition_adapter() -> TypeAdapter[ConditionFields]:
+    return TypeAdapter(ConditionFields)
+
+
 def _as_condition(value: Any) -> Any:
     if isinstance(value, Condition):
         return value
-    fields = TypeAdapter(ConditionFields).validate_python(value)
+    fields = _condition_adapter().validate_python(value)
     return Condition(fields.fact or fields.measure or "images", fields.region)
 
 

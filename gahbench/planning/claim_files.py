@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,7 +79,7 @@ def read_claims(file: str) -> tuple[Claim, ...]:
         paper = Citation(**parsed.paper)
     except (TypeError, ValueError) as error:
         raise document.error(("paper",), f"paper: {error}") from error
-    claims = []
+    claims, adapter = [], _claim_adapter()
     for name, values in parsed.claims.items():
         for field in values:
             if field not in accepted_fields(()):
@@ -89,11 +90,17 @@ def read_claims(file: str) -> tuple[Claim, ...]:
             if isinstance(values.get(field), str)
         }
         try:
-            claim = pydantic.TypeAdapter(Claim).validate_python({**values, **suites, "id": name, "paper": paper})
+            claim = adapter.validate_python({**values, **suites, "id": name, "paper": paper})
         except pydantic.ValidationError as error:
             raise document.validation_error(error, accepted_fields, ("claims", name)) from error
         claims.append(claim)
     return tuple(claims)
+
+
+@functools.cache
+def _claim_adapter() -> pydantic.TypeAdapter[Claim]:
+    """Return the validator of claims; cached, since building it takes longer than a file of claims."""
+    return pydantic.TypeAdapter(Claim)
 
 
 def accepted_fields(location: Location) -> list[str]:
