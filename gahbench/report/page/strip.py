@@ -12,10 +12,12 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from gahbench.report.cells import number
+from gahbench.report.finding import shorten
 
 _MARGIN = 2.5  # of a line, in percent
 _NARROW = 320.0  # width in pixels for which labels are placed
-_CHARACTER = 6.4  # mean width in pixels
+_CHARACTER = 7.0  # mean width in pixels
+_SHORTEST, _LONGEST = 8, 25  # names in labels, in characters
 _ROW = 15  # height of a row of labels in pixels
 _RADIUS, _SMALL = 5.5, 3.8
 
@@ -96,8 +98,8 @@ def _percent(value: float, low: float, high: float) -> float:
 
 def _draw_line(line: Line, low: float, high: float, ticks: Sequence[float]) -> Markup:
     positions = _place_labels(line.dots, low, high)
-    above = max([row for row, _ in positions.values() if row > 0], default=0)
-    below = max([-row for row, _ in positions.values() if row < 0], default=0)
+    above = max([row for row, *_ in positions.values() if row > 0], default=0)
+    below = max([-row for row, *_ in positions.values() if row < 0], default=0)
     middle = above * _ROW + 9
     height = middle + 9 + below * _ROW
     parts = [
@@ -111,12 +113,12 @@ def _draw_line(line: Line, low: float, high: float, ticks: Sequence[float]) -> M
     # Highlighted dots are drawn on top.
     ordered = sorted(line.dots, key=lambda dot: dot.highlight > 0)
     parts.extend(_draw_dot(dot, low, high, middle) for dot in ordered)
-    for index, (row, anchor) in positions.items():
+    for index, (row, anchor, text) in positions.items():
         dot = line.dots[index]
         y = middle - 10 - (row - 1) * _ROW if row > 0 else middle + 20 + (-row - 1) * _ROW
         parts.append(
             Markup('<text x="{}%" y="{}" class="label s{} {}">{}</text>').format(
-                _percent(dot.value, low, high), y, dot.highlight, anchor, _label(dot)
+                _percent(dot.value, low, high), y, dot.highlight, anchor, text
             )
         )
     spoken = "; ".join(f"{dot.name} {dot.text or number(dot.value)}" for dot in line.dots)
@@ -127,9 +129,11 @@ def _draw_line(line: Line, low: float, high: float, ticks: Sequence[float]) -> M
     ).format(line.title, note, height, f"{line.title}: {spoken}", Markup("").join(parts))
 
 
-def _label(dot: Dot) -> str:
-    name = dot.name if len(dot.name) <= 25 else f"{dot.name[:24]}…"
-    return f"{name} {dot.text or number(dot.value)}"
+def _label(dot: Dot, room: float) -> str:
+    """Return the name and the value of a dot; a name that takes more than ``room`` pixels is shortened."""
+    value = dot.text or number(dot.value)
+    longest = max(_SHORTEST, min(_LONGEST, int(room / _CHARACTER) - len(value) - 1))
+    return f"{shorten(dot.name, longest)} {value}"
 
 
 def _draw_dot(dot: Dot, low: float, high: float, middle: float) -> Markup:
@@ -145,15 +149,18 @@ def _draw_dot(dot: Dot, low: float, high: float, middle: float) -> Markup:
     return Markup("<g>{}{}<title>{}</title></g>").format(bar, shape, escape(title))
 
 
-def _place_labels(dots: Sequence[Dot], low: float, high: float) -> dict[int, tuple[int, str]]:
-    """Return the row of each label, above (positive) or below (negative) its line, and its anchor."""
+def _place_labels(dots: Sequence[Dot], low: float, high: float) -> dict[int, tuple[int, str, str]]:
+    """Return the row of each label, above (positive) or below (negative) its line, its anchor, and its text."""
     taken: dict[int, list[tuple[float, float]]] = {}
     positions = {}
     for index, dot in enumerate(dots):
         if not dot.highlight:
             continue
-        width, centre = _CHARACTER * len(_label(dot)), _percent(dot.value, low, high) * _NARROW / 100
-        anchor = "start" if centre < width / 2 else "end" if centre > _NARROW - width / 2 else "middle"
+        centre = _percent(dot.value, low, high) * _NARROW / 100
+        text = _label(dot, max(centre, _NARROW - centre))
+        width = _CHARACTER * len(text)
+        is_central = width / 2 <= min(centre, _NARROW - centre)
+        anchor = "middle" if is_central else "start" if centre < _NARROW / 2 else "end"
         left = centre - {"start": 0, "middle": width / 2, "end": width}[anchor]
         row = next(
             row
@@ -161,5 +168,5 @@ def _place_labels(dots: Sequence[Dot], low: float, high: float) -> dict[int, tup
             if all(left > end + 6 or left + width < begin - 6 for begin, end in taken.get(row, [])) or row == -4
         )
         taken.setdefault(row, []).append((left, left + width))
-        positions[index] = row, anchor
+        positions[index] = row, anchor, text
     return positions
