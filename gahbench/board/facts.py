@@ -12,7 +12,6 @@ from gahbench._util.readable import pluralize
 from gahbench.board.statistics import MIN_SOURCES
 from gahbench.board.tables import plain, psnr_rows, rows_of
 from gahbench.contracts.row_labels import base_label
-from gahbench.planning.suite_noise import NOISE_NOTE
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 if TYPE_CHECKING:
@@ -74,9 +73,10 @@ def dataset_notes(results: Tables, dataset: str) -> list[str]:
     return [] if rows.empty else str(rows.iloc[0]).splitlines()
 
 
-def has_white_noise(results: Tables, dataset: str) -> bool:
-    """Return whether the noise of a dataset's scores is white and Gaussian."""
-    return not any(note.startswith(NOISE_NOTE) for note in dataset_notes(results, dataset))
+def noise_of(results: Tables, dataset: str) -> str:
+    """Return the kind of the noise of a dataset's scores; empty for white Gaussian noise."""
+    rows = results.datasets.loc[results.datasets["dataset"] == dataset, "noise"]
+    return "" if rows.empty else str(rows.iloc[0])
 
 
 def sources_of(results: Tables, dataset: str) -> list[int] | None:

@@ -35,7 +35,8 @@ SCHEMAS: dict[str, dict[str, str]] = {
     ),
     "failures": _columns("dataset entrant seed:count stage metric error"),
     "datasets": _columns(
-        "dataset optimum slope:number channels:count height:count width:count fingerprint sources protocol notes spec"
+        "dataset optimum slope:number channels:count height:count width:count fingerprint sources protocol notes spec "
+        "noise"
     ),
     "costs": _columns("dataset entrant multiply_adds:number training_images:count seconds:number machine"),
     "notes": _columns("dataset entrant note"),
@@ -45,6 +46,8 @@ SCHEMAS: dict[str, dict[str, str]] = {
     "ratios": _columns("metric numerator denominator"),
     "citations": _columns("entry plugin authors title year:count journal conference publisher arxiv doi"),
 }
+#: Columns that are empty in results that do not have them.
+_OPTIONAL = frozenset({"noise"})
 #: Tables that keep the order of their rows; the others are sorted.
 _ORDERED = ("datasets", "metrics", "ratios", "citations")
 
@@ -61,9 +64,9 @@ def empty(name: str) -> pd.DataFrame:
 def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return a table of results with canonical columns, types and order of rows."""
     schema = SCHEMAS[name]
-    if missing := [column for column in schema if column not in table.columns]:
+    if missing := [column for column in schema if column not in table.columns and column not in _OPTIONAL]:
         raise ResultsError(f"table {name} lacks the columns {listing(missing)}; expected {listing(schema)}")
-    table = table[[*schema, *(column for column in table.columns if column not in schema)]].copy()
+    table = table.reindex(columns=[*schema, *(column for column in table.columns if column not in schema)])
     for column, kind in schema.items():
         try:
             if kind == "text":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gahbench.contracts.captured import MEASURED
 from gahbench.contracts.datasets import Dataset, Optimum, validate_sources
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
@@ -39,6 +40,7 @@ def dataset_row(configured: Configured, dataset: Dataset, images: int, scoring: 
         "notes": "\n".join(" ".join(note.split()) for note in notes),
         # The suite may replace name and parameters by a label.
         "spec": configured.default_label,
+        "noise": noise.kind if noise is not None else "" if scoring.sigmas else MEASURED,
         "is_free": dataset.card.is_free,
     }
 

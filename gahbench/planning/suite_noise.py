@@ -16,8 +16,8 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric
 from gahbench.noise.poisson_gaussian import PoissonGaussian
 
-#: First words of the note on a board whose noise is not white and Gaussian.
-NOISE_NOTE = "Poisson-Gaussian noise"
+#: The kind of noise of photon counts.
+POISSON_GAUSSIAN = "poisson-gaussian"
 #: Why a metric is refused on noisy images without clean references, and what is accepted, by kind of noise.
 _WITHOUT_CLEAN = {
     "white": "the metric needs clean images, and these images are noisy; accepted: the metrics sure and masked-error",
@@ -119,7 +119,7 @@ def noise_note(noise: SuiteNoise, dataset: Dataset) -> str:
         "The optimum is the posterior mean of intensities" if is_exact else "The optimum under this noise is not known"
     )
     return (
-        f"{NOISE_NOTE} of variance a·x + b at intensity x; σ is its standard deviation at x = 1/2 "
+        f"Poisson-Gaussian noise of variance a·x + b at intensity x; σ is its standard deviation at x = 1/2 "
         f"({'; '.join(levels)}). Denoisers run on stabilised images, at their σ, and their outputs are inverted "
         "without bias; scores are in "
         f"intensity. Oracles are oracles of the stabilised images. {known}; an optimal denoiser of stabilised images, "

@@ -35,8 +35,8 @@ def results_of_folds(missing=(), slopes=SLOPES):
         for seed in (0, 1)
     ]
     # Two photographs in each fold.
-    facts = [(fold, "none", None, 1, 16, 16, "abc", "0 0 1 1", str(i), "", fold) for i, fold in enumerate(FOLDS)]
-    facts.insert(0, ("discs", "exact", None, 1, 16, 16, "", "", "d", "", "discs"))
+    facts = [(fold, "none", None, 1, 16, 16, "abc", "0 0 1 1", str(i), "", fold, "") for i, fold in enumerate(FOLDS)]
+    facts.insert(0, ("discs", "exact", None, 1, 16, 16, "", "", "d", "", "discs", ""))
 
     def table(name, rows):
         return pd.DataFrame(rows, columns=list(SCHEMAS[name]))

@@ -122,6 +122,7 @@ def test_a_run_scores_recorded_noise(tmp_path, pairs, clean, captured):
     assert scores.to_numpy() == pytest.approx(expected.numpy(), abs=1e-3)
     assert board.failures.empty
     assert board.flags.empty
+    assert board.datasets["noise"].tolist() == ["measured"]
 
 
 def test_a_model_in_memory_is_scored_on_recorded_noise(pairs, clean, captured):

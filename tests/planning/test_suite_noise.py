@@ -90,6 +90,7 @@ def test_a_board_says_how_it_was_scored(write_suite, tmp_path):
     )
     run(write_suite(text=text), tmp_path / "out")
     results = load_results(tmp_path / "out")
+    assert results.datasets["noise"].tolist() == ["poisson-gaussian"]
     board = results.leaderboard().set_index("entrant")
     assert board.loc["oracle-threshold[haar]", "psnr"] > board.loc["identity", "psnr"] > 15
     page = (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")

@@ -185,6 +185,7 @@ def test_a_run_has_a_board_without_psnr(tmp_path, path):
     gahbench.run(tmp_path / "alone.yaml", out=tmp_path / "out", workers=1)
     results = gahbench.load_results(tmp_path / "out")
     assert results.failures.empty
+    assert results.datasets["noise"].tolist() == ["measured"]
     board = results.leaderboard(full=True).set_index("entrant")
     assert board.loc["identity", "sure"] == pytest.approx(1, abs=1e-3)
     assert board.loc["bayes-shrink[haar]", "sure"] < 0.5
