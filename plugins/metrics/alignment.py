@@ -52,7 +52,7 @@ class Alignment(BasisComparison):
         ``null`` for all. These parts take longer than all other parts for images of a thousand values.
     """
 
-    share_parts = ("retrieval", "share", "basis-share", "left-out")
+    share_parts = ("retrieval", "exchange", "share", "basis-share", "left-out")
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class BiasedGeneralization(Metric):
     unit = "octaves"
     titles: ClassVar[Mapping[str, str]] = {"": "lead of copying (octaves)", "last": "π at the end of training"}
     share_parts = ("last",)
+    positive_parts = ("loss-step", "onset-step")
     needs = frozenset({"partner", "samples", "snapshots", "test", "training"})
     higher_is_better = False
 

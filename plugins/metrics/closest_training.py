@@ -23,6 +23,7 @@ class ClosestTraining(Metric):
     most similar training images.
     """
 
+    positive_parts = ("distance",)
     citation = KADKHODAIE_2024
     titles: ClassVar[dict[str, str]] = {"": "cosine, closest training image"}
     nulls: ClassVar[dict[str, str]] = {"": "fresh"}

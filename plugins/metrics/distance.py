@@ -35,6 +35,8 @@ class Distance(Metric):
         The reference, of kind ``classical``, ``trained`` or ``optimal``.
     """
 
+    positive_parts = ("",)
+    share_parts = ("r2",)
     citation = KAMB_2025
     unit = "grey scale"
     titles: ClassVar[dict[str, str]] = {"": "distance from {to}", "r2": "r² of scores, {to}"}

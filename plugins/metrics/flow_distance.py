@@ -43,6 +43,7 @@ class FlowDistance(Metric):
         The reference, of kind ``classical``, ``trained`` or ``optimal``.
     """
 
+    positive_parts = ("", "square", "null")
     citation = ZHANG_2025
     unit = "grey scale"
     titles: ClassVar[dict[str, str]] = {"": "distance of flows from {to}"}

@@ -60,6 +60,7 @@ class LearningTimes(Metric):
         Largest number of training images for the principal components.
     """
 
+    positive_parts = ("first", "last", "modes", "spacing")
     citation = WANG_2025
     higher_is_better = None
     titles: ClassVar[Mapping[str, str]] = {"": "slope of learning times"}

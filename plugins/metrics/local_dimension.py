@@ -38,6 +38,7 @@ class LocalDimension(Metric):
     excess is below -1/2, and 0 otherwise, whose mean is the share of memorized images.
     """
 
+    share_parts = ("memorized",)
     citation = (KAMKARI_2024, ROSS_2025)
     needs = frozenset({"jacobian"})
     higher_is_better = None

@@ -27,6 +27,7 @@ class ModelVariance(Metric):
     independent errors and much less for nearly equal functions; ``square``, the mean square difference.
     """
 
+    positive_parts = ("square",)
     citation = KADKHODAIE_2024
     unit = "dB"
     titles: ClassVar[dict[str, str]] = {"": "model variance (dB)", "relative": "model variance over error (dB)"}

@@ -20,6 +20,7 @@ class SampleDiversity(Metric):
     of as many test images, after removing the mean test image.
     """
 
+    positive_parts = ("", "vendi")
     citation = FRIEDMAN_2023
     titles: ClassVar[dict[str, str]] = {"": "spread of samples (relative)", "vendi": "different samples (relative)"}
     needs = frozenset({"samples", "test"})

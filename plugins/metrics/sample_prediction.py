@@ -40,6 +40,7 @@ class SamplePrediction(Metric):
         Largest number of samples that are predicted, at least 2; ``null`` for all.
     """
 
+    share_parts = ("", "null")
     citation = KAMB_2025
     unit = "r²"
     titles: ClassVar[dict[str, str]] = {"": "r² of samples, {to}"}

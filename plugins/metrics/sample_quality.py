@@ -22,6 +22,7 @@ class SampleQuality(Metric):
     of the number of samples.
     """
 
+    positive_parts = ("", "patches", "null", "patches-null")
     unit = "dB"
     titles: ClassVar[dict[str, str]] = {"": "power spectrum distance (dB)", "patches": "patch distance (grey scale)"}
     nulls: ClassVar[dict[str, str]] = {"": "null", "patches": "patches-null"}

@@ -35,6 +35,7 @@ class SelectiveUnderfitting(Metric):
     if there are fewer. Noise levels outside the flow's have no value.
     """
 
+    positive_parts = ("", "extrapolation", "supervision")
     citation = SONG_2025
     titles: ClassVar[Mapping[str, str]] = {
         "supervision": "error of the score at noisy training images",

@@ -50,6 +50,7 @@ class TrainingTimes(Metric):
         Largest number of images of each half.
     """
 
+    positive_parts = ("generalization", "memorization", "loss-step", "steps", "spacing")
     citation = BONNAIRE_2025
     unit = "octaves"
     titles: ClassVar[Mapping[str, str]] = {"generalization": "τ_gen (steps)", "memorization": "τ_mem (steps)"}
