@@ -80,7 +80,7 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
         adopter = _Adopter(store, registry, units)
         for kind in ("fit", "score"):
             adopter.adopt([unit for unit in units if unit.kind == kind])
-        _rewrite_plan(folder, adopter.keys, adopter.columns)
+        _rewrite_plan(folder, adopter.keys, adopter.planned)
     return adopter.outcome
 
 
@@ -96,7 +96,8 @@ class _Adopter:
             for unit in units
             for adoption in (store.done_record(unit) or {}).get("adopted", ())
         }
-        self.columns: dict[str, str] = {}
+        #: Units as the current code plans them, by their keys.
+        self.planned: dict[str, Unit] = {}
         self._adopted_fits: set[str] = set()
 
     def adopt(self, units: list[Unit]) -> None:
@@ -129,12 +130,11 @@ class _Adopter:
         if now.kind == "fit":
             self._adopted_fits.add(now.key)
         self.outcome.superseded += len(candidates) - 1
+        self.planned[now.key] = now
         if now.key == unit.key:
             self.outcome.current += 1
             return
         self.keys[unit.key] = now.key
-        if unit.column is not None and now.column is not None:
-            self.columns[unit.column] = now.column
         _move_to_new_key(self._store, unit, now, differs, self._current_key)
         self.outcome.adopted.append(Adopted(now, unit.key, differs))
 
@@ -196,18 +196,17 @@ def _move_to_new_key(
     delete_folder(before)
 
 
-def _rewrite_plan(folder: Path, keys: dict[str, str], columns: dict[str, str]) -> None:
-    """Replace the former keys of adopted units in the recorded plan with their new keys."""
-    if not keys:
-        return
+def _rewrite_plan(folder: Path, keys: dict[str, str], planned: dict[str, Unit]) -> None:
+    """Replace units in the recorded plan by units as the current code plans them, and former keys by new keys."""
 
-    def with_new_keys(unit: Unit) -> Unit:
-        names = ("key", "requires", "partner")
-        new_keys = {name: keys.get(value, value) for name in names if (value := getattr(unit, name))}
-        return replace(unit, column=columns.get(unit.column or "", unit.column), **new_keys)
+    def rewrite(unit: Unit) -> Unit:
+        now = planned.get(keys.get(unit.key, unit.key))
+        if now is not None:
+            return replace(now, work=unit.work)
+        names = ("requires", "partner")
+        return replace(unit, **{name: keys.get(value, value) for name in names if (value := getattr(unit, name))})
 
     plan = require_plan(folder)
-    write_plan(
-        folder,
-        replace(plan, units=tuple(replace(recorded, unit=with_new_keys(recorded.unit)) for recorded in plan.units)),
-    )
+    units = tuple(replace(recorded, unit=rewrite(recorded.unit)) for recorded in plan.units)
+    if units != plan.units:
+        write_plan(folder, replace(plan, units=units))

@@ -86,6 +86,10 @@ def test_adopted_units_get_current_keys_and_record_their_adoption(references, fa
         assert record["key"] == adopted.unit.key != adopted.former
         assert record["adopted"] == [{"from": adopted.former, "differs": ["entrant.source"]}]
         store.verify(store.path(adopted.unit))
+    # The recorded plan describes the units as the current code plans them, so that they can be computed again.
+    verification = gahbench.verify(out, units=100, fits=0, workers=1, plugins=[file])
+    assert verification.repeats
+    assert len(verification.rescored) == sum(name.startswith("score-") for name in units(out))
     after = units(out)
     again = run(references, out, "fade", plugins=[file])
     assert units(out) == after
