@@ -94,7 +94,10 @@ def describe_noise(examination: NoiseExamination) -> str:
             "It is not shown to be uncorrelated, so no error can be estimated without clean images; clean images, "
             "bursts, or more images without compression can help"
         )
-    return f"no clean images: the noise is estimated from the noisy images. {verdict}. {examination}"
+    results = str(examination)
+    return (
+        f"no clean images: the noise is estimated from the noisy images. {verdict}. {results[0].upper()}{results[1:]}"
+    )
 
 
 def examine(pairs: Sequence[Pair]) -> NoiseExamination | None:
