@@ -31,11 +31,13 @@ def with_random_weights(network: nn.Module, shape: Shape) -> nn.Module:
                     parameter.normal_(0, math.sqrt(2 / parameter[0].numel()))
                 else:
                     parameter.add_(SPREAD * torch.randn_like(parameter))
-        network.train()
-        # Some networks fail in training mode, which is not checked here.
-        with contextlib.suppress(Exception):
-            for _ in range(PASSES):
-                network(torch.rand(2, *shape), torch.rand(2))
+        # Passes change only buffers, such as running statistics.
+        if next(network.buffers(), None) is not None:
+            network.train()
+            # Some networks fail in training mode, which is not checked here.
+            with contextlib.suppress(Exception):
+                for _ in range(PASSES):
+                    network(torch.rand(2, *shape), torch.rand(2))
     return network.eval()
 
 
