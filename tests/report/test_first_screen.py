@@ -165,14 +165,14 @@ def test_the_readme_of_a_folder_gives_its_title_and_findings(tmp_path):
     assert read_readme(tmp_path).title == ""
     text = (
         "# A `title`\n\nText.\n\n- no finding\n\n## What it shows\n\n"
-        "- **Bold `code`**, [a link](x.md) <i>\n  and more.\n- Second.\n\nEnd.\n"
+        "- **Bold `code`**, [a link](x.md) <i>\n  and more.\n- *Second*, 2 * 3 * a*b*.\n\nEnd.\n"
     )
     (tmp_path / "README.md").write_text(text)
     readme = read_readme(tmp_path)
     assert readme.title == "A title"
     assert readme.findings == [
         "<strong>Bold <code>code</code></strong>, a link &lt;i&gt; and more.",
-        "Second.",
+        "<em>Second</em>, 2 * 3 * a*b*.",
     ]
     (tmp_path / "README.md").write_bytes(b"\xff")
     assert read_readme(tmp_path).findings == ()

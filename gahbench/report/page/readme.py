@@ -16,7 +16,9 @@ MAX_BYTES = 200_000
 #: The headings of a list of findings.
 _HEADINGS = ("findings", "what it shows")
 _ITEM = re.compile(r"(?:[-*]|\d+\.) +(.*)")
-_INLINE = re.compile(r"\*\*(?P<bold>.+?)\*\*|`(?P<code>[^`]+)`|!?\[(?P<link>[^\]]*)\]\([^)]*\)")
+_INLINE = re.compile(
+    r"\*\*(?P<bold>.+?)\*\*|`(?P<code>[^`]+)`|!?\[(?P<link>[^\]]*)\]\([^)]*\)|(?<!\w)\*(?P<emphasis>[^\s*][^*]*)\*"
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def _items(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _inline(text: str) -> Markup:
-    """Return a text as HTML: bold text and code keep their markup, links become their text, and the rest is escaped."""
+    """Return a text as HTML: bold, emphasis and code stay marked, links become their text, and the rest is escaped."""
     parts, position = [], 0
     for match in _INLINE.finditer(text):
         parts.append(escape(text[position : match.start()]))
@@ -65,6 +67,8 @@ def _inline(text: str) -> Markup:
             parts.append(Markup("<strong>{}</strong>").format(_inline(match["bold"])))
         elif match["code"] is not None:
             parts.append(Markup("<code>{}</code>").format(match["code"]))
+        elif match["emphasis"] is not None:
+            parts.append(Markup("<em>{}</em>").format(_inline(match["emphasis"])))
         else:
             parts.append(_inline(match["link"]))
         position = match.end()
