@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -68,24 +69,30 @@ def sweep_charts(source: Source) -> list[SweepCharts]:
         pairs = find_sweeps(results)
     except ResultsError:
         return []
+    # Chance levels, and the metrics that charts against noise show, are curves of the panels too.
+    curves_of = functools.cache(functools.partial(sweep_curves, results))
     sweeps = []
     for dataset, entrant in pairs:
         metrics = transition_metrics(results, dataset, entrant)
-        curves = {metric: sweep_curves(results, dataset, entrant, metric) for metric in metrics}
+        curves = {metric: curves_of(dataset, entrant, metric, "test") for metric in metrics}
         sweeps.append(_Sweep(dataset, entrant, {metric: values for metric, values in curves.items() if values}))
     numbers = count()
     charts = []
     for sweep in sweeps:
         alike = [other.curves for other in sweeps if other.dataset == sweep.dataset]
-        charts.append(_charts_of_sweep(source, sweep, shared_limits(source.titles, alike), numbers))
+        charts.append(_charts_of_sweep(source, sweep, curves_of, shared_limits(source.titles, alike), numbers))
     return sorted(charts, key=lambda chart: not chart.is_trained)
 
 
 def _charts_of_sweep(
-    source: Source, sweep: _Sweep, limits: Mapping[str, tuple[float, float]], numbers: Iterator[int]
+    source: Source,
+    sweep: _Sweep,
+    curves_of: Callable[..., SweepCurves],
+    limits: Mapping[str, tuple[float, float]],
+    numbers: Iterator[int],
 ) -> SweepCharts:
     results, pair = source.results, (sweep.dataset, sweep.entrant)
-    splits = [(sweep_curves(results, *pair, "psnr", split), split) for split in ("train", "test")]
+    splits = [(curves_of(*pair, "psnr", split), split) for split in ("train", "test")]
     # A curve needs two noise levels.
     charts = [
         _noise_chart(curves, split) for curves, split in splits if any(len(points) > 1 for points in curves.values())
@@ -96,7 +103,7 @@ def _charts_of_sweep(
     styles = level_styles(sorted({sigma for by_level in levels.values() for sigma in by_level if sigma}))
     panels = []
     for metric, curves in sweep.curves.items():
-        null = sweep_curves(results, *pair, nulls[metric]) if nulls.get(metric) else {}
+        null = curves_of(*pair, nulls[metric], "test") if nulls.get(metric) else {}
         panels.append(_panel(source, metric, curves, null, positions, styles, limits[metric]))
     keys = [
         (Markup(key_drawing(_key_style(style), f"l{next(numbers)}")), level_label(sigma))
