@@ -92,8 +92,10 @@ def write_site(
     base, source = _folder_url(base_url, "--base-url"), _folder_url(source_url, "--source-url")
     previous_files = _site_files(out)
     documentation = documentation and f"{documentation.strip('/')}/"
+    progress("reading results", 0.0)
     pages = Pages(folder, load_catalogue(folder, registry), registry, title, source, documentation)
-    pages.compute_boards(lambda name: progress(f"board of {name}", 0.0))
+    pages.compute_boards(lambda text: progress(text, 0.0))
+    progress("judging claims", 0.0)
     all_pages = []
     for page in pages.build():
         all_pages.append(page)
@@ -203,8 +205,10 @@ class Pages:
         def compute(name: str) -> dict[str, Any]:
             return {derived: getattr(runs[name], derived) for derived in DERIVED}
 
-        for name, values in zip(runs, map_in_processes(compute, list(runs)), strict=True):
-            progress(name)
+        all_values = map_in_processes(compute, list(runs))
+        for number, name in enumerate(runs, start=1):
+            progress(f"computing board {number} of {len(runs)}, {name}")
+            values = next(all_values)
             # These are cached properties, which look here first.
             vars(runs[name]).update(values)
 
@@ -366,7 +370,9 @@ class Pages:
 
     def _plugin_values(self, plugin: UsedPlugin, runs: Sequence[Run], label: str) -> dict[str, Any]:
         if plugin.refusal:
-            warnings.warn(f"not built: {plugin.refusal}", stacklevel=2)
+            warnings.warn(
+                f"not built: {plugin.refusal}; its page shows neither images nor measured facts", stacklevel=2
+            )
         works: list[Citation] = list(references_of(runs, label, plugin))
         return {
             "refusal": plugin.refusal,
