@@ -157,7 +157,7 @@ def _place_labels(dots: Sequence[Dot], low: float, high: float) -> dict[int, tup
         if not dot.highlight:
             continue
         centre = _percent(dot.value, low, high) * _NARROW / 100
-        text = _label(dot, max(centre, _NARROW - centre))
+        text = _label(dot, max(centre, _NARROW - centre, 2 * min(centre, _NARROW - centre)))
         width = _CHARACTER * len(text)
         is_central = width / 2 <= min(centre, _NARROW - centre)
         anchor = "middle" if is_central else "start" if centre < _NARROW / 2 else "end"
