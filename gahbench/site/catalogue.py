@@ -36,6 +36,7 @@ from gahbench.report.cells import (
 )
 from gahbench.report.page import provenance
 from gahbench.report.page.charts import Source
+from gahbench.report.page.entrant_tables import DISTANCE
 from gahbench.runs.submitted_rows import VERIFIED, find_submissions, load_rows
 from gahbench.store.plan_file import RecordedPlan
 
@@ -230,7 +231,7 @@ def standings_table(
         Column("rank", [_rank_cell(standing) for standing in standings]),
         value_column("PSNR", [board.estimate(label, "psnr") for board, label in rows]),
         value_column("gain", gains, sign=True, has_bars=True),
-        _deficit_column(rows, has_bars=True),
+        _distance_column(rows, has_bars=True),
         _parameter_column([standing.entry.parameters for standing in standings]),
     ]
     return [column for column in columns if column.is_known]
@@ -261,7 +262,7 @@ def _boards_table(contents: Catalogue, boards: Sequence[tuple[Run, DatasetBoard]
             contents.names.entrant,
         ),
         value_column("PSNR", [board.estimate(label, "psnr") for board, label in rows]),
-        _deficit_column(rows),
+        _distance_column(rows),
     ]
     return [column for column in columns if column.is_known]
 
@@ -322,9 +323,9 @@ def _link_column(head: str, links: Sequence[tuple[str, str]], name: Callable[[st
     return Column(head, link_cells, is_text=True)
 
 
-def _deficit_column(rows: Sequence[tuple[DatasetBoard, str]], has_bars: bool = False) -> Column:
+def _distance_column(rows: Sequence[tuple[DatasetBoard, str]], has_bars: bool = False) -> Column:
     low, high = ([board.estimate(label, "deficit", part) for board, label in rows] for part in ("min", ""))
-    return bracket_column("deficit", low, high, has_bars=has_bars)
+    return bracket_column(DISTANCE, low, high, has_bars=has_bars)
 
 
 def _parameter_column(counts: Sequence[int | None]) -> Column:
