@@ -17,7 +17,7 @@ from gahbench.report.finding import shorten
 _MARGIN = 2.5  # of a line, in percent
 _NARROW = 320.0  # width in pixels for which labels are placed
 _CHARACTER = 7.0  # mean width in pixels
-_SHORTEST, _LONGEST = 8, 25  # names in labels, in characters
+_SHORTEST, _LONGEST = 8, 30  # names in labels, in characters
 _ROW = 15  # height of a row of labels in pixels
 _RADIUS, _SMALL = 5.5, 3.8
 
