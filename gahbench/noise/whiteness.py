@@ -79,7 +79,8 @@ class NoiseExamination:
 
     def __str__(self) -> str:
         """Return the results and the limits of the test on one line."""
-        row, column = self.correlations
+        # A rounded value of -0 is 0.
+        row, column = (round(value, 2) + 0.0 for value in self.correlations)
         return (
             f"noise level {float(self.sigma.log().mean().exp()):.3g}; correlation of neighbours {row:.2f} in a row and "
             f"{column:.2f} in a column, ± {2 * self.correlation_error:.2f} (limit {MAX_CORRELATION:g}); largest / "

@@ -38,7 +38,7 @@ MAX_CHARACTERS, MAX_SHEET_CHARACTERS = 500_000, 1_200_000
 #: Numbers of noise levels and of images, and the largest side in pixels; the first whose pictures fit are used.
 _LIMITS = ((3, 2, 96), (1, 2, 96), (1, 2, 64), (1, 2, 48), (1, 1, 48), (1, 1, 32))
 #: The note of a page without pictures.
-NO_PICTURES = "This folder holds no pictures: its board was written before boards came with pictures."
+NO_PICTURES = "This folder holds no pictures: they are written with the PSNR, of images that anybody may redistribute."
 _GREYS, _ERRORS, _COLOURS, _SHEET_COLOURS = 48, 16, 64, 32
 _GAP = 2  # pixels between the images of a strip
 _MIN_SIDE = 96  # pixels of the screen along the longer side of an image
