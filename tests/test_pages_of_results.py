@@ -91,9 +91,10 @@ def test_a_published_board_agrees_with_its_suite_and_no_entrant_exceeds_the_opti
         for file in (data / "weights").iterdir():
             (tmp_path / file.name).symlink_to(file)
         monkeypatch.chdir(tmp_path)
-    if name == "classic":
+    if name in ("classic", "captures"):
         # Labels do not depend on the files of the user.
-        for path in re.findall(r"\bclassic/[\w./-]+", (ROOT / "suites" / "classic.yaml").read_text(encoding="utf-8")):
+        text = (ROOT / "suites" / f"{name}.yaml").read_text(encoding="utf-8")
+        for path in re.findall(rf"\b{name}/[\w./-]+", text):
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).touch()
         monkeypatch.chdir(tmp_path)
@@ -163,6 +164,35 @@ def test_distances_from_the_oracle_on_the_page_of_classic_agree_with_the_board()
     for entrant, *cells in rows:
         distances = [family.estimate(entrant, "gain_over_baseline", sigma=sigma) for family, sigma in columns]
         assert cells == [format_interval(distance, sign=True) for distance in distances]
+
+
+def test_transfer_gaps_on_the_page_of_captures_agree_with_the_board_and_bear_out_its_sentences():
+    results = load_results("captures")
+    board = {family.dataset: family for family in results.board.datasets}
+    transfers = [results.transfers[dataset] for dataset in board]
+    gaps = table_after("captures", "with 95 % intervals over photographs:", 11)
+    psnr = table_after("captures", "## PSNR under the noise of the camera", 11)
+    for (entrant, *gap_cells), (same, *psnr_cells) in zip(gaps, psnr, strict=True):
+        assert entrant == same
+        intervals = [family.estimate(entrant, "transfer-gap") for family in board.values()]
+        assert gap_cells == [format_interval(gap, sign=True) for gap in intervals]
+        assert psnr_cells == [format_interval(family.estimate(entrant, "psnr")) for family in board.values()]
+        assert all(gap.low < 0 < gap.high if entrant == "identity" else gap.high < 0 for gap in intervals)
+    assert {entrant for entrant, *_ in gaps} == set(results.entrants)
+    sigmas, taus, exchanged, rows, columns = table_after("captures", "1 if no pair changes places.", 5)
+    assert sigmas[1:] == [f"{transfer.sigma:.3f}" for transfer in transfers]
+    assert taus[1:] == [format_interval(transfer.rank_correlation) for transfer in transfers]
+    assert exchanged[1:] == [str(transfer.exchanged) for transfer in transfers]
+    assert {transfer.pairs for transfer in transfers} == {36}
+    assert rows[1:] == [format_interval(transfer.correlations["columns"][0]) for transfer in transfers]
+    assert columns[1:] == [format_interval(transfer.correlations["rows"][0]) for transfer in transfers]
+
+    def overlaps(first, second):
+        pairs = [[family.estimate(entrant, "transfer-gap") for family in board.values()] for entrant in (first, second)]
+        return [one.low < two.high and two.low < one.high for one, two in zip(*pairs, strict=True)]
+
+    assert overlaps("BF-DnCNN 0-100", "bayes-shrink[sym4]")[:3] == [True, False, False]
+    assert all(overlaps("BF-DnCNN 0-100", "DnCNN 0-30"))
 
 
 def test_measured_and_published_psnr_on_the_page_of_classic_are_those_of_the_script(monkeypatch):
