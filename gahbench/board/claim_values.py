@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.board.facts import dataset_names, sources_of
+from gahbench.board.facts import dataset_names, noise_of, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
 from gahbench.board.scorecube import (
@@ -67,8 +67,8 @@ class Table:
 
     @cached_property
     def datasets(self) -> list[str]:
-        """Labels of the datasets."""
-        return dataset_names(self.results)
+        """Labels of the datasets with white Gaussian noise, which claims are about."""
+        return [name for name in dataset_names(self.results) if not noise_of(self.results, name)]
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str, str], pd.DataFrame]:
