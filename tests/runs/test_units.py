@@ -35,11 +35,11 @@ class Leaves(Exception):
 
 
 def end_unit(error, job, stopped=False, **options):
-    def do(unit):
+    def compute(unit):
         raise error
 
     worker = Worker(lambda: job.registry, job.store, hardware("cpu"), should_stop=lambda: stopped)
-    worker.do = do
+    worker.compute = compute
     return worker.run(job.units[0], **options)
 
 

@@ -109,7 +109,7 @@ def test_compiled_fits_restore_process_state_and_are_not_flagged():
         fitted = make(acceleration=COMPILED, network=watched.build, steps=2).fit()
         assert fitted.acceleration.compiled
         assert changed_names(before) == []
-    assert watched.marks((1, 16, 16), CPU) == []
+    assert watched.flags((1, 16, 16), CPU) == []
 
 
 @pytest.mark.usefixtures("_compiler")
