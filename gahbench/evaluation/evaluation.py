@@ -214,9 +214,18 @@ class Evaluation:
             whole, index = self._whole
             return whole.denoised(sigma)[index : index + 1]
         if sigma not in self._denoised:
-            noisy = self.noisy(sigma)
-            self._denoised[sigma] = self.batches.run(functools.partial(self._denoise, noisy, sigma))
+            self._denoised[sigma] = self.denoise(self.noisy(sigma), sigma)
         return self._denoised[sigma]
+
+    def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
+        """Return denoised images, shape (N, C, H, W), float32, of any noisy version of all images at a noise level."""
+        return self.batches.run(functools.partial(self._denoise, noisy, sigma))
+
+    def levels(self, sigma: float) -> Tensor:
+        """Return the noise level of each image, shape (N,), float64."""
+        if self.captured is not None:
+            return self.captured.sigma
+        return torch.full((len(self.clean),), sigma, dtype=torch.float64)
 
     def _denoise(self, noisy: Tensor, sigma: float, size: int) -> Tensor:
         """Return the denoised images, computed in batches of ``size`` images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -57,26 +57,24 @@ class _PartialDenoiser(Reference):
 
 @dataclass
 class _PermutedEvaluation(Evaluation):
-    """An evaluation of images in another order, in which each image keeps its noise."""
+    """An evaluation that permutes images together with their noise."""
 
     order: Sequence[int] = ()
 
     def is_unchanged(self) -> bool:
         """Return whether the clean and denoised images are unchanged."""
-        fresh = replace(self, clean=self._original[list(self.order)])
+        fresh = _PermutedEvaluation(self.denoiser, self._original, self.sigmas, order=self.order)
         return self.clean.equal(fresh.clean) and all(
             fresh.denoised(sigma).equal(denoised) for sigma, denoised in self._denoised.items()
         )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # The images are given in their new order, so that copies of the evaluation keep it.
-        self._original = self.clean[torch.tensor(self.order).argsort()]
+        self._original = self.clean
         self._noises: dict[tuple[float, int], Tensor] = {}
+        self.clean = self.clean[list(self.order)]
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
-        if self.captured is not None and draw == 0:
-            return self.captured.noisy
         if (sigma, draw) not in self._noises:
             fresh = Evaluation(self.denoiser, self._original, self.sigmas)
             self._noises[sigma, draw] = fresh.noisy(sigma, draw) - self._original
@@ -97,8 +95,7 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
     clean, changes = sample_images(count, _accepted_shape(metric)), list[bool]()
 
     def score(share: float, order: Sequence[int] = range(count)) -> Scores:
-        denoiser = _PartialDenoiser(share, configured.registry)
-        evaluation = _PermutedEvaluation(denoiser, clean[list(order)], SIGMAS, order=order)
+        evaluation = _PermutedEvaluation(_PartialDenoiser(share, configured.registry), clean, SIGMAS, order=order)
         scores = validate_scores(metric.score(evaluation), SIGMAS, count)
         changes.append(not evaluation.is_unchanged())
         return scores

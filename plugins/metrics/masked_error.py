@@ -14,7 +14,6 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
 from .._papers import BATSON_2019
-from ._other_noisy import denoise_other, levels_of
 
 #: Weights of the eight neighbours that replace a masked pixel.
 _WEIGHTS = ((0.5, 1.0, 0.5), (1.0, 0.0, 1.0), (0.5, 1.0, 0.5))
@@ -59,8 +58,8 @@ class MaskedError(Metric):
             grid = (..., slice(row, None, self.spacing), slice(column, None, self.spacing))
             masked = noisy.clone()
             masked[grid] = interpolated[grid]
-            denoised[grid] = denoise_other(evaluation, sigma, masked)[grid]
-        difference = (denoised.double() - noisy) / levels_of(evaluation, sigma).view(-1, 1, 1, 1)
+            denoised[grid] = evaluation.denoise(masked, sigma)[grid]
+        difference = (denoised.double() - noisy) / evaluation.levels(sigma).view(-1, 1, 1, 1)
         return difference.square().flatten(1).mean(1) - 1
 
 

@@ -13,7 +13,6 @@ from gahbench import Metric, Scores, generator
 from gahbench.evaluation import Evaluation
 
 from .._papers import RAMANI_2008, STEIN_1981
-from ._other_noisy import denoise_other, levels_of
 
 #: Size of the perturbation, in standard deviations of the noise.
 STEP = 0.05
@@ -53,14 +52,14 @@ class Sure(Metric):
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             noisy, denoised = evaluation.noisy(sigma), evaluation.denoised(sigma).double()
-            levels = levels_of(evaluation, sigma).view(-1, 1, 1, 1)
+            levels = evaluation.levels(sigma).view(-1, 1, 1, 1)
             traces = []
             for probe in range(self.probes):
                 draws = generator("noise", evaluation.noise_seed, "probe", probe)
                 signs = torch.randint(0, 2, noisy.shape, generator=draws).double() * 2 - 1
                 # The step is that of the perturbed image in its own precision.
                 perturbed = (noisy + STEP * levels * signs).to(noisy.dtype)
-                change = denoise_other(evaluation, sigma, perturbed).double() - denoised
+                change = evaluation.denoise(perturbed, sigma).double() - denoised
                 traces.append((signs * change / (STEP * levels)).flatten(1).mean(1))
             trace = torch.stack(traces).mean(0)
             residual = ((denoised - noisy) / levels).square().flatten(1).mean(1)
