@@ -381,6 +381,26 @@ def test_errors_and_samples_on_the_page_agree_with_the_board():
         assert cells == [format_interval(estimate) for estimate in estimates]
 
 
+def test_flows_and_dimensions_on_the_page_agree_with_the_board():
+    board = load_results("flows").board
+    families = {"sinusoids": "sinusoids[size=16]", "Gaussian fields": "gaussian-field[alpha=2,size=16]"}
+    network, memory = "unet[width=16,levels=2,bias=true,norm=false,blind=false]", "empirical-bayes"
+    labels = {"best denoiser": "optimal"}
+    for number in (10, 100, 1000):
+        labels[f"U-Net, N = {number}"] = f"{network} N={number}"
+        labels[f"Empirical Bayes, N = {number}"] = f"{memory} N={number}"
+    digits = {"psnr": 2, "flow-distance[optimal]": 3, "flow-distance[empirical-bayes]": 3, "memorization": 2}
+    for family, name, *cells in table_after("flows", "from different noise are", 14):
+        estimates = {key: board.for_dataset(families[family]).estimate(labels[name], key) for key in digits}
+        assert cells == [format_interval(estimates[key], digits=digits[key]) for key in digits]
+    for family, name, *cells in table_after("flows", "the dimension of the data:", 8):
+        row = functools.partial(board.for_dataset(families[family]).estimate, labels[name], "local-dimension", "")
+        assert cells == [format_interval(row(sigma), digits=1) for sigma in (0.02, 0.05, 0.1, 0.2, 0.4)]
+    for family, name, *cells in table_after("flows", "the score of the training images:", 6):
+        row = functools.partial(board.for_dataset(families[family]).estimate, labels[name], "selective-underfitting")
+        assert cells == [format_interval(row(part, 0.02)) for part in ("supervision", "extrapolation", "")]
+
+
 @pytest.mark.parametrize("folder", PUBLISHED)
 def test_a_run_of_the_same_suite_can_be_compared_with_a_published_board(builtin, folder):
     """The key of images and noise on the board is that of its plan, or that of a fresh run."""
