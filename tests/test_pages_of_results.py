@@ -257,6 +257,34 @@ def test_directions_on_the_page_agree_with_the_board():
         assert cells == [format_interval(estimate) for estimate in estimates]
 
 
+def test_directions_and_filters_of_published_networks_on_the_page_agree_with_the_board():
+    board = load_results("published").board
+    entrants = {
+        "BF-UNet 0–100": "mohan-unet[bias=false,checkpoint=bf_unet_0-100.pt]",
+        "BF-DnCNN 0–100": "dncnn[width=64,bias=false,checkpoint=bf_dncnn_0-100.pt]",
+        "BF-DnCNN 0–30": "dncnn[width=64,bias=false,checkpoint=bf_dncnn_0-30.pt]",
+        "DnCNN 0–30": "dncnn[width=64,checkpoint=dncnn_0-30.pt]",
+        "BF-CNN-RF": "bf-cnn-rf[width=64,checkpoint=bf_cnn_rf43_celeba160.pt]",
+        "filter on the graph": "heat-kernel[graph-laplacian,kernel=tikhonov,trace_fraction=0.1]",
+        "local-blur": "local-blur",
+    }
+    graph, haar = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
+    scores = [(f"{metric}[{basis}]", "", 2) for metric in ("direction", "alignment") for basis in (graph, haar, "haar")]
+    parts = {"trace": 0, "above-half": 0, "largest": 2, "smallest": 2, "asymmetry": 2, "homogeneity": 2}
+    facts = [*(("spectrum", *item) for item in parts.items()), ("self-consistency", "ratio", 2), ("adaptation", "", 1)]
+    for start, count, columns in (
+        ("## Direction and alignment", 16, [("psnr", "", 2), *scores, (f"alignment[{graph}]", "ceiling", 2)]),
+        ("## Other facts about the filters", 12, facts),
+    ):
+        for name, *cells in table_after("published", start, count):
+            if name.startswith("**"):
+                dataset = {"photographs": "photos[bsd68.npz,size=24,test=44]", "faces": "faces[lfw40.npz,size=24]"}
+                family = board.for_dataset(dataset[name.split("**")[1]])
+                continue
+            estimates = [(family.estimate(entrants[name], *column), digits) for *column, digits in columns]
+            assert cells == [format_interval(estimate, digits=digits) for estimate, digits in estimates]
+
+
 def test_the_table_of_generalization_on_the_page_agrees_with_the_board():
     results, row_key = load_results("generalization"), ("c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]")
     measured = {
