@@ -173,13 +173,13 @@ def _sentences_on_only_basis(results: Results, matrix: BasisMatrix) -> list[str]
     above = [item for item in known if item[2].value.low > 0]
     basis, names = matrix.phrases[matrix.basis], results.names
     only = f"This board compares denoisers with {basis} alone."
-    pairs = f"{pluralize(len(known), 'known pair')} of denoiser and dataset"
+    cases = f"{pluralize(len(known), 'case')}, each a denoiser on a dataset"
     if not above:
-        return [only, f"The {matrix.measure} is not shown to be above 0 for any of {pairs}."]
+        return [only, f"The {matrix.measure} is not shown to be above 0 in any of {cases}."]
     row, column, cell = max(above, key=lambda item: item[2].value.value)
     name = as_subject(names.entrant_phrase(row.entrant))
     first = (
-        f"The {matrix.measure} is above 0 for {len(above)} of {pairs}, and largest for {name} on "
+        f"The {matrix.measure} is above 0 in {len(above)} of {cases}, and largest for {name} on "
         f"{names.dataset_phrase(column)}: {format_interval(cell.value)}."
     )
     without = [
@@ -189,7 +189,7 @@ def _sentences_on_only_basis(results: Results, matrix: BasisMatrix) -> list[str]
     ]
     second = f"It is not shown to be above 0 for {_format_names(without)} on any dataset." if without else ""
     unknown = [names.entrant_phrase(label) for label in matrix.unknown]
-    third = f"It is unknown for {_format_names(unknown).rstrip(',')}: too many images are left out." if unknown else ""
+    third = f"It is unknown for {_format_names(unknown).rstrip(',')}: too few images have a value." if unknown else ""
     return list(filter(None, [only, first, second, third]))
 
 

@@ -44,7 +44,7 @@ def test_nothing_is_closest_to_the_only_basis():
     matrix, text = sentences({"near": {"direction[haar]": 0.6}, "zero": {"direction[haar]": 0.0}})
     assert (matrix.basis, list(matrix.columns)) == ("haar", ["a"])
     assert "closest" not in text
-    assert text.startswith("This board compares denoisers with haar alone. The direction is above 0 for 1 of 2 known ")
+    assert text.startswith("This board compares denoisers with haar alone. The direction is above 0 in 1 of 2 cases, ")
     assert "and largest for near on a: 0.60 ±" in text
     assert text.endswith("It is not shown to be above 0 for zero on any dataset.")
 
@@ -59,7 +59,7 @@ def test_a_denoiser_whose_images_are_left_out_is_named_as_unknown():
     board_results = results([*measured({"near": {name: 0.6}}), *left_out])
     (matrix,) = basis_matrices(board_results)
     assert list(matrix.unknown) == ["far"]
-    assert basis_sentences(board_results, matrix)[-1] == "It is unknown for far: too many images are left out."
+    assert basis_sentences(board_results, matrix)[-1] == "It is unknown for far: too few images have a value."
 
 
 def test_the_best_denoiser_is_the_first_column_and_no_basis():

@@ -61,6 +61,7 @@ class FirstScreen:
     finding: Finding
     map: HeatMap
     distances: Markup
+    distance_note: str
     directions: Sequence[BasisMatrix]
     sentences: Sequence[str]
     strip: Markup
@@ -80,6 +81,7 @@ def first_screen(results: Results, own_title: str = "") -> FirstScreen:
         finding(results, own_title),
         heat_map(results),
         distance_strip(results, lines, highlights),
+        _distance_note(lines),
         matrices,
         basis_sentences(results, matrices[0]) if matrices else (),
         basis_strip(results, matrices[0], highlights) if matrices and matrices[0].basis else Markup(""),
@@ -141,6 +143,12 @@ def distance_strip(results: Results, lines: Sequence[DistanceLine], highlights: 
         ]
         drawn.append(Line(results.names.dataset(line.dataset), "at most, from a bound" if line.is_bound else "", dots))
     return draw_strip(drawn, 0.0, max(largest, 0.1), "dB of mean squared error above the optimum")
+
+
+def _distance_note(lines: Sequence[DistanceLine]) -> str:
+    """Return how to read the strip of distances."""
+    bar = " bar: the range where only bounds of the optimum are known;" if any(line.is_bound for line in lines) else ""
+    return f"a dot for each denoiser; hollow: oracles;{bar} distances compare mean squared errors, and gains average decibels"
 
 
 def basis_strip(results: Results, matrix: BasisMatrix, others: Sequence[str] = ()) -> Markup:
