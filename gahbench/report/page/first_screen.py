@@ -148,7 +148,8 @@ def distance_strip(results: Results, lines: Sequence[DistanceLine], highlights: 
 def _distance_note(lines: Sequence[DistanceLine]) -> str:
     """Return how to read the strip of distances."""
     bar = " bar: the range where only bounds of the optimum are known;" if any(line.is_bound for line in lines) else ""
-    return f"a dot for each denoiser; hollow: oracles;{bar} distances compare mean squared errors, and gains average decibels"
+    averages = "distances compare mean squared errors, and gains average decibels"
+    return f"a dot for each denoiser; hollow: oracles;{bar} {averages}"
 
 
 def basis_strip(results: Results, matrix: BasisMatrix, others: Sequence[str] = ()) -> Markup:
