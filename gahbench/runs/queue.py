@@ -248,8 +248,9 @@ class _ScoreUnits:
             del groups[group]
 
     def units_with_same_objects(self, last: Unit) -> list[Unit]:
-        """Return the units that use the same objects in memory as another unit."""
-        return list(self._units.get(last.isolation_key, {}).get(group_of(last), {}).values())
+        """Return the units that use the same network as another unit, first those that share its Jacobians."""
+        units = self._units.get(last.isolation_key, {}).get(group_of(last), {}).values()
+        return sorted(units, key=lambda unit: unit.split != last.split)
 
     def ordered(self, last: Unit | None, busy_groups: Collection[_Group]) -> Iterator[Unit]:
         """Yield units of the last unit's group, then of its isolation key, then all; idle groups come first."""

@@ -95,6 +95,19 @@ def test_scores_of_the_network_in_memory_come_first_and_other_processes_avoid_th
     assert take(second_queue, other).entrant == other.entrant
 
 
+def test_scores_of_one_split_follow_one_another_since_they_share_jacobians(store):
+    units = [
+        replace(score(f"{split}{number}"), split=split, metric=f"m{number}")
+        for split in ("test", "train")
+        for number in range(4)
+    ]
+    queue, last, splits = Queue(units, store), None, []
+    for _ in units:
+        last = take(queue, last)
+        splits.append(last.split)
+    assert splits in (["test"] * 4 + ["train"] * 4, ["train"] * 4 + ["test"] * 4)
+
+
 @pytest.mark.parametrize("ends", ["finish", "lose"])
 def test_a_unit_that_was_listed_while_it_was_running_is_not_taken_again(store, monkeypatch, ends):
     queue = Queue([score("a"), score("b")], store)
