@@ -429,6 +429,30 @@ def test_flows_and_dimensions_on_the_page_agree_with_the_board():
         assert cells == [format_interval(row(part, 0.02)) for part in ("supervision", "extrapolation", "")]
 
 
+def test_gaps_and_directions_of_transformers_on_the_page_agree_with_the_board():
+    (board,) = load_results("attention").board.datasets
+    networks = {
+        "transformer": "dit[patch=2,width=48,depth=4]",
+        "transformer, windows": "dit[patch=2,width=48,depth=4,window=2]",
+        "U-Net": "unet[width=16,levels=2,blind=false]",
+    }
+    labels = {
+        f"{name}, N = {number}": f"{networks[name]} N={number}" for name in networks for number in (30, 300, 3000)
+    }
+    labels |= {"filter on the graph": "heat-kernel[graph-laplacian]", "lower bound": "lower-bound"}
+    graph = "direction[graph-laplacian]"
+    for start, count, columns in (
+        ("where smaller is better:", 9, [("psnr", ""), ("generalization-gap", ""), ("sample-quality", "")]),
+        (
+            "are means over σ:",
+            11,
+            [(graph, ""), (graph, "ceiling"), ("truth-direction", ""), ("spectrum", "homogeneity")],
+        ),
+    ):
+        for name, *cells in table_after("attention", start, count):
+            assert cells == [format_interval(board.estimate(labels[name], *column)) for column in columns]
+
+
 @pytest.mark.parametrize("folder", PUBLISHED)
 def test_a_run_of_the_same_suite_can_be_compared_with_a_published_board(builtin, folder):
     """The key of images and noise on the board is that of its plan, or that of a fresh run."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -82,6 +83,17 @@ def test_the_published_table_of_claims_is_up_to_date(verdicts):
     text = (ROOT / "results" / "claims.md").read_text(encoding="utf-8")
     measured = [verdict for verdict in verdicts if verdict.outcome != "not measured"]
     assert text.partition(f"{GENERATED}\n\n## Verdicts\n\n")[2] == export_claims(measured, "markdown")
+
+
+def test_numbers_of_claims_and_publications_on_the_pages_are_those_of_the_verdicts(verdicts):
+    sources = Counter(verdict.claim.checked for verdict in verdicts)
+    text = " ".join((ROOT / "results" / "claims.md").read_text(encoding="utf-8").split())
+    assert (
+        f"Among {len(verdicts)} claims, {sources['text']} were compared with a text, {sources['abstract']} with an "
+        f"abstract and {sources['code']} with code. The other {sources['unverified']} are unverified"
+    ) in text
+    measured = {verdict.claim.name.split("/")[0] for verdict in verdicts if verdict.outcome != "not measured"}
+    assert f"compares {len(measured)} publications" in (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 
 
 def test_claims_that_results_do_not_measure_are_shown_on_request(claims):
