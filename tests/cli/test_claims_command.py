@@ -92,7 +92,7 @@ def test_numbers_of_claims_and_publications_on_the_pages_are_those_of_the_verdic
         f"Among {len(verdicts)} claims, {sources['text']} were compared with a text, {sources['abstract']} with an "
         f"abstract and {sources['code']} with code. The other {sources['unverified']} are unverified"
     ) in text
-    measured = {verdict.claim.name.split("/")[0] for verdict in verdicts if verdict.outcome != "not measured"}
+    measured = {verdict.claim.paper for verdict in verdicts if verdict.outcome != "not measured"}
     assert f"compares {len(measured)} publications" in (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 
 
