@@ -60,5 +60,7 @@ def _start() -> None:
 def _call(item: Any) -> tuple[Any, Caught]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        # As by default: deprecations in libraries are for developers.
+        warnings.simplefilter("ignore", DeprecationWarning)
         result = _functions[-1](item)
     return result, [(str(warning.message), warning.category) for warning in caught]

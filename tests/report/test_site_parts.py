@@ -94,6 +94,18 @@ def test_processes_keep_the_order_and_repeat_warnings(monkeypatch, count):
     assert processes._functions == []
 
 
+def test_deprecations_in_processes_are_not_repeated(monkeypatch):
+    monkeypatch.setattr(processes, "cpu_count", lambda: 2)
+
+    def deprecated(item):
+        if os.getpid() != parent:
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
+        return item
+
+    parent = os.getpid()
+    assert list(map_in_processes(deprecated, range(3))) == [0, 1, 2]
+
+
 def test_errors_of_processes_are_raised(monkeypatch):
     monkeypatch.setattr(processes, "cpu_count", lambda: 2)
 
