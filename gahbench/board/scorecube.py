@@ -354,13 +354,21 @@ def metric_cubes(
     scores = results.scores
     scores = scores[(scores["split"] == "test") & ~scores["metric"].isin(("psnr", "slope"))]
     cubes: dict[str, dict[str, ScoreCube]] = {}
-    for dataset, rows in scores.groupby("dataset", sort=False):
-        chosen_rows = rows if only is None else rows[rows["metric"].isin(only)]
-        for metric, values in chosen_rows.groupby("metric"):
-            _, omissions = rows_with_left_out(rows, str(metric))
-            sources = sources_of(results, str(dataset))
-            cube = score_cube(values, results.entrants, omissions, sources, left_out.get(str(dataset)))
-            cubes.setdefault(str(metric), {})[str(dataset)] = cube
+    if only is not None:
+        scores = scores[scores["metric"].isin({*only, *map(left_out_part, only)})]
+    tables = {(str(dataset), str(metric)): rows for (dataset, metric), rows in scores.groupby(["dataset", "metric"])}
+    for dataset in scores["dataset"].unique():
+        sources, reasons = sources_of(results, dataset), left_out.get(dataset)
+        omissions: dict[str, pd.DataFrame] = {}
+        for (name, metric), rows in tables.items():
+            if name != dataset or (only is not None and metric not in only):
+                continue
+            part = left_out_part(metric)
+            if part not in omissions and (dataset, part) in tables:
+                # All parts of a metric need the runs in these rows, so they are found once.
+                omissions[part] = tables[dataset, part].drop_duplicates(["entrant", "sigma", "seed"])
+            cube = score_cube(rows, results.entrants, omissions.get(part), sources, reasons)
+            cubes.setdefault(metric, {})[dataset] = cube
     return dict(sorted(cubes.items()))
 
 

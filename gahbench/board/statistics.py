@@ -39,7 +39,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -379,8 +379,13 @@ def simultaneous_intervals(values: ArrayLike, draws: ArrayLike, level: float = L
     return ends[0], ends[1]
 
 
+@lru_cache(maxsize=4)
 def resampling_weights(size: int, draws: int) -> Array:
-    """Return weights, shape (draws, size), of ``size`` units drawn with replacement; each row sums to 1."""
+    """Return weights, shape (draws, size), of ``size`` units drawn with replacement; each row sums to 1.
+
+    The array is read-only, since the next call returns the same array.
+    """
     generator = np.random.default_rng([*_STREAM, size])
-    counts = generator.multinomial(size, np.full(size, 1 / size), size=draws)
-    return np.asarray(counts / size)
+    weights = np.asarray(generator.multinomial(size, np.full(size, 1 / size), size=draws) / size)
+    weights.flags.writeable = False
+    return weights

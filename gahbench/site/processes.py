@@ -33,6 +33,10 @@ def map_in_processes(function: Callable[[Item], Result], items: Sequence[Item]) 
     if count < 2 or sys.platform != "linux":
         yield from map(function, items)
         return
+    # Imported here once, and not in each process, which would take seconds and memory.
+    import scipy.stats  # noqa: F401
+    import torch  # noqa: F401
+
     _functions.append(function)
     try:
         # Python 3.12 warns of forks of processes with threads. Threads of this package hold no locks that forks need.
