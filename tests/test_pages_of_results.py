@@ -2,53 +2,14 @@
 
 import functools
 import importlib
-import re
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from isolation import real_data
+from published_pages import ROOT, all_rows, load_results, page, table_after
 
-from gahbench.board import results as published_results
-from gahbench.board.folds import pooled_names
+from gahbench.board.alignments import margin
 from gahbench.board.generalization import sweep_curves
-from gahbench.contracts.row_labels import base_label
-from gahbench.planning.rows import rows
-from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_entries import configure_entrant
-from gahbench.planning.suite_version import suite_version
-from gahbench.planning.units import PlannedDataset, protocol_key
-from gahbench.registry.spec import parse_spec
 from gahbench.report.cells import between, format_interval, rank
-from gahbench.report.tables import markdown
-from gahbench.store.plan_file import require_plan
-
-ROOT = Path(__file__).parents[1]
-PUBLISHED = sorted(file.parent.name for file in (ROOT / "results").glob("*/results.json"))
-
-
-@functools.cache
-def load_results(name):
-    return published_results.load_results(ROOT / "results" / name)
-
-
-def page(name):
-    return (ROOT / "results" / name / "README.md").read_text(encoding="utf-8")
-
-
-def table_after(name, start, count, with_head=False):
-    """Return the cells of the first table on a page after a string, without backquotes, by default without its head."""
-    lines = page(name).split(start)[1].split("\n\n", 1)[1].split("\n\n")[0].splitlines()
-    assert len(lines) - 2 == count
-    cells = [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
-    return cells if with_head else cells[2:]
-
-
-def all_rows(name):
-    """Return the cells of all rows of tables on a page whose first cell is code."""
-    lines = [line for line in page(name).splitlines() if line.startswith("| `")]
-    return [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
 def test_the_readme_shows_rows_of_the_published_board():
@@ -58,74 +19,6 @@ def test_the_readme_shows_rows_of_the_published_board():
     rows = [line for line in readme.splitlines() if line.startswith("| ") and "| trained" in line]
     assert len(rows) == 2
     assert all(row in board.splitlines() for row in rows)
-
-
-def current_label(label, registry):
-    """Return the present label of an entrant of a board; defaults may have changed since it was published."""
-    base = base_label(label)
-    return configure_entrant(registry, parse_spec(base)).label + label.removeprefix(base)
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_board_agrees_with_its_suite_and_no_entrant_exceeds_the_optimum(
-    builtin, name, tmp_path, monkeypatch
-):
-    results = load_results(name)
-    checks = [results.optimum_checks.get(dataset) for dataset in results.datasets["dataset"]]
-    has_optimum = results.scores["kind"].isin(("optimal", "bound")).any()
-    is_checked = results.datasets["optimum"].isin(("exact", "bracket")) & has_optimum
-    assert [check is not None for check in checks] == is_checked.tolist()
-    assert all(check.violations == () for check in checks if check)
-    # The page of classic states the cells that have not been run, and the commands that run them.
-    not_run = {"not run yet"} if name == "classic" else set()
-    assert {*results.failures["error"]} <= not_run
-    text = (ROOT / "results" / name / "leaderboard.md").read_text(encoding="utf-8")
-    assert text == markdown(results)
-    assert f"`{name}`" in (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-    if name == "published":
-        data = real_data()
-        if not (data / "weights").is_dir():
-            pytest.skip("needs the files of published weights")
-        (tmp_path / "published").symlink_to(data)
-        # Labels contain names of files without folders.
-        for file in (data / "weights").iterdir():
-            (tmp_path / file.name).symlink_to(file)
-        monkeypatch.chdir(tmp_path)
-    if name in ("classic", "captures"):
-        # Labels do not depend on the files of the user.
-        text = (ROOT / "suites" / f"{name}.yaml").read_text(encoding="utf-8")
-        for path in re.findall(rf"\b{name}/[\w./-]+", text):
-            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path).touch()
-        monkeypatch.chdir(tmp_path)
-    suite = load_suite(name, builtin)
-    labels = {row.label for row in rows(suite)}
-    assert {label if label in labels else current_label(label, builtin) for label in results.entrants} == labels
-    pooled = pooled_names({dataset.label: dataset.default_label for dataset in suite.datasets})
-    datasets = {pooled.get(dataset.label, dataset.label) for dataset in suite.datasets}
-    if results.version is not None:
-        # The datasets of a frozen suite are published one after another.
-        assert results.version == suite_version(suite.text)
-        datasets &= {board.dataset for board in results.board.datasets}
-    assert {board.dataset for board in results.board.datasets} == datasets
-
-
-def test_the_learning_rates_of_the_frozen_suite_are_the_best_of_the_search_on_validation_images(builtin):
-    suite, search = load_suite("standard-1", builtin), load_suite("standard-1-search", builtin)
-    scores = load_results(search.name).scores.query("metric == 'psnr' and split == 'validation'")
-    psnr = scores.groupby("entrant")["value"].mean()
-    head, _, *lines = table_after(search.name, "Validation PSNR in dB", 6, with_head=True)
-    cells = {line[0]: dict(zip(map(float, head[1:]), line[1:], strict=True)) for line in lines}
-    for network in (entrant for entrant in suite.entrants if entrant.kind == "architecture"):
-        candidates = {
-            search.trainings[entrant.label].learning_rate: psnr[entrant.label]
-            for entrant in search.entrants
-            if entrant.text == network.text
-        }
-        best = max(candidates, key=candidates.__getitem__)
-        assert suite.trainings[network.label].learning_rate == best
-        shown = {rate: f"**{value:.2f}**" if rate == best else f"{value:.2f}" for rate, value in candidates.items()}
-        assert cells[network.label] == dict.fromkeys(cells[network.label], "–") | shown
 
 
 def test_deficits_on_the_page_agree_with_the_board():
@@ -231,8 +124,11 @@ def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
             assert cells == [format_interval(estimate) for estimate in estimates]
 
 
-def test_directions_on_the_page_agree_with_the_board():
-    board = load_results("basis").board
+GRAPH, HAAR_TI = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
+
+
+def basis_row(board, first_cell):
+    """Return the board of the family, and the label of the network, that a first cell on the page of basis names."""
     faces = "faces[size=24,test=28]"
     families = {
         "c-alpha": "c-alpha[alpha=2,size=24]",
@@ -241,20 +137,55 @@ def test_directions_on_the_page_agree_with_the_board():
         "photographs": "photos[size=24]",
         "shuffled faces": f"shuffled[{faces}]",
     }
-    graph, haar = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
+    family, name = first_cell.split(", ")[:2]
+    family_board = board.for_dataset(families[family])
+    (entrant,) = {label for label in family_board.entrants if label.startswith(f"{name.strip('`')}[")}
+    return family_board, entrant
+
+
+def test_directions_on_the_page_agree_with_the_board():
+    board = load_results("basis").board
+    graph = f"direction[{GRAPH}]"
+    c_alpha, discs = board.for_dataset("c-alpha[alpha=2,size=24]"), board.for_dataset("discs[size=24]")
+    for entrant, *cells in table_after("basis", "Truth-direction, and direction with `graph-laplacian`", 9):
+        metrics = [(family, metric) for metric in ("truth-direction", graph) for family in (c_alpha, discs)]
+        assert cells == [format_interval(family.estimate(entrant, metric, "", 0.05)) for family, metric in metrics]
     for entrant, *cells in table_after("basis", "Direction with `graph-laplacian`, mean over σ:", 12):
-        estimates = [board.for_dataset(family).estimate(entrant, f"direction[{graph}]") for family in families.values()]
-        assert cells == [format_interval(estimate) for estimate in estimates]
+        assert cells == [format_interval(family.estimate(entrant, graph)) for family in board.datasets]
+    bases = (GRAPH, HAAR_TI, "haar", "sym4", "bandlet[sym5]", "dct")
     for first_cell, *cells in table_after("basis", "Direction with each basis, mean over σ:", 20):
-        family, name = first_cell.rsplit(", ", 1)
-        (entrant,) = {entry.entrant for entry in board.entries if entry.entrant.startswith(f"{name.strip('`')}[")}
-        family_board = board.for_dataset(families[family.strip("`")])
-        estimates = [family_board.estimate(entrant, f"direction[{basis}]") for basis in (graph, haar, "haar", "sym4")]
-        assert cells[:4] == [format_interval(estimate) for estimate in estimates]
+        family, entrant = basis_row(board, first_cell)
+        metrics = [*(f"direction[{basis}]" for basis in bases), "truth-direction"]
+        assert cells == [format_interval(family.estimate(entrant, metric)) for metric in metrics]
+    for first_cell, *cells in table_after("basis", "of the filters of each basis:", 6):
+        family, entrant = basis_row(board, first_cell)
+        parts = [(f"direction[{basis}]", "basis-share", sigma) for basis in bases[:3] for sigma in (0.05, 0.2)]
+        assert cells == [format_interval(family.estimate(entrant, *part), digits=3) for part in parts]
     for entrant, *cells in table_after("basis", "Eigenvalues above ½ on `discs`:", 5):
-        discs = board.for_dataset("discs[size=24]")
         estimates = [discs.estimate(entrant, "spectrum", "above-half", sigma) for sigma in (0.05, 0.2)]
         assert cells == [format_interval(estimate) for estimate in estimates]
+
+
+def test_differences_between_directions_on_the_page_agree_with_the_results():
+    results = load_results("basis")
+    bases = ("wavelet-ti[haar]", "haar", "sym4", "bandlet[sym5]", "dct")
+
+    def difference(family, entrant, basis, sigma):
+        values = margin(results, family.dataset, entrant, "graph-laplacian", basis, sigma)
+        if values is None:
+            return None
+        middle, low, high = (f"{value + 0.0:.2f}".replace("-", "−") for value in values)
+        return f"{'' if middle.startswith('−') else '+'}{middle} [{low}, {high}]"
+
+    for first_cell, *cells in table_after("basis", "paired over the same images", 16):
+        family, entrant = basis_row(results.board, first_cell)
+        for basis, cell in zip(bases, cells, strict=True):
+            mean, at_low = (difference(family, entrant, basis, sigma) for sigma in (None, 0.05))
+            if first_cell.endswith("σ = 0.05"):
+                assert mean is None
+                assert cell == (at_low or "–")
+            else:
+                assert cell == (mean or (f"– (σ = 0.05: {at_low})" if at_low else "–"))
 
 
 def test_directions_and_filters_of_published_networks_on_the_page_agree_with_the_board():
@@ -268,12 +199,12 @@ def test_directions_and_filters_of_published_networks_on_the_page_agree_with_the
         "filter on the graph": "heat-kernel[graph-laplacian,kernel=tikhonov,trace_fraction=0.1]",
         "local-blur": "local-blur",
     }
-    graph, haar = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
-    scores = [(f"{metric}[{basis}]", "", 2) for metric in ("direction", "alignment") for basis in (graph, haar, "haar")]
+    bases = (GRAPH, HAAR_TI, "haar")
+    scores = [(f"{metric}[{basis}]", "", 2) for metric in ("direction", "alignment") for basis in bases]
     parts = {"trace": 0, "above-half": 0, "largest": 2, "smallest": 2, "asymmetry": 2, "homogeneity": 2}
     facts = [*(("spectrum", *item) for item in parts.items()), ("self-consistency", "ratio", 2), ("adaptation", "", 1)]
     for start, count, columns in (
-        ("## Direction and alignment", 16, [("psnr", "", 2), *scores, (f"alignment[{graph}]", "ceiling", 2)]),
+        ("## Direction and alignment", 16, [("psnr", "", 2), *scores, (f"alignment[{GRAPH}]", "ceiling", 2)]),
         ("## Other facts about the filters", 12, facts),
     ):
         for name, *cells in table_after("published", start, count):
@@ -451,25 +382,3 @@ def test_gaps_and_directions_of_transformers_on_the_page_agree_with_the_board():
     ):
         for name, *cells in table_after("attention", start, count):
             assert cells == [format_interval(board.estimate(labels[name], *column)) for column in columns]
-
-
-@pytest.mark.parametrize("folder", PUBLISHED)
-def test_a_run_of_the_same_suite_can_be_compared_with_a_published_board(builtin, folder):
-    """The key of images and noise on the board is that of its plan, or that of a fresh run."""
-    datasets = load_results(folder).datasets
-    recorded = dict(zip(datasets["dataset"], datasets["protocol"], strict=True))
-    planned = {
-        unit.dataset: protocol_key(SimpleNamespace(document=unit.document["dataset"]), unit.document["noise_seed"])
-        for unit in (recorded_unit.unit for recorded_unit in require_plan(ROOT / "results" / folder).units)
-        if unit.kind == "score" and unit.document and "noise_seed" in unit.document
-    }
-    differing = {dataset for dataset, key in recorded.items() if key != planned.get(dataset)}
-    if differing:
-        # Plans of early runs lack parameters that datasets have since, or the keys altogether.
-        suite = load_suite(folder, builtin)
-        fresh = {
-            configured.label: protocol_key(PlannedDataset(configured, configured.build()), suite.scoring.noise_seed)
-            for configured in suite.datasets
-            if configured.label in differing
-        }
-        assert fresh == {dataset: recorded[dataset] for dataset in differing}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -161,24 +162,32 @@ def parse_agreement(metric: str) -> tuple[Measure, str, str] | None:
 
 def _cubes_by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, dict[str, _Cubes]]]:
     """Yield the scores of each dataset by metric, basis and part."""
+    cubes = _all_cubes(results)
+    for dataset in choose_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
+        yield dataset, cubes[dataset]
+
+
+# Tables of margins ask for the cubes of the same results many times.
+@lru_cache(maxsize=1)
+def _all_cubes(results: Results) -> dict[str, dict[str, _Cubes]]:
+    """Return the scores of all datasets by metric, basis and part."""
     parsed_names = {
         str(name): parsed for name in results.scores["metric"].unique() if (parsed := parse_agreement(str(name)))
     }
     # Ranks and intervals of a selection are those of the complete results.
     cubes = metric_cubes(results.selected_from or results, results.left_out, parsed_names)
-    cubes = {name: with_shared_spreads(by_dataset) for name, by_dataset in cubes.items()}
-    for dataset in choose_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
+    cubes = {name: with_shared_spreads(of_metric) for name, of_metric in cubes.items()}
+    by_dataset: dict[str, dict[str, _Cubes]] = {}
+    for dataset in map(str, results.datasets["dataset"]):
         measures: dict[str, _Cubes] = {}
         for name, (measure, basis, part) in parsed_names.items():
             if (cube := cubes.get(name, {}).get(dataset)) is not None:
                 measures.setdefault(measure, {}).setdefault(basis, {})[part] = cube
-        yield (
-            dataset,
-            {
-                measure: {basis: bases[basis] for basis in sorted(bases, key=lambda name: name != TRUTH)}
-                for measure, bases in measures.items()
-            },
-        )
+        by_dataset[dataset] = {
+            measure: {basis: bases[basis] for basis in sorted(bases, key=lambda name: name != TRUTH)}
+            for measure, bases in measures.items()
+        }
+    return by_dataset
 
 
 def _values_by_sigma(cubes: _Cubes, basis: str, part: str, entrant: str) -> dict[float, Array]:

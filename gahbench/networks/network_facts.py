@@ -56,7 +56,8 @@ def homogeneity_residual(network: nn.Module, noisy: Tensor, sigma: Tensor) -> fl
 def homogeneity(residual: float) -> str:
     """Return a description of a homogeneity residual for displays."""
     kind = "homogeneous" if residual < HOMOGENEOUS else "not homogeneous"
-    return f"{kind}: |f(2y, 2σ) - 2f(y, σ)| / |2f(y, σ)| = {residual:.1e}, with random weights"
+    value = f"{residual:.1e}" if residual else "0"
+    return f"{kind}: |f(2y, 2σ) - 2f(y, σ)| / |2f(y, σ)| = {value}, with random weights"
 
 
 def is_blind(network: nn.Module, noisy: Tensor) -> bool:

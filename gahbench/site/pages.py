@@ -6,7 +6,7 @@ import json
 import posixpath
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from gahbench._util.checks import is_inside
 from gahbench._util.errors import ParameterError
 from gahbench._util.files import delete_file, names_in, read_regular, write_output
 from gahbench._util.readable import pluralize
+from gahbench._util.shapes import Shape
 from gahbench.board.claim_values import Table
 from gahbench.board.results import BOARD
 from gahbench.contracts.citation import Citation, bibliography
@@ -41,7 +42,6 @@ from gahbench.site.catalogue import (
     README,
     Catalogue,
     Run,
-    Standing,
     boards_by_dataset,
     count_boards,
     entrants_table,
@@ -95,6 +95,8 @@ def write_site(
     progress("reading results", 0.0)
     pages = Pages(folder, load_catalogue(folder, registry), registry, title, source, documentation)
     pages.compute_boards(lambda text: progress(text, 0.0))
+    progress("measuring networks", 0.0)
+    pages.measure_networks()
     progress("judging claims", 0.0)
     all_pages = []
     for page in pages.build():
@@ -137,6 +139,8 @@ class Pages:
     title: str
     source_url: str = ""
     documentation: str = ""
+    #: Measured facts of each network, by its identity and the shape of images.
+    network_facts: dict[tuple[str, Shape | None], list[tuple[str, str]]] = field(default_factory=dict)
 
     @cached_property
     def readmes(self) -> dict[str, str]:
@@ -321,13 +325,19 @@ class Pages:
     def _build_entrant(self, label: str) -> Page:
         standings = self.catalogue.entrants[label]
         runs = [run for run in self.catalogue.runs if label in run.entrants]
-        plugin = used_plugin(runs, "entrant", label, self.registry)
+        plugin, shape = self._entrant_plugins[label], self._shape_of_entrant(label)
         values = {
             "spec": label,
             "kind": kind_of(standings),
             "boards": pluralize(count_boards(standings), "board"),
             "parameters": count(largest_parameter_count(standings)),
-            "networks": self._network_facts(plugin, standings),
+            "networks": [
+                (
+                    "" if network is plugin.configured else network.label,
+                    self.network_facts[network.identity_key, shape],
+                )
+                for network in plugin.networks
+            ],
             "standings": standings_table(standings, self.catalogue.pages_from("../"), self.catalogue.names),
             "baselines": list(dict.fromkeys(run.results.baseline for run in runs if run.results.baseline)),
             **self._plugin_values(plugin, runs, label),
@@ -335,18 +345,39 @@ class Pages:
         name = self.catalogue.names.entrant(label)
         return self._make_page("site/entrant.html", self.catalogue.pages["entrants"][label], name, values)
 
-    def _network_facts(
-        self, plugin: UsedPlugin, standings: Sequence[Standing]
-    ) -> list[tuple[str, list[tuple[str, str]]]]:
-        """Return measured facts of the networks of an entrant, for images of the first dataset that it is scored on."""
-        shape = next((shape_of(standing.run, standing.board.dataset) for standing in standings), None)
-        facts_by_network = []
-        for network in plugin.networks:
-            facts = [(fact.name, fact.value) for fact in measured_facts(network, self.registry, shape, SIDES)]
+    @cached_property
+    def _entrant_plugins(self) -> dict[str, UsedPlugin]:
+        """The plugins of entrants, by label."""
+        return {
+            label: used_plugin(
+                [run for run in self.catalogue.runs if label in run.entrants], "entrant", label, self.registry
+            )
+            for label in self.catalogue.entrants
+        }
+
+    def measure_networks(self) -> None:
+        """Measure the facts of networks in several processes, once for entrants that share a network."""
+        networks = {
+            (network.identity_key, self._shape_of_entrant(label)): network
+            for label, plugin in self._entrant_plugins.items()
+            for network in plugin.networks
+        }
+
+        def measure(key: tuple[str, Shape | None]) -> list[tuple[str, str]]:
+            facts = measured_facts(networks[key], self.registry, key[1], SIDES)
             # A fact that is unknown here may be known on other machines.
-            kept = [(name, value) for name, value in facts if name != "citation" and not value.startswith("unknown")]
-            facts_by_network.append(("" if network is plugin.configured else network.label, kept))
-        return facts_by_network
+            return [
+                (fact.name, fact.value)
+                for fact in facts
+                if fact.name != "citation" and not fact.value.startswith("unknown")
+            ]
+
+        self.network_facts.update(zip(networks, map_in_processes(measure, list(networks)), strict=True))
+
+    def _shape_of_entrant(self, label: str) -> Shape | None:
+        """Return the shape of images of the first dataset that an entrant is scored on."""
+        standings = self.catalogue.entrants[label]
+        return next((shape_of(standing.run, standing.board.dataset) for standing in standings), None)
 
     def _build_dataset(self, label: str) -> Page:
         boards = self.catalogue.datasets[label]

@@ -1,0 +1,109 @@
+"""Published results agree with their suites."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+from isolation import real_data
+from published_pages import PUBLISHED, ROOT, load_results, table_after
+
+from gahbench.board.folds import pooled_names
+from gahbench.contracts.row_labels import base_label
+from gahbench.planning.rows import rows
+from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_entries import configure_entrant
+from gahbench.planning.suite_version import suite_version
+from gahbench.planning.units import PlannedDataset, protocol_key
+from gahbench.registry.spec import parse_spec
+from gahbench.report.tables import markdown
+from gahbench.store.plan_file import require_plan
+
+
+def current_label(label, registry):
+    """Return the present label of an entrant of a board; defaults may have changed since it was published."""
+    base = base_label(label)
+    return configure_entrant(registry, parse_spec(base)).label + label.removeprefix(base)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_board_agrees_with_its_suite_and_no_entrant_exceeds_the_optimum(
+    builtin, name, tmp_path, monkeypatch
+):
+    results = load_results(name)
+    checks = [results.optimum_checks.get(dataset) for dataset in results.datasets["dataset"]]
+    has_optimum = results.scores["kind"].isin(("optimal", "bound")).any()
+    is_checked = results.datasets["optimum"].isin(("exact", "bracket")) & has_optimum
+    assert [check is not None for check in checks] == is_checked.tolist()
+    assert all(check.violations == () for check in checks if check)
+    # The page of classic states the cells that have not been run, and the commands that run them.
+    not_run = {"not run yet"} if name == "classic" else set()
+    assert {*results.failures["error"]} <= not_run
+    text = (ROOT / "results" / name / "leaderboard.md").read_text(encoding="utf-8")
+    assert text == markdown(results)
+    assert f"`{name}`" in (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    if name == "published":
+        data = real_data()
+        if not (data / "weights").is_dir():
+            pytest.skip("needs the files of published weights")
+        (tmp_path / "published").symlink_to(data)
+        # Labels contain names of files without folders.
+        for file in (data / "weights").iterdir():
+            (tmp_path / file.name).symlink_to(file)
+        monkeypatch.chdir(tmp_path)
+    if name in ("classic", "captures"):
+        # Labels do not depend on the files of the user.
+        text = (ROOT / "suites" / f"{name}.yaml").read_text(encoding="utf-8")
+        for path in re.findall(rf"\b{name}/[\w./-]+", text):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).touch()
+        monkeypatch.chdir(tmp_path)
+    suite = load_suite(name, builtin)
+    labels = {row.label for row in rows(suite)}
+    assert {label if label in labels else current_label(label, builtin) for label in results.entrants} == labels
+    pooled = pooled_names({dataset.label: dataset.default_label for dataset in suite.datasets})
+    datasets = {pooled.get(dataset.label, dataset.label) for dataset in suite.datasets}
+    if results.version is not None:
+        # The datasets of a frozen suite are published one after another.
+        assert results.version == suite_version(suite.text)
+        datasets &= {board.dataset for board in results.board.datasets}
+    assert {board.dataset for board in results.board.datasets} == datasets
+
+
+def test_the_learning_rates_of_the_frozen_suite_are_the_best_of_the_search_on_validation_images(builtin):
+    suite, search = load_suite("standard-1", builtin), load_suite("standard-1-search", builtin)
+    scores = load_results(search.name).scores.query("metric == 'psnr' and split == 'validation'")
+    psnr = scores.groupby("entrant")["value"].mean()
+    head, _, *lines = table_after(search.name, "Validation PSNR in dB", 6, with_head=True)
+    cells = {line[0]: dict(zip(map(float, head[1:]), line[1:], strict=True)) for line in lines}
+    for network in (entrant for entrant in suite.entrants if entrant.kind == "architecture"):
+        candidates = {
+            search.trainings[entrant.label].learning_rate: psnr[entrant.label]
+            for entrant in search.entrants
+            if entrant.text == network.text
+        }
+        best = max(candidates, key=candidates.__getitem__)
+        assert suite.trainings[network.label].learning_rate == best
+        shown = {rate: f"**{value:.2f}**" if rate == best else f"{value:.2f}" for rate, value in candidates.items()}
+        assert cells[network.label] == dict.fromkeys(cells[network.label], "–") | shown
+
+
+@pytest.mark.parametrize("folder", PUBLISHED)
+def test_a_run_of_the_same_suite_can_be_compared_with_a_published_board(builtin, folder):
+    """The key of images and noise on the board is that of its plan, or that of a fresh run."""
+    datasets = load_results(folder).datasets
+    recorded = dict(zip(datasets["dataset"], datasets["protocol"], strict=True))
+    planned = {
+        unit.dataset: protocol_key(SimpleNamespace(document=unit.document["dataset"]), unit.document["noise_seed"])
+        for unit in (recorded_unit.unit for recorded_unit in require_plan(ROOT / "results" / folder).units)
+        if unit.kind == "score" and unit.document and "noise_seed" in unit.document
+    }
+    differing = {dataset for dataset, key in recorded.items() if key != planned.get(dataset)}
+    if differing:
+        # Plans of early runs lack parameters that datasets have since, or the keys altogether.
+        suite = load_suite(folder, builtin)
+        fresh = {
+            configured.label: protocol_key(PlannedDataset(configured, configured.build()), suite.scoring.noise_seed)
+            for configured in suite.datasets
+            if configured.label in differing
+        }
+        assert fresh == {dataset: recorded[dataset] for dataset in differing}
