@@ -127,31 +127,33 @@ def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
 GRAPH, HAAR_TI = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
 
 
+#: The datasets of basis by their names on its page.
+FAMILIES = {
+    "c-alpha": "c-alpha[alpha=2,size=24]",
+    "discs": "discs[size=24]",
+    "faces": "faces[size=24,test=28]",
+    "photographs": "photos[size=24]",
+    "shuffled faces": "shuffled[faces[size=24,test=28]]",
+}
+
+
 def basis_row(board, first_cell):
     """Return the board of the family, and the label of the network, that a first cell on the page of basis names."""
-    faces = "faces[size=24,test=28]"
-    families = {
-        "c-alpha": "c-alpha[alpha=2,size=24]",
-        "discs": "discs[size=24]",
-        "faces": faces,
-        "photographs": "photos[size=24]",
-        "shuffled faces": f"shuffled[{faces}]",
-    }
     family, name = first_cell.split(", ")[:2]
-    family_board = board.for_dataset(families[family])
-    (entrant,) = {label for label in family_board.entrants if label.startswith(f"{name.strip('`')}[")}
+    family_board = board.for_dataset(FAMILIES[family])
+    (entrant,) = {row.entrant for row in family_board.entries if row.entrant.startswith(f"{name.strip('`')}[")}
     return family_board, entrant
 
 
 def test_directions_on_the_page_agree_with_the_board():
     board = load_results("basis").board
-    graph = f"direction[{GRAPH}]"
-    c_alpha, discs = board.for_dataset("c-alpha[alpha=2,size=24]"), board.for_dataset("discs[size=24]")
+    graph, families = f"direction[{GRAPH}]", [board.for_dataset(family) for family in FAMILIES.values()]
+    c_alpha, discs = families[:2]
     for entrant, *cells in table_after("basis", "Truth-direction, and direction with `graph-laplacian`", 9):
         metrics = [(family, metric) for metric in ("truth-direction", graph) for family in (c_alpha, discs)]
         assert cells == [format_interval(family.estimate(entrant, metric, "", 0.05)) for family, metric in metrics]
     for entrant, *cells in table_after("basis", "Direction with `graph-laplacian`, mean over σ:", 12):
-        assert cells == [format_interval(family.estimate(entrant, graph)) for family in board.datasets]
+        assert cells == [format_interval(family.estimate(entrant, graph)) for family in families]
     bases = (GRAPH, HAAR_TI, "haar", "sym4", "bandlet[sym5]", "dct")
     for first_cell, *cells in table_after("basis", "Direction with each basis, mean over σ:", 20):
         family, entrant = basis_row(board, first_cell)

@@ -43,9 +43,10 @@ class Agreement:
 
     A mean is unknown if a noise level, or a seed at a noise level, has no value. ``ceiling`` is the largest value that
     a basis independent of the noise can reach, and ``retrieval`` is the share of images whose filter agrees best with
-    the geometry of its own image. ``share`` is the directional share of the basis's own adaptation to an image or,
-    where only the alignment was measured, the share that is not a change of strength; below 0.02 the agreement has no
-    value. ``single`` is the value for a single image, which ``gahbench inspect`` shows; it is NaN on boards.
+    the geometry of its own image. ``share`` is the smallest directional share, over noise levels and training runs, of
+    the basis's own adaptation to an image or, where only the alignment was measured, the share that is not a change of
+    strength; below 0.02 the agreement has no value. ``single`` is the value for a single image, which
+    ``gahbench inspect`` shows; it is NaN on boards.
     """
 
     direction: Interval = UNKNOWN
@@ -240,10 +241,16 @@ def _add_measure(
 
     is_complete = set(levels) <= set(_values_by_sigma(cubes, basis, "", entrant))
     value = _estimate(cubes[basis][""], entrant, levels) if is_complete else UNKNOWN
-    row = replace(row, ceiling=mean("ceiling", _mean_root), share=mean("basis-share", means))
+    row = replace(row, ceiling=mean("ceiling", _mean_root), share=_smallest_share(cubes, basis, entrant))
     if measure == "direction":
         return replace(row, direction=value)
     return replace(row, alignment=value, retrieval=mean("retrieval", means))
+
+
+def _smallest_share(cubes: _Cubes, basis: str, entrant: str) -> float:
+    """Return the smallest share of a basis over noise levels and training runs; NaN if it was not measured."""
+    shares = _values_by_sigma(cubes, basis, "basis-share", entrant).values()
+    return min((float(np.nanmin(means(values[:, None, :]))) for values in shares), default=math.nan)
 
 
 def reachable(ceiling: Array) -> Array:

@@ -112,7 +112,12 @@ def _draw_bars(ax: Axes, rows: Mapping[str, Agreement], styles: Styles, labels: 
         ax.plot([value.low, value.high], [position, position], color="0.15", linewidth=1.2, zorder=3)
         if not value.is_known and math.isnan(row.single):
             share = "" if math.isnan(row.share) else f" (share {row.share:.3f})"
-            ax.text(0, position, f" {DASH}{share}", fontsize=7.5, color=GREY, va="center")
+            # Beside the mark of the alignment, which may be known.
+            start = max(0.0, row.alignment.value) if has_direction and row.alignment.is_known else 0.0
+            ax.annotate(
+                f"{DASH}{share}", (start, position), (6, 0), textcoords="offset points", fontsize=7.5, color=GREY,
+                va="center",
+            )  # fmt: skip
         if has_direction:
             ax.plot(row.alignment.value, position, zorder=4, **_CIRCLE)
         if not math.isnan(row.single):
