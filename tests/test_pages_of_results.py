@@ -176,7 +176,7 @@ def test_differences_between_directions_on_the_page_agree_with_the_results():
         values = margin(results, family.dataset, entrant, "graph-laplacian", basis, sigma)
         if values is None:
             return None
-        middle, low, high = (f"{value + 0.0:.2f}".replace("-", "−") for value in values)
+        middle, low, high = (f"{value:.2f}".replace("-", "−") for value in values)
         return f"{'' if middle.startswith('−') else '+'}{middle} [{low}, {high}]"
 
     for first_cell, *cells in table_after("basis", "paired over the same images", 16):

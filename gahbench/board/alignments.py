@@ -39,7 +39,7 @@ CEILING = "ceiling"
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement between a denoiser and filters in one basis: means over noise levels.
+    """Agreement between a denoiser and filters in one basis, over all noise levels.
 
     A mean is unknown if a noise level, or a seed at a noise level, has no value. ``ceiling`` is the largest value that
     a basis independent of the noise can reach, and ``retrieval`` is the share of images whose filter agrees best with

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from markupsafe import Markup
 
 from gahbench._util.checks import is_inside
-from gahbench._util.errors import ParameterError
+from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.files import delete_file, names_in, read_regular, write_output
 from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
@@ -24,6 +24,7 @@ from gahbench.board.claim_values import Table
 from gahbench.board.results import BOARD
 from gahbench.contracts.citation import Citation, bibliography
 from gahbench.explore.description import facts as measured_facts
+from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import LENGTH, count
 from gahbench.report.claims import CLAIMS, GENERATED, JudgedClaim, judge_claims, summary
@@ -95,9 +96,7 @@ def write_site(
     progress("reading results", 0.0)
     pages = Pages(folder, load_catalogue(folder, registry), registry, title, source, documentation)
     pages.compute_boards(lambda text: progress(text, 0.0))
-    progress("measuring networks", 0.0)
-    pages.measure_networks()
-    progress("judging claims", 0.0)
+    progress("measuring networks and judging claims", 0.0)
     all_pages = []
     for page in pages.build():
         all_pages.append(page)
@@ -117,6 +116,19 @@ def write_site(
         if name not in files:
             delete_file(out, name)
     return sorted(files)
+
+
+#: The identity of a network, or its label, and the shape of images.
+_NetworkKey = tuple[str, Shape | None]
+
+
+def _network_key(network: Configured, shape: Shape | None) -> _NetworkKey:
+    """Return the key under which entrants share the facts of a network."""
+    try:
+        return network.identity_key, shape
+    except GahbenchError:
+        # A package or a file of the network is missing here.
+        return network.label, shape
 
 
 @dataclass(frozen=True)
@@ -139,8 +151,7 @@ class Pages:
     title: str
     source_url: str = ""
     documentation: str = ""
-    #: Measured facts of each network, by its identity and the shape of images.
-    network_facts: dict[tuple[str, Shape | None], list[tuple[str, str]]] = field(default_factory=dict)
+    _network_facts: dict[_NetworkKey, list[tuple[str, str]]] = field(default_factory=dict)
 
     @cached_property
     def readmes(self) -> dict[str, str]:
@@ -235,6 +246,7 @@ class Pages:
 
     def build(self) -> Iterator[Page]:
         """Build and yield all pages."""
+        self._measure_networks()
         yield self._build_index()
         if self.claims:
             yield self._build_claims()
@@ -334,7 +346,7 @@ class Pages:
             "networks": [
                 (
                     "" if network is plugin.configured else network.label,
-                    self.network_facts[network.identity_key, shape],
+                    self._network_facts[_network_key(network, shape)],
                 )
                 for network in plugin.networks
             ],
@@ -355,15 +367,15 @@ class Pages:
             for label in self.catalogue.entrants
         }
 
-    def measure_networks(self) -> None:
+    def _measure_networks(self) -> None:
         """Measure the facts of networks in several processes, once for entrants that share a network."""
         networks = {
-            (network.identity_key, self._shape_of_entrant(label)): network
+            _network_key(network, self._shape_of_entrant(label)): network
             for label, plugin in self._entrant_plugins.items()
             for network in plugin.networks
         }
 
-        def measure(key: tuple[str, Shape | None]) -> list[tuple[str, str]]:
+        def measure(key: _NetworkKey) -> list[tuple[str, str]]:
             facts = measured_facts(networks[key], self.registry, key[1], SIDES)
             # A fact that is unknown here may be known on other machines.
             return [
@@ -372,7 +384,7 @@ class Pages:
                 if fact.name != "citation" and not fact.value.startswith("unknown")
             ]
 
-        self.network_facts.update(zip(networks, map_in_processes(measure, list(networks)), strict=True))
+        self._network_facts.update(zip(networks, map_in_processes(measure, list(networks)), strict=True))
 
     def _shape_of_entrant(self, label: str) -> Shape | None:
         """Return the shape of images of the first dataset that an entrant is scored on."""

@@ -139,7 +139,9 @@ def make_results():
         scores += rows("d", "net", "oracle", np.full((1, 9), value), sigmas=(0.1,), metric=metric)
         # At the other noise level there is no value.
         scores += rows("d", "net", "oracle", np.zeros((2, 9)), sigmas=SIGMAS, metric=f"{metric}.left-out")
-        scores += rows("d", "net", "oracle", np.full((2, 9), 0.1), sigmas=SIGMAS, metric=f"{metric}.truth-share")
+        scores += rows(
+            "d", "net", "oracle", np.array([[0.3] * 9, [0.1] * 9]), sigmas=SIGMAS, metric=f"{metric}.truth-share"
+        )
     scores += rows("e", "net", "oracle", np.full((2, 9), 20.0), sigmas=SIGMAS)
     return results(scores, datasets=[dataset("d"), dataset("e")])
 
