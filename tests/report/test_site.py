@@ -200,6 +200,16 @@ def test_pages_show_the_published_board_and_warn_if_its_plan_was_changed(kept_ru
     assert "Mine" in load_results(out).entrants
 
 
+@pytest.mark.usefixtures("figures_not_rendered", "charts_not_drawn")
+def test_a_network_whose_package_is_missing_has_a_page(tmp_path):
+    folder, name = tmp_path / "results", "module[factory=missing_package:Net]"
+    scores, fits, datasets = realistic([(name, "trained", 2, 0.6, 1)], NAME, (0.1,), images=5)
+    publish(results(scores, fits, datasets=datasets), folder / "fake", "0" * 64)
+    files = write_small_site(folder, tmp_path / "site", Registry())
+    (page,) = [file for file in files if file.startswith("entrants/")]
+    assert "7x7 pixels" in (tmp_path / "site" / page).read_text(encoding="utf-8")
+
+
 @pytest.mark.filterwarnings("default:left out")
 def test_a_folder_without_results_is_refused(command, tmp_path):
     (tmp_path / "damaged").mkdir()
