@@ -33,6 +33,8 @@ from gahbench.store.store import Store
 
 #: The largest table that a page embeds, in bytes, after compression.
 MAX_BYTES = 100_000
+#: The largest table that is compressed to find its size, in rows: larger ones have far more bytes.
+_MAX_ROWS = 20_000
 #: The largest record of an environment that is read, in bytes.
 MAX_ENVIRONMENT = 1_000_000
 #: The largest table that is embedded without compression, in bytes.
@@ -163,7 +165,7 @@ def _plugins(results: Results, plan: RecordedPlan | None) -> Iterator[tuple[Kind
 
 
 def downloads(results: Results, plan: RecordedPlan | None, cited_works: Iterable[Citation]) -> list[Download]:
-    """Return the tables of a board, with six digits, and the BibTeX of the cited works as embedded files."""
+    """Return the tables of a board that are not far too large, with six digits, and the BibTeX of the cited works."""
     tables = [
         ("leaderboard.csv", "the board: every value with its interval", results.leaderboard(full=True)),
         (OVERALL, "means over datasets", results.over_datasets()),
@@ -172,7 +174,7 @@ def downloads(results: Results, plan: RecordedPlan | None, cited_works: Iterable
     files = [
         _download(name, description, table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
         for name, description, table in tables
-        if not table.empty
+        if 0 < len(table) <= _MAX_ROWS
     ]
     if plan is not None:
         files.append(_download("units.csv", "the units of the board with their keys", _units(plan.shown)))
