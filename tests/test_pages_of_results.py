@@ -125,8 +125,6 @@ def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
 
 
 GRAPH, HAAR_TI = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
-
-
 #: The datasets of basis by their names on its page.
 FAMILIES = {
     "c-alpha": "c-alpha[alpha=2,size=24]",

@@ -356,18 +356,13 @@ def metric_cubes(
     cubes: dict[str, dict[str, ScoreCube]] = {}
     if only is not None:
         scores = scores[scores["metric"].isin({*only, *map(left_out_part, only)})]
-    tables = {(str(dataset), str(metric)): rows for (dataset, metric), rows in scores.groupby(["dataset", "metric"])}
-    for dataset in scores["dataset"].unique():
-        sources, reasons = sources_of(results, dataset), left_out.get(dataset)
-        omissions: dict[str, pd.DataFrame] = {}
-        for (name, metric), rows in tables.items():
-            if name != dataset or (only is not None and metric not in only):
-                continue
-            part = left_out_part(metric)
-            if part not in omissions and (dataset, part) in tables:
-                # All parts of a metric need the runs in these rows, so they are found once.
-                omissions[part] = tables[dataset, part].drop_duplicates(["entrant", "sigma", "seed"])
-            cube = score_cube(rows, results.entrants, omissions.get(part), sources, reasons)
+    groups = scores.groupby(["dataset", "metric"], sort=False)
+    tables = {(str(dataset), str(metric)): rows for (dataset, metric), rows in groups}
+    for (dataset, metric), rows in tables.items():
+        if only is None or metric in only:
+            omissions = tables.get((dataset, left_out_part(metric)))
+            sources = sources_of(results, dataset)
+            cube = score_cube(rows, results.entrants, omissions, sources, left_out.get(dataset))
             cubes.setdefault(metric, {})[dataset] = cube
     return dict(sorted(cubes.items()))
 
