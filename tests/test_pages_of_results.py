@@ -5,6 +5,7 @@ import importlib
 
 import numpy as np
 import pytest
+import scipy.stats
 from published_pages import ROOT, all_rows, load_results, page, table_after
 
 from gahbench.board.alignments import margin
@@ -80,12 +81,24 @@ def test_transfer_gaps_on_the_page_of_captures_agree_with_the_board_and_bear_out
     assert rows[1:] == [format_interval(transfer.correlations["columns"][0]) for transfer in transfers]
     assert columns[1:] == [format_interval(transfer.correlations["rows"][0]) for transfer in transfers]
 
-    def overlaps(first, second):
-        pairs = [[family.estimate(entrant, "transfer-gap") for family in board.values()] for entrant in (first, second)]
-        return [one.low < two.high and two.low < one.high for one, two in zip(*pairs, strict=True)]
+    values = results.scores.query("metric == 'transfer-gap'").pivot_table("value", ["dataset", "image"], "entrant")
 
-    assert overlaps("BF-DnCNN 0-100", "bayes-shrink[sym4]")[:3] == [True, False, False]
-    assert all(overlaps("BF-DnCNN 0-100", "DnCNN 0-30"))
+    def paired_loss(entrant, other, dataset):
+        """Return how much more an entrant loses than another, with a t interval over photographs."""
+        losses = (values[other] - values[entrant]).loc[dataset]
+        half_width = scipy.stats.t.ppf(0.975, len(losses) - 1) * losses.sem()
+        return f"{losses.mean():.2f} ±{half_width:.2f}", losses.mean() > half_width
+
+    text = " ".join(page("captures").split())
+    many, some, few, _, no_mosaic = board
+    losses = [paired_loss("BF-DnCNN 0-100", "bayes-shrink[sym4]", dataset) for dataset in (many, some, few, no_mosaic)]
+    assert all(is_shown for _, is_shown in losses)
+    cells = [cell for cell, _ in losses]
+    assert f"loses {cells[0]}, {cells[1]} and {cells[2]} dB more than BayesShrink" in text
+    assert f"and {cells[3]} dB more without mosaic" in text
+    gains = [paired_loss("DnCNN 0-30", "BF-DnCNN 0-100", dataset) for dataset in (many, some, few)]
+    assert [is_shown for _, is_shown in gains] == [False, True, True]
+    assert f"less than DnCNN 0-30**, by {gains[1][0]} and {gains[2][0]} dB" in text
 
 
 def test_measured_and_published_psnr_on_the_page_of_classic_are_those_of_the_script(monkeypatch):
@@ -216,31 +229,35 @@ def test_directions_and_filters_of_published_networks_on_the_page_agree_with_the
             assert cells == [format_interval(estimate, digits=digits) for estimate, digits in estimates]
 
 
-def test_the_table_of_generalization_on_the_page_agrees_with_the_board():
-    results, row_key = load_results("generalization"), ("c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]")
-    measured = {
-        "PSNR on training images, dB": ("psnr", "train", 0.1, 1),
-        "PSNR on test images, dB": ("psnr", "test", 0.1, 1),
-        "model variance over error, dB": ("model-variance.relative", "test", 0.1, 1),
-        "cosine of paired samples": ("pair-cosine", "test", None, 2),
-        "cosine with the closest training image": ("closest-training", "test", None, 2),
-        "memorized up to brightness and contrast, share": ("memorization.affine", "test", None, 2),
-    }
-    table = page("generalization").split("two seeds:\n\n")[1].split("\n\n")[0]
-    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines()}
-    for name, (metric, split, sigma, digits) in measured.items():
-        by_count = sweep_curves(results, *row_key, metric, split)
+def test_the_tables_of_generalization_on_the_page_agree_with_the_board():
+    results, dataset = load_results("generalization"), "c-alpha[alpha=2,size=24]"
+    network, memory = "unet[width=24,norm=false]", "empirical-bayes[images=10000]"
+    linear, local = "wiener-linear[images=10000]", "local-score[equivariant=true,images=100]"
+
+    def cells(entrant, metric, split="test", sigma=None, digits=2):
+        by_count = sweep_curves(results, dataset, entrant, metric, split)
         assert list(by_count) == [1, 10, 100, 1000, 10000]
         points = [next(iter(levels.values())) if sigma is None else levels[sigma] for levels in by_count.values()]
-        cells = [float(cell.split()[0].replace("−", "-")) for cell in rows[name]]
-        assert [f"{cell:.{digits}f}" for cell in cells] == [f"{point.value + 0.0:.{digits}f}" for point in points]
-    line = next(
-        line for line in page("generalization").splitlines() if line.startswith("| the network | `local-score`")
-    )
-    metric = "sample-prediction[local-score[equivariant=true,images=100],max_samples=12]"
-    by_count = sweep_curves(results, *row_key, metric)
-    values = [f"{next(iter(levels.values())).value:.2f}" for levels in by_count.values()]
-    assert [cell.split()[0] for cell in line.split("|")[3:-1]] == values
+        return [format_interval(point, digits=digits) for point in points]
+
+    assert {name: values for name, *values in table_after("generalization", "and the two seeds:", 13)} == {
+        "PSNR on training images, dB": cells(network, "psnr", "train", 0.1, 1),
+        "PSNR on test images, dB": cells(network, "psnr", "test", 0.1, 1),
+        "model variance over error, dB": cells(network, "model-variance.relative", "test", 0.1, 1),
+        "distance from memorization, test images": cells(network, f"distance[{memory}]", "test", 0.1, 3),
+        "distance from the best linear, test images": cells(network, f"distance[{linear}]", "test", 0.1, 3),
+        "Gaussian share of the score, σ = 0.8": cells(network, "gaussian-share", "test", 0.8, 3),
+        "π, samples nearest to their own half, share": cells(network, "own-half"),
+        "cosine of paired samples": cells(network, "pair-cosine"),
+        "cosine of samples from other noise": cells(network, "pair-cosine.null"),
+        "cosine with the closest training image": cells(network, "closest-training"),
+        "the same, of fresh test images": cells(network, "closest-training.fresh"),
+        "memorized up to brightness and contrast, share": cells(network, "memorization.affine"),
+        "power spectrum distance, dB": cells(network, "sample-quality", digits=1),
+    }
+    names = {"the network": network, "empirical-bayes": memory, "wiener-linear": linear, "local-score": local}
+    for entrant, predictor, *values in table_after("generalization", "from the same noise:", 5):
+        assert values == cells(names[entrant], f"sample-prediction[{names[predictor]},max_samples=12]")
 
 
 def test_slopes_of_psnr_on_the_page_of_generalization_agree_with_the_board_and_the_claims():
