@@ -53,7 +53,7 @@ class Bandlet(Basis):
     largest
         Side of the largest squares, in samples: a power of 2; ``null`` for squares up to the whole subband.
     directions
-        Maximum number of equally spaced directions; ``null`` for all distinct orderings: 4, 16, 72, 288 and 1164 for
+        Maximum number of equally spaced directions; ``null`` for all distinct orderings: 4, 16, 72, 288 and 1232 for
         sides 2, 4, 8, 16 and 32. ``fine`` for as many directions as needed for an error of at most half a sample across
         a square; in squares of more than 16 samples per side, the search then starts from the directions of the
         quarters.

@@ -26,7 +26,7 @@ class HuggingFace(Library):
     """Images of a dataset of the Hugging Face hub, or of a folder written by ``save_to_disk``.
 
     This dataset needs the extra ``hf-dataset``. The splits ``train``, ``validation`` and ``test`` are the splits of the
-    source. Without a validation split, the last tenth of the training images, at most 1024, is used for validation. A
+    source. Without a validation split, a random tenth of the training images, at most 1024, is used for validation. A
     dataset with a single split is shuffled and cut into training, validation and test images. Only ``gahbench prepare``
     downloads a dataset, and writes it into the cache of gahbench.
 

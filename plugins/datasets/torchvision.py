@@ -28,7 +28,7 @@ class Torchvision(Library):
     """A dataset of torchvision, by the name of its class, such as ``CIFAR10``.
 
     This dataset needs the extra ``torchvision``. The training, validation and test splits are the splits of the source.
-    Without a validation split, the last tenth of the training images, at most 1024, is used for validation. Only
+    Without a validation split, a random tenth of the training images, at most 1024, is used for validation. Only
     ``gahbench prepare`` downloads a dataset.
 
     Parameters

@@ -21,8 +21,8 @@ class Alignment(BasisComparison):
     trace that shrinks in the basis. From both families of filters, a cubic regression on the logarithm of the trace
     removes the mean and everything that depends on the image only through the trace. The remainders describe where and
     along which directions an image is smoothed, but not how strongly. The value is the mean cosine between the
-    remainders: 1 for a denoiser that shrinks in the basis, and 0 for a denoiser whose filter is constant or changes
-    only in strength. With the default basis ``graph-laplacian`` the value is called the GAH alignment
+    remainders: 1 for the filters in the basis themselves, and 0 for a denoiser whose filter is constant or changes only
+    in strength. With the default basis ``graph-laplacian`` the value is called the GAH alignment
     (geometry-adaptive harmonics). ``direction`` also removes the information about where an image is smoothed.
 
     Images for which no filter in the basis has the required trace are left out. There is no value if fewer than 24

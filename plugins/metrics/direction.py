@@ -17,11 +17,11 @@ class Direction(BasisComparison):
     """Alignment of the directions along which a denoiser smooths with the directions of filters that shrink in a basis.
 
     The value is computed like ``alignment``, after also removing the isotropic part of both families of filters:
-    everything that is equal in the eight directions around each pixel (:func:`gahbench.evaluation.directional`). A blur
-    whose width depends on the image has a high alignment with a graph, since both smooth least near edges. Its
-    direction is 0, since it is isotropic at every pixel. The value is 1 for a denoiser that shrinks in the basis, and 0
-    by definition for a denoiser whose adaptation has a directional fraction below 0.02. If the directional fraction of
-    the basis's own filters is below 0.02, there is no value.
+    everything that the symmetries of the grid around each pixel, quarter turns and reflections, leave unchanged
+    (:func:`gahbench.evaluation.directional`). A blur whose width depends on the image has a high alignment with a
+    graph, since both smooth least near edges. Its direction is 0, since it is isotropic at every pixel. The value is 1
+    for the filters in the basis themselves, and 0 by definition for a denoiser whose adaptation has a directional
+    fraction below 0.02. If the directional fraction of the basis's own filters is below 0.02, there is no value.
 
     The value says how much a denoiser is like one model of an image's geometry, such as the bilateral graph of the
     clean image (``graph-laplacian``). It does not say how good the denoiser is: the optimal denoiser may have a low

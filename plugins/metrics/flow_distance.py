@@ -23,10 +23,11 @@ class FlowDistance(Metric):
     (y - f(y, sigma)) / sigma (Song et al. 2021). The value is |F(z) - G(z)| / sqrt(d) for each z, where G is the flow
     of a reference: ``optimal``, whose flow leads to the distribution of the data, or ``empirical-bayes``, whose flow
     leads to the training images. The probability flow distance of Zhang et al. 2025 is sqrt(E |F(z) - G(z)|^2), the
-    square root of d times the mean of the part ``square``. It is a metric on distributions. The distance from the
-    optimum is the error of generalization, and the distance from the training images is the error of memorization.
-    Zhang et al. compare features of a network, and replace the unknown optimum by a trained teacher; here pixels are
-    compared, and the optimum is exact.
+    square root of d times the mean of the part ``square``. If ``sigma_start`` is large and ``sigma_end`` small compared
+    with the images, it is a metric on distributions; a flow that starts from weaker noise leads to images that vary too
+    little. The distance from the optimum is the error of generalization, and the distance from the training images is
+    the error of memorization. Zhang et al. compare features of a network, and replace the unknown optimum by a trained
+    teacher; here pixels are compared, and the optimum is exact.
 
     Between Gaussians of covariances C and C', for ``sigma_start`` tending to infinity and ``sigma_end`` to 0, the
     distance is sqrt(|m - m'|^2 + |C^1/2 - C'^1/2|^2), the Wasserstein distance if C and C' commute.

@@ -1,4 +1,4 @@
-"""Energy that a denoiser keeps outside the tangent space of a manifold."""
+"""Eigenvalues of a denoiser beyond the dimension of a manifold."""
 
 from __future__ import annotations
 

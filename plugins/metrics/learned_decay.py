@@ -24,7 +24,7 @@ class LearnedDecay(Metric):
 
     The eigenvectors belong to the symmetric part of the Jacobian at the noisy image. If the eigenvectors are optimal,
     the error is proportional to sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13). ``decay`` is the exponent in
-    the basis of a reference.
+    the basis of a reference; by default it is fitted to other ranks.
 
     Parameters
     ----------

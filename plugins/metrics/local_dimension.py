@@ -22,11 +22,11 @@ MIN_CHANGE = 1e-4
 class LocalDimension(Metric):
     """Local intrinsic dimension at the clean image x: tr J(x) + |f(x) - x|^2 / sigma^2, where J is the Jacobian of f.
 
-    The value is FLIPD (Kamkari et al. 2024), the derivative of the log density of noisy images at x with respect to log
-    sigma, computed from the score (f(x) - x) / sigma^2. For the optimal denoiser on a manifold of dimension m, the
-    value tends to m as sigma tends to 0, for example to 5 on ``discs``. The denoiser is evaluated at noiseless images
-    for a noise level sigma, so denoisers that do not depend on the given noise level have no value. Oracles have no
-    value either.
+    The value is FLIPD (Kamkari et al. 2024): the number of values of an image plus the derivative of the log density of
+    noisy images at x with respect to log sigma, computed from the score (f(x) - x) / sigma^2. For the optimal denoiser
+    on a manifold of dimension m, the value tends to m as sigma tends to 0, for example to 5 on ``discs``. The denoiser
+    is evaluated at noiseless images for a noise level sigma, so denoisers that do not depend on the given noise level
+    have no value. Oracles have no value either.
 
     A model that memorized an image by overfitting has a smaller dimension there than the data have (Ross et al. 2025).
     The posterior mean over a finite training set, which memorized it, has dimension 0 at training images as sigma tends

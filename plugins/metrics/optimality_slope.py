@@ -30,7 +30,8 @@ class OptimalitySlope(Metric):
     The suite needs a dataset in several sizes, each twice the previous size, with a common ``render_size``, and noise
     levels that include factors of 2. There is no value if the optimum is unknown.
 
-    Parts at each noise level: ``error``, the mean squared error per pixel, in closed form if possible; ``bound``.
+    Parts at each noise level: ``error``, the mean squared error per pixel, in closed form if possible, and by
+    Pythagoras the bound plus the squared distance from the optimal denoiser if it is known; ``bound``.
 
     Parameters
     ----------

@@ -17,10 +17,10 @@ class OptimumDistance(Metric):
 
     f* is the posterior mean if the optimum of the dataset is exact. If the optimum is a bracket, f* is the genie, the
     conditional mean given the noisy image and additional information. By Pythagoras the expected squared error of f is
-    the error of f* plus this distance, since f* is a conditional mean given at least the noisy image; the distance is
-    the integrand of equation 5 of Kadkhodaie 2024. Boards compute deficits and the KL bound from the distance, which is
-    never negative, and has a smaller variance than a difference of errors. There is no value for oracles and bounds,
-    which use more than the noisy image, or if the optimum is unknown.
+    the error of f* plus this distance, since f* is a conditional mean given at least the noisy image; its expectation,
+    times d / sigma^3, is the integrand of equation 5 of Kadkhodaie 2024. Boards compute deficits and the KL bound from
+    the distance, which is never negative, and has a smaller variance than a difference of errors. There is no value for
+    oracles and bounds, which use more than the noisy image, or if the optimum is unknown.
 
     On manifolds f* is estimated by importance sampling, and its error adds to the distance: about 0.1 % of the optimal
     error for the intended 800 effective samples, and 1 % for the minimum of 100.

@@ -23,8 +23,8 @@ class Psnr(Metric):
     If a reference is a mean of repeated captures, the variance of the noise that is left in it is subtracted from the
     mean squared error.
 
-    If the expected error has a closed form (oracles, linear denoisers, thresholding at a fixed threshold), it replaces
-    the error for a draw of the noise. Values are at most 140 dB, the accuracy of images in float32.
+    If the expected error has a closed form (oracles, bounds, linear denoisers, thresholding at a fixed threshold), it
+    replaces the error for a draw of the noise. Values are at most 140 dB, the accuracy of images in float32.
 
     Arrays for figures: the first clean, noisy and denoised images, in 8 bits, cropped to the centre if they are large.
     """

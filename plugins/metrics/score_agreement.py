@@ -17,7 +17,7 @@ class ScoreAgreement(Metric):
     """Cosine between the scores of two denoisers trained on different images.
 
     The score of the density that a denoiser f models is (f(y) - y) / sigma^2 (Miyasawa 1961; Kadkhodaie 2024, equation
-    2). The scores of any two denoisers are similar, since both point from the noisy image to the clean image. Their
+    3). The scores of any two denoisers are similar, since both point from the noisy image to the clean image. Their
     cosine is therefore near 1 even for clearly different functions.
 
     Part: ``errors``, the cosine between the errors f(y) - x, which contain only the noise that both denoisers fail to

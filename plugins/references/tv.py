@@ -21,7 +21,7 @@ class TotalVariation(Tuned):
     """Total variation denoising (Rudin, Osher & Fatemi 1992): the minimiser u of |u - y|^2 / 2 + weight TV(u).
 
     The minimiser is computed by the projection algorithm of Chambolle (2004) in scikit-image, until the objective
-    changes by less than 1e-5 (relative), in at most 200 steps. Channels are denoised separately.
+    changes by less than 1e-5 of its initial value, in at most 200 steps. Channels are denoised separately.
 
     Parameters
     ----------
