@@ -31,8 +31,8 @@ Outliers, and entrants that are left out for other reasons, have the effect that
 variance and their own degrees of freedom.
 
 - With two trained entrants, the entrant with the larger variance is an outlier if the ratio of variances exceeds nine
-  times the quantile of F, that is, if standard deviations differ by a factor of 1910 (two seeds) or 95 (three seeds).
-  With two entrants it is unclear which of them is wrong.
+  times the quantile of F, that is, at one level, if standard deviations differ by a factor of 1910 (two seeds) or 95
+  (three seeds). With two entrants it is unclear which of them is wrong.
 - If only one entrant has several seeds, there is nothing to pool: with two seeds its interval has one degree of
   freedom, and extends 12.7 standard errors to each side.
 """

@@ -133,7 +133,7 @@ class Training(BaseModel):
         architecture's initialisation.
     precision
         ``auto`` trains under bfloat16 autocast if the fit takes a minute or more and a timed step is at least 15 %
-        faster in bfloat16, and in ``float32`` otherwise. Evaluation is always in float32.
+        faster in bfloat16, and in ``float32`` otherwise. Images are denoised in float32 for scores.
     compile
         ``auto`` uses torch.compile if, by a timed step, the fit would take ten minutes or more without it, or three
         minutes or more on a GPU.
