@@ -10,7 +10,8 @@ from published_pages import ROOT, all_rows, load_results, page, table_after
 
 from gahbench.board.alignments import margin
 from gahbench.board.generalization import sweep_curves
-from gahbench.report.cells import between, format_interval, rank
+from gahbench.report.cells import between, duration, format_interval, rank, seconds
+from gahbench.report.cells import count as format_count
 
 
 def test_the_readme_shows_rows_of_the_published_board():
@@ -110,31 +111,69 @@ def test_measured_and_published_psnr_on_the_page_of_classic_are_those_of_the_scr
     assert all("bm3d" in line for line in lines if " *" in line)
 
 
+STANDARD_DIRECTION = "direction[graph-laplacian,controlling_for=wavelet-ti[haar],ceiling_levels=1]"
+
+
+def ranked_psnr(family, entrant):
+    """Return the cell of an entrant's PSNR and, if it is ranked, the interval of its rank."""
+    entry = next((entry for entry in family.entries if entry.entrant == entrant), None)
+    value = format_interval(family.estimate(entrant, "psnr"))
+    return value if entry is None or entry.rank is None else f"{value} ({rank(entry.rank, entry.rank_high)})"
+
+
 def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
     results = load_results("standard")
     board = results.board
-    ranks = {(family.dataset, entry.entrant): entry for family in board.datasets for entry in family.entries}
     overall = {row.entrant: (row.rank, row.rank_high) for row in results.means_over_datasets.rows}
-
-    def psnr(dataset, entrant):
-        entry, value = (
-            ranks.get((dataset, entrant)),
-            format_interval(board.for_dataset(dataset).estimate(entrant, "psnr")),
-        )
-        return value if entry is None or entry.rank is None else f"{value} ({rank(entry.rank, entry.rank_high)})"
-
     for entrant, *cells, last in table_after("standard", "with the interval of the rank:", 14):
-        assert cells == [psnr(family.dataset, entrant) for family in board.datasets]
+        assert cells == [ranked_psnr(family, entrant) for family in board.datasets]
         assert last == rank(*overall.get(entrant, (None, None)))
-    direction = "direction[graph-laplacian,controlling_for=wavelet-ti[haar],ceiling_levels=1]"
     for start, metric, part, sigma, count in (
-        ("Direction with graph harmonics at σ = 0.05:", direction, "", 0.05, 10),
-        ("the ceiling of direction, at σ = 0.05:", direction, "ceiling", 0.05, 7),
+        ("Direction with graph harmonics at σ = 0.05:", STANDARD_DIRECTION, "", 0.05, 10),
+        ("the ceiling of direction, at σ = 0.05:", STANDARD_DIRECTION, "ceiling", 0.05, 7),
         ("Squared error over σ² trace, mean over σ:", "self-consistency", "ratio", None, 10),
     ):
         for entrant, *cells in table_after("standard", start, count):
             estimates = [family.estimate(entrant, metric, part, sigma) for family in board.datasets]
             assert cells == [format_interval(estimate) for estimate in estimates]
+
+
+def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
+    families, levels = load_results("standard-1").board.datasets, (0.05, 0.2)
+    known = [family for family in families if family.dataset.startswith(("c-alpha", "discs"))]
+    everything = len(load_results("standard-1").entrants) - 1  # "optimal" where it is defined, or "lower-bound"
+    costs = {entry.entrant: entry.cost for entry in families[0].entries}
+
+    def cost_cells(entrant):
+        cost = costs[entrant]
+        work = format_count(round(cost.multiply_adds))
+        return [format_count(cost.parameters), work, duration(cost.train_seconds), seconds(cost.seconds)]
+
+    expected = {
+        ("with the interval of the rank:", everything): lambda row: [ranked_psnr(family, row) for family in families],
+        ("at\nσ = 0.05 and 0.2:", 6): lambda row: [
+            format_interval(family.estimate(row, "doubling", "", sigma), sign=True)
+            for family in families
+            for sigma in levels
+        ],
+        ("which knows the contour; mean over σ:", everything - 1): lambda row: [
+            between(family.estimate(row, "deficit", "min"), family.estimate(row, "deficit")) for family in families
+        ],
+        ("(truth-direction), at σ = 0.05 and 0.2:", everything): lambda row: [
+            format_interval(family.estimate(row, "truth-direction", "", sigma)) for family in known for sigma in levels
+        ],
+        ("(ceiling), at σ = 0.05:", everything): lambda row: [
+            format_interval(family.estimate(row, STANDARD_DIRECTION, part, 0.05))
+            for family in families
+            for part in ("", "ceiling")
+        ],
+        ("for an optimal denoiser. Mean over σ:", 8): lambda row: [
+            format_interval(family.estimate(row, "self-consistency", "ratio")) for family in families
+        ],
+        ("training is the mean of three runs:", 6): cost_cells,
+    }
+    for (start, number), cells in expected.items():
+        assert all(row[1:] == cells(row[0]) for row in table_after("standard-1", start, number)), start
 
 
 GRAPH, HAAR_TI = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"

@@ -1,6 +1,9 @@
 """Published results agree with their suites."""
 
+import hashlib
+import json
 import re
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -85,6 +88,27 @@ def test_the_learning_rates_of_the_frozen_suite_are_the_best_of_the_search_on_va
         assert suite.trainings[network.label].learning_rate == best
         shown = {rate: f"**{value:.2f}**" if rate == best else f"{value:.2f}" for rate, value in candidates.items()}
         assert cells[network.label] == dict.fromkeys(cells[network.label], "–") | shown
+
+
+@pytest.mark.parametrize("archive", sorted((ROOT / "results").glob("*/fits.zip")), ids=lambda path: path.parent.name)
+def test_histories_and_checksums_of_every_fit_of_a_board_are_in_its_archive(archive):
+    fits = load_results(archive.parent.name).fits
+    with zipfile.ZipFile(archive) as files:
+        names = files.namelist()
+        folders = sorted({name.rpartition("/")[0] for name in names})
+        units = [json.loads(files.read(f"{folder}/unit.json")) for folder in folders]
+        outcomes = [json.loads(files.read(f"{folder}/done.json")) for folder in folders]
+        for folder, done in zip(folders, outcomes, strict=True):
+            history = files.read(f"{folder}/history.csv")
+            assert hashlib.sha256(history).hexdigest() == done["files"]["history.csv"]["sha256"]
+            assert "weights.safetensors" in done["files"]
+            assert f"{folder}/weights.safetensors" not in names
+    facts = {
+        (unit["dataset"], unit["entrant"], unit["seed"], done["steps"], done["train_seconds"])
+        for unit, done in zip(units, outcomes, strict=True)
+    }
+    columns = ["dataset", "entrant", "seed", "steps", "train_seconds"]
+    assert facts == set(fits[columns].itertuples(index=False, name=None))
 
 
 @pytest.mark.parametrize("folder", PUBLISHED)
