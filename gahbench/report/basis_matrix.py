@@ -196,6 +196,7 @@ def _sentences_on_only_basis(results: Results, matrix: BasisMatrix) -> list[str]
 def _sentences_on_bases(results: Results, matrix: BasisMatrix) -> list[str]:
     names, where = results.names, results.names.dataset_phrase(matrix.dataset)
     closest: dict[str, list[str]] = {}
+    only: dict[str, list[str]] = {}
     undecided: dict[tuple[str, ...], list[str]] = {}
     none = []
     for row in matrix.practical:
@@ -210,13 +211,20 @@ def _sentences_on_bases(results: Results, matrix: BasisMatrix) -> list[str]:
             continue
         if not values[ordered[0]].value.low > 0:
             none.append(name)
-        elif len(ordered) > 1 and values[ordered[0]].value.low > values[ordered[1]].value.high:
+        elif len(ordered) == 1:
+            only.setdefault(ordered[0], []).append(name)
+        elif values[ordered[0]].value.low > values[ordered[1]].value.high:
             closest.setdefault(ordered[0], []).append(name)
         else:
             undecided.setdefault(tuple(sorted(ordered[:2])), []).append(name)
     parts = [
         f"{_format_names(entrants)} {'is' if len(entrants) == 1 else 'are'} closest to {matrix.phrases[basis]}"
         for basis, entrants in closest.items()
+    ]
+    parts += [
+        f"{_format_names(entrants)} {'follows' if len(entrants) == 1 else 'follow'} {matrix.phrases[basis]}, "
+        "the only basis with a value"
+        for basis, entrants in only.items()
     ]
     if len(undecided) == 1:
         ((bases, entrants),) = undecided.items()

@@ -49,6 +49,22 @@ def test_nothing_is_closest_to_the_only_basis():
     assert text.endswith("It is not shown to be above 0 for zero on any dataset.")
 
 
+def test_a_single_basis_beside_the_best_denoiser_is_not_compared():
+    """With truth-direction and one basis there is nothing that a denoiser could be closer to."""
+    metrics = ("truth-direction", "direction[haar]")
+    matrix, text = sentences(
+        {
+            "near": dict(zip(metrics, (0.3, 0.6), strict=True)),
+            "zero": dict(zip(metrics, (0.1, 0.0), strict=True)),
+        }
+    )
+    assert matrix.basis == ""
+    assert "near follows haar, the only basis with a value" in text
+    assert "zero is not shown to follow any basis" in text
+    assert "undecided" not in text
+    assert "closest" not in text
+
+
 def test_a_denoiser_whose_images_are_left_out_is_named_as_unknown():
     name = "direction[haar]"
     left_out = [
