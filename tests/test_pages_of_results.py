@@ -176,6 +176,28 @@ def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
         assert all(row[1:] == cells(row[0]) for row in table_after("standard-1", start, number)), start
 
 
+def test_the_board_of_the_frozen_suite_bears_out_the_sentences_of_its_page():
+    board = load_results("standard-1").board
+    c_alpha, fields = (board.for_dataset(f"{name}[alpha=2,size=24]") for name in ("c-alpha", "gaussian-field"))
+    blind = ["nafnet[width=10]", "unet[width=16,levels=2]", "bf-cnn[width=24,layers=12]", "vit[width=64,depth=2]"]
+    given_sigma = ["unet-conditional[width=12]", "dit[width=48,depth=2]"]
+    networks = [entry.entrant for entry in c_alpha.entries if entry.entrant in blind + given_sigma]
+    ranks = [(entry.rank, entry.rank_high) for entry in c_alpha.entries if entry.entrant in networks]
+    assert networks[:2] == ["unet-conditional[width=12]", "nafnet[width=10]"]
+    assert ranks == [(1, 2), (1, 2), (3, 4), (3, 4), (5, 7), (5, 7)]
+    assert all(family.estimate(row, "doubling").high >= 0.1 for family in (c_alpha, fields) for row in networks)
+    truth = [c_alpha.estimate(row, "truth-direction", "", 0.05) for row in networks]
+    assert truth == sorted(truth, key=lambda estimate: -estimate.value)
+    assert min(estimate.low for estimate in truth[:2]) > max(estimate.high for estimate in truth[4:])
+    graph = [fields.estimate(row, STANDARD_DIRECTION, "", 0.05) for row in networks]
+    assert all(estimate.low < 0 < estimate.high for estimate in graph if estimate.is_known)
+    ratios = {
+        row: [family.estimate(row, "self-consistency", "ratio") for family in (c_alpha, fields)] for row in networks
+    }
+    assert all(ratios[row][0].high < 1 for row in blind)
+    assert all(ratio.low < 1 < ratio.high for row in given_sigma for ratio in ratios[row])
+
+
 GRAPH, HAAR_TI = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
 #: The datasets of basis by their names on its page.
 FAMILIES = {
