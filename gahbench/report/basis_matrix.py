@@ -218,23 +218,21 @@ def _sentences_on_bases(results: Results, matrix: BasisMatrix) -> list[str]:
         else:
             undecided.setdefault(tuple(sorted(ordered[:2])), []).append(name)
     parts = [
-        f"{_format_names(entrants)} {'is' if len(entrants) == 1 else 'are'} closest to {matrix.phrases[basis]}"
-        for basis, entrants in closest.items()
+        f"{_with_verb(entrants, 'is', 'are')} closest to {matrix.phrases[basis]}" for basis, entrants in closest.items()
     ]
     parts += [
-        f"{_format_names(entrants)} {'follows' if len(entrants) == 1 else 'follow'} {matrix.phrases[basis]}, "
-        "the only basis with a value"
+        f"{_with_verb(entrants, 'follows', 'follow')} {matrix.phrases[basis]}, the only basis with a value"
         for basis, entrants in only.items()
     ]
     if len(undecided) == 1:
         ((bases, entrants),) = undecided.items()
         between = " and ".join(matrix.phrases[basis] for basis in bases)
-        parts.append(f"{_format_names(entrants)} {'is' if len(entrants) == 1 else 'are'} undecided between {between}")
+        parts.append(f"{_with_verb(entrants, 'is', 'are')} undecided between {between}")
     elif undecided:
         entrants = [name for names_of_pair in undecided.values() for name in names_of_pair]
         parts.append(f"the intervals of {_format_names(entrants)} do not decide between the two closest bases")
     if none:
-        parts.append(f"{_format_names(none)} {'is' if len(none) == 1 else 'are'} not shown to follow any basis")
+        parts.append(f"{_with_verb(none, 'is', 'are')} not shown to follow any basis")
     first = f"On {where}, {'; '.join(parts)}." if parts else ""
     return list(filter(None, [first, _sentence_on_best_denoiser(results, matrix)]))
 
@@ -252,6 +250,10 @@ def _sentence_on_best_denoiser(results: Results, matrix: BasisMatrix) -> str:
     name = as_subject(results.names.entrant(row.entrant))
     scale = "where 1 would be full agreement and 0 none"
     return f"{name} follows the directions of the best denoiser most ({value}, {scale})."
+
+
+def _with_verb(names: Sequence[str], singular: str, plural: str) -> str:
+    return f"{_format_names(names)} {singular if len(names) == 1 else plural}"
 
 
 def _format_names(names: Sequence[str]) -> str:
