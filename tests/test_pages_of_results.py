@@ -102,6 +102,17 @@ def test_transfer_gaps_on_the_page_of_captures_agree_with_the_board_and_bear_out
     assert f"less than DnCNN 0-30**, by {gains[1][0]} and {gains[2][0]} dB" in text
 
 
+def test_ranks_of_published_networks_on_the_page_of_classic_are_those_of_the_board():
+    ranks = [
+        [(entry.entrant, entry.rank, entry.rank_high) for entry in family.entries if entry.rank]
+        for family in load_results("classic").board.datasets
+    ]
+    followers = ["DnCNN-B", "BF-DnCNN 0-100", "BF-CNN 2021", "BF-UNet 0-100", "BF-RCNN 0-100", "bm3d"]
+    decided = [(entrant, place, place) for place, entrant in enumerate(followers, 3)]
+    assert ranks[0][:8] == [("DnCNN-S", 1, 2), ("FFDNet", 1, 2), *decided]
+    assert ranks[1][:3] == [("FFDNet", 1, 3), ("DnCNN-S", 1, 3), ("DnCNN-B", 1, 3)]
+
+
 def test_measured_and_published_psnr_on_the_page_of_classic_are_those_of_the_script(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tests" / "bench")
     published_psnr = importlib.import_module("published_psnr")

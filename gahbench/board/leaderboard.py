@@ -48,7 +48,14 @@ from gahbench.board.optimality import (
     check_optimum,
     optimality_values,
 )
-from gahbench.board.ranks import PRACTICAL_KINDS, compared_pairs, knows_seeds, rank_intervals, sorted_by_psnr
+from gahbench.board.ranks import (
+    PRACTICAL_KINDS,
+    compared_pairs,
+    knows_seeds,
+    rank_intervals,
+    sorted_by_psnr,
+    trained_in_runs,
+)
 from gahbench.board.rate_curves import is_optimality_slope, rate_values
 from gahbench.board.rate_verdicts import RateVerdict
 from gahbench.board.scorecube import (
@@ -220,7 +227,7 @@ def _entries(
             and label not in cube.left_out
         ]
         ranked_indices = [indices[label] for label in ranked]
-        trained = [label for label in cube.entrants if kinds.get(label) == "trained"]
+        trained = trained_in_runs(cube, kinds)
         is_compared = compared_pairs([label in trained for label in ranked], knows_seeds(cube, trained))
         rank_ends = rank_intervals(measured.psnr[ranked_indices], measured.draws[:, ranked_indices], is_compared)
         ranks = {label: (int(low), int(high)) for label, low, high in zip(ranked, *rank_ends, strict=True)}

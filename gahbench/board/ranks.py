@@ -24,8 +24,9 @@ Means over datasets answer two questions, in this order:
   differences of many decibels between datasets.
 
 If the spread over seeds of a trained entrant is unknown on a dataset (:func:`knows_seeds`), intervals describe *these
-weights*, and trained entrants are not compared with each other, neither on the dataset nor over datasets: their ranks
-only count classical entrants that are significantly better or worse.
+weights*, and entrants of a training run are not compared with each other, neither on the dataset nor over datasets:
+their ranks only count other entrants that are significantly better or worse. A network whose weights come from a file
+is a given denoiser without seeds, and is compared as a classical one is.
 
 An entrant that is left out on any of the datasets (:mod:`gahbench.board.scorecube`) has no rank over datasets.
 
@@ -58,9 +59,9 @@ PRACTICAL_KINDS = ("trained", "classical")
 _ROUNDING_DB = 1e-9  # Smaller differences in dB are rounding.
 #: Minimum number of datasets for a mean over datasets.
 MIN_DATASETS = 3
-#: What intervals of means over datasets describe: images and training seeds, or images and *these weights*, if the
-#: spread over seeds is unknown; empty without intervals.
-IntervalScope = Literal["seeds", "weights", ""]
+#: What intervals of means over datasets describe: images and training seeds; images and *these weights*, if the spread
+#: over seeds is unknown; images alone, if no entrant has seeds; empty without intervals.
+IntervalScope = Literal["seeds", "weights", "images", ""]
 
 
 def sorted_by_psnr(labels: Sequence[str], psnr: Array) -> list[str]:
@@ -96,6 +97,11 @@ def rank_intervals(
         threshold[~is_compared] = np.inf
     better = difference > threshold
     return 1 + better.sum(axis=0), count - better.sum(axis=1)
+
+
+def trained_in_runs(cube: ScoreCube, kinds: Mapping[str, str]) -> list[str]:
+    """Return the entrants whose weights depend on a training seed, without networks whose weights come from a file."""
+    return [label for label in cube.entrants if kinds.get(label) == "trained" and cube.seeds[label]]
 
 
 def knows_seeds(cube: ScoreCube, trained: Sequence[str]) -> bool:
@@ -157,9 +163,11 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
     baseline = labels.index(complete.baseline) if complete.baseline in labels else None
     gains = [UNKNOWN] * len(labels) if baseline is None else _gains(sample, baseline)
     draws = sample.draws()
-    trained = [label for label in labels if kinds[label] == "trained"]
-    are_seeds_known = all(knows_seeds(cubes[name], trained) for name in names)
-    interval_scope: IntervalScope = "" if np.isnan(draws).any() else "seeds" if are_seeds_known else "weights"
+    trained = trained_in_runs(cubes[names[0]], kinds)
+    are_seeds_known = all(knows_seeds(cubes[name], [label for label in trained if label in labels]) for name in names)
+    interval_scope: IntervalScope = ""
+    if not np.isnan(draws).any():
+        interval_scope = "images" if not trained else "seeds" if are_seeds_known else "weights"
     unranked = {label for name in names for label in left_out.get(name, {})}
     ranked = [
         index

@@ -153,9 +153,9 @@ class Results(Tables):
             ends ``_low`` and ``_high`` of a 95 % interval for these datasets), ``gain_on_new_dataset_low`` and
             ``gain_on_new_dataset_high`` (dB, the 95 % prediction interval of the gain on a new dataset of this kind,
             around ``gain_over_baseline``), and ``interval_scope``: ``seeds`` if the intervals of PSNR and gain describe
-            images and training seeds, ``weights`` if they describe images and these weights, and empty without
-            intervals. :mod:`gahbench.board.ranks` defines the intervals. Rows are sorted by PSNR, highest first. Empty
-            if fewer than three datasets are scored.
+            images and training seeds, ``weights`` if they describe images and these weights, ``images`` if no entrant
+            has seeds, and empty without intervals. :mod:`gahbench.board.ranks` defines the intervals. Rows are sorted
+            by PSNR, highest first. Empty if fewer than three datasets are scored.
         """
         import pandas as pd
 

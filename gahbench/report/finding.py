@@ -57,8 +57,8 @@ class _Decision:
 
     @property
     def is_repeated(self) -> bool:
-        """Whether no entrant of rank 1 owes its rank to a single training."""
-        return all(entry.kind != "trained" or (entry.seeds or 0) >= MIN_SEEDS for entry in self.leaders)
+        """Whether no entrant of rank 1 owes its rank to a single training; weights from a file have no seeds."""
+        return all(entry.seeds is None or entry.seeds >= MIN_SEEDS for entry in self.leaders)
 
     def distance(self) -> str:
         """Return the distance of the first entrant from the optimum, if no entrant is nearer."""

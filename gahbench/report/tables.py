@@ -189,6 +189,7 @@ def overall_title(means: OverDatasets, names: DisplayNames) -> str:
         "seeds": "± is over images and seeds, for these datasets",
         "weights": "± is over images, for these datasets and these weights, so trained entrants are not ranked among "
         "themselves",
+        "images": "± is over images, for these datasets",
         "": "no intervals and no ranks, since one of the datasets has none",
     }
     fixed = "".join(

@@ -13,6 +13,7 @@ from scipy.stats import t
 
 from gahbench.board.ranks import prediction, rank_intervals, sorted_by_psnr
 from gahbench.board.statistics import sampled_means
+from gahbench.report.finding import finding
 from gahbench.report.tables import markdown
 
 
@@ -172,6 +173,35 @@ def test_networks_with_one_seed_are_not_ranked_among_themselves():
     assert ranks_and_text(["classical"] * 4, seeds=1)[0] == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
+def test_networks_from_files_are_compared_with_each_other_and_with_networks_that_were_trained_once():
+    scores = [
+        row
+        for label, gain, kind, seed in (
+            ("file a", 4.0, "trained", None),
+            ("run a", 3.0, "trained", 0),
+            ("run b", 2.0, "trained", 0),
+            ("file b", 1.0, "trained", None),
+            ("blur", 0.0, "classical", None),
+        )
+        for index in range(3)
+        for row in rows(f"d{index}", label, kind, gain + difficulty(3, 8, 0.5)[index] + np.zeros((2, 8)), seed, SIGMAS)
+    ]
+    board_results = results(scores, datasets=[dataset(f"d{index}") for index in range(3)])
+    # The two networks that were trained once are not compared with each other.
+    expected = {"file a": (1, 1), "run a": (2, 3), "run b": (2, 3), "file b": (4, 4), "blur": (5, 5)}
+    (board, *_) = board_results.board.datasets
+    assert {entry.entrant: (entry.rank, entry.rank_high) for entry in board.entries} == expected
+    table = board_results.over_datasets().set_index("entrant")
+    assert dict(zip(table.index, zip(table["rank"], table["rank_high"], strict=True), strict=True)) == expected
+    assert set(table["interval_scope"]) == {"weights"}
+    files = [row for row in scores if row["entrant"].startswith(("file", "blur"))]
+    board_results = results(files, datasets=[dataset(f"d{index}") for index in range(3)])
+    table = board_results.over_datasets()
+    assert list(table["rank_high"]) == [1, 2, 3]
+    assert set(table["interval_scope"]) == {"images"}
+    assert finding(board_results).title.startswith("file a is first on all")
+
+
 def one_dataset(psnr_by_seed, kinds):
     """Return results of entrants on a dataset, given the mean PSNR of each seed in dB."""
     images = difficulty(1, 8, 0.5)[0]
@@ -224,9 +254,7 @@ def test_means_are_over_three_datasets_or_more_of_entrants_scored_on_all():
     assert "All datasets" not in markdown(two_datasets)
     three_datasets = build_results({"a": [0.0] * 3, "b": [1.0] * 3}, missing={("b", 1)})
     assert three_datasets.over_datasets()["entrant"].tolist() == ["a"]
-    head = (
-        "**Means over 3 datasets, of entrants that were scored on all; ± is over images and seeds, for these datasets**"
-    )
+    head = "**Means over 3 datasets, of entrants that were scored on all; ± is over images, for these datasets**"
     assert head in markdown(three_datasets)
 
 
