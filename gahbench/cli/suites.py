@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,41 +25,15 @@ if TYPE_CHECKING:
     from gahbench.store.kept_units import NotShown
 
 
-def suite_changes(
+def run(
+    suite: options.Suite = "quick",
+    out: options.Out = None,
     entrant: options.Entrant = None,
     settings: options.Set = None,
     seed: options.Seed = None,
     dataset: options.Dataset = None,
     metric: options.Metric = None,
     only: options.Only = None,
-) -> SuiteChanges:
-    """Build the changes to a suite from command-line options."""
-    return SuiteChanges.from_arguments(
-        entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
-    )
-
-
-def with_suite_changes(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter ``changes`` of a command by the options of :func:`suite_changes`, after ``--out``."""
-    shared_options = inspect.signature(suite_changes, eval_str=True).parameters
-    signature = inspect.signature(command, eval_str=True)
-
-    @functools.wraps(command)
-    def wrapper(**values: Any) -> None:
-        command(suite_changes(**{name: values.pop(name) for name in shared_options}), **values)
-
-    _, suite, out, *others = signature.parameters.values()
-    parameters = [suite, out, *shared_options.values(), *others]
-    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return wrapper
-
-
-@with_suite_changes
-def run(
-    changes: SuiteChanges,
-    suite: options.Suite = "quick",
-    out: options.Out = None,
     plugins_dir: options.Plugins = None,
     engine: Annotated[
         str, typer.Option(help="Engine that runs units: processes, inline, slurm[...], dask[...], ...")
@@ -100,6 +72,9 @@ def run(
         tuple(again or ()),
         tuple(track or ()),
     )
+    changes = SuiteChanges.from_arguments(
+        entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
+    )
     sources = plugin_sources(plugins, suite)
     request = RunRequest(
         suite, out, changes, sources, engine, workers, threads, device, folders, run_again, secret_noise, trackers
@@ -136,11 +111,15 @@ class _StartPrinter:
         return progress_report(opened, Console(stderr=True))
 
 
-@with_suite_changes
 def plan(
-    changes: SuiteChanges,
     suite: options.Suite = "quick",
     out: options.Out = None,
+    entrant: options.Entrant = None,
+    settings: options.Set = None,
+    seed: options.Seed = None,
+    dataset: options.Dataset = None,
+    metric: options.Metric = None,
+    only: options.Only = None,
     plugins_dir: options.Plugins = None,
     threads: options.Threads = None,
     reuse: options.Reuse = None,
@@ -164,6 +143,9 @@ def plan(
     for option, value in (("--reuse", reuse), ("--threads", threads), ("--replace", replace)):
         if value and out is None:
             raise typer.BadParameter("needs a results folder: add --out", param_hint=option)
+    changes = SuiteChanges.from_arguments(
+        entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
+    )
     registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
     missing = find_missing(registry, suite, changes)

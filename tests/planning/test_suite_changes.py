@@ -8,7 +8,6 @@ from tiny_runs import plan_suite
 
 import gahbench
 from gahbench._util.errors import SuiteError
-from gahbench.cli.suites import suite_changes
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 
@@ -148,7 +147,7 @@ def test_python_values_of_changes_are_converted_or_refused(write_suite, builtin)
 
 
 def test_seeds_in_python_equal_those_of_the_command_line(write_suite):
-    assert SuiteChanges.from_arguments(seeds=range(2)) == suite_changes(seed=[0, 1])
+    assert SuiteChanges.from_arguments(seeds=range(2)) == SuiteChanges(settings=("seeds=[0, 1]",))
     file = write_suite()
     planned = plan_suite(file, seeds=[4, 7], only=["unet*"], datasets=["discs*"], metrics=["psnr"])
     assert {unit.seed for unit in planned.units if unit.kind == "fit"} == {4, 7}
