@@ -39,10 +39,8 @@ def combine(parts: Mapping[str, _Results]) -> _Results:
     parts = {name: relabel(part, labels[name]) for name, part in parts.items()}
     tables = {name: {table: getattr(part, table).copy() for table in SCHEMAS} for name, part in parts.items()}
     for dataset, names in _shared_datasets(tables).items():
-        are_protocols_known = _check_facts(dataset, {name: tables[name]["datasets"] for name in names})
+        _check_facts(dataset, {name: tables[name]["datasets"] for name in names})
         _keep_shared_levels_and_images(dataset, {name: tables[name] for name in names})
-        if not are_protocols_known:
-            _check_references_agree(dataset, {name: tables[name] for name in names})
     renamed = _labels_to_rename(tables)
 
     def label_in(part: str, label: str) -> str:
@@ -106,8 +104,8 @@ def _shared_datasets(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[s
     return {dataset: names for dataset, names in parts_by_dataset.items() if len(names) > 1}
 
 
-def _check_facts(dataset: str, tables: Mapping[str, pd.DataFrame]) -> bool:
-    """Raise if two parts differ in images or noise; return whether the noise of all parts is on record."""
+def _check_facts(dataset: str, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Raise if two parts differ in images or noise."""
     rows = {name: table[table["dataset"] == dataset].iloc[0] for name, table in tables.items()}
     for first, second in itertools.combinations(rows, 2):
         if differing := [fact for fact in _CHECKED_FACTS if rows[first][fact] != rows[second][fact]]:
@@ -115,19 +113,11 @@ def _check_facts(dataset: str, tables: Mapping[str, pd.DataFrame]) -> bool:
                 f"{dataset}: {first} and {second} differ in {listing(differing)}; expected equal images in all "
                 "results of a dataset"
             )
-        keys = [rows[name]["protocol"] for name in (first, second)]
-        if all(keys) and keys[0] != keys[1]:
+        if rows[first]["protocol"] != rows[second]["protocol"]:
             raise ResultsError(
                 f"{dataset}: {first} and {second} were scored under different noise, or on different images; expected "
                 "equal parameters of the dataset and an equal noise_seed"
             )
-        if not all(keys):
-            warnings.warn(
-                f"{dataset}: the noise of {first if not keys[0] else second} is not on record; it is assumed to be the "
-                "same if the scores of references agree",
-                stacklevel=4,
-            )
-    return all(row["protocol"] for row in rows.values())
 
 
 def _keep_shared_levels_and_images(dataset: str, parts: Mapping[str, dict[str, pd.DataFrame]]) -> None:
@@ -153,25 +143,6 @@ def _keep_shared_levels_and_images(dataset: str, parts: Mapping[str, dict[str, p
         # Values without a noise level, such as slopes, depend on the dropped levels, so they are dropped too.
         kept = rows["sigma"].isin(shared_levels) & (rows["image"].isna() | rows["image"].isin(shared_images))
         part_tables["scores"] = rows[(rows["dataset"] != dataset) | kept]
-
-
-def _check_references_agree(dataset: str, parts: Mapping[str, Mapping[str, pd.DataFrame]]) -> None:
-    """Raise if an untrained reference has different scores in two parts."""
-    rows = {}
-    for name, part_tables in parts.items():
-        scores = psnr_rows(part_tables["scores"], dataset)
-        scores = scores[scores["seed"].isna() & scores["image"].notna()]
-        rows[name] = scores.set_index(["entrant", "sigma", "image"])["value"]
-    for first, second in itertools.combinations(rows, 2):
-        pairs = rows[first].to_frame("one").join(rows[second].rename("other"), how="inner")
-        gaps = (pairs["one"] - pairs["other"]).abs().to_numpy()
-        if len(gaps) and gaps.max() > TOLERANCE:
-            row = pairs.reset_index().iloc[int(gaps.argmax())]
-            raise ResultsError(
-                f"{dataset}: '{row['entrant']}' has {row['one']:.3f} dB in {first} and {row['other']:.3f} dB in "
-                f"{second} (image {row['image']}, σ = {level_name(row['sigma'])}): the images, the noise or the "
-                "versions of this reference differ"
-            )
 
 
 def _labels_to_rename(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> set[str]:

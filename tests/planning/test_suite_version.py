@@ -56,9 +56,7 @@ def test_results_of_different_versions_of_a_suite_are_not_combined():
         for rows in (scores, other_scores)
     )
     frozen = replace(first, version=VERSION)
-    with pytest.warns(UserWarning, match="not on record"):
-        assert combine({"first": frozen, "second": replace(second, version=VERSION)}).version == VERSION
-    with pytest.warns(UserWarning, match="not on record"):
-        assert combine({"first": frozen, "second": second}).version is None
+    assert combine({"first": frozen, "second": replace(second, version=VERSION)}).version == VERSION
+    assert combine({"first": frozen, "second": second}).version is None
     with pytest.raises(ResultsError, match=r"first follows fake version 2, .* second follows version 3"):
         combine({"first": frozen, "second": replace(second, version=SuiteVersion(3, "0" * 64))})
