@@ -39,31 +39,21 @@ class Images:
     label: str
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The image to inspect: a test image of a dataset, or an image file."""
-
-    dataset: str
-    index: int = 0
-    file: str | Path | None = None
-    size: int | None = None
-    colour: bool = False
-
-
-def load_images(choice: Choice, family: Configured, others: int) -> Images:
-    """Load the inspected image and the images to compare it with."""
-    if choice.file is None:
-        if choice.size is not None or choice.colour:
+def load_images(
+    family: Configured, index: int, file: str | Path | None, size: int | None, colour: bool, others: int
+) -> Images:
+    """Load a test image of a dataset, or an image file, and the images to compare it with."""
+    if file is None:
+        if size is not None or colour:
             raise ParameterError("size and colour belong to an image file; set the parameters of the dataset instead")
-        dataset: Dataset = family.build()
-        return load_dataset_images(dataset, family.label, choice.index, others)
-    if choice.index:
-        raise ParameterError(f"index={choice.index}: accepted for an image file: 0, since it holds a single image")
+        return load_dataset_images(family.build(), family.label, index, others)
+    if index:
+        raise ParameterError(f"index={index}: accepted for an image file: 0, since it holds a single image")
     try:
-        file = Path(choice.file).expanduser()
+        path = Path(file).expanduser()
     except RuntimeError as error:
-        raise DataError(f"{brief(choice.file)}: {brief(error)}") from error
-    return load_file_images(file, choice.size, choice.colour, others)
+        raise DataError(f"{brief(file)}: {brief(error)}") from error
+    return load_file_images(path, size, colour, others)
 
 
 def load_dataset_images(dataset: Dataset, label: str, index: int, others: int) -> Images:
@@ -122,11 +112,6 @@ def check_finite(denoised: Tensor) -> None:
             f"{bad} of {len(denoised)} denoised images have infinite or NaN values; accepted: denoisers that return "
             "finite values"
         )
-
-
-def load_image(file: Path, colour: bool) -> Tensor:
-    """Load an image file as float32 in [0, 1], shape (1, H, W), or (3, H, W) in colour."""
-    return _convert_image(_load_raw(file), colour, file)
 
 
 def _load_raw(file: Path) -> NDArray[Any]:

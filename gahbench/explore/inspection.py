@@ -26,7 +26,7 @@ from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES, MIN_SHARE
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.eigenvectors import check_ranks, eigenpairs, is_small
-from gahbench.explore.inspected_images import Choice, Images, check_finite, load_images
+from gahbench.explore.inspected_images import Images, check_finite, load_images
 from gahbench.explore.preview import check_levels
 from gahbench.explore.sample import find_device
 from gahbench.jacobian import LARGEST_EXACT
@@ -183,32 +183,17 @@ def inspect(
     >>> round(float(inspection.levels[0].eigenvalues.sum()))
     16
     """
-    registry, choice = open_registry(plugins), Choice(dataset, index, image, size, colour)
-    return _inspect(entrant, registry, choice, sigmas, bases, checkpoint, others, ranks, find_device(device), progress)
-
-
-def _inspect(
-    entrant: str,
-    registry: Registry,
-    choice: Choice,
-    sigmas: Sequence[float],
-    bases: Sequence[str],
-    checkpoint: str | Path | None,
-    others: int,
-    ranks: Sequence[int],
-    device: torch.device,
-    progress: Callable[[int, int, str], None],
-) -> Inspection:
+    registry, target_device = open_registry(plugins), find_device(device)
     levels = check_levels(sigmas)
-    if choice.index < 0:
-        raise ParameterError(f"index={choice.index}; accepted: 0 or more")
+    if index < 0:
+        raise ParameterError(f"index={index}; accepted: 0 or more")
     if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
         raise ParameterError(f"others={others}; accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
     configured = configure_denoiser(registry, entrant, checkpoint, "inspect")
-    family = registry.configure("dataset", choice.dataset)
-    images = load_images(choice, family, others)
+    family = registry.configure("dataset", dataset)
+    images = load_images(family, index, image, size, colour, others)
     check_ranks(ranks, image_shape(images.clean))
-    reference = _fit_reference(configured, family, images, device)
+    reference = _fit_reference(configured, family, images, target_device)
     compared_bases, notes = _build_bases(registry, bases, images)
     if others and not is_small(image_shape(images.clean)):
         notes.append(f"no direction or alignment: they need images of at most {LARGEST_EXACT} values, such as 48x48")

@@ -12,7 +12,7 @@ import gahbench
 from gahbench._util.errors import DataError, GahbenchError, ParameterError
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.explore.inspected_images import load_file_images, load_image
+from gahbench.explore.inspected_images import load_file_images
 from gahbench.explore.inspection import BASES, OTHERS, figures
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.registry import Registry
@@ -111,16 +111,21 @@ def test_an_image_file_is_cut_into_squares_that_do_not_overlap(tmp_path):
     assert alone.notes[0].startswith("no direction or alignment: they need at least 24 images, but image.npy")
 
 
+def load_image(file, colour):
+    """Load the central square of an image file."""
+    return load_file_images(file, None, colour, 0).clean[0]
+
+
 def test_images_are_scaled_to_the_range_0_to_1(tmp_path):
     colours = np.zeros((9, 7, 3), np.uint8)
     colours[..., 0], colours[..., 1] = 255, 51
     Image.fromarray(colours).save(tmp_path / "rgb.png")
     Image.fromarray(np.full((9, 7), 65535, np.uint16)).save(tmp_path / "deep.png")
     np.savez(tmp_path / "one.npz", images=np.full((3, 9, 7), 0.25))
-    assert torch.allclose(load_image(tmp_path / "rgb.png", False), torch.full((1, 9, 7), 0.4))
+    assert torch.allclose(load_image(tmp_path / "rgb.png", False), torch.full((1, 7, 7), 0.4))
     assert load_image(tmp_path / "rgb.png", True)[:, 0, 0].tolist() == pytest.approx([1, 0.2, 0])
     assert load_image(tmp_path / "deep.png", False).unique().tolist() == [1]
-    assert load_image(tmp_path / "deep.png", True).shape == (3, 9, 7)
+    assert load_image(tmp_path / "deep.png", True).shape == (3, 7, 7)
     assert load_image(tmp_path / "one.npz", False).unique().tolist() == [0.25]
 
 
