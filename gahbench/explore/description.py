@@ -50,6 +50,8 @@ _KINDS = {
     "oracle": "oracle: it uses the clean image",
     "bound": "bound: a limit that no denoiser can beat",
 }
+#: Names of facts that say why all facts about a plugin are unknown, where they differ from its kind.
+_UNKNOWN = {"architecture": "network", "claim": "claims", "dataset": "images"}
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,19 @@ def facts(
     configured: Configured, registry: Registry, shape: Shape | None = None, sides: Sequence[int] = SIDES
 ) -> Iterator[Fact]:
     """Yield the facts about a plugin, according to its kind; receptive fields are measured on images of ``sides``."""
-    if configured.kind == "architecture":
-        yield from _architecture(configured, shape, sides)
-    if configured.kind == "reference":
-        yield from _reference(configured, registry, shape, sides)
-    if configured.kind == "metric":
-        yield from _metric(configured)
-    if configured.kind == "claim":
-        yield from _claims(configured)
-    if configured.kind == "dataset":
-        yield from _dataset(configured)
+    try:
+        if configured.kind == "architecture":
+            yield from _architecture(configured, shape, sides)
+        if configured.kind == "reference":
+            yield from _reference(configured, registry, shape, sides)
+        if configured.kind == "metric":
+            yield from _metric(configured.build())
+        if configured.kind == "claim":
+            yield from _claims(configured.build())
+        if configured.kind == "dataset":
+            yield from _dataset(configured.build())
+    except (Exception, SystemExit) as error:
+        yield Fact(_UNKNOWN.get(configured.kind, configured.kind), f"unknown: {one_line(error)}")
     yield Fact("citation", _value_or_reason(lambda: _citation(configured)))
 
 
@@ -81,20 +86,16 @@ def _citation(configured: Configured) -> str:
     return "; ".join(map(str, citations(configured.plugin))) or "none"
 
 
-def _dataset(configured: Configured) -> Iterator[Fact]:
+def _dataset(dataset: Dataset) -> Iterator[Fact]:
     """Yield the number of images and notes, without slow preparation of data."""
-    try:
-        dataset: Dataset = configured.build()
-        if missing := dataset.missing():
-            yield Fact("images", f"missing: {listing(missing)}; `gahbench prepare` with a suite downloads them")
-            return
-        counts = {split: dataset.available(split) for split in SPLITS}
-        sizes = listing(f"{split} {'endless' if count is None else count}" for split, count in counts.items())
-        yield Fact("images", f"{sizes}; of {_format_shape(dataset.shape)}")
-        for note in dataset.notes:
-            yield Fact("note", note)
-    except Exception as error:
-        yield Fact("images", f"unknown: {one_line(error)}")
+    if missing := dataset.missing():
+        yield Fact("images", f"missing: {listing(missing)}; `gahbench prepare` with a suite downloads them")
+        return
+    counts = {split: dataset.available(split) for split in SPLITS}
+    sizes = listing(f"{split} {'endless' if count is None else count}" for split, count in counts.items())
+    yield Fact("images", f"{sizes}; of {_format_shape(dataset.shape)}")
+    for note in dataset.notes:
+        yield Fact("note", note)
 
 
 def _architecture(configured: Configured, requested: Shape | None, sides: Sequence[int]) -> Iterator[Fact]:
@@ -131,11 +132,7 @@ def _architecture(configured: Configured, requested: Shape | None, sides: Sequen
 
 
 def _reference(configured: Configured, registry: Registry, shape: Shape | None, sides: Sequence[int]) -> Iterator[Fact]:
-    try:
-        reference: Reference = configured.build()
-    except (Exception, SystemExit) as error:
-        yield Fact("reference", f"unknown: {one_line(error)}")
-        return
+    reference: Reference = configured.build()
     yield Fact("kind", _value_or_reason(lambda: _KINDS.get(reference.kind, str(reference.kind))))
     learns = "from training and validation images, if at all" if type(reference).fit is not Reference.fit else "nothing"
     yield Fact("learns", learns)
@@ -148,22 +145,13 @@ def _reference(configured: Configured, registry: Registry, shape: Shape | None, 
             yield Fact("citation of the network", _value_or_reason(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
 
 
-def _claims(configured: Configured) -> Iterator[Fact]:
-    try:
-        claims: Sequence[Claim] = configured.build()
-        yield Fact("paper", str(claims[0].paper))
-        for claim in claims:
-            yield Fact(claim.id, f"{claim.statement} {claim.location}, {CHECKED[claim.checked]}; region {claim.region}")
-    except (Exception, SystemExit) as error:
-        yield Fact("claims", f"unknown: {one_line(error)}")
+def _claims(claims: Sequence[Claim]) -> Iterator[Fact]:
+    yield Fact("paper", str(claims[0].paper))
+    for claim in claims:
+        yield Fact(claim.id, f"{claim.statement} {claim.location}, {CHECKED[claim.checked]}; region {claim.region}")
 
 
-def _metric(configured: Configured) -> Iterator[Fact]:
-    try:
-        metric: Metric = configured.build()
-    except (Exception, SystemExit) as error:
-        yield Fact("metric", f"unknown: {one_line(error)}")
-        return
+def _metric(metric: Metric) -> Iterator[Fact]:
     yield Fact("unit", metric.unit or "none")
     directions = {True: "higher is better", False: "lower is better", None: "neither higher nor lower is better"}
     yield Fact("direction", directions[metric.higher_is_better])
