@@ -105,21 +105,8 @@ def score(
     with contextlib.suppress(SuiteError):
         # `on` may be a dataset instead of a suite.
         sources = plugin_sources(plugins, on)
-    return _score(model, on, open_registry(sources), sigmas, images, metrics, name, device)
-
-
-def _score(
-    model: Callable[..., Any],
-    on: str | Path,
-    registry: Registry,
-    sigmas: Sequence[float] | Literal["measured"] | None,
-    images: int | None,
-    metrics: Sequence[str] | None,
-    name: str,
-    device: str,
-) -> Results:
+    registry = open_registry(sources)
     datasets, references, chosen_metrics, baseline, scoring = _resolve(on, registry, sigmas, images, metrics)
-    seed = scoring.noise_seed
     if name in (reference.label for reference in references):
         raise ParameterError(f"name='{name}': a reference has this name; accepted: any other name")
     module = model if isinstance(model, nn.Module) else Converted(model)
@@ -137,7 +124,7 @@ def _score(
                 "split": "test",
                 "images": count,
                 "sigmas": noise_levels(scoring, dataset),
-                "noise_seed": seed,
+                "noise_seed": scoring.noise_seed,
                 "noise": scoring.noise_levels,
                 "captured": not scoring.sigmas,
                 "sampling": Sampling().model_dump(mode="json"),
@@ -170,7 +157,7 @@ def _warn_if_unscored(name: str, scores: Sequence[Mapping[str, Any]], failures: 
         warnings.warn(
             f"{name} has no scores: {errors[0]}; a model is called with noisy images and noise levels; "
             'gahbench.as_denoiser converts other models, such as as_denoiser(model, "none")',
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
