@@ -45,14 +45,6 @@ ENVIRONMENT = "environment.json"
 BOARD_VERSION = 10
 
 
-@dataclass(frozen=True)
-class CollectedBoard:
-    """The plan of a collected board, and the folder names of damaged units."""
-
-    plan: RecordedPlan
-    damaged: frozenset[str]
-
-
 def collect(folder: str | Path, *, all_pictures: bool = False) -> Results:
     """Write the tables, board, figures and pictures of a results folder from its finished units.
 
@@ -102,54 +94,42 @@ def write_results(
     registry: Registry | None = None,
     *,
     all_pictures: bool = False,
-) -> CollectedBoard:
-    """Write the tables, board, figures and pictures of a results folder, as :func:`collect` does.
+) -> frozenset[str]:
+    """Write the files of a results folder as :func:`collect` does; return the folder names of damaged units.
 
     The plugins of ``registry``, by default the built-in plugins, name entrants and datasets on the board.
     """
     from gahbench.board.results import saved_digest
+    from gahbench.report.publish import publish
 
     require_plan(folder)
     if saved_digest(folder) is not None and not (folder / "units").is_dir():
         raise ResultsError(f"{folder}: is a published board without its units; 'gahbench leaderboard' prints it")
     with contextlib.ExitStack() as stack:
+        refusal = None
         try:
             stack.enter_context(Folder(folder).lock())
-            refusal = None
         except UnwritableError as error:
+            # The folder need not be writable if its board is up to date.
             refusal = error
-        return _collect_locked(folder, problems, refusal, registry, all_pictures)
-
-
-def _collect_locked(
-    folder: Path,
-    problems: Sequence[Problem],
-    refusal: UnwritableError | None,
-    registry: Registry | None,
-    all_pictures: bool,
-) -> CollectedBoard:
-    """Write the tables if anything has changed; raise ``refusal`` if the folder would have to be written."""
-    from gahbench.board.results import saved_digest
-    from gahbench.report.publish import publish
-
-    plan, store = require_plan(folder), Store(folder)
-    if refusal is None:
-        store.restore_unchecked()
-    examination = store.examine(plan.shown, keep=True)
-    warn_of_damage(
-        examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} recomputes damaged units)"
-    )
-    states = _unit_states(plan, store, examination)
-    digest = _digest(plan, states, examination, store.moved_names())
-    if saved_digest(folder) != digest or all_pictures:
-        if refusal is not None:
-            raise refusal
-        results, sheets = _read_results(plan, examination, states, registry), _sheets(folder, plan, all_pictures)
-        publish(results, folder, digest, *sheets)
-        _write_environment(folder, problems)
-    if refusal is None:
-        store.sweep()
-    return CollectedBoard(plan, frozenset(examination.damaged))
+        plan, store = require_plan(folder), Store(folder)
+        if refusal is None:
+            store.restore_unchecked()
+        examination = store.examine(plan.shown, keep=True)
+        warn_of_damage(
+            examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} recomputes damaged units)"
+        )
+        states = _unit_states(plan, store, examination)
+        digest = _digest(plan, states, examination, store.moved_names())
+        if saved_digest(folder) != digest or all_pictures:
+            if refusal is not None:
+                raise refusal
+            results, sheets = _read_results(plan, examination, states, registry), _sheets(folder, plan, all_pictures)
+            publish(results, folder, digest, *sheets)
+            _write_environment(folder, problems)
+        if refusal is None:
+            store.sweep()
+    return frozenset(examination.damaged)
 
 
 def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> tuple[list[Sheet], list[Sheet]]:

@@ -128,8 +128,8 @@ def run_opened(
             job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
             with stop_on_signals(stop):
                 runner.run(replace(job, files=opened.files, limits=opened.limits))
-        collected = write_results(folder, opened.problems, registry)
-        counts = count_states(opened.units, store, collected.damaged)
+        damaged = write_results(folder, opened.problems, registry)
+        counts = count_states(opened.units, store, damaged)
         hooks.notify_finished(registry, folder, lambda: load_results(folder))
     return Outcome(
         folder=folder,
