@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 #: Maximum number of characters of a message, which may quote input of any size.
 LONGEST_MESSAGE = 3000
@@ -69,6 +70,17 @@ class BasisError(GahbenchError):
 
 class ResultsError(GahbenchError):
     """A results folder is unreadable, in use, or belongs to a different suite."""
+
+
+@contextlib.contextmanager
+def prefix_errors(where: str) -> Iterator[None]:
+    """Prefix the messages of errors with a location; errors about suites name their location already."""
+    try:
+        yield
+    except SuiteError:
+        raise
+    except GahbenchError as error:
+        raise type(error)(f"{where}: {error}") from error
 
 
 def _printable(text: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError
+from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError, prefix_errors
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.captured import MEASURED
 from gahbench.contracts.datasets import SPLITS, Dataset, Split
@@ -79,9 +79,9 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     built = [(configured, _build_and_check(suite, configured)) for configured in suite.datasets]
     _check_ranking(suite, built)
     for metric in suite.metrics:
-        with _locate_errors(suite, metric):
+        with prefix_errors(suite.location(metric)):
             _check_metric(suite, metric, built)
-    try:
+    with prefix_errors(str(suite.path)):
         undefined = undefined_pairs(suite, built)
         units = [
             unit
@@ -94,10 +94,6 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         finished -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
         pairs = check_pairs(suite, built, registry, undefined, finished)
         units = [unit for unit in units if (unit.dataset, base_label(unit.entrant)) not in pairs.refused]
-    except SuiteError:
-        raise
-    except GahbenchError as error:
-        raise type(error)(f"{suite.path}: {error}") from error
     facts = tuple(
         dataset_row(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring)
         for configured, dataset in built
@@ -123,20 +119,9 @@ def units_on_datasets(suite: Suite, labels: Collection[str]) -> dict[str, list[U
     return units
 
 
-@contextmanager
-def _locate_errors(suite: Suite, configured: Configured) -> Iterator[None]:
-    """Prefix errors with the line of the suite, or the option, that names a plugin."""
-    try:
-        yield
-    except SuiteError:
-        raise
-    except GahbenchError as error:
-        raise type(error)(f"{suite.location(configured)}: {error}") from error
-
-
 def _build_and_check(suite: Suite, configured: Configured) -> Dataset:
     """Build a dataset, and check that it has enough images."""
-    with _locate_errors(suite, configured):
+    with prefix_errors(suite.location(configured)):
         dataset = _build(suite, configured)
         _check_counts(suite, configured, dataset)
     for note in dataset.notes:
@@ -231,10 +216,8 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
     for split in suite.scoring.splits:
         # In a sweep, rows are scored on the images that they learned from.
         if split != "train" or not (suite.training.is_sweep or suite.training.halves):
-            try:
+            with prefix_errors(configured.where):
                 require(split, "images", scored_images(suite.scoring, dataset, split))
-            except DataError as error:
-                raise DataError(f"{configured.where}: {error}") from error
     learns = any(entrant.kind == "architecture" for entrant in suite.entrants)
     for training in suite.training.sweep if learns or suite.training.is_sweep or suite.training.halves else ():
         for member in filter(None, (training, training.partner)):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pydantic
 
-from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, listing
+from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, listing, prefix_errors
 from gahbench._util.readable import level_name
 from gahbench.contracts.engines import Limits
 from gahbench.planning.suite_changes import ENTRANT, SuiteChanges, apply_settings, select_plugins
@@ -153,10 +153,8 @@ def _file_seeds(document: Document) -> tuple[int, ...]:
 
 
 def _configure_requested(registry: Registry, text: str) -> Configured:
-    try:
+    with prefix_errors(f"{ENTRANT} {text}"):
         return configure_entrant(registry, parse_spec(text))
-    except GahbenchError as error:
-        raise type(error)(f"{ENTRANT} {text}: {error}") from error
 
 
 def _parse(document: Document, settings: Sequence[str]) -> SuiteFile:

@@ -26,7 +26,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pydantic
 
 from gahbench._util.core_yaml import ACCEPTED_INTEGERS, INTEGERS, as_number
-from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
+from gahbench._util.errors import ParameterError, PluginError, listing, prefix_errors, suggestion
 from gahbench._util.files import check_regular, open_regular
 from gahbench._util.readable import brief
 from gahbench.registry.annotations import Code, External, File, Names, metadata_of, replace_classes
@@ -242,21 +242,16 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
                 f"{where}: unknown parameter '{name}'{extra}{suggestion(name, names) or ';'} accepted: {listing(names)}"
             )
     resolved = {}
-    for parameter in parameters:
-        if parameter.name in given:
-            try:
+    with prefix_errors(where):
+        for parameter in parameters:
+            if parameter.name in given:
                 resolved[parameter.name] = parameter.check(given[parameter.name])
-            except ParameterError as error:
-                raise ParameterError(f"{where}: {error}") from error
-        elif parameter.required:
-            raise ParameterError(f"{where}: parameter '{parameter.name}' ({parameter.type_name}) is required")
-        else:
-            resolved[parameter.name] = parameter.converted_default
-    for parameter in parameters:
-        try:
+            elif parameter.required:
+                raise ParameterError(f"parameter '{parameter.name}' ({parameter.type_name}) is required")
+            else:
+                resolved[parameter.name] = parameter.converted_default
+        for parameter in parameters:
             parameter.check_files(resolved)
-        except ParameterError as error:
-            raise ParameterError(f"{where}: {error}") from error
     return resolved
 
 

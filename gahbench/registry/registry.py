@@ -18,7 +18,7 @@ from typing import Any, cast
 import pluggy
 
 from gahbench._util.error_text import error_text
-from gahbench._util.errors import ParameterError, PluginError, UntrustedError, listing, suggestion
+from gahbench._util.errors import ParameterError, PluginError, UntrustedError, listing, prefix_errors, suggestion
 from gahbench._util.origins import package_origin
 from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
@@ -221,20 +221,16 @@ class Registry:
             if not isinstance(value, dict):
                 return value
             kind = cast(Kind, kinds[name])
-            try:
+            with prefix_errors(f"{plugin.where}: {name}"):
                 nested_name, parameters = self.parse_mapping(kind, value)
                 return self.configure(kind, Spec(nested_name, (), parameters)).text
-            except (ParameterError, PluginError) as error:
-                raise type(error)(f"{plugin.where}: {name}: {error}") from error
 
         return {name: to_spec(name, value) if name in kinds else value for name, value in given.items()}
 
     def _configure_nested(self, kind: Kind, where: str, value: str) -> Configured:
         """Configure a plugin that a parameter names; errors name the parameter."""
-        try:
+        with prefix_errors(f"{where}={value}"):
             return self.configure(kind, value)
-        except (ParameterError, PluginError) as error:
-            raise type(error)(f"{where}={value}: {error}") from error
 
     def create(self, kind: Kind, spec: Spec | str, shape: Shape | None = None, **keywords: Any) -> Any:
         """Build a plugin from its name and parameters."""
