@@ -16,7 +16,7 @@ from gahbench._util.readable import brief
 from gahbench.contracts.row_labels import split_label
 from gahbench.planning.suite_fields import Entry
 from gahbench.planning.yaml_lines import Document, Location
-from gahbench.registry.configured import Configured
+from gahbench.registry.configured import Configured, iterate_nested
 from gahbench.registry.parameters import Parameter
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.registry import Registry
@@ -394,12 +394,12 @@ def _longer_labels(plugins: list[Configured]) -> dict[str, str]:
 
 def _paths(configured: Configured) -> list[tuple[str, ...]]:
     """Return the parts of all paths in the parameters of a plugin and its nested plugins."""
-    values = [configured.parameters[parameter.name] for parameter in configured.plugin.parameters if parameter.is_path]
-    paths = [tuple(str(value).split("/")) for value in values if value]
-    for inner in configured.nested.values():
-        for plugin in inner if isinstance(inner, tuple) else (inner,):
-            paths += _paths(plugin)
-    return paths
+    return [
+        tuple(str(value).split("/"))
+        for item in iterate_nested(configured)
+        for parameter in item.plugin.parameters
+        if parameter.is_path and (value := item.parameters[parameter.name])
+    ]
 
 
 def configure_denoiser(registry: Registry, text: str, checkpoint: str | Path | None, verb: str) -> Configured:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from gahbench._util.errors import DataError, GahbenchError, listing
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_files import plugin_sources
-from gahbench.registry.configured import Configured
+from gahbench.registry.configured import Configured, iterate_nested
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry, open_registry
 
@@ -145,25 +144,17 @@ def _in_order(suite: Suite, unready: set[tuple[str, str]]) -> Iterator[Configure
     The caller adds plugins that are not ready to ``unready``; plugins whose parameters name them are added here.
     """
     visited: set[tuple[str, str]] = set()
-
-    def walk(configured: Configured) -> Iterator[Configured]:
-        if _identity(configured) in visited:
-            return
-        visited.add(_identity(configured))
-        inner_plugins = [
-            plugin
-            for inner in configured.nested.values()
-            for plugin in (inner if isinstance(inner, tuple) else (inner,))
-        ]
-        for inner in inner_plugins:
-            yield from walk(inner)
-        # A constructor may read the images of a dataset that a parameter names.
-        if unready.intersection(map(_identity, inner_plugins)):
-            unready.add(_identity(configured))
-        else:
-            yield configured
-
-    return itertools.chain.from_iterable(map(walk, (*suite.datasets, *suite.entrants, *suite.metrics)))
+    for entry in (*suite.datasets, *suite.entrants, *suite.metrics):
+        # The reversed order has the plugins of parameters first.
+        for configured in reversed(list(iterate_nested(entry))):
+            if _identity(configured) in visited:
+                continue
+            visited.add(_identity(configured))
+            # A constructor may read the images of a dataset that a parameter names.
+            if unready.isdisjoint(map(_identity, iterate_nested(configured))):
+                yield configured
+            else:
+                unready.add(_identity(configured))
 
 
 def _identity(configured: Configured) -> tuple[str, str]:
