@@ -115,7 +115,7 @@ def write_results(
         plan, store = require_plan(folder), Store(folder)
         if refusal is None:
             store.restore_unchecked()
-        examination = store.examine(plan.shown, keep=True)
+        examination = store.examine(plan.shown)
         warn_of_damage(
             examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} recomputes damaged units)"
         )
@@ -208,7 +208,7 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
     left = count_states(plan.shown, store).left
     if has_board and not left:
         return None
-    examination = store.examine(plan.shown, keep=True)
+    examination = store.examine(plan.shown)
     return _read_results(plan, examination, _unit_states(plan, store, examination)), left
 
 
@@ -241,7 +241,8 @@ def _read_results(
         if state != "done":
             rows.add_unfinished(unit, state or None)
             continue
-        done = examination.undamaged[unit.folder].done
+        finished = examination.undamaged[unit.folder]
+        done = finished.done
         if (training := plan.board["trainings"].get(unit.entrant)) is not None:
             rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + training] = None
         if done.get("adopted"):
@@ -249,7 +250,7 @@ def _read_results(
         if unit.kind == "fit":
             rows.add_fit(unit, done)
         else:
-            rows.add_scores(unit, done, examination.scores(unit.folder))
+            rows.add_scores(unit, done, finished.scores())
             if flag := flag_late_entrant(plan, unit, done):
                 rows.flags[unit.dataset, unit.entrant, flag] = None
     for dataset, entrant, reason in plan.board["refused"]:

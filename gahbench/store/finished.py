@@ -14,10 +14,10 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gahbench._util.checks import check_record
 from gahbench._util.errors import ResultsError, listing
@@ -33,12 +33,12 @@ from gahbench.training.file_names import WEIGHTS, snapshot_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_Content = TypeVar("_Content")
+
 DONE, UNIT = "done.json", "unit.json"
 SCORES = "scores.csv"
 ARRAYS = "arrays.npz"
 _COLUMNS = ("sigma", "image", "value", "part")
-#: Limit in bytes on the contents of score files that an :class:`Examination` keeps in memory.
-KEPT_BYTES = 256 * 2**20
 _SNAPSHOT = re.compile(re.escape(snapshot_file("*")).replace(r"\*", r"(\d{1,18})"))
 _WRONG_CHECKSUM = "damaged, its checksum is not the recorded one"
 #: Numbers of the errors that are raised on opening a path that is absent or not a regular file.
@@ -130,6 +130,21 @@ class FinishedUnit:
         """Return the content of a file, after comparing its checksum."""
         return _read(self.folder, name, self.done)
 
+    def scores(self) -> list[tuple[float | None, int | None, float, str]]:
+        """Return the rows (sigma, image, value, part) of a score unit."""
+        return self._parse(SCORES, parse_scores)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that the metric of a score unit stored."""
+        return self._parse(ARRAYS, parse_arrays) if ARRAYS in self.names else {}
+
+    def _parse(self, name: str, parse: Callable[[bytes], _Content]) -> _Content:
+        try:
+            return parse(self.read(name))
+        except ValueError as error:
+            reason = f"is not a file of {Path(name).stem} ({error}); delete the unit's folder and run again"
+            raise DamagedError(f"{self.folder / name}: {reason}") from error
+
     def check(self, name: str, *, full: bool = True) -> None:
         """Compare the size of a file, and its checksum if ``full``, with the recorded values."""
         facts = self.done["files"][name]
@@ -209,24 +224,6 @@ class Examination:
 
     undamaged: dict[str, FinishedUnit] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
-    _contents: dict[str, bytes] = field(default_factory=dict, repr=False)
-    _bytes_left: int = KEPT_BYTES
-
-    def scores(self, name: str) -> list[tuple[float | None, int | None, float, str]]:
-        """Return the rows (sigma, image, value, part) of an undamaged score unit."""
-        finished = self.undamaged[name]
-        content = self._contents.pop(name, None)
-        try:
-            return parse_scores(finished.read(SCORES) if content is None else content)
-        except ValueError as error:
-            reason = f"is not a file of scores ({error}); delete the unit's folder and run again"
-            raise DamagedError(f"{finished.folder / SCORES}: {reason}") from error
-
-    def keep(self, name: str, content: bytes) -> None:
-        """Keep the content of a score file in memory, unless that would exceed :data:`KEPT_BYTES`."""
-        if len(content) <= self._bytes_left:
-            self._bytes_left -= len(content)
-            self._contents[name] = content
 
 
 def warn_of_damage(reasons: Iterable[str], outcome: str) -> None:

@@ -13,7 +13,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gahbench._util.checks import as_text
 from gahbench._util.errors import ResultsError
@@ -22,7 +22,6 @@ from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import PARTIAL, Attempt, attempts_at, checkpoint_time
 from gahbench.store.finished import (
-    ARRAYS,
     DONE,
     SCORES,
     UNIT,
@@ -31,15 +30,11 @@ from gahbench.store.finished import (
     FinishedUnit,
     is_network,
     open_finished,
-    parse_arrays,
     read_done,
 )  # fmt: skip
 from gahbench.store.leases import Leases
 from gahbench.store.records import unit_of
 from gahbench.training.file_names import WEIGHTS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Subfolders for units that were moved away: their files were damaged, the user asked to recompute them, or the checks
 #: of their denoisers are to be repeated, in this order.
@@ -91,12 +86,8 @@ class Store:
         """Return the folder names of the units for which :meth:`is_done` holds."""
         return set(self.examine(units).undamaged)
 
-    def examine(self, units: Iterable[Unit], *, thorough: bool = False, keep: bool = False) -> Examination:
-        """Check the files of finished units.
-
-        Weights are checked by their size alone; arrays by their checksums if ``thorough``. If ``keep``, the contents of
-        score files are kept in memory, up to a limit, for :meth:`Examination.scores`.
-        """
+    def examine(self, units: Iterable[Unit], *, thorough: bool = False) -> Examination:
+        """Check the files of finished units: weights by their size alone, arrays by checksums if ``thorough``."""
         examination, listed, checksum = Examination(), self.finished(), functools.cache(self.weights_checksum)
         for unit in {unit.folder: unit for unit in units if unit.folder in listed}.values():
             try:
@@ -107,9 +98,7 @@ class Store:
                     raise DamagedError(f"{finished.folder}: measured other weights than those in this folder")
                 for name in finished.names:
                     if name == SCORES:
-                        content = finished.read(name)
-                        if keep:
-                            examination.keep(unit.folder, content)
+                        finished.read(name)
                     elif name != UNIT:
                         finished.check(name, full=thorough and not is_network(name))
             except DamagedError as error:
@@ -242,21 +231,9 @@ class Store:
             finished.check(name)
         return finished
 
-    def read_arrays(self, unit: Unit) -> dict[str, NDArray[Any]]:
-        """Return the arrays that the metric of a finished score unit stored."""
-        finished = open_finished(self.path(unit), unit)
-        if ARRAYS not in finished.names:
-            return {}
-        try:
-            return parse_arrays(finished.read(ARRAYS))
-        except ValueError as error:
-            raise DamagedError(
-                f"{finished.folder / ARRAYS}: is not a file of arrays ({error}); delete the unit's folder and run again"
-            ) from error
-
     def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float, str]]:
         """Return the rows (sigma, image, value, part) of a finished score unit."""
-        return Examination({unit.folder: open_finished(self.path(unit), unit)}).scores(unit.folder)
+        return open_finished(self.path(unit), unit).scores()
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / f"{unit.folder}.json"

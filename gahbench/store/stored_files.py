@@ -56,7 +56,7 @@ def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> 
     damaged, stored = list(examination.damaged.values()), []
     for unit in (unit for unit in units if unit.folder in examination.undamaged):
         try:
-            arrays = store.read_arrays(unit)
+            arrays = examination.undamaged[unit.folder].arrays()
         except DamagedError as error:
             damaged.append(str(error))
             continue
