@@ -164,8 +164,8 @@ def verify(
         raise ResultsError(
             f"{folder}: has no finished score; expected a results folder with its units, as a run leaves it"
         )
-    stop, chooser, damaged = threading.Event(), random.Random(seed), _find_damage(store, done)
-    undamaged = [unit for unit in done if unit.folder not in damaged]
+    stop, chooser, examination = threading.Event(), random.Random(seed), store.examine(done, lambda name: True)
+    undamaged = [unit for unit in done if unit.folder in examination.undamaged]
     networks = {unit.key: unit for unit in undamaged if unit.kind == "fit"}
     complete = (unit for unit in undamaged if unit.kind == "score" and networks.keys() >= set(unit.needs))
     scores = sorted(complete, key=lambda unit: unit.folder)
@@ -179,7 +179,8 @@ def verify(
         run(target, [(_with_recorded_precision(unit, store), unit) for unit in chosen])
         rescored = tuple(_compare_score(unit, store, target) for unit in chosen)
         refitted = repeat_fits(refit_sample.chosen, [*networks.values(), *scores], store, run)
-    return Verification(len(done), tuple(damaged.values()), rescored, refitted, refit_sample, stop.is_set())
+    damaged = tuple(examination.damaged.values())
+    return Verification(len(done), damaged, rescored, refitted, refit_sample, stop.is_set())
 
 
 def _run(
@@ -200,21 +201,6 @@ def _run(
         if not stop.is_set():
             built_in = Registry(packages=())
             supervise(Job(group, target, built_in, report, stop, threads, workers, device_kind, files=files))
-
-
-def _find_damage(store: Store, units: Iterable[Unit]) -> dict[str, str]:
-    """Return the reasons why units are damaged or measured other weights, by folder name."""
-    units = list(units)
-    undamaged, reasons = store.undamaged(units), {}
-    for unit in units:
-        try:
-            store.verify(store.path(unit))
-        except ResultsError as error:
-            reasons[unit.folder] = str(error)
-        else:
-            if unit.folder not in undamaged:
-                reasons[unit.folder] = f"{store.path(unit)}: measured other weights than those in the folder"
-    return reasons
 
 
 def _with_recorded_precision(unit: Unit, store: Store) -> Unit:

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,8 @@ class Store:
         """Return the folder names of the units for which :meth:`is_done` holds."""
         return set(self.examine(units).undamaged)
 
-    def examine(self, units: Iterable[Unit], *, thorough: bool = False) -> Examination:
-        """Check the files of finished units: weights by their size alone, arrays by checksums if ``thorough``."""
+    def examine(self, units: Iterable[Unit], is_hashed: Callable[[str], bool] = lambda name: False) -> Examination:
+        """Check the files of finished units: scores by their checksums, and others by their sizes unless hashed too."""
         examination, listed, checksum = Examination(), self.finished(), functools.cache(self.weights_checksum)
         for unit in {unit.folder: unit for unit in units if unit.folder in listed}.values():
             try:
@@ -100,7 +100,7 @@ class Store:
                     if name == SCORES:
                         finished.read(name)
                     elif name != UNIT:
-                        finished.check(name, full=thorough and not is_network(name))
+                        finished.check(name, full=is_hashed(name))
             except DamagedError as error:
                 examination.damaged[unit.folder] = str(error)
             else:
@@ -130,19 +130,13 @@ class Store:
     def move_damaged(self, units: Iterable[Unit]) -> dict[Unit, str]:
         """Move damaged finished units to ``damaged/``, so that they are recomputed; return the reason for each."""
         by_name = {unit.folder: unit for unit in units}
-        examination = self.examine(by_name.values(), thorough=True)
-        reasons = dict(examination.damaged)
-        measured = {key for name, unit in by_name.items() if name not in examination.undamaged for key in unit.needs}
-        for finished in (examination.undamaged.get(f"fit-{key}") for key in measured):
-            if finished is not None:
-                try:
-                    for name in filter(is_network, finished.names):
-                        finished.check(name)
-                except DamagedError as error:
-                    reasons[finished.unit.folder] = str(error)
-        fits = {f"fit-{key}" for unit in by_name.values() for key in unit.needs}.intersection(reasons)
+        examination = self.examine(by_name.values(), lambda name: not is_network(name))
+        pending = {key for name, unit in by_name.items() if name not in examination.undamaged for key in unit.needs}
+        # Weights are hashed only if a pending unit measures them.
+        fits = [by_name[name] for name in examination.undamaged if by_name[name].key in pending]
+        reasons = examination.damaged | self.examine(fits, lambda name: True).damaged
         for name in examination.undamaged:
-            if any(f"fit-{key}" in fits for key in by_name[name].needs):
+            if any(f"fit-{key}" in reasons for key in by_name[name].needs):
                 reasons.setdefault(name, "measured a network that is trained again")
         self.move_away(reasons, DAMAGED)
         return {by_name[name]: reason for name, reason in reasons.items()}
