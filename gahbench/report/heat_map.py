@@ -142,12 +142,12 @@ def heat_map(results: Results) -> HeatMap:
     return HeatMap(baseline, columns, [row for _, row in sorted(rows.values(), key=order)])
 
 
-def gain_of(board: DatasetBoard, entrant: str, baseline: str | None, sigma: float | None = None) -> Interval:
+def gain_of(board: DatasetBoard, entrant: str, baseline: str | None) -> Interval:
     """Return the gain of an entrant over the baseline, or over the noisy images, whose PSNR is constant."""
     if baseline is not None:
-        return board.estimate(entrant, "gain_over_baseline", sigma=sigma)
-    psnr = board.estimate(entrant, "psnr", sigma=sigma)
-    noisy = float(input_psnr(board.sigmas if sigma is None else sigma).mean()) if board.sigmas else math.nan
+        return board.estimate(entrant, "gain_over_baseline")
+    psnr = board.estimate(entrant, "psnr")
+    noisy = float(input_psnr(board.sigmas).mean()) if board.sigmas else math.nan
     return Interval(psnr.value - noisy, psnr.low - noisy, psnr.high - noisy)
 
 

@@ -69,11 +69,6 @@ class Run:
         """The plan of the run; ``None`` if it has no valid plan."""
         return provenance.find_plan(self.source.folder)
 
-    @cached_property
-    def environment(self) -> dict[str, Any]:
-        """The recorded date, machine and package versions; empty without a valid record."""
-        return provenance.load_environment(self.source.folder)
-
     @property
     def entrants(self) -> list[str]:
         """The labels of entrants; the rows of a sweep share one label."""

@@ -274,7 +274,6 @@ class Pages:
             },
             "pages": self.catalogue.pages_from(root),
             "names": self.catalogue.names,
-            "sections": {},
             "keys": {},
             "indices": {},
             "kinds": [],

@@ -12,6 +12,7 @@ from hostile_pages import Read
 from PIL import Image
 
 from gahbench.registry.registry import Registry
+from gahbench.report.page.provenance import load_environment
 from gahbench.site.catalogue import load_catalogue
 from gahbench.site.pages import Pages
 from gahbench.site.plugins import DatasetSamples, dataset_samples, used_plugin
@@ -222,5 +223,5 @@ def test_links_out_of_the_folder_and_large_texts_are_warned_about(texts, home, m
     messages = "\n".join(str(warning.message) for warning in warned)
     assert f"left out: {texts / 'kept' / 'README.md'}: is a link; expected a regular file" in messages
     assert f"left out: {texts / 'README.md'}: has 1,001 bytes; accepted: up to 1,000" in messages
-    assert [run.environment for run in pages.catalogue.runs] == [{}]
+    assert [load_environment(run.source.folder) for run in pages.catalogue.runs] == [{}]
     assert _opened == []
