@@ -45,7 +45,8 @@ from gahbench.report.tables import notes_below, overall_title, summary_title
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
 
-#: The sections of a page in their order; transfer, cost, basis, generalization and claims are optional.
+#: The sections of a page in their order, and the names of their templates; :func:`report_values` says which are
+#: optional.
 SECTIONS = (
     "board",
     "transfer",
@@ -136,8 +137,8 @@ def report_values(source: Source) -> dict[str, Any]:
         "basis": values["screen"].directions or values["eigenvectors"],
         "transfer": values["transfers"],
         "generalization": values["sweeps"],
+        "claims": measured,
     }
-    optional_sections["claims"] = measured
     return {**values, "sections": {name: name.capitalize() for name in SECTIONS if optional_sections.get(name, True)}}
 
 
