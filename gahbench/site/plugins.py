@@ -25,7 +25,7 @@ from gahbench.registry.registry import Registry
 from gahbench.registry.source import own_docstring
 from gahbench.registry.spec import format_value, parse_spec
 from gahbench.report.contact_sheet import format_psnr, to_picture
-from gahbench.report.page.images import Strip, make_strip
+from gahbench.report.page.images import Picture, make_strip
 from gahbench.site.catalogue import Run
 
 if TYPE_CHECKING:
@@ -182,14 +182,14 @@ class DatasetSamples:
     Parameters
     ----------
     rows
-        Rows of strips, each strip with its name: clean, noisy, or denoised.
+        Rows of strips: clean, noisy, and denoised.
     facts
         Pairs of the name and the value of a fact.
     problem
         The reason why there are no images; empty if there are images.
     """
 
-    rows: tuple[tuple[tuple[str, Strip], ...], ...] = ()
+    rows: tuple[tuple[Picture, ...], ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     problem: str = ""
 
@@ -222,24 +222,23 @@ def _make_preview(configured: Configured) -> Preview:
     return make_preview(configured, count=3, max_pixels=BASIS_PIXELS)
 
 
-def _image_rows(preview: Preview) -> tuple[tuple[tuple[str, Strip], ...], ...]:
-    noisy = [(f"noisy, σ = {level_name(level.sigma)}", _cropped_strip(level.noisy)) for level in preview.levels]
+def _image_rows(preview: Preview) -> tuple[tuple[Picture, ...], ...]:
+    noisy = [_cropped_strip(level.noisy, f"noisy, σ = {level_name(level.sigma)}") for level in preview.levels]
     name = "optimal" if preview.optimum.kind == "exact" else "genie of the bound"
     denoised = [
-        (
-            f"{name}, σ = {level_name(level.sigma)}: {format_psnr(level.best.expected)}",
-            _cropped_strip(level.best.denoised),
+        _cropped_strip(
+            level.best.denoised, f"{name}, σ = {level_name(level.sigma)}: {format_psnr(level.best.expected)}"
         )
         for level in preview.levels
         if level.best is not None
     ]
-    return tuple(tuple(row) for row in ([("clean", _cropped_strip(preview.clean))], noisy, denoised) if row)
+    return tuple(tuple(row) for row in ([_cropped_strip(preview.clean, "clean")], noisy, denoised) if row)
 
 
-def _cropped_strip(images: Tensor) -> Strip:
+def _cropped_strip(images: Tensor, caption: str) -> Picture:
     crops = []
     for image in images:
         pixels = to_picture(image)
         top, left = (max(0, (side - MAX_SIDE) // 2) for side in pixels.shape[:2])
         crops.append(pixels[top : top + MAX_SIDE, left : left + MAX_SIDE])
-    return make_strip(np.stack(crops))
+    return make_strip(np.stack(crops), caption)

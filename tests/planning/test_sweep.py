@@ -251,7 +251,7 @@ def test_figures_of_a_sweep(outcome, builtin, tmp_path):
     pairs_sheet(sets, "caption").savefig(tmp_path / "sheet.png")
     cosines_figure(sets, "caption").savefig(tmp_path / "cosines.png")
     sheets = sample_sheets(Source(outcome.folder, results, builtin))
-    assert [sheet.title for sheet in sheets] == ["U-Net, C² cartoons", "Empirical Bayes, C² cartoons"]
+    assert [sheet.caption for sheet in sheets] == ["U-Net, C² cartoons", "Empirical Bayes, C² cartoons"]
     assert all(sheet.url.startswith("data:image/png;base64,") for sheet in sheets)
     with pytest.raises(GahbenchError, match=re.escape("no values of 'pnsr'; did you mean 'psnr'")):
         transition_metrics(results, *pairs[0], ["pnsr"])

@@ -15,7 +15,7 @@ from gahbench._util.readable import level_name
 from gahbench.report.cells import number
 from gahbench.report.eigenvector_sheets import kept_eigenvectors
 from gahbench.report.page.charts import Source
-from gahbench.report.page.images import MAX_CHARACTERS, Picture, in_order_of_board, png_data_url
+from gahbench.report.page.images import MAX_CHARACTERS, Picture, PictureRow, in_order_of_board, png_data_url
 
 if TYPE_CHECKING:
     from gahbench.report.pictures import Bytes
@@ -28,20 +28,12 @@ _SIDE = 64  # pixels of the screen along the longer side of an image
 
 
 @dataclass(frozen=True)
-class EigenvectorRow:
-    """The eigenvectors of an entrant at an image, or the clean and the noisy image if ``entrant`` is empty."""
-
-    entrant: str
-    pictures: Sequence[Picture]
-
-
-@dataclass(frozen=True)
 class DatasetEigenvectors:
     """The eigenvectors at the images of a dataset: rows for each image."""
 
     dataset: str
     sigma: str
-    images: Sequence[Sequence[EigenvectorRow]]
+    images: Sequence[Sequence[PictureRow]]
 
 
 def eigenvector_gallery(source: Source) -> list[DatasetEigenvectors]:
@@ -62,7 +54,7 @@ def _draw(dataset: str, stored: Sequence[StoredArrays], source: Source, count: i
         test_images = [
             _picture(first[name][index], name, f"{name} image {index + 1}", "L") for name in ("clean", "noisy")
         ]
-        rows = [EigenvectorRow("", test_images)]
+        rows = [PictureRow("", test_images)]
         for item in stored:
             name, arrays = source.results.names.entrant(item.entrant), item.arrays
             pictures = [
@@ -74,7 +66,7 @@ def _draw(dataset: str, stored: Sequence[StoredArrays], source: Source, count: i
                     strict=False,
                 )
             ]
-            rows.append(EigenvectorRow(item.entrant, pictures))
+            rows.append(PictureRow(item.entrant, pictures))
         images.append(rows)
     return DatasetEigenvectors(dataset, level_name(float(first["sigmas"][0])), images)
 

@@ -45,17 +45,11 @@ _MIN_SIDE = 96  # pixels of the screen along the longer side of an image
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Images side by side as a ``data:`` URL of a PNG, and its size in pixels."""
-
-    url: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
 class Picture:
-    """An image of a gallery as a ``data:`` URL of a PNG, its size on the screen in pixels, its caption and its text."""
+    """A picture as a ``data:`` URL of a PNG, its size on the screen in pixels, its caption, and its text.
+
+    The text is for readers who do not see the picture.
+    """
 
     url: str
     width: int
@@ -66,15 +60,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class PictureRow:
-    """A row of a gallery: the clean and noisy images, or those that an entrant denoised with their errors."""
+    """The pictures of an entrant, or the clean and the noisy images if ``entrant`` is empty."""
 
     entrant: str
-    pairs: Sequence[tuple[Picture, Picture]]
+    pictures: Sequence[Picture]
 
 
 @dataclass(frozen=True)
 class LevelPictures:
-    """The rows of a gallery at a noise level; the first row has the clean and the noisy images."""
+    """The rows of a gallery at a noise level: clean and noisy images, then denoised images, each with its error."""
 
     sigma: str
     rows: Sequence[PictureRow]
@@ -139,7 +133,7 @@ def _note(source: Source, pictures: Sequence[DatasetPictures]) -> str:
 
 def _all_pictures(pictures: Sequence[DatasetPictures]) -> Iterator[Picture]:
     rows = (row for of_dataset in pictures for level in of_dataset.levels for row in level.rows)
-    return (picture for row in rows for pair in row.pairs for picture in pair)
+    return (picture for row in rows for picture in row.pictures)
 
 
 def _dataset_pictures(
@@ -155,7 +149,7 @@ def _level_pictures(kept: Sequence[StoredArrays], sigma: float, source: Source, 
     clean, level = _pictures_of(kept[0].arrays["clean"], count, side), level_index(kept[0], sigma)
     noisy = _pictures_of(kept[0].arrays["noisy"][level], count, side)
     input_level = f"{number(float(input_psnr(sigma)), 1)} dB"
-    rows = [PictureRow("", list(zip(_drawn(clean, "clean"), _drawn(noisy, f"noisy {input_level}"), strict=True)))]
+    rows = [PictureRow("", _alternate(_drawn(clean, "clean"), _drawn(noisy, f"noisy {input_level}")))]
     for stored in kept:
         if (level := level_index(stored, sigma)) is None:
             continue
@@ -164,8 +158,12 @@ def _level_pictures(kept: Sequence[StoredArrays], sigma: float, source: Source, 
         captions = [f"{number(float(value), 1)} dB" for value in stored.arrays["psnr"][level][: len(denoised)]]
         errors = _drawn(error_pictures(denoised, clean, sigma), "error", _ERRORS, text=f"error of {name}")
         pictures = _drawn(denoised, captions, text=f"denoised by {name}")
-        rows.append(PictureRow(stored.entrant, list(zip(pictures, errors, strict=True))))
+        rows.append(PictureRow(stored.entrant, _alternate(pictures, errors)))
     return LevelPictures(level_name(sigma), rows)
+
+
+def _alternate(first: Sequence[Picture], second: Sequence[Picture]) -> list[Picture]:
+    return [picture for pair in zip(first, second, strict=True) for picture in pair]
 
 
 def _pictures_of(images: NDArray[np.uint8], count: int, side: int) -> Floats:
@@ -196,28 +194,28 @@ def _picture_url(content: bytes, shape: tuple[int, ...]) -> str:
     return png_data_url(picture, _COLOURS)
 
 
-def make_strip(images: Floats, greys: int = _GREYS) -> Strip:
-    """Return a strip of images (N, H, W) or (N, H, W, 3)."""
-    levels = greys - 1 if images.ndim == 3 else 255
+def make_strip(images: Floats, caption: str) -> Picture:
+    """Return images (N, H, W) or (N, H, W, 3) side by side as one picture."""
+    levels = _GREYS - 1 if images.ndim == 3 else 255
     steps = np.round(images * levels).clip(0, levels).astype(np.uint8)
     height, width = steps.shape[1:3]
     scale = max(1, -(-_MIN_SIDE // max(height, width)))
     across = len(steps) * (width + _GAP) - _GAP
-    return Strip(_strip_url(steps.tobytes(), steps.shape, greys), scale * across, scale * height)
+    return Picture(_strip_url(steps.tobytes(), steps.shape), scale * across, scale * height, caption, caption)
 
 
 @functools.lru_cache(maxsize=4096)
-def _strip_url(content: bytes, shape: tuple[int, ...], greys: int) -> str:
+def _strip_url(content: bytes, shape: tuple[int, ...]) -> str:
     """Return the ``data:`` URL of a strip; gaps between grey images are transparent."""
     steps = np.frombuffer(content, np.uint8).reshape(shape)
-    gap = np.full((shape[1], _GAP, *shape[3:]), greys if len(shape) == 3 else 255, np.uint8)
+    gap = np.full((shape[1], _GAP, *shape[3:]), _GREYS if len(shape) == 3 else 255, np.uint8)
     joined = np.concatenate([part for image in steps for part in (image, gap)][:-1], axis=1)
     if joined.ndim == 3:
         return png_data_url(Image.fromarray(joined), _COLOURS)
     picture = Image.fromarray(joined, "P")
-    shades = [round(255 * step / (greys - 1)) for step in range(greys)]
+    shades = [round(255 * step / (_GREYS - 1)) for step in range(_GREYS)]
     picture.putpalette([shade for step in [*shades, 255] for shade in (step, step, step)])
-    return png_data_url(picture, _COLOURS, transparency=greys)
+    return png_data_url(picture, _COLOURS, transparency=_GREYS)
 
 
 @dataclass(frozen=True)
@@ -253,27 +251,19 @@ def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Ex
     return str(against), extremes_by_entrant
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A sheet of samples as a ``data:`` URL of a PNG, and its size in pixels."""
-
-    title: str
-    url: str
-    width: int
-    height: int
-
-
-def sample_sheets(source: Source) -> list[Sheet]:
+def sample_sheets(source: Source) -> list[Picture]:
     """Return sheets of samples of pairs of networks with the closest training images; empty without stored samples."""
     try:
         pairs = paired_samples(source.folder)
     except ResultsError:
         return []
-    sheets: list[Sheet] = []
+    sheets: list[Picture] = []
     for pair, sets in pairs.items():
         title = f"{source.results.names.entrant(pair[1])}, {source.results.names.dataset(pair[0])}"
+        text = f"samples of two networks from the same noise, and the training images closest to each: {title}"
         with Image.open(io.BytesIO(encode_sheet(pairs_sheet(sets, title, 6), ".png"))) as image:
-            sheet = Sheet(title, png_data_url(image, _SHEET_COLOURS), image.width // 2, image.height // 2)
+            url = png_data_url(image, _SHEET_COLOURS)
+            sheet = Picture(url, image.width // 2, image.height // 2, title, text)
         if sum(len(drawn_sheet.url) for drawn_sheet in [*sheets, sheet]) <= MAX_SHEET_CHARACTERS:
             sheets.append(sheet)
     return sheets
