@@ -168,7 +168,7 @@ def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
         ("the best denoiser is known. Mean over σ:", rows - 2): lambda row: [
             between(family.estimate(row, "deficit", "min"), family.estimate(row, "deficit")) for family in families
         ],
-        ("(truth-direction), at σ = 0.05 and 0.2:", rows - 1): lambda row: [
+        ("(truth-direction),\nat σ = 0.05 and 0.2:", rows - 1): lambda row: [
             format_interval(family.estimate(row, "truth-direction", "", sigma)) for family in known for sigma in levels
         ],
         ("(direction with graph harmonics), at σ = 0.05:", rows - 1): lambda row: [
@@ -188,23 +188,44 @@ def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
 
 def test_the_board_of_the_frozen_suite_bears_out_the_sentences_of_its_page():
     board = load_results("standard-1").board
-    c_alpha, fields = (board.for_dataset(f"{name}[alpha=2,size=24]") for name in ("c-alpha", "gaussian-field"))
+    names = ("c-alpha[alpha=2,size=24]", "discs[size=24]", "gaussian-field[alpha=2,size=24]")
+    c_alpha, discs, fields = families = [board.for_dataset(name) for name in names]
     blind = ["nafnet[width=10]", "unet[width=16,levels=2]", "bf-cnn[width=24,layers=12]", "vit[width=64,depth=2]"]
     given_sigma = ["unet-conditional[width=12]", "dit[width=48,depth=2]"]
     networks = [entry.entrant for entry in c_alpha.entries if entry.entrant in blind + given_sigma]
     ranks = [(entry.rank, entry.rank_high) for entry in c_alpha.entries if entry.entrant in networks]
     assert networks[:2] == ["unet-conditional[width=12]", "nafnet[width=10]"]
     assert ranks == [(1, 2), (1, 2), (3, 4), (3, 4), (5, 7), (5, 7)]
-    assert all(family.estimate(row, "doubling").high >= 0.1 for family in (c_alpha, fields) for row in networks)
-    truth = [c_alpha.estimate(row, "truth-direction", "", 0.05) for row in networks]
-    assert truth == sorted(truth, key=lambda estimate: -estimate.value)
-    assert min(estimate.low for estimate in truth[:2]) > max(estimate.high for estimate in truth[4:])
+    ranks_on_discs = {entry.entrant: (entry.rank, entry.rank_high) for entry in discs.entries}
+    assert [ranks_on_discs[row] for row in (*networks[:2], "nl-means", "wiener-linear")] == [
+        (1, 1),
+        (2, 2),
+        (7, 7),
+        (8, 8),
+    ]
+    assert max(ranks_on_discs[row][1] for row in networks) == 6
+    assert all(family.estimate(row, "doubling").high >= 0.1 for family in families for row in networks)
+    assert all(discs.estimate(row, "doubling").value > 0.695 for row in networks)
+    for family, sigma in ((c_alpha, 0.05), (discs, 0.05), (discs, 0.2)):
+        psnr = {row: family.estimate(row, "psnr", "", sigma).value for row in networks}
+        truth = {row: family.estimate(row, "truth-direction", "", sigma) for row in networks}
+        known = {row: estimate for row, estimate in truth.items() if estimate.is_known}
+        assert sorted(known, key=lambda row: known[row].value) == sorted(known, key=lambda row: psnr[row])
+        assert len(known) >= 4
+        if family is c_alpha:
+            assert min(truth[row].low for row in networks[:2]) > max(truth[row].high for row in networks[4:])
+        else:
+            first, *others = sorted(known.values(), key=lambda estimate: -estimate.value)
+            assert first == known["nafnet[width=10]"]
+            assert first.low > max(estimate.high for estimate in others)
     graph = [fields.estimate(row, STANDARD_DIRECTION, "", 0.05) for row in networks]
     assert all(estimate.low < 0 < estimate.high for estimate in graph if estimate.is_known)
-    ratios = {
-        row: [family.estimate(row, "self-consistency", "ratio") for family in (c_alpha, fields)] for row in networks
-    }
-    assert all(ratios[row][0].high < 1 for row in blind)
+    for family in (c_alpha, discs):
+        bilateral = family.estimate("bilateral[hr=0.3]", STANDARD_DIRECTION, "", 0.05)
+        directions = [family.estimate(row, STANDARD_DIRECTION, "", 0.05) for row in networks]
+        assert bilateral.low > max(estimate.high for estimate in directions if estimate.is_known)
+    ratios = {row: [family.estimate(row, "self-consistency", "ratio") for family in families] for row in networks}
+    assert all(ratio.high < 1 for row in blind for ratio in ratios[row][:2])
     assert all(ratio.low < 1 < ratio.high for row in given_sigma for ratio in ratios[row])
 
 
