@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gahbench._util.readable import level_name, pluralize
-from gahbench.board.board import DatasetBoard
 from gahbench.board.facts import dataset_notes, independent_images, sources_of, too_few
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import STANDARD_ERRORS
