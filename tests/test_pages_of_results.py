@@ -6,12 +6,11 @@ import importlib
 import numpy as np
 import pytest
 import scipy.stats
-from published_pages import ROOT, all_rows, load_results, page, table_after
+from published_pages import ROOT, STANDARD_DIRECTION, all_rows, load_results, page, ranked_psnr, table_after
 
 from gahbench.board.alignments import margin
 from gahbench.board.generalization import sweep_curves
-from gahbench.report.cells import between, duration, format_interval, rank, seconds
-from gahbench.report.cells import count as format_count
+from gahbench.report.cells import between, format_interval, rank
 
 
 def test_the_readme_shows_rows_of_the_published_board():
@@ -122,16 +121,6 @@ def test_measured_and_published_psnr_on_the_page_of_classic_are_those_of_the_scr
     assert all("bm3d" in line or "DnCNN 0-30" in line for line in lines if " *" in line)
 
 
-STANDARD_DIRECTION = "direction[graph-laplacian,controlling_for=wavelet-ti[haar],ceiling_levels=1]"
-
-
-def ranked_psnr(family, entrant):
-    """Return the cell of an entrant's PSNR and, if it is ranked, the interval of its rank."""
-    entry = next((entry for entry in family.entries if entry.entrant == entrant), None)
-    value = format_interval(family.estimate(entrant, "psnr"))
-    return value if entry is None or entry.rank is None else f"{value} ({rank(entry.rank, entry.rank_high)})"
-
-
 def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
     results = load_results("standard")
     board = results.board
@@ -147,86 +136,6 @@ def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
         for entrant, *cells in table_after("standard", start, count):
             estimates = [family.estimate(entrant, metric, part, sigma) for family in board.datasets]
             assert cells == [format_interval(estimate) for estimate in estimates]
-
-
-def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
-    families, levels = load_results("standard-1").board.datasets, (0.05, 0.2)
-    known = [family for family in families if family.dataset.startswith(("c-alpha", "discs"))]
-    rows = len(load_results("standard-1").entrants)
-    costs = {entry.entrant: entry.cost for entry in families[0].entries}
-
-    def cost_cells(entrant):
-        cost = costs[entrant]
-        work = format_count(round(cost.multiply_adds))
-        return [format_count(cost.parameters), work, duration(cost.train_seconds), seconds(cost.seconds)]
-
-    expected = {
-        ("with the interval of the rank:", rows): lambda row: [ranked_psnr(family, row) for family in families],
-        ("from the second half, mean\nover σ:", 6): lambda row: [
-            format_interval(family.estimate(row, "doubling"), sign=True) for family in families
-        ],
-        ("the best denoiser is known. Mean over σ:", rows - 2): lambda row: [
-            between(family.estimate(row, "deficit", "min"), family.estimate(row, "deficit")) for family in families
-        ],
-        ("(truth-direction),\nat σ = 0.05 and 0.2:", rows - 1): lambda row: [
-            format_interval(family.estimate(row, "truth-direction", "", sigma)) for family in known for sigma in levels
-        ],
-        ("(direction with graph harmonics), at σ = 0.05:", rows - 1): lambda row: [
-            format_interval(family.estimate(row, STANDARD_DIRECTION, "", 0.05)) for family in families
-        ],
-        ("(ceiling of the direction), at σ = 0.05:", rows - 1): lambda row: [
-            format_interval(family.estimate(row, STANDARD_DIRECTION, "ceiling", 0.05)) for family in families
-        ],
-        ("for an optimal denoiser. Mean over σ:", 9): lambda row: [
-            format_interval(family.estimate(row, "self-consistency", "ratio")) for family in families
-        ],
-        ("training is the mean of three runs:", 6): cost_cells,
-    }
-    for (start, number), cells in expected.items():
-        assert all(row[1:] == cells(row[0]) for row in table_after("standard-1", start, number)), start
-
-
-def test_the_board_of_the_frozen_suite_bears_out_the_sentences_of_its_page():
-    board = load_results("standard-1").board
-    names = ("c-alpha[alpha=2,size=24]", "discs[size=24]", "gaussian-field[alpha=2,size=24]")
-    c_alpha, discs, fields = families = [board.for_dataset(name) for name in names]
-    blind = ["nafnet[width=10]", "unet[width=16,levels=2]", "bf-cnn[width=24,layers=12]", "vit[width=64,depth=2]"]
-    given_sigma = ["unet-conditional[width=12]", "dit[width=48,depth=2]"]
-    networks = [entry.entrant for entry in c_alpha.entries if entry.entrant in blind + given_sigma]
-    ranks = [(entry.rank, entry.rank_high) for entry in c_alpha.entries if entry.entrant in networks]
-    assert networks[:2] == ["unet-conditional[width=12]", "nafnet[width=10]"]
-    assert ranks == [(1, 2), (1, 2), (3, 4), (3, 4), (5, 7), (5, 7)]
-    ranks_on_discs = {entry.entrant: (entry.rank, entry.rank_high) for entry in discs.entries}
-    assert [ranks_on_discs[row] for row in (*networks[:2], "nl-means", "wiener-linear")] == [
-        (1, 1),
-        (2, 2),
-        (7, 7),
-        (8, 8),
-    ]
-    assert max(ranks_on_discs[row][1] for row in networks) == 6
-    assert all(family.estimate(row, "doubling").high >= 0.1 for family in families for row in networks)
-    assert all(discs.estimate(row, "doubling").value > 0.695 for row in networks)
-    for family, sigma in ((c_alpha, 0.05), (discs, 0.05), (discs, 0.2)):
-        psnr = {row: family.estimate(row, "psnr", "", sigma).value for row in networks}
-        truth = {row: family.estimate(row, "truth-direction", "", sigma) for row in networks}
-        known = {row: estimate for row, estimate in truth.items() if estimate.is_known}
-        assert sorted(known, key=lambda row: known[row].value) == sorted(known, key=lambda row: psnr[row])
-        assert len(known) >= 4
-        if family is c_alpha:
-            assert min(truth[row].low for row in networks[:2]) > max(truth[row].high for row in networks[4:])
-        else:
-            first, *others = sorted(known.values(), key=lambda estimate: -estimate.value)
-            assert first == known["nafnet[width=10]"]
-            assert first.low > max(estimate.high for estimate in others)
-    graph = [fields.estimate(row, STANDARD_DIRECTION, "", 0.05) for row in networks]
-    assert all(estimate.low < 0 < estimate.high for estimate in graph if estimate.is_known)
-    for family in (c_alpha, discs):
-        bilateral = family.estimate("bilateral[hr=0.3]", STANDARD_DIRECTION, "", 0.05)
-        directions = [family.estimate(row, STANDARD_DIRECTION, "", 0.05) for row in networks]
-        assert bilateral.low > max(estimate.high for estimate in directions if estimate.is_known)
-    ratios = {row: [family.estimate(row, "self-consistency", "ratio") for family in families] for row in networks}
-    assert all(ratio.high < 1 for row in blind for ratio in ratios[row][:2])
-    assert all(ratio.low < 1 < ratio.high for row in given_sigma for ratio in ratios[row])
 
 
 GRAPH, HAAR_TI = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"

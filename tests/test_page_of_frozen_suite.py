@@ -1,0 +1,104 @@
+"""Numbers and sentences on the page of the frozen suite agree with its board."""
+
+from published_pages import STANDARD_DIRECTION, load_results, ranked_psnr, table_after
+
+from gahbench.report.cells import between, duration, format_interval, seconds
+from gahbench.report.cells import count as format_count
+
+
+def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
+    families, levels = load_results("standard-1").board.datasets, (0.05, 0.2)
+    known = [family for family in families if family.dataset.startswith(("c-alpha", "discs"))]
+    rows = len(load_results("standard-1").entrants)
+    costs = {entry.entrant: entry.cost for entry in families[0].entries}
+
+    def cost_cells(entrant):
+        cost = costs[entrant]
+        work = format_count(round(cost.multiply_adds))
+        return [format_count(cost.parameters), work, duration(cost.train_seconds), seconds(cost.seconds)]
+
+    expected = {
+        ("with the interval of the rank:", rows): lambda row: [ranked_psnr(family, row) for family in families],
+        ("from the second half, mean\nover σ:", 6): lambda row: [
+            format_interval(family.estimate(row, "doubling"), sign=True) for family in families
+        ],
+        ("the best denoiser is known. Mean over σ:", rows - 2): lambda row: [
+            between(family.estimate(row, "deficit", "min"), family.estimate(row, "deficit")) for family in families
+        ],
+        ("(truth-direction),\nat σ = 0.05 and 0.2:", rows - 1): lambda row: [
+            format_interval(family.estimate(row, "truth-direction", "", sigma)) for family in known for sigma in levels
+        ],
+        ("(direction with graph harmonics), at σ = 0.05:", rows - 1): lambda row: [
+            format_interval(family.estimate(row, STANDARD_DIRECTION, "", 0.05)) for family in families
+        ],
+        ("(ceiling of the direction), at σ = 0.05:", rows - 1): lambda row: [
+            format_interval(family.estimate(row, STANDARD_DIRECTION, "ceiling", 0.05)) for family in families
+        ],
+        ("for an optimal denoiser. Mean over σ:", 9): lambda row: [
+            format_interval(family.estimate(row, "self-consistency", "ratio")) for family in families
+        ],
+        ("training is the mean of three runs:", 6): cost_cells,
+    }
+    for (start, number), cells in expected.items():
+        assert all(row[1:] == cells(row[0]) for row in table_after("standard-1", start, number)), start
+
+
+BLIND = ("nafnet[width=10]", "unet[width=16,levels=2]", "bf-cnn[width=24,layers=12]", "vit[width=64,depth=2]")
+GIVEN_SIGMA = ("unet-conditional[width=12]", "dit[width=48,depth=2]")
+
+
+def frozen_families():
+    """Return the boards of C^α images, discs, Gaussian fields and faces of the frozen suite, and ranks on each."""
+    names = ("c-alpha[alpha=2,size=24]", "discs[size=24]", "gaussian-field[alpha=2,size=24]", "faces[size=24,test=28]")
+    families = [load_results("standard-1").board.for_dataset(name) for name in names]
+    ranks = [{entry.entrant: (entry.rank, entry.rank_high) for entry in family.entries} for family in families]
+    return families, ranks
+
+
+def test_ranks_and_gains_on_the_board_of_the_frozen_suite_bear_out_the_sentences_of_its_page():
+    (c_alpha, discs, fields, faces), (on_c_alpha, on_discs, _, on_faces) = frozen_families()
+    networks = [entry.entrant for entry in c_alpha.entries if entry.entrant in BLIND + GIVEN_SIGMA]
+    assert networks[:2] == ["unet-conditional[width=12]", "nafnet[width=10]"]
+    assert [on_c_alpha[row] for row in networks] == [(1, 2), (1, 2), (3, 4), (3, 4), (5, 7), (5, 7)]
+    places = [on_discs[row] for row in (*networks[:2], "nl-means", "wiener-linear")]
+    assert places == [(1, 1), (2, 2), (7, 7), (8, 8)]
+    assert max(on_discs[row][1] for row in networks) == 6
+    assert [on_faces[row] for row in networks[:2]] == [(8, 11), (12, 14)]
+    assert max(on_faces[row][1] for row in networks[2:]) < 8
+    # No entrant is shown to be above one whose best possible rank is 1.
+    assert on_faces["guided-filter[eps=4]"] == (1, 6)
+    assert all(family.estimate(row, "doubling").high >= 0.1 for family in (c_alpha, discs, fields) for row in networks)
+    assert all(discs.estimate(row, "doubling").value > 0.695 for row in networks)
+    gains = {row: faces.estimate(row, "doubling") for row in networks}
+    assert {row for row, gain in gains.items() if gain.high < 0} == set(networks) - {"bf-cnn[width=24,layers=12]"}
+    assert min(gains, key=lambda row: gains[row].value) == "nafnet[width=10]"
+
+
+def test_directions_on_the_board_of_the_frozen_suite_bear_out_the_sentences_of_its_page():
+    (c_alpha, discs, fields, faces), _ = frozen_families()
+    for family, sigma in ((c_alpha, 0.05), (discs, 0.05), (discs, 0.2)):
+        psnr = {row: family.estimate(row, "psnr", "", sigma).value for row in BLIND + GIVEN_SIGMA}
+        truth = {row: family.estimate(row, "truth-direction", "", sigma) for row in psnr}
+        known = sorted((row for row in truth if truth[row].is_known), key=lambda row: -truth[row].value)
+        assert known == sorted(known, key=lambda row: -psnr[row])
+        assert len(known) >= 4
+        firsts, others = (known[:2], known[4:]) if family is c_alpha else (known[:1], known[1:])
+        assert min(truth[row].low for row in firsts) > max(truth[row].high for row in others)
+    graph = [fields.estimate(row, STANDARD_DIRECTION, "", 0.05) for row in BLIND + GIVEN_SIGMA]
+    assert all(-0.04 < estimate.low < estimate.high < 0.04 for estimate in graph if estimate.is_known)
+    for family in (c_alpha, discs, faces):
+        bilateral = family.estimate("bilateral[hr=0.3]", STANDARD_DIRECTION, "", 0.05)
+        directions = [family.estimate(row, STANDARD_DIRECTION, "", 0.05) for row in BLIND + GIVEN_SIGMA]
+        known = [estimate for estimate in directions if estimate.is_known]
+        assert min(estimate.low for estimate in known) > 0
+        assert bilateral.low > max(estimate.high for estimate in known)
+
+
+def test_self_consistency_on_the_board_of_the_frozen_suite_bears_out_the_sentences_of_its_page():
+    families, _ = frozen_families()
+    *known, on_faces = (
+        {row: family.estimate(row, "self-consistency", "ratio") for row in BLIND + GIVEN_SIGMA} for family in families
+    )
+    assert all(ratios[row].high < 1 for ratios in known[:2] for row in BLIND[1:])
+    assert all(ratios[row].low < 1 < ratios[row].high for ratios in known for row in GIVEN_SIGMA)
+    assert min(on_faces[row].low for row in ("unet-conditional[width=12]", "nafnet[width=10]")) > 3
