@@ -33,11 +33,12 @@ def make(
     architecture="unet[width=4,levels=1]",
     device=CPU,
     network=None,
+    size=16,
     **fields,
 ):
     """Return a trainer of 30 steps on discs; ``network`` is a function that replaces the architecture."""
     training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "validations": 3, **fields})
-    dataset = gahbench.create("dataset", "discs", size=16)
+    dataset = gahbench.create("dataset", "discs", size=size)
     build = functools.partial(gahbench.create, "architecture", architecture) if network is None else network
     network = build_network(build, seed, training.initialisation, training.weights_stream)
     return Trainer(network, dataset, training, seed, acceleration, (0.1, 0.3), device, checkpoints)
