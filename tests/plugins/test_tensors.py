@@ -32,19 +32,6 @@ def test_cached_results_are_not_inference_tensors():
     assert (zeros.__name__, zeros.__doc__) == ("zeros", "Return zeros.")
 
 
-@pytest.mark.parametrize("basis", ["dct", "sym4", "wavelet-ti[haar]", "wavelet-packet", "curvelet", "bandlet"])
-def test_a_basis_first_used_in_inference_mode_has_gradients(basis):
-    # No other test uses this size, so nothing is cached.
-    result = gahbench.create("basis", basis)
-    clean = torch.rand(1, 1, 40, 24, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        result.adapt_to(Truth(clean.clone()), 0.1).analysis(clean.clone())
-    images = clean.clone().requires_grad_()
-    adapted = result.adapt_to(Truth(clean), 0.1)
-    adapted.synthesis(adapted.analysis(images)).square().sum().backward()
-    torch.testing.assert_close(images.grad, 2 * clean, atol=1e-4, rtol=0)
-
-
 CLEAN = CAlpha(2.0, 32).images("test", 3)
 NOISY = CLEAN + 0.1 * torch.randn(CLEAN.shape, generator=torch.Generator().manual_seed(0))
 

@@ -142,17 +142,6 @@ def test_every_split_draws_uniformly_from_the_same_images():
     assert not torch.equal(other.images("test", 64), dataset.images("test", 64))
 
 
-def test_noise_levels_may_differ_from_image_to_image():
-    points = torch.rand(7, 12)
-    sigmas = torch.tensor([0.1, 0.1, 0.4, 2.0])
-    noisy = torch.rand(4, 12)
-    result = empirical_bayes(points, noisy, sigmas)
-    for index, sigma in enumerate(sigmas.tolist()):
-        alone = empirical_bayes(points, noisy[index : index + 1], sigma)
-        torch.testing.assert_close(result.mean[index], alone.mean[0])
-        torch.testing.assert_close(result.trace[index], alone.trace[0])
-
-
 @settings(deadline=None, max_examples=8)
 @given(sigma=st.floats(0.02, 3), count=st.integers(1, 30), seed=st.integers(0, 99))
 def test_optimal_filters_are_covariances_of_weighted_members(sigma, count, seed):
