@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from deep_colours import DEEP_COLOURS
 from PIL import Image
 
 import gahbench
@@ -253,7 +254,7 @@ def test_other_layouts_are_refused_in_one_line(tmp_path, layout, problem):
     elif layout == "broken":
         (path / "noisy" / "a.png").write_bytes(b"nothing")
     elif layout == "deep":
-        (path / "noisy" / "a.png").write_bytes(_deep_colours())
+        (path / "noisy" / "a.png").write_bytes(DEEP_COLOURS)
     elif layout == "pages":
         (path / "noisy" / "a.png").unlink()
         tifffile.imwrite(path / "noisy" / "a.tif", np.stack([image, image]), photometric="minisblack")
@@ -264,19 +265,6 @@ def test_other_layouts_are_refused_in_one_line(tmp_path, layout, problem):
     with pytest.raises(DataError, match=problem) as caught:
         Captures(str(path)).images("test", 1)
     assert "\n" not in str(caught.value)
-
-
-def _deep_colours():
-    """Return a PNG file of 2x2 pixels with 16 bits for each of three colours."""
-    import struct
-    import zlib
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
-    rows = zlib.compress(b"".join(b"\0" + bytes(12) for _ in range(2)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def test_parameters_and_other_splits_are_checked(tmp_path):

@@ -2,15 +2,14 @@ import io
 import os
 import pickle
 import stat
-import struct
 import zipfile
-import zlib
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from deep_colours import DEEP_COLOURS
 from PIL import Image
 
 from gahbench._util.errors import DataError
@@ -171,22 +170,11 @@ def assert_refused(path, *words, **parameters):
         assert word in str(caught.value)
 
 
-def png(depth, colours, rows):
-    """Return a PNG file of any depth, as Pillow does not write all depths."""
-
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", 8, 8, depth, colours, 0, 0, 0)
-    content = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
-
-
 BAD_FILES = {
     "empty": (b"", "cannot be read as an image: not an image of a known format"),
     "truncated png": (encode(PIXELS[0])[:-40], "cannot be read as an image"),
     "16-bit grey": (encode(PIXELS[0, :, :, 0].astype(np.uint16)), "mode I;16; accepted: 8 bits per channel"),
-    "16-bit colour": (png(16, 2, [bytes(48)] * 8), "16 bits per channel; accepted: 8 bits per channel"),
+    "16-bit colour": (DEEP_COLOURS, "16 bits per channel; accepted: 8 bits per channel"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "not an image of a known format"),
 }
 
