@@ -9,6 +9,7 @@ from constructing import construct
 from hypothesis import given
 from hypothesis import strategies as st
 from known_filters import Filters, create, evaluate_images, evaluation, random_images, table
+from random_images import normal as random
 from scipy.stats import spearmanr
 
 from gahbench.contracts.references import Reference
@@ -197,10 +198,6 @@ def test_a_filter_that_follows_the_noise_alone_gains_nothing_after_its_sensitivi
     # Both gains are those of filters from unrelated noise, and differ only by chance.
     spread = parts["", 1.0].std() / 6**0.5
     assert parts["", 1.0].mean().abs() < 4 * spread
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def projections(count, size, rank, seed=0):

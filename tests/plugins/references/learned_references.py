@@ -1,4 +1,4 @@
-"""Random images, noise, and references that are fitted to given images."""
+"""Noise, and references that are fitted to given images."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from given_images import GivenImages
 
 import gahbench
 from gahbench import Reference, TrainingData, Truth
-
-
-def random(*shape, seed=0):
-    """Return uniform random values in [0, 1], float64."""
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def with_noise(clean, sigma, seed=0):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from constructing import construct
-from learned_references import random, with_noise
+from learned_references import with_noise
+from random_images import uniform as random
 
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation import directional

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from constructing import construct
-from learned_references import fitted, random, with_noise
+from learned_references import fitted, with_noise
+from random_images import uniform as random
 from small_plugins import extras
 
 import gahbench

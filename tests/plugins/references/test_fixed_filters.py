@@ -6,7 +6,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from learned_references import random, with_noise
+from learned_references import with_noise
+from random_images import uniform as random
 from scipy import ndimage
 from scipy.fft import dctn, idctn
 

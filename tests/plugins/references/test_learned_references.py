@@ -8,7 +8,8 @@ import torch
 from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learned_references import assert_jacobian_is_derivative, fitted, random, with_noise
+from learned_references import assert_jacobian_is_derivative, fitted, with_noise
+from random_images import uniform as random
 
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.faces import Faces

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from constructing import construct
-from learned_references import fitted, random, with_noise
+from learned_references import fitted, with_noise
+from random_images import uniform as random
 from scipy import ndimage
 from scipy.fft import dctn, idctn
 from skimage.restoration import denoise_bilateral

@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learned_references import assert_jacobian_is_derivative, fitted, random, with_noise
+from learned_references import assert_jacobian_is_derivative, fitted, with_noise
+from random_images import uniform as random
 
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha

@@ -10,6 +10,7 @@ from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learned_references import with_noise
+from random_images import normal as draw
 from scipy import integrate, stats
 
 import gahbench
@@ -232,10 +233,6 @@ def test_visu_shrink_satisfies_the_oracle_inequality(sigma):
         risk = construct(VisuShrink, "pixel").risk(Truth(clean), sigma)
         oracle = construct(OracleThreshold, "pixel").risk(Truth(clean), sigma)
         assert (risk <= (2 * math.log(d) + 1) * (sigma**2 / d + oracle)).all()
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def sure(coefficients, threshold):
