@@ -118,6 +118,7 @@ scoring: {sigmas: [0.03, 0.1, 0.3], images: 64, metrics: [psnr]}
 """
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_runs_check_that_no_trained_network_is_better_than_the_optimum(tmp_path):
     file = tmp_path / "rivals.yaml"
     file.write_text(SUITE)

@@ -52,6 +52,7 @@ def test_every_python_block_of_the_pages_is_an_example():
     assert len(examples()) == GUIDE.count("```python") == len(PLUGIN_KINDS)
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_all_examples_run_in_the_suite_of_the_page(folder, command, tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
     suite = tmp_path / "mine.yaml"

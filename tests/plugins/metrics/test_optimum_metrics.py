@@ -148,6 +148,7 @@ def test_steins_estimate_for_a_single_image_is_not_corrected():
     assert float(table("self-consistency", result)["sure", 0.1]) == pytest.approx(-2 + 4 * noisy - 1, rel=1e-5)
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_boards_have_the_ratio_of_means_with_its_interval(tmp_path):
     suite = """
 name: consistent

@@ -63,6 +63,7 @@ def suite(tmp_path, monkeypatch):
     return file
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 @pytest.mark.filterwarnings("ignore")
 def test_the_suite_measures_the_published_networks(suite, tmp_path):
     only = ["unet*", "oracle-threshold[sym4]"]
@@ -101,6 +102,7 @@ def test_the_suite_measures_the_published_networks(suite, tmp_path):
         np.testing.assert_allclose(measured, expected.numpy(), atol=1e-3)
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 @pytest.mark.filterwarnings("ignore")
 def test_networks_of_c_alpha_images_are_measured_on_their_own_images(suite, tmp_path):
     datasets = ["c-alpha[alpha=1,*", "c-alpha[alpha=5,*"]

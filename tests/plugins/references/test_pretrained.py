@@ -182,6 +182,7 @@ def test_keys_depend_on_the_content_of_the_file(write_suite, builtin, file, tmp_
     assert not set(keys(moved)) & set(before)
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_the_board_has_a_row_for_pretrained_weights(write_suite, file, tmp_path):
     suite = write_suite(text=SUITE.replace("FILE", str(file)).replace("images: 3", "images: 5"))
     done = gahbench.run(suite, tmp_path / "out", engine="inline")

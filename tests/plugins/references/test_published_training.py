@@ -116,6 +116,7 @@ def test_keys_follow_the_content_of_every_file(write, builtin, tmp_path):
     assert not before & keys()
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_metrics_compare_each_row_with_its_images_and_its_partner(write, tmp_path):
     gahbench.run(write(), out=tmp_path / "run", engine="inline")
     results = gahbench.load_results(tmp_path / "run")
