@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from published_unet import PublishedUNet
+from tiny_runs import plan_suite
 
 import gahbench
 from gahbench.board.generalization import sweep_curves
@@ -102,17 +103,14 @@ def test_the_suite_measures_the_published_networks(suite, tmp_path):
         np.testing.assert_allclose(measured, expected.numpy(), atol=1e-3)
 
 
-@pytest.mark.usefixtures("figures_not_rendered")
 @pytest.mark.filterwarnings("ignore")
-def test_networks_of_c_alpha_images_are_measured_on_their_own_images(suite, tmp_path):
-    datasets = ["c-alpha[alpha=1,*", "c-alpha[alpha=5,*"]
-    options = {"datasets": datasets, "metrics": ["psnr"], "only": ["unet*", "oracle-threshold[sym4]"]}
-    gahbench.run(suite, out=tmp_path / "run", engine="inline", **options)
-    scores = gahbench.load_results(tmp_path / "run").scores
-    rows_by_dataset = {name: set(rows["entrant"]) for name, rows in scores.groupby("dataset")}
-    assert rows_by_dataset == {
-        f"c-alpha[alpha={alpha},size=80,construction=paper]": {f"unet[alpha={alpha}]", "oracle-threshold[sym4]"}
+def test_networks_of_c_alpha_images_are_measured_on_their_own_images(suite):
+    only = ["unet*", "oracle-threshold[sym4]"]
+    plan = plan_suite(suite, datasets=["c-alpha[alpha=1,*", "c-alpha[alpha=5,*"], metrics=["psnr"], only=only)
+    assert {(unit.dataset, unit.entrant) for unit in plan.units} == {
+        (f"c-alpha[alpha={alpha},size=80,construction=paper]", entrant)
         for alpha in (1, 5)
+        for entrant in (f"unet[alpha={alpha}]", "oracle-threshold[sym4]")
     }
 
 
