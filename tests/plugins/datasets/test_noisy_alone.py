@@ -183,7 +183,7 @@ def test_colours_and_pairs_refuse_what_is_meant_for_the_other(tmp_path, path, cl
 @pytest.mark.usefixtures("figures_not_rendered")
 def test_a_run_has_a_board_without_psnr(tmp_path, path):
     plan(tmp_path, [f"captures[path={path('white')}]"], metrics=ALONE)
-    gahbench.run(tmp_path / "alone.yaml", out=tmp_path / "out", workers=1)
+    gahbench.run(tmp_path / "alone.yaml", out=tmp_path / "out", engine="inline")
     results = gahbench.load_results(tmp_path / "out")
     assert results.failures.empty
     assert results.datasets["noise"].tolist() == ["measured"]
