@@ -46,6 +46,9 @@ def test_the_example_of_each_kind_keeps_its_contract(folder, kind):
     (report,) = check_file(folder / name)
     assert report.kind == kind
     assert report.passed, str(report)
+    if kind == "dataset":
+        # The reference ``optimal`` has a Jacobian on this family.
+        assert "traces of optimal filters agree with the posterior" in {finding.check for finding in report.findings}
 
 
 def test_every_python_block_of_the_pages_is_an_example():
@@ -77,12 +80,7 @@ def test_all_examples_run_in_the_suite_of_the_page(folder, command, tmp_path):
     assert board["psnr"].idxmax() == "optimal"
 
 
-def test_optimal_has_a_jacobian_on_the_dataset_of_the_page(folder):
-    (report,) = check_file(folder / "ramps.py")
-    assert "traces of optimal filters agree with the posterior" in {finding.check for finding in report.findings}
-
-
-@pytest.mark.parametrize("basis", ["walsh", "pca", "graph-laplacian", "patch-graph"])
+@pytest.mark.parametrize("basis", ["walsh", "pca", "graph-laplacian"])
 def test_the_snippet_for_fitting_a_basis_works(tmp_path, folder, basis):
     (snippet,) = re.findall(r"\n((?: {4}.*\n)*.*gahbench\.TrainingData\(evaluation.*\n(?: {4}.*\n)*)", GUIDE)
     body = re.sub("^    ", "        ", snippet, flags=re.MULTILINE).replace("threshold", "0.1")
