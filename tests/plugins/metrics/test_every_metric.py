@@ -129,12 +129,12 @@ def test_metrics_have_no_values_if_nothing_can_be_measured(metric, reference, fa
     assert list(create("metric", metric).score(evaluation(reference, family, (0.1, 0.2, 0.4), count)).value) == []
 
 
-#: Metrics with values on any family of 8 images for every network.
+#: Metrics with values on any family of 3 images for every network.
 OF_BASES = (
     "adaptation", "spectrum", "self-consistency", "calibration", "eigenvalue[k=3]", "capture", "contour-anisotropy",
     "sparsity[haar]",
 )  # fmt: skip
-IMAGES, SIGMA = 8, 0.1
+IMAGES, SIGMA = 3, 0.1
 #: All architectures except scunet, which pads images to 64x64 and takes minutes.
 NAMES = [name for name in Registry().names("architecture") if name != "scunet"]
 
