@@ -1,8 +1,6 @@
 """The registry: sources of plugins, problems, specs and labels."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -209,21 +207,6 @@ def test_a_digest_does_not_depend_on_the_folder(tmp_path):
 def test_create_builds_a_plugin_outside_a_suite(tmp_path):
     file = write(tmp_path, "half3.py", HALF)
     assert gahbench.create("reference", "half", plugins=[file], factor=0.125).factor == 0.125
-
-
-def test_list_and_help_do_not_import_torch():
-    code = """
-import sys
-from gahbench.cli.app import app
-for arguments in (["list"], ["--help"], ["run", "--help"]):
-    sys.argv[1:] = arguments
-    try: app()
-    except SystemExit as end: assert not end.code, end.code
-heavy = {"torch", "pandas", "matplotlib", "scipy"} & set(sys.modules)
-assert not heavy, heavy
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_explicit_defaults_give_the_same_identity_and_label(write_class):
