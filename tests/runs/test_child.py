@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import textwrap
 import threading
@@ -21,7 +20,7 @@ from gahbench.contracts.engines import Limits
 from gahbench.registry.registry import Registry
 from gahbench.runs import child as child_module
 from gahbench.runs.child import AwakeClock, Child, WorkerChild, wait_for_any
-from gahbench.runs.protocol import Link, decode, encode
+from gahbench.runs.protocol import decode, encode
 from gahbench.store.store import Store
 
 HEAD = """
@@ -255,28 +254,3 @@ def test_error_texts_can_be_encoded_and_are_short():
     text.encode()
     assert shorten("ab", 5) == "ab"
     assert shorten("a" * 50 + "b" * 50, 10) == "aaaaa [...] bbbbb"
-
-
-@pytest.fixture
-def link_and_parent(monkeypatch):
-    """A link without its threads, and the parent's end of its socket."""
-    monkeypatch.setattr("gahbench.runs.protocol.threading.Thread.start", lambda thread: None)
-    parent, child = socket.socketpair()
-    os.set_inheritable(child.fileno(), True)
-    with parent:
-        link = Link(child.detach())
-        yield link, parent
-        link._socket.close()
-
-
-def test_a_link_is_not_inherited_and_forks_send_nothing(link_and_parent, monkeypatch):
-    link, parent = link_and_parent
-    assert not os.get_inheritable(link._socket.fileno())
-    link.send("note", text="one")
-    pid = os.getpid()
-    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-    link.send("note", text="two")
-    monkeypatch.undo()
-    link.send("ready")
-    messages = [decode(line, pid) for line in parent.recv(10_000).splitlines() if line]
-    assert messages == [{"event": "note", "text": "one"}, {"event": "ready"}]
