@@ -24,7 +24,6 @@ from gahbench.runs.agreement import (
     Spread,
     compare,
     compare_retrained,
-    find_missing_flag,
     mean_levels,
 )
 from gahbench.runs.verification import MAX_SECONDS, _compare_score, choose_fits, repeat_fits, verify
@@ -311,11 +310,6 @@ def test_scores_must_be_equal_in_equal_environments_and_close_in_others():
     assert compare(ROWS, ROWS[1:], False)[0] == "different"
     # A second value for the same noise level, image and part would change the mean.
     assert compare([*ROWS, (*ROWS[0][:2], 90.0, ROWS[0][3])], ROWS, True)[0] == "different"
-
-
-def test_flags_are_compared_without_their_numbers():
-    assert find_missing_flag(["differs by 0.021 σ"], ["differs by 0.022 σ"]) is None
-    assert find_missing_flag(["differs by 0.021 σ"], ["differs by 0.022 σ", "uses more"]) == "uses more"
 
 
 def test_mean_levels_averages_over_images_and_then_over_levels():
