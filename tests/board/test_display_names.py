@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from gahbench.board.board import DatasetBoard
 from gahbench.board.combined import combine
 from gahbench.board.display_names import basis_names, display_names
 from gahbench.board.results import load_results
@@ -154,4 +153,3 @@ def test_selected_and_combined_results_keep_their_names():
     both = combine({"one": results, "other": results})
     assert both.names == results.names
     assert results.names.entrant("unet[width=16,levels=2]") == "U-Net"
-    assert isinstance(results.board.datasets[0], DatasetBoard)
