@@ -178,9 +178,10 @@ def test_a_mapping_may_name_a_plugin(builtin):
     ("given", "message"),
     [
         ({"wavelet": {"level": 2}}, "reference 'threshold': basis: basis 'wavelet': unknown parameter 'level'"),
-        ({"wavlet": None}, "reference 'threshold': basis: unknown basis 'wavlet'"),
-        ({"haar": None, "dct": None}, "basis: expected one basis in a mapping, not 2: haar, dct"),
-        ({"haar": [1]}, r"basis: haar: expected parameters with values, not \[1\]"),
+        (
+            {"haar": None, "dct": None},
+            "reference 'threshold': basis: expected one basis in a mapping, not 2: haar, dct",
+        ),
     ],
 )
 def test_an_invalid_mapping_is_refused(builtin, given, message):
