@@ -161,8 +161,6 @@ FAULTS = {
     "optimum": ("optimum = gahbench.Optimum('exactly')", "of kind exact, bracket, rate, none"),
     "fingerprint": ("def fingerprint(self): raise RuntimeError('gone')", "fingerprint: RuntimeError: gone"),
     "array": (IMAGES + "[[0.5]]", "4 images of the split 'test': it returned a list; accepted: a tensor"),
-    "few": (IMAGES + "torch.zeros(1, 1, 10, 8)", "it returned the shape (1, 1, 10, 8); accepted: (4, 1, 10, 8)"),
-    "nan": (IMAGES + "torch.full((count, 1, 10, 8), torch.nan)", "it returned 320 values that are infinite or NaN"),
     "sparse mean": (POSTERIOR + "noisy.to_sparse(), torch.ones(len(noisy)))", "mean must be an ordinary tensor, not a"),
     "posterior": ("def posterior(self, noisy, sigma): return noisy", "posterior at sigma=0.05: AttributeError"),
     "mean": (POSTERIOR + "noisy[:1], torch.ones(len(noisy)))", "the posterior mean must have shape"),
