@@ -20,6 +20,7 @@ import hypothesis
 import pytest
 import slurm_cluster
 from extra_packages import packages_of
+from fake_families import Families
 from sample_files import LONG, PLUGIN, TINY
 
 import gahbench
@@ -209,6 +210,12 @@ def write_class(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def families(tmp_path: Path) -> Families:
+    """Return a plugin file of image families with closed-form optima."""
+    return Families(tmp_path)
 
 
 @pytest.fixture

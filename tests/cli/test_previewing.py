@@ -6,17 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_families import HARD_AT_LOW_NOISE, Families
+from fake_families import HARD_AT_LOW_NOISE
 from rich.console import Console
 
 from gahbench.cli.looking import print_card
 from gahbench.explore.preview import contact_sheet
 from gahbench.report.contact_sheet import encode_sheet
-
-
-@pytest.fixture
-def families(tmp_path):
-    return Families(tmp_path)
 
 
 def card(preview, width=200):

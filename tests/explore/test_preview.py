@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fake_families import HARD_AT_LOW_NOISE, HEAD, Families
+from fake_families import HARD_AT_LOW_NOISE, HEAD
 
 import gahbench
 from gahbench._util.errors import DataError, OptimumError, ParameterError, PluginError
@@ -10,11 +10,6 @@ from gahbench.contracts.datasets import SPLITS
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.preview import contact_sheet
-
-
-@pytest.fixture
-def families(tmp_path):
-    return Families(tmp_path)
 
 
 class Identity:

@@ -6,7 +6,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from fake_families import Families
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,11 +13,6 @@ from PIL import Image
 from gahbench._util.errors import ParameterError
 from gahbench.explore.preview import basis_sheet, contact_sheet
 from gahbench.report.contact_sheet import Cell, encode_sheet, lay_out
-
-
-@pytest.fixture
-def families(tmp_path):
-    return Families(tmp_path)
 
 
 def crop_pictures(figure):
