@@ -138,7 +138,6 @@ def test_a_folder_of_another_suite_is_refused(write_suite, out):
     [
         # A network has a score for PSNR and a score for its slope. References do not depend on the seed.
         (("baseline:", "seeds: [0, 1]\nbaseline:"), 1, 2),
-        (("images: 3", "images: 4"), 0, 6),
         (("images: 3", "images: 3, splits: [test, validation]"), 0, 6),
         (("steps: 12", "steps: 13"), 1, 2),
         (("[psnr, slope]", "[psnr, slope, ssim]"), 0, 3),
