@@ -110,7 +110,7 @@ def test_plan_estimates_the_time_on_a_gpu_for_long_training(call, write, tmp_pat
         assert has_estimate == (is_long and not torch.cuda.is_available())
 
 
-def test_plan_estimates_the_time_from_budgets_and_timed_units(call, write):
+def test_plan_estimates_the_time_from_budgets_and_timed_units(figures_not_rendered, call, write):
     oracles = write("references.yaml", REFERENCE % "identity")
     timed = write("timed.yaml", NETWORK % ", training: {seconds: 600, allow_time_budget: true}")
     code, out, _ = call("plan", oracles)
@@ -128,7 +128,9 @@ def test_plan_estimates_the_time_from_budgets_and_timed_units(call, write):
     assert "without" not in out
 
 
-def test_a_failed_unit_makes_the_exit_status_1(dry_runs_here, call, write_suite, write_plugin, tmp_path):
+def test_a_failed_unit_makes_the_exit_status_1(
+    dry_runs_here, figures_not_rendered, call, write_suite, write_plugin, tmp_path
+):
     plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
     options = ("--engine", "inline[trusted=true]", "--plugins-dir", plugin, "--entrant", "unlucky")
     status, printed, stderr = call("run", write_suite(), "--out", tmp_path / "out", *options)

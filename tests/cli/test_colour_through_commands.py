@@ -33,7 +33,7 @@ def is_coloured(file):
     return float((pixels.max(-1) - pixels.min(-1)).max()) > 0.5
 
 
-def test_colour_networks_are_trained_scored_inspected_sampled_and_drawn(command, folder):
+def test_colour_networks_are_trained_scored_inspected_sampled_and_drawn(figures_not_rendered, command, folder):
     status, output, errors = command("run")("colour.yaml", "--out", "out", "--engine", "inline")
     assert status == 0, errors
     assert all(entrant in output for entrant in ("dncnn[width=4,layers=3]", "bf-cnn[width=4,layers=3]"))

@@ -121,7 +121,7 @@ def test_prepare_reports_that_a_suite_needs_nothing(command, write):
     assert command("prepare")(suite)[:2] == (0, f"suite {suite}: nothing to prepare\n")
 
 
-def test_run_downloads_without_prepare(command, write, scikit_learn, tmp_path):
+def test_run_downloads_without_prepare(figures_not_rendered, command, write, scikit_learn, tmp_path):
     status, _, errors = command("run")(write("faces[source=olivetti]"), "--out", tmp_path / "out", "--engine", "inline")
     assert status == 0, errors
     assert scikit_learn.home.is_dir()

@@ -84,11 +84,12 @@ def test_keys_and_protocols_depend_on_the_noise(write_suite):
     assert protocols[0] != protocols[1]
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_a_board_says_how_it_was_scored(write_suite, tmp_path):
     text = photons("{kind: poisson-gaussian, a: [0.02, 0.05], b: 0.0004}").replace(
         "discs: {size: 16}", "c-alpha: {size: 16}"
     )
-    run(write_suite(text=text), tmp_path / "out")
+    run(write_suite(text=text), tmp_path / "out", engine="inline")
     results = load_results(tmp_path / "out")
     assert results.datasets["noise"].tolist() == ["poisson-gaussian"]
     board = results.leaderboard().set_index("entrant")

@@ -34,6 +34,7 @@ def test_a_suite_is_frozen_if_it_states_a_version_and_no_setting_was_changed(tex
     assert suite_version(text, changes) == (SuiteVersion(2, digest) if is_frozen else None)
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_a_board_names_the_version_and_the_digest_of_its_suite(tmp_path):
     suite, out = tmp_path / "tiny.yaml", tmp_path / "out"
     suite.write_text(REFERENCES.replace(*FROZEN), encoding="utf-8")

@@ -258,7 +258,9 @@ scoring: {sigmas: [0.1], images: 2, metrics: [psnr, "distance[to=half]"]}
 
 
 @pytest.mark.parametrize("engine", ["inline[trusted=true]", "processes"])
-def test_create_in_a_constructor_does_not_affect_other_plugins(write_suite, write_class, tmp_path, engine):
+def test_create_in_a_constructor_does_not_affect_other_plugins(
+    figures_not_rendered, write_suite, write_class, tmp_path, engine
+):
     plugins = [write_class("dataset", FLAT, "flat"), write_class("reference", THROUGH, "through-sym4")]
     plugins.append(write(tmp_path, "half5.py", HALF))
     outcome = gahbench.run(write_suite(text=SUITE), tmp_path / "out", plugins=plugins, engine=engine)

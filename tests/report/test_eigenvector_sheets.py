@@ -106,6 +106,7 @@ scoring: {sigmas: [0.1], images: 2, metrics: [psnr, spectrum]}
 """
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_a_run_shows_eigenvectors_and_publishes_those_at_free_images(tmp_path):
     (tmp_path / "eigen.yaml").write_text(SUITE, encoding="utf-8")
     folder = tmp_path / "out"

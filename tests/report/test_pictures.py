@@ -125,6 +125,7 @@ def test_a_sheet_that_is_not_a_picture_or_was_changed_is_left_out(tmp_path):
         assert load_pictures(tmp_path) == {}
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_images_that_are_not_free_are_not_published(tmp_path):
     settings = {"scoring.images": 2}
     gahbench.run(

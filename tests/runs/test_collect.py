@@ -32,7 +32,7 @@ def folder_of(out, entrant, metric="psnr"):
     return Store(out).path(unit)
 
 
-def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(out, command):
+def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(out, command, figures_not_rendered):
     before = gahbench.load_results(out).scores
     first_folder, second_folder = folder_of(out, "identity"), folder_of(out, "oracle-threshold[haar]")
     first_folder.rename(out / "aside")
@@ -55,7 +55,7 @@ def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(
     assert (status, "2 units moved to damaged/, since a checksum did not match" in printed) == (0, True)
 
 
-def test_a_changed_unit_causes_the_board_to_be_written_again(out):
+def test_a_changed_unit_causes_the_board_to_be_written_again(out, figures_not_rendered):
     before = gahbench.load_results(out).leaderboard(full=True).set_index("entrant")["psnr"]
     change_score(folder_of(out, "identity"))
     after = collect(out).leaderboard(full=True).set_index("entrant")["psnr"]
@@ -79,7 +79,7 @@ def test_changed_tables_are_not_shown_and_are_written_again(out, command, name):
     assert (out / name).read_bytes() == content
 
 
-def test_a_unit_that_is_damaged_during_a_run_counts_as_failed(out):
+def test_a_unit_that_is_damaged_during_a_run_counts_as_failed(out, figures_not_rendered):
     (out / "results.json").unlink()
     victim = folder_of(out, "identity") / "scores.csv"
     # Move one unit away, so that the run has something to do.

@@ -30,6 +30,7 @@ VALUES = {
 }
 
 
+@pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_version_of_a_suite_runs(tmp_path, name):
     content, small = yaml.safe_load(suite_files()[name].read_text(encoding="utf-8")), SMALL[name]
