@@ -61,7 +61,7 @@ def home(audited, tmp_path, monkeypatch):
     for number in range(4):
         picture = np.random.default_rng(number).integers(0, 255, (32, 32), dtype=np.uint8)
         Image.fromarray(picture).save(home / "pictures" / f"{number}.png")
-    (home / "evilmod.py").write_text("from torch.nn import Identity as Net\n", encoding="utf-8")
+    (home / "evilmod.py").write_text("from torch import nn\n\nclass Net(nn.Identity): ...\n", encoding="utf-8")
     (home / "archive.pt").write_bytes(b"PK\x03\x04")
     monkeypatch.syspath_prepend(home)
     _opened.clear()
