@@ -72,6 +72,8 @@ def test_ranks_and_gains_on_the_board_of_the_frozen_suite_bear_out_the_sentences
     gains = {row: faces.estimate(row, "doubling") for row in networks}
     assert {row for row, gain in gains.items() if gain.high < 0} == set(networks) - {"bf-cnn[width=24,layers=12]"}
     assert min(gains, key=lambda row: gains[row].value) == "nafnet[width=10]"
+    (first, *_) = load_results("standard").board.for_dataset("faces[size=24]").entries
+    assert (first.entrant, first.rank, first.rank_high) == (networks[0], 1, 1)
 
 
 def test_directions_on_the_board_of_the_frozen_suite_bear_out_the_sentences_of_its_page():
