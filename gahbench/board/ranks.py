@@ -163,8 +163,8 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
     baseline = labels.index(complete.baseline) if complete.baseline in labels else None
     gains = [UNKNOWN] * len(labels) if baseline is None else _gains(sample, baseline)
     draws = sample.draws()
-    trained = trained_in_runs(cubes[names[0]], kinds)
-    are_seeds_known = all(knows_seeds(cubes[name], [label for label in trained if label in labels]) for name in names)
+    trained = [label for label in trained_in_runs(cubes[names[0]], kinds) if label in labels]
+    are_seeds_known = all(knows_seeds(cubes[name], trained) for name in names)
     interval_scope: IntervalScope = ""
     if not np.isnan(draws).any():
         interval_scope = "images" if not trained else "seeds" if are_seeds_known else "weights"

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from gahbench.store.kept_units import NotShown
 
 
+def _suite_changes(*values: Sequence[Any] | None) -> SuiteChanges:
+    """Return the changes that options make to a suite, in the order of the arguments of ``from_arguments``."""
+    return SuiteChanges.from_arguments(*(value or () for value in values))
+
+
 def run(
     suite: options.Suite = "quick",
     out: options.Out = None,
@@ -72,9 +77,7 @@ def run(
         tuple(again or ()),
         tuple(track or ()),
     )
-    changes = SuiteChanges.from_arguments(
-        entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
-    )
+    changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
     sources = plugin_sources(plugins, suite)
     request = RunRequest(
         suite, out, changes, sources, engine, workers, threads, device, folders, run_again, secret_noise, trackers
@@ -143,9 +146,7 @@ def plan(
     for option, value in (("--reuse", reuse), ("--threads", threads), ("--replace", replace)):
         if value and out is None:
             raise typer.BadParameter("needs a results folder: add --out", param_hint=option)
-    changes = SuiteChanges.from_arguments(
-        entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
-    )
+    changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
     registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
     missing = find_missing(registry, suite, changes)

@@ -87,7 +87,7 @@ class Store:
         return set(self.examine(units).undamaged)
 
     def examine(self, units: Iterable[Unit], is_hashed: Callable[[str], bool] = lambda name: False) -> Examination:
-        """Check the files of finished units: scores by their checksums, and others by their sizes unless hashed too."""
+        """Check finished units: scores, and files whose name ``is_hashed`` accepts, by checksum, others by size."""
         examination, listed, checksum = Examination(), self.finished(), functools.cache(self.weights_checksum)
         for unit in {unit.folder: unit for unit in units if unit.folder in listed}.values():
             try:
