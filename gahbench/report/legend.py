@@ -37,11 +37,13 @@ def short_legend(results: Results) -> str:
     """Return the legend of the tables in three lines, with the commands that print more."""
     board = results.board
     gain = "" if results.baseline is None else f" Gain: over {results.names.entrant(results.baseline)}."
-    weights = ", of these weights, so trained entrants are not ranked among themselves" if _seeds(board) == {1} else ""
+    once = (
+        ", of these weights, so networks trained once are not ranked among themselves" if _seeds(board) == {1} else ""
+    )
     flags = "!: flagged, as noted. " if any(entry.flags for entry in board.entries) else ""
     return (
         f"PSNR: mean in dB, with its 95 % interval.{gain}\n"
-        f"Ranks are 95 % simultaneous intervals from paired differences{weights}.\n"
+        f"Ranks are 95 % simultaneous intervals from paired differences{once}.\n"
         f"{flags}More: `gahbench leaderboard DIR --legend`; references: `gahbench cite DIR`."
     )
 
@@ -79,7 +81,7 @@ def legend(results: Results) -> list[str]:
         "Rank: by mean PSNR, 1 + the number of entrants that are better; 2–4 is the interval of a rank. Ranks are 95 % "
         "simultaneous intervals from paired differences. Oracles, which see the clean image, optimal denoisers, which "
         f"know the distribution, and entrants without an interval have no rank ({DASH}). Where the spread over seeds "
-        "is unknown, trained entrants are compared with classical entrants only.",
+        "is unknown, networks trained once are compared with classical entrants and networks from files only.",
     ]
     if any(entry.flags for entry in board.entries):
         lines.append("!: the entrant is flagged; the note with the reason is below its table.")

@@ -187,8 +187,8 @@ def overall_title(means: OverDatasets, names: DisplayNames) -> str:
     """Return the title of the means over datasets, which says what their intervals describe."""
     texts = {
         "seeds": "± is over images and seeds, for these datasets",
-        "weights": "± is over images, for these datasets and these weights, so trained entrants are not ranked among "
-        "themselves",
+        "weights": "± is over images, for these datasets and these weights, so networks trained once are not ranked "
+        "among themselves",
         "images": "± is over images, for these datasets",
         "": "no intervals and no ranks, since one of the datasets has none",
     }
