@@ -4,10 +4,8 @@ import functools
 from pathlib import Path
 
 from gahbench.board import results as published_results
-from gahbench.report.cells import format_interval, rank
 
 ROOT = Path(__file__).parents[1]
-STANDARD_DIRECTION = "direction[graph-laplacian,controlling_for=wavelet-ti[haar],ceiling_levels=1]"
 PUBLISHED = sorted(file.parent.name for file in (ROOT / "results").glob("*/results.json"))
 
 
@@ -32,10 +30,3 @@ def all_rows(name):
     """Return the cells of all rows of tables on a page whose first cell is code."""
     lines = [line for line in page(name).splitlines() if line.startswith("| `")]
     return [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
-
-
-def ranked_psnr(family, entrant):
-    """Return the cell of an entrant's PSNR and, if it is ranked, the interval of its rank."""
-    entry = next((entry for entry in family.entries if entry.entrant == entrant), None)
-    value = format_interval(family.estimate(entrant, "psnr"))
-    return value if entry is None or entry.rank is None else f"{value} ({rank(entry.rank, entry.rank_high)})"

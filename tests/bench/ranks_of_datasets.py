@@ -1,6 +1,6 @@
 """Means over the datasets of a board, and ranks, computed from the stored scores without gahbench.
 
-    python tests/bench/ranks_of_datasets.py results/quick results/standard
+    python tests/bench/ranks_of_datasets.py results/quick results/standard-1
 
 For each entrant that is scored on all datasets: the mean PSNR over datasets, its standard error, and the interval of
 its rank. The variance over n images, or sources of images, is s^2 / n, where s^2 is the variance of the mean over

@@ -258,7 +258,7 @@ def test_means_are_over_three_datasets_or_more_of_entrants_scored_on_all():
     assert head in markdown(three_datasets)
 
 
-@pytest.mark.parametrize("name", ["quick", "standard", "oracles"])
+@pytest.mark.parametrize("name", ["quick", "standard-1", "oracles"])
 def test_published_means_over_datasets_agree_with_an_independent_computation(name):
     root = Path(__file__).parents[2]
     script = runpy.run_path(str(root / "tests" / "bench" / "ranks_of_datasets.py"))
