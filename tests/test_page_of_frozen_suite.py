@@ -77,6 +77,9 @@ def test_ranks_and_gains_on_the_board_of_the_frozen_suite_bear_out_the_sentences
     places = [on_discs[row] for row in (*networks[:2], "nl-means", "wiener-linear")]
     assert places == [(1, 1), (2, 2), (7, 7), (8, 8)]
     assert max(on_discs[row][1] for row in networks) == 6
+    results = load_results("standard-1")
+    for first in (results.board.for_dataset("photos[size=24]").entries[0], results.means_over_datasets.rows[0]):
+        assert (first.entrant, first.rank, first.rank_high) == (networks[0], 1, 1)
     assert [on_faces[row] for row in networks[:2]] == [(8, 11), (12, 14)]
     assert max(on_faces[row][1] for row in networks[2:]) < 8
     # No entrant is shown to be above one whose best possible rank is 1.
