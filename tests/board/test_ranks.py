@@ -265,7 +265,8 @@ def test_published_means_over_datasets_agree_with_an_independent_computation(nam
     table = script["compute"](root / "results" / name)
     np.testing.assert_allclose(table["board_mean"], table["mean"])
     # Studentised intervals of eight photographs, whose errors are skewed, are wider than those of the script.
-    np.testing.assert_allclose(table["board_half"], table["half"], rtol=0.25, atol=1e-6)
+    tolerance = 0.25 if name == "standard-1" else 0.2
+    np.testing.assert_allclose(table["board_half"], table["half"], rtol=tolerance, atol=1e-6)
     ranked = table.dropna(subset=["board_low"])
     assert len(ranked) >= 4
     differences = np.abs(ranked[["board_low", "board_high"]].to_numpy() - ranked[["low", "high"]].to_numpy())
