@@ -19,6 +19,7 @@ from gahbench.planning.suite_entries import configure_entrant
 from gahbench.planning.suite_version import suite_version
 from gahbench.planning.units import PlannedDataset, protocol_key
 from gahbench.registry.spec import parse_spec
+from gahbench.report.page.charts import Source
 from gahbench.report.tables import markdown
 from gahbench.store.plan_file import require_plan
 
@@ -109,6 +110,13 @@ def test_histories_and_checksums_of_every_fit_of_a_board_are_in_its_archive(arch
     columns = ["dataset", "entrant", "seed", "steps", "train_seconds"]
     recorded = {tuple(row[:-1]): row[-1] for row in fits[columns].itertuples(index=False, name=None)}
     assert recorded == pytest.approx({fit: sum(seconds) / len(seconds) for fit, seconds in times.items()})
+
+
+@pytest.mark.parametrize("folder", PUBLISHED)
+def test_the_board_shows_every_unit_of_its_plan(builtin, folder):
+    source = Source(ROOT / "results" / folder, load_results(folder), builtin)
+    rows_of_plan = {(unit.dataset, unit.entrant) for unit in source.plan.shown}
+    assert [row for row in rows_of_plan if not source.is_on_board(row[0], row[1])] == []
 
 
 @pytest.mark.parametrize("folder", PUBLISHED)

@@ -34,7 +34,6 @@ from gahbench.report.cells import (
     rank_text,
     value_column,
 )
-from gahbench.report.page import provenance
 from gahbench.report.page.charts import Source
 from gahbench.report.page.entrant_tables import DISTANCE
 from gahbench.runs.submitted_rows import VERIFIED, find_submissions, load_rows
@@ -64,10 +63,10 @@ class Run:
         """The results of the run."""
         return self.source.results
 
-    @cached_property
+    @property
     def plan(self) -> RecordedPlan | None:
         """The plan of the run; ``None`` if it has no valid plan."""
-        return provenance.find_plan(self.source.folder)
+        return self.source.plan
 
     @property
     def entrants(self) -> list[str]:

@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from gahbench._util.errors import ResultsError
+from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.readable import level_name
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.facts import entrant_kinds
+from gahbench.board.folds import pooled_names
 from gahbench.board.results import Results
 from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
@@ -43,6 +44,7 @@ from gahbench.report.training import (
     histories,
     validation_psnr,
 )
+from gahbench.store.plan_file import RecordedPlan, read_plan
 
 _SIZE = (4.4, 3.2)  # inches
 #: Left, bottom, width and height of the axes, fixed since computing a layout would take most of the time of a page.
@@ -75,8 +77,19 @@ class Source:
         return {label: index for index, label in enumerate(self.results.entrants)}
 
     @cached_property
+    def plan(self) -> RecordedPlan | None:
+        """The plan of the folder; ``None`` if it has no valid plan."""
+        try:
+            return read_plan(self.folder)
+        except GahbenchError:
+            return None
+
+    @cached_property
     def _datasets(self) -> frozenset[str]:
-        return frozenset(self.results.datasets["dataset"])
+        """The datasets of the board, and the folds that it shows as one dataset."""
+        shown = set(self.results.datasets["dataset"])
+        planned = {} if self.plan is None else {row["dataset"]: row["spec"] for row in self.plan.board["datasets"]}
+        return frozenset(shown | {fold for fold, name in pooled_names(planned).items() if name in shown})
 
     def is_on_board(self, dataset: str, entrant: str) -> bool:
         """Return whether the board has a row; the plan of the folder may have changed after the board was written."""

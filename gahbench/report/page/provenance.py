@@ -28,7 +28,7 @@ from gahbench.registry.spec import parse_spec
 from gahbench.report import cells
 from gahbench.report.page.charts import Source
 from gahbench.report.publish import OVERALL
-from gahbench.store.plan_file import RecordedPlan, read_plan
+from gahbench.store.plan_file import RecordedPlan
 from gahbench.store.store import Store
 
 #: The largest table that a page embeds, in bytes, after compression.
@@ -51,14 +51,6 @@ class Download:
     url: str
     size: int
     checksum: str
-
-
-def find_plan(folder: Path) -> RecordedPlan | None:
-    """Return the plan of a folder; ``None`` if it has no valid plan."""
-    try:
-        return read_plan(folder)
-    except GahbenchError:
-        return None
 
 
 def load_environment(folder: Path) -> dict[str, Any]:
@@ -238,7 +230,7 @@ def _distinct(values: pd.Series[Any]) -> str:
 
 def failures(source: Source) -> list[Failure]:
     """Return the failures of the board, with their tracebacks if the folder has them."""
-    plan, store = find_plan(source.folder), Store(source.folder)
+    plan, store = source.plan, Store(source.folder)
     # Units of two splits share a name, so a name may have several tracebacks.
     tracebacks: dict[str, list[str]] = {}
     if plan is not None:

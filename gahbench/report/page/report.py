@@ -165,7 +165,7 @@ def _datasets(source: Source, definitions: Mapping[str, str]) -> Iterator[dict[s
 
 
 def _provenance(source: Source) -> dict[str, Any]:
-    folder, plan = source.folder, provenance.find_plan(source.folder)
+    folder, plan = source.folder, source.plan
     works = provenance.works(source, plan)
     if plan is not None and not all(_is_on_board(source, unit) for unit in plan.shown):
         warnings.warn(
