@@ -32,7 +32,9 @@ PUBLISHED = {
     ("Set12", "DnCNN-B"): ((32.68, 30.36, 27.21), DNCNN),
     ("Set12", "FFDNet"): ((32.75, 30.43, 27.32), FFDNET),
     ("Set12", "bm3d"): ((32.37, 29.97, 26.72), DNCNN),
+    # The source names its network CDnCNN.
     ("CBSD68", "CDnCNN-S"): ((33.89, 31.23, 27.92), FFDNET),
+    ("CBSD68", "CDnCNN-B"): ((33.89, 31.23, 27.92), FFDNET),
     ("CBSD68", "FFDNet colour"): ((33.87, 31.21, 27.96), FFDNET),
     ("CBSD68", "bm3d"): ((33.52, 30.71, 27.38), FFDNET),
 }
