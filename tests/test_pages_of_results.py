@@ -260,32 +260,72 @@ def test_differences_between_directions_on_the_page_agree_with_the_results():
                 assert cell == (mean or (f"– (σ = 0.05: {at_low})" if at_low else "–"))
 
 
+#: The entrants and datasets of published by their names on its page.
+PATCHES = {"photographs": "photos[bsd68.npz,size=24,test=44]", "faces": "faces[lfw40.npz,size=24]"}
+WEIGHTS = {
+    "BF-UNet 0–100": "mohan-unet[bias=false,checkpoint=bf_unet_0-100.pt]",
+    "BF-DnCNN 0–100": "dncnn[width=64,bias=false,checkpoint=bf_dncnn_0-100.pt]",
+    "BF-DnCNN 0–30": "dncnn[width=64,bias=false,checkpoint=bf_dncnn_0-30.pt]",
+    "DnCNN 0–30": "dncnn[width=64,checkpoint=dncnn_0-30.pt]",
+    "BF-RCNN 0–100": "mohan-rcnn[bias=false,checkpoint=bf_rcnn_0-100.pt]",
+    "DnCNN-B": "dncnn[width=64,norm=false,checkpoint=dncnn_gray_blind.pth]",
+    "FFDNet": "ffdnet[width=64,norm=false,checkpoint=ffdnet_gray.pth]",
+    "BF-CNN 2021": "bf-cnn[width=64,layers=20,checkpoint=bf_cnn_2021_gray.pt]",
+    "BF-CNN-RF": "bf-cnn-rf[width=64,checkpoint=bf_cnn_rf43_celeba160.pt]",
+}
+
+
 def test_directions_and_filters_of_published_networks_on_the_page_agree_with_the_board():
     board = load_results("published").board
-    entrants = {
-        "BF-UNet 0–100": "mohan-unet[bias=false,checkpoint=bf_unet_0-100.pt]",
-        "BF-DnCNN 0–100": "dncnn[width=64,bias=false,checkpoint=bf_dncnn_0-100.pt]",
-        "BF-DnCNN 0–30": "dncnn[width=64,bias=false,checkpoint=bf_dncnn_0-30.pt]",
-        "DnCNN 0–30": "dncnn[width=64,checkpoint=dncnn_0-30.pt]",
-        "BF-CNN-RF": "bf-cnn-rf[width=64,checkpoint=bf_cnn_rf43_celeba160.pt]",
-        "filter on the graph": "heat-kernel[graph-laplacian,kernel=tikhonov,trace_fraction=0.1]",
-        "local-blur": "local-blur",
-    }
+    graph = "heat-kernel[graph-laplacian,kernel=tikhonov,trace_fraction=0.1]"
+    entrants = {**WEIGHTS, "filter on the graph": graph, "local-blur": "local-blur"}
     bases = (GRAPH, HAAR_TI, "haar")
     scores = [(f"{metric}[{basis}]", "", 2) for metric in ("direction", "alignment") for basis in bases]
     parts = {"trace": 0, "above-half": 0, "largest": 2, "smallest": 2, "asymmetry": 2, "homogeneity": 2}
     facts = [*(("spectrum", *item) for item in parts.items()), ("self-consistency", "ratio", 2), ("adaptation", "", 1)]
     for start, count, columns in (
-        ("## Direction and alignment", 16, [("psnr", "", 2), *scores, (f"alignment[{GRAPH}]", "ceiling", 2)]),
-        ("## Other facts about the filters", 12, facts),
+        ("## Direction and alignment", 24, [("psnr", "", 2), *scores, (f"alignment[{GRAPH}]", "ceiling", 2)]),
+        ("## Other facts about the filters", 20, facts),
     ):
         for name, *cells in table_after("published", start, count):
             if name.startswith("**"):
-                dataset = {"photographs": "photos[bsd68.npz,size=24,test=44]", "faces": "faces[lfw40.npz,size=24]"}
-                family = board.for_dataset(dataset[name.split("**")[1]])
+                family = board.for_dataset(PATCHES[name.strip("* |")])
                 continue
             estimates = [(family.estimate(entrants[name], *column), digits) for *column, digits in columns]
             assert cells == [format_interval(estimate, digits=digits) for estimate, digits in estimates]
+
+
+def test_margins_and_self_consistency_of_published_networks_on_the_page_are_those_of_the_board():
+    results = load_results("published")
+    rows = table_after("published", "Direction with the graph minus direction with other bases", 9)
+    assert [name for name, *_ in rows] == list(WEIGHTS)
+    shown = {name: [] for name in PATCHES}
+    for name, *cells in rows:
+        for cell, basis in zip(cells, ("haar", "wavelet-ti[haar]"), strict=True):
+            ends = [
+                margin(results, dataset, WEIGHTS[name], "graph-laplacian", basis, None, "direction")
+                for dataset in PATCHES.values()
+            ]
+            texts = [f"{value:+.2f} [{low:.2f}, {high:.2f}]" for value, low, high in ends]
+            assert cell == ", ".join(texts).replace("-", "−")
+            if basis == "haar":
+                assert all(low > 0 for _, low, _ in ends)
+            else:
+                for patches, (_, low, _) in zip(PATCHES, ends, strict=True):
+                    shown[patches] += [name] if low > 0 else []
+    dncnn = ["BF-DnCNN 0–100", "BF-DnCNN 0–30", "DnCNN 0–30", "DnCNN-B"]
+    assert shown["photographs"] == []
+    assert sorted(shown["faces"]) == sorted(["BF-RCNN 0–100", "BF-CNN 2021", *dncnn])
+    below, above = {}, {}
+    for patches, dataset in PATCHES.items():
+        ratios = {
+            name: results.board.for_dataset(dataset).estimate(label, "self-consistency", "ratio")
+            for name, label in WEIGHTS.items()
+        }
+        below[patches] = [name for name, ratio in ratios.items() if ratio.high < 1]
+        above[patches] = [name for name, ratio in ratios.items() if ratio.low > 1]
+    assert below == {patches: ["DnCNN 0–30"] for patches in PATCHES}
+    assert above == {"photographs": ["FFDNet", "BF-CNN-RF"], "faces": []}
 
 
 def test_the_tables_of_generalization_on_the_page_agree_with_the_board():
