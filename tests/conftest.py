@@ -285,5 +285,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use one process more than there are processors, since tests of clusters and killed workers mostly wait."""
-    return cpu_count() + 1
+    """Use one process for each processor that may be used: each more would collect the tests once more."""
+    return cpu_count()

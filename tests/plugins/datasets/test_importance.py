@@ -40,7 +40,9 @@ def test_truncated_normal_agrees_with_scipy(mean, std):
         return
     low, high = -mean / std, (1 - mean) / std
     law = truncnorm(low, high, loc=mean, scale=std)
-    log_mass, centre, square = truncated_normal(torch.tensor(mean).double(), torch.tensor(std).double())
+    log_mass, centre, square = truncated_normal(
+        torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    )
     indices = (np.arange(200_000) + 0.5) / 200_000
     exponents = -((indices - mean) ** 2) / (2 * std**2)
     total = exponents.max() + np.log(np.exp(exponents - exponents.max()).mean() / (std * np.sqrt(2 * np.pi)))
