@@ -3,6 +3,8 @@
 import functools
 from pathlib import Path
 
+import scipy.stats
+
 from gahbench.board import results as published_results
 
 ROOT = Path(__file__).parents[1]
@@ -30,3 +32,9 @@ def all_rows(name):
     """Return the cells of all rows of tables on a page whose first cell is code."""
     lines = [line for line in page(name).splitlines() if line.startswith("| `")]
     return [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
+def mean_and_half_width(differences):
+    """Return the mean over photographs with half its 95 % t interval, as text, and that half."""
+    half_width = scipy.stats.t.ppf(0.975, len(differences) - 1) * differences.sem()
+    return f"{differences.mean():.2f} ±{half_width:.2f}".replace("-", "−"), half_width

@@ -153,7 +153,7 @@ def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> tuple[list[
     except ResultsError:
         return [], []
     # Of folds, which are one dataset on the board, the first has pictures.
-    pooled = pooled_names({row["dataset"]: row["spec"] for row in plan.board["datasets"]})
+    pooled = pooled_names(plan.dataset_specs)
     images: dict[str, list[StoredArrays]] = {}
     vectors: dict[str, list[StoredArrays]] = {}
     for shown, of_datasets in ((images, kept_arrays), (vectors, kept_vectors)):

@@ -79,6 +79,11 @@ class RecordedPlan:
         """The units that the board shows."""
         return [recorded.unit for recorded in self.units if recorded.is_shown]
 
+    @property
+    def dataset_specs(self) -> dict[str, str]:
+        """The spec of each dataset of the plan, by its label."""
+        return {row["dataset"]: row["spec"] for row in self.board["datasets"]}
+
     @cached_property
     def version(self) -> SuiteVersion | None:
         """The version of the suite, if it is frozen and no option changed its settings."""

@@ -88,8 +88,8 @@ class Source:
     def _datasets(self) -> frozenset[str]:
         """The datasets of the board, and the folds that it shows as one dataset."""
         shown = set(self.results.datasets["dataset"])
-        planned = {} if self.plan is None else {row["dataset"]: row["spec"] for row in self.plan.board["datasets"]}
-        return frozenset(shown | {fold for fold, name in pooled_names(planned).items() if name in shown})
+        pooled = {} if self.plan is None else pooled_names(self.plan.dataset_specs)
+        return frozenset(shown | {fold for fold, name in pooled.items() if name in shown})
 
     def is_on_board(self, dataset: str, entrant: str) -> bool:
         """Return whether the board has a row; the plan of the folder may have changed after the board was written."""
