@@ -36,6 +36,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("untimed")
 
+#: Files of many slow tests that share nothing: they are distributed one by one, before all others.
+UNGROUPED = ("testing/test_contract.py", "devices/test_stand_in.py")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option ``--extras``, which selects tests that need some extras, by the first package of their mark."""
@@ -272,7 +275,7 @@ def _dask_cluster(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark attacks and tests that start a cluster; with ``--extras``, keep only the tests of these extras."""
+    """Mark attacks and tests on clusters, and group tests; with ``--extras``, keep only the tests of these extras."""
     if extras := config.getoption("extras").split():
         packages = packages_of(extras)
         marked = [(item, item.get_closest_marker("extras")) for item in items]
@@ -282,6 +285,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("cluster")
         if item.path.parent.name == "attack":
             item.add_marker("attack")
+    _group(items)
+
+
+def _group(items: list[pytest.Item]) -> None:
+    """Let the tests of a file run in one process, except in files of independent tests, which come first."""
+    names = {item: os.path.relpath(item.path, Path(__file__).parent) for item in items}
+    for item, name in names.items():
+        if name not in UNGROUPED and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=lambda item: names[item] not in UNGROUPED)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

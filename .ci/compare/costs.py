@@ -1,0 +1,82 @@
+"""Measure commands in two checkouts in turn: wall time, processor time, and the memory of all their processes.
+
+The fastest of ``--repeat`` repetitions is shown. Memory is the largest sum of proportional set sizes (PSS), sampled
+four times a second. ``--only`` takes names of measurements, separated by commas.
+"""
+
+import resource
+import shutil
+import subprocess
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from checkouts import Checkout, open_checkouts, show
+
+#: Commands, by the name of the measurement. ``{out}`` is absent before each command.
+COMMANDS = {
+    "list": "list",
+    "plan standard-1": "plan standard-1",
+    "quick": "run quick --out {out} --threads 1",
+    "oracles": "run oracles --out {out} --threads 1 --set scoring.images=4 --set scoring.sigmas=[0.02,0.08,0.3]",
+    "report": "report {folder}/results/standard-1 --out {out}",
+    "site": "site {folder}/results --out {out}",
+    "training": "run quick --out {out} --threads 1 --workers 1 --only unet* --dataset faces* --seed 0"
+    " --set scoring.images=2 --set scoring.sigmas=[0.12]",
+    "Jacobian": "inspect local-blur --out {out} --dataset c-alpha[size=48]",
+    "sampling": "sample optimal --out {out} --dataset gaussian-field[size=32] --count 64",
+}
+SMOKE = {"list": "list", "sampling": "sample optimal --out {out} --dataset gaussian-field[size=8] --count 1"}
+
+
+def memory(process: int) -> int:
+    """Return the sum of the proportional set sizes of a process and its descendants, in kB."""
+    total = 0
+    # A process may end while its files are read.
+    with suppress(OSError):
+        folder = Path("/proc") / str(process)
+        for task in (folder / "task").iterdir():
+            total += sum(memory(int(child)) for child in (task / "children").read_text().split())
+        total += int((folder / "smaps_rollup").read_text().split("Pss:")[1].split()[0])
+    return total
+
+
+def measure(checkout: Checkout, command: str) -> dict[str, float]:
+    """Run a command, and return its seconds, seconds of processor time and memory in MB."""
+    out = checkout.scratch / "out"
+    shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
+    before, start, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
+    process = checkout.start("gahbench", *command.format(out=out, folder=checkout.folder).split())
+    while True:
+        peak = max(peak, memory(process.pid))
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.25)
+            break
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    checkout.finish(process)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"s": seconds, "processor s": processor, "MB": peak / 1024}
+
+
+def main() -> None:
+    with ExitStack() as stack:
+        arguments, pair = open_checkouts(stack, __doc__, repeat=1, only="")
+        commands = SMOKE if arguments.smoke else COMMANDS
+        rows: list[dict[str, Any]] = []
+        for name in arguments.only.split(",") if arguments.only else commands:
+            turns = [[measure(checkout, commands[name]) for checkout in pair] for _ in range(arguments.repeat)]
+            base, head = (min((turn[side] for turn in turns), key=lambda cost: cost["s"]) for side in (0, 1))
+            rows.append({"command": name})
+            for unit in base:
+                rows[-1] |= {
+                    f"{unit} base": base[unit],
+                    f"{unit} head": head[unit],
+                    f"{unit} ratio": head[unit] / base[unit],
+                }
+        show(pd.DataFrame(rows))
+
+
+if __name__ == "__main__":
+    main()
