@@ -2,7 +2,7 @@
 
 Scores of entrants that are not trained must agree to 1e-4 dB, and in other metrics to 1e-4 of the larger of 1 and the
 value. Scores of trained networks must be equal bit by bit, or the change of their mean over images be within the spread
-of the training seeds, and is named. The suite ``published`` reads GAHBENCH_DATA, and leaves out entrants without weights.
+of the training seeds, and is named. The suite ``published`` reads GAHBENCH_DATA, and leaves out rows without weights.
 """
 
 import re
