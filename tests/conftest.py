@@ -6,6 +6,8 @@ import isolation
 
 # ruff: isort: split
 import fcntl
+import functools
+import importlib.metadata
 import os
 import re
 import shutil
@@ -19,6 +21,7 @@ import dask_cluster
 import hypothesis
 import pytest
 import slurm_cluster
+import typer.testing
 from extra_packages import packages_of
 from fake_families import Families
 from sample_files import LONG, PLUGIN, TINY
@@ -46,10 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With ``--extras``, skip files without tests that need extras, since imports take most of the time."""
-    if not config.getoption("extras") or collection_path.suffix != ".py":
+    """If ``-m`` selects marks, skip files that mention none of them, since imports take most of the time."""
+    expression = re.sub(r"\bnot \w+", "", config.option.markexpr)
+    marks = set(re.findall(r"\w+", expression)) - {"and", "or", "not"}
+    if not marks or collection_path.suffix != ".py":
         return None
-    return not re.search(r"extras\(", collection_path.read_text(encoding="utf-8")) or None
+    text = f"{collection_path}\n{collection_path.read_text(encoding='utf-8')}"
+    return not any(re.search(rf"\b{mark}\b", text) for mark in marks) or None
 
 
 def pytest_unconfigure() -> None:
@@ -83,6 +89,17 @@ def _own_folders(_scratch_folder: None, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("GAHBENCH_CACHE", str(home / "cache"))
     # trackio reads this variable only when it is imported.
     monkeypatch.setenv("TRACKIO_DIR", str(home / "cache" / "trackio"))
+
+
+_version, _get_command = map(functools.cache, (importlib.metadata.version, typer.main.get_command))
+
+
+@pytest.fixture(autouse=True)
+def _read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read versions of installed packages, and build the parser of the command line, once for all runs and commands."""
+    monkeypatch.setattr("importlib.metadata.version", _version)
+    monkeypatch.setattr("typer.main.get_command", _get_command)
+    monkeypatch.setattr("typer.testing._get_command", _get_command)
 
 
 @pytest.fixture(scope="session")
@@ -289,12 +306,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(items: list[pytest.Item]) -> None:
-    """Let the tests of a file run in one process, except in files of independent tests, which come first."""
+    """Let the tests of a file, or of a group that several files form, run in one process; begin with the slowest."""
     names = {item: os.path.relpath(item.path, Path(__file__).parent) for item in items}
+    has_group = {item: item.get_closest_marker("xdist_group") is not None for item in items}
     for item, name in names.items():
-        if name not in UNGROUPED and item.get_closest_marker("xdist_group") is None:
+        if name not in UNGROUPED and not has_group[item]:
             item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: names[item] not in UNGROUPED)
+    items.sort(key=lambda item: (names[item] not in UNGROUPED, not has_group[item]))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

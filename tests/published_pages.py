@@ -1,8 +1,10 @@
 """Published results and their pages."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
+import pytest
 import scipy.stats
 
 from gahbench.board import results as published_results
@@ -10,10 +12,31 @@ from gahbench.board import results as published_results
 ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted(file.parent.name for file in (ROOT / "results").glob("*/results.json"))
 
+#: The mark of files that read published boards: one process runs them, and computes each board once.
+IN_ONE_PROCESS = pytest.mark.xdist_group("published")
+
 
 @functools.cache
 def load_results(name):
+    """Return published results; tests share them, with their board, and must not change them."""
     return published_results.load_results(ROOT / "results" / name)
+
+
+@functools.cache
+def load_directions():
+    """Return the results of basis with only those metrics that pages quote, whose board takes half the time."""
+    results = load_results("basis")
+    metrics = [
+        metric
+        for metric in results.scores["metric"].unique()
+        if metric in ("psnr", "spectrum.above-half")
+        or (
+            metric.startswith(("direction[", "truth-direction"))
+            # Numbers of images that a mean leaves out decide whether it is shown.
+            and metric.endswith(("]", "truth-direction", ".left-out", ".basis-share", ".ceiling"))
+        )
+    ]
+    return dataclasses.replace(results, scores=results.scores[results.scores["metric"].isin(metrics)])
 
 
 def page(name):

@@ -1,6 +1,7 @@
 """The documents agree with the code: names, links, commands, Python and suites in them."""
 
 import ast
+import functools
 import inspect
 import re
 import shlex
@@ -8,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from extra_packages import packages_of
-from small_plugins import NEEDS, mark_extras, small
+from small_plugins import mark_extras, small
 from typer.main import get_command
 
 from gahbench.cli.app import app
@@ -19,7 +19,7 @@ from gahbench.planning.suite_files import suite_files
 from gahbench.registry import hookspecs
 from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry
-from gahbench.testing import check_file
+from gahbench.testing import check_file, check_on_stand_in
 from gahbench.training.recipe import Training
 
 ROOT = Path(__file__).parents[1]
@@ -50,17 +50,6 @@ def test_the_guide_to_datasets_states_the_optimum_of_every_dataset(builtin, name
     assert name == "shuffled" or optimum.split()[0].strip(":,") == kind
 
 
-def test_every_test_that_needs_an_extra_has_an_environment_in_ci():
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    main, separate = (
-        re.search(pattern, script)[1] for pattern in (r"test_extras \.venv/\S+ (.*)", r"for extra in (.*);")
-    )
-    files = (ROOT / "tests").rglob("test_*.py")
-    marks = [re.findall(r'mark\.extras\("([^"]+)"', file.read_text(encoding="utf-8")) for file in files]
-    needed = {package for packages in marks for package in packages} | {packages[0] for packages in NEEDS.values()}
-    assert needed - packages_of([*main.split(), *separate.split()]) == set()
-
-
 def blocks(file, language):
     text = (ROOT / file).read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
@@ -79,13 +68,29 @@ def test_every_basis_and_reference_is_in_the_guide_to_its_folder(builtin, kind, 
 GUIDES = ["README.md", "plugins/datasets/README.md", "plugins/bases/README.md"]
 
 
+def plugin_in(guide):
+    """Return the code of the plugin in a guide."""
+    (code,) = [block for block in blocks(guide, "python") if "hookimpl" in block]
+    return code
+
+
+@pytest.fixture(scope="module")
+def findings_of_guides(tmp_path_factory):
+    """The findings about the plugins of all guides on the stand-in for a GPU, by kind and name, from one process."""
+    file = tmp_path_factory.mktemp("guides") / "all_guides.py"
+    file.write_text("\n\n".join(map(plugin_in, GUIDES)), encoding="utf-8")
+    registry = Registry((file,))
+    return check_on_stand_in(file, [plugin for kind in KINDS for plugin in registry.plugins(kind)])
+
+
 @pytest.mark.parametrize("file", GUIDES)
-def test_the_plugin_in_the_guide_passes_its_checks(tmp_path, file):
-    (code,) = [block for block in blocks(file, "python") if "hookimpl" in block]
+def test_the_plugin_in_the_guide_passes_its_checks(tmp_path, monkeypatch, findings_of_guides, file):
+    monkeypatch.setattr("gahbench.testing.check_on_stand_in", lambda file, plugins: findings_of_guides)
     path = tmp_path / "from_guide.py"
-    path.write_text(code)
+    path.write_text(plugin_in(file), encoding="utf-8")
     (report,) = check_file(path)
     assert report.passed, str(report)
+    assert ("on a stand-in" in str(report)) == (report.kind in ("architecture", "basis"))
 
 
 FOLDERS = (".docs", ".github", "gahbench", "plugins", "results", "suites", "tests")
@@ -121,11 +126,20 @@ PYTHON = [
 ]
 
 
+#: What replaces the shipped suite, which takes minutes, and its images.
+SMALL = {
+    'gahbench.run("quick", out="runs/quick"': "gahbench.run(suite, out=out, engine='inline'",
+    '"discs", size=32': '"discs", size=16',
+    'images("test", 16)': 'images("test", 4)',
+    "discs[size=32]": "discs[size=16]",
+}
+
+
 @pytest.mark.parametrize(("file", "index"), PYTHON)
-def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, file, index):
+def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, figures_not_rendered, file, index):
     code = blocks(file, "python")[index]
-    # A small suite replaces the shipped suite, which takes minutes.
-    code = code.replace('gahbench.run("quick", out="runs/quick"', "gahbench.run(suite, out=out, engine='inline'")
+    for shown, replacement in SMALL.items():
+        code = code.replace(shown, replacement)
     assert "runs/" not in code
     monkeypatch.chdir(ROOT)
     names = {"suite": write_suite(), "out": tmp_path / "out"}
@@ -155,11 +169,17 @@ def commands():
     return sorted(lines)
 
 
+@functools.cache
+def command_line():
+    """Return the parser of the command line."""
+    return get_command(app)
+
+
 @pytest.mark.parametrize("line", commands())
 def test_the_commands_in_the_documents_are_accepted(line):
     # Brackets in tables mark optional arguments.
     words = [word for word in shlex.split(line) if not re.fullmatch(r"\[[A-Z]+\]", word)][1:]
-    parser = get_command(app)
+    parser = command_line()
     while hasattr(parser, "commands"):
         assert words, line
         name = words.pop(0)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import isolation
+import pytest
 
 from gahbench.store.leases import LEASE_SECONDS
 
@@ -35,15 +36,36 @@ def test_the_environment_does_not_depend_on_the_user():
     assert isolation.real_data().is_absolute() or "GAHBENCH_DATA" not in os.environ
 
 
-def test_the_environment_is_the_same_for_other_settings(monkeypatch):
+#: A program that imports the environment as ``conftest.py`` does, and runs the test above without pytest.
+PROGRAM = """
+import isolation
+import os, tempfile
+import test_isolation
+
+os.chdir(tempfile.mkdtemp(dir=isolation.SCRATCH))
+test_isolation.test_the_environment_does_not_depend_on_the_user()
+isolation.clear()
+print("1 passed")
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-c", PROGRAM],
+        # Pytest imports all plugins and fixtures, which takes seconds.
+        pytest.param(["-m", "pytest", "-n", "0", __file__, "-k", "does_not_depend"], marks=pytest.mark.slow),
+    ],
+    ids=["import", "pytest"],
+)
+def test_the_environment_is_the_same_for_other_settings(monkeypatch, arguments):
     for name in ("runs", "data"):
         Path(name).mkdir()
     # The folder becomes read-only, except for root.
     Path.cwd().chmod(0o555)
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
-    environment = {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "pytest", "-n", "0", __file__, "-k", "does_not_depend"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    environment = {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("1 passed")

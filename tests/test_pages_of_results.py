@@ -4,11 +4,22 @@ import functools
 
 import numpy as np
 import pytest
-from published_pages import ROOT, all_rows, load_results, mean_and_half_width, page, table_after
+from published_pages import (
+    IN_ONE_PROCESS,
+    ROOT,
+    all_rows,
+    load_directions,
+    load_results,
+    mean_and_half_width,
+    page,
+    table_after,
+)
 
 from gahbench.board.alignments import margin
 from gahbench.board.generalization import sweep_curves
 from gahbench.report.cells import between, format_interval
+
+pytestmark = IN_ONE_PROCESS
 
 
 def test_the_readme_shows_rows_of_the_published_board():
@@ -109,7 +120,7 @@ def basis_row(board, first_cell):
 
 
 def test_directions_on_the_page_agree_with_the_board():
-    board = load_results("basis").board
+    board = load_directions().board
     graph, families = f"direction[{GRAPH}]", [board.for_dataset(family) for family in FAMILIES.values()]
     c_alpha, discs = families[:2]
     for entrant, *cells in table_after("basis", "Truth-direction, and direction with `graph-laplacian`", 9):
@@ -132,7 +143,7 @@ def test_directions_on_the_page_agree_with_the_board():
 
 
 def test_differences_between_directions_on_the_page_agree_with_the_results():
-    results = load_results("basis")
+    results = load_directions()
     bases = ("wavelet-ti[haar]", "haar", "sym4", "bandlet[sym5]", "dct")
 
     def difference(family, entrant, basis, sigma):

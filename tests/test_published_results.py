@@ -7,7 +7,7 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
-from published_pages import PUBLISHED, ROOT, load_results, table_after
+from published_pages import IN_ONE_PROCESS, PUBLISHED, ROOT, load_results, table_after
 
 from gahbench._util.keys import key_of
 from gahbench.board.folds import pooled_names
@@ -22,6 +22,8 @@ from gahbench.report.page.charts import Source
 from gahbench.report.tables import markdown
 from gahbench.store.plan_file import require_plan
 
+pytestmark = IN_ONE_PROCESS
+
 
 def current_label(label, registry):
     """Return the present label of an entrant of a board; defaults may have changed since it was published."""
@@ -29,7 +31,11 @@ def current_label(label, registry):
     return configure_entrant(registry, parse_spec(base)).label + label.removeprefix(base)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    # Pages of basis are compared with a part of its board, since the whole takes as long as many others together.
+    [pytest.param(name, marks=pytest.mark.slow) if name == "basis" else name for name in PUBLISHED],
+)
 def test_a_published_board_agrees_with_its_suite_and_no_entrant_exceeds_the_optimum(
     builtin, name, tmp_path, monkeypatch
 ):

@@ -59,7 +59,7 @@ def functions(file):
     """Yield the name and the number of lines of each function in a file, without its docstring."""
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            has_docstring = ast.get_docstring(node) is not None
+            has_docstring = ast.get_docstring(node, clean=False) is not None
             docstring = node.body[0].end_lineno - node.body[0].lineno + 1 if has_docstring else 0
             yield node.name, node.end_lineno - node.lineno + 1 - docstring
 

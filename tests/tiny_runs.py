@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 import gahbench
 from gahbench.planning.plan import Plan
@@ -23,6 +24,13 @@ UNET = "unet[width=2,levels=1]"
 def run(suite: Path, out: Path, **options: Any) -> Any:
     """Run a suite in this process."""
     return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
+
+
+def run_for_fixture(suite: Path, out: Path, **options: Any) -> None:
+    """Run a suite in this process for a fixture of several tests, with placeholders instead of figures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
+        run(suite, out, **options)
 
 
 def plan_suite(suite: Path, out: Path | None = None, *, plugins: Any = (), **changes: Any) -> Plan:

@@ -1,16 +1,16 @@
 """Names of entrants and datasets for people."""
 
 import itertools
-from pathlib import Path
 
 import pytest
+from published_pages import IN_ONE_PROCESS, PUBLISHED, load_results
 
 from gahbench.board.combined import combine
 from gahbench.board.display_names import basis_names, display_names
-from gahbench.board.results import load_results
 from gahbench.registry.registry import Registry
 
-RESULTS = Path(__file__).parents[2] / "results"
+pytestmark = IN_ONE_PROCESS
+
 KINDS = ("architecture", "reference", "dataset", "basis")
 OWN = """
 import gahbench
@@ -66,9 +66,9 @@ def test_every_built_in_plugin_has_a_name_without_brackets(builtin, kind):
         assert plugin.display_name == plugin.factory.__dict__["display_name"]
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent.name for path in RESULTS.glob("*/results.json")))
+@pytest.mark.parametrize("folder", PUBLISHED)
 def test_names_are_distinct_on_every_published_board(folder):
-    results = load_results(RESULTS / folder)
+    results = load_results(folder)
     assert len(set(map(results.names.entrant, results.entrants))) == len(results.entrants)
     datasets = list(results.datasets["dataset"])
     assert len(set(map(results.names.dataset, datasets))) == len(datasets)
@@ -149,7 +149,7 @@ def test_a_plugin_without_a_name_is_called_by_its_registered_name(own):
 
 
 def test_selected_and_combined_results_keep_their_names():
-    results = load_results(RESULTS / "quick")
+    results = load_results("quick")
     both = combine({"one": results, "other": results})
     assert both.names == results.names
     assert results.names.entrant("unet[width=16,levels=2]") == "U-Net"

@@ -3,19 +3,19 @@
 import subprocess
 import sys
 from dataclasses import astuple
-from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_results import dataset, results, rows
+from published_pages import IN_ONE_PROCESS, load_directions, load_results
 
 from gahbench.board.alignments import mean_agreements
 from gahbench.board.claim_values import Table
-from gahbench.board.results import load_results
 from gahbench.board.statistics import sampled_means
 from gahbench.registry.registry import built_in_registry
 
-RESULTS = Path(__file__).parents[2] / "results"
+pytestmark = IN_ONE_PROCESS
+
 SIGMAS = (0.1,)
 
 
@@ -66,7 +66,7 @@ def test_scales_are_read_without_importing_torch():
 
 
 def test_figures_and_boards_show_the_same_directions_and_ceilings():
-    board_results = load_results(RESULTS / "basis")
+    board_results = load_directions()
     compared = 0
     for (label, entrant), agreements in mean_agreements(board_results).items():
         board = board_results.board.for_dataset(label)
@@ -92,7 +92,7 @@ def test_the_ceiling_on_a_board_is_the_square_root_of_the_agreement_under_fresh_
 
 
 def test_claims_and_boards_have_the_same_intervals():
-    quick = load_results(RESULTS / "quick")
+    quick = load_results("quick")
     table, compared = Table("quick", quick), 0
     for board in quick.board.datasets:
         for label, curve in table.curves(board.dataset, "psnr", "test").items():

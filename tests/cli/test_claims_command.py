@@ -6,19 +6,19 @@ import json
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from published_pages import IN_ONE_PROCESS, ROOT, load_results
 
 import gahbench
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import judge
 from gahbench.report.claims import GENERATED, export_claims
 
-ROOT = Path(__file__).parents[2]
+pytestmark = IN_ONE_PROCESS
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_claims_are_printed_as_json_and_csv(claims):
     assert list(claims_by_id) == ["discs-above-half", "discs-grow", "discs-slope"]
     assert claims_by_id["discs-above-half"]["verdict"] == "not measured"
     case = claims_by_id["discs-slope"]["cases"][0]
-    board = gahbench.load_results(ROOT / "results" / "quick").leaderboard(full=True)
+    board = load_results("quick").leaderboard(full=True)
     row = board[(board["dataset"] == case["dataset"]) & (board["entrant"] == case["entrant"])].iloc[0]
     assert case["value"] == pytest.approx(row["slope"])
     assert case["low"] <= row["slope_low"] < row["slope_high"] <= case["high"]
@@ -76,7 +76,10 @@ def test_claims_are_loaded_from_files_and_plugins(claims, command, tmp_path):
 
 @pytest.fixture(scope="module")
 def verdicts():
-    return gahbench.claims(ROOT / "results")
+    """The verdicts of all published results, which other files load too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gahbench.board.claims.load_results", lambda folder: load_results(folder.name))
+        return gahbench.claims(ROOT / "results")
 
 
 def test_the_published_table_of_claims_is_up_to_date(verdicts):
@@ -110,14 +113,22 @@ def test_claims_that_results_do_not_measure_are_shown_on_request(claims):
 
 def test_values_of_claims_are_the_means_of_the_scores(verdicts):
     """Recompute claims about plain means from `scores.parquet`."""
-    tables = {path.parent.name: pd.read_parquet(path) for path in (ROOT / "results").glob("*/scores.parquet")}
+    plain = [
+        verdict
+        for verdict in verdicts
+        if not any(getattr(verdict.claim.measure, name) for name in ("minus", "over", "slope", "number"))
+        and verdict.claim.measure.sigma.take == "each"
+        and "*" not in verdict.claim.measure.metric
+    ]
+    filters = [("metric", "in", {verdict.claim.measure.metric for verdict in plain})]
+    tables = {
+        folder: pd.read_parquet(ROOT / "results" / folder / "scores.parquet", filters=filters)
+        for folder in {case.folder for verdict in plain for case in verdict.cases}
+    }
     checked = 0
-    for verdict in verdicts:
+    for verdict in plain:
         measure = verdict.claim.measure
-        is_plain = (
-            not (measure.minus or measure.over or measure.slope or measure.number) and measure.sigma.take == "each"
-        )
-        for case in verdict.cases if is_plain and "*" not in measure.metric else ():
+        for case in verdict.cases:
             table = tables[case.folder]
             rows = table[
                 (table["metric"] == measure.metric)
@@ -138,7 +149,7 @@ def test_values_of_claims_are_the_means_of_the_scores(verdicts):
 
 def test_a_claim_fails_if_labels_are_swapped(verdicts):
     (verdict,) = [verdict for verdict in verdicts if verdict.name == "kadkhodaie-2024/directional"]
-    results = gahbench.load_results(ROOT / "results" / "basis")
+    results = load_results("basis")
     assert judge(verdict.name, verdict.claim, [Table("basis", results)]).outcome == "holds"
     networks, blurs = ["unet[width=16,levels=2]", "bf-cnn[width=16,layers=8]"], ["gaussian-blur", "local-blur"]
     exchanged = dict(zip([*networks, *blurs], [*blurs, *networks], strict=True))

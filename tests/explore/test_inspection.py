@@ -205,10 +205,10 @@ def call(command):
 
 def test_the_command_prints_tables_and_writes_figures(call):
     bases = ("-b", "dct", "-b", "graph-laplacian[hr=0.2]")
-    status, printed, stderr = call("low-pass[.25]", "-d", "discs[size=8]", "-s", "25/255,0.2", *bases)
+    status, printed, stderr = call("low-pass[.25]", "-d", SMALL, "-s", "25/255,0.2", *bases)
     assert status == 0, stderr
     lines = [line.split() for line in printed.splitlines()]
-    assert lines[0] == ["low-pass[share=0.25]", "on", "discs[size=8],", "test", "image", "0"]
+    assert lines[0] == ["low-pass[share=0.25]", "on", "c-alpha[alpha=2,size=8],", "test", "image", "0"]
     (scores,) = [line for line in lines if line[:2] == ["0.2", "13.98"]]
     assert scores[3:9] == ["16.0", "16", "1.000", "0.000", "0.000", "0.000"]
     assert ["0.2", "0.000", "0.000", "0.000"] in lines
@@ -216,7 +216,7 @@ def test_the_command_prints_tables_and_writes_figures(call):
     folder = Path("inspect-low-pass_share=0.25")
     assert printed.splitlines()[-1].endswith(f"alignment.png to {folder}/")
     names = ["gallery-0.09804.png", "gallery-0.2.png", "spectra.png", "decay.png"]
-    settings = {"dataset": "discs[size=8]", "sigmas": [25 / 255, 0.2], "bases": bases[1::2]}
+    settings = {"dataset": SMALL, "sigmas": [25 / 255, 0.2], "bases": bases[1::2]}
     files = gahbench.inspect("low-pass[.25]", **settings).save("same")
     assert [file.name for file in files] == [*names, "bases.png", "direction.png", "alignment.png"]
     assert len(list(folder.iterdir())) == len(files)

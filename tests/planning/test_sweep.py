@@ -182,7 +182,9 @@ def test_metrics_that_apply_to_no_entrant_raise(plan_of, entrant, metric, messag
 def outcome(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "sweep.yaml").write_text(SWEEP)
-    return gahbench.run(folder / "sweep.yaml", out=folder / "out", engine="inline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
+        return gahbench.run(folder / "sweep.yaml", out=folder / "out", engine="inline")
 
 
 def values(outcome, entrant, metric, split="test"):

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from sample_files import REFERENCES, TINY
+from tiny_runs import run_for_fixture
 
 import gahbench
 from gahbench.planning.plan import make_plan
@@ -30,7 +31,7 @@ def tiny_run(build_once):
 
     def fill(home):
         (home / "tiny.yaml").write_text(TINY, encoding="utf-8")
-        gahbench.run(home / "tiny.yaml", home / "out", engine="inline", threads=1)
+        run_for_fixture(home / "tiny.yaml", home / "out", threads=1)
 
     return build_once("tiny", fill) / "out"
 
@@ -45,7 +46,7 @@ def out(tiny_run, tmp_path):
 def _references_run(build_once):
     def fill(home):
         (home / "tiny.yaml").write_text(REFERENCES, encoding="utf-8")
-        gahbench.run(home / "tiny.yaml", home / "out", engine="inline")
+        run_for_fixture(home / "tiny.yaml", home / "out")
 
     return build_once("references", fill)
 

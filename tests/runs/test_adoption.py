@@ -70,6 +70,7 @@ def test_added_rows_measured_with_earlier_plugin_code_are_left_out_and_reported(
     assert (status, "fade[weight=0.75]" in printed, "fade[weight=0.25]" in printed) == (0, True, False)
 
 
+@pytest.mark.usefixtures("units_here")
 def test_adopted_units_get_current_keys_and_record_their_adoption(references, fade, tmp_path):
     out = tmp_path / "out"
     file = fade()

@@ -18,7 +18,7 @@ from gahbench.report.tables import markdown
 from gahbench.runs.collect import collect
 from gahbench.store.store import UNCHECKED, Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def folder_of(out, entrant, metric="psnr"):
     return Store(out).path(unit)
 
 
-def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(out, command, figures_not_rendered):
+def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(out, command):
     before = gahbench.load_results(out).scores
     first_folder, second_folder = folder_of(out, "identity"), folder_of(out, "oracle-threshold[haar]")
     first_folder.rename(out / "aside")
@@ -55,7 +55,7 @@ def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(
     assert (status, "2 units moved to damaged/, since a checksum did not match" in printed) == (0, True)
 
 
-def test_a_changed_unit_causes_the_board_to_be_written_again(out, figures_not_rendered):
+def test_a_changed_unit_causes_the_board_to_be_written_again(out):
     before = gahbench.load_results(out).leaderboard(full=True).set_index("entrant")["psnr"]
     change_score(folder_of(out, "identity"))
     after = collect(out).leaderboard(full=True).set_index("entrant")["psnr"]
@@ -79,7 +79,7 @@ def test_changed_tables_are_not_shown_and_are_written_again(out, command, name):
     assert (out / name).read_bytes() == content
 
 
-def test_a_unit_that_is_damaged_during_a_run_counts_as_failed(out, figures_not_rendered):
+def test_a_unit_that_is_damaged_during_a_run_counts_as_failed(out):
     (out / "results.json").unlink()
     victim = folder_of(out, "identity") / "scores.csv"
     # Move one unit away, so that the run has something to do.
@@ -123,7 +123,7 @@ def records(out):
     return records_by_name
 
 
-def test_only_checks_are_repeated_if_only_their_code_has_changed(out, figures_not_rendered):
+def test_only_checks_are_repeated_if_only_their_code_has_changed(out):
     first = gahbench.load_results(out)
     before = records(out)
     checked = {name for name, (metric, _) in before.items() if metric == "psnr"}
@@ -153,7 +153,7 @@ def test_only_checks_are_repeated_if_only_their_code_has_changed(out, figures_no
     assert run_and_list(out.parent / "tiny.yaml", out)[1] == []
 
 
-def test_scores_whose_checks_were_not_repeated_stay_on_the_board(out, figures_not_rendered):
+def test_scores_whose_checks_were_not_repeated_stay_on_the_board(out):
     scores = gahbench.load_results(out).scores
     before = records(out)
     assert Store(out).move_away([name for name, (metric, _) in before.items() if metric == "psnr"], UNCHECKED) == 2
@@ -162,7 +162,7 @@ def test_scores_whose_checks_were_not_repeated_stay_on_the_board(out, figures_no
     assert records(out).keys() == before.keys()
 
 
-def test_boards_note_rows_that_may_know_the_test_images(write_suite, tmp_path, figures_not_rendered):
+def test_boards_note_rows_that_may_know_the_test_images(write_suite, tmp_path):
     results = run(
         write_suite(("images: 3", "images: 6"), ("discs:", "gaussian-field:")), tmp_path / "out", only=["identity"]
     ).results

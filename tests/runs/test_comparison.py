@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sample_files import TINY
-from tiny_runs import UNET
+from tiny_runs import UNET, run_for_fixture
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -30,10 +30,10 @@ def runs(build_once):
 
     def fill(home):
         (home / "tiny.yaml").write_text(TINY.replace("images: 3", "images: 6"))
-        gahbench.run(home / "tiny.yaml", home / "one", engine="inline")
+        run_for_fixture(home / "tiny.yaml", home / "one")
         changed = {"training.steps": 200, "seeds": [1], "training.learning_rate": 5e-3}
         added = ["bayes-shrink[haar]"]
-        gahbench.run(home / "tiny.yaml", home / "two", engine="inline", settings=changed, entrants=added)
+        run_for_fixture(home / "tiny.yaml", home / "two", settings=changed, entrants=added)
 
     home = build_once("compared", fill)
     return home / "one", home / "two"

@@ -1,7 +1,7 @@
 """Tests of the units that a results folder keeps when a new plan is recorded in it."""
 
 import pytest
-from tiny_runs import UNET, board, run, run_and_list
+from tiny_runs import UNET, board, run, run_and_list, run_for_fixture
 
 import gahbench
 from gahbench.runs.removal import remove
@@ -28,7 +28,7 @@ def two(build_once):
 
     def fill(home):
         (home / "two.yaml").write_text(TWO)
-        run(home / "two.yaml", home / "out", entrants=["wiener-linear"], settings=["seeds=[0, 1]"])
+        run_for_fixture(home / "two.yaml", home / "out", entrants=["wiener-linear"], settings=["seeds=[0, 1]"])
 
     home = build_once("two", fill)
     return home / "two.yaml", home / "out"

@@ -26,10 +26,8 @@ def contents(folder):
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.parent.name != "leases"}
 
 
-def test_removing_an_entrant_deletes_its_units_failures_and_attempts(write_suite, tmp_path):
-    out = tmp_path / "out"
+def test_removing_an_entrant_deletes_its_units_failures_and_attempts(write_suite, out, tmp_path):
     run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")), out)
-    run(write_suite(), out)
     run(write_suite(), out, again=[UNET])
     store = Store(out)
     (fit,) = units_of(out, kind="fit")

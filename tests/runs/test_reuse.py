@@ -8,7 +8,7 @@ import pytest
 from finished_units import forge_done
 from other_machine import change_score, change_weights
 from sample_files import TINY
-from tiny_runs import UNET, board, plan_suite, run, run_and_list, units_of
+from tiny_runs import UNET, board, plan_suite, run, run_and_list, run_for_fixture, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -51,7 +51,7 @@ def two_seeds(build_once, tmp_path):
 
     def fill(home):
         (home / "tiny.yaml").write_text(TINY.replace(*seeds(0, 1)), encoding="utf-8")
-        gahbench.run(home / "tiny.yaml", home / "out", engine="inline", threads=1)
+        run_for_fixture(home / "tiny.yaml", home / "out", threads=1)
 
     return shutil.copytree(build_once("two-seeds", fill) / "out", tmp_path / "two-seeds")
 

@@ -2,11 +2,13 @@
 
 import errno
 import fcntl
+import functools
 
 import numpy as np
 import pytest
 from interrupted_runs import times
 from safetensors.torch import load_file
+from sample_files import REFERENCES
 from tiny_runs import UNET, board, entrants, run, run_and_list
 
 import gahbench
@@ -138,23 +140,41 @@ def test_a_folder_of_another_suite_is_refused(write_suite, out):
     [
         # A network has a score for PSNR and a score for its slope. References do not depend on the seed.
         (("baseline:", "seeds: [0, 1]\nbaseline:"), 1, 2),
-        (("images: 3", "images: 3, splits: [test, validation]"), 0, 6),
         (("steps: 12", "steps: 13"), 1, 2),
         (("[psnr, slope]", "[psnr, slope, ssim]"), 0, 3),
-        (("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]"), 0, 6),
     ],
 )
 def test_only_new_units_are_computed_when_a_suite_grows(write_suite, out, tiny_run, tmp_path, change, fits, scores):
-    """The board equals the board of a new folder, and finished units are kept."""
+    check_growth(write_suite, out, tmp_path, change, fits, scores)
+    again, done = run_and_list(write_suite(), out)
+    assert done == []
+    assert board(again).equals(board(gahbench.load_results(tiny_run)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("images: 3", "images: 3, splits: [test, validation]"),
+        ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]"),
+    ],
+)
+def test_only_new_scores_are_computed_when_splits_or_levels_are_added(references_out, write_suite, tmp_path, change):
+    write_references = functools.partial(write_suite, text=REFERENCES)
+    before = board(gahbench.load_results(references_out))
+    check_growth(write_references, references_out, tmp_path, change, 0, 4)
+    again, done = run_and_list(write_references(), references_out)
+    assert done == []
+    assert board(again).equals(before)
+
+
+def check_growth(write_suite, out, tmp_path, change, fits, scores):
+    """Check that the board equals the board of a new folder, and finished units are kept."""
     before = times(out)
     grown, done = run_and_list(write_suite(change), out)
     kinds = [unit.kind for unit in done]
     assert (kinds.count("fit"), kinds.count("score")) == (fits, scores)
     assert board(grown).equals(board(run(write_suite(change), tmp_path / "whole")))
     assert {file: times(out)[file] for file in before} == before
-    again, done = run_and_list(write_suite(), out)
-    assert done == []
-    assert board(again).equals(board(gahbench.load_results(tiny_run)))
 
 
 def test_a_locked_folder_is_waited_for_and_then_refused(tmp_path, monkeypatch):

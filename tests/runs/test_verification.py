@@ -12,9 +12,8 @@ import torch
 from finished_units import forge_done
 from safetensors.torch import load_file, save_file
 from sample_files import HALF
-from tiny_runs import run, units_of
+from tiny_runs import run, run_for_fixture, units_of
 
-import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.devices.hardware import hardware
 from gahbench.registry.registry import Registry
@@ -47,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 def done(build_once):
     def fill(home):
         (home / "verified.yaml").write_text(SUITE)
-        gahbench.run(home / "verified.yaml", home / "out", engine="inline", threads=torch.get_num_threads())
+        run_for_fixture(home / "verified.yaml", home / "out", threads=torch.get_num_threads())
 
     return build_once("verified", fill) / "out"
 
