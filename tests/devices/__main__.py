@@ -31,14 +31,16 @@ def main(arguments=None):
     groups = ", ".join(map(repr, BUDGETS))
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"groups to run, of {groups}; all by default")
     parser.add_argument("--locations", action="store_true", help="print where each path waits")
+    parser.add_argument("--few", action="store_true", help="run only a few paths of each group")
     options = parser.parse_args(arguments)
     if unknown := sorted({*options.groups} - {*BUDGETS}):
         parser.error(f"unknown groups: {', '.join(unknown)}")
     warnings.simplefilter("ignore")
     stand_in.install()
-    problems = []
+    problems, tested = [], set()
     for path in paths.all_paths():
-        if not options.groups or path.group in options.groups:
+        if (not options.groups or path.group in options.groups) and (not options.few or path.name in paths.FEW):
+            tested |= {path.group, path.name}
             waits, problem = run(path)
             problems.append(problem)
             mixed = "refused" if "DeviceMixError" in problem else "none"
@@ -47,6 +49,10 @@ def main(arguments=None):
             print(f"{title} {mixed:>8} {reads:>5} {uploads:>7}  {problem or 'ok'}", flush=True)
             for wait, count in Counter(map(str, waits)).most_common() if options.locations else ():
                 print(f"{'':>{WIDTHS[0]}} {count:>4} {wait}")
+    expected = {*(options.groups or BUDGETS), *(paths.FEW if options.few and not options.groups else ())}
+    for name in sorted(expected - tested):
+        problems.append("no path")
+        print(f"{name}: no path has this group or name")
     failed = sum(map(bool, problems))
     print(f"{len(problems)} paths, {failed} with a problem", file=sys.stderr)
     return 1 if failed or not problems else 0

@@ -24,6 +24,7 @@ from gahbench import Reference, Truth, sampling
 from gahbench.contracts.truth import TrainingData
 from gahbench.jacobian import Jacobian, top
 from gahbench.networks.trained import Trained
+from gahbench.registry.registry import Registry
 from gahbench.sampling import Sampling, draw_samples, wrap_network
 from gahbench.testing.samples import SampleDataset
 from gahbench.training import trainer
@@ -63,6 +64,20 @@ FAMILY_OF = {
     "local-dimension": "sinusoids[size=8]",
     "ssim": FAMILIES[0],
     "transfer-gap": FAMILIES[0],
+}
+#: Names of paths that ``--few`` selects: each line of gahbench, and plugins that differ in their waits.
+FEW = {
+    *("clip", "edm", "fixed images", "inverse variance, mae", "muon", "no average", "quadratic noise", "bfloat16"),
+    *("float32, from the device to the CPU", "float32, from the CPU to the device"),
+    *("bfloat16, from the device to the CPU", "timed passes", "flags"),
+    # Architectures, bases and references.
+    *("bf-cnn", "ffdnet", "bf-cnn, float32", "bf-cnn, bfloat16"),
+    *("bandlet", "graph-laplacian", "haar", "pca", "wavelet-ti"),
+    *("bayes-shrink", "by-level", "empirical-bayes", "heat-kernel", "lower-bound", "optimal", "untrained"),
+    # Later metrics share results with those that precede them, so only the first metrics can be run alone.
+    *("training images of c-alpha", "c-alpha[size=16]", "gaussian-field[size=16]", "rays", "adaptation", "ssim"),
+    *("stochastic", "flow, heun", "sample optimal", "sample untrained[architecture=unet[width=4]]"),
+    *("affine ratios", "memorization ratios, images on the CPU", "nearest, images on the CPU", "patch distance"),
 }
 #: Variants of a training step.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -273,7 +288,7 @@ def references():
         return run
 
     for name in plugin_names("reference"):
-        if type(create("reference", name)).move is Reference.move:
+        if Registry().get("reference", name).factory.move is Reference.move:
             yield path("reference", name, denoise, name=name)
         else:
             yield path("reference with a device", name, denoise_on_device, 1e-4, name=name)

@@ -11,7 +11,10 @@ from sample_files import TINY
 import gahbench
 from gahbench.devices import stand_in
 
-pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch is too old for Python backends")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not stand_in.is_supported(), reason="torch is too old for Python backends"),
+]
 #: The tiny suite with additional metrics that use Jacobians and samples.
 SUITE = (
     TINY.replace("discs: {size: 16}", "gaussian-field: {size: 12}")
@@ -26,8 +29,10 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     suite = folder / "tiny.yaml"
     suite.write_text(SUITE, encoding="utf-8")
-    gahbench.run(suite, out=folder / "cpu", device="cpu", workers=1)
     with pytest.MonkeyPatch.context() as patch:
+        # Figures are not read.
+        patch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
+        gahbench.run(suite, out=folder / "cpu", device="cpu", engine="inline")
         patch.setenv("STANDIN_VISIBLE_DEVICES", "4,7")
         gahbench.run(suite, out=folder / "standin", device="standin", workers=2)
     return gahbench.load_results(folder / "cpu"), gahbench.load_results(folder / "standin"), folder / "standin"

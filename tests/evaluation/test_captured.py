@@ -113,9 +113,10 @@ def test_what_recorded_noise_cannot_measure_is_refused_before_a_run(tmp_path, pa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_a_run_scores_recorded_noise(tmp_path, pairs, clean, captured):
     plan(tmp_path, [pairs], metrics=["psnr", "ssim", "transfer-gap"])
-    gahbench.run(tmp_path / "mine.yaml", out=tmp_path / "out", workers=1)
+    gahbench.run(tmp_path / "mine.yaml", out=tmp_path / "out", engine="inline")
     board = gahbench.load_results(tmp_path / "out")
     scores = board.scores.query("entrant == 'identity' and metric == 'psnr'").sort_values("image")["value"]
     expected = -10 * (captured.noisy - clean).double().square().mean((1, 2, 3)).log10()

@@ -149,7 +149,7 @@ def test_the_optimum_of_gaussian_images_ranks_first():
 def test_a_model_is_scored_with_the_references_of_a_suite(tmp_path):
     suite = """
 name: beside
-datasets: [{discs: {size: 8}}, {gaussian-field: {size: 8}}]
+datasets: [{sinusoids: {size: 8}}, {gaussian-field: {size: 8}}]
 entrants: [{unet: {width: 4, levels: 1}}, identity, optimal, {oracle-threshold: {basis: haar}}]
 baseline: oracle-threshold[haar]
 training: {steps: 1}
@@ -166,8 +166,8 @@ scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr, spectrum, generalizatio
     assert set(board["entrant"]) == {"mine", "identity", "optimal", "oracle-threshold[haar]"}
     assert len(board) == 8
     rows = board.set_index(["dataset", "entrant"])
-    assert rows.loc[("discs[size=8]", "mine"), "spectrum.trace"] > 0
-    assert rows.loc[("discs[size=8]", "mine"), "deficit"] > 0
+    assert rows.loc[("sinusoids[size=8]", "mine"), "spectrum.trace"] > 0
+    assert rows.loc[("sinusoids[size=8]", "mine"), "deficit"] > 0
     assert not [name for name in board.columns if name.startswith("generalization")]
     # The references have the same scores as in a run of the suite.
     run = gahbench.run(tmp_path / "beside.yaml", out=tmp_path / "out", engine="inline")

@@ -13,6 +13,7 @@ from gahbench import Basis, Dataset, Engine, Job, Metric, Reference, Registry, S
 from gahbench.board.results import load_results
 from gahbench.contracts.preparation import Preparable
 from gahbench.evaluation import Evaluation, LocalFilters
+from gahbench.registry.plugin import KINDS
 from gahbench.testing import check_file, check_plugin
 
 ROOT = Path(__file__).parents[2]
@@ -30,21 +31,32 @@ def examples():
     return dict(blocks)
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """A folder with all examples, saved under their names."""
-    folder = tmp_path / "from_guide"
+    folder = tmp_path_factory.mktemp("pages") / "from_guide"
     folder.mkdir()
     for name, code in examples().items():
         (folder / name).write_text(code, encoding="utf-8")
     return folder
 
 
+@pytest.fixture(scope="module")
+def reports(folder):
+    """The reports on all examples, which are checked together, since each check starts a process."""
+    return check_file(folder)
+
+
 @pytest.mark.parametrize("kind", PLUGIN_KINDS)
-def test_the_example_of_each_kind_keeps_its_contract(folder, kind):
+def test_the_example_of_each_kind_keeps_its_contract(folder, reports, kind):
     (name,) = re.findall(r"```python\n# (\w+\.py)\n", PAGES[kind])
-    (report,) = check_file(folder / name)
-    assert report.kind == kind
+    # The file can be loaded without the other examples.
+    registry = Registry((folder / name,))
+    assert not registry.problems
+    (plugin,) = [plugin for each in KINDS for plugin in registry.plugins(each) if plugin.origin == str(folder / name)]
+    assert plugin.kind == kind
+    (report,) = [report for report in reports if report.origin == str(folder / name)]
+    assert (report.kind, report.label) == (kind, registry.configure(kind, plugin.name).label)
     assert report.passed, str(report)
     if kind == "dataset":
         # The reference ``optimal`` has a Jacobian on this family.

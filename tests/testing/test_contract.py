@@ -4,27 +4,59 @@ import pyiqa_weights
 import pytest
 import torch
 from global_state import changed_names, global_state
-from small_plugins import extras, small
+from small_plugins import extras, mark_extras, small
 from torch import nn
 from torch.nn import functional
 
 from gahbench._util.errors import PluginError
 from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry
-from gahbench.testing import check_file, check_plugin
-from gahbench.testing.architectures import check_sizes
-
-BUILT_IN = [(kind, name) for kind in KINDS for name in Registry().names(kind)]
+from gahbench.testing import architectures, bases, check_file, check_plugin, metrics, references
+from gahbench.testing.architectures import check_learning, check_sizes
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [pytest.param(*plugin, marks=extras(plugin[1]), id="-".join(plugin)) for plugin in BUILT_IN]
-)
+def marks(name):
+    """Return the marks of the checks of a plugin."""
+    return [*extras(name), *([pytest.mark.cluster] if name == "slurm" else [])]
+
+
+BUILT_IN = [
+    pytest.param(kind, name, marks=marks(name), id=f"{kind}-{name}")
+    for kind in KINDS
+    for name in Registry().names(kind)
+]
+#: Plugins whose checks are made at other sizes than those of ``gahbench check``.
+OF_FULL_SIZE = [plugin for plugin in BUILT_IN if plugin.values[0] in ("basis", "reference")]
+#: The smallest shape on which all architectures are checked.
+SHAPE = (1, 32, 32)
+
+
+@pytest.fixture
+def small_checks(monkeypatch):
+    """Check smaller images, and end each test training once the network has learnt."""
+    monkeypatch.setattr(architectures, "MIN_STEPS", 5)
+    # The number of steps alone limits the training, so that its outcome is the same on slow machines.
+    monkeypatch.setattr(architectures, "MAX_SECONDS", 600.0)
+    monkeypatch.setattr(references, "SHAPES", ((1, 16, 16), (3, 16, 16)))
+    monkeypatch.setattr(references, "FAMILIES", ("sinusoids[size=8]", "c-alpha[size=8]"))
+    monkeypatch.setattr(bases, "SIZES", ((1, 16, 16), (3, 8, 16)))
+    monkeypatch.setattr(bases, "SMALL_SIZES", ((1, 8, 16), (3, 8, 8)))
+    monkeypatch.setattr(bases, "ODD", (1, 9, 11))
+    monkeypatch.setattr(metrics, "FAMILIES", ("c-alpha[size=8]", "discs[size=8]"))
+
+
+@pytest.mark.usefixtures("small_checks")
+@pytest.mark.parametrize(("kind", "name"), BUILT_IN)
 def test_every_built_in_plugin_passes_its_checks(request, builtin, tmp_path, kind, name):
     parameters = small(name, tmp_path)
     if name in ("c-alpha", "discs", "gaussian-field"):
         # The optima of these families are slow at larger sizes.
-        parameters = {"size": 16}
+        parameters = {"size": 8}
+    elif name == "timm-unet":
+        parameters |= {"backbone": "resnet10t", "levels": 2}
+    elif name == "empirical-bayes":
+        # Between images that are nearly members, its Jacobian is almost 0, and smaller than the rounding of float32.
+        request.getfixturevalue("monkeypatch").setattr(references, "SHAPES", ((1, 32, 32), (3, 32, 32)))
     elif name == "slurm":
         request.getfixturevalue("cluster")
     elif name == "dask":
@@ -51,6 +83,22 @@ def test_every_built_in_plugin_passes_its_checks(request, builtin, tmp_path, kin
     ]
     assert all("as its docstring says" in finding.detail for finding in undifferentiable), str(report)
     assert not any("raise ValueError in forward" in finding.detail for finding in report.findings), str(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", mark_extras(Registry().names("architecture")))
+def test_every_built_in_architecture_learns_with_the_full_budget(builtin, tmp_path, name):
+    network = builtin.create("architecture", name, shape=SHAPE, **small(name, tmp_path))
+    finding = check_learning(network, SHAPE)
+    # A network that is too slow for the budget is not judged.
+    assert finding.passed is not False, finding.detail
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name"), OF_FULL_SIZE)
+def test_built_in_plugins_pass_their_checks_at_full_size(builtin, tmp_path, kind, name):
+    report = check_plugin(builtin.get(kind, name), builtin, **small(name, tmp_path))
+    assert report.passed, str(report)
 
 
 def test_a_sound_architecture_passes_with_a_note_on_homogeneity(write_plugin, no_stand_in):

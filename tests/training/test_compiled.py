@@ -74,19 +74,27 @@ def test_a_compiler_that_loses_gradients_is_turned_off_without_other_changes(mon
     assert torch.equal(weights(fitted), weights(plain))
 
 
-@pytest.fixture
-def _compiler():
-    """Skip tests if there is no compiler, and skip the compiler's slow test of vector instructions."""
-    if reason := hardware(CPU).compiler_missing:
-        pytest.skip(reason)
+@pytest.fixture(params=["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def compiler(request, monkeypatch):
+    """Compile by torch's default compiler, which takes long, or only trace the network and its gradients.
+
+    Skip tests if there is no compiler, and skip the compiler's slow test of vector instructions.
+    """
     from torch._inductor import config
 
     torch.compiler.reset()
+    if request.param == "aot_eager":
+        compile_network = torch.compile
+        monkeypatch.setattr(torch, "compile", lambda network, mode: compile_network(network, backend="aot_eager"))
+        yield request.param
+        return
+    if reason := hardware(CPU).compiler_missing:
+        pytest.skip(reason)
     with config.patch({"cpp.vec_isa_ok": True}):
-        yield
+        yield request.param
 
 
-@pytest.mark.usefixtures("_compiler")
+@pytest.mark.usefixtures("compiler")
 def test_a_compiled_step_has_the_loss_of_an_eager_step():
     losses = []
     # On a CPU the compiler ignores the request for CUDA graphs.
@@ -99,7 +107,7 @@ def test_a_compiled_step_has_the_loss_of_an_eager_step():
     assert losses[2] == losses[1]
 
 
-@pytest.mark.usefixtures("_compiler")
+@pytest.mark.usefixtures("compiler")
 def test_compiled_fits_restore_process_state_and_are_not_flagged():
     """Fit twice, because the compiler must also work after the state was restored."""
     watched = WatchedFit(Layers, Training(batch_size=4), 0)
@@ -112,7 +120,7 @@ def test_compiled_fits_restore_process_state_and_are_not_flagged():
     assert watched.flags((1, 16, 16), CPU) == []
 
 
-@pytest.mark.usefixtures("_compiler")
+@pytest.mark.usefixtures("compiler")
 def test_all_layers_of_a_network_compiled_in_bfloat16_learn():
     """The compiler of torch 2.13 silently loses gradients behind ``interpolate`` on CPUs in batches of 32."""
     trainer = make(acceleration=Acceleration(True, compiled=True), network=Layers, batch_size=32)

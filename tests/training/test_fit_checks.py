@@ -52,7 +52,7 @@ class WithState(nn.Module):
         "mlp",
         "linear",
         "vit[width=16,depth=1]",
-        "timm-unet",
+        "timm-unet[backbone=resnet10t,levels=2]",
     ],
 )
 def test_built_in_architectures_are_not_flagged(spec, tmp_path, builtin):

@@ -40,7 +40,7 @@ def psnr_slope(dataset, sigmas, count):
 def test_the_error_of_the_genie_is_the_bound(parameters):
     """The equality holds on average over images and noise, if the genie knows the contours."""
     dataset, start = CAlpha(**parameters), 37
-    count = 2000 // dataset.size
+    count = 1000 // dataset.size
     clean = dataset.images("validation", count, start)
     for sigma in SIGMAS:
         noisy = clean + evaluation_noise(count, dataset.shape, sigma, 0, render_size=dataset.render_size)

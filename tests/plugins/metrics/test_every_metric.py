@@ -141,7 +141,7 @@ NAMES = [name for name in Registry().names("architecture") if name != "scunet"]
 
 @pytest.mark.parametrize("name", mark_extras(NAMES))
 def test_metrics_of_the_basis_have_values_on_every_architecture(tmp_path, name):
-    dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=16)
+    dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=8)
     fast = {"backbone": "resnet10t", "levels": 2} if name == "timm-unet" else {}
     configured = Registry().configure("architecture", name, **small(name, tmp_path) | fast)
     network = configured.build(dataset.shape)

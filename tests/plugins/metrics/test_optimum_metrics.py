@@ -171,7 +171,7 @@ scoring: {sigmas: [0.1, 0.4], images: 200, metrics: [psnr, self-consistency]}
 
 
 @pytest.mark.parametrize(("dataset", "dimension"), [("discs[size=8]", 5), ("rays[discs[size=8]]", 1)])
-def test_the_best_denoiser_has_the_dimension_of_the_manifold_and_of_the_data(dataset, dimension):
+def test_the_best_denoiser_has_the_dimension_of_the_manifold_and_of_the_data(few_draws, dataset, dimension):
     parts = table("local-dimension", evaluation("optimal", dataset, (0.01,), count=12))
     assert len(parts["", 0.01]) == 12
     for part in ("", "data"):
@@ -181,7 +181,7 @@ def test_the_best_denoiser_has_the_dimension_of_the_manifold_and_of_the_data(dat
     assert not parts["memorized", 0.01].any()
 
 
-def test_a_denoiser_that_memorizes_has_dimension_0_at_training_images_only():
+def test_a_denoiser_that_memorizes_has_dimension_0_at_training_images_only(few_draws):
     dataset = create("dataset", "discs[size=8]")
     data = TrainingData(dataset, count=12)
     memory = create("reference", "empirical-bayes")
@@ -241,7 +241,7 @@ def band_ratios(parts, sigma):
 @pytest.mark.parametrize(
     ("family", "count"), [("gaussian-field[size=8]", 300), ("discs[size=8]", 24), ("sinusoids[size=8]", 100)]
 )
-def test_the_best_denoiser_is_calibrated_along_every_band_of_eigenvectors(family, count):
+def test_the_best_denoiser_is_calibrated_along_every_band_of_eigenvectors(few_draws, family, count):
     result = evaluation("optimal", family, (0.1, 0.4), count)
     parts = table("calibration", result)
     for sigma in result.sigmas:
@@ -341,8 +341,8 @@ def test_a_denoiser_that_moves_away_has_a_negative_share():
     assert shares(table("gaussian-share", result), 0.2)[0] < 0
 
 
-def test_the_best_denoiser_of_discs_is_gaussian_at_high_noise_alone():
-    parts = table("gaussian-share", evaluation("optimal", "discs[size=8]", (0.05, 3.0), count=32))
+def test_the_best_denoiser_of_discs_is_gaussian_at_high_noise_alone(few_draws):
+    parts = table("gaussian-share", evaluation("optimal", "discs[size=8]", (0.05, 3.0), count=16))
     assert shares(parts, 3.0)[0] > 0.99 > 0.9 > shares(parts, 0.05)[0]
 
 

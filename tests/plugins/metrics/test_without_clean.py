@@ -75,7 +75,7 @@ def test_sure_uses_the_noise_level_of_each_image(clean):
 
 def test_sure_and_self_consistency_agree(clean):
     """Both estimate the same risk, one with random signs and the other with exact Jacobians."""
-    dataset = gahbench.create("dataset", "photos[size=32]")
+    dataset = gahbench.create("dataset", "photos[size=16]")
     evaluation = Evaluation(gahbench.create("reference", "bayes-shrink[sym4]"), dataset.images("test", 32), [SIGMA])
     exact = scores_of("self-consistency", evaluation, "expected")
     assert_mean_is_zero(scores_of("sure[probes=8]", evaluation, "trace") - exact)
