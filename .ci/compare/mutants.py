@@ -131,7 +131,7 @@ def pytest(folder: Path, *options: str, limit: float | None = None) -> tuple[str
             os.killpg(run.pid, signal.SIGKILL)
             return "late", ""
         log.seek(0)
-        return {0: "missed", 1: "caught", 2: "caught"}.get(status, f"status {status}"), log.read()
+        return "caught" if status else "missed", log.read()
 
 
 def measure(folder: Path, contexts: Path, *tests: str) -> None:
@@ -161,7 +161,7 @@ def run(folder: Path, tests: list[str], limit: float) -> tuple[str, str]:
     options = ("-n", "0", "-x", "-rfE", "--tb=no", "-p", "no:cacheprovider", f"@{names}")
     outcome, output = pytest(folder, *options, limit=limit) if tests else ("missed", "")
     failed = re.findall(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", output, flags=re.MULTILINE)
-    return outcome, " ".join([*failed, f"of {len(tests)} tests"])
+    return "unknown" if outcome == "caught" and not failed else outcome, " ".join([*failed, f"of {len(tests)} tests"])
 
 
 def try_faults(folder: Path, contexts: Path, faulty: list[tuple[str, Site]], limit: float) -> list[tuple[str, str]]:
