@@ -16,6 +16,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dask_cluster
 import hypothesis
@@ -39,8 +40,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("untimed")
 
-#: Files of many slow tests that share nothing: they are distributed one by one, before all others.
-UNGROUPED = ("testing/test_contract.py", "devices/test_stand_in.py")
+#: Files of many slow tests that share nothing: they are distributed one by one.
+UNGROUPED = ("test_contract.py", "test_stand_in.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -292,7 +293,7 @@ def _dask_cluster(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark attacks and tests on clusters, and group tests; with ``--extras``, keep only the tests of these extras."""
+    """Mark attacks and tests that start a cluster; with ``--extras``, keep only the tests of these extras."""
     if extras := config.getoption("extras").split():
         packages = packages_of(extras)
         marked = [(item, item.get_closest_marker("extras")) for item in items]
@@ -302,17 +303,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("cluster")
         if item.path.parent.name == "attack":
             item.add_marker("attack")
-    _group(items)
+    # The slowest groups come first.
+    items.sort(key=lambda item: {"": 0, "published": 1}.get(_group_of(item.path), 2))
 
 
-def _group(items: list[pytest.Item]) -> None:
-    """Let the tests of a file, or of a group that several files form, run in one process; begin with the slowest."""
-    names = {item: os.path.relpath(item.path, Path(__file__).parent) for item in items}
-    has_group = {item: item.get_closest_marker("xdist_group") is not None for item in items}
-    for item, name in names.items():
-        if name not in UNGROUPED and not has_group[item]:
-            item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: (names[item] not in UNGROUPED, not has_group[item]))
+@functools.cache
+def _group_of(file: Path) -> str:
+    """Return the group of a file, whose tests run in one process; empty if the tests share nothing."""
+    if file.name in UNGROUPED:
+        return ""
+    return "published" if "from published_pages import" in file.read_text(encoding="utf-8") else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run the tests of a group in one process, and groups in the order of collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group_of(config.rootpath / nodeid.partition("::")[0]) or nodeid
+
+    config.option.loadscopereorder = False
+    return GroupScheduling(config, log)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

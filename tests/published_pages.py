@@ -1,19 +1,15 @@
-"""Published results and their pages."""
+"""Published results and their pages, which one process reads: that of the files that import this module."""
 
 import dataclasses
 import functools
 from pathlib import Path
 
-import pytest
 import scipy.stats
 
 from gahbench.board import results as published_results
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted(file.parent.name for file in (ROOT / "results").glob("*/results.json"))
-
-#: The mark of files that read published boards: one process runs them, and computes each board once.
-IN_ONE_PROCESS = pytest.mark.xdist_group("published")
 
 
 @functools.cache

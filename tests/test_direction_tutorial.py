@@ -6,14 +6,12 @@ import sys
 
 import pytest
 import torch
-from published_pages import IN_ONE_PROCESS, ROOT, load_directions
+from published_pages import ROOT, load_directions
 
 import gahbench
 from gahbench.evaluation import adaptation, align, remove_strength
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.jacobian import Sketch
-
-pytestmark = IN_ONE_PROCESS
 
 PAGE = (ROOT / ".docs" / "tutorials" / "direction.md").read_text(encoding="utf-8")
 

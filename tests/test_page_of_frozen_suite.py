@@ -1,11 +1,9 @@
 """Numbers and sentences on the page of the frozen suite agree with its board."""
 
-from published_pages import IN_ONE_PROCESS, load_results, table_after
+from published_pages import load_results, table_after
 
 from gahbench.report.cells import between, duration, format_interval, rank, seconds
 from gahbench.report.cells import count as format_count
-
-pytestmark = IN_ONE_PROCESS
 
 DIRECTION = "direction[graph-laplacian,controlling_for=wavelet-ti[haar],ceiling_levels=1]"
 

@@ -6,11 +6,9 @@ import importlib
 
 import numpy as np
 import pytest
-from published_pages import IN_ONE_PROCESS, ROOT, all_rows, load_results, mean_and_half_width, page
+from published_pages import ROOT, all_rows, load_results, mean_and_half_width, page
 
 from gahbench.report.cells import format_interval
-
-pytestmark = IN_ONE_PROCESS
 
 #: The datasets of the boards of published networks on photographs, as they are on the pages.
 CLASSIC = pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import pytest
 from published_pages import (
-    IN_ONE_PROCESS,
     ROOT,
     all_rows,
     load_directions,
@@ -18,8 +17,6 @@ from published_pages import (
 from gahbench.board.alignments import margin
 from gahbench.board.generalization import sweep_curves
 from gahbench.report.cells import between, format_interval
-
-pytestmark = IN_ONE_PROCESS
 
 
 def test_the_readme_shows_rows_of_the_published_board():

@@ -7,7 +7,7 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
-from published_pages import IN_ONE_PROCESS, PUBLISHED, ROOT, load_results, table_after
+from published_pages import PUBLISHED, ROOT, load_results, table_after
 
 from gahbench._util.keys import key_of
 from gahbench.board.folds import pooled_names
@@ -21,8 +21,6 @@ from gahbench.registry.spec import parse_spec
 from gahbench.report.page.charts import Source
 from gahbench.report.tables import markdown
 from gahbench.store.plan_file import require_plan
-
-pytestmark = IN_ONE_PROCESS
 
 
 def current_label(label, registry):

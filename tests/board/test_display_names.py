@@ -3,13 +3,11 @@
 import itertools
 
 import pytest
-from published_pages import IN_ONE_PROCESS, PUBLISHED, load_results
+from published_pages import PUBLISHED, load_results
 
 from gahbench.board.combined import combine
 from gahbench.board.display_names import basis_names, display_names
 from gahbench.registry.registry import Registry
-
-pytestmark = IN_ONE_PROCESS
 
 KINDS = ("architecture", "reference", "dataset", "basis")
 OWN = """

@@ -7,14 +7,12 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 from fake_results import dataset, results, rows
-from published_pages import IN_ONE_PROCESS, load_directions, load_results
+from published_pages import load_directions, load_results
 
 from gahbench.board.alignments import mean_agreements
 from gahbench.board.claim_values import Table
 from gahbench.board.statistics import sampled_means
 from gahbench.registry.registry import built_in_registry
-
-pytestmark = IN_ONE_PROCESS
 
 SIGMAS = (0.1,)
 

@@ -11,14 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from published_pages import IN_ONE_PROCESS, ROOT, load_results
+from published_pages import ROOT, load_results
 
 import gahbench
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import judge
 from gahbench.report.claims import GENERATED, export_claims
-
-pytestmark = IN_ONE_PROCESS
 
 
 @pytest.fixture
