@@ -64,7 +64,8 @@ def test_a_stop_lets_tasks_write_checkpoints(dask_cluster, make):
 
 @pytest.mark.parametrize("victim", ["worker", "nanny", "worker, by its nanny"])
 def test_a_lost_worker_ends_its_process_and_is_replaced(dask_cluster, make, victim):
-    folder = make((2.0,) * 6)
+    # There are units left when a new worker has started, even on a busy machine.
+    folder = make((2.0,) * 12)
     folder.start(dask.Dask(dask_cluster.address))
     wait_for(lambda: len(folder.names("running")) == 2)
     (worker,) = dask_cluster.children("w0")
@@ -77,7 +78,7 @@ def test_a_lost_worker_ends_its_process_and_is_replaced(dask_cluster, make, vict
     # The process of the lost worker puts its unit back, and does not outlive its worker.
     wait_for(lambda: "put back" in folder.logs())
     folder.join(60)
-    assert len(folder.names("done")) == 6
+    assert len(folder.names("done")) == 12
     assert starts(folder) == (3 if victim == "worker" else 2)
 
 
