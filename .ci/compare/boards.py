@@ -19,7 +19,8 @@ def probe(file: Path, folder: Path, names: str) -> None:
     tables = []
     for index in sorted(folder.glob(f"{names}/results.json")):
         results = gahbench.load_results(index.parent)
-        for board in (results.leaderboard(full=True), results.over_datasets().assign(dataset="over datasets")):
+        boards = (results.leaderboard(full=True), results.over_datasets().assign(dataset="over datasets"))
+        for board in filter(len, boards):
             cells = board.astype(object).melt(KEYS[1:3], var_name="column").dropna()
             tables.append(cells.assign(board=index.parent.name))
     pd.concat(tables).to_pickle(file, compression=None)

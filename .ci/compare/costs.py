@@ -34,8 +34,7 @@ SMOKE = {"list": "list", "sampling": "sample optimal --out {out} --dataset gauss
 def memory(process: int) -> int:
     """Return the sum of the proportional set sizes of a process and its descendants, in kB."""
     total = 0
-    # A process may end while its files are read.
-    with suppress(OSError):
+    with suppress(OSError):  # a process may end while its files are read
         folder = Path("/proc") / str(process)
         for task in (folder / "task").iterdir():
             total += sum(memory(int(child)) for child in (task / "children").read_text().split())

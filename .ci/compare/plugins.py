@@ -30,7 +30,7 @@ KEYS = ["kind", "plugin", "output", "index"]
 #: Families of which a reference or a basis uses the first that it supports.
 FAMILIES = ("c-alpha[size=16]", "gaussian-field[size=16]", "discs[size=16]", "faces[size=16]", "sinusoids[size=16]")
 SIGMAS = (0.05, 0.1, 0.2, 0.4, 0.8)
-SCORED = (("network", FAMILIES[0]), ("heat-kernel", FAMILIES[0]), ("optimal", FAMILIES[1]))
+SCORED = (("network", FAMILIES[0]), ("heat-kernel", FAMILIES[0]), ("optimal", FAMILIES[1]), ("network", FAMILIES[4]))
 #: Parameters that images of these families need.
 SMALL = {"cycle-spin": {"reference": "bayes-shrink"}, "decay": {"min_terms": 8}}
 Outputs = Iterator[tuple[str, Any]]
@@ -116,9 +116,9 @@ def metric(name: str, parameters: dict[str, Any]) -> Outputs:
     for scored, family in SCORED:
         try:
             plugin.check((1, 16, 16), SIGMAS)
-            yield scored, list(plugin.score(evaluate(scored, family, max(2, plugin.min_images))).value)
+            yield f"{scored} {family}", list(plugin.score(evaluate(scored, family, max(2, plugin.min_images))).value)
         except (ValueError, gahbench.GahbenchError) as error:
-            yield f"{scored} refused", type(error).__name__
+            yield f"{scored} {family} refused", type(error).__name__
 
 
 @functools.cache
