@@ -28,13 +28,13 @@ def ci(monkeypatch, tmp_path):
 
 
 def test_steps_end_in_a_table_and_the_closing_line_of_the_tests(ci, capsys):
-    @ci.step()
+    @ci.step("working")
     def passes(run):
         run("echo", "5 passed, 2 skipped in 1.00s")
         run("echo", "1 failed, 3 passed in 2.00s (0:00:02)")
         return "skipped tests of Slurm"
 
-    @ci.step()
+    @ci.step("working")
     def fails(run):
         run("bash", "-c", "echo 7 passed in 3.00s; false")
 
@@ -65,7 +65,7 @@ def test_the_first_steps_are_the_commands_of_the_readme(ci):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for end in ("gahbench run quick", "pytest"):
         assert f"\n{ci.readme_command(end)[-1]}\n" in text
-    assert [name for name, item in ci.STEPS.items() if item.is_alone] == ["quick", "tests"]
+    assert [name for name, item in ci.STEPS.items() if item.lane == "first"] == ["quick", "tests"]
 
 
 def test_an_unknown_step_is_refused():
@@ -78,4 +78,4 @@ def test_every_test_that_needs_an_extra_has_an_environment(ci):
     files = (ROOT / "tests").rglob("test_*.py")
     marks = [re.findall(r'mark\.extras\("([^"]+)"', file.read_text(encoding="utf-8")) for file in files]
     needed = {package for packages in marks for package in packages} | {packages[0] for packages in NEEDS.values()}
-    assert needed - packages_of(name for names in ci.ENVIRONMENTS for name in names) == set()
+    assert needed - packages_of([*ci.EXTRAS, *ci.APART]) == set()

@@ -85,7 +85,7 @@ def test_a_lost_worker_ends_its_process_and_is_replaced(dask_cluster, make, vict
 @pytest.mark.parametrize("dask_cluster", [4], indirect=True)
 def test_a_frozen_machine_is_not_waited_for(dask_cluster, make):
     """When the worker, its nanny and the process are frozen, another worker takes over; waking them does no harm."""
-    folder = make((1.0,) * 6)
+    folder = make((3.0,) * 6)
     folder.start(dask.Dask(dask_cluster.address))
     wait_for(lambda: len(folder.names("running")) == 2)
     frozen = dask_cluster.freeze("w0")
