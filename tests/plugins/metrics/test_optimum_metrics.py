@@ -166,7 +166,8 @@ scoring: {sigmas: [0.1, 0.4], images: 200, metrics: [psnr, self-consistency]}
         parts = ("realised", "expected", "ratio")
         estimates = {part: board.estimate("identity", "self-consistency", part, sigma).value for part in parts}
         assert estimates["ratio"] == pytest.approx(estimates["realised"] / estimates["expected"])
-    assert gahbench.load_results(tmp_path / "out").board.values == outcome.results.board.values
+    # Missing values are equal to themselves only as text.
+    assert repr(gahbench.load_results(tmp_path / "out").board.values) == repr(outcome.results.board.values)
     assert "ratio" in (tmp_path / "out" / "leaderboard.md").read_text()
 
 

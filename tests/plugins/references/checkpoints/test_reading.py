@@ -147,13 +147,22 @@ def test_shared_prefixes_are_removed_one_after_the_other():
     (lambda: torch.zeros(1).expand(10**6, 10**6), "claims 1,000,000,000,000 numbers, of which 1 are in the file"),
     (lambda: torch.eye(3).to_sparse(), "is sparse"),
     (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.quint8), "is quantized"),
-    (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "is nested"),
     (lambda: torch.empty(3, device="meta"), "is without numbers, on the meta device"),
     (lambda: torch.eye(3) * 1j, "is complex"),
 ])  # fmt: skip
 def test_tensors_that_are_not_plain_weights_are_refused_by_name(tmp_path, tensor, message):
     torch.save({"state_dict": {**STATE, "odd": tensor()}}, tmp_path / "x.pt")
     with pytest.raises(ParameterError, match=rf"x\.pt: odd {message}; accepted: plain tensors of real numbers"):
+        read_state(tmp_path / "x.pt")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_nested_tensors_are_refused(tmp_path):
+    odd = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    torch.save({"state_dict": {**STATE, "odd": odd}}, tmp_path / "x.pt")
+    # Newer versions of torch do not read them as weights.
+    message = r"x\.pt: (odd is nested; accepted: plain|cannot be read without running code: it holds .*nested)"
+    with pytest.raises(ParameterError, match=message):
         read_state(tmp_path / "x.pt")
 
 
