@@ -31,7 +31,6 @@ KEYS = ["kind", "plugin", "output", "index"]
 FAMILIES = ("c-alpha[size=16]", "gaussian-field[size=16]", "discs[size=16]", "faces[size=16]", "sinusoids[size=16]")
 SIGMAS = (0.05, 0.1, 0.2, 0.4, 0.8)
 SCORED = (("network", FAMILIES[0]), ("heat-kernel", FAMILIES[0]), ("optimal", FAMILIES[1]), ("network", FAMILIES[4]))
-#: Parameters that images of these families need.
 SMALL = {"cycle-spin": {"reference": "bayes-shrink"}, "decay": {"min_terms": 8}}
 Outputs = Iterator[tuple[str, Any]]
 
@@ -93,7 +92,6 @@ def architecture(name: str, parameters: dict[str, Any]) -> Outputs:
 def dataset(name: str, parameters: dict[str, Any]) -> Outputs:
     family = create("dataset", name, parameters)
     yield "optimum", family.optimum.kind
-    # Recorded images are for tests alone.
     yield from ((split, family.images(split, 3)) for split in ("test", "train", "validation"))
 
 
