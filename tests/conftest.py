@@ -26,6 +26,7 @@ import typer.testing
 from extra_packages import packages_of
 from fake_families import Families
 from sample_files import LONG, PLUGIN, TINY
+from tiny_runs import render_no_figures
 
 import gahbench
 from gahbench._util.resources import cpu_count
@@ -179,11 +180,8 @@ def no_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def figures_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write placeholders instead of figures, since matplotlib takes most of the time of a small run.
-
-    Use it in tests that do not read figures.
-    """
-    monkeypatch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
+    """Write placeholders instead of figures, in tests that do not read figures."""
+    render_no_figures(monkeypatch)
 
 
 @pytest.fixture

@@ -26,10 +26,15 @@ def run(suite: Path, out: Path, **options: Any) -> Any:
     return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
 
 
+def render_no_figures(patch: pytest.MonkeyPatch) -> None:
+    """Write placeholders instead of figures, since matplotlib takes most of the time of a small run."""
+    patch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
+
+
 def run_for_fixture(suite: Path, out: Path, **options: Any) -> None:
     """Run a suite in this process for a fixture of several tests, with placeholders instead of figures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
+        render_no_figures(patch)
         run(suite, out, **options)
 
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from sample_files import TINY
+from tiny_runs import render_no_figures
 
 import gahbench
 from gahbench.devices import stand_in
@@ -30,8 +31,7 @@ def runs(tmp_path_factory):
     suite = folder / "tiny.yaml"
     suite.write_text(SUITE, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        # Figures are not read.
-        patch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
+        render_no_figures(patch)
         gahbench.run(suite, out=folder / "cpu", device="cpu", engine="inline")
         patch.setenv("STANDIN_VISIBLE_DEVICES", "4,7")
         gahbench.run(suite, out=folder / "standin", device="standin", workers=2)
