@@ -1,4 +1,4 @@
-"""Engines, which run units of work, and their jobs."""
+"""Engines, which run rows of units, and their jobs."""
 
 from __future__ import annotations
 
@@ -7,38 +7,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gahbench._util.errors import ParameterError, listing
-from gahbench._util.origins import origin_name
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import KINDS
 
-if TYPE_CHECKING:
-    from gahbench.registry.registry import Registry
-    from gahbench.store.store import Store
-
 
 class Limits(BaseModel):
-    """Time limits in seconds, after which a unit fails. Keys do not depend on the limits.
+    """Time limits in seconds. Keys do not depend on the limits.
 
     Parameters
     ----------
     unit
-        The limit for a unit; ``None`` for no limit.
-    construction
-        The limit for each import of an external plugin, and for each call of its constructor.
+        The limit for a unit, which then fails; ``None`` for no limit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     unit: Annotated[float, Field(gt=0)] | None = None
-    construction: Annotated[float, Field(gt=0)] = 60.0
 
 
-EventKind = Literal["started", "progress", "finished", "failed", "stopped", "note"]
+EventKind = Literal["started", "progress", "finished", "failed", "note"]
 
 
 @dataclass(frozen=True)
@@ -48,13 +40,12 @@ class Event:
     Parameters
     ----------
     kind
-        ``started``, ``progress``, ``finished``, ``failed``, ``stopped`` (the unit remains for another process or a
-        later run), or ``note`` (a message for the user).
+        ``started``, ``progress``, ``finished``, ``failed``, or ``note`` (a message for the user).
     unit
         The unit; ``None`` for a note about the whole run.
     details
         For ``progress``: the fields of :class:`gahbench.training.trainer.Progress`; for ``finished``: ``seconds``; for
-        ``failed``: ``error`` and ``traceback``; for ``note``: ``text``.
+        ``failed``: ``error``; for ``note``: ``text``.
 
     Examples
     --------
@@ -68,69 +59,40 @@ class Event:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
-class Job:
-    """Units for an engine to run.
+@dataclass(frozen=True)
+class Row:
+    """Units that run one after the other in one process: those of a dataset, an entrant and a seed.
 
     Parameters
     ----------
+    folder
+        Path of the results folder, into which finished units and failures are written.
     units
-        The units to run, sorted so that each unit follows the units whose keys it ``needs``, unless these are
-        finished. Other processes may work on the same units; the process that has claimed a unit runs it.
-    store
-        The store of finished units.
-    registry
-        The registry of plugins that run in this process.
-    report
-        Function to call with every event, from one thread.
-    stop
-        Event that ends the run when it is set: running units write a checkpoint and stop.
+        The units; each follows the fits that it needs, unless these are finished.
+    plugins
+        Plugin files that the units need.
     threads
-        Number of threads of each worker. The plan fixes it, because rounding depends on it.
-    workers
-        Number of workers; ``None`` for the engine's default.
+        Number of threads, on which rounding depends.
     device
-        Device of networks: ``cpu``, ``cuda``, or ``auto`` to use GPUs if available.
-    planned_here
-        Whether the units were planned with the code of this process; if not, units of different code are skipped.
-    files
-        Plugin files that worker processes load.
+        Device of networks: ``cpu``, ``cuda``, or ``auto`` to use a GPU if available.
     limits
-        Time limits in worker processes.
-
-    Raises
-    ------
-    ParameterError
-        If the device is unknown.
-
-    Examples
-    --------
-    >>> import gahbench
-    >>> class Listing(gahbench.Engine):
-    ...     # Lists the units, and runs none.
-    ...     def run(self, job):
-    ...         print(", ".join(unit.label for unit in job.units))
+        Time limits of the suite.
     """
 
-    units: Sequence[Unit]
-    store: Store
-    registry: Registry
-    report: Callable[[Event], None]
-    stop: threading.Event
-    threads: int
-    workers: int | None = None
+    folder: Path
+    units: tuple[Unit, ...]
+    plugins: tuple[Path, ...] = ()
+    threads: int = 1
     device: str = "auto"
-    planned_here: bool = True
-    files: Sequence[Path] = ()
     limits: Limits = field(default_factory=Limits)
-
-    @property
-    def outside(self) -> tuple[str, ...]:
-        """The sorted names of the external plugin files and packages that the units use."""
-        return tuple(sorted({origin_name(origin) for unit in self.units for origin in unit.origins}))
 
     def __post_init__(self) -> None:
         check_device(self.device)
+
+    def __str__(self) -> str:
+        first = self.units[0]
+        seed = "" if first.seed is None else f" (seed {first.seed})"
+        return f"{first.entrant} on {first.dataset}{seed}"
 
 
 def check_device(name: str) -> str:
@@ -140,26 +102,85 @@ def check_device(name: str) -> str:
     return name
 
 
+class Job(Protocol):
+    """A row that an engine runs; futures of ``concurrent.futures`` and of Dask, and jobs of submitit, are jobs."""
+
+    def done(self) -> bool:
+        """Return whether the job has ended, in any way."""
+
+    def exception(self) -> BaseException | None:
+        """Return the error that ended the job, or ``None``; called once the job is done."""
+
+    def cancel(self) -> Any:
+        """Ask the job to end: a row that has not started is dropped, and a running fit writes a checkpoint."""
+
+
 class Engine(ABC):
-    """A way to run units of work.
+    """A way to run rows of units.
+
+    Which units are done is read from the results folder, so an engine need not return results. A row whose job ends
+    early is submitted again.
 
     Examples
     --------
+    >>> from concurrent.futures import ProcessPoolExecutor
     >>> import gahbench
-    >>> class Sequential(gahbench.Engine):
-    ...     # Runs units in this process, until none can be claimed.
-    ...     def run(self, job):
-    ...         runner = gahbench.UnitRunner(job)
-    ...         while not job.stop.is_set() and (unit := runner.next()) is not None:
-    ...             runner.run(unit)
+    >>> class Pool(gahbench.Engine):
+    ...     # Runs rows in a pool of processes.
+    ...     def start(self, folder, threads, workers, device, units, stop):
+    ...         self.pool = ProcessPoolExecutor(workers)
+    ...     def submit(self, function, row):
+    ...         return self.pool.submit(function, row)
+    ...     def close(self):
+    ...         self.pool.shutdown(cancel_futures=True)
     """
 
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
+    #: Whether the run ends once its rows are submitted, and leaves them to a scheduler.
+    detach: bool = False
+    #: Maximum number of jobs, into which rows are packed after ``start``; ``None`` for one job per row.
+    jobs: int | None = None
+
+    def start(
+        self,
+        folder: Path,
+        threads: int,
+        workers: int | None,
+        device: str,
+        units: Sequence[Unit],
+        stop: threading.Event,
+    ) -> None:
+        """Prepare for a run.
+
+        Parameters
+        ----------
+        folder
+            Path of the results folder.
+        threads
+            Number of threads of each row.
+        workers
+            Number of rows that run at the same time, at least 1; ``None`` for the engine's default.
+        device
+            Device of networks: ``cpu``, ``cuda``, or ``auto``.
+        units
+            The units that will be submitted.
+        stop
+            Event that is set when the run is to end. A row in this process may be passed it, as ``function(row, stop)``.
+
+        Raises
+        ------
+        GahbenchError
+            If the engine cannot run here.
+        """
+
+    def earlier(self) -> Sequence[tuple[Row, Job]]:
+        """Return jobs of an earlier run of this folder that are still alive; by default there are none."""
+        return ()
 
     @abstractmethod
-    def run(self, job: Job) -> None:
-        """Run the units of a job, each after the units that it needs, and report events as they happen.
+    def submit(self, function: Callable[..., None], row: Row) -> Job:
+        """Start ``function(row)`` in a process that may use the results folder, now or when resources are free."""
 
-        The outcome does not rely on these events: afterwards, the state of every unit is read from the store.
-        """
+    def close(self) -> None:
+        """End all jobs at once, and release resources; called at the end of a run."""

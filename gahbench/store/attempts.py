@@ -5,22 +5,28 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
+import re
 import shutil
+import socket
+import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import flush, names_in, storing, write_json
-from gahbench._util.sealed import write_sealed
+from gahbench._util.files import flush, names_in, read_regular, storing, write_json
+from gahbench._util.sealed import parse_json, write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.store.finished import DONE, UNIT
-from gahbench.store.leases import unique_name
 from gahbench.training.file_names import checkpoints_in, snapshot_file
 
 #: Separates the name of the unit from the name of the process in the folder name of an attempt.
 PARTIAL = ".partial"
+#: The file in an attempt that says where the attempt runs, and how far a fit has come.
+PROGRESS = "progress.json"
 
 
 class Attempt:
@@ -28,7 +34,7 @@ class Attempt:
 
     def __init__(self, units: Path, unit: Unit, failure: Path) -> None:
         self.unit = unit
-        self._failure = failure
+        self._failure, self._started = failure, time.time()
         self.folder = units / f"{unit.folder}{PARTIAL}-{unique_name()}"
         self._final = units / unit.folder
         # Scores have no checkpoints to resume from.
@@ -48,6 +54,14 @@ class Attempt:
             with contextlib.suppress(OSError):
                 if file.is_file() and not file.is_symlink():
                     link_or_copy(file, self.folder / file.name)
+
+    def report(self, **progress: Any) -> None:
+        """Write where the attempt runs and its progress, for displays; errors of the file system are ignored."""
+        content = {"host": socket.gethostname(), "process": os.getpid(), "started": self._started, **progress}
+        temporary = self.folder / f"{PROGRESS}.tmp"
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(self.folder / PROGRESS)
 
     def finish(self, facts: dict[str, Any], keep: Iterable[str]) -> bool:
         """Write the records of the unit, and publish it; return ``False`` if another process finished it first.
@@ -77,6 +91,21 @@ class Attempt:
     def drop(self) -> None:
         """Delete the folder of the attempt."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def unique_name() -> str:
+    """Return a name that is unique across machines: host, process and a random number."""
+    host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname())[:40] or "host"
+    return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def read_progress(attempt: Path) -> dict[str, Any]:
+    """Return what an attempt reported last; empty if it has reported nothing, or has ended."""
+    try:
+        content = parse_json(read_regular(attempt / PROGRESS, follow=False))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def publish(attempt: Path, final: Path) -> bool:

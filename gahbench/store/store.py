@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.checks import as_text
-from gahbench._util.errors import ResultsError
 from gahbench._util.files import delete_entry, names_in, read_regular, storing, write_json
 from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
@@ -32,13 +32,11 @@ from gahbench.store.finished import (
     open_finished,
     read_done,
 )  # fmt: skip
-from gahbench.store.leases import Leases
 from gahbench.store.records import unit_of
 from gahbench.training.file_names import WEIGHTS
 
-#: Subfolders for units that were moved away: their files were damaged, the user asked to recompute them, or the checks
-#: of their denoisers are to be repeated, in this order.
-DAMAGED, REPLACED, UNCHECKED = "damaged", "replaced", "unchecked"
+#: Subfolders for units that were moved away since their files were damaged, or the user asked to recompute them.
+DAMAGED, REPLACED = "damaged", "replaced"
 
 
 class Store:
@@ -48,7 +46,8 @@ class Store:
         self.folder = folder
         self.units = folder / "units"
         self.failures = folder / "failures"
-        self.leases = folder / "leases"
+        #: Notes of rows for the user, one JSON object on each line.
+        self.notes = folder / "logs" / "notes.jsonl"
         #: Records of the precisions that were chosen by measurement, one file each.
         self.precision = folder / "precision"
 
@@ -152,22 +151,6 @@ class Store:
                 moved += 1
         return moved
 
-    def find_unchecked(self, unit: Unit) -> FinishedUnit | None:
-        """Return the undamaged score of a unit whose checks are to be repeated; ``None`` if no such score exists."""
-        for name in names_in(self.folder / UNCHECKED):
-            if name.startswith(f"{unit.folder}-"):
-                with contextlib.suppress(ResultsError):
-                    return self.verify(self.folder / UNCHECKED / name, unit)
-        return None
-
-    def restore_unchecked(self) -> None:
-        """Move back units whose checks were not repeated as intended, so that their scores stay on the board."""
-        finished = self.finished()
-        for name in names_in(self.folder / UNCHECKED):
-            if (unit := name.rpartition("-")[0]) not in finished:
-                with contextlib.suppress(OSError):
-                    (self.folder / UNCHECKED / name).rename(self.units / unit)
-
     def moved_names(self) -> list[str]:
         """Return the names of the folders of units that were moved away as damaged or replaced."""
         return sorted(name for subfolder in (DAMAGED, REPLACED) for name in names_in(self.folder / subfolder))
@@ -181,16 +164,19 @@ class Store:
                     yield unit
 
     def sweep(self) -> None:
-        """Remove the attempts, leases and unchecked copies of units that are finished."""
+        """Remove the attempts at units that are finished."""
         names = names_in(self.units)
         finished = {name for name in names if PARTIAL not in name}
         for name in names:
             if PARTIAL in name and name.partition(PARTIAL)[0] in finished:
                 shutil.rmtree(self.units / name, ignore_errors=True)
-        for name in names_in(self.folder / UNCHECKED):
-            if name.rpartition("-")[0] in finished:
-                shutil.rmtree(self.folder / UNCHECKED / name, ignore_errors=True)
-        Leases(self.leases).sweep(finished, self.failed())
+
+    def add_note(self, unit: Unit, text: str) -> None:
+        """Append a note for the user who follows the run."""
+        with storing(self.notes):
+            self.notes.parent.mkdir(parents=True, exist_ok=True)
+            with self.notes.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"unit": unit.folder, "text": text}) + "\n")
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
         """Record why a unit failed, unless another process has finished it."""

@@ -1,13 +1,17 @@
-"""The engine that runs units in the current process."""
+"""The engine that runs rows in the current process."""
 
 from __future__ import annotations
 
-from gahbench import Engine, Job
-from gahbench._util.errors import PluginError
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from gahbench import Engine, PluginError, Row, Unit
 
 
 class Inline(Engine):
-    """Runs units sequentially in the current process, for debuggers and notebooks.
+    """Runs rows one after the other in the current process, for debuggers and notebooks.
 
     Parameters
     ----------
@@ -19,24 +23,32 @@ class Inline(Engine):
     def __init__(self, trusted: bool = False) -> None:
         self.trusted = trusted
 
-    def run(self, job: Job) -> None:
-        """Run the units of a job; a unit that exits or crashes ends this process."""
-        from gahbench import UnitRunner
+    def start(
+        self,
+        folder: Path,
+        threads: int,
+        workers: int | None,
+        device: str,
+        units: Sequence[Unit],
+        stop: threading.Event,
+    ) -> None:
+        """Keep the event that ends rows."""
+        self._stop = stop
 
-        if job.outside and not self.trusted:
+    def submit(self, function: Callable[..., None], row: Row) -> Future[None]:
+        """Run a row; a unit that exits or crashes ends this process."""
+        outside = sorted({origin for unit in row.units for origin in unit.origins})
+        if outside and not self.trusted:
             raise PluginError(
-                f"engine 'inline': {', '.join(job.outside)} would run in this process, where a plugin can change the "
+                f"engine 'inline': {', '.join(outside)} would run in this process, where a plugin can change the "
                 'results of others; use --engine "inline[trusted=true]" for your own plugins, or the engine '
-                "'processes', which isolates plugins"
+                "'local', which isolates rows"
             )
-        runner = UnitRunner(job)
-        while not job.stop.is_set() and runner.left:
-            unit = runner.next()
-            if unit is None:
-                # Another process runs the remaining units.
-                job.stop.wait(1.0)
-                continue
-            try:
-                runner.run(unit)
-            except KeyboardInterrupt:
-                job.stop.set()
+        job: Future[None] = Future()
+        try:
+            function(row, self._stop)
+        except Exception as error:
+            job.set_exception(error)
+        else:
+            job.set_result(None)
+        return job

@@ -1,0 +1,443 @@
+"""Executing units: rows are submitted to an engine, their ends collected, and failures recorded.
+
+What is done is read from the results folder. A row whose job ends early is submitted again; a unit is given up after
+:data:`MAX_LOSSES` losses in a row without a newer checkpoint, and the other units of its row still run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import json
+import signal
+import threading
+import time
+import types
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.errors import GahbenchError, ResultsError
+from gahbench._util.files import names_in
+from gahbench._util.readable import format_duration
+from gahbench._util.resources import cpu_count
+from gahbench.contracts.engines import Engine, Event, Job, Row
+from gahbench.contracts.unit import Unit
+from gahbench.devices.hardware import Hardware, hardware
+from gahbench.registry.registry import built_in_registry
+from gahbench.store.attempts import PARTIAL, read_progress
+from gahbench.store.store import Store
+
+#: A unit fails once it has ended its process, or lost its machine, this many times in a row without a new checkpoint.
+MAX_LOSSES = 3
+#: The run ends with an error once this many jobs in a row have ended before they began a unit.
+MAX_FAILED_STARTS = 3
+#: Seconds for which rows may write their checkpoints when the run is stopped.
+GRACE_SECONDS = 60.0
+#: Seconds between two looks at jobs, and at the results folder (or ten times the duration of a look if that is longer).
+POLL_SECONDS, WATCH_SECONDS = 0.1, 0.5
+#: Errors of a full or read-only file system, for which waiting does not help, and seconds to wait after other errors.
+PERMANENT_ERRORS, RETRY_SECONDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS), 5.0
+
+
+def rows_of(units: Sequence[Unit], template: Row) -> list[Row]:
+    """Group units by dataset, entrant and seed into rows, the longest first; a score joins the row of its fit."""
+    rows: dict[Any, list[Unit]] = {}
+    #: The group of each fit that is to be trained.
+    homes: dict[str, Any] = {}
+    for unit in sorted(units, key=lambda unit: unit.kind != "fit"):
+        group: Any = (unit.dataset, unit.entrant, unit.seed)
+        # Rows of datasets with equal images may share a fit.
+        for other in {homes[key] for key in unit.needs if key in homes} - {group}:
+            rows.setdefault(group, []).extend(rows.pop(other))
+            homes |= {key: group for key, home in homes.items() if home == other}
+        if unit.kind == "fit":
+            homes[unit.key] = group
+        rows.setdefault(group, []).append(unit)
+    for members in rows.values():
+        members.sort(key=lambda unit: unit.kind != "fit")
+    ordered = sorted(rows.values(), key=_work, reverse=True)
+    return [replace(template, units=tuple(members)) for members in ordered]
+
+
+def _work(units: Sequence[Unit]) -> tuple[float, float]:
+    """Return the work of the fits of a row, and of its scores, which is in other units."""
+    fits, scores = (sum(unit.work for unit in units if unit.kind == kind) for kind in ("fit", "score"))
+    return fits, scores
+
+
+def pack(rows: Sequence[Row], jobs: int) -> list[Row]:
+    """Pack rows, the longest first, into a number of jobs of about equal work."""
+    packed: list[list[Unit]] = [[] for _ in range(min(jobs, len(rows)))]
+    loads = [(0.0, 0.0)] * len(packed)
+    for row in rows:
+        index = loads.index(min(loads))
+        packed[index] += row.units
+        fits, scores = _work(row.units)
+        loads[index] = (loads[index][0] + fits, loads[index][1] + scores)
+    return [replace(rows[0], units=tuple(units)) for units in packed]
+
+
+def execute(
+    units: Sequence[Unit],
+    engine: Engine,
+    template: Row,
+    function: Callable[..., None],
+    stop: threading.Event,
+    note: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Run units by an engine until all are done or have failed, or ``stop`` is set.
+
+    ``template`` is a row with the settings of all rows, and ``function`` runs a row.
+
+    Raises
+    ------
+    GahbenchError
+        If rows cannot start, or the engine cannot run.
+    OSError
+        If the file system is full or read-only.
+    """
+    try:
+        _Execution(engine, template, function, stop, note).run(units)
+    finally:
+        engine.close()
+
+
+def run_in_processes(row: Row, stop: threading.Event | None = None) -> None:
+    """Run units of one or several rows on this machine, each row in a process of its own, as the engine ``local`` does.
+
+    Engines that submit jobs to other machines run this function there, so that a plugin which crashes costs its own row
+    one try, and not the job.
+
+    Parameters
+    ----------
+    row
+        The units, with the settings of their run.
+    stop
+        Event that another thread, or a signal handler, sets to end the rows: running fits write checkpoints.
+
+    Raises
+    ------
+    GahbenchError
+        If processes cannot start on this machine.
+    OSError
+        If the file system is full or read-only.
+    """
+    from gahbench.runs.row import run_row
+
+    stop, engine = stop or threading.Event(), built_in_registry().create("engine", "local")
+    start = functools.partial(engine.start, row.folder, row.threads, None, row.device)
+    start(row.units, stop)
+    execute(row.units, engine, row, run_row, stop)
+
+
+class _Execution:
+    """Submission of rows, and collection of their ends."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        template: Row,
+        function: Callable[..., None],
+        stop: threading.Event,
+        note: Callable[[str], None],
+    ) -> None:
+        self.engine, self.template, self.function, self.stop, self.note = engine, template, function, stop, note
+        self.store = Store(template.folder)
+        self.jobs: list[tuple[Row, Job, set[str]]] = []
+        #: How often each unit was lost since its last checkpoint, and when that was written.
+        self.losses: Counter[str] = Counter()
+        self.checkpoints: dict[str, float] = {}
+        self.failed_starts = 0
+
+    def run(self, units: Sequence[Unit]) -> None:
+        """Submit the rows of units that no earlier job runs, and collect their ends."""
+        planned, taken = {unit.folder for unit in units}, set()
+        for row, job in self.engine.earlier():
+            if (names := {unit.folder for unit in row.units}) & planned:
+                self.jobs.append((row, job, set()))
+                taken |= names
+        rows = rows_of([unit for unit in units if unit.folder not in taken], self.template)
+        if rows and self.engine.jobs is not None:
+            rows = pack(rows, max(1, self.engine.jobs - len(self.jobs)))
+        for row in rows:
+            if not self.stop.is_set():
+                self._submit(row)
+        while self.jobs and not self.stop.is_set() and not self.engine.detach:
+            try:
+                self._collect()
+                self.stop.wait(POLL_SECONDS)
+            except OSError as error:
+                if error.errno in PERMANENT_ERRORS:
+                    raise
+                # The file server may respond again soon.
+                self.note(f"{error}; trying again")
+                self.stop.wait(RETRY_SECONDS)
+        if self.stop.is_set():
+            self._end_jobs()
+
+    def _submit(self, row: Row) -> None:
+        self.jobs.append((row, self.engine.submit(self.function, row), self._attempts(row)))
+
+    def _attempts(self, row: Row) -> set[str]:
+        """Return the names of the attempts at units of a row."""
+        names = {unit.folder for unit in row.units}
+        return {name for name in names_in(self.store.units) if PARTIAL in name and name.partition(PARTIAL)[0] in names}
+
+    def _collect(self) -> None:
+        """Handle the jobs that have ended."""
+        for item in [item for item in self.jobs if item[1].done()]:
+            row, job, attempts = item
+            finished, failed = self.store.ended()
+            left = [unit for unit in row.units if unit.folder not in finished | failed and not unit.is_blocked(failed)]
+            if left:
+                self._on_early_end(replace(row, units=tuple(left)), job, attempts, len(left) < len(row.units))
+            else:
+                self.failed_starts = 0
+            self.jobs.remove(item)
+
+    def _on_early_end(self, row: Row, job: Job, attempts: set[str], has_ended_units: bool) -> None:
+        """Submit the rest of a row again, without its first unit if that is lost too often."""
+        error, unit = job.exception(), row.units[0]
+        if isinstance(error, OSError) and error.errno is not None:
+            if error.errno in PERMANENT_ERRORS:
+                raise error
+            self.note(f"{error}; trying again")
+            self.stop.wait(RETRY_SECONDS)
+        elif text := exceeded_limit(row.folder, unit):
+            limit = format_duration(row.limits.unit or 0.0)
+            self._give_up(unit, f"took longer than {limit}, the limit of a unit in this suite", text)
+        elif not has_ended_units and self._attempts(row) <= attempts:
+            self.failed_starts += 1
+            if self.failed_starts >= MAX_FAILED_STARTS:
+                raise GahbenchError(f"rows do not start: {describe(error)}") from error
+        else:
+            self.failed_starts = 0
+            self._count_loss(unit, error)
+        failed = self.store.failed()
+        if left := [unit for unit in row.units if unit.folder not in failed and not unit.is_blocked(failed)]:
+            self._submit(replace(row, units=tuple(left)))
+
+    def _count_loss(self, unit: Unit, error: BaseException | None) -> None:
+        written = self.store.checkpoint_time(unit.folder)
+        if written > self.checkpoints.get(unit.folder, 0.0):
+            self.losses[unit.folder] = 0
+        self.checkpoints[unit.folder] = written
+        self.losses[unit.folder] += 1
+        reason, _, details = describe(error).partition("\n")
+        if self.losses[unit.folder] < MAX_LOSSES:
+            self.note(f"{unit.label}: {reason}; the unit will be tried again")
+        else:
+            self._give_up(unit, f"lost {MAX_LOSSES} times in a row; the last time: {reason}", details)
+
+    def _give_up(self, unit: Unit, error: str, details: str) -> None:
+        self.store.fail(unit, error, details)
+        self.losses.pop(unit.folder, None)
+
+    def _end_jobs(self) -> None:
+        """Ask all jobs to end, and give them time to write checkpoints."""
+        for _, job, _ in self.jobs:
+            job.cancel()
+        deadline = time.monotonic() + GRACE_SECONDS
+        with contextlib.suppress(KeyboardInterrupt):
+            while not all(job.done() for _, job, _ in self.jobs) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+
+
+#: Multiply-adds of a training step below which a large GPU is mostly idle, waiting for the next step to be launched;
+#: it takes about a millisecond for this number.
+FILLING_WORK = 2e11
+#: Bytes of GPU memory that a row of small networks needs for libraries, a dataset and the activations of a batch.
+ROW_BYTES = 8 << 30
+MAX_ROWS_PER_DEVICE = 4
+
+
+def worker_devices(
+    units: Sequence[Unit], threads: int, device: str, workers: int | None = None, workers_per_gpu: int | None = None
+) -> list[Hardware]:
+    """Return the device of each row that may run at the same time on this machine, one per device in turn.
+
+    Parameters
+    ----------
+    units
+        The units that will run.
+    threads
+        Threads of each row.
+    device
+        Device of networks: ``cpu``, ``cuda``, or ``auto``.
+    workers
+        Number of rows, at least 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every ``threads``
+        processors.
+    workers_per_gpu
+        Number of rows that share a GPU, at least 1; by default as many as fit in memory and are useful for the size of
+        the networks, at most 4.
+
+    Raises
+    ------
+    GahbenchError
+        If the device is not available.
+    """
+    devices = hardware(device).devices()
+    if not devices:
+        raise GahbenchError(f"device '{device}' was requested, but this machine has none that torch can use")
+    if not devices[0].is_accelerator:
+        return devices * (workers or max(1, cpu_count() // threads))
+    processors = cpu_count() // len(devices)
+    shares = [workers_per_gpu or _rows_per_device(units, slot.memory, processors) for slot in devices]
+    rounds = range(max(shares))
+    in_turn = [slot for turn in rounds for slot, share in zip(devices, shares, strict=True) if turn < share]
+    return [in_turn[index % len(in_turn)] for index in range(workers or len(in_turn))]
+
+
+def _rows_per_device(units: Sequence[Unit], memory: int | None, processors: int) -> int:
+    """Return how many rows should share a device, given the sizes of the networks to be trained."""
+    steps = [work for unit in units if unit.kind == "fit" and (work := _work_per_step(unit)) is not None]
+    wanted = int(FILLING_WORK / max(steps)) if steps else 1
+    by_memory = MAX_ROWS_PER_DEVICE if memory is None else memory // ROW_BYTES
+    return max(1, min(wanted, MAX_ROWS_PER_DEVICE, by_memory, processors))
+
+
+def _work_per_step(unit: Unit) -> float | None:
+    """Return the multiply-adds of a training step; ``None`` if they are unknown."""
+    steps = unit.payload["training"].get("steps")
+    return unit.work / steps if isinstance(steps, int) and steps and 0 < unit.work < float("inf") else None
+
+
+def describe(error: BaseException | None) -> str:
+    """Return why a job ended; further lines are details, such as the end of its output."""
+    return "its job ended before the unit" if error is None else str(error) or type(error).__name__
+
+
+def exceeded_limit(folder: Path, unit: Unit) -> str:
+    """Return the stacks of a process that exceeded the time limit of a unit, and delete them; empty without any."""
+    text = ""
+    for file in (folder / "logs").glob(f"limit-{unit.folder}-*.txt"):
+        text += file.read_text(errors="replace")
+        file.unlink(missing_ok=True)
+    return text
+
+
+@contextlib.contextmanager
+def watching(units: Sequence[Unit], store: Store, report: Callable[[Event], None]) -> Iterator[Callable[[str], None]]:
+    """Report the events of units, as read from the results folder by a thread, within a context.
+
+    The context yields a function that reports a note on the whole run.
+    """
+    watch, ended = _Watch(units, store, report), threading.Event()
+
+    def follow() -> None:
+        pause = 0.0
+        while not ended.wait(max(WATCH_SECONDS, pause)):
+            started = time.monotonic()
+            watch.update()
+            pause = 10 * (time.monotonic() - started)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield watch.pending.append
+    finally:
+        ended.set()
+        thread.join()
+        watch.update()
+    if watch.error is not None:
+        raise watch.error
+
+
+class _Watch:
+    """The state of units when it was last reported."""
+
+    def __init__(self, units: Sequence[Unit], store: Store, report: Callable[[Event], None]) -> None:
+        self._units = {unit.folder: unit for unit in units}
+        self._store, self._report = store, report
+        self._seen: dict[str, dict[str, Any]] = {}
+        self._ended: set[str] = set()
+        self._notes_read = store.notes.stat().st_size if store.notes.is_file() else 0
+        #: Notes on the whole run that are not reported yet, and the error of a function that reports.
+        self.pending: list[str] = []
+        self.error: BaseException | None = None
+
+    def update(self) -> None:
+        """Report what has changed since the last call."""
+        try:
+            while self.pending:
+                self._report(Event("note", None, {"text": self.pending.pop(0)}))
+            # The file server may respond again at the next call.
+            with contextlib.suppress(OSError):
+                self._update()
+        except BaseException as error:
+            self.error = self.error or error
+
+    def _update(self) -> None:
+        names = names_in(self._store.units)
+        for name in names:
+            key = name.partition(PARTIAL)[0]
+            if PARTIAL in name and key in self._units and key not in self._ended:
+                self._on_progress(self._units[key], read_progress(self._store.units / name))
+        self._read_notes()
+        failed = self._store.failed()
+        for name in [name for name in self._units if name not in self._ended]:
+            if name in failed:
+                self._on_end(name, "failed", {"error": self._store.failure_of(name)})
+        for name in (set(names) & self._units.keys()) - self._ended:
+            self._on_end(name, "finished", {"seconds": self._seconds(self._units[name])})
+
+    def _on_progress(self, unit: Unit, progress: dict[str, Any]) -> None:
+        if not progress or progress == self._seen.get(unit.folder):
+            return
+        if unit.folder not in self._seen:
+            self._report(Event("started", unit))
+        self._seen[unit.folder] = progress
+        if "step" in progress:
+            self._report(Event("progress", unit, progress))
+
+    def _on_end(self, name: str, kind: Any, details: dict[str, Any]) -> None:
+        self._ended.add(name)
+        if name not in self._seen:
+            self._report(Event("started", self._units[name]))
+        self._report(Event(kind, self._units[name], details))
+
+    def _read_notes(self) -> None:
+        with contextlib.suppress(FileNotFoundError), self._store.notes.open("rb") as file:
+            file.seek(self._notes_read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # Another process is writing it.
+                self._notes_read += len(line)
+                with contextlib.suppress(ValueError):
+                    note = json.loads(line)
+                    if (unit := self._units.get(note["unit"])) is not None:
+                        self._report(Event("note", unit, {"text": str(note["text"])}))
+
+    def _seconds(self, unit: Unit) -> float:
+        """Return the recorded duration of a unit; 0 if it is damaged."""
+        try:
+            return float((self._store.done_record(unit) or {}).get("seconds", 0.0))
+        except ResultsError:
+            return 0.0
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Set ``stop`` on the first signal, so that units write checkpoints; interrupt at once on a second Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: types.FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    # Ctrl-C, termination, and the signal that schedulers send some time before they terminate a job.
+    names = ("SIGINT", "SIGTERM", "SIGUSR2")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    previous = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

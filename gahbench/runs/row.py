@@ -1,0 +1,470 @@
+"""Running a row: its units one after the other in this process, each a network that is trained or a score."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import faulthandler
+import functools
+import importlib.metadata
+import json
+import platform
+import random
+import threading
+import time
+import traceback
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gahbench._util.checks import as_text
+from gahbench._util.error_text import error_text, shorten
+from gahbench._util.errors import GahbenchError, PluginError, ResultsError
+from gahbench._util.files import StorageError, storing
+from gahbench._util.keys import key_of
+from gahbench._util.resources import keep_freed_blocks, processor_name, trim_heap
+from gahbench._util.shapes import Shape
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.denoisers import SEES_DATASET
+from gahbench.contracts.engines import Row
+from gahbench.contracts.metrics import Metric
+from gahbench.contracts.published import Published
+from gahbench.contracts.references import Reference
+from gahbench.contracts.unit import Unit
+from gahbench.devices.batches import take_memory_notes
+from gahbench.devices.hardware import hardware, is_out_of_memory, release_memory
+from gahbench.evaluation.audit import audit, audit_repetition, check_claimed_risk
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.evaluation.measurement import Measurement, Subject
+from gahbench.networks.precision import Choices
+from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE, configure_recorded
+from gahbench.registry.behaviour import function_digest
+from gahbench.registry.plugin import Kind
+from gahbench.registry.registry import Registry
+from gahbench.runs.cost import measure_cost
+from gahbench.store.attempts import Attempt
+from gahbench.store.finished import DamagedError, FinishedUnit, open_finished, write_scores
+from gahbench.store.store import DAMAGED, Store
+from gahbench.training.checkpoint import Checkpoints
+from gahbench.training.file_names import WEIGHTS
+from gahbench.training.fit_checks import WatchedFit
+from gahbench.training.fitting import fit
+from gahbench.training.recipe import Training
+from gahbench.training.trainer import Stopped
+
+#: The maximum number of characters of a traceback that is recorded.
+MAX_TRACEBACK = 20_000
+
+
+class DeviceLostError(GahbenchError):
+    """The process can no longer compute on its device; the unit is still to be done, in another process."""
+
+
+def run_row(row: Row, stop: threading.Event | None = None) -> None:
+    """Run the units of a row in this process, one after the other.
+
+    Finished units and failures are written into the results folder. A unit that is finished, or whose fit failed, is
+    skipped, so a row may be run again after any end.
+
+    Parameters
+    ----------
+    row
+        The row.
+    stop
+        Event that another thread sets to end the row: a running fit writes a checkpoint.
+
+    Raises
+    ------
+    GahbenchError
+        If the device was lost, so that this process cannot use it again.
+    OSError
+        If the results folder cannot be read or written.
+
+    Examples
+    --------
+    >>> import concurrent.futures
+    >>> import gahbench
+    >>> class Inline(gahbench.Engine):
+    ...     # Runs rows in this process.
+    ...     def submit(self, function, row):
+    ...         job = concurrent.futures.Future()
+    ...         job.set_result(function(row))
+    ...         return job
+    """
+    store, stop = Store(row.folder), stop or threading.Event()
+    keep_freed_blocks()
+    with _process_state(row.threads):
+        runner = _Runner(row, store, stop)
+        for unit in row.units:
+            finished, failed = store.ended()
+            is_ready = all(f"fit-{key}" in finished for key in unit.needs)
+            if is_ready and unit.folder not in finished | failed and not stop.is_set():
+                _seed_generators()
+                with _time_limit(row, unit):
+                    runner.run(unit)
+
+
+@contextlib.contextmanager
+def _process_state(threads: int) -> Iterator[None]:
+    """Set the number of threads, and restore it and the default random generators at the end."""
+    before, states = torch.get_num_threads(), (random.getstate(), np.random.get_state())  # noqa: NPY002
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(before)
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+def _seed_generators() -> None:
+    """Seed the default generators of torch, numpy and Python, so that a unit does not depend on earlier units."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002, plugins may use the global generator
+    random.seed(0)
+
+
+@contextlib.contextmanager
+def _time_limit(row: Row, unit: Unit) -> Iterator[None]:
+    """End this process if a unit takes longer than its limit, even in native code; write its stacks to a file."""
+    if row.limits.unit is None:
+        yield
+        return
+    file = row.folder / "logs" / f"limit-{unit.folder}-{uuid.uuid4().hex[:8]}.txt"
+    with storing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stacks = file.open("w")
+    with stacks:
+        faulthandler.dump_traceback_later(row.limits.unit, exit=True, file=stacks)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            file.unlink(missing_ok=True)
+
+
+def _build(registry: Registry, kind: Kind, recorded: Mapping[str, Any], shape: Shape | None = None) -> Any:
+    """Build the plugin that a payload describes, after checking that its code has not changed.
+
+    ``shape`` is the shape (C, H, W) of images, for architectures.
+    """
+    configured = configure_recorded(registry, kind, recorded)
+    if key_of(configured.identity) != recorded["identity"]:
+        raise PluginError(f"{configured.where}: its code has changed since this run was planned; run again")
+    return configured.build(shape)
+
+
+#: The maximum number of distinct notes of a basis that are listed; the most common ones come first.
+MAX_LISTED_NOTES = 3
+#: The maximum number of datasets that are kept in memory for later units.
+MAX_DATASETS = 4
+_REQUEST = ("split", "images", "sigmas", "noise_seed", "noise", "captured", "sampling", "jacobian_precision")
+
+
+class _Measurements:
+    """Builds the measurements of score units from their payloads and the networks in the store.
+
+    Datasets and the last measurement are kept in memory for the next unit.
+    """
+
+    def __init__(self, registry: Registry, store: Store, device: torch.device, choices: Choices) -> None:
+        self._registry, self._store, self._device, self._choices = registry, store, device, choices
+        self._last: tuple[Any, Measurement] | None = None
+        self._dataset = functools.lru_cache(maxsize=MAX_DATASETS)(
+            lambda described: _build(registry, "dataset", json.loads(described))
+        )
+
+    def dataset(self, recorded: Mapping[str, Any]) -> Dataset:
+        """Return the dataset that a payload describes."""
+        dataset: Dataset = self._dataset(json.dumps(recorded, sort_keys=True))
+        return dataset
+
+    def get(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
+        """Return the measurement of a score unit, which all metrics of an entrant share."""
+        payload = unit.payload
+        dataset = self.dataset(payload["dataset"])
+        network = networks.get(unit.requires or "")
+        key = (unit.requires, network, {name: value for name, value in payload.items() if name != "metric"})
+        if self._last is None or self._last[0] != key:
+            measurement = Measurement(
+                dataset,
+                self._subject(unit, dataset, unit.requires, payload["learned_from"]),
+                {name: payload[name] for name in _REQUEST if name in payload},
+                self._device,
+                self._choices,
+            )
+            self._last = (key, measurement)
+        measurement = self._last[1]
+        if unit.partner is not None or payload["partner_learned_from"] is not None:
+            # Only units of metrics that need a partner name a partner.
+            measurement.partner = functools.partial(
+                self._subject, unit, dataset, unit.partner, payload["partner_learned_from"]
+            )
+        return measurement
+
+    def _subject(
+        self, unit: Unit, dataset: Dataset, fit: str | None, learned_from: Mapping[str, Any] | None
+    ) -> Subject:
+        entrant = unit.payload["entrant"]
+        if fit is None:
+            return Subject(functools.partial(self._reference, entrant, learned_from), learned_from)
+        finished = open_finished(self._store.fit_folder(fit))
+
+        network = functools.partial(functools.partial, self._network, entrant, dataset, finished)
+        snapshots = [(step, network(file)) for step, file in finished.snapshots.items()]
+        return Subject(network(WEIGHTS), learned_from, snapshots)
+
+    def _reference(self, entrant: Mapping[str, Any], learned_from: Mapping[str, Any] | None) -> Reference:
+        reference: Reference = _build(self._registry, "reference", entrant)
+        if isinstance(reference, Published) and reference.published_training is not None and learned_from is not None:
+            reference.select_weights(learned_from["split"], learned_from["count"])
+        return reference
+
+    def _network(self, entrant: Mapping[str, Any], dataset: Dataset, fit: FinishedUnit, file: str) -> nn.Module:
+        from safetensors.torch import load
+
+        try:
+            # The bytes that are hashed are the bytes that are loaded.
+            weights = load(fit.read(file))
+        except DamagedError as error:
+            raise ResultsError(f"{error}; run again, which trains the network again") from error
+        network: nn.Module = _build(self._registry, "architecture", entrant, dataset.shape)
+        network.load_state_dict(weights)
+        return network
+
+
+class _Runner:
+    """Runs units one after the other, and keeps objects in memory that the next unit may need."""
+
+    def __init__(self, row: Row, store: Store, stop: threading.Event) -> None:
+        self._row, self.store, self._stop = row, store, stop
+        self.hardware = hardware(row.device)
+        self.device = self.hardware.device
+        #: Everything on which rounding may depend, in addition to the key of a unit.
+        self._environment = {
+            "threads": torch.get_num_threads(),
+            "device": self.hardware.name,
+            "processor": processor_name(),
+            "python": platform.python_version(),
+            "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")},
+        }
+        self._choices = Choices(store.precision)
+        #: The last measurement whose claimed risks were verified.
+        self._verified_measurement: Measurement | None = None
+
+    @functools.cached_property
+    def _registry(self) -> Registry:
+        # Plugins are imported with the first unit, so that an error of an import is a failure of that unit.
+        return Registry(self._row.plugins)
+
+    @functools.cached_property
+    def _measurements(self) -> _Measurements:
+        return _Measurements(self._registry, self.store, self.device, self._choices)
+
+    def run(self, unit: Unit) -> None:
+        """Run a unit, and record its failure."""
+        try:
+            self._compute(unit)
+        except BaseException as error:
+            self._on_error(unit, error)
+        # The error has been deleted by now, and with it the references of its traceback to tensors of a failed unit.
+        trim_heap()
+        release_memory()
+
+    def _on_error(self, unit: Unit, error: BaseException) -> None:
+        """Record the failure of a unit; raise if the unit has not failed, but the process or the folder."""
+        if isinstance(error, Stopped) and self._stop.is_set():
+            return
+        if isinstance(error, KeyboardInterrupt | StorageError):
+            raise error
+        cause = error.__cause__
+        if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
+            raise StorageError(cause.errno, str(error)) from error
+        if self.hardware.is_lost:
+            raise DeviceLostError(f"its device was lost: {explain(error)}")
+        with storing(self.store.failures):
+            self.store.fail(unit, explain(error), shorten(_traceback(error), MAX_TRACEBACK))
+
+    def _compute(self, unit: Unit) -> None:
+        """Compute a unit and finish it in the store."""
+        attempt = self.store.begin(unit)
+        attempt.report()
+        # Discard the notes of an earlier unit that failed.
+        take_memory_notes()
+        try:
+            (self._fit if unit.kind == "fit" else self._score)(unit, attempt)
+        except BaseException:
+            # The attempt at a fit is kept, since the next attempt resumes from its checkpoint.
+            if unit.kind == "score":
+                attempt.drop()
+            raise
+
+    def _fit(self, unit: Unit, attempt: Attempt) -> None:
+        started, payload = time.monotonic(), unit.payload
+        _check_code(unit, FIT)
+        dataset = self._measurements.dataset(payload["dataset"])
+        training = Training.model_validate(payload["training"])
+        network = functools.partial(_build, self._registry, "architecture", payload["entrant"], dataset.shape)
+        watched = WatchedFit(network, training, payload["seed"])
+        checkpoints = Checkpoints(
+            attempt.folder, unit.key, self.store.folder / DAMAGED, functools.partial(self.store.add_note, unit)
+        )
+        done = fit(
+            watched.build,
+            dataset,
+            training,
+            payload["seed"],
+            attempt.folder,
+            self.device,
+            lambda progress: attempt.report(**dataclasses.asdict(progress)),
+            self._stop.is_set,
+            self._choices,
+            checkpoints,
+        )
+        notes = [*done.facts["notes"], *take_memory_notes()]
+        for text in notes:
+            self.store.add_note(unit, text)
+        facts = {
+            **done.facts,
+            "notes": notes,
+            "flags": watched.flags(dataset.shape, self.device),
+            "resumed": checkpoints.resumed,
+        }
+        # Unlike the training time, these seconds include loading images, building the network and validation.
+        facts |= {"seconds": time.monotonic() - started, "environment": self._environment}
+        # Raise the error of a lost device here, since the code of the unit may have caught it.
+        self.hardware.synchronise()
+        attempt.finish(facts, keep=done.files)
+
+    def _score(self, unit: Unit, attempt: Attempt) -> None:
+        started = time.monotonic()
+        metric: Metric = _build(self._registry, "metric", unit.payload["metric"])
+        _check_code(unit, SCORE, frozenset(metric.needs))
+        networks = self._checksums(unit)
+        measurement = self._measurements.get(unit, networks)
+        files = write_scores(attempt.folder, measurement.score(metric))
+        if self._verified_measurement is not measurement:
+            claimed = [check_claimed_risk(evaluation) for evaluation in measurement.evaluations]
+            self._verified_measurement = measurement if any(claimed) else self._verified_measurement
+        denoiser = measurement.evaluation.denoiser
+        facts: dict[str, Any] = {"kind": denoiser.kind, "notes": []}
+        if isinstance(denoiser, Reference):
+            # Convert values of the plugin to types that the store accepts.
+            count = denoiser.num_parameters
+            notes = collect_notes(denoiser, measurement.evaluations)
+            facts |= {"notes": list(map(as_text, notes)), "parameters": None if count is None else int(count)}
+        checks = _run_checks(unit, measurement)
+        facts["notes"] += checks.pop("notes", [])
+        facts |= checks
+        facts["precision"] = "float32"
+        if "jacobian" in metric.needs:
+            facts |= _jacobian_facts(measurement)
+            if (choice := measurement.evaluation.jacobian_choice) is not None and choice.note is not None:
+                self.store.add_note(unit, choice.note)
+        facts["notes"] += take_memory_notes()
+        facts |= {"networks": networks, "environment": self._environment}
+        if self._checksums(unit) != networks:
+            raise ResultsError(f"{unit.label}: its network was replaced while it was scored; run again")
+        self.hardware.synchronise()
+        attempt.finish({**facts, "seconds": time.monotonic() - started}, keep=files)
+
+    def _checksums(self, unit: Unit) -> dict[str, str | None]:
+        """Return the checksums of the networks that a unit needs; networks with equal keys may differ by rounding."""
+        return {key: self.store.weights_checksum(key) for key in unit.needs}
+
+
+def collect_notes(reference: Reference, evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return the notes of a reference; notes of its basis are counted over the evaluations of all image shapes."""
+    notes, basis = list(reference.notes), getattr(reference, "basis", None)
+    if len(evaluations) == 1 or not isinstance(basis, Basis):
+        return notes
+    counts: Counter[str] = Counter()
+    for evaluation in evaluations:
+        counts.update(dict.fromkeys(basis.notes(evaluation.shape), len(evaluation.clean)))
+    images = sum(len(evaluation.clean) for evaluation in evaluations)
+    listed = [
+        note if count == images else f"{note} ({count} of {images} images)"
+        for note, count in counts.most_common(MAX_LISTED_NOTES)
+    ]
+    if unlisted := len(counts) - len(listed):
+        listed.append(f"images of {unlisted} other shapes are treated likewise")
+    first = basis.notes(evaluations[0].shape)
+    return [*(note for note in notes if note not in first), *listed]
+
+
+def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
+    """Return the precision of Jacobians, the reason for its choice, and the error relative to float32."""
+    facts: dict[str, Any] = {}
+    error = max(evaluation.jacobian_error for evaluation in measurement.evaluations)
+    choice = measurement.evaluation.jacobian_choice
+    if choice is not None:
+        facts["jacobian_precision"] = choice.precision
+        facts["precision_reason"], facts["precision_seconds"] = choice.reason, dict(choice.seconds)
+    return {**facts, "jacobian_error": error} if error else facts
+
+
+def _run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
+    """Check the denoiser of a score unit; return ``flags``, and for the audited score also ``notes`` and ``checks``."""
+    if (unit.payload["metric"]["name"], unit.split) == AUDITED:
+        return _audit_row(measurement)
+    # For other metrics, only check that the denoiser returns the same output again.
+    evaluation = measurement.evaluation
+    if unit.split != AUDITED[1] or not evaluation._denoised or evaluation.denoiser.kind in SEES_DATASET:
+        return {}
+    return {"flags": [as_text(flag) for flag in audit_repetition(evaluation).flags]}
+
+
+def _audit_row(measurement: Measurement) -> dict[str, Any]:
+    """Audit a denoiser; if the audit raises an error, the denoiser is flagged and keeps its scores."""
+    # If images have several shapes, the evaluation with the most images is audited.
+    largest = max(measurement.evaluations, key=lambda evaluation: len(evaluation.clean))
+    images = sum(len(evaluation.clean) for evaluation in measurement.evaluations)
+    checks: dict[str, Any] = {"version": CHECKS_VERSION, "code": function_digest(CHECKS), "images": ""}
+    try:
+        audited = audit(largest)
+    except Exception as error:
+        flag = as_text(f"could not be denoised again for the checks: {explain(error)}")
+        return {"flags": [flag], "checks": checks}
+    count_text = ""
+    if len(measurement.evaluations) > 1:
+        count_text = f" (of {len(largest.clean)} of {images} images)"
+        checks["checked"] = len(largest.clean)
+    return {
+        "flags": [as_text(f"{flag}{count_text}") for flag in audited.flags],
+        "notes": [as_text(note) for note in audited.notes],
+        "checks": {**checks, **audited.facts, "images": audited.images},
+        "cost": measure_cost(largest),
+    }
+
+
+def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:
+    """Raise an error if a unit was planned with other code of gahbench, since its key would not describe the result."""
+    if unit.document is not None and unit.document["code"] != function_digest(function, needs):
+        raise PluginError("the code of gahbench has changed since this run was planned; run again")
+
+
+def explain(error: BaseException) -> str:
+    """Return an error as one line, shortened if it is long; if memory ran out, it begins with "out of memory"."""
+    if isinstance(error, Stopped):
+        return "Stopped: raised without a request to stop"
+    text = error_text(error)
+    if is_out_of_memory(error):
+        _, _, message = text.partition(": ")
+        return f"out of memory: {message}" if message else "out of memory"
+    return text
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:
+        # The error of a plugin may raise another error when it is printed.
+        return "".join(traceback.format_tb(error.__traceback__))
