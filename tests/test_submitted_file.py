@@ -1,4 +1,4 @@
-"""Tests of the scripts that take and run submissions: anything but one plugin file, or an archive, is refused."""
+"""Tests of the scripts that take and run submissions: anything but a plugin file, and units.zip, is refused."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def git(tmp_path):
     run("init", "--quiet")
     (tmp_path / ".ci").mkdir()
     shutil.copy(SCRIPT, tmp_path / ".ci" / "submitted_file")
-    (tmp_path / "verified.json").write_text("{}")
+    (tmp_path / "board.json").write_text("{}")
     run("add", "--all")
     run("commit", "--quiet", "-m", "base")
     return run
@@ -40,8 +40,8 @@ def add(folder, *names):
         (folder / name).write_text("content\n")
 
 
-def remove_verified(folder):
-    (folder / "verified.json").unlink()
+def remove_board(folder):
+    (folder / "board.json").unlink()
     add(folder, PLUGIN)
 
 
@@ -54,18 +54,21 @@ def link(folder):
     ("change", "is_accepted"),
     [
         (lambda folder: add(folder, PLUGIN), True),
+        (lambda folder: add(folder, PLUGIN, "results/submissions/my-net/units.zip"), True),
+        (lambda folder: add(folder, "results/submissions/my-net/units.zip"), False),
+        (lambda folder: add(folder, PLUGIN, "results/submissions/other/units.zip"), False),
         (lambda folder: add(folder, PLUGIN, "results/submissions/my-net/other.py"), False),
-        (lambda folder: add(folder, PLUGIN, "verified.json"), False),
-        (lambda folder: add(folder, "results/submissions/verified.json"), False),
+        (lambda folder: add(folder, PLUGIN, "board.json"), False),
+        (lambda folder: add(folder, "results/submissions/README.md"), False),
         (lambda folder: add(folder, "results/submissions/my-net/sub/my_net.py"), False),
         (lambda folder: add(folder, "results/submissions/My Net/my_net.py"), False),
         (lambda folder: add(folder, "results/submissions/my-net/my_net.sh"), False),
         (lambda folder: add(folder, "results/submissions/my-net/x;echo.py"), False),
-        (remove_verified, False),
+        (remove_board, False),
         (link, False),
     ],
 )
-def test_a_pull_request_adds_one_plugin_file(git, tmp_path, change, is_accepted):
+def test_a_pull_request_adds_a_plugin_file_and_at_most_its_units(git, tmp_path, change, is_accepted):
     base = git("rev-parse", "HEAD")
     change(tmp_path)
     git("add", "--all")
@@ -113,9 +116,16 @@ def write_badly_named(folder):
     return "My Net"
 
 
-def link_archive(folder):
-    (folder / "my-net.zip").symlink_to("/etc/passwd")
-    return "my-net.zip"
+def write_large_units(folder):
+    add(folder, "my-net/a.py")
+    (folder / "my-net" / "units.zip").write_bytes(b"#" * 10_000_001)
+    return "my-net"
+
+
+def link_units(folder):
+    add(folder, "my-net/a.py")
+    (folder / "my-net" / "units.zip").symlink_to("/etc/passwd")
+    return "my-net"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the sandbox needs root")
@@ -127,8 +137,9 @@ def link_archive(folder):
         (write_link, "holds 1 entries .*accepted: one plugin file"),
         (write_large, "is larger than 200 kB"),
         (write_badly_named, "the name 'My Net'; accepted: a-z"),
-        (link_archive, "accepted: a folder with a plugin file, or an archive"),
-        (lambda folder: "absent", "accepted: a folder with a plugin file, or an archive"),
+        (write_large_units, "is larger than 10 MB"),
+        (link_units, "holds 2 entries"),
+        (lambda folder: "absent", "holds 0 entries .*accepted: one plugin file"),
     ],
 )
 def test_other_submissions_are_refused_before_anything_runs(tmp_path, write, text):

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _Results = TypeVar("_Results", bound=Tables)
-#: The statuses of submitted rows, which end their labels.
-STATUSES = ("submitted", "verified")
 #: Facts of a dataset that must be equal in all parts.
 _CHECKED_FACTS = ("optimum", "channels", "height", "width", "fingerprint")
 #: Scores of a reference may differ by this many decibels, through rounding.
@@ -62,7 +60,7 @@ def combine(parts: Mapping[str, _Results]) -> _Results:
     first_part = next(iter(parts.values()))
     return replace(
         first_part,
-        # Submissions extend the board of a frozen suite.
+        # Further rows extend the board of a frozen suite.
         suite=first_part.suite
         if version is not None and len({part.suite for part in parts.values()}) == 1
         else " + ".join(parts),

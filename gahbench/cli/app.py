@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gahbench.cli import boards, drawing, folders, looking, plugins, submissions, suites
+from gahbench.cli import boards, drawing, folders, looking, plugins, suites
 
 app = typer.Typer(
     help="Train, score and rank image denoisers against optimal rates, oracles and optimal denoisers.",
@@ -41,8 +41,6 @@ for command in (
     folders.remove,
     folders.weights,
     folders.verify,
-    submissions.submit,
-    submissions.accept,
     boards.claims,
     plugins.check,
     plugins.new,

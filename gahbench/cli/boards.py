@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def leaderboard(
     folders: Annotated[
         list[Path],
-        typer.Argument(help="One or more results folders, archives, or folders of submissions, shown on one board."),
+        typer.Argument(help="One or more results folders or archives of them, shown on one board."),
     ],
     entrant: options.OnlyEntrant = None,
     dataset: options.Dataset = None,
@@ -51,11 +51,11 @@ def leaderboard(
     """
     from gahbench.report.export import export_board
     from gahbench.report.tables import print_board as print_results
-    from gahbench.runs.submitted_rows import is_single_folder
+    from gahbench.store.archive import is_archive
 
     if (
         len(folders) == 1
-        and is_single_folder(folders[0])
+        and not is_archive(folders[0])
         and not (entrant or dataset or metric or columns or form or out or legend)
     ):
         _print_folder(folders[0])
@@ -89,7 +89,7 @@ def _load_selected(
 ) -> tuple[Results, dict[Path, int]]:
     """Return the selected results of all folders, and the number of unfinished units in each."""
     from gahbench.board.selection import select
-    from gahbench.runs.submitted_rows import load_rows
+    from gahbench.runs.collect import load_rows
 
     results, unfinished = load_rows(folders)
     return select(results, entrants, datasets, metrics), unfinished
@@ -135,7 +135,7 @@ def report(
     ] = None,
     rows: Annotated[
         list[Path] | None,
-        typer.Option("--rows", help="Add the rows of a results folder, archive or folder of submissions. Repeatable."),
+        typer.Option("--rows", help="Add the rows of a results folder or archive. Repeatable."),
     ] = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
@@ -152,8 +152,8 @@ def report(
 def print_report(folder: Path, registry: Registry, out: Path | None = None, rows: Sequence[Path] = ()) -> None:
     """Write the report of a results folder, and print its path and size."""
     from gahbench.report.page.report import write_report
-    from gahbench.runs.submitted_rows import load_rows, open_folder
-    from gahbench.store.archive import is_archive
+    from gahbench.runs.collect import load_rows
+    from gahbench.store.archive import is_archive, open_folder
 
     file = out or (folder.with_suffix(".html") if is_archive(folder) else folder / "report.html")
     with open_folder(folder) as source:

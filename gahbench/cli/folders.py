@@ -109,8 +109,6 @@ def _status_lines(status: Status, folder: Path) -> Iterator[str]:
     active = [unit for unit in status.running if not unit.is_lost]
     lost = [unit for unit in status.running if unit.is_lost]
     yield f"suite {status.suite}: {status.done} of {total} units done, {len(active)} running, {status.failed} failed"
-    if status.noise:
-        yield status.noise
     if status.damaged:
         yield f"{pluralize(status.damaged, 'unit')} moved to damaged/, since a checksum did not match"
     if status.blocked:
@@ -313,8 +311,8 @@ def verify(
 
     Exit status: 0 all results reproduced, 1 some not reproduced or not computable here, 2 bad input, 130 interrupted.
     """
-    from gahbench.runs.submitted_rows import open_folder
     from gahbench.runs.verification import verify as verify_folder
+    from gahbench.store.archive import open_folder
 
     with open_folder(folder) as source:
         verification = verify_folder(

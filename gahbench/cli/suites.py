@@ -53,9 +53,6 @@ def run(
             help="Run entrants of this label, name or pattern again; finished units move to replaced/. Repeatable."
         ),
     ] = None,
-    secret_noise: Annotated[
-        bool, typer.Option("--secret-noise", help="Draw the seed of the noise once all fits have ended, and record it.")
-    ] = False,
     track: Annotated[
         list[str] | None,
         typer.Option(help="Track the run with tensorboard, wandb[...], mlflow[...], trackio[...]. Repeatable."),
@@ -79,9 +76,7 @@ def run(
     )
     changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
     sources = plugin_sources(plugins, suite)
-    request = RunRequest(
-        suite, out, changes, sources, engine, workers, threads, device, folders, run_again, secret_noise, trackers
-    )
+    request = RunRequest(suite, out, changes, sources, engine, workers, threads, device, folders, run_again, trackers)
     outcome, registry = run_request(request, _StartPrinter(plugins, run_again))
     if outcome.done:
         print_board(outcome.folder, registry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,8 +38,6 @@ class Plan:
     units: tuple[Unit, ...]
     datasets: tuple[dict[str, Any], ...]
     pairs: Pairs = field(default_factory=Pairs)
-    #: Secret noise, as recorded by :class:`gahbench.store.plan_file.RecordedPlan`.
-    secret_noise: Mapping[str, Any] | None = None
 
     @property
     def fits(self) -> tuple[Unit, ...]:

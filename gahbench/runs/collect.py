@@ -28,10 +28,10 @@ from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem, Registry, built_in_registry
-from gahbench.runs.secret_noise import flag_late_entrant
+from gahbench.store.archive import open_folder
 from gahbench.store.finished import Examination, warn_of_damage
 from gahbench.store.folder import Folder, UnwritableError
-from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan
+from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan, short_names
 from gahbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -133,17 +133,14 @@ def write_results(
 
 
 def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> tuple[list[Sheet], list[Sheet]]:
-    """Return sheets of denoised images and of eigenvectors; none under secret noise, which they reveal.
-
-    The images are those that anybody may redistribute.
-    """
+    """Return sheets of denoised images and of eigenvectors, of images that anybody may redistribute."""
     from gahbench.report.contact_sheet import kept_images
     from gahbench.report.eigenvector_sheets import kept_eigenvectors, make_eigenvector_sheets
     from gahbench.report.pictures import MAX_BYTES, make_sheets
 
     free = {row["dataset"] for row in plan.board["datasets"] if row.get("is_free")}
     has_images = any(unit.kind == "score" and unit.metric == "psnr" for unit in plan.shown)
-    if plan.secret_noise or not free or not has_images:
+    if not free or not has_images:
         return [], []
     try:
         # Damaged units have been warned of.
@@ -212,6 +209,19 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
     return _read_results(plan, examination, _unit_states(plan, store, examination)), left
 
 
+def load_rows(paths: Sequence[Path], registry: Registry | None = None) -> tuple[Results, dict[Path, int]]:
+    """Return the combined results of folders and archives, and the number of unfinished units in each."""
+    from gahbench.board.combined import combine
+    from gahbench.board.results import load_results
+
+    parts: dict[str, Results] = {}
+    unfinished: dict[Path, int] = {}
+    for name, path in zip(short_names(paths), paths, strict=True):
+        with open_folder(path) as folder:
+            parts[name], unfinished[path] = results_so_far(folder) or (load_results(folder, registry), 0)
+    return next(iter(parts.values())) if len(parts) == 1 else combine(parts), unfinished
+
+
 def _unit_states(plan: RecordedPlan, store: Store, examination: Examination) -> dict[str, str]:
     """Return the state of each unit on a board, by folder name: ``done``, the error, or an empty string if not run."""
     failed = store.failed()
@@ -251,8 +261,6 @@ def _read_results(
             rows.add_fit(unit, done)
         else:
             rows.add_scores(unit, done, finished.scores())
-            if flag := flag_late_entrant(plan, unit, done):
-                rows.flags[unit.dataset, unit.entrant, flag] = None
     for dataset, entrant, reason in plan.board["refused"]:
         if entrant in rows.entrants:
             rows.notes[dataset, entrant, REFUSED + reason] = None
@@ -283,7 +291,6 @@ def _digest(plan: RecordedPlan, states: Mapping[str, str], examination: Examinat
     """Return a digest of everything that a board depends on: plan, checksums of units, and errors of failed units."""
     checksums = sorted((name, finished.checksum) for name, finished in examination.undamaged.items())
     facts = [BOARD_VERSION, plan.suite, dict(plan.board), sorted(states.items()), checksums, replaced]
-    facts += [dict(plan.secret_noise)] if plan.secret_noise else []
     facts += [asdict(plan.version)] if plan.version else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -119,7 +119,7 @@ def _mentions_any(hooks: Sequence[str], file: Path) -> bool:
 
 
 class RunTrackers:
-    """The trackers of a run; under secret noise a run has two parts, which share the trackers."""
+    """The trackers of a run."""
 
     def __init__(self, specs: Sequence[str]) -> None:
         self._specs = specs
@@ -157,9 +157,7 @@ class TrackerHooks:
 
     @hookimpl
     def run_started(self, folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-        """Start the tracker; a run with secret noise calls this twice, and the second call is ignored."""
-        if self._folder is not None:
-            return
+        """Start the tracker."""
         self._folder = resolved = folder.resolve()  # The path "." has no name.
         self._call(lambda tracker: tracker.start(resolved, describe_run(resolved, units, todo)))
 
@@ -178,7 +176,7 @@ class TrackerHooks:
 
     @hookimpl
     def run_finished(self, results: Results) -> None:
-        """Keep the results until the trackers finish, since a second part of the run may follow."""
+        """Keep the results until the trackers finish."""
         self._results = results
 
     def finish(self) -> None:

@@ -26,7 +26,6 @@ from gahbench.registry.registry import Problem, Registry
 from gahbench.runs.adoption import count_superseded
 from gahbench.runs.removal import move_to_replaced
 from gahbench.runs.reuse import PlannedUnits, Reused, reuse
-from gahbench.runs.secret_noise import load_secret_noise, with_secret_noise, without_scores
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import NotShown
 from gahbench.store.plan_file import RecordedPlan, require_plan
@@ -47,7 +46,6 @@ class RunRequest:
     device: str = "auto"
     reuse: tuple[Path, ...] = ()
     again: tuple[str, ...] = ()
-    secret_noise: bool = False
     track: tuple[str, ...] = ()
 
 
@@ -77,8 +75,6 @@ class OpenedRun:
         Plugin files of the run.
     limits
         Time limits of the suite.
-    awaits_noise
-        Whether the plan has only fits, since the secret noise of the scores is not drawn yet.
     damaged
         Errors of damaged units, which were moved away.
     """
@@ -94,7 +90,6 @@ class OpenedRun:
     replaced: int = 0
     files: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    awaits_noise: bool = False
     damaged: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
@@ -110,7 +105,7 @@ class OpenedRun:
 
 def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
     """Plan a suite in this process, and record the plan in its folder."""
-    plan = plan_with(registry, request.suite, request.out, request.changes, request.secret_noise)
+    plan = plan_with(registry, request.suite, request.out, request.changes)
     folder = results_folder(plan.suite, request.out)
     # Only the engine "processes" divides the processors of this machine among workers.
     workers = request.workers if request.engine.partition("[")[0] == "processes" else None
@@ -151,7 +146,6 @@ def open_folder(
         replaced,
         tuple(registry.files),
         plan.suite.limits,
-        plan.secret_noise is not None and plan.secret_noise["seed"] is None,
         damaged,
     )
 
@@ -185,17 +179,12 @@ def plan_with(
     suite: str | Path,
     out: str | Path | None = None,
     changes: SuiteChanges | Sequence[str] = (),
-    secret_noise: bool = False,
 ) -> Plan:
     """Return the plan of a suite with the plugins of a registry; networks with finished fits are not tried out."""
     registry.require_files()
     loaded = load_suite(suite, registry, changes)
-    folder = results_folder(loaded, out)
-    noise, finished = load_secret_noise(folder, secret_noise), Store(folder).finished()
-    plan = make_plan(with_secret_noise(loaded, noise), registry, lambda key: f"fit-{key}" in finished)
-    if noise is not None and noise["seed"] is None:
-        return without_scores(plan)
-    return replace(plan, secret_noise=noise)
+    finished = Store(results_folder(loaded, out)).finished()
+    return make_plan(loaded, registry, lambda key: f"fit-{key}" in finished)
 
 
 def results_folder(suite: Suite, out: str | Path | None = None) -> Path:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +25,6 @@ from gahbench.runs.opening import OpenedRun, RunRequest, open_folder, open_run
 from gahbench.runs.opening_process import open_in_process
 from gahbench.runs.progress import progress_report
 from gahbench.runs.reuse import Reused
-from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.runs.supervisor import stop_on_signals
 from gahbench.runs.work import count_states
 from gahbench.store.finished import warn_of_damage
@@ -180,7 +179,6 @@ def run(
     workers: int | None = None,
     threads: int | None = None,
     device: str = "auto",
-    secret_noise: bool = False,
     track: Sequence[str] = (),
     report: Callable[[Event], None] | None = None,
 ) -> Outcome:
@@ -222,8 +220,6 @@ def run(
         a number that follows from the fits.
     device
         Where networks compute: ``cpu``, ``cuda``, or ``auto`` (the default) for GPUs if there are any.
-    secret_noise
-        Whether to draw the seed of the noise once all fits have ended, and record it; by default ``False``.
     track
         Trackers that follow the run, as specs ``name[key=value,...]``; by default none.
     report
@@ -269,7 +265,6 @@ def run(
         device,
         reuse_folders,
         redone,
-        secret_noise,
         trackers,
     )
     return run_request(request, (lambda opened: contextlib.nullcontext(report)) if report else progress_report)[0]
@@ -280,21 +275,10 @@ def run_request(
 ) -> tuple[Outcome, Registry]:
     """Plan and run a suite; ``show`` is called once the plan is recorded, and returns the function for events."""
     with contextlib.closing(RunTrackers(request.track)) as trackers:
-        for opened, registry in _open_parts(request):
-            with show(opened) as report:
-                outcome = run_opened(
-                    opened, registry, request.engine, request.workers, report, request.device, trackers
-                )
+        opened, registry = _open(request)
+        with show(opened) as report:
+            outcome = run_opened(opened, registry, request.engine, request.workers, report, request.device, trackers)
     return outcome, registry
-
-
-def _open_parts(request: RunRequest) -> Iterator[tuple[OpenedRun, Registry]]:
-    """Plan a run and record the plan; under secret noise, plan the scores once all fits have ended."""
-    opened, registry = _open(request)
-    yield opened, registry
-    if opened.awaits_noise and draw_secret_noise(opened.folder):
-        second, registry = _open(replace(request, reuse=(), again=()))
-        yield replace(second, reused=opened.reused), registry
 
 
 def _open(request: RunRequest) -> tuple[OpenedRun, Registry]:

@@ -53,8 +53,6 @@ class Status:
         Estimated seconds until all units are done; ``None`` if unknown.
     is_published
         Whether the folder is a published board without its units.
-    noise
-        State of the secret noise in words; empty for a run without secret noise.
     damaged
         Number of units that were moved to ``damaged/``.
     """
@@ -68,7 +66,6 @@ class Status:
     failures: tuple[tuple[str, str], ...]
     remaining: float | None
     is_published: bool = False
-    noise: str = ""
     damaged: int = 0
 
 
@@ -137,18 +134,8 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
         tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
         None if seconds is None else seconds / max(1, active) + (OVERHEAD if waiting else 0.0),
         not store.units.is_dir() and (folder / "results.json").is_file(),
-        _describe_noise(plan),
         sum(PARTIAL not in name for name in names_in(folder / DAMAGED)),
     )
-
-
-def _describe_noise(plan: RecordedPlan) -> str:
-    if plan.secret_noise is None:
-        return ""
-    drawn = plan.secret_noise.get("drawn")
-    if drawn is not None:
-        return f"secret noise, drawn {drawn}, after all fits had ended"
-    return "secret noise, to be drawn after all fits have ended: 'gahbench run' then plans the scores"
 
 
 def _seconds_left(waiting: list[Unit], done: list[Unit], plan: RecordedPlan, store: Store) -> float | None:

@@ -17,7 +17,6 @@ from gahbench._util.files import names_in
 from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 from gahbench.board.board import DatasetBoard, Entry
-from gahbench.board.combined import combine
 from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.facts import base_entrants, optimum_of
 from gahbench.board.results import INDEX, Results, load_results
@@ -36,13 +35,10 @@ from gahbench.report.cells import (
 )
 from gahbench.report.page.charts import Source
 from gahbench.report.page.entrant_tables import DISTANCE
-from gahbench.runs.submitted_rows import VERIFIED, find_submissions, load_rows
 from gahbench.store.plan_file import RecordedPlan
 
 #: The page that describes a folder.
 README = "README.md"
-#: The folder of submitted rows, which pages show on the boards of their suites.
-SUBMISSIONS = "submissions"
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,44 +146,14 @@ class Catalogue:
 
 
 def load_catalogue(folder: Path, registry: Registry) -> Catalogue:
-    """Load the results of a folder itself, if it has any, and of the folders in it, with the rows of submissions."""
-    results_by_run = {(name, path): results for name, path, results in _load_runs(folder, registry)}
-    if not results_by_run:
-        raise ResultsError(f"{folder}: holds no results; expected a folder of results folders, each with {INDEX}")
-    for submission, rows in _load_submissions(folder, registry):
-        boards = [run for run, results in results_by_run.items() if _is_same_suite(results, rows)]
-        if not boards:
-            warnings.warn(
-                f"left out: {submission}: the folder has no board of {rows.suite} {rows.version}", stacklevel=2
-            )
-        for run in boards:
-            try:
-                results_by_run[run] = combine({run[0]: results_by_run[run], submission.stem: rows})
-            except ResultsError as error:
-                warnings.warn(f"left out: {submission}: {error}", stacklevel=2)
+    """Load the results of a folder itself, if it has any, and of the folders in it."""
     runs = [
-        Run(name, path, Source(folder / path, results, registry)) for (name, path), results in results_by_run.items()
+        Run(name, path, Source(folder / path, results, registry))
+        for name, path, results in _load_runs(folder, registry)
     ]
+    if not runs:
+        raise ResultsError(f"{folder}: holds no results; expected a folder of results folders, each with {INDEX}")
     return Catalogue(sorted(runs, key=lambda run: run.name))
-
-
-def _load_submissions(folder: Path, registry: Registry) -> Iterator[tuple[Path, Results]]:
-    """Yield the submissions of a folder with their rows, whose labels end in their status."""
-    submissions = folder / SUBMISSIONS
-    if not (submissions / VERIFIED).is_file():
-        return
-    for path in find_submissions(submissions):
-        try:
-            if not path.resolve().is_relative_to(folder.resolve()):
-                raise ResultsError(f"{path}: is a symbolic link that leads out of {folder}; copy it there")
-            yield path, load_rows([path], registry)[0]
-        except ResultsError as error:
-            warnings.warn(f"left out: {error}", stacklevel=3)
-
-
-def _is_same_suite(first: Results, second: Results) -> bool:
-    """Return whether two results follow the same version of a frozen suite."""
-    return first.version is not None and (first.suite, first.version) == (second.suite, second.version)
 
 
 def _load_runs(folder: Path, registry: Registry) -> Iterator[tuple[str, str, Results]]:

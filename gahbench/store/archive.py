@@ -1,4 +1,4 @@
-"""Archives of results folders: ZIP files that are written reproducibly, and unpacked with suspicion.
+"""Archives of results folders: ZIP files from elsewhere, which are unpacked with suspicion.
 
 An archive from elsewhere chooses the names, kinds and sizes of its members. Only regular files inside the target folder
 are written, up to a limit on their number and their unpacked size; nothing in an archive is executed.
@@ -7,7 +7,6 @@ are written, up to a limit on their number and their unpacked size; nothing in a
 from __future__ import annotations
 
 import contextlib
-import shutil
 import stat
 import tempfile
 import zipfile
@@ -17,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from gahbench._util.checks import is_inside
 from gahbench._util.errors import ResultsError
-from gahbench._util.files import open_regular, write_output
+from gahbench._util.files import open_regular
 from gahbench._util.readable import brief
 
 #: The suffix of archives.
@@ -28,31 +27,11 @@ MAX_MEMBERS, MAX_BYTES = 100_000, 4 * 2**30
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: The flag of members that are encrypted.
 _ENCRYPTED = 0x1
-_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def is_archive(path: Path) -> bool:
     """Return whether a path is named like an archive, and is a file."""
     return path.suffix == SUFFIX and path.is_file()
-
-
-def pack(folder: Path, file: Path) -> int:
-    """Write the files of a folder to an archive; equal files give equal bytes. Return its size in bytes."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    with tempfile.TemporaryDirectory(prefix="gahbench-pack-") as scratch:
-        temporary = Path(scratch) / "archive"
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name in names:
-                member = zipfile.ZipInfo(name, _DATE)
-                member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, (stat.S_IFREG | 0o644) << 16
-                try:
-                    with open_regular(folder / name, follow=False) as source, archive.open(member, "w") as target:
-                        shutil.copyfileobj(source, target)
-                except OSError as error:
-                    raise ResultsError(f"{folder / name}: cannot be packed: {error.strerror or error}") from error
-        content = temporary.read_bytes()
-    write_output(content, file)
-    return len(content)
 
 
 @contextlib.contextmanager
@@ -62,6 +41,16 @@ def unpacked(file: Path) -> Iterator[Path]:
         folder = Path(scratch) / file.stem
         unpack(file, folder)
         yield folder
+
+
+@contextlib.contextmanager
+def open_folder(path: Path) -> Iterator[Path]:
+    """Yield a results folder, or the temporary folder to which an archive is unpacked."""
+    if is_archive(path):
+        with unpacked(path) as folder:
+            yield folder
+    else:
+        yield path
 
 
 def unpack(file: Path, folder: Path) -> None:

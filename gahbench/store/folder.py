@@ -71,7 +71,6 @@ class Folder:
             merge_facts(plan, recorded, kept.shown) if recorded else plan.board,
             threads,
             limits=plan.suite.limits,
-            secret_noise=recorded.secret_noise if recorded and plan.secret_noise is None else plan.secret_noise,
             suite_text=plan.suite.text,
             changes=changes,
         )
@@ -116,9 +115,6 @@ class Folder:
                 f"{self.path}: holds results of the suite '{recorded.suite}', not '{plan.suite.name}'; give another "
                 f"folder with --out, and '--reuse {self.path}' to take its finished units"
             )
-        drawn = (recorded.secret_noise or {}).get("seed") if recorded is not None else None
-        if drawn is not None and (plan.secret_noise or {}).get("seed") != drawn:
-            raise ResultsError(f"{self.path}: the secret noise was drawn while this run was planned; run it again")
         return recorded
 
     @contextlib.contextmanager

@@ -55,8 +55,6 @@ class RecordedPlan:
         SHA-256 of each file of code, by name.
     limits
         Time limits of the suite.
-    secret_noise
-        Record of the secret noise; ``None`` if the suite sets the noise.
     suite_text
         Content of the suite file.
     changes
@@ -70,7 +68,6 @@ class RecordedPlan:
     plugins: tuple[str, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
-    secret_noise: Mapping[str, Any] | None = None
     suite_text: str = ""
     changes: tuple[str, ...] = ()
 
@@ -106,7 +103,7 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
         work = recorded.unit.work if recorded.unit.work < float("inf") else None
         record |= {"work": work, "added": recorded.is_added, "shown": recorded.is_shown}
         lines.append(json.dumps(record))
-    names = ("suite", "threads", "plugins", "limits", "board", "code", "suite_text", "changes", "secret_noise")
+    names = ("suite", "threads", "plugins", "limits", "board", "code", "suite_text", "changes")
     head = {name: getattr(plan, name) for name in names} | {"limits": plan.limits.model_dump()}
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
     for name, rows in (("values", texts), ("units", lines)):

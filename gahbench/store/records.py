@@ -131,18 +131,6 @@ class BoardRecord(TypedDict):
     refused: list[Annotated[list[str], Field(min_length=3, max_length=3)]]
 
 
-class _SecretNoise(TypedDict):
-    seed: None
-    references: list[str]
-
-
-class _DrawnNoise(TypedDict):
-    seed: Count
-    references: list[str]
-    drawn: str
-    fits: dict[str, Digest | None]
-
-
 class PlanRecord(TypedDict):
     """The plan of a results folder."""
 
@@ -154,7 +142,6 @@ class PlanRecord(TypedDict):
     code: dict[str, str]
     suite_text: str
     changes: list[str]
-    secret_noise: _SecretNoise | _DrawnNoise | None
     units: list[PlannedRecord]
 
 

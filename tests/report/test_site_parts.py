@@ -2,20 +2,13 @@
 
 import os
 import warnings
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from fake_results import realistic, results
 
 from gahbench._util.errors import ParameterError
-from gahbench.planning.suite_version import SuiteVersion
-from gahbench.report import figures
 from gahbench.report.claims import JudgedClaim
-from gahbench.report.publish import publish
-from gahbench.runs.submitted_rows import SUBMITTED
 from gahbench.site import processes
-from gahbench.site.catalogue import load_catalogue
 from gahbench.site.index import editorial_order
 from gahbench.site.markdown import Links, render_markdown
 from gahbench.site.pages import claims_by_paper, write_site
@@ -45,27 +38,6 @@ def test_publications_with_most_verdicts_and_verified_claims_come_first():
     assert [paper for paper, _, _ in papers] == ["Two", "One", "Three"]
     assert [item.name for item in papers[1][1]] == ["measured", "unmeasured", "unverified"]
     assert papers[2][2] == "0 claims; 1 unverified, not counted"
-
-
-def test_submitted_rows_are_on_the_boards_of_their_suites(tmp_path, builtin, monkeypatch):
-    monkeypatch.setattr(figures, "render_figures", lambda results, board: ())
-    baseline = ("oracle", "oracle", 0, 0.6, 0)
-    version = SuiteVersion(1, "0" * 64)
-    for name, entrant, of_part in (
-        ("board", "first", version),
-        ("submissions/mine", "second", version),
-        ("submissions/older", "third", SuiteVersion(2, "1" * 64)),
-    ):
-        scores, fits, datasets = realistic([baseline, (entrant, "trained", 1, 0.6, 1)], images=4)
-        part = results(scores, fits, datasets=[{**datasets[0], "protocol": "p"}], baseline="oracle")
-        publish(replace(part, version=of_part), tmp_path / name, "0" * 64)
-    (tmp_path / "submissions" / "verified.json").write_text("{}")
-    with pytest.warns(UserWarning, match="left out: .*older: the folder has no board of fake version 2"):
-        (run,) = load_catalogue(tmp_path, builtin).runs
-    assert (run.name, run.results.suite) == ("board", "fake")
-    assert run.results.entrants == ["oracle", "first", "second (submitted)"]
-    (entry,) = (entry for entry in run.results.board.entries if "second" in entry.entrant)
-    assert SUBMITTED in entry.note
 
 
 def test_links_to_pages_above_the_folder_lead_to_the_documentation(tmp_path, builtin):

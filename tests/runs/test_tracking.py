@@ -1,6 +1,5 @@
 """Tests of trackers: they receive values once and in order, and their errors do not end a run."""
 
-import contextlib
 import os
 from functools import partialmethod
 
@@ -9,8 +8,7 @@ from sample_files import TINY
 
 import gahbench
 from gahbench.contracts.trackers import Tracker
-from gahbench.registry.registry import Registry
-from gahbench.runs.hooks import RunTrackers, TrackerHooks, notify_finished, notify_started
+from gahbench.runs.hooks import TrackerHooks
 from gahbench.store.plan_file import require_plan
 
 UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
@@ -117,22 +115,6 @@ def test_a_failing_tracker_gives_one_warning_and_is_not_called_again(done, call)
         call_all_hooks(tracker_hooks, folder, units, results)
     assert len(caught) == 1
     assert [name for name, *_ in memo.calls].index(call) == len(memo.calls) - 1
-
-
-def test_a_run_of_two_parts_starts_and_finishes_its_trackers_once(done, monkeypatch):
-    folder, units, results = done
-    memos = []
-    monkeypatch.setattr(Registry, "create", lambda self, kind, spec: memos.append(Memo()) or memos[-1])
-    with contextlib.closing(RunTrackers(["memo"])) as trackers:
-        # With secret noise, a run has two parts, fits and then scores, each with a separate registry.
-        for part, board in ((units[:1], None), (units, results)):
-            registry = Registry()
-            with trackers.registration(registry):
-                notify_started(registry, folder, part, part)
-                notify_finished(registry, folder, lambda board=board: board)
-    (memo,) = memos
-    assert [call[0] for call in memo.calls] == ["start", "finish"]
-    assert memo.calls[-1][1] is results
 
 
 @pytest.mark.processes

@@ -81,8 +81,6 @@ def test_published_plans_can_be_read(file):
         *(("units/0/payload", value) for value in (None, {"images": "x"})),
         ("units/0/document/training", 0),
         ("units/0/work", 10**400),
-        ("secret_noise", {"seed": 3, "references": []}),
-        ("secret_noise", {"seed": 3, "references": [], "drawn": "now", "fits": {"k": "x"}}),
         *(("units/0/payload/entrant", value) for value in (None, {}, {**PLUGIN, "parameters": 3})),
         ("units/0/payload/dataset", {**PLUGIN, "origins": "x"}),
         ("units/0/payload/training", [1]),

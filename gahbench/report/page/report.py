@@ -23,9 +23,7 @@ from markupsafe import Markup, escape
 import gahbench
 from gahbench._util.files import write_output
 from gahbench.board.claim_values import Table
-from gahbench.board.combined import STATUSES, part_label
 from gahbench.board.results import Results, load_results
-from gahbench.contracts.unit import Unit
 from gahbench.report.cells import LENGTH, overall_columns
 from gahbench.report.claims import judge_claims, summary
 from gahbench.report.direction_lines import direction_lines
@@ -167,7 +165,7 @@ def _datasets(source: Source, definitions: Mapping[str, str]) -> Iterator[dict[s
 def _provenance(source: Source) -> dict[str, Any]:
     folder, plan = source.folder, source.plan
     works = provenance.works(source, plan)
-    if plan is not None and not all(_is_on_board(source, unit) for unit in plan.shown):
+    if plan is not None and not all(source.is_on_board(unit.dataset, unit.entrant) for unit in plan.shown):
         warnings.warn(
             f"{folder}: its plan was changed after its board was written; "
             f"'gahbench collect {shlex.quote(str(folder))}' writes the board again",
@@ -182,12 +180,6 @@ def _provenance(source: Source) -> dict[str, Any]:
         "works": [(", ".join(names), work) for work, names in works.items()],
         "downloads": provenance.downloads(source.results, plan, works),
     }
-
-
-def _is_on_board(source: Source, unit: Unit) -> bool:
-    """Return whether a board has the row of a unit, whose label may end in the status of a submission."""
-    labels = (unit.entrant, *(part_label(unit.entrant, status) for status in STATUSES))
-    return any(source.is_on_board(unit.dataset, label) for label in labels)
 
 
 def render_page(title: str, body: str, style: str, script: str, sources: tuple[str, str], images: str = "data:") -> str:
