@@ -32,7 +32,9 @@ from .contracts.datasets import Split as Split
 from .contracts.datasets import TrueBasis as TrueBasis
 from .contracts.engines import Engine as Engine
 from .contracts.engines import Event as Event
+from .contracts.engines import Execution as Execution
 from .contracts.engines import Job as Job
+from .contracts.engines import Row as Row
 from .contracts.metrics import Metric as Metric
 from .contracts.metrics import Scores as Scores
 from .contracts.published import Published as Published
@@ -41,6 +43,7 @@ from .contracts.references import Reference as Reference
 from .contracts.trackers import Tracker as Tracker
 from .contracts.truth import TrainingData as TrainingData
 from .contracts.truth import Truth as Truth
+from .contracts.unit import Unit as Unit
 from .devices.batches import Batches as Batches
 from .devices.hardware import hardware as hardware
 from .explore.bibliography import cite as cite
@@ -62,15 +65,13 @@ from .registry.registry import Registry as Registry
 from .registry.registry import create as create
 from .runs.collect import collect as collect
 from .runs.comparison import compare as compare
-from .runs.engine_tools import UnitRunner as UnitRunner
-from .runs.engine_tools import work_command as work_command
+from .runs.execute import run_in_processes as run_in_processes
+from .runs.execute import worker_devices as worker_devices
 from .runs.preparation import prepare as prepare
 from .runs.reuse import merge as merge
+from .runs.row import run_row as run_row
 from .runs.running import run as run
-from .runs.status import Watch as Watch
 from .runs.status import status as status
-from .runs.supervisor import supervise as supervise
 from .runs.verification import verify as verify
-from .runs.work import work as work
 
 __version__: str

@@ -182,7 +182,7 @@ def register_metrics(register: Register) -> None:
 @hookimpl
 def register_engines(register: Register) -> None:
     """Register the built-in engines."""
-    register("processes", "gahbench_plugins.engines.processes:Processes")
+    register("local", "gahbench_plugins.engines.local:Local")
     register("inline", "gahbench_plugins.engines.inline:Inline")
     register("slurm", "gahbench_plugins.engines.slurm:Slurm")
     register("dask", "gahbench_plugins.engines.dask:Dask")

@@ -115,6 +115,34 @@ class Job(Protocol):
         """Ask the job to end: a row that has not started is dropped, and a running fit writes a checkpoint."""
 
 
+@dataclass(frozen=True)
+class Execution:
+    """What an engine is to run.
+
+    Parameters
+    ----------
+    folder
+        Path of the results folder.
+    units
+        The units that will be submitted.
+    threads
+        Number of threads of each row.
+    workers
+        Number of rows that run at the same time, at least 1; ``None`` for the engine's default.
+    device
+        Device of networks: ``cpu``, ``cuda``, or ``auto``.
+    stop
+        Event that is set when the run is to end. A row in this process may be passed it, as ``function(row, stop)``.
+    """
+
+    folder: Path
+    units: Sequence[Unit]
+    threads: int
+    workers: int | None
+    device: str
+    stop: threading.Event
+
+
 class Engine(ABC):
     """A way to run rows of units.
 
@@ -127,8 +155,8 @@ class Engine(ABC):
     >>> import gahbench
     >>> class Pool(gahbench.Engine):
     ...     # Runs rows in a pool of processes.
-    ...     def start(self, folder, threads, workers, device, units, stop):
-    ...         self.pool = ProcessPoolExecutor(workers)
+    ...     def start(self, run):
+    ...         self.pool = ProcessPoolExecutor(run.workers)
     ...     def submit(self, function, row):
     ...         return self.pool.submit(function, row)
     ...     def close(self):
@@ -137,42 +165,18 @@ class Engine(ABC):
 
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
+    #: Whether rows run on other machines, which load plugin files from the results folder.
+    remote: ClassVar[bool] = False
+    #: Whether the run ends once its rows are submitted, and leaves them to a scheduler.
+    #: Whether rows run on other machines, which load plugin files from the results folder.
+    remote: ClassVar[bool] = False
     #: Whether the run ends once its rows are submitted, and leaves them to a scheduler.
     detach: bool = False
     #: Maximum number of jobs, into which rows are packed after ``start``; ``None`` for one job per row.
     jobs: int | None = None
 
-    def start(
-        self,
-        folder: Path,
-        threads: int,
-        workers: int | None,
-        device: str,
-        units: Sequence[Unit],
-        stop: threading.Event,
-    ) -> None:
-        """Prepare for a run.
-
-        Parameters
-        ----------
-        folder
-            Path of the results folder.
-        threads
-            Number of threads of each row.
-        workers
-            Number of rows that run at the same time, at least 1; ``None`` for the engine's default.
-        device
-            Device of networks: ``cpu``, ``cuda``, or ``auto``.
-        units
-            The units that will be submitted.
-        stop
-            Event that is set when the run is to end. A row in this process may be passed it, as ``function(row, stop)``.
-
-        Raises
-        ------
-        GahbenchError
-            If the engine cannot run here.
-        """
+    def start(self, run: Execution) -> None:
+        """Prepare for a run; raise :class:`gahbench.GahbenchError` if the engine cannot run here."""
 
     def earlier(self) -> Sequence[tuple[Row, Job]]:
         """Return jobs of an earlier run of this folder that are still alive; by default there are none."""

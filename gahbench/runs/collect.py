@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import write_json
 from gahbench._util.resources import cpu_count, processor_name
-from gahbench.board.facts import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
+from gahbench.board.facts import NOT_RUN, OWN_TRAINING, REFUSED
 from gahbench.board.folds import pool_folds, pooled_names
 from gahbench.board.tables import SCHEMAS
 from gahbench.contracts.row_labels import base_label
@@ -84,7 +84,14 @@ def collect(folder: str | Path, *, all_pictures: bool = False) -> Results:
     """
     from gahbench.board.results import load_results
 
-    write_results(Path(folder), all_pictures=all_pictures)
+    refusal = None
+    require_plan(Path(folder))
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(Folder(Path(folder)).lock())
+        except UnwritableError as error:
+            refusal = error
+        write_results(Path(folder), all_pictures=all_pictures, refusal=refusal)
     return load_results(folder)
 
 
@@ -94,41 +101,33 @@ def write_results(
     registry: Registry | None = None,
     *,
     all_pictures: bool = False,
+    refusal: UnwritableError | None = None,
 ) -> frozenset[str]:
     """Write the files of a results folder as :func:`collect` does; return the folder names of damaged units.
 
-    The plugins of ``registry``, by default the built-in plugins, name entrants and datasets on the board.
+    The caller holds the lock of the folder, or passes the error why it cannot be written, which is raised if the board
+    is out of date. The plugins of ``registry``, by default the built-in plugins, name entrants and datasets on the board.
     """
     from gahbench.board.results import saved_digest
     from gahbench.report.publish import publish
 
-    require_plan(folder)
-    if saved_digest(folder) is not None and not (folder / "units").is_dir():
+    plan, store = require_plan(folder), Store(folder)
+    if saved_digest(folder) is not None and not store.units.is_dir():
         raise ResultsError(f"{folder}: is a published board without its units; 'gahbench leaderboard' prints it")
-    with contextlib.ExitStack() as stack:
-        refusal = None
-        try:
-            stack.enter_context(Folder(folder).lock())
-        except UnwritableError as error:
-            # The folder need not be writable if its board is up to date.
-            refusal = error
-        plan, store = require_plan(folder), Store(folder)
-        if refusal is None:
-            store.restore_unchecked()
-        examination = store.examine(plan.shown)
-        warn_of_damage(
-            examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} recomputes damaged units)"
-        )
-        states = _unit_states(plan, store, examination)
-        digest = _digest(plan, states, examination, store.moved_names())
-        if saved_digest(folder) != digest or all_pictures:
-            if refusal is not None:
-                raise refusal
-            results, sheets = _read_results(plan, examination, states, registry), _sheets(folder, plan, all_pictures)
-            publish(results, folder, digest, *sheets)
-            _write_environment(folder, problems)
-        if refusal is None:
-            store.sweep()
+    examination = store.examine(plan.units)
+    warn_of_damage(
+        examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} recomputes damaged units)"
+    )
+    states = _unit_states(plan, store, examination)
+    digest = _digest(plan, states, examination, store.moved_names())
+    if saved_digest(folder) != digest or all_pictures:
+        if refusal is not None:
+            raise refusal
+        results, sheets = _read_results(plan, examination, states, registry), _sheets(folder, plan, all_pictures)
+        publish(results, folder, digest, *sheets)
+        _write_environment(folder, problems)
+    if refusal is None:
+        store.sweep()
     return frozenset(examination.damaged)
 
 
@@ -139,7 +138,7 @@ def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> tuple[list[
     from gahbench.report.pictures import MAX_BYTES, make_sheets
 
     free = {row["dataset"] for row in plan.board["datasets"] if row.get("is_free")}
-    has_images = any(unit.kind == "score" and unit.metric == "psnr" for unit in plan.shown)
+    has_images = any(unit.kind == "score" and unit.metric == "psnr" for unit in plan.units)
     if not free or not has_images:
         return [], []
     try:
@@ -194,7 +193,6 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
     The result is ``None`` if the folder has no plan, or its board is complete.
     """
     from gahbench.board.results import INDEX
-    from gahbench.runs.work import count_states
 
     if not (folder / PLAN).is_file():
         return None
@@ -202,10 +200,10 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
     if has_board and not store.units.is_dir():
         return None
     plan = require_plan(folder)
-    left = count_states(plan.shown, store).left
+    left = store.count(plan.units).left
     if has_board and not left:
         return None
-    examination = store.examine(plan.shown)
+    examination = store.examine(plan.units)
     return _read_results(plan, examination, _unit_states(plan, store, examination)), left
 
 
@@ -233,7 +231,7 @@ def _unit_states(plan: RecordedPlan, store: Store, examination: Examination) -> 
             return "its files are damaged; the next run recomputes it"
         return store.failure_of(name) if name in failed else ""
 
-    return {name: state(name) for name in dict.fromkeys(unit.folder for unit in plan.shown)}
+    return {name: state(name) for name in dict.fromkeys(unit.folder for unit in plan.units)}
 
 
 def _read_results(
@@ -246,7 +244,7 @@ def _read_results(
 
     rows = _Rows(plan.suite, list(plan.board["entrants"]))
     # Fits come first, so that scores that lack a network because its fit failed are not listed as failures.
-    for unit in sorted(plan.shown, key=lambda unit: unit.kind != "fit"):
+    for unit in sorted(plan.units, key=lambda unit: unit.kind != "fit"):
         state = states[unit.folder]
         if state != "done":
             rows.add_unfinished(unit, state or None)
@@ -255,8 +253,6 @@ def _read_results(
         done = finished.done
         if (training := plan.board["trainings"].get(unit.entrant)) is not None:
             rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + training] = None
-        if done.get("adopted"):
-            rows.notes[unit.dataset, unit.entrant, ADOPTED] = None
         if unit.kind == "fit":
             rows.add_fit(unit, done)
         else:

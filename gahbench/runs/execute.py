@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import json
 import signal
 import threading
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.files import names_in
 from gahbench._util.readable import format_duration
 from gahbench._util.resources import cpu_count
-from gahbench.contracts.engines import Engine, Event, Job, Row
+from gahbench.contracts.engines import Engine, Event, Execution, Job, Row
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Hardware, hardware
 from gahbench.registry.registry import built_in_registry
@@ -43,7 +42,7 @@ POLL_SECONDS, WATCH_SECONDS = 0.1, 0.5
 PERMANENT_ERRORS, RETRY_SECONDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS), 5.0
 
 
-def rows_of(units: Sequence[Unit], template: Row) -> list[Row]:
+def rows_of(units: Iterable[Unit]) -> list[list[Unit]]:
     """Group units by dataset, entrant and seed into rows, the longest first; a score joins the row of its fit."""
     rows: dict[Any, list[Unit]] = {}
     #: The group of each fit that is to be trained.
@@ -59,8 +58,7 @@ def rows_of(units: Sequence[Unit], template: Row) -> list[Row]:
         rows.setdefault(group, []).append(unit)
     for members in rows.values():
         members.sort(key=lambda unit: unit.kind != "fit")
-    ordered = sorted(rows.values(), key=_work, reverse=True)
-    return [replace(template, units=tuple(members)) for members in ordered]
+    return sorted(rows.values(), key=_work, reverse=True)
 
 
 def _work(units: Sequence[Unit]) -> tuple[float, float]:
@@ -69,16 +67,12 @@ def _work(units: Sequence[Unit]) -> tuple[float, float]:
     return fits, scores
 
 
-def pack(rows: Sequence[Row], jobs: int) -> list[Row]:
+def pack(rows: Sequence[list[Unit]], jobs: int) -> list[list[Unit]]:
     """Pack rows, the longest first, into a number of jobs of about equal work."""
     packed: list[list[Unit]] = [[] for _ in range(min(jobs, len(rows)))]
-    loads = [(0.0, 0.0)] * len(packed)
     for row in rows:
-        index = loads.index(min(loads))
-        packed[index] += row.units
-        fits, scores = _work(row.units)
-        loads[index] = (loads[index][0] + fits, loads[index][1] + scores)
-    return [replace(rows[0], units=tuple(units)) for units in packed]
+        min(packed, key=_work).extend(row)
+    return packed
 
 
 def execute(
@@ -88,6 +82,7 @@ def execute(
     function: Callable[..., None],
     stop: threading.Event,
     note: Callable[[str], None] = lambda text: None,
+    workers: int | None = None,
 ) -> None:
     """Run units by an engine until all are done or have failed, or ``stop`` is set.
 
@@ -101,6 +96,7 @@ def execute(
         If the file system is full or read-only.
     """
     try:
+        engine.start(Execution(template.folder, units, template.threads, workers, template.device, stop))
         _Execution(engine, template, function, stop, note).run(units)
     finally:
         engine.close()
@@ -129,8 +125,6 @@ def run_in_processes(row: Row, stop: threading.Event | None = None) -> None:
     from gahbench.runs.row import run_row
 
     stop, engine = stop or threading.Event(), built_in_registry().create("engine", "local")
-    start = functools.partial(engine.start, row.folder, row.threads, None, row.device)
-    start(row.units, stop)
     execute(row.units, engine, row, run_row, stop)
 
 
@@ -160,12 +154,12 @@ class _Execution:
             if (names := {unit.folder for unit in row.units}) & planned:
                 self.jobs.append((row, job, set()))
                 taken |= names
-        rows = rows_of([unit for unit in units if unit.folder not in taken], self.template)
-        if rows and self.engine.jobs is not None:
+        rows = rows_of(unit for unit in units if unit.folder not in taken)
+        if self.engine.jobs is not None:
             rows = pack(rows, max(1, self.engine.jobs - len(self.jobs)))
         for row in rows:
             if not self.stop.is_set():
-                self._submit(row)
+                self._submit(replace(self.template, units=tuple(row)))
         while self.jobs and not self.stop.is_set() and not self.engine.detach:
             try:
                 self._collect()
@@ -255,19 +249,13 @@ ROW_BYTES = 8 << 30
 MAX_ROWS_PER_DEVICE = 4
 
 
-def worker_devices(
-    units: Sequence[Unit], threads: int, device: str, workers: int | None = None, workers_per_gpu: int | None = None
-) -> list[Hardware]:
+def worker_devices(run: Execution, workers: int | None = None, workers_per_gpu: int | None = None) -> list[Hardware]:
     """Return the device of each row that may run at the same time on this machine, one per device in turn.
 
     Parameters
     ----------
-    units
-        The units that will run.
-    threads
-        Threads of each row.
-    device
-        Device of networks: ``cpu``, ``cuda``, or ``auto``.
+    run
+        The run.
     workers
         Number of rows, at least 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every ``threads``
         processors.
@@ -280,13 +268,13 @@ def worker_devices(
     GahbenchError
         If the device is not available.
     """
-    devices = hardware(device).devices()
+    devices = hardware(run.device).devices()
     if not devices:
-        raise GahbenchError(f"device '{device}' was requested, but this machine has none that torch can use")
+        raise GahbenchError(f"device '{run.device}' was requested, but this machine has none that torch can use")
     if not devices[0].is_accelerator:
-        return devices * (workers or max(1, cpu_count() // threads))
+        return devices * (workers or max(1, cpu_count() // run.threads))
     processors = cpu_count() // len(devices)
-    shares = [workers_per_gpu or _rows_per_device(units, slot.memory, processors) for slot in devices]
+    shares = [workers_per_gpu or _rows_per_device(run.units, slot.memory, processors) for slot in devices]
     rounds = range(max(shares))
     in_turn = [slot for turn in rounds for slot, share in zip(devices, shares, strict=True) if turn < share]
     return [in_turn[index % len(in_turn)] for index in range(workers or len(in_turn))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.util
 import io
 import warnings
 from collections import defaultdict
@@ -19,8 +18,7 @@ from gahbench.contracts.engines import Event
 from gahbench.contracts.trackers import Tracker
 from gahbench.contracts.unit import Unit
 from gahbench.registry.hookspecs import hookimpl
-from gahbench.registry.plugin_files import plugin_files
-from gahbench.registry.registry import Registry, plugin_packages
+from gahbench.registry.registry import Registry
 from gahbench.store.finished import open_finished
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
@@ -28,10 +26,6 @@ from gahbench.training.file_names import HISTORY
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
-
-_LIFECYCLE: tuple[str, ...] = (
-    "run_started", "run_finished", "unit_started", "unit_progress", "unit_finished", "unit_failed",
-)  # fmt: skip
 
 
 def notify(registry: Registry, report: Callable[[Event], None], event: Event) -> None:
@@ -68,80 +62,18 @@ def _call(hook: pluggy.HookCaller, arguments: Callable[[], dict[str, object]]) -
         warnings.warn(f"a plugin's hook {hook.name} raised {type(error).__name__}: {error}", stacklevel=3)
 
 
-def main_registry(sources: Sequence[Path], engine: str, track: Sequence[str] = ()) -> Registry:
-    """Return the registry for the main process of a run, with only the external plugins whose hooks it calls."""
-    built_in = Registry(packages=())
-    hooks = _LIFECYCLE
-    if built_in.find("engine", engine.partition("[")[0]) is None:
-        hooks += ("register_engines",)
-    if any(built_in.find("tracker", spec.partition("[")[0]) is None for spec in track):
-        hooks += ("register_trackers",)
-    files = tuple(file for source in sources for file in plugin_files(source) if _mentions_any(hooks, file))
-    packages = {
-        package
-        for package, entry in plugin_packages()
-        if (file := _module_file(entry.module)) is not None and _mentions_any(hooks, file)
-    }
-    return Registry(files, packages) if files or packages else built_in
-
-
-def runs_plugins_in_process(engine: str) -> bool:
-    """Return whether a built-in engine was told to run external plugins in this process (``trusted=true``)."""
-    built_in = Registry(packages=())
-    if built_in.find("engine", engine.partition("[")[0]) is None:
-        return False
-    return bool(built_in.configure("engine", engine).parameters.get("trusted"))
-
-
-def _module_file(module: str) -> Path | None:
-    """Return the file of the top-level package of a module, without importing it; ``None`` if it has no file."""
-    top = module.partition(".")[0]
+@contextlib.contextmanager
+def tracking(trackers: Sequence[tuple[str, Tracker]], registry: Registry) -> Iterator[None]:
+    """Let the lifecycle hooks of a registry call trackers, given with their specs, and finish the trackers."""
+    hooks = [TrackerHooks(spec, tracker) for spec, tracker in trackers]
+    for tracked in hooks:
+        registry.manager.register(tracked)
     try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None or not spec.has_location:
-        return None
-    return Path(spec.origin)
-
-
-def _mentions_any(hooks: Sequence[str], file: Path) -> bool:
-    """Return whether the text of a plugin file, or of any file of a package, contains the name of a hook."""
-    files = file.parent.rglob("*.py") if file.name == "__init__.py" else (file,)
-    for path in files:
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue  # If the file is needed, loading it raises the error.
-        if any(hook in text for hook in hooks):
-            return True
-    return False
-
-
-class RunTrackers:
-    """The trackers of a run."""
-
-    def __init__(self, specs: Sequence[str]) -> None:
-        self._specs = specs
-        self._hooks: list[TrackerHooks] | None = None
-
-    @contextlib.contextmanager
-    def registration(self, registry: Registry) -> Iterator[None]:
-        """Register the trackers with a registry, so that its lifecycle hooks call them."""
-        if self._hooks is None:
-            self._hooks = [TrackerHooks(spec, registry.create("tracker", spec)) for spec in self._specs]
-        for tracking in self._hooks:
-            registry.manager.register(tracking)
-        try:
-            yield
-        finally:
-            for tracking in self._hooks:
-                registry.manager.unregister(tracking)
-
-    def close(self) -> None:
-        """Finish the trackers with the last results."""
-        for tracking in self._hooks or ():
-            tracking.finish()
+        yield
+    finally:
+        for tracked in hooks:
+            registry.manager.unregister(tracked)
+            tracked.finish()
 
 
 class TrackerHooks:

@@ -1,35 +1,23 @@
-"""Opening a run: planning a suite, and recording the plan in its folder.
-
-Planning builds plugins. If some of them are external, planning happens in a child process
-(:mod:`gahbench.runs.opening_process`), so that a plugin which changes torch's settings, crashes or hangs does not
-affect the process that starts units and writes the board.
-"""
+"""Opening a run: planning a suite, and recording the plan in its folder."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter
-
+from gahbench._util.errors import ParameterError
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
-from gahbench.planning.units import AUDITED, CHECKS
-from gahbench.registry.behaviour import function_digest
 from gahbench.registry.registry import Problem, Registry
-from gahbench.runs.adoption import count_superseded
-from gahbench.runs.removal import move_to_replaced
-from gahbench.runs.reuse import PlannedUnits, Reused, reuse
+from gahbench.runs.execute import rows_of
+from gahbench.runs.reuse import Reused, reuse
+from gahbench.runs.rows import move_to_replaced
 from gahbench.store.folder import Folder
-from gahbench.store.kept_units import NotShown
-from gahbench.store.plan_file import RecordedPlan, require_plan
-from gahbench.store.store import UNCHECKED, Store
+from gahbench.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -40,13 +28,14 @@ class RunRequest:
     out: Path | None = None
     changes: SuiteChanges = field(default_factory=SuiteChanges)
     sources: tuple[Path, ...] = ()
-    engine: str = "processes"
+    engine: str = "local"
     workers: int | None = None
     threads: int | None = None
     device: str = "auto"
     reuse: tuple[Path, ...] = ()
     again: tuple[str, ...] = ()
     track: tuple[str, ...] = ()
+    shard: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,11 +47,9 @@ class OpenedRun:
     folder
         Path of the results folder.
     units, todo
-        All units of the plan, and the units that are not finished.
+        All units of the plan, or of the shard, and the units that are not finished.
     threads
-        Threads of each worker.
-    not_shown
-        Labels that have units in the folder but are not on the board.
+        Threads of each row.
     superseded
         Number of unfinished units that were finished earlier with other code or settings.
     problems
@@ -71,7 +58,7 @@ class OpenedRun:
         Units that were taken from other results folders; ``None`` if no folder was given.
     replaced
         Number of finished units that were moved away to be recomputed.
-    files
+    plugins
         Plugin files of the run.
     limits
         Time limits of the suite.
@@ -80,98 +67,67 @@ class OpenedRun:
     """
 
     folder: Path
-    units: PlannedUnits
-    todo: PlannedUnits
+    units: tuple[Unit, ...]
+    todo: tuple[Unit, ...]
     threads: int
-    not_shown: NotShown = field(default_factory=NotShown)
     superseded: int = 0
     problems: tuple[Problem, ...] = ()
     reused: Reused | None = None
     replaced: int = 0
-    files: tuple[Path, ...] = ()
+    plugins: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
     damaged: tuple[str, ...] = ()
 
-    def record(self) -> dict[str, Any]:
-        """Return the run as plain JSON; units are given by name, and :meth:`from_record` reads them from the plan."""
-        return TypeAdapter(OpenedRun).dump_python(self, mode="json")  # type: ignore[no-any-return]
 
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> OpenedRun:
-        """Return the run that a record describes."""
-        planned = {recorded.unit.folder: recorded.unit for recorded in require_plan(Path(record["folder"])).units}
-        return TypeAdapter(OpenedRun).validate_python(record, context=planned)
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return the index of a shard, from 1, and the number of shards, which ``I/N`` names."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise ParameterError(f"shard '{text}'; accepted: I/N with I from 1 to N, such as 2/8")
+    return int(index), int(count)
 
 
-def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
-    """Plan a suite in this process, and record the plan in its folder."""
-    plan = plan_with(registry, request.suite, request.out, request.changes)
-    folder = results_folder(plan.suite, request.out)
-    # Only the engine "processes" divides the processors of this machine among workers.
-    workers = request.workers if request.engine.partition("[")[0] == "processes" else None
-    return open_folder(plan, folder, registry, request.threads, workers, request.reuse, request.again)
+def open_run(plan: Plan, folder: Path, registry: Registry, request: RunRequest) -> OpenedRun:
+    """Record a plan in its folder, take units from other folders, and move away units to be recomputed.
 
-
-def open_folder(
-    plan: Plan,
-    folder: Path,
-    registry: Registry,
-    threads: int | None = None,
-    workers: int | None = None,
-    sources: Sequence[Path] = (),
-    again: Sequence[str] = (),
-    replaces_board: bool = True,
-) -> OpenedRun:
-    """Record a plan in a results folder, take units from other folders, and move away units to be recomputed."""
-    superseded = count_superseded(plan, folder)
-    record_plan = functools.partial(_record, plan, folder, registry, threads, workers, replaces_board)
-    recorded, not_shown, damaged = record_plan()
-    reused = reuse(plan.units, folder, sources) if sources else None
-    replaced = move_to_replaced(plan, folder, again) if again else 0
-    if sources or again:
-        _, new_not_shown, more_damaged = record_plan()
-        not_shown, damaged = replace(new_not_shown, dropped=not_shown.dropped), damaged + more_damaged
-    finished = Store(folder).finished()
+    The caller holds the lock of the folder.
+    """
+    store = Store(folder)
+    units = shard_of(plan, request.shard)
+    superseded = store.count_superseded(units)
+    # Only the engine "local" divides the processors of this machine among rows.
+    workers = request.workers if request.engine.partition("[")[0] == "local" else None
+    recorded = Folder(folder).record(plan, registry, request.threads, workers)
+    reused = reuse(units, folder, request.reuse) if request.reuse else None
+    replaced = move_to_replaced(units, folder, request.again, plan.suite.name) if request.again else 0
+    damaged = store.move_damaged(units)
+    finished, failed = store.ended()
+    for unit in units:
+        if unit.folder in failed:
+            store.forget_failure(unit)
     # Units with equal keys are the same unit, for example if two datasets have the same images.
-    todo = {unit.key: unit for unit in plan.units if unit.folder not in finished}
+    todo = {unit.key: unit for unit in units if unit.folder not in finished}
     return OpenedRun(
         folder,
-        plan.units,
+        units,
         tuple(todo.values()),
         recorded.threads or 1,
-        not_shown,
         superseded,
         tuple(registry.problems),
         reused,
         replaced,
         tuple(registry.files),
         plan.suite.limits,
-        damaged,
+        tuple(damaged.values()),
     )
 
 
-def _record(
-    plan: Plan, folder: Path, registry: Registry, threads: int | None, workers: int | None, replaces_board: bool
-) -> tuple[RecordedPlan, NotShown, tuple[str, ...]]:
-    """Record a plan, and move finished units away that are damaged or whose checks are to be repeated."""
-    results, store = Folder(folder), Store(folder)
-    with results.lock():
-        recorded, not_shown = results.open(plan, registry, threads, workers, replaces_board)
-        damaged = store.move_damaged(plan.units)
-        store.move_away(_units_to_check_again(plan.units, store), UNCHECKED)
-        failed = store.failed()
-        for unit in plan.units:
-            if unit.folder in failed:
-                store.forget_failure(unit)
-    return recorded, not_shown, tuple(damaged.values())
-
-
-def _units_to_check_again(units: Iterable[Unit], store: Store) -> list[str]:
-    """Return the folder names of finished scores whose denoiser was not checked by the current code."""
-    finished, current_code = store.finished(), function_digest(CHECKS)
-    scores = {unit.folder: unit for unit in units if (unit.metric, unit.split) == AUDITED and unit.folder in finished}
-    records = {name: store.done_record(unit) or {} for name, unit in scores.items()}
-    return [name for name, done in records.items() if done.get("checks", {}).get("code") != current_code]
+def shard_of(plan: Plan, shard: str) -> tuple[Unit, ...]:
+    """Return the units of a shard: whole rows, which all machines divide alike."""
+    if not shard:
+        return plan.units
+    index, count = parse_shard(shard)
+    return tuple(unit for row in rows_of(plan.units)[index - 1 :: count] for unit in row)
 
 
 def plan_with(

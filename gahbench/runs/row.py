@@ -16,7 +16,6 @@ import traceback
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -5,29 +5,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench.contracts.engines import Engine, Event, Job
-from gahbench.planning.plan import Plan
+from gahbench.contracts.engines import Engine, Event, Row
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_files import plugin_sources
-from gahbench.registry.registry import Registry, open_registry, plugin_packages
-from gahbench.runs import hooks
+from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
-from gahbench.runs.hooks import RunTrackers
-from gahbench.runs.opening import OpenedRun, RunRequest, open_folder, open_run
-from gahbench.runs.opening_process import open_in_process
+from gahbench.runs.execute import execute, stop_on_signals, watching
+from gahbench.runs.hooks import notify, notify_finished, notify_started, tracking
+from gahbench.runs.opening import OpenedRun, RunRequest, open_run, plan_with, results_folder
 from gahbench.runs.progress import progress_report
 from gahbench.runs.reuse import Reused
-from gahbench.runs.supervisor import stop_on_signals
-from gahbench.runs.work import count_states
+from gahbench.runs.row import run_row
 from gahbench.store.finished import warn_of_damage
+from gahbench.store.folder import Folder
 from gahbench.store.store import DAMAGED, Store
 
 if TYPE_CHECKING:
@@ -41,7 +38,7 @@ Report = Callable[[Event], None]
 
 @dataclass
 class Outcome:
-    """The outcome of a run: numbers of units by state, labels that are not on the board, and the results.
+    """The outcome of a run: numbers of units by state, and the results.
 
     Attributes
     ----------
@@ -53,13 +50,6 @@ class Outcome:
         Number of the ``failed`` units that cannot run since their fit failed.
     stopped
         Whether the run was stopped, for example by Ctrl-C.
-    left_out, outdated, unfinished
-        Labels of rows that earlier runs added and that are not on the board: measured with other settings, measured
-        with earlier code, or not finished.
-    stale
-        Labels of rows of the suite that were measured with other code or settings.
-    dropped
-        Datasets, rows, metrics, seeds and splits in the folder that the suite no longer has.
     reused
         Units that were taken from other results folders; ``None`` if no folder was given.
     failed_fits
@@ -72,14 +62,9 @@ class Outcome:
     blocked: int
     waiting: int
     stopped: bool
-    left_out: tuple[str, ...]
-    outdated: tuple[str, ...]
     _load: Callable[[], Results] = field(repr=False)
     reused: Reused | None = None
     failed_fits: int = 0
-    unfinished: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
 
     @property
     def results(self) -> Results:
@@ -100,66 +85,8 @@ class Outcome:
         return self.results.figure(dataset, metrics)
 
 
-def _warn_of_damage(opened: OpenedRun) -> None:
-    warn_of_damage(opened.damaged, f"moved to {opened.folder / DAMAGED}, and will be recomputed")
-
-
-def run_opened(
-    opened: OpenedRun,
-    registry: Registry,
-    engine: str = "processes",
-    workers: int | None = None,
-    report: Report = lambda event: None,
-    device: str = "auto",
-    track: RunTrackers | None = None,
-) -> Outcome:
-    """Run the unfinished units of a run whose plan is recorded, and write the board."""
-    from gahbench.board.results import load_results
-
-    folder = opened.folder
-    _warn_of_damage(opened)
-    runner: Engine = registry.create("engine", engine)
-    store, stop = Store(folder), threading.Event()
-    with (track or RunTrackers(())).registration(registry):
-        hooks.notify_started(registry, folder, opened.units, opened.todo)
-        if opened.todo:
-            reported = functools.partial(hooks.notify, registry, report)
-            job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
-            with stop_on_signals(stop):
-                runner.run(replace(job, files=opened.files, limits=opened.limits))
-        damaged = write_results(folder, opened.problems, registry)
-        counts = count_states(opened.units, store, damaged)
-        hooks.notify_finished(registry, folder, lambda: load_results(folder))
-    return Outcome(
-        folder=folder,
-        done=counts.done,
-        failed=counts.failed + counts.blocked,
-        blocked=counts.blocked,
-        waiting=counts.left,
-        stopped=stop.is_set(),
-        _load=lambda: load_results(folder, registry),
-        reused=opened.reused,
-        failed_fits=counts.failed_fits,
-        **vars(opened.not_shown),
-    )
-
-
 Source = str | Path
 Settings = Mapping[str, Any] | Sequence[str]
-
-
-def record_plan(
-    plan: Plan,
-    folder: Source,
-    registry: Registry,
-    threads: int | None = None,
-    reuse: Sequence[Source] = (),
-    replace: bool = True,
-) -> OpenedRun:
-    """Record a plan in a results folder, so that :func:`gahbench.runs.work.work` can run its units."""
-    opened = open_folder(plan, Path(folder), registry, threads, sources=tuple(map(Path, reuse)), replaces_board=replace)
-    _warn_of_damage(opened)
-    return opened
 
 
 def run(
@@ -175,11 +102,12 @@ def run(
     plugins: Sequence[Source] = (),
     reuse: Sequence[Source] = (),
     again: Sequence[str] = (),
-    engine: str = "processes",
+    engine: str = "local",
     workers: int | None = None,
     threads: int | None = None,
     device: str = "auto",
     track: Sequence[str] = (),
+    shard: str = "",
     report: Callable[[Event], None] | None = None,
 ) -> Outcome:
     """Run a suite; finished units in the results folder are not run again.
@@ -211,17 +139,20 @@ def run(
         Labels, names or patterns of entrants to recompute; their finished units are moved to ``replaced/`` in the
         results folder. By default none.
     engine
-        The engine, a spec ``name[key=value,...]``: ``processes`` (worker processes on this machine, the default),
+        The engine, a spec ``name[key=value,...]``: ``local`` (processes on this machine, the default),
         ``inline`` (this process), or another engine plugin.
     workers
-        Number of workers, at least 1; by default the engine chooses.
+        Number of rows that run at the same time, at least 1; by default the engine chooses.
     threads
-        Threads of each worker, at least 1; rounding depends on them. By default the number that the folder records, or
+        Threads of each row, at least 1; rounding depends on them. By default the number that the folder records, or
         a number that follows from the fits.
     device
         Where networks compute: ``cpu``, ``cuda``, or ``auto`` (the default) for GPUs if there are any.
     track
         Trackers that follow the run, as specs ``name[key=value,...]``; by default none.
+    shard
+        A part of the rows, ``I/N``, such as ``2/8`` for the second of eight machines that share the folder. Each part
+        locks itself; once all parts have run, :func:`gahbench.collect` writes the board. By default all rows.
     report
         Function to call with each :class:`gahbench.Event`. By default progress is shown: a bar in a notebook, a table
         on a terminal, lines elsewhere.
@@ -235,7 +166,8 @@ def run(
     Raises
     ------
     GahbenchError
-        If an argument or the suite is invalid, or the folder holds something other than results of the suite.
+        If an argument or the suite is invalid, the folder holds something other than results of the suite, or another
+        run is at work in it.
 
     Examples
     --------
@@ -252,20 +184,19 @@ def run(
     {'oracle-threshold[sym4]': 29.9, 'identity': 18.3}
     """
     changes = SuiteChanges.from_arguments(entrants, settings, datasets, metrics, only, seeds)
-    folder, sources = None if out is None else Path(out), plugin_sources(plugins, suite)
-    reuse_folders, redone, trackers = tuple(map(Path, reuse)), tuple(again), tuple(track)
     request = RunRequest(
         str(suite),
-        folder,
+        None if out is None else Path(out),
         changes,
-        sources,
+        plugin_sources(plugins, suite),
         engine,
         workers,
         threads,
         device,
-        reuse_folders,
-        redone,
-        trackers,
+        tuple(map(Path, reuse)),
+        tuple(again),
+        tuple(track),
+        shard,
     )
     return run_request(request, (lambda opened: contextlib.nullcontext(report)) if report else progress_report)[0]
 
@@ -274,30 +205,41 @@ def run_request(
     request: RunRequest, show: Callable[[OpenedRun], AbstractContextManager[Report]]
 ) -> tuple[Outcome, Registry]:
     """Plan and run a suite; ``show`` is called once the plan is recorded, and returns the function for events."""
-    with contextlib.closing(RunTrackers(request.track)) as trackers:
-        opened, registry = _open(request)
-        with show(opened) as report:
-            outcome = run_opened(opened, registry, request.engine, request.workers, report, request.device, trackers)
-    return outcome, registry
+    registry = open_registry(request.sources)
+    # Raise errors of an unknown engine, tracker or suite before anything is written.
+    engine = registry.create("engine", request.engine)
+    trackers = [(spec, registry.create("tracker", spec)) for spec in request.track]
+    folder = results_folder(load_suite(request.suite, registry, request.changes), request.out)
+    with Folder(folder).lock(request.shard):
+        plan = plan_with(registry, request.suite, request.out, request.changes)
+        opened = open_run(plan, folder, registry, request)
+        warn_of_damage(opened.damaged, f"moved to {folder / DAMAGED}, and will be recomputed")
+        with tracking(trackers, registry), show(opened) as report:
+            return _run_opened(opened, registry, engine, request, report), registry
 
 
-def _open(request: RunRequest) -> tuple[OpenedRun, Registry]:
-    """Plan in this process, or in a child process if external plugins must not run in this process."""
-    sources, engine = request.sources, request.engine
-    in_this_process = hooks.runs_plugins_in_process(engine) or not (sources or plugin_packages() or _runs_code(request))
-    registry = open_registry(sources) if in_this_process else hooks.main_registry(sources, engine, request.track)
-    # Raise errors of an unknown engine or tracker before anything is written.
-    registry.configure("engine", engine)
-    for spec in request.track:
-        registry.create("tracker", spec)
-    return open_run(request, registry) if in_this_process else open_in_process(request), registry
+def _run_opened(opened: OpenedRun, registry: Registry, engine: Engine, request: RunRequest, report: Report) -> Outcome:
+    """Run the unfinished units of a run whose plan is recorded, and write the board."""
+    from gahbench.board.results import load_results
 
-
-def _runs_code(request: RunRequest) -> bool:
-    """Return whether a built-in entrant runs external code: a model saved with its code, or code named by path."""
-    with warnings.catch_warnings():
-        # Planning repeats the warnings.
-        warnings.simplefilter("ignore")
-        return any(
-            entrant.origins for entrant in load_suite(request.suite, open_registry(()), request.changes).entrants
-        )
+    folder, store, stop = opened.folder, Store(opened.folder), threading.Event()
+    notify_started(registry, folder, opened.units, opened.todo)
+    if opened.todo:
+        template = Row(folder.resolve(), (), opened.plugins, opened.threads, request.device, opened.limits)
+        reported = functools.partial(notify, registry, report)
+        with stop_on_signals(stop), watching(opened.todo, store, reported) as note:
+            execute(opened.todo, engine, template, run_row, stop, note, request.workers)
+    damaged = frozenset[str]() if request.shard else write_results(folder, opened.problems, registry)
+    counts = store.count(opened.units, damaged)
+    notify_finished(registry, folder, lambda: load_results(folder))
+    return Outcome(
+        folder=folder,
+        done=counts.done,
+        failed=counts.failed + counts.blocked,
+        blocked=counts.blocked,
+        waiting=counts.left,
+        stopped=stop.is_set(),
+        _load=lambda: load_results(folder, registry),
+        reused=opened.reused,
+        failed_fits=counts.failed_fits,
+    )

@@ -1,37 +1,38 @@
-"""The state of a results folder while processes work in it, from directory listings alone and without torch."""
+"""The state of a results folder during a run, from directory listings alone and without torch."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gahbench._util.error_text import remove_library_frames
-from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in
-from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
-from gahbench.runs.durations import OVERHEAD, Durations, image_values, seconds_of
-from gahbench.runs.queue import Queue
-from gahbench.runs.removal import select_rows
-from gahbench.store.attempts import PARTIAL
-from gahbench.store.leases import LEASE_SECONDS, Leases
+from gahbench.runs.durations import OVERHEAD, Durations, image_values
+from gahbench.runs.rows import select_rows
+from gahbench.store.attempts import PARTIAL, PROGRESS, read_progress
 from gahbench.store.plan_file import RecordedPlan, require_plan
 from gahbench.store.store import DAMAGED, Store
 
 
 @dataclass(frozen=True)
 class Running:
-    """A unit that a process claimed ``seconds`` ago; ``is_lost`` if the process has since died or fallen silent."""
+    """An attempt at a unit that has not ended: where it runs, and how far it has come.
+
+    ``seconds`` is the time since its start, ``silent`` the time since it last reported, by the clock of this machine;
+    ``progress`` has the fields of :class:`gahbench.training.trainer.Progress`, or is empty.
+    """
 
     unit: Unit
     host: str
     process: int | None
-    job: str | None
     seconds: float
-    losses: int
-    is_lost: bool
+    silent: float
+    progress: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Status:
         Numbers of units that are finished, have failed, cannot run since their fit failed, and are left to do
         (including the running ones).
     running
-        Units that processes have claimed.
+        Attempts at units that have not ended; an attempt whose process was killed stays until the next run.
     failures
         Label and error of each failed unit.
     remaining
@@ -69,7 +70,7 @@ class Status:
     damaged: int = 0
 
 
-def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
+def status(folder: str | Path) -> Status:
     """Return the state of a results folder: finished, failed and running units, and the estimated time left.
 
     Files of units are not read or compared with their checksums, as runs and :func:`gahbench.collect` do.
@@ -78,9 +79,6 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
     ----------
     folder
         Path of a results folder.
-    lease
-        Seconds above 0 after which a unit whose process no longer refreshes its claim counts as lost; by default 300,
-        or the value of the environment variable ``GAHBENCH_LEASE_SECONDS``.
 
     Returns
     -------
@@ -104,38 +102,40 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
     """
     folder = Path(folder)
     plan, store = require_plan(folder), Store(folder)
-    units = {unit.folder: unit for unit in plan.shown}
+    units = {unit.folder: unit for unit in plan.units}
     finished, failed = store.ended()
-    blocked = {
-        name for name, unit in units.items() if name not in finished and name not in failed and unit.is_blocked(failed)
-    }
-    ended = finished | failed | blocked
-    waiting = [unit for name, unit in units.items() if name not in ended]
-    leases = Leases(store.leases, lease)
-    claimed = leases.names() & {unit.folder for unit in waiting}
-    held_leases = [held for name in sorted(claimed) if (held := leases.inspect(name)) is not None]
-    now = leases.now()
-    running = []
-    for held in held_leases:
-        record = held.record
-        age = max(0.0, now - (record.since or now))
-        running.append(
-            Running(units[held.name], record.host, record.pid, record.job, age, record.losses, held.is_stale)
-        )
-    active = sum(not unit.is_lost for unit in running)
+    counts = store.count(plan.units)
+    waiting = [unit for unit in plan.units if unit.folder not in finished | failed and not unit.is_blocked(failed)]
+    running = list(_running({unit.folder: unit for unit in waiting}, store))
     seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], plan, store)
     return Status(
         plan.suite,
-        sum(name in finished for name in units),
-        len(failed & units.keys()),
-        len(blocked),
-        len(waiting),
+        counts.done,
+        counts.failed,
+        counts.blocked,
+        counts.left,
         tuple(running),
         tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
-        None if seconds is None else seconds / max(1, active) + (OVERHEAD if waiting else 0.0),
+        None if seconds is None else seconds / max(1, len(running)) + (OVERHEAD if waiting else 0.0),
         not store.units.is_dir() and (folder / "results.json").is_file(),
         sum(PARTIAL not in name for name in names_in(folder / DAMAGED)),
     )
+
+
+def _running(waiting: Mapping[str, Unit], store: Store) -> Iterator[Running]:
+    """Yield the attempts at units that have not ended; of several attempts at a unit, the newest."""
+    newest: dict[str, tuple[float, Path]] = {}
+    for name in names_in(store.units):
+        key, separator, _ = name.partition(PARTIAL)
+        if separator and key in waiting:
+            with contextlib.suppress(OSError):
+                touched = (store.units / name / PROGRESS).stat().st_mtime
+                newest[key] = max(newest.get(key, (0.0, Path())), (touched, store.units / name))
+    for key, (touched, attempt) in sorted(newest.items()):
+        report = read_progress(attempt)
+        started, now = report.pop("started", touched), time.time()
+        host, process = report.pop("host", "unknown"), report.pop("process", None)
+        yield Running(waiting[key], host, process, max(0.0, now - started), max(0.0, now - touched), report)
 
 
 def _seconds_left(waiting: list[Unit], done: list[Unit], plan: RecordedPlan, store: Store) -> float | None:
@@ -173,7 +173,7 @@ class Failure:
 
 def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> list[Failure]:
     """Return the failures of a results folder, grouped by error and traceback."""
-    units, store = require_plan(folder).shown, Store(folder)
+    units, store = require_plan(folder).units, Store(folder)
     labels = list(dict.fromkeys(unit.entrant for unit in units))
     rows = select_rows(entrants, labels, str(folder)) if entrants else labels
     failed = store.failed()
@@ -193,62 +193,3 @@ def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> 
         )
         for (error, text), group in groups.items()
     ]
-
-
-class Watch:
-    """Follows the units of a job that other processes run on any machine, by listing the store.
-
-    Parameters
-    ----------
-    job
-        The job; its ``report`` is called with the events.
-
-    Examples
-    --------
-    An engine starts processes elsewhere, and waits until they have finished all units:
-
-    >>> import subprocess
-    >>> import gahbench
-    >>> class Background(gahbench.Engine):
-    ...     def run(self, job):
-    ...         process = subprocess.Popen(gahbench.work_command(job))
-    ...         watch = gahbench.Watch(job)
-    ...         while watch.update() and process.poll() is None:
-    ...             job.stop.wait(1.0)
-    """
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._queue = Queue(job.units, job.store)
-        self._units = {unit.folder: unit for unit in job.units}
-        self._started: set[str] = set()
-        self._ended: set[str] = set()
-
-    def update(self) -> int:
-        """List the store, report changes since the last call, and return the number of units left to do."""
-        try:
-            finished, failed = self._queue.refresh()
-            claimed = self._queue.leases.names()
-        except OSError:
-            return self._queue.left  # The file server may respond again at the next call.
-        for name in sorted((claimed | finished | failed) - self._ended):
-            unit = self._units.get(name)
-            if unit is not None and name not in self._started:
-                self._started.add(name)
-                self._job.report(Event("started", unit))
-            if unit is None or name not in finished | failed:
-                continue
-            self._ended.add(name)
-            if name in finished:
-                self._job.report(Event("finished", unit, {"seconds": self._seconds(unit)}))
-            else:
-                error = self._job.store.failure_of(name)
-                self._job.report(Event("failed", unit, {"error": error, "traceback": ""}))
-        return self._queue.left
-
-    def _seconds(self, unit: Unit) -> float:
-        """Return the recorded duration of a unit in seconds; 0 if no duration is recorded."""
-        try:
-            return seconds_of(self._job.store.done_record(unit)) or 0.0
-        except ResultsError:
-            return 0.0

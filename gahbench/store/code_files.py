@@ -1,38 +1,18 @@
-"""Digests of the code that planned a results folder, and copies of plugin files for workers on other machines."""
+"""Copies of plugin files in results folders, from which rows can be computed again."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gahbench.registry.plugin_files import module_name, plugin_files
-from gahbench.registry.source import BUILT_INS, source_files
+from gahbench.registry.source import source_files
 
 PLUGINS = "plugins"
 #: Data files of a plugin package are copied only if their total size is at most this many bytes.
 MAX_BYTES = 200_000_000
-
-
-def code_files(plugins: Sequence[Path]) -> dict[str, str]:
-    """Return the SHA-256 of each file of gahbench, of the built-in plugins, and of plugin files, by name."""
-    files = {
-        f"{name}/{file.relative_to(root).as_posix()}": file
-        for name in ("gahbench", BUILT_INS)
-        for root in importlib.import_module(name).__path__
-        for file in sorted(Path(root).rglob("*.py"))
-    }
-    for folder, members in _files_by_folder(plugins).items():
-        files |= {f"{PLUGINS}/{member.relative_to(folder).as_posix()}": member for member in members}
-    return {name: _digest(file) for name, file in files.items()}
-
-
-def changed_files(planned: Mapping[str, str], plugins: Sequence[Path]) -> list[str]:
-    """Return the names of the code files whose digests differ from the digests recorded at planning."""
-    current = code_files(plugins)
-    return sorted(name for name in {*planned, *current} if planned.get(name) != current.get(name))
 
 
 def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:

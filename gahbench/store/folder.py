@@ -1,12 +1,12 @@
-"""The results folder of one suite: recording a plan in it, and the lock of the process that writes plans and tables."""
+"""The results folder of one suite: recording a plan in it, and the lock of the run that is at work in it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import socket
 import stat
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,17 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.keys import canonical
 from gahbench.planning.plan import Plan
-from gahbench.planning.suite_changes import merge_options
 from gahbench.registry.registry import Registry
-from gahbench.store.code_files import PLUGINS, code_files, copy_plugins
-from gahbench.store.kept_units import Kept, NotShown, is_added, kept_units, merge_facts
-from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan
-from gahbench.store.store import Store
-
-#: The maximum number of seconds to wait for the lock, while another process writes the plan or the tables.
-LOCK_SECONDS = 600.0
+from gahbench.store.code_files import copy_plugins
+from gahbench.store.plan_file import RecordedPlan, read_plan, write_plan
 
 
 class UnwritableError(ResultsError):
@@ -32,80 +25,36 @@ class UnwritableError(ResultsError):
 
 
 class Folder:
-    """A results folder, in which plans are recorded under a lock."""
+    """A results folder, in which one run, or shards of one run, are at work at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def open(
-        self,
-        plan: Plan,
-        registry: Registry,
-        threads: int | None = None,
-        workers: int | None = None,
-        replaces_board: bool = True,
-    ) -> tuple[RecordedPlan, NotShown]:
-        """Record a plan in the folder, together with the units of earlier plans that the folder keeps.
+    def record(
+        self, plan: Plan, registry: Registry, threads: int | None = None, workers: int | None = None
+    ) -> RecordedPlan:
+        """Record a plan in the folder, with copies of its plugin files.
 
-        ``threads`` is the number of threads of each worker: by default the recorded number, or a number suggested for
-        ``workers`` processes. Unless ``replaces_board``, a plan that would change an existing board is refused.
+        ``threads`` is the number of threads of each row: by default the recorded number, or a number suggested for
+        ``workers`` rows at a time.
         """
         recorded = self.check(plan)
-        kept = kept_units(plan, recorded, Store(self.path), registry) if recorded else Kept()
         # The plan does not count the work of fits that are done, so the work is taken from the earlier plan.
-        work = {record.unit.folder: record.unit.work for record in recorded.units} if recorded else {}
+        work = {unit.folder: unit.work for unit in recorded.units} if recorded else {}
         units = [unit if unit.work else replace(unit, work=work.get(unit.folder, 0.0)) for unit in plan.units]
         if threads is None:
             threads = recorded.threads if recorded and recorded.threads else plan.suggested_threads(workers)
-        changes = plan.suite.changes
-        if recorded and kept.shown:
-            changes = merge_options(recorded.changes, changes)
-        records = [*(RecordedUnit(unit, is_added(unit, plan.suite)) for unit in units), *kept.units]
-        if recorded and kept.shown:
-            # A run of a part of the suite must not reorder the plan.
-            order = {record.unit.folder: index for index, record in enumerate(recorded.units)}
-            records.sort(key=lambda record: (record.unit.kind != "fit", order.get(record.unit.folder, len(order))))
-        opened = RecordedPlan(
+        new = RecordedPlan(
             plan.suite.name,
-            tuple(records),
-            merge_facts(plan, recorded, kept.shown) if recorded else plan.board,
+            tuple(units),
+            plan.board,
             threads,
-            limits=plan.suite.limits,
+            plugins=copy_plugins(registry.files, self.path),
             suite_text=plan.suite.text,
-            changes=changes,
+            changes=plan.suite.changes,
         )
-        if not replaces_board:
-            self._require_same_board(recorded, opened)
-        opened = self._with_code(opened, registry, recorded, kept)
-        write_plan(self.path, opened)
-        return opened, kept.not_shown
-
-    def _with_code(
-        self, plan: RecordedPlan, registry: Registry, recorded: RecordedPlan | None, kept: Kept
-    ) -> RecordedPlan:
-        """Return a plan with its plugin files, which are copied into the folder, and the digests of its code."""
-        plugins, code = copy_plugins(registry.files, self.path), code_files(registry.files)
-        finished = Store(self.path).finished() if kept.units else set()
-        if recorded and any(record.unit.origins and record.unit.folder not in finished for record in kept.units):
-            # Workers need the plugin files (plugins/DIGEST/FILE) with which the kept units were planned.
-            names = {file.split("/", 2)[-1] for file in plugins}
-            plugins += tuple(file for file in recorded.plugins if file.split("/", 2)[-1] not in names)
-            code = {
-                **{name: record for name, record in recorded.code.items() if name.startswith(f"{PLUGINS}/")},
-                **code,
-            }
-        return replace(plan, plugins=plugins, code=code)
-
-    def _require_same_board(self, recorded: RecordedPlan | None, plan: RecordedPlan) -> None:
-        """Raise an error if the plan would change a board that the folder already holds."""
-        if recorded is None or not (self.path / "results.json").is_file():
-            return
-        units, before = ([(unit.folder, unit.label) for unit in each_plan.shown] for each_plan in (plan, recorded))
-        if set(units) != set(before) or canonical(plan.board) != canonical(recorded.board):
-            raise ResultsError(
-                f"{self.path}: holds a board that this plan would change; give another folder with --out, or "
-                "--replace to change it (finished units are kept, and 'gahbench collect' writes the board again)"
-            )
+        write_plan(self.path, new)
+        return new
 
     def check(self, plan: Plan) -> RecordedPlan | None:
         """Return the recorded plan of the folder, if any, after checking that a new plan may use the folder."""
@@ -118,40 +67,50 @@ class Folder:
         return recorded
 
     @contextlib.contextmanager
-    def lock(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-        """Hold the lock of the folder, which serialises writers of plans and tables; workers need no lock."""
+    def lock(self, shard: str = "") -> Iterator[None]:
+        """Lock the folder for a run, or for a shard of one, which shares the folder with other shards.
+
+        Raises
+        ------
+        ResultsError
+            If another run is at work in the folder.
+        UnwritableError
+            If the folder cannot be written.
+        """
+        with contextlib.ExitStack() as stack:
+            self._take(stack, ".lock", is_shared=bool(shard))
+            if shard:
+                self._take(stack, f".lock-{shard.replace('/', '-of-')}")
+            yield
+
+    def _take(self, stack: contextlib.ExitStack, name: str, is_shared: bool = False) -> None:
+        """Take a lock until the stack is closed, and write who holds it."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = _open_lock(self.path / ".lock")
+            file = stack.enter_context(_open_lock(self.path / name))
         except OSError as error:
-            reason = f"cannot be written as a results folder: {error}"
-            raise UnwritableError(f"{self.path}: {reason}") from error
-        with file:
-            try:
-                import fcntl
-            except ImportError:
-                yield  # The system has no file locks.
-                return
-            deadline = time.monotonic() + seconds
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError as error:
-                    if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                        warnings.warn(
-                            f"{self.path}: this file system has no locks ({error.strerror}); do not plan or collect "
-                            "with two processes here at the same time",
-                            stacklevel=3,
-                        )
-                        break
-                    if time.monotonic() > deadline:
-                        raise ResultsError(
-                            f"{self.path}: another run has been writing its plan or tables for {seconds:.0f} s; wait "
-                            "for it, or stop it"
-                        ) from error
-                    time.sleep(0.1)
-            yield
+            raise UnwritableError(f"{self.path}: cannot be written as a results folder: {error}") from error
+        try:
+            import fcntl
+        except ImportError:
+            return  # The system has no file locks.
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                holder = file.read(200).decode(errors="replace") or "shards of a run"
+                raise ResultsError(
+                    f"{self.path}: another run is at work in this folder ({holder}); wait for it, or stop it"
+                ) from None
+            warnings.warn(
+                f"{self.path}: this file system has no locks ({error.strerror}); do not run two commands here at the "
+                "same time",
+                stacklevel=4,
+            )
+        if not is_shared:
+            file.truncate(0)
+            file.write(f"host {socket.gethostname()}, process {os.getpid()}".encode())
+            file.flush()
 
 
 def _open_lock(path: Path) -> BinaryIO:
@@ -161,4 +120,4 @@ def _open_lock(path: Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(handle, "r+b")
+    return os.fdopen(handle, "r+b", buffering=0)

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import read_regular, write_atomically
 from gahbench._util.keys import canonical
 from gahbench._util.sealed import parse_sealed, seal
-from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.planning.suite_version import SuiteVersion, suite_version
 from gahbench.store.records import PlanRecord, check_metric
@@ -24,15 +23,6 @@ from gahbench.store.records import PlanRecord, check_metric
 PLAN = "plan.json"
 #: The fields of a unit whose values are shared by many units, and are stored once.
 _SHARED = ("payload", "document")
-
-
-@dataclass(frozen=True)
-class RecordedUnit:
-    """A unit in a recorded plan: whether it was added to the suite on the command line, and is on the board."""
-
-    unit: Unit
-    is_added: bool = False
-    is_shown: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,17 +34,13 @@ class RecordedPlan:
     suite
         Name of the suite.
     units
-        Planned units, and units of earlier plans that the folder keeps.
+        Planned units, which the board shows.
     board
         Facts that the board shows, as plain JSON.
     threads
-        Threads of each worker; ``None`` if unknown.
+        Threads of each row; ``None`` if unknown.
     plugins
         Paths of the copied plugin files, relative to the folder.
-    code
-        SHA-256 of each file of code, by name.
-    limits
-        Time limits of the suite.
     suite_text
         Content of the suite file.
     changes
@@ -62,19 +48,12 @@ class RecordedPlan:
     """
 
     suite: str
-    units: tuple[RecordedUnit, ...]
+    units: tuple[Unit, ...]
     board: Mapping[str, Any]
     threads: int | None = None
     plugins: tuple[str, ...] = ()
-    code: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
     suite_text: str = ""
     changes: tuple[str, ...] = ()
-
-    @property
-    def shown(self) -> list[Unit]:
-        """The units that the board shows."""
-        return [recorded.unit for recorded in self.units if recorded.is_shown]
 
     @property
     def dataset_specs(self) -> dict[str, str]:
@@ -96,15 +75,13 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
         return texts.setdefault(canonical(value), len(texts))
 
     lines = []
-    for recorded in plan.units:
-        record = recorded.unit.record()
+    for unit in plan.units:
+        record = unit.record()
         for name in _SHARED:
             record[name] = record[name] and {key: index_of(value) for key, value in record[name].items()}
-        work = recorded.unit.work if recorded.unit.work < float("inf") else None
-        record |= {"work": work, "added": recorded.is_added, "shown": recorded.is_shown}
-        lines.append(json.dumps(record))
-    names = ("suite", "threads", "plugins", "limits", "board", "code", "suite_text", "changes")
-    head = {name: getattr(plan, name) for name in names} | {"limits": plan.limits.model_dump()}
+        lines.append(json.dumps({**record, "work": unit.work if unit.work < float("inf") else None}))
+    names = ("suite", "threads", "plugins", "board", "suite_text", "changes")
+    head = {name: getattr(plan, name) for name in names}
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
     for name, rows in (("values", texts), ("units", lines)):
         parts.append(f'"{name}": [\n' + ",\n".join(rows) + "\n]")
@@ -167,15 +144,14 @@ def _parse(content: dict[str, Any]) -> RecordedPlan:
         for name in _SHARED:
             record[name] = record[name] and {key: values[index] for key, index in record[name].items()}
     check_record(PlanRecord, content, "a plan")
-    check_record(Limits, content["limits"], "the limits of a plan")
     units = []
     for record in content["units"]:
         check_metric(record)
         work = float("inf") if record["work"] is None else record["work"]
-        units.append(RecordedUnit(Unit.from_record(record, work), record["added"], record["shown"]))
+        if record.get("shown", True):  # Earlier versions kept units that their boards did not show.
+            units.append(Unit.from_record(record, work))
     parsed: dict[str, Any] = {
         "units": tuple(units),
-        "limits": Limits.model_validate(content["limits"]),
         **{name: tuple(content[name]) for name in ("plugins", "changes")},
     }
     names = (field.name for field in fields(RecordedPlan))

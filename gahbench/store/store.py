@@ -12,7 +12,8 @@ import functools
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ from gahbench.training.file_names import WEIGHTS
 DAMAGED, REPLACED = "damaged", "replaced"
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of units that are finished, failed, blocked by a failed fit, or left, and the number of failed fits."""
+
+    done: int
+    failed: int
+    blocked: int
+    left: int
+    failed_fits: int
+
+
 class Store:
     """Finished and failed units in a results folder."""
 
@@ -63,6 +75,27 @@ class Store:
         """Return the folder names of finished units, and of failed units that are not finished."""
         finished = self.finished()
         return finished, self.failed() - finished
+
+    def count(self, units: Sequence[Unit], damaged: Set[str] = frozenset()) -> Counts:
+        """Count units by their state; damaged units count as failed."""
+        finished, failures = self.ended()
+        finished, failures = finished - damaged, failures | damaged
+        unfinished = [unit for unit in units if unit.folder not in finished]
+        fits = sum(unit.folder in failures and unit.kind == "fit" for unit in unfinished)
+        failed = sum(unit.folder in failures for unit in unfinished)
+        blocked = sum(unit.folder not in failures and unit.is_blocked(failures) for unit in unfinished)
+        return Counts(len(units) - len(unfinished), failed, blocked, len(unfinished) - failed - blocked, fits)
+
+    def count_superseded(self, units: Sequence[Unit]) -> int:
+        """Return for how many unfinished units the folder has a result of earlier code or other settings."""
+
+        def identity(unit: Unit) -> tuple[object, ...]:
+            return (unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric)
+
+        finished = self.finished()
+        # Usually no units are left after the exclusion, so few records are read.
+        earlier = {identity(unit) for unit in self.recorded_units(excluded={unit.folder for unit in units})}
+        return len(earlier & {identity(unit) for unit in units if unit.folder not in finished})
 
     def path(self, unit: Unit) -> Path:
         """Return the path of the folder that holds a unit once it is finished."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 
-from gahbench import Engine, PluginError, Row, Unit
+from gahbench import Engine, Execution, PluginError, Row
 
 
 class Inline(Engine):
@@ -23,17 +21,9 @@ class Inline(Engine):
     def __init__(self, trusted: bool = False) -> None:
         self.trusted = trusted
 
-    def start(
-        self,
-        folder: Path,
-        threads: int,
-        workers: int | None,
-        device: str,
-        units: Sequence[Unit],
-        stop: threading.Event,
-    ) -> None:
+    def start(self, run: Execution) -> None:
         """Keep the event that ends rows."""
-        self._stop = stop
+        self._stop = run.stop
 
     def submit(self, function: Callable[..., None], row: Row) -> Future[None]:
         """Run a row; a unit that exits or crashes ends this process."""

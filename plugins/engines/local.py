@@ -14,7 +14,7 @@ import time
 import traceback
 import types
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from gahbench import Engine, GahbenchError, Row, Unit, worker_devices
+from gahbench import Engine, Execution, GahbenchError, Row, worker_devices
 
 #: Seconds for which a row may write a checkpoint after its coordinator has ended.
 ORPHAN_SECONDS = 4.0
@@ -57,17 +57,9 @@ class Local(Engine):
         self.workers, self.workers_per_gpu = workers, workers_per_gpu
         self._method = start or ("forkserver" if sys.platform == "linux" else "spawn")
 
-    def start(
-        self,
-        folder: Path,
-        threads: int,
-        workers: int | None,
-        device: str,
-        units: Sequence[Unit],
-        stop: threading.Event,
-    ) -> None:
+    def start(self, run: Execution) -> None:
         """Open a slot for each row that may run at the same time."""
-        devices = worker_devices(units, threads, device, workers or self.workers, self.workers_per_gpu)
+        devices = worker_devices(run, run.workers or self.workers, self.workers_per_gpu)
         self._context: Any = multiprocessing.get_context(self._method)
         self._running: set[_Process] = set()
         self._devices: queue.SimpleQueue[Any] = queue.SimpleQueue()

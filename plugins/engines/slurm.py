@@ -1,124 +1,73 @@
-"""The engine for Slurm clusters."""
+"""The engine for Slurm clusters, by submitit."""
 
 from __future__ import annotations
 
 import collections
 import hashlib
+import importlib.util
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import Annotated
+import sys
+import threading
+import time as clock
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Engine, Event, GahbenchError, Job, Watch, work_command
+from gahbench import Engine, Execution, GahbenchError, Job, Row, run_in_processes
 
-#: Seconds between polls of the queue and the results folder.
+#: Seconds between two looks at the queue.
 POLL_SECONDS = 5.0
-#: Seconds before the time limit at which tasks are signalled to write checkpoints and end.
+#: Seconds before the time limit at which jobs are signalled to write checkpoints and end.
 NOTICE_SECONDS = 120
-#: Timeout in seconds for writing checkpoints after cancellation.
-GRACE_SECONDS = 60.0
-#: An array that ends within this many seconds without a finished unit counts as dead.
-DEAD_ARRAY_SECONDS = 300.0
-#: Number of successive dead arrays after which the run fails, and seconds before a new array after the first dead
-#: array; the wait then grows fourfold each time.
-MAX_DEAD_ARRAYS, FIRST_WAIT_SECONDS = 3, 15.0
-#: Largest default number of tasks of an array.
-MAX_TASKS = 16
+#: Largest default number of jobs.
+MAX_JOBS = 16
 #: States of jobs that have ended permanently. Unknown states count as alive.
 ENDED_STATES = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED"),
     *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
 )
+#: States of jobs that Slurm holds until an administrator releases them.
+HELD_STATES = ("REQUEUE_HOLD", "SPECIAL_EXIT")
 #: Timeout of Slurm commands in seconds; a busy controller may take minutes to answer.
 COMMAND_TIMEOUT_SECONDS = 60.0
 
-#: Templates of the job script, and of the part of the script for a line of setup.
-_SCRIPT = """\
-#!/usr/bin/env bash
-# Job script of gahbench's engine "slurm". It finishes the run planned in the results folder
-#   {folder}
-# Each task of the array runs units until none is left. Any number of tasks may run at a time:
-#   sbatch {script}
-# submits {tasks} more.
-#
-{directives}
-
-# Slurm signals this shell. A trap passes the signal on, so that the units in flight write checkpoints.
-# USR2: the time limit is near. TERM: the job is cancelled or preempted.
-reason= work=
-trap 'signalled=1 reason=time; [ -z "$work" ] || kill -USR2 "$work" 2>/dev/null' USR2
-trap 'signalled=1 reason=cancelled; [ -z "$work" ] || kill -TERM "$work" 2>/dev/null' TERM
-
-task="$SLURM_ARRAY_JOB_ID"_"$SLURM_ARRAY_TASK_ID"
-echo "gahbench: task $task starts on $(hostname), earlier restarts: $SLURM_RESTART_COUNT"
-{setup}
-status=130
-if [ -z "$reason" ]; then
-    {command} &
-    work=$!
-    while :; do
-        signalled=
-        wait "$work"
-        status=$?
-        # A signal ends the wait, but not yet the work.
-        [ -n "$signalled" ] || break
-    done
-fi
-echo "gahbench: task $task ends with status $status $reason"
-
-# A status of 130 means that units are left; higher values, that a signal arrived before it could be handled. A task
-# that reached its time limit is requeued under the same number; a cancelled task is not.
-if [ "$reason" = time ] && [ "$status" -gt 128 ]; then
-    scontrol requeue "$task"
-fi
-exit "$status"
-"""
-
-_SETUP = """\
-{line}
-if [ $? != 0 ]; then
-    echo "gahbench: the setup of the engine failed" >&2
-    exit 1
-fi"""
-
 
 class Slurm(Engine):
-    """Runs units in Slurm jobs: an array of tasks, each of which runs ``gahbench work`` on the results folder.
+    """Runs rows in Slurm jobs; needs the extra ``slurm``. Accounting (``sacct``) is not needed.
 
-    All nodes must see the folder under the same path. The job script is saved in the folder, and can also be submitted
-    by hand. Further arrays are submitted while units are left and no task is alive. Slurm accounting is not needed.
+    All nodes must see the results folder under the same path. Job scripts and logs are in its folder ``slurm``. A later
+    run of the folder follows the jobs that are still alive before it submits others.
 
     Parameters
     ----------
     partition
-        Partition for the tasks; ``null`` for the default of the cluster.
+        Partition for the jobs; ``null`` for the default of the cluster.
     gpus
-        GPUs per task: a number, or a type and a number such as ``a100:2``; ``null`` for no GPU.
+        GPUs per job: a number, or a type and a number such as ``a100:2``; ``null`` for no GPU.
     time
-        Time limit per task, in a format of ``sbatch``: minutes, ``hours:minutes:seconds``, ``days-hours``. Two minutes
-        before the limit a task writes checkpoints and is requeued. ``null`` for the default of the partition.
+        Time limit per job, in a format of ``sbatch``: minutes, ``hours:minutes:seconds``, ``days-hours``. Two minutes
+        before the limit a job writes checkpoints and is requeued. ``null`` for the default of the partition.
     cpus
-        Processors per task; ``null`` for the threads of a worker, times the number of GPUs.
+        Processors per job; ``null`` for the threads of a row, times the number of GPUs.
     memory
-        Memory per task with a unit K, M, G or T, such as ``8G``; ``null`` for the default of the cluster.
+        Memory per job with a unit K, M, G or T, such as ``8G``; ``null`` for the default of the cluster.
     workers
-        Number of tasks; ``null`` for the number of remaining fits, at most 16.
+        Number of jobs, into which rows are packed; ``null`` for the number of remaining fits, at most 16.
     setup
-        A line of shell that runs before each task, such as ``module load cuda``.
+        A line of shell that runs before each job, such as ``module load cuda``.
     options
         Further options of ``sbatch``, such as ``--account=vision --qos=long``.
     detach
-        Whether to submit an array and return without waiting for it.
+        Whether to submit jobs and return without waiting for them.
     """
+
+    remote = True
 
     def __init__(
         self,
@@ -132,357 +81,172 @@ class Slurm(Engine):
         options: str | None = None,
         detach: bool = False,
     ) -> None:
+        if importlib.util.find_spec("submitit") is None:
+            raise GahbenchError("the engine 'slurm' needs the package submitit: pip install 'gahbench[slurm]'")
         if isinstance(gpus, str) and not re.fullmatch(r"[\w.-]+:[1-9]\d*", gpus):
             raise ValueError(f"gpus={gpus!r} must be a number, or a type and a number, such as 'a100:2'")
         if memory is not None and not re.fullmatch(r"[1-9]\d*[KMGT]", memory):
             raise ValueError(f"memory={memory!r} must be a whole number with its unit K, M, G or T, such as '8G'")
-        if time is not None:
-            seconds = _time_seconds(str(time))
-            if seconds is None:
-                raise ValueError(
-                    f"time={time!r} must be minutes, minutes:seconds, hours:minutes:seconds, days-hours, "
-                    "days-hours:minutes or days-hours:minutes:seconds, such as '12:00:00'"
-                )
-            if seconds < 2 * NOTICE_SECONDS:
-                raise ValueError(
-                    f"time={time!r} must be {2 * NOTICE_SECONDS // 60} minutes or more: the last "
-                    f"{NOTICE_SECONDS // 60} are reserved for writing checkpoints"
-                )
+        if time is not None and not re.fullmatch(r"\d+|\d+(:\d+){1,2}|\d+-\d+(:\d+){0,2}", str(time)):
+            raise ValueError(
+                f"time={time!r} must be minutes, minutes:seconds, hours:minutes:seconds, days-hours, "
+                "days-hours:minutes or days-hours:minutes:seconds, such as '12:00:00'"
+            )
         for name, text in (("setup", setup), ("options", options)):
             if text is not None and "\n" in text:
                 raise ValueError(f"{name}={text!r} must be one line")
-        self.workers, self.setup, self.detach = workers, setup, detach
-        self._gpus, self._cpus = gpus, cpus
-        self._options = [
-            *([f"--partition={partition}"] if partition else []),
-            *([f"--gres=gpu:{gpus}"] if gpus else []),
-            *([f"--time={time}"] if time else []),
-            *([f"--mem={memory}"] if memory else []),
-            *([options] if options else []),
-        ]
+        if other := [word for word in shlex.split(options or "") if not word.startswith("--")]:
+            raise ValueError(f"options: {other[0]!r} is not an option of sbatch in its long form, such as --qos=long")
+        self.workers, self.detach, self._gpus, self._cpus, self._setup = workers, detach, gpus, cpus, setup
+        given = {"partition": partition, "gres": gpus and f"gpu:{gpus}", "time": time, "mem": memory}
+        words = [word[2:].partition("=") for word in shlex.split(options or "")]
+        self._options = {name: value for name, value in given.items() if value is not None}
+        self._options |= {name: value if equals else True for name, equals, value in words}
 
-    def run(self, job: Job) -> None:
-        """Submit arrays until all units are done or failed, or the job is stopped."""
-        if job.stop.is_set():
-            return
-        folder = Path(job.store.folder).resolve()
-        cluster_run = _ClusterRun(
-            job, Commands(_job_name(folder)), self._write_script(job, folder), self._task_count(job)
-        )
-        if self.detach:
-            cluster_run.detach()
-        else:
-            cluster_run.run()
+    def start(self, run: Execution) -> None:
+        """Prepare the submission of jobs."""
+        import submitit
 
-    def _task_count(self, job: Job) -> int:
-        fits = sum(unit.kind == "fit" for unit in job.units)
-        return job.workers or self.workers or max(1, min(fits, MAX_TASKS))
-
-    def _write_script(self, job: Job, folder: Path) -> Path:
-        """Write the job script into the results folder."""
-        script, logs = folder / "slurm" / "job.sh", folder / "logs"
-        for parent in (script.parent, logs):
-            parent.mkdir(parents=True, exist_ok=True)
-        tasks = self._task_count(job)
+        if missing := [command for command in ("sbatch", "squeue", "scancel", "srun") if shutil.which(command) is None]:
+            raise GahbenchError(
+                f"the engine 'slurm' needs the commands of Slurm; missing from the PATH: {', '.join(missing)}. Run "
+                "gahbench where jobs are submitted, such as a login node"
+            )
+        fits = sum(unit.kind == "fit" for unit in run.units)
+        self.jobs = run.workers or self.workers or max(1, min(fits, MAX_JOBS))
+        self.folder = run.folder / "slurm"
+        # Runs of this folder find each other's jobs by this name.
+        digest = hashlib.sha256(str(run.folder).encode()).hexdigest()[:8]
+        self.name = f"gahbench-{re.sub(r'[^A-Za-z0-9_.-]', '-', run.folder.name)[:40]}-{digest}"
         gpus = int(str(self._gpus or 1).rpartition(":")[2])
-        options = [
-            f"--job-name={_job_name(folder)}",
-            f"--array=0-{tasks - 1}",
-            "--ntasks=1",
-            f"--cpus-per-task={self._cpus or job.threads * gpus}",
-            *self._options,
-            # A task that loses its node or is preempted is requeued, and appends to its log.
-            "--requeue",
-            f"--output={_log_pattern(logs)}",
-            "--open-mode=append",
-            f"--signal=B:USR2@{NOTICE_SECONDS}",
-        ]
-        script.write_text(_job_script(script, folder, tasks, options, work_command(job), self.setup), encoding="utf-8")
-        script.chmod(0o755)
-        return script
+        setup = (
+            [f'{self._setup}\nif [ $? != 0 ]; then echo "the setup failed" >&2; exit 1; fi'] if self._setup else None
+        )
+        self._executor = submitit.SlurmExecutor(self.folder)
+        self._executor.update_parameters(
+            job_name=self.name,
+            time=None,
+            wckey=None,
+            cpus_per_task=self._cpus or run.threads * gpus,
+            signal_delay_s=NOTICE_SECONDS,
+            setup=setup,
+            stderr_to_stdout=True,
+            # A job that loses its node or is preempted is requeued, and appends to its log.
+            additional_parameters={"requeue": True, **self._options},
+        )
+        self._states: dict[str, str] = {}
+        self._listed_at = float("-inf")
 
+    def earlier(self) -> Sequence[tuple[Row, Job]]:
+        """Return the jobs of an earlier run of the folder that are alive."""
+        from submitit.core.utils import DelayedSubmission
 
-def _job_name(folder: Path) -> str:
-    """Return a job name for a folder, by which a later run finds tasks that are still alive."""
-    readable = re.sub(r"[^\w.-]", "-", folder.name, flags=re.ASCII)[:40]
-    return f"gahbench-{readable}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+        self.list_states()
+        jobs: list[tuple[Row, Job]] = []
+        for number in [number for number, state in self._states.items() if _is_alive(state)]:
+            job = _SlurmJob(self, self._executor.job_class(self.folder, number))
+            if job.job.paths.submitted_pickle.exists():
+                jobs.append((DelayedSubmission.load(job.job.paths.submitted_pickle).args[0], job))
+        return jobs
 
-
-class _ClusterRun:
-    """Submission and monitoring of arrays for a results folder."""
-
-    def __init__(self, job: Job, slurm: Commands, script: Path, count: int) -> None:
-        self.job, self.slurm, self.script, self.count = job, slurm, script, count
-        self.watch = Watch(job)
-        self.left = self.watch.update()
-        #: Number of the last array, number of units left at its submission, and time at which it was first seen
-        #: running.
-        self.array: str | None = None
-        self.left_before = self.left
-        self.running_since: float | None = None
-        self.dead_arrays = 0
-        self.not_before = 0.0
-        self.polls_without_tasks = 0
-        self.last_note = ""
-        #: Whether tasks that this run must end may be alive.
-        self.has_tasks = False
-
-    def run(self) -> None:
-        """Submit and monitor arrays until no unit is left, or the job is stopped."""
+    def submit(self, function: Callable[..., None], row: Row) -> Job:
+        """Submit a job, which runs its rows in processes of their own."""
         try:
-            while self.left and not self.job.stop.is_set():
-                self._poll()
-                self.job.stop.wait(POLL_SECONDS)
-                self.left = self.watch.update()
-        except KeyboardInterrupt:
-            self.job.stop.set()
-        finally:
-            if self.has_tasks:
-                # Pending tasks would find no units, or must not start.
-                self._cancel("--state=PENDING")
-                if self.left:
-                    self._stop()
+            return _SlurmJob(self, self._executor.submit(_run, row))
+        except Exception as error:
+            raise GahbenchError(f"sbatch refused a job: {error}") from error
 
-    def detach(self) -> None:
-        """Submit an array unless tasks are alive, and report how to monitor it."""
-        tasks = [task for task in self.slurm.tasks() if task.is_alive]
-        if not self.left:
-            return
-        if tasks:
-            self._note(f"{len(tasks)} tasks are in the queue already ({_counts(tasks)}): none were added")
+    def close(self) -> None:
+        """Cancel all jobs, unless the run is detached."""
+        if self.detach and self._states.values() is not None:
+            print(
+                f"slurm: the jobs continue without this command: `squeue --me --name={self.name}` lists them, `gahbench "
+                f"status {shlex.quote(str(self.folder.parent))}` shows what is done, and `gahbench leaderboard` writes "
+                "the board",
+                file=sys.stderr,
+            )
+        elif hasattr(self, "name"):
+            _call("scancel", "--me", f"--name={self.name}")
+
+    def list_states(self) -> None:
+        """List the jobs of this folder in Slurm's queue, if the last listing is old."""
+        if clock.monotonic() - self._listed_at > POLL_SECONDS:
+            listed = _call("squeue", "--me", f"--name={self.name}", "--states=all", "--noheader", "--format=%i|%T")
+            # While Slurm does not answer, jobs may continue for hours.
+            if listed is not None:
+                self._states = dict(line.strip().split("|", 1) for line in listed.splitlines() if "|" in line)
+            self._listed_at = clock.monotonic()
+
+    def state(self, number: str) -> str:
+        """Return the state of a job, or an empty string if Slurm does not list it."""
+        self.list_states()
+        return self._states.get(number, "")
+
+
+def _is_alive(state: str) -> bool:
+    return state not in (*ENDED_STATES, *HELD_STATES, "")
+
+
+class _SlurmJob:
+    """A job of Slurm."""
+
+    def __init__(self, engine: Slurm, job: Any) -> None:
+        self.engine, self.job = engine, job
+        self._missed = collections.Counter[float]()
+
+    def done(self) -> bool:
+        """Return whether the job has written its result, or Slurm says twice that it is not alive."""
+        if self.job.paths.result_pickle.exists():
+            return True
+        # submitit asks sacct, which is absent from many clusters, and then waits for ever.
+        if _is_alive(self.engine.state(self.job.job_id)):
+            self._missed.clear()
         else:
-            self._submit()
-        folder = shlex.quote(str(self.job.store.folder))
-        self._note(
-            f"the tasks continue without this command: `squeue --me --name={self.slurm.name}` lists them, "
-            f"`gahbench status {folder}` shows what is done, and `gahbench collect {folder}` writes the board"
-        )
+            self._missed[self.engine._listed_at] += 1
+        return len(self._missed) > 1
 
-    def _poll(self) -> None:
-        """Poll the queue, and submit an array if it is due."""
+    def exception(self) -> BaseException | None:
+        """Return the error of the job, with the end of its log."""
+        if self.job.paths.result_pickle.exists():
+            error: BaseException | None = self.job.exception()
+            return error
+        state = self.engine.state(self.job.job_id).lower().replace("_", " ") or "no longer listed"
         try:
-            tasks = self.slurm.tasks()
-        except SlurmError as error:
-            if not self.has_tasks:
-                raise
-            # Tasks may continue for hours without a controller.
-            self._note_change(f"{error}; following the results folder until Slurm answers")
-            return
-        alive = [task for task in tasks if task.is_alive]
-        if alive:
-            self.polls_without_tasks, self.has_tasks = 0, True
-            if self.running_since is None and any(task.state == "RUNNING" for task in alive):
-                self.running_since = time.monotonic()
-            self._note_change(_counts(alive))
-            return
-        self.polls_without_tasks += 1
-        if self.array is None:
-            self._submit()
-            return
-        if self.polls_without_tasks == 2:
-            # The last results of the tasks have reached the folder by now.
-            self._assess(tasks)
-        if self.polls_without_tasks >= 2 and time.monotonic() >= self.not_before:
-            self._resubmit()
+            log = self.job.paths.stdout.read_text(errors="replace")[-2000:].strip()
+        except OSError:
+            log = f"no log; check that the nodes see {self.engine.folder}"
+        return RuntimeError(f"job {self.job.job_id} is {state}\n{log}")
 
-    def _submit(self) -> None:
-        self.array = self.slurm.submit(self.script, self.count)
-        self.left_before, self.running_since, self.polls_without_tasks = self.left, None, 0
-        self.has_tasks = True
-        self._note(f"submitted {self.count} {'task' if self.count == 1 else 'tasks'} as job {self.array}")
-
-    def _resubmit(self) -> None:
-        """Submit another array; errors are reported and retried, since Slurm may be unavailable for a while."""
-        try:
-            # Tasks that Slurm holds would otherwise stay in the queue forever.
-            self.slurm.cancel()
-            self._submit()
-        except SlurmError as error:
-            self._note_change(f"{error}; trying again")
-            self.not_before = time.monotonic() + 4 * FIRST_WAIT_SECONDS
-
-    def _assess(self, tasks: list[Task]) -> None:
-        """Decide when the next array is due, after an array ended with units left."""
-        since = self.running_since
-        ran_long = since is not None and time.monotonic() - since > DEAD_ARRAY_SECONDS
-        if self.left < self.left_before or ran_long:
-            self.dead_arrays = 0
-            return
-        self.dead_arrays += 1
-        if self.dead_arrays >= MAX_DEAD_ARRAYS:
-            ended = _counts([task for task in tasks if task.name.split("_")[0] == self.array])
-            raise GahbenchError(
-                f"{self.dead_arrays} jobs in a row ended without finishing a unit"
-                f"{f' (the last job: {ended})' if ended else ''}, with {self.left} left; "
-                f"the script is {self.script}; {self._logs()}"
-            )
-        wait = FIRST_WAIT_SECONDS * 4 ** (self.dead_arrays - 1)
-        self.not_before = time.monotonic() + wait
-        self._note(
-            f"job {self.array} ended without finishing a unit; the next job is submitted in {timedelta(seconds=wait)}"
-        )
-
-    def _logs(self) -> str:
-        """Return the ends of the newest two logs of the last array."""
-        logs = Path(self.job.store.folder) / "logs"
-        newest = sorted(logs.glob(f"slurm-{self.array}_*.log"), key=lambda log: log.stat().st_mtime)[-2:]
-        if not newest:
-            return f"there are no logs; check that the nodes see {logs}"
-        return "\n".join(f"the end of {log}:\n{log.read_text(errors='replace')[-2000:].strip()}" for log in newest)
-
-    def _stop(self) -> None:
-        """Ask the tasks to write checkpoints and end."""
-        # Signal only the shell of a task, which then waits for checkpoints and does not requeue the task.
-        self._cancel("--batch", "--signal=TERM", "--state=RUNNING")
-        deadline = time.monotonic() + GRACE_SECONDS
-        try:
-            while time.monotonic() < deadline:
-                tasks = self.slurm.tasks()
-                if not any(task.is_alive for task in tasks):
-                    break
-                time.sleep(1.0)
-        except (SlurmError, KeyboardInterrupt):
-            pass
-        self._cancel()
-        self.left = self.watch.update()
-
-    def _cancel(self, *options: str) -> None:
-        try:
-            self.slurm.cancel(*options)
-        except SlurmError as error:
-            self._note_change(f"{error}; some tasks may be alive: `scancel --me --name={self.slurm.name}` ends them")
-
-    def _note_change(self, text: str) -> None:
-        if text != self.last_note:
-            self.last_note = text
-            self._note(text)
-
-    def _note(self, text: str) -> None:
-        self.job.report(Event("note", None, {"text": f"slurm: {text}"}))
+    def cancel(self) -> None:
+        """Drop the job if it is pending, and else ask it to write checkpoints and end."""
+        _call("scancel", "--state=PENDING", self.job.job_id)
+        _call("scancel", "--state=RUNNING", "--signal=TERM", self.job.job_id)
 
 
-def _counts(tasks: list[Task]) -> str:
-    """Return the numbers of tasks by state, such as ``3 running, 1 pending (Resources)``."""
-    names = [
-        task.state.lower() + (f" ({task.reason})" if task.state == "PENDING" and task.reason != "None" else "")
-        for task in tasks
-    ]
-    return ", ".join(f"{count} {name}" for name, count in sorted(collections.Counter(names).items()))
+def _run(row: Row) -> None:
+    """Run rows in this job, which is requeued if it is stopped near its time limit."""
+    stop, signals = threading.Event(), list[int]()
+
+    def handle(number: int, frame: object) -> None:
+        signals.append(number)
+        stop.set()
+
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(number, handle)
+    run_in_processes(row, stop)
+    if signals[:1] == [signal.SIGUSR2]:
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+        # The job has no result yet.
+        sys.exit(1)
 
 
-class SlurmError(GahbenchError):
-    """Failure of a Slurm command."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task of an array, as listed by ``squeue``."""
-
-    name: str
-    state: str
-    reason: str
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the task runs, or may still run without intervention."""
-        # Slurm holds tasks that could not be launched on their node, until an administrator releases them.
-        held = self.state in ("REQUEUE_HOLD", "SPECIAL_EXIT") or self.reason.startswith("launch")
-        return self.state not in ENDED_STATES and not held
-
-
-class Commands:
-    """The Slurm commands ``sbatch``, ``squeue`` and ``scancel`` for the jobs of this user with a given name."""
-
-    def __init__(self, name: str) -> None:
-        missing = [command for command in ("sbatch", "squeue", "scancel") if shutil.which(command) is None]
-        if missing:
-            raise GahbenchError(
-                "the engine 'slurm' needs the commands sbatch, squeue and scancel of Slurm; missing from the PATH: "
-                f"{', '.join(missing)}. Run gahbench where jobs are submitted, such as a login node"
-            )
-        self.name = name
-
-    def submit(self, script: Path, tasks: int) -> str:
-        """Submit an array of tasks, and return its job number."""
-        # Command-line options override variables such as SBATCH_JOB_NAME, which override lines of the script.
-        options = ["--parsable", f"--job-name={self.name}", f"--array=0-{tasks - 1}"]
-        return _run("sbatch", *options, str(script)).strip().partition(";")[0]
-
-    def tasks(self) -> list[Task]:
-        """Return the tasks with this name that are alive or ended recently."""
-        lines = _run(
-            "squeue", "--me", f"--name={self.name}", "--array", "--states=all", "--noheader", "--format=%i|%T|%r"
-        )
-        return [Task(*fields) for line in lines.splitlines() if len(fields := line.strip().split("|", 2)) == 3]
-
-    def cancel(self, *options: str) -> None:
-        """Cancel all tasks with this name, or only the tasks selected by options of ``scancel``."""
-        _run("scancel", "--me", f"--name={self.name}", *options)
-
-
-def _run(*command: str) -> str:
-    """Run a Slurm command and return its output."""
-    # Environment variables may change the output of squeue and the selection of scancel, or make sbatch wait for the
-    # end of the job. Inside a job, variables of that job must not affect other jobs.
-    dropped_prefixes = ["SQUEUE_", "SCANCEL_", "SBATCH_WAIT", *(["SLURM_"] if "SLURM_JOB_ID" in os.environ else [])]
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name in ("SLURM_CONF", "SLURM_CLUSTERS") or not name.startswith(tuple(dropped_prefixes))
-    }
+def _call(*command: str) -> str | None:
+    """Run a Slurm command and return its output; ``None`` if Slurm does not answer."""
+    # Environment variables may change the output of squeue and the selection of scancel.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
+    options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "env": environment}
     try:
-        completed = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMMAND_TIMEOUT_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SlurmError(f"{command[0]} did not answer within {COMMAND_TIMEOUT_SECONDS:.0f} s") from error
-    except OSError as error:
-        raise SlurmError(f"{command[0]} could not be started: {error}") from error
-    if completed.returncode:
-        raise SlurmError(
-            f"{command[0]}: {(completed.stderr or completed.stdout).strip() or f'status {completed.returncode}'}"
-        )
-    return completed.stdout
-
-
-def _job_script(
-    script: Path, folder: Path, tasks: int, options: Sequence[str], command: Sequence[str], setup: str | None
-) -> str:
-    """Format the job script."""
-    return _SCRIPT.format(
-        folder=folder,
-        script=shlex.quote(str(script)),
-        tasks="one task" if tasks == 1 else f"{tasks} tasks",
-        directives="\n".join(f"#SBATCH {option}" for option in options),
-        setup=_SETUP.format(line=setup) if setup else "",
-        command=shlex.join(command),
-    )
-
-
-def _log_pattern(folder: Path) -> str:
-    """Return the pattern of log files for ``sbatch --output``, quoted and with percent signs escaped."""
-    quoted = re.sub(r'(["\\])', r"\\\1", str(folder).replace("%", "%%"))
-    return f'"{quoted}/slurm-%A_%a.log"'
-
-
-def _time_seconds(limit: str) -> int | None:
-    """Return a time limit of ``sbatch`` in seconds, or ``None`` if it is invalid."""
-    days, dash, clock = limit.rpartition("-")
-    pattern = r"(\d+)(?::(\d+))?(?::(\d+))?"
-    match = re.fullmatch(pattern, clock)
-    if match is None or (dash and not days.isdecimal()):
+        completed = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=COMMAND_TIMEOUT_SECONDS, **options)
+    except (subprocess.TimeoutExpired, OSError):
         return None
-    numbers = [int(number) for number in match.groups() if number is not None]
-    if dash:
-        # After days the first number is hours; without days, a single number is minutes, and two are minutes and
-        # seconds.
-        hours, minutes, seconds = [*numbers, 0, 0][:3]
-    else:
-        hours, minutes, seconds = {1: [0, *numbers, 0], 2: [0, *numbers], 3: numbers}[len(numbers)]
-    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+    return None if completed.returncode else str(completed.stdout)
