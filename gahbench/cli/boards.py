@@ -44,10 +44,8 @@ def leaderboard(
 ) -> None:
     """Print the leaderboard of a results folder, or of several folders that share images and noise.
 
-    If units are unfinished, the board shows what is scored so far.
-
-    The board's files are verified against their checksums. 'gahbench collect' also compares the board with the units,
-    and rewrites it if they differ. A published board comes without units, so its values cannot be verified.
+    The board of one folder is first written from its finished units, if it differs from them; while a run is at work in
+    the folder, the scores so far are printed. A published board comes without units, so its values cannot be verified.
     """
     from gahbench.report.export import export_board
     from gahbench.report.tables import print_board as print_results
@@ -71,9 +69,9 @@ def leaderboard(
 
 def _print_folder(folder: Path) -> None:
     from gahbench.report.tables import print_board as print_results
-    from gahbench.runs.collect import results_so_far
+    from gahbench.runs.collect import results_so_far, update_board
 
-    if (so_far := results_so_far(folder)) is not None:
+    if not update_board(folder) and (so_far := results_so_far(folder)) is not None:
         results, count = so_far
         if not results.scores.empty:
             print_results(results, Console())

@@ -1,4 +1,4 @@
-"""Commands on results folders: ``work status why collect weights verify``."""
+"""Commands on results folders: ``status why weights verify``."""
 
 from __future__ import annotations
 
@@ -26,44 +26,6 @@ if TYPE_CHECKING:
 
 #: Maximum number of failed units that are printed.
 _MAX_FAILURES = 20
-
-
-def work(
-    folder: options.Planned,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Number of worker processes. [default: by --workers-per-gpu; on a CPU, cores / threads of the plan]",
-        ),
-    ] = None,
-    workers_per_gpu: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of worker processes per GPU. [default: by GPU memory and networks]"),
-    ] = None,
-    device: options.Device = "auto",
-    retry: Annotated[bool, typer.Option("--retry", help="Retry failed units.")] = False,
-) -> None:
-    """Run the unfinished units of a planned folder; any number of machines that share the folder can work together.
-
-    The command ends when no unit is left. On SIGTERM, SIGINT or SIGUSR2 it writes checkpoints and ends; no unit fails.
-
-    Exit status: 0 all units done, 1 some failed, 2 bad input or different code, 74 the file system failed, 130 stopped
-    with units left.
-    """
-    from gahbench.runs.work import work as work_on
-
-    outcome = work_on(
-        folder, workers=workers, workers_per_gpu=workers_per_gpu, device=device, retry=retry, report=_print_event
-    )
-    typer.echo(f"{outcome.done} done, {outcome.failed} failed, {outcome.left} left in {folder}", err=True)
-    if outcome.left:
-        raise typer.Exit(130)
-    quoted = shlex.quote(str(folder))
-    typer.echo(f"'gahbench collect {quoted}' writes the board", err=True)
-    if outcome.failed:
-        typer.echo(f"'gahbench why {quoted}' prints why units failed", err=True)
-        raise typer.Exit(1)
 
 
 def _print_event(event: Event) -> None:
@@ -102,26 +64,22 @@ def _status_lines(status: Status, folder: Path) -> Iterator[str]:
         note = "which are not in this folder; 'gahbench leaderboard' prints it"
         yield f"suite {status.suite}: a board of {total} units, {note}"
         return
-    active = [unit for unit in status.running if not unit.is_lost]
-    lost = [unit for unit in status.running if unit.is_lost]
-    yield f"suite {status.suite}: {status.done} of {total} units done, {len(active)} running, {status.failed} failed"
+    yield f"suite {status.suite}: {status.done} of {total} units done, {status.failed} failed"
     if status.damaged:
         yield f"{pluralize(status.damaged, 'unit')} moved to damaged/, since a checksum did not match"
     if status.blocked:
         yield f"{status.blocked} units wait for failed units"
     if status.waiting and status.remaining is not None:
-        workers = f"{len(active)} workers" if len(active) > 1 else "one worker"
-        yield f"about {format_duration(status.remaining)} left with {workers}, estimated from finished units"
-    for title, units in (("running", active), ("lost, to be taken over", lost)):
-        if not units:
-            continue
+        rows = f"{len(status.running)} rows" if len(status.running) > 1 else "one row"
+        yield f"about {format_duration(status.remaining)} left with {rows} at a time, estimated from finished units"
+    if status.running:
         yield ""
-        yield title
-        for running in units:
-            job = f", job {running.job}" if running.job else ""
-            losses = f", lost {running.losses} times before" if running.losses else ""
-            worker = f"{running.host}, process {running.process}{job}"
-            yield f"  {running.unit.label}: for {format_duration(running.seconds)} on {worker}{losses}"
+        yield "started, and not ended"
+    for running in status.running:
+        steps = f", step {running.progress['step']}" if "step" in running.progress else ""
+        place = f"on {running.host}, process {running.process}"
+        times = f"for {format_duration(running.seconds)}, last report {format_duration(running.silent)} ago"
+        yield f"  {running.unit.label}: {place}, {times}{steps}"
     if status.failures:
         yield ""
         yield "failed"
@@ -166,23 +124,6 @@ def _failure_lines(failure: Failure) -> Iterator[str]:
         # If the worker process died, there is an error without a traceback.
         yield f"  {failure.error}"
     yield ""
-
-
-def collect(
-    folder: options.Planned,
-    all_pictures: Annotated[
-        bool,
-        typer.Option(
-            "--all-pictures", help="Publish all kept images and eigenvectors. [default: 2 images of each entrant]"
-        ),
-    ] = False,
-) -> None:
-    """Write the board of a results folder from its finished units, and print it."""
-    from gahbench.cli.boards import print_board
-    from gahbench.runs.collect import collect as write_board
-
-    write_board(folder, all_pictures=all_pictures)
-    print_board(folder)
 
 
 def weights(

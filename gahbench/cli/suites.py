@@ -39,9 +39,11 @@ def run(
     only: options.Only = None,
     plugins_dir: options.Plugins = None,
     engine: Annotated[
-        str, typer.Option(help="Engine that runs units: processes, inline, slurm[...], dask[...], ...")
-    ] = "processes",
-    workers: Annotated[int | None, typer.Option(min=1, help="Number of workers. [default: the engine chooses]")] = None,
+        str, typer.Option(help="Engine that runs rows: local, inline, slurm[...], dask[...], ...")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of rows that run at the same time. [default: the engine chooses]")
+    ] = None,
     threads: options.Threads = None,
     device: options.Device = "auto",
     reuse: options.Reuse = None,
@@ -53,13 +55,19 @@ def run(
     ] = None,
     track: Annotated[
         list[str] | None,
-        typer.Option(help="Track the run with tensorboard, wandb[...], mlflow[...], trackio[...]. Repeatable."),
+        typer.Option(help="Track the run with tensorboard or wandb[...]. Repeatable."),
     ] = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            help="Run only this part of the rows, I/N, such as 2/8 on the second of eight machines that share the folder."
+        ),
+    ] = "",
     report: Annotated[bool, typer.Option("--report", help="Also write report.html to the folder.")] = False,
 ) -> None:
     """Run a suite and print its leaderboard. Finished units are not run again.
 
-    Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to other workers.
+    Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to submitted jobs.
     """
     from gahbench.cli.boards import print_board, print_report
     from gahbench.cli.plugins import print_problems
@@ -82,13 +90,15 @@ def run(
     changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
     sources = plugin_sources(plugins_dir or (), suite)
     folders, run_again, trackers = (tuple(reuse or ()), tuple(again or ()), tuple(track or ()))
-    request = RunRequest(suite, out, changes, sources, engine, workers, threads, device, folders, run_again, trackers)
+    request = RunRequest(
+        suite, out, changes, sources, engine, workers, threads, device, folders, run_again, trackers, shard
+    )
     outcome, registry = run_request(request, show)
-    if outcome.done:
+    if outcome.done and not shard:
         print_board(outcome.folder, registry)
         if report:
             print_report(outcome.folder, registry)
-    _conclude(outcome)
+    _conclude(outcome, shard)
 
 
 def plan(
@@ -101,24 +111,16 @@ def plan(
     metric: options.Metric = None,
     only: options.Only = None,
     plugins_dir: options.Plugins = None,
-    threads: options.Threads = None,
-    reuse: options.Reuse = None,
 ) -> None:
-    """Show the units of a suite, how many are finished, and an estimate of the time; run nothing.
-
-    With ``--out``, also write the plan to that folder, for any number of 'gahbench work' processes to run.
-    """
+    """Show the units of a suite, how many are finished, and an estimate of the time; run nothing."""
     from gahbench.cli.planned import print_plan
     from gahbench.cli.plugins import print_problems
     from gahbench.planning.suite_files import plugin_sources
     from gahbench.registry.registry import open_registry
-    from gahbench.runs.opening import count_superseded, plan_with, results_folder
+    from gahbench.runs.opening import plan_with, results_folder
     from gahbench.runs.preparation import find_missing
-    from gahbench.runs.running import record_plan
+    from gahbench.store.store import Store
 
-    for option, value in (("--reuse", reuse), ("--threads", threads)):
-        if value and out is None:
-            raise typer.BadParameter("needs a results folder: add --out", param_hint=option)
     changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
     registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
@@ -126,19 +128,11 @@ def plan(
     missing.require_datasets()
     planned = plan_with(registry, suite, out, changes)
     folder = results_folder(planned.suite, out)
-    if out is not None:
-        opened = record_plan(planned, folder, registry, threads, reuse or ())
-        if opened.reused is not None:
-            _print_reused(opened.reused)
     print_plan(planned, folder)
     _print_missing(
         missing, suite, {"-p": map(str, plugins_dir or ()), "-e": changes.entrants, "--set": changes.settings}
     )
-    _print_superseded(count_superseded(planned, folder), folder)
-    if out is not None:
-        typer.echo(
-            f"planned; to run it, on any machine that shares this folder: gahbench work {shlex.quote(str(folder))}"
-        )
+    _print_superseded(Store(folder).count_superseded(planned.units), folder)
 
 
 def prepare(
@@ -196,12 +190,14 @@ def _print_reused(reused: Reused, *, err: bool = False) -> None:
     say_not_taken(reused, err=err)
 
 
-def _conclude(outcome: Outcome) -> None:
+def _conclude(outcome: Outcome, shard: str) -> None:
     """Print the path of the board and any problems, and exit with the status of the outcome."""
     from gahbench.board.results import saved_flags, saved_optimum_violations
 
     folder = shlex.quote(str(outcome.folder))
-    if outcome.done:
+    if shard:
+        say(f"shard {shard} has ended; 'gahbench leaderboard {folder}' writes the board of all shards", err=True)
+    elif outcome.done:
         say(f"board, scores and figures: {outcome.folder}", err=True)
     if violations := saved_optimum_violations(outcome.folder):
         rows = ", ".join(dict.fromkeys(f"{row['entrant']} on {row['dataset']}" for row in violations))
@@ -214,7 +210,7 @@ def _conclude(outcome: Outcome) -> None:
         say(f"stopped with {unfinished}; run the same command again to resume", "yellow", err=True)
         raise typer.Exit(130)
     if outcome.waiting:
-        say(f"{unfinished}: see 'gahbench status {folder}'; then 'gahbench collect' writes the board", err=True)
+        say(f"{unfinished}: see 'gahbench status {folder}'; then 'gahbench leaderboard' writes the board", err=True)
     if outcome.failed:
         scores = outcome.failed - outcome.blocked - outcome.failed_fits
         kinds = [

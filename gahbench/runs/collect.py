@@ -30,7 +30,7 @@ from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem, Registry, built_in_registry
 from gahbench.store.archive import open_folder
 from gahbench.store.finished import Examination, warn_of_damage
-from gahbench.store.folder import Folder, UnwritableError
+from gahbench.store.folder import BusyError, Folder, UnwritableError
 from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan, short_names
 from gahbench.store.store import Store
 
@@ -45,7 +45,7 @@ ENVIRONMENT = "environment.json"
 BOARD_VERSION = 10
 
 
-def collect(folder: str | Path, *, all_pictures: bool = False) -> Results:
+def collect(folder: str | Path) -> Results:
     """Write the tables, board, figures and pictures of a results folder from its finished units.
 
     Units whose checksums do not match are left out with a warning. If nothing has changed since the board was written,
@@ -55,10 +55,6 @@ def collect(folder: str | Path, *, all_pictures: bool = False) -> Results:
     ----------
     folder
         Path of a results folder with its units.
-    all_pictures
-        Whether the board comes with all denoised images and eigenvectors that the units kept. By default it comes with
-        those of two images of each entrant at one noise level, in at most 200 kB. Only images that anybody may
-        redistribute are included (:class:`gahbench.Card`).
 
     Returns
     -------
@@ -68,8 +64,8 @@ def collect(folder: str | Path, *, all_pictures: bool = False) -> Results:
     Raises
     ------
     ResultsError
-        If the folder is not a results folder, a finished unit cannot be read, or the board must be written but the
-        folder is not writable.
+        If the folder is not a results folder, a run is at work in it, a finished unit cannot be read, or the board must
+        be written but the folder is not writable.
 
     Examples
     --------
@@ -91,16 +87,25 @@ def collect(folder: str | Path, *, all_pictures: bool = False) -> Results:
             stack.enter_context(Folder(Path(folder)).lock())
         except UnwritableError as error:
             refusal = error
-        write_results(Path(folder), all_pictures=all_pictures, refusal=refusal)
+        write_results(Path(folder), refusal=refusal)
     return load_results(folder)
+
+
+def update_board(folder: Path) -> bool:
+    """Write the board of a folder if it has units; return ``False`` if it has none, or a run is at work in it."""
+    if not (folder / PLAN).is_file() or not (folder / "units").is_dir():
+        return False
+    try:
+        collect(folder)
+    except (BusyError, UnwritableError):
+        return False
+    return True
 
 
 def write_results(
     folder: Path,
     problems: Sequence[Problem] = (),
     registry: Registry | None = None,
-    *,
-    all_pictures: bool = False,
     refusal: UnwritableError | None = None,
 ) -> frozenset[str]:
     """Write the files of a results folder as :func:`collect` does; return the folder names of damaged units.
@@ -120,10 +125,10 @@ def write_results(
     )
     states = _unit_states(plan, store, examination)
     digest = _digest(plan, states, examination, store.moved_names())
-    if saved_digest(folder) != digest or all_pictures:
+    if saved_digest(folder) != digest:
         if refusal is not None:
             raise refusal
-        results, sheets = _read_results(plan, examination, states, registry), _sheets(folder, plan, all_pictures)
+        results, sheets = _read_results(plan, examination, states, registry), _sheets(folder, plan)
         publish(results, folder, digest, *sheets)
         _write_environment(folder, problems)
     if refusal is None:
@@ -131,7 +136,7 @@ def write_results(
     return frozenset(examination.damaged)
 
 
-def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> tuple[list[Sheet], list[Sheet]]:
+def _sheets(folder: Path, plan: RecordedPlan) -> tuple[list[Sheet], list[Sheet]]:
     """Return sheets of denoised images and of eigenvectors, of images that anybody may redistribute."""
     from gahbench.report.contact_sheet import kept_images
     from gahbench.report.eigenvector_sheets import kept_eigenvectors, make_eigenvector_sheets
@@ -156,9 +161,9 @@ def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> tuple[list[
         for name, stored in of_datasets.items():
             if name in free:
                 shown.setdefault(pooled.get(name, name), stored)
-    sheets = make_sheets(images, MAX_BYTES // 2 if vectors else MAX_BYTES, all_pictures=all_pictures)
+    sheets = make_sheets(images, MAX_BYTES // 2 if vectors else MAX_BYTES)
     left = MAX_BYTES - sum(len(sheet.content) for sheet in sheets)
-    return sheets, make_eigenvector_sheets(vectors, left, all_pictures=all_pictures) if vectors else []
+    return sheets, make_eigenvector_sheets(vectors, left) if vectors else []
 
 
 def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:

@@ -20,6 +20,10 @@ from gahbench.store.code_files import copy_plugins
 from gahbench.store.plan_file import RecordedPlan, read_plan, write_plan
 
 
+class BusyError(ResultsError):
+    """Another run is at work in a results folder."""
+
+
 class UnwritableError(ResultsError):
     """A results folder cannot be written."""
 
@@ -72,7 +76,7 @@ class Folder:
 
         Raises
         ------
-        ResultsError
+        BusyError
             If another run is at work in the folder.
         UnwritableError
             If the folder cannot be written.
@@ -99,7 +103,7 @@ class Folder:
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 holder = file.read(200).decode(errors="replace") or "shards of a run"
-                raise ResultsError(
+                raise BusyError(
                     f"{self.path}: another run is at work in this folder ({holder}); wait for it, or stop it"
                 ) from None
             warnings.warn(
@@ -107,8 +111,8 @@ class Folder:
                 "same time",
                 stacklevel=4,
             )
+        file.truncate(0)
         if not is_shared:
-            file.truncate(0)
             file.write(f"host {socket.gethostname()}, process {os.getpid()}".encode())
             file.flush()
 
