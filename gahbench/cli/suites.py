@@ -60,7 +60,7 @@ def run(
     shard: Annotated[
         str,
         typer.Option(
-            help="Run only this part of the rows, I/N, such as 2/8 on the second of eight machines that share the folder."
+            help="Run only a part of the rows, I/N: 2/8 on the second of eight machines that may share the folder."
         ),
     ] = "",
     report: Annotated[bool, typer.Option("--report", help="Also write report.html to the folder.")] = False,

@@ -111,7 +111,7 @@ def write_results(
     """Write the files of a results folder as :func:`collect` does; return the folder names of damaged units.
 
     The caller holds the lock of the folder, or passes the error why it cannot be written, which is raised if the board
-    is out of date. The plugins of ``registry``, by default the built-in plugins, name entrants and datasets on the board.
+    is out of date. Plugins of ``registry``, by default the built-in plugins, name entrants and datasets on the board.
     """
     from gahbench.board.results import saved_digest
     from gahbench.report.publish import publish
