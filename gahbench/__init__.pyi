@@ -65,7 +65,6 @@ from .runs.comparison import compare as compare
 from .runs.engine_tools import UnitRunner as UnitRunner
 from .runs.engine_tools import work_command as work_command
 from .runs.preparation import prepare as prepare
-from .runs.reuse import merge as merge
 from .runs.running import run as run
 from .runs.status import Watch as Watch
 from .runs.status import status as status

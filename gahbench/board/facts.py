@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: The error of a unit that has not run yet.
 NOT_RUN = "not run yet"
-#: The note on rows whose units were accepted by ``gahbench adopt``.
-ADOPTED = "measured with earlier code, adopted"
 #: Prefix of the note on rows with their own training settings; the note lists the settings, with the suite's values in
 #: brackets.
 OWN_TRAINING = "own training settings: "

@@ -1,11 +1,10 @@
-"""Commands on results folders: ``work status why collect adopt merge remove weights verify``."""
+"""Commands on results folders: ``work status why collect weights verify``."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,19 +16,16 @@ from rich.console import Console
 from gahbench._util.errors import listing
 from gahbench._util.readable import format_duration, pluralize
 from gahbench.cli import options
-from gahbench.cli.printing import say, say_names, say_not_taken
+from gahbench.cli.printing import say
 from gahbench.contracts.engines import Event, check_device
 
 if TYPE_CHECKING:
     from gahbench.runs.agreement import Repetition
-    from gahbench.runs.reuse import Merged
     from gahbench.runs.status import Failure, Status
     from gahbench.runs.verification import Verification
 
 #: Maximum number of failed units that are printed.
 _MAX_FAILURES = 20
-#: Maximum number of refused units that `adopt` prints.
-_MAX_REFUSED = 12
 
 
 def work(
@@ -189,89 +185,6 @@ def collect(
     print_board(folder)
 
 
-def adopt(
-    folder: Annotated[Path, typer.Argument(help="A results folder with its units.")],
-    plugins_dir: options.Plugins = None,
-) -> None:
-    """Accept finished units of earlier code if only the code differs; the board notes this.
-
-    Exit status: 0 all units accepted, 1 some refused, since more than code differs or they cannot be compared.
-    """
-    from gahbench.runs.adoption import adopt as adopt_units
-
-    adoption = adopt_units(folder, plugins=plugins_dir or ())
-    adopted = pluralize(len(adoption.adopted), "unit")
-    say(f"{adopted} adopted, {adoption.current} already up to date, {len(adoption.refused)} refused")
-    if adoption.superseded:
-        say(f"{adoption.superseded} units of earlier code are left as they are, since newer units replace them")
-    for part, count in Counter(part for unit in adoption.adopted for part in unit.differs).most_common():
-        say(f"  differs in {part}: {pluralize(count, 'unit')}")
-    for label, reason in adoption.refused[:_MAX_REFUSED]:
-        say(f"  refused: {label}: {reason}")
-    if len(adoption.refused) > _MAX_REFUSED:
-        say(f"  and {len(adoption.refused) - _MAX_REFUSED} more")
-    if adoption.adopted:
-        say("the next run of the suite in this folder keeps the adopted units, and its board notes them")
-    if adoption.refused:
-        raise typer.Exit(1)
-
-
-def merge(
-    folders: Annotated[list[Path], typer.Argument(help="Results folders of the same suite, with their units.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", help="Folder to write to: new, or with results of the suite, whose units take precedence."
-        ),
-    ],
-) -> None:
-    """Merge several results folders into one, and print its board. Units are linked or copied.
-
-    If several folders hold the same unit, the first folder counts. Folders that differ in images, scoring or training
-    are refused.
-    """
-    from gahbench.cli.boards import print_board
-    from gahbench.runs.reuse import merge as merge_folders
-
-    _print_merged(merge_folders(folders, out))
-    print_board(out)
-
-
-def _print_merged(merged: Merged) -> None:
-    """Print how many units each folder contributed, and how the folders differ."""
-    for path, count in merged.taken.items():
-        say(f"{path}: {pluralize(count, 'unit')} taken", err=True)
-    for note in merged.notes:
-        say(note, "yellow", err=True)
-    if merged.failures:
-        say(f"{pluralize(merged.failures, 'unit')} failed, and finished in no folder", "yellow", err=True)
-    title = "with different weights or scores in another folder; those of the first folder are kept"
-    say_names(title, (unit.label for unit in merged.differing), err=True)
-    say_not_taken(merged, err=True)
-
-
-def remove(
-    folder: options.Planned,
-    entrant: Annotated[
-        list[str],
-        typer.Option("--entrant", "-e", help="Entrants of this label, name or pattern, such as unet*. Repeatable."),
-    ],
-) -> None:
-    """Remove entrants from a results folder: their rows, units, failures and attempts.
-
-    Units that other entrants need are kept. To remove a single row of a sweep, add its number of images:
-    'unet[width=16] N=100'. The board is rewritten. An entrant of the suite's file returns with the next run of the
-    suite.
-    """
-    from gahbench.cli.boards import print_board
-    from gahbench.runs.removal import remove as remove_entrants
-
-    removal = remove_entrants(folder, entrant)
-    kept = f"; {pluralize(removal.kept, 'unit')} kept, which other entrants need" if removal.kept else ""
-    say(f"removed {listing(removal.rows)}: {pluralize(removal.units, 'unit')}{kept}", err=True)
-    print_board(folder)
-
-
 def weights(
     folder: options.Planned,
     entrant: Annotated[
@@ -280,7 +193,7 @@ def weights(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, including snapshots.")] = False,
 ) -> None:
     """Print the files of trained networks, tab-separated: dataset, seed, weights, history and entrant."""
-    from gahbench.runs.removal import weights as trained_weights
+    from gahbench.runs.rows import weights as trained_weights
 
     networks = trained_weights(folder, entrant)
     if as_json:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from gahbench.runs.reuse import Merged, Reused
+    from gahbench.runs.reuse import Reused
 
 #: Maximum number of names that are printed in a list.
 _MAX_NAMES = 12
@@ -31,7 +31,7 @@ def say_names(title: str, names: Iterable[str], *, err: bool = False) -> None:
         say(line, "yellow", err=err)
 
 
-def say_not_taken(outcome: Merged | Reused, *, err: bool) -> None:
+def say_not_taken(outcome: Reused, *, err: bool) -> None:
     """Print which units of other folders were not taken, and why."""
     labels = [unit.label for unit in outcome.other_weights]
     say_names("not taken, since they measured weights that differ from those in this folder", labels, err=err)

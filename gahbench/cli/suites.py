@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from gahbench._util.errors import listing
 from gahbench._util.readable import pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say, say_not_taken
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from gahbench.runs.progress import ProgressReport
     from gahbench.runs.reuse import Reused
     from gahbench.runs.running import Outcome
-    from gahbench.store.kept_units import NotShown
 
 
 def _suite_changes(*values: Sequence[Any] | None) -> SuiteChanges:
@@ -64,49 +62,33 @@ def run(
     Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to other workers.
     """
     from gahbench.cli.boards import print_board, print_report
+    from gahbench.cli.plugins import print_problems
     from gahbench.planning.suite_files import plugin_sources
     from gahbench.runs.opening import RunRequest
+    from gahbench.runs.progress import progress_report
     from gahbench.runs.running import run_request
 
-    plugins, folders, run_again, trackers = (
-        plugins_dir or (),
-        tuple(reuse or ()),
-        tuple(again or ()),
-        tuple(track or ()),
-    )
+    def show(opened: OpenedRun) -> ProgressReport:
+        """Print the notes on a run, and return its progress report."""
+        print_problems(opened.problems, Console(stderr=True))
+        if opened.reused is not None:
+            _print_reused(opened.reused, err=True)
+        if again:
+            moved = f"{pluralize(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be run again"
+            say(moved, err=True)
+        _print_superseded(opened.superseded, opened.folder, err=True)
+        return progress_report(opened, Console(stderr=True))
+
     changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
-    sources = plugin_sources(plugins, suite)
+    sources = plugin_sources(plugins_dir or (), suite)
+    folders, run_again, trackers = (tuple(reuse or ()), tuple(again or ()), tuple(track or ()))
     request = RunRequest(suite, out, changes, sources, engine, workers, threads, device, folders, run_again, trackers)
-    outcome, registry = run_request(request, _StartPrinter(plugins, run_again))
+    outcome, registry = run_request(request, show)
     if outcome.done:
         print_board(outcome.folder, registry)
         if report:
             print_report(outcome.folder, registry)
     _conclude(outcome)
-
-
-class _StartPrinter:
-    """Printer of notes at the start of a run; under secret noise it is called again when the fits have ended."""
-
-    def __init__(self, plugins: Sequence[Path], again: Sequence[str]) -> None:
-        self._plugins, self._again = plugins, again
-        self._is_first = True
-
-    def __call__(self, opened: OpenedRun) -> ProgressReport:
-        """Print the notes on a run, and return its progress report."""
-        from gahbench.cli.plugins import print_problems
-        from gahbench.runs.progress import progress_report
-
-        if self._is_first:
-            print_problems(opened.problems, Console(stderr=True))
-            if opened.reused is not None:
-                _print_reused(opened.reused, err=True)
-            if self._again:
-                moved = f"{pluralize(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be run again"
-                say(moved, err=True)
-        self._is_first = False
-        _print_superseded(opened.superseded, opened.folder, self._plugins, err=True)
-        return progress_report(opened, Console(stderr=True))
 
 
 def plan(
@@ -121,9 +103,6 @@ def plan(
     plugins_dir: options.Plugins = None,
     threads: options.Threads = None,
     reuse: options.Reuse = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace the plan of a folder that holds a board. Requires --out.")
-    ] = False,
 ) -> None:
     """Show the units of a suite, how many are finished, and an estimate of the time; run nothing.
 
@@ -133,12 +112,11 @@ def plan(
     from gahbench.cli.plugins import print_problems
     from gahbench.planning.suite_files import plugin_sources
     from gahbench.registry.registry import open_registry
-    from gahbench.runs.adoption import count_superseded
-    from gahbench.runs.opening import plan_with, results_folder
+    from gahbench.runs.opening import count_superseded, plan_with, results_folder
     from gahbench.runs.preparation import find_missing
     from gahbench.runs.running import record_plan
 
-    for option, value in (("--reuse", reuse), ("--threads", threads), ("--replace", replace)):
+    for option, value in (("--reuse", reuse), ("--threads", threads)):
         if value and out is None:
             raise typer.BadParameter("needs a results folder: add --out", param_hint=option)
     changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
@@ -149,15 +127,14 @@ def plan(
     planned = plan_with(registry, suite, out, changes)
     folder = results_folder(planned.suite, out)
     if out is not None:
-        opened = record_plan(planned, folder, registry, threads, reuse or (), replace)
-        _print_not_shown(opened.not_shown)
+        opened = record_plan(planned, folder, registry, threads, reuse or ())
         if opened.reused is not None:
             _print_reused(opened.reused)
     print_plan(planned, folder)
     _print_missing(
         missing, suite, {"-p": map(str, plugins_dir or ()), "-e": changes.entrants, "--set": changes.settings}
     )
-    _print_superseded(count_superseded(planned, folder), folder, plugins_dir or ())
+    _print_superseded(count_superseded(planned, folder), folder)
     if out is not None:
         typer.echo(
             f"planned; to run it, on any machine that shares this folder: gahbench work {shlex.quote(str(folder))}"
@@ -203,16 +180,12 @@ def _print_missing(missing: Missing, suite: str, options: Mapping[str, Any]) -> 
         say(f"missing: {plugin}: {item}; to get it: {command}", "yellow")
 
 
-def _print_superseded(count: int, folder: Path, plugins: Sequence[Path], *, err: bool = False) -> None:
+def _print_superseded(count: int, folder: Path, *, err: bool = False) -> None:
     """Warn that units of other code or settings are about to be run again."""
     if count:
-        arguments = [part for plugin in plugins for part in ("-p", str(plugin))]
-        command = shlex.join(["gahbench", "adopt", str(folder), *arguments])
-        text = (
-            f"{pluralize(count, 'unit')} in {folder} {'was' if count == 1 else 'were'} run with other code or settings"
-        )
-        remedy = f"to accept units in which only the code differs: {command}"
-        say(f"{text}, and will be run again; {remedy}", "yellow", err=err)
+        was = "was" if count == 1 else "were"
+        text = f"{pluralize(count, 'unit')} in {folder} {was} run with other code or settings, and will be run again"
+        say(text, "yellow", err=err)
 
 
 def _print_reused(reused: Reused, *, err: bool = False) -> None:
@@ -236,7 +209,6 @@ def _conclude(outcome: Outcome) -> None:
         say(text, "red", err=True)
     for row in saved_flags(outcome.folder):
         say(f"flagged: {row['entrant']} on {row['dataset']}: {row['flag']}", "red", err=True)
-    _print_not_shown(outcome)
     unfinished = f"{pluralize(outcome.waiting, 'unit')} to do"
     if outcome.stopped:
         say(f"stopped with {unfinished}; run the same command again to resume", "yellow", err=True)
@@ -258,23 +230,3 @@ def _conclude(outcome: Outcome) -> None:
         raise typer.Exit(1)
     if outcome.waiting:
         raise typer.Exit(130)
-
-
-def _print_not_shown(outcome: Outcome | NotShown) -> None:
-    """Print which entrants of a folder are not on its board, why, and how to get them back."""
-    remedy = "add them again with --entrant, or 'gahbench remove' them"
-    for names, text in (
-        (outcome.unfinished, f"added by an earlier run, but not finished: %s; {remedy}"),
-        (outcome.left_out, f"not shown, since run with other settings: %s; {remedy}"),
-        (outcome.outdated, f"not shown, since run with earlier code: %s; {remedy}"),
-        (
-            outcome.stale,
-            "not shown, since run with other code or settings: %s; run the whole suite to update them",
-        ),
-        (
-            outcome.dropped,
-            "no longer shown, since not in the suite: %s; if added to the suite again, their units are reused",
-        ),
-    ):
-        if names:
-            say(text % listing(names), "yellow", err=True)

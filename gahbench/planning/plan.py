@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -104,17 +103,6 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
             work = unit.work * pairs.dry_runs[unit.dataset, base_label(unit.entrant)].work
             units[index] = replace(unit, work=work)
     return Plan(suite, tuple(units), facts, pairs)
-
-
-def units_on_datasets(suite: Suite, labels: Collection[str]) -> dict[str, list[Unit]]:
-    """Return the units of a suite on datasets with some labels, without checking that entrants accept the datasets."""
-    units = {}
-    for configured in suite.datasets:
-        if configured.label in labels:
-            with suppress(GahbenchError):
-                planned = PlannedDataset(configured, _build(suite, configured))
-                units[configured.label] = list(_units(suite, planned))
-    return units
 
 
 def _build_and_check(suite: Suite, configured: Configured) -> Dataset:

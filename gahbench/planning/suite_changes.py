@@ -19,8 +19,6 @@ from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured
 
 SET, ENTRANT = "--set", "--entrant"
-#: Setting that is equivalent to the option ``--seed``.
-SEEDS = f"{SET} seeds="
 #: Options that select plugins of a suite, and how to add a plugin instead.
 _ALTERNATIVES = {
     "--dataset": f"{SET} datasets=[...] replaces the list",
@@ -66,21 +64,6 @@ class SuiteChanges:
             "--metric": self.metrics,
         }
         return tuple(f"{option} {text}" for option, texts in texts_by_option.items() for text in texts)
-
-
-def merge_options(before: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
-    """Merge the options of earlier runs in a folder with the options of the current run."""
-
-    def select(options: Sequence[str], *names: str) -> list[str]:
-        return [option for option in options if option.startswith(tuple(f"{name} " for name in names))]
-
-    merged = [option for option in select(now, SET) if not option.startswith(SEEDS)]
-    merged += select([*before, *now], ENTRANT)
-    for name in (SEEDS, *_ALTERNATIVES):
-        sides = [[option for option in side if option.startswith(name)] for side in (before, now)]
-        if all(sides):
-            merged += [*sides[0], *sides[1]]
-    return tuple(dict.fromkeys(merged))
 
 
 def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:

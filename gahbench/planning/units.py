@@ -8,11 +8,11 @@ plugin) and ``code`` (of the function that computes the unit).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gahbench._util.keys import canonical, key_of
+from gahbench._util.keys import key_of
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.unit import Unit
@@ -202,30 +202,6 @@ def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
         for name, inner in identity["nested"].items()
     }
     return {**identity, "parameters": parameters, "nested": nested}
-
-
-def comparable_units(shown: Iterable[Unit], added: Sequence[Unit]) -> list[Unit]:
-    """Return the added scores that are comparable with a board (networks need its training), and their fits."""
-    columns, trainings = set(), set()
-    for unit in shown:
-        columns.add((unit.dataset, unit.split, unit.metric, unit.column))
-        if unit.kind == "fit":
-            trainings.add(_training(unit))
-    fits = {unit.key: unit for unit in added if unit.kind == "fit" and (not trainings or _training(unit) in trainings)}
-    scores = [
-        unit
-        for unit in added
-        if unit.kind == "score"
-        and (unit.dataset, unit.split, unit.metric, unit.column) in columns
-        and fits.keys() >= set(unit.needs)
-    ]
-    needed = {key for unit in scores for key in unit.needs}
-    return [*(unit for key, unit in fits.items() if key in needed), *scores]
-
-
-def _training(unit: Unit) -> str:
-    """Return the training in the document of a fit, as text."""
-    return canonical((unit.document or {}).get("training"))
 
 
 def fits_training_subset(entrant: Configured) -> bool:

@@ -55,7 +55,7 @@ def histories(
 ) -> dict[str, list[tuple[StoredWeights, pd.DataFrame]]]:
     """Return the finished fits of a folder with their training histories, by dataset."""
     plan = require_plan(Path(folder))
-    trained = {recorded.unit.entrant for recorded in plan.units if recorded.unit.kind == "fit"}
+    trained = {unit.entrant for unit in plan.units if unit.kind == "fit"}
     chosen = {label for label in trained if is_chosen(label, entrants)}
     by_dataset: dict[str, list[tuple[StoredWeights, pd.DataFrame]]] = {}
     for fit in stored_weights(Path(folder), plan, chosen):

@@ -1,1 +1,1 @@
-"""Running suites, and using their results folders: reuse, adoption, comparison, verification and removal."""
+"""Running suites, and using their results folders: reuse, comparison and verification."""

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import write_json
 from gahbench._util.resources import cpu_count, processor_name
-from gahbench.board.facts import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
+from gahbench.board.facts import NOT_RUN, OWN_TRAINING, REFUSED
 from gahbench.board.folds import pool_folds, pooled_names
 from gahbench.board.tables import SCHEMAS
 from gahbench.contracts.row_labels import base_label
@@ -115,7 +115,7 @@ def write_results(
         plan, store = require_plan(folder), Store(folder)
         if refusal is None:
             store.restore_unchecked()
-        examination = store.examine(plan.shown)
+        examination = store.examine(plan.units)
         warn_of_damage(
             examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} recomputes damaged units)"
         )
@@ -139,7 +139,7 @@ def _sheets(folder: Path, plan: RecordedPlan, all_pictures: bool) -> tuple[list[
     from gahbench.report.pictures import MAX_BYTES, make_sheets
 
     free = {row["dataset"] for row in plan.board["datasets"] if row.get("is_free")}
-    has_images = any(unit.kind == "score" and unit.metric == "psnr" for unit in plan.shown)
+    has_images = any(unit.kind == "score" and unit.metric == "psnr" for unit in plan.units)
     if not free or not has_images:
         return [], []
     try:
@@ -202,10 +202,10 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
     if has_board and not store.units.is_dir():
         return None
     plan = require_plan(folder)
-    left = count_states(plan.shown, store).left
+    left = count_states(plan.units, store).left
     if has_board and not left:
         return None
-    examination = store.examine(plan.shown)
+    examination = store.examine(plan.units)
     return _read_results(plan, examination, _unit_states(plan, store, examination)), left
 
 
@@ -233,7 +233,7 @@ def _unit_states(plan: RecordedPlan, store: Store, examination: Examination) -> 
             return "its files are damaged; the next run recomputes it"
         return store.failure_of(name) if name in failed else ""
 
-    return {name: state(name) for name in dict.fromkeys(unit.folder for unit in plan.shown)}
+    return {name: state(name) for name in dict.fromkeys(unit.folder for unit in plan.units)}
 
 
 def _read_results(
@@ -246,7 +246,7 @@ def _read_results(
 
     rows = _Rows(plan.suite, list(plan.board["entrants"]))
     # Fits come first, so that scores that lack a network because its fit failed are not listed as failures.
-    for unit in sorted(plan.shown, key=lambda unit: unit.kind != "fit"):
+    for unit in sorted(plan.units, key=lambda unit: unit.kind != "fit"):
         state = states[unit.folder]
         if state != "done":
             rows.add_unfinished(unit, state or None)
@@ -255,8 +255,6 @@ def _read_results(
         done = finished.done
         if (training := plan.board["trainings"].get(unit.entrant)) is not None:
             rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + training] = None
-        if done.get("adopted"):
-            rows.notes[unit.dataset, unit.entrant, ADOPTED] = None
         if unit.kind == "fit":
             rows.add_fit(unit, done)
         else:

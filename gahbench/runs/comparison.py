@@ -21,7 +21,7 @@ from gahbench.board.scorecube import psnr_cube
 from gahbench.board.statistics import Interval, total
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.planning.replan import differences, is_code
+from gahbench.planning.units import CODE
 from gahbench.registry.registry import built_in_registry
 from gahbench.runs.collect import ENVIRONMENT
 from gahbench.store.plan_file import PLAN, require_plan, short_names
@@ -200,9 +200,7 @@ def _compare_plans(
         return (f"{' and '.join(without_plan)}: without a plan, so the protocols cannot be compared",), ()
     documents, seeds = [], []
     for name, folder in zip(names, folders, strict=True):
-        units = sorted(
-            (recorded.unit for recorded in require_plan(folder).units), key=lambda unit: unit.seed or 0, reverse=True
-        )
+        units = sorted(require_plan(folder).units, key=lambda unit: unit.seed or 0, reverse=True)
         # Documents of the first seed represent all seeds; differences between the seeds are listed separately.
         documents.append({_unit_label(unit, new_labels[name], shown): unit.document for unit in units})
         seeds.append(sorted({unit.seed for unit in units if unit.seed is not None}))
@@ -234,6 +232,23 @@ def _format_differences(labels_by_text: Mapping[str, list[str]]) -> Iterator[str
     for text, labels in sorted(labels_by_text.items()):
         more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
         yield f"{text} ({sorted(labels)[0]}{more})"
+
+
+def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the paths at which two documents differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted({*old, *new}):
+            yield from differences(old.get(name), new.get(name), (*path, name))
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for index, (old_item, new_item) in enumerate(zip(old, new, strict=True)):
+            yield from differences(old_item, new_item, (*path, str(index)))
+    elif old != new:
+        yield path
+
+
+def is_code(path: tuple[str, ...]) -> bool:
+    """Return whether a path of a document leads to a digest of code."""
+    return path[-1:] != () and path[-1] in CODE
 
 
 def describe_difference(old: Any, new: Any, path: tuple[str, ...]) -> str:

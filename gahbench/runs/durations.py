@@ -75,7 +75,7 @@ def recorded_durations(folder: Path, processor: str) -> Durations:
             finished, _ = store.ended()
         except (ResultsError, OSError):
             continue
-        units = [recorded.unit for recorded in plan.units if recorded.unit.folder in finished]
+        units = [unit for unit in plan.units if unit.folder in finished]
         values = image_values(plan.board["datasets"])
         durations.add(units, store, values, lambda done: done.get("environment", {}).get("processor") == processor)
     return durations

@@ -7,9 +7,8 @@ affect the process that starts units and writes the board.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,9 @@ from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.units import AUDITED, CHECKS
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.registry import Problem, Registry
-from gahbench.runs.adoption import count_superseded
-from gahbench.runs.removal import move_to_replaced
 from gahbench.runs.reuse import PlannedUnits, Reused, reuse
+from gahbench.runs.rows import move_to_replaced
 from gahbench.store.folder import Folder
-from gahbench.store.kept_units import NotShown
 from gahbench.store.plan_file import RecordedPlan, require_plan
 from gahbench.store.store import UNCHECKED, Store
 
@@ -61,8 +58,6 @@ class OpenedRun:
         All units of the plan, and the units that are not finished.
     threads
         Threads of each worker.
-    not_shown
-        Labels that have units in the folder but are not on the board.
     superseded
         Number of unfinished units that were finished earlier with other code or settings.
     problems
@@ -83,7 +78,6 @@ class OpenedRun:
     units: PlannedUnits
     todo: PlannedUnits
     threads: int
-    not_shown: NotShown = field(default_factory=NotShown)
     superseded: int = 0
     problems: tuple[Problem, ...] = ()
     reused: Reused | None = None
@@ -99,7 +93,7 @@ class OpenedRun:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> OpenedRun:
         """Return the run that a record describes."""
-        planned = {recorded.unit.folder: recorded.unit for recorded in require_plan(Path(record["folder"])).units}
+        planned = {unit.folder: unit for unit in require_plan(Path(record["folder"])).units}
         return TypeAdapter(OpenedRun).validate_python(record, context=planned)
 
 
@@ -120,17 +114,14 @@ def open_folder(
     workers: int | None = None,
     sources: Sequence[Path] = (),
     again: Sequence[str] = (),
-    replaces_board: bool = True,
 ) -> OpenedRun:
     """Record a plan in a results folder, take units from other folders, and move away units to be recomputed."""
     superseded = count_superseded(plan, folder)
-    record_plan = functools.partial(_record, plan, folder, registry, threads, workers, replaces_board)
-    recorded, not_shown, damaged = record_plan()
+    recorded, damaged = _record(plan, folder, registry, threads, workers)
     reused = reuse(plan.units, folder, sources) if sources else None
     replaced = move_to_replaced(plan, folder, again) if again else 0
     if sources or again:
-        _, new_not_shown, more_damaged = record_plan()
-        not_shown, damaged = replace(new_not_shown, dropped=not_shown.dropped), damaged + more_damaged
+        damaged += _record(plan, folder, registry, threads, workers)[1]
     finished = Store(folder).finished()
     # Units with equal keys are the same unit, for example if two datasets have the same images.
     todo = {unit.key: unit for unit in plan.units if unit.folder not in finished}
@@ -139,7 +130,6 @@ def open_folder(
         plan.units,
         tuple(todo.values()),
         recorded.threads or 1,
-        not_shown,
         superseded,
         tuple(registry.problems),
         reused,
@@ -151,19 +141,32 @@ def open_folder(
 
 
 def _record(
-    plan: Plan, folder: Path, registry: Registry, threads: int | None, workers: int | None, replaces_board: bool
-) -> tuple[RecordedPlan, NotShown, tuple[str, ...]]:
+    plan: Plan, folder: Path, registry: Registry, threads: int | None, workers: int | None
+) -> tuple[RecordedPlan, tuple[str, ...]]:
     """Record a plan, and move finished units away that are damaged or whose checks are to be repeated."""
     results, store = Folder(folder), Store(folder)
     with results.lock():
-        recorded, not_shown = results.open(plan, registry, threads, workers, replaces_board)
+        recorded = results.open(plan, registry, threads, workers)
         damaged = store.move_damaged(plan.units)
         store.move_away(_units_to_check_again(plan.units, store), UNCHECKED)
         failed = store.failed()
         for unit in plan.units:
             if unit.folder in failed:
                 store.forget_failure(unit)
-    return recorded, not_shown, tuple(damaged.values())
+    return recorded, tuple(damaged.values())
+
+
+def count_superseded(plan: Plan, folder: Path) -> int:
+    """Return for how many unfinished units of a plan the folder has a result of earlier code or other settings."""
+
+    def identity(unit: Unit) -> tuple[object, ...]:
+        return unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric
+
+    store = Store(folder)
+    finished = store.finished()
+    # Usually no units are left after the exclusion, so few records are read.
+    earlier = {identity(unit) for unit in store.recorded_units(excluded={unit.folder for unit in plan.units})}
+    return len(earlier & {identity(unit) for unit in plan.units if unit.folder not in finished})
 
 
 def _units_to_check_again(units: Iterable[Unit], store: Store) -> list[str]:

@@ -41,7 +41,7 @@ Report = Callable[[Event], None]
 
 @dataclass
 class Outcome:
-    """The outcome of a run: numbers of units by state, labels that are not on the board, and the results.
+    """The outcome of a run: numbers of units by state, and the results.
 
     Attributes
     ----------
@@ -53,13 +53,6 @@ class Outcome:
         Number of the ``failed`` units that cannot run since their fit failed.
     stopped
         Whether the run was stopped, for example by Ctrl-C.
-    left_out, outdated, unfinished
-        Labels of rows that earlier runs added and that are not on the board: measured with other settings, measured
-        with earlier code, or not finished.
-    stale
-        Labels of rows of the suite that were measured with other code or settings.
-    dropped
-        Datasets, rows, metrics, seeds and splits in the folder that the suite no longer has.
     reused
         Units that were taken from other results folders; ``None`` if no folder was given.
     failed_fits
@@ -72,14 +65,9 @@ class Outcome:
     blocked: int
     waiting: int
     stopped: bool
-    left_out: tuple[str, ...]
-    outdated: tuple[str, ...]
     _load: Callable[[], Results] = field(repr=False)
     reused: Reused | None = None
     failed_fits: int = 0
-    unfinished: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
 
     @property
     def results(self) -> Results:
@@ -140,7 +128,6 @@ def run_opened(
         _load=lambda: load_results(folder, registry),
         reused=opened.reused,
         failed_fits=counts.failed_fits,
-        **vars(opened.not_shown),
     )
 
 
@@ -154,10 +141,9 @@ def record_plan(
     registry: Registry,
     threads: int | None = None,
     reuse: Sequence[Source] = (),
-    replace: bool = True,
 ) -> OpenedRun:
     """Record a plan in a results folder, so that :func:`gahbench.runs.work.work` can run its units."""
-    opened = open_folder(plan, Path(folder), registry, threads, sources=tuple(map(Path, reuse)), replaces_board=replace)
+    opened = open_folder(plan, Path(folder), registry, threads, sources=tuple(map(Path, reuse)))
     _warn_of_damage(opened)
     return opened
 

@@ -14,7 +14,7 @@ from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.runs.durations import OVERHEAD, Durations, image_values, seconds_of
 from gahbench.runs.queue import Queue
-from gahbench.runs.removal import select_rows
+from gahbench.runs.rows import select_rows
 from gahbench.store.attempts import PARTIAL
 from gahbench.store.leases import LEASE_SECONDS, Leases
 from gahbench.store.plan_file import RecordedPlan, require_plan
@@ -104,7 +104,7 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
     """
     folder = Path(folder)
     plan, store = require_plan(folder), Store(folder)
-    units = {unit.folder: unit for unit in plan.shown}
+    units = {unit.folder: unit for unit in plan.units}
     finished, failed = store.ended()
     blocked = {
         name for name, unit in units.items() if name not in finished and name not in failed and unit.is_blocked(failed)
@@ -173,7 +173,7 @@ class Failure:
 
 def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> list[Failure]:
     """Return the failures of a results folder, grouped by error and traceback."""
-    units, store = require_plan(folder).shown, Store(folder)
+    units, store = require_plan(folder).units, Store(folder)
     labels = list(dict.fromkeys(unit.entrant for unit in units))
     rows = select_rows(entrants, labels, str(folder)) if entrants else labels
     failed = store.failed()

@@ -38,7 +38,7 @@ from gahbench.runs.agreement import (
     find_missing_flag,
     mean_levels,
 )
-from gahbench.runs.reuse import UnitCopier
+from gahbench.runs.reuse import copy_unit
 from gahbench.runs.supervisor import stop_on_signals, supervise
 from gahbench.store.finished import is_network
 from gahbench.store.plan_file import RecordedPlan, require_plan
@@ -159,7 +159,7 @@ def verify(
     """
     plan, store = require_plan(Path(folder)), Store(Path(folder))
     finished = store.finished()
-    done = list({unit.folder: unit for unit in plan.shown if unit.folder in finished}.values())
+    done = list({unit.folder: unit for unit in plan.units if unit.folder in finished}.values())
     if not any(unit.kind == "score" for unit in done):
         raise ResultsError(
             f"{folder}: has no finished score; expected a results folder with its units, as a run leaves it"
@@ -173,9 +173,9 @@ def verify(
     refit_sample = choose_fits([*networks.values(), *scores], store, fits, chooser)
     run = functools.partial(_run, store, plan, [Path(file) for file in plugins], device, workers, report, stop)
     with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch, stop_on_signals(stop):
-        copier = UnitCopier(target := Store(Path(scratch)))
+        target = Store(Path(scratch))
         for key in dict.fromkeys(key for unit in chosen for key in unit.needs):
-            copier.copy(store, networks[key])
+            copy_unit(networks[key], store, target)
         run(target, [(_with_recorded_precision(unit, store), unit) for unit in chosen])
         rescored = tuple(_compare_score(unit, store, target) for unit in chosen)
         refitted = repeat_fits(refit_sample.chosen, [*networks.values(), *scores], store, run)

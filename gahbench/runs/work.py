@@ -88,10 +88,10 @@ def work(
     if retry:
         # Forget only failures recorded before the start, not failures that other processes record later.
         failed = store.failed()
-        for unit in (unit for unit in plan.shown if unit.folder in failed):
+        for unit in (unit for unit in plan.units if unit.folder in failed):
             store.forget_failure(unit)
     job = Job(
-        plan.shown,
+        plan.units,
         store,
         registry,
         functools.partial(notify, registry, report),
@@ -108,7 +108,7 @@ def work(
             supervise(job, workers, workers_per_gpu)
         except CodeChangedError as error:
             raise ResultsError(f"{folder}: {error}: {describe_changed_files(plan, files)}") from error
-    counts = count_states(plan.shown, store)
+    counts = count_states(plan.units, store)
     return WorkOutcome(counts.done, counts.failed + counts.blocked, counts.left, stop.is_set())
 
 
@@ -136,7 +136,7 @@ def count_states(units: Sequence[Unit], store: Store, damaged: Set[str] = frozen
 
 def check_code(plan: RecordedPlan, files: Sequence[Path]) -> None:
     """Raise an error if a folder was planned with code of gahbench other than the current code."""
-    planned = {(unit.kind, unit.metric, (unit.document or {}).get("code")) for unit in plan.shown}
+    planned = {(unit.kind, unit.metric, (unit.document or {}).get("code")) for unit in plan.units}
     needs = {metric: frozenset(names) for metric, names in plan.board["needs"].items()}
     for kind, metric, digest in planned:
         if digest is None or (kind == "score" and metric not in needs):

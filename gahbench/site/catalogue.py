@@ -73,7 +73,7 @@ class Run:
     def recorded_plugins(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
         """The plugins that the plan records with their parameters, by ``entrant`` or ``dataset`` and label."""
         plugins: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for unit in self.plan.shown if self.plan else ():
+        for unit in self.plan.units if self.plan else ():
             for kind, label in (("entrant", base_label(unit.entrant)), ("dataset", unit.dataset)):
                 if isinstance(payload := unit.payload.get(kind), Mapping):
                     plugins.setdefault((kind, label), payload)

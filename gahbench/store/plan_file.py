@@ -27,15 +27,6 @@ _SHARED = ("payload", "document")
 
 
 @dataclass(frozen=True)
-class RecordedUnit:
-    """A unit in a recorded plan: whether it was added to the suite on the command line, and is on the board."""
-
-    unit: Unit
-    is_added: bool = False
-    is_shown: bool = True
-
-
-@dataclass(frozen=True)
 class RecordedPlan:
     """The recorded plan of a results folder.
 
@@ -44,7 +35,7 @@ class RecordedPlan:
     suite
         Name of the suite.
     units
-        Planned units, and units of earlier plans that the folder keeps.
+        Planned units, which the board shows.
     board
         Facts that the board shows, as plain JSON.
     threads
@@ -62,7 +53,7 @@ class RecordedPlan:
     """
 
     suite: str
-    units: tuple[RecordedUnit, ...]
+    units: tuple[Unit, ...]
     board: Mapping[str, Any]
     threads: int | None = None
     plugins: tuple[str, ...] = ()
@@ -70,11 +61,6 @@ class RecordedPlan:
     limits: Limits = field(default_factory=Limits)
     suite_text: str = ""
     changes: tuple[str, ...] = ()
-
-    @property
-    def shown(self) -> list[Unit]:
-        """The units that the board shows."""
-        return [recorded.unit for recorded in self.units if recorded.is_shown]
 
     @property
     def dataset_specs(self) -> dict[str, str]:
@@ -96,13 +82,11 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
         return texts.setdefault(canonical(value), len(texts))
 
     lines = []
-    for recorded in plan.units:
-        record = recorded.unit.record()
+    for unit in plan.units:
+        record = unit.record()
         for name in _SHARED:
             record[name] = record[name] and {key: index_of(value) for key, value in record[name].items()}
-        work = recorded.unit.work if recorded.unit.work < float("inf") else None
-        record |= {"work": work, "added": recorded.is_added, "shown": recorded.is_shown}
-        lines.append(json.dumps(record))
+        lines.append(json.dumps({**record, "work": unit.work if unit.work < float("inf") else None}))
     names = ("suite", "threads", "plugins", "limits", "board", "code", "suite_text", "changes")
     head = {name: getattr(plan, name) for name in names} | {"limits": plan.limits.model_dump()}
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
@@ -172,7 +156,8 @@ def _parse(content: dict[str, Any]) -> RecordedPlan:
     for record in content["units"]:
         check_metric(record)
         work = float("inf") if record["work"] is None else record["work"]
-        units.append(RecordedUnit(Unit.from_record(record, work), record["added"], record["shown"]))
+        if record.get("shown", True):  # Earlier versions kept units that their boards did not show.
+            units.append(Unit.from_record(record, work))
     parsed: dict[str, Any] = {
         "units": tuple(units),
         "limits": Limits.model_validate(content["limits"]),

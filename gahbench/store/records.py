@@ -70,11 +70,10 @@ class UnitRecord(TypedDict):
 
 
 class PlannedRecord(UnitRecord):
-    """A unit in a plan: its planned work (``None`` if infinite), whether it was added, and whether it is shown."""
+    """A unit in a plan, and its planned work (``None`` if infinite)."""
 
     work: Number | None
-    added: bool
-    shown: bool
+    shown: NotRequired[bool]
 
 
 class _DatasetRow(TypedDict):
@@ -168,9 +167,6 @@ class _Environment(TypedDict):
     processor: NotRequired[str]
 
 
-_Adopted = TypedDict("_Adopted", {"from": FileName, "differs": list[str]})
-
-
 class DoneRecord(TypedDict, total=False):
     """The fields of ``done.json`` of a finished unit that are read from disk."""
 
@@ -185,7 +181,6 @@ class DoneRecord(TypedDict, total=False):
     train_seconds: Number
     environment: _Environment
     networks: dict[str, Digest | None]
-    adopted: list[_Adopted]
 
 
 class FitRecord(TypedDict):

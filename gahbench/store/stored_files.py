@@ -47,7 +47,7 @@ def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> 
     path = Path(folder)
     plan = require_plan(path)
     store = Store(path)
-    units = [unit for unit in plan.shown if unit.kind == "score" and str(unit.metric).partition("[")[0] == metric]
+    units = [unit for unit in plan.units if unit.kind == "score" and str(unit.metric).partition("[")[0] == metric]
     if not units:
         if not required:
             return []
@@ -75,9 +75,7 @@ def stored_weights(folder: Path, plan: RecordedPlan, rows: set[str]) -> list[Sto
     """Return the files of the finished fits of some rows, in the order of the plan, after checking their checksums."""
     store = Store(folder)
     finished, damaged, stored = store.finished(), [], []
-    for unit in (
-        recorded.unit for recorded in plan.units if recorded.unit.kind == "fit" and recorded.unit.entrant in rows
-    ):
+    for unit in (unit for unit in plan.units if unit.kind == "fit" and unit.entrant in rows):
         if unit.folder in finished:
             unit_folder = store.path(unit)
             try:

@@ -75,7 +75,7 @@ def protocol(plan: RecordedPlan, names: DisplayNames) -> dict[str, dict[str, str
     Datasets and entrants have their labels beside their display names.
     """
     settings: dict[str, dict[str, str]] = {}
-    for unit in plan.shown:
+    for unit in plan.units:
         payload, dataset, entrant = unit.payload, unit.dataset, base_label(unit.entrant)
         for kind, label, name in (
             ("datasets", dataset, names.dataset(dataset)),
@@ -138,7 +138,7 @@ def works(source: Source, plan: RecordedPlan | None) -> dict[Citation, list[str]
 
 def _plugins(results: Results, plan: RecordedPlan | None) -> Iterator[tuple[Kind, str]]:
     if plan is not None:
-        for unit in plan.shown:
+        for unit in plan.units:
             kinds_by_key: dict[str, Kind] = {"dataset": "dataset", "entrant": unit.entrant_kind, "metric": "metric"}
             for key, kind in kinds_by_key.items():
                 if isinstance(described := unit.payload.get(key), Mapping):
@@ -169,7 +169,7 @@ def downloads(results: Results, plan: RecordedPlan | None, cited_works: Iterable
         if 0 < len(table) <= _MAX_ROWS
     ]
     if plan is not None:
-        files.append(_download("units.csv", "the units of the board with their keys", _units(plan.shown)))
+        files.append(_download("units.csv", "the units of the board with their keys", _units(plan.units)))
     if entries := bibliography(cited_works):
         files.append(
             _download(
@@ -235,7 +235,7 @@ def failures(source: Source) -> list[Failure]:
     tracebacks: dict[str, list[str]] = {}
     if plan is not None:
         names = store.failed()
-        for unit in plan.shown:
+        for unit in plan.units:
             if unit.folder in names:
                 details = store.failure_record(unit.folder).get("traceback")
                 name = _unit_name(unit.kind, unit.entrant, unit.dataset, unit.seed, unit.metric)

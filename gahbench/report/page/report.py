@@ -165,7 +165,7 @@ def _datasets(source: Source, definitions: Mapping[str, str]) -> Iterator[dict[s
 def _provenance(source: Source) -> dict[str, Any]:
     folder, plan = source.folder, source.plan
     works = provenance.works(source, plan)
-    if plan is not None and not all(source.is_on_board(unit.dataset, unit.entrant) for unit in plan.shown):
+    if plan is not None and not all(source.is_on_board(unit.dataset, unit.entrant) for unit in plan.units):
         warnings.warn(
             f"{folder}: its plan was changed after its board was written; "
             f"'gahbench collect {shlex.quote(str(folder))}' writes the board again",
