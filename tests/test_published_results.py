@@ -108,7 +108,7 @@ def test_histories_and_checksums_of_every_fit_of_a_board_are_in_its_archive(arch
 @pytest.mark.parametrize("folder", PUBLISHED)
 def test_the_board_shows_every_unit_of_its_plan(builtin, folder):
     source = Source(ROOT / "results" / folder, load_results(folder), builtin)
-    rows_of_plan = {(unit.dataset, unit.entrant) for unit in source.plan.shown}
+    rows_of_plan = {(unit.dataset, unit.entrant) for unit in source.plan.units}
     assert [row for row in rows_of_plan if not source.is_on_board(row[0], row[1])] == []
 
 

@@ -6,7 +6,6 @@ the noisy images, and there is a row for each entrant, with all eigenvectors of 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,20 +25,18 @@ _COUNTS = ((2, 8), (2, 6), (2, 4), (1, 6), (1, 4), (1, 3))
 _STEP = 16
 
 
-def make_eigenvector_sheets(
-    kept: Mapping[str, Sequence[StoredArrays]], limit: int, *, all_pictures: bool = False
-) -> list[Sheet]:
+def make_eigenvector_sheets(kept: Mapping[str, Sequence[StoredArrays]], limit: int) -> list[Sheet]:
     """Return the sheets of eigenvectors by dataset, of fewer images and ranks if they are larger than ``limit`` bytes.
 
     The list is empty if even the smallest sheets are too large.
     """
     stems = file_stems(list(kept))
-    for count, ranks in [(math.inf, math.inf)] if all_pictures else _COUNTS:
+    for count, ranks in _COUNTS:
         sheets = [
             _make_sheet(dataset, f"{FOLDER}/eigenvectors-{stems[dataset]}.png", stored, count, ranks)
             for dataset, stored in kept.items()
         ]
-        if all_pictures or sum(len(sheet.content) for sheet in sheets) <= limit:
+        if sum(len(sheet.content) for sheet in sheets) <= limit:
             return sheets
     return []
 

@@ -31,7 +31,6 @@ FOLDER = "pictures"
 MAX_BYTES = 200_000
 #: Numbers of images and largest sides in pixels, of which the first that fits into :data:`MAX_BYTES` is used.
 _COUNTS_AND_SIDES = ((2, 96), (2, 64), (2, 48), (2, 40), (2, 32), (1, 48), (1, 32), (1, 24))
-_UNLIMITED = (1 << 30, 1 << 30)
 #: Grey values are rounded to multiples of this number, which halves the files and cannot be seen.
 _STEP = 4
 # Limits on sheets that are read, since published folders may be forged.
@@ -49,10 +48,10 @@ class Sheet:
     record: dict[str, Any]
 
 
-def make_sheets(
-    kept: Mapping[str, Sequence[StoredArrays]], limit: int | None = None, *, all_pictures: bool = False
-) -> list[Sheet]:
-    """Return the sheets of the images that entrants kept, by dataset.
+def make_sheets(kept: Mapping[str, Sequence[StoredArrays]], limit: int | None = None) -> list[Sheet]:
+    """Return the sheets of the images that entrants kept, by dataset: up to two images at the middle noise level.
+
+    The images are cropped to their centre as far as is needed for the limit.
 
     Parameters
     ----------
@@ -60,29 +59,23 @@ def make_sheets(
         The images of each dataset, an item for each entrant.
     limit
         The largest size of all sheets in bytes, by default :data:`MAX_BYTES`.
-    all_pictures
-        Whether the sheets show all images at all noise levels. Otherwise they show up to two images at the middle noise
-        level, cropped to their centre as far as is needed for the limit.
     """
     limit = MAX_BYTES if limit is None else limit
     stems = file_stems(list(kept))
-    for count, side in [_UNLIMITED] if all_pictures else _COUNTS_AND_SIDES:
+    for count, side in _COUNTS_AND_SIDES:
         sheets = [
-            _make_sheet(dataset, f"{FOLDER}/{stems[dataset]}.png", stored, count, side, all_levels=all_pictures)
+            _make_sheet(dataset, f"{FOLDER}/{stems[dataset]}.png", stored, count, side)
             for dataset, stored in kept.items()
         ]
-        if all_pictures or sum(len(sheet.content) for sheet in sheets) <= limit:
+        if sum(len(sheet.content) for sheet in sheets) <= limit:
             return sheets
     warnings.warn(f"no pictures are published: one image of each entrant takes more than {limit} B", stacklevel=2)
     return []
 
 
-def _make_sheet(
-    dataset: str, name: str, kept: Sequence[StoredArrays], count: int, side: int, *, all_levels: bool
-) -> Sheet:
-    sigmas = kept[0].arrays["sigmas"].tolist()
-    if not all_levels:
-        sigmas = [sigmas[len(sigmas) // 2]]
+def _make_sheet(dataset: str, name: str, kept: Sequence[StoredArrays], count: int, side: int) -> Sheet:
+    levels_of_first = kept[0].arrays["sigmas"].tolist()
+    sigmas = [levels_of_first[len(levels_of_first) // 2]]
     # An entrant may lack a noise level that other entrants have.
     kept = [stored for stored in kept if set(sigmas) <= set(stored.arrays["sigmas"].tolist())]
     levels = [[stored.arrays["sigmas"].tolist().index(sigma) for sigma in sigmas] for stored in kept]

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from gahbench.registry.plugin_files import module_name, plugin_files
+from gahbench.registry.plugin_files import module_name
 from gahbench.registry.source import source_files
 
 PLUGINS = "plugins"
@@ -31,16 +31,6 @@ def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
                 source = file.parent if file.name == "__init__.py" else file
                 copied.append((target / source.relative_to(plugin_folder)).as_posix())
     return tuple(copied)
-
-
-def copy_plugin(name: str, source: Path, folder: Path) -> None:
-    """Copy a plugin file and its imports from another results folder, to the same relative paths."""
-    for members in _files_by_folder(plugin_files(source / name)).values():
-        for member in members:
-            copy = folder / member.relative_to(source)
-            if not copy.is_file():
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(member, copy)
 
 
 def _files_by_folder(plugins: Sequence[Path]) -> dict[Path, set[Path]]:

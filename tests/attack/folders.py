@@ -19,7 +19,7 @@ import gahbench
 from gahbench.report import figures
 from gahbench.report.tables import markdown
 from gahbench.runs.collect import collect
-from gahbench.runs.removal import weights
+from gahbench.runs.rows import weights
 from gahbench.runs.status import status
 
 from .damage import FORGED, Damage, damages, inflict

@@ -78,7 +78,7 @@ def plan(suite, folder):
 def complete_with_kills(folder, count, most):
     """Complete a folder with concurrent processes, kill some at random, and return the number of kills."""
     store, kills, seen = Store(folder), 0, {}
-    units = require_plan(folder).shown
+    units = require_plan(folder).units
     processes = [start(folder) for _ in range(count)]
     while len(store.finished()) < len({unit.folder for unit in units}):
         time.sleep(random.uniform(0.2, 10.0 / count))
@@ -127,7 +127,7 @@ def check_unchanged(store, seen):
 
 def check(folder, expected):
     """Check that all units are done and undamaged, and that the leaderboard is as expected."""
-    store, units = Store(folder), require_plan(folder).shown
+    store, units = Store(folder), require_plan(folder).units
     lost = [unit.label for unit in units if unit.folder not in store.undamaged(units)]
     if lost:
         raise SystemExit(f"{folder}: lost: {lost}")

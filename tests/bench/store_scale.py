@@ -22,7 +22,7 @@ from gahbench.contracts.metrics import Scores
 from gahbench.runs.queue import Queue
 from gahbench.runs.status import status
 from gahbench.store.finished import write_scores
-from gahbench.store.plan_file import RecordedPlan, RecordedUnit, require_plan, write_plan
+from gahbench.store.plan_file import RecordedPlan, require_plan, write_plan
 from gahbench.store.store import Store
 
 #: Number of times that the status of the folder is computed while loops share its units.
@@ -45,7 +45,7 @@ def claim_loops(folder, count, loops):
     folder.mkdir()
     board = {"baseline": None, "trainings": {}, "needs": {}}
     board |= {key: [] for key in ("entrants", "datasets", "metrics", "ratios", "citations", "refused")}
-    write_plan(folder, RecordedPlan("scale", tuple(map(RecordedUnit, units)), board))
+    write_plan(folder, RecordedPlan("scale", tuple(units), board))
     context = get_context("fork")
     ready, done = context.Barrier(loops + 1), context.Queue()
     processes = [context.Process(target=_loop, args=(folder, ready, done)) for _ in range(loops)]
@@ -75,7 +75,7 @@ def time_status(folder):
 
 def _loop(folder, ready, done):
     store, finished, duplicated = Store(folder), 0, 0
-    queue = Queue(require_plan(folder).shown, store)
+    queue = Queue(require_plan(folder).units, store)
     ready.wait()
     queue.refresh()
     while queue.left:
@@ -116,7 +116,7 @@ def real_work(home, count, processes, delay):
     for process in running:
         process.wait()
     seconds = time.monotonic() - started
-    units = require_plan(folder).shown
+    units = require_plan(folder).units
     print(f"{processes} work processes: {seconds:.0f} s, {len(units) / seconds:.0f} units/s, including their start")
     assert len(Store(folder).undamaged(units)) == len(units)
     time_command("status, all done", ["status", str(folder)])

@@ -89,15 +89,10 @@ def forge(kept_run, home, tmp_path):
         for kind, name, parameters in forgeries:
             forged = {"name": name, "parameters": fill_home(parameters, home), "label": LABELS[kind]}
             units = tuple(
-                replace(
-                    recorded,
-                    unit=replace(
-                        recorded.unit, payload=recorded.unit.payload | {kind: recorded.unit.payload[kind] | forged}
-                    ),
-                )
-                if getattr(recorded.unit, kind) == LABELS[kind]
-                else recorded
-                for recorded in plan.units
+                replace(unit, payload=unit.payload | {kind: unit.payload[kind] | forged})
+                if getattr(unit, kind) == LABELS[kind]
+                else unit
+                for unit in plan.units
             )
             assert units != plan.units
             plan = replace(plan, units=units)

@@ -228,7 +228,7 @@ def test_units_are_run_once_through_mounts_that_cache_names(mounts, tmp_path):
     seconds = time.monotonic() - started
     assert [process.returncode for process in processes] == [0, 0], logs
     finished = re.findall(r"\d\d:\d\d:\d\d (.*): done in ", "\n".join(logs))
-    assert sorted(finished) == sorted(unit.label for unit in require_plan(out).shown)
+    assert sorted(finished) == sorted(unit.label for unit in require_plan(out).units)
     assert all(": done in" in log for log in logs)
     assert "failed" not in re.sub("0 failed", "", "".join(logs))
     # The processes wait for the cache to expire once, not several times.

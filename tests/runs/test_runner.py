@@ -60,25 +60,18 @@ def test_running_a_finished_suite_again_computes_nothing(write_suite, out):
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
-def test_an_added_entrant_stays_and_no_finished_unit_is_computed_again(write_suite, write_plugin, out):
+def test_a_board_shows_what_its_run_asked_for_and_finished_units_wait(write_suite, write_plugin, out):
     before = times(out)
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
-    assert "mine[width=3]" in entrants(run(write_suite(), out, entrants=["mine[width=3]"], plugins=[plugin]))
-    after = times(out)
-    assert {file: after[file] for file in before} == before
-    # Without its plugin the row can still be shown, since its scores are there.
-    assert "mine[width=3]" in entrants(run(write_suite(), out))
-
-
-def test_an_added_entrant_is_left_out_under_other_settings(write_suite, write_plugin, out):
-    plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
-    run(write_suite(), out, entrants=["mine"], plugins=[plugin])
-    for change in (("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]"), ("steps: 12", "steps: 13")):
-        outcome = run(write_suite(change), out)
-        assert ("mine" in entrants(outcome), outcome.left_out) == (False, ("mine",))
-    # The row is shown again under the original settings.
-    outcome = run(write_suite(), out)
-    assert ("mine" in entrants(outcome), outcome.left_out) == (True, ())
+    added = {"entrants": ["mine[width=3]"], "plugins": [plugin]}
+    first = run(write_suite(), out, **added)
+    assert "mine[width=3]" in entrants(first)
+    assert {file: times(out)[file] for file in before} == before
+    assert entrants(run(write_suite(), out, only=["identity"])) == {"identity", "oracle-threshold[haar]"}
+    # The units of the other rows wait for a run that asks for them again.
+    again, done = run_and_list(write_suite(), out, **added)
+    assert done == []
+    assert board(again).equals(board(first))
 
 
 def test_datasets_with_equal_images_are_computed_once(write_suite, tmp_path):

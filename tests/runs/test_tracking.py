@@ -41,7 +41,7 @@ def done(build_once, figures_not_rendered):
         assert gahbench.run(home / "tiny.yaml", home / "out", engine="inline").failed == 0
 
     folder = build_once("tracked", fill) / "out"
-    return folder, tuple(require_plan(folder).shown), gahbench.load_results(folder)
+    return folder, tuple(require_plan(folder).units), gahbench.load_results(folder)
 
 
 def progress(step, psnr=None, fraction=0.5):

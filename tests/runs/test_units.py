@@ -19,7 +19,7 @@ from gahbench.runs.status import status
 from gahbench.runs.worker import Worker
 from gahbench.store.finished import DamagedError
 from gahbench.store.leases import Leases
-from gahbench.store.plan_file import RecordedPlan, RecordedUnit, write_plan
+from gahbench.store.plan_file import RecordedPlan, write_plan
 from gahbench.testing import check_file
 from gahbench.training.trainer import Stopped
 
@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_moved_away_with_a_note(job, events):
     assert note.startswith("cannot resume from checkpoint-5.pt: its content does not match its digest; the")
     assert note.endswith(str(moved))
     assert moved.read_bytes() == b"rubbish"
-    write_plan(job.store.folder, RecordedPlan("tiny", (RecordedUnit(fit),), EMPTY_BOARD))
+    write_plan(job.store.folder, RecordedPlan("tiny", (fit,), EMPTY_BOARD))
     assert status(job.store.folder).damaged == 0
 
 

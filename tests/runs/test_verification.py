@@ -164,7 +164,7 @@ def test_a_folder_without_scores_cannot_be_verified(folder):
 def refit_of(folder, entrant="bf-cnn", fit=None):
     """Train a fit of a folder again in this process; return the repetition, and the units that were computed."""
     store, computed = Store(folder), []
-    units = [unit for unit in require_plan(folder).shown if unit.folder in store.finished()]
+    units = [unit for unit in require_plan(folder).units if unit.folder in store.finished()]
 
     def run(target, pairs):
         worker = Worker(lambda: Registry(packages=()), target, hardware("cpu"))
@@ -181,7 +181,7 @@ def refit_of(folder, entrant="bf-cnn", fit=None):
 def fit_of(folder, entrant="bf-cnn", seed=0):
     return next(
         unit
-        for unit in require_plan(folder).shown
+        for unit in require_plan(folder).units
         if (unit.kind, unit.seed) == ("fit", seed) and unit.entrant.startswith(entrant)
     )
 
@@ -227,7 +227,7 @@ def test_weights_may_differ_if_a_part_was_trained_in_another_environment(folder,
 def test_scores_of_another_network_are_reported_in_any_environment(folder):
     fit = fit_of(folder)
     edit(folder, fit, scale=1.5, **elsewhere(folder, fit))
-    score = next(unit for unit in require_plan(folder).shown if unit.requires == fit.key and unit.metric == "psnr")
+    score = next(unit for unit in require_plan(folder).units if unit.requires == fit.key and unit.metric == "psnr")
     file = folder / "units" / score.folder / "scores.csv"
     head, *lines = file.read_text().splitlines()
     column = head.split(",").index("value")
@@ -277,7 +277,7 @@ def test_a_training_that_does_not_match_the_key_is_reported(folder):
 
 def test_one_short_fit_is_chosen_by_default_and_any_number_on_request(folder):
     store = Store(folder)
-    units = list(require_plan(folder).shown)
+    units = list(require_plan(folder).units)
     for seed in (0, 1):
         edit(folder, fit_of(folder, "linear", seed), train_seconds=MAX_SECONDS)
     by_default = [choose_fits(units, store, None, random.Random(seed)) for seed in range(20)]

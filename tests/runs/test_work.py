@@ -55,7 +55,7 @@ def test_several_processes_share_the_units_and_give_the_same_board(long_run, out
     assert [process.returncode for process in processes] == [0, 0]
     finished = re.findall(r"\d\d:\d\d:\d\d (.*): done in", "\n".join(logs))
     # Each unit was run once, and both processes ran some of the units.
-    assert sorted(finished) == sorted(unit.label for unit in require_plan(out).shown)
+    assert sorted(finished) == sorted(unit.label for unit in require_plan(out).units)
     assert all(": done in" in log for log in logs)
     assert board(out).equals(board(long_run / "whole"))
 
@@ -158,10 +158,7 @@ def test_changed_code_of_gahbench_is_refused_with_the_names_of_the_files(write_s
     out = tmp_path / "out"
     plan(write_suite(), out)
     before = require_plan(out)
-    units = tuple(
-        replace(planned, unit=replace(planned.unit, document={**planned.unit.document, "code": "0" * 64}))
-        for planned in before.units
-    )
+    units = tuple(replace(unit, document={**unit.document, "code": "0" * 64}) for unit in before.units)
     write_plan(out, replace(before, units=units, code={**before.code, "gahbench/training/trainer.py": "1" * 64}))
     with pytest.raises(ResultsError, match=r"was planned with other code of gahbench: .*gahbench/training/trainer\.py"):
         work(out)

@@ -8,7 +8,7 @@ from finished_units import EMPTY_BOARD
 from gahbench._util.errors import ResultsError
 from gahbench._util.sealed import parse_sealed, write_sealed
 from gahbench.contracts.unit import Unit
-from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, require_plan, write_plan
+from gahbench.store.plan_file import RecordedPlan, read_plan, require_plan, write_plan
 
 ROW = {"dataset": "d", "optimum": "none", "slope": None, "channels": 1, "height": 8, "width": 8}
 BOARD = EMPTY_BOARD | {
@@ -27,7 +27,7 @@ PUBLISHED = sorted((Path(__file__).parents[2] / "results").glob("*/plan.json"))
 def plan(tmp_path):
     key = ("reference", None, "test", "psnr", None, "c", 2.5)
     plan = RecordedPlan(
-        *("s", (RecordedUnit(Unit("score", "k", "d", "e", *key, PAYLOAD, document={"a": 1})),), BOARD, 2),
+        *("s", (Unit("score", "k", "d", "e", *key, PAYLOAD, document={"a": 1}),), BOARD, 2),
         *(("plugins/x/y.py",), {"a.py": "0"}),
         suite_text="name: s  # of one unit\n",
         changes=("--set training.steps=2",),
@@ -43,6 +43,14 @@ def test_a_plan_is_read_back_unchanged(plan, tmp_path):
     assert (tmp_path / "plan.json").stat().st_mtime_ns == before
 
 
+def test_units_that_an_earlier_version_did_not_show_are_left_out(plan, tmp_path):
+    file = tmp_path / "plan.json"
+    content = parse_sealed(file.read_bytes())
+    content["units"] = [content["units"][0] | {"added": False, "shown": shown} for shown in (True, False)]
+    write_sealed(file, content)
+    assert require_plan(tmp_path) == plan
+
+
 def test_a_changed_plan_is_refused_unless_only_line_endings_changed(plan, tmp_path):
     file = tmp_path / "plan.json"
     text = file.read_bytes()
@@ -55,7 +63,7 @@ def test_a_changed_plan_is_refused_unless_only_line_endings_changed(plan, tmp_pa
 
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
 def test_published_plans_can_be_read(file):
-    assert require_plan(file.parent).shown
+    assert require_plan(file.parent).units
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,6 @@ def test_invalid_records_are_damaged(store, name, content):
         *({"seconds": seconds} for seconds in ("1", float("nan"), 10**400)),
         *({"parameters": count} for count in (2**64, True)),
         {"networks": {"f": "x"}},
-        {"adopted": {"from": "a"}},
         {"environment": {"threads": "x"}},
         {"files": {"../x": {"bytes": 1, "sha256": "0" * 64}}},
         *({"files": files} for files in ({"unit.json": {"bytes": 1, "sha256": None}}, {})),

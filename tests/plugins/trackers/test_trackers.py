@@ -37,7 +37,7 @@ def run_with_tracker(write_suite, tmp_path, figures_not_rendered):
         last = list(csv.DictReader(io.StringIO(history.read_text())))[-1]
         levels = [float(value) for name, value in last.items() if name.startswith("psnr@")]
         scores = {}
-        for unit in require_plan(out).shown:
+        for unit in require_plan(out).units:
             if unit.metric == "psnr":
                 result = [value for sigma, _, value, _ in Store(out).read_scores(unit) if sigma == 0.1]
                 scores[row_name(unit)] = sum(result) / len(result)
@@ -116,7 +116,7 @@ def test_mlflow_has_a_run_for_the_suite_and_for_each_row(run_with_tracker):
     assert {row["entrant"] for row in csv.DictReader(io.StringIO(board))} == {row.split(" on ")[0] for row in scores}
     # A resumed run continues its tracked runs, which have failed if the run ends with an error.
     tracker = gahbench.create("tracker", "mlflow")
-    tracker.start(out, describe_run(out, require_plan(out).shown, ()))
+    tracker.start(out, describe_run(out, require_plan(out).units, ()))
     tracker.log_scores(UNET, {"ssim[window=7]/0.1": 0.5})
     tracker.finish(None)
     again = runs()[UNET]
