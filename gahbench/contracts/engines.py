@@ -168,8 +168,6 @@ class Engine(ABC):
     #: Whether rows run on other machines, which load plugin files from the results folder.
     remote: ClassVar[bool] = False
     #: Whether the run ends once its rows are submitted, and leaves them to a scheduler.
-    #: Whether rows run on other machines, which load plugin files from the results folder.
-    remote: ClassVar[bool] = False
     #: Whether the run ends once its rows are submitted, and leaves them to a scheduler.
     detach: bool = False
     #: Maximum number of jobs, into which rows are packed after ``start``; ``None`` for one job per row.

@@ -157,9 +157,9 @@ class _Execution:
         rows = rows_of(unit for unit in units if unit.folder not in taken)
         if self.engine.jobs is not None:
             rows = pack(rows, max(1, self.engine.jobs - len(self.jobs)))
-        for row in rows:
+        for members in rows:
             if not self.stop.is_set():
-                self._submit(replace(self.template, units=tuple(row)))
+                self._submit(replace(self.template, units=tuple(members)))
         while self.jobs and not self.stop.is_set() and not self.engine.detach:
             try:
                 self._collect()

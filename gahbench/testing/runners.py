@@ -10,15 +10,15 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from gahbench.contracts.engines import Engine, Event, Job
+from gahbench.contracts.engines import Engine, Row
 from gahbench.contracts.trackers import Tracker
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
-from gahbench.runs.hooks import RunTrackers
-from gahbench.runs.opening import RunRequest, open_run
-from gahbench.runs.running import run_opened
-from gahbench.store.folder import Folder
+from gahbench.runs.execute import execute
+from gahbench.runs.opening import RunRequest
+from gahbench.runs.row import run_row
+from gahbench.runs.running import run_request
 from gahbench.store.store import Store
 from gahbench.testing.findings import Finding
 
@@ -43,28 +43,17 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         file.write_text(_SUITE, encoding="utf-8")
         plan = make_plan(load_suite(file, registry), registry)
         broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
-        units = (*plan.units, broken)
-        store, events = Store(Path(folder) / "results"), list[Event]()
-        # External workers read the units from the folder.
-        Folder(store.folder).open(dataclasses.replace(plan, units=units), registry, threads=1)
-        engine.run(Job(units, store, registry, events.append, threading.Event(), 1))
+        store, stop = Store(Path(folder) / "results"), threading.Event()
+        template = Row(store.folder, (), device="cpu")
+        execute((*plan.units, broken), engine, template, run_row, stop)
         undamaged = store.undamaged(plan.units)
         done = [unit.folder in undamaged for unit in plan.units]
         yield Finding("finishes units in the store", all(done), f"{sum(done)} of {len(done)}")
         yield Finding("records a failure and continues", store.failure(broken) is not None)
-        kinds = [event.kind for event in events]
-        started, finished = kinds.count("started"), kinds.count("finished")
-        yield Finding("reports every start and end", (started, finished) == (len(units), len(done)), f"{kinds}")
-        stop, stopped_store = threading.Event(), Store(Path(folder) / "stopped")
         stop.set()
-        engine = configured.build()
-        engine.run(Job(plan.units, stopped_store, registry, events.append, stop, 1))
-        unfinished = [not stopped_store.is_done(unit) for unit in plan.units]
-        yield Finding(
-            "starts no unit after a request to stop",
-            all(unfinished),
-            f"{len(unfinished) - sum(unfinished)} of {len(unfinished)} done",
-        )
+        stopped = Store(Path(folder) / "stopped")
+        execute(plan.units, configured.build(), dataclasses.replace(template, folder=stopped.folder), run_row, stop)
+        yield Finding("runs no units once it is asked to stop", not stopped.finished())
 
 
 def check_tracker(configured: Configured) -> Iterator[Finding]:
@@ -80,8 +69,8 @@ def check_tracker(configured: Configured) -> Iterator[Finding]:
         for check in ("tracks a run", "tracks a run with no units left to do"):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                opened = open_run(RunRequest(str(file), out), configured.registry)
-                with contextlib.closing(RunTrackers([configured.text])) as trackers:
-                    run_opened(opened, configured.registry, "inline[trusted=true]", track=trackers)
+                sources, track = tuple(configured.registry.sources), (configured.text,)
+                request = RunRequest(str(file), out, sources=sources, engine="inline[trusted=true]", track=track)
+                run_request(request, lambda opened: contextlib.nullcontext(lambda event: None))
             messages = [str(warning.message) for warning in caught if "the tracker " in str(warning.message)]
             yield Finding(check, not messages, "; ".join(messages))

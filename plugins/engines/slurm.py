@@ -158,14 +158,7 @@ class Slurm(Engine):
 
     def close(self) -> None:
         """Cancel all jobs, unless the run is detached."""
-        if self.detach and self._states.values() is not None:
-            print(
-                f"slurm: the jobs continue without this command: `squeue --me --name={self.name}` lists them, `gahbench "
-                f"status {shlex.quote(str(self.folder.parent))}` shows what is done, and `gahbench leaderboard` writes "
-                "the board",
-                file=sys.stderr,
-            )
-        elif hasattr(self, "name"):
+        if not self.detach and hasattr(self, "name"):
             _call("scancel", "--me", f"--name={self.name}")
 
     def list_states(self) -> None:
