@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from gahbench.runs.collect import collect
+from gahbench.store.attempts import read_progress
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 90.0, explain: Callable[[], str] = lambda: "") -> None:
@@ -25,10 +26,10 @@ def wait_for_checkpoint(folder: Path) -> None:
     wait_for(lambda: list(folder.glob("units/fit-*.partial-*/checkpoint-*.pt")))
 
 
-def children(pid: int) -> list[int]:
-    """Return the child processes of a process."""
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-    return [int(line) for line in listed.stdout.split()]
+def processes_of(folder: Path) -> list[int]:
+    """Return the processes of the rows that run in a results folder, and report their process in their attempt."""
+    reports = [read_progress(attempt) for attempt in (folder / "units").glob("*.partial-*")]
+    return [report["process"] for report in reports if "process" in report and is_alive(report["process"])]
 
 
 def is_alive(pid: int) -> bool:

@@ -174,7 +174,8 @@ class _Execution:
             self._end_jobs()
 
     def _submit(self, row: Row) -> None:
-        self.jobs.append((row, self.engine.submit(self.function, row), self._attempts(row)))
+        attempts = self._attempts(row)
+        self.jobs.append((row, self.engine.submit(self.function, row), attempts))
 
     def _attempts(self, row: Row) -> set[str]:
         """Return the names of the attempts at units of a row."""

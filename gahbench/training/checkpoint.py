@@ -17,9 +17,9 @@ from gahbench.training.file_names import checkpoint_file, checkpoints_in
 
 #: Maximum share of a fit's time spent on writing checkpoints.
 MAX_TIME_SHARE = 0.02
-#: Minimum and maximum seconds between checkpoints; the limit on the share of time may lengthen a pause further.
-MIN_PAUSE = environment_seconds("GAHBENCH_CHECKPOINT_SECONDS", 5.0)
-MAX_PAUSE = 300.0
+#: Minimum (unless ``GAHBENCH_CHECKPOINT_SECONDS`` is set) and maximum seconds between checkpoints; the limit on the share
+#: of time may lengthen a pause further.
+MIN_PAUSE, MAX_PAUSE = 5.0, 300.0
 #: Number of checkpoints kept for a fit.
 KEPT_CHECKPOINTS = 2
 #: Part of torch's error message when the CPU runs out of memory.
@@ -34,7 +34,9 @@ class Pace:
     def __init__(self, now: float) -> None:
         self._started = now
         self._written = 0.0
-        self._due = now + MIN_PAUSE
+        # Read here, since a row gets its environment after this module was imported.
+        self._min_pause = environment_seconds("GAHBENCH_CHECKPOINT_SECONDS", MIN_PAUSE)
+        self._due = now + self._min_pause
 
     def is_due(self, now: float) -> bool:
         """Whether the next checkpoint is due."""
@@ -44,7 +46,7 @@ class Pace:
         """Record when the writing of a checkpoint began and ended, and schedule the next."""
         self._written += ended - began
         affordable = self._written / MAX_TIME_SHARE - (ended - self._started)
-        self._due = ended + max(MIN_PAUSE, min((ended - began) / MAX_TIME_SHARE, MAX_PAUSE), affordable)
+        self._due = ended + max(self._min_pause, min((ended - began) / MAX_TIME_SHARE, MAX_PAUSE), affordable)
 
 
 class Checkpoints:

@@ -1,7 +1,6 @@
 """Fixtures: results folders and plans of the tiny suite, computed once for all tests."""
 
 import shutil
-import threading
 
 import pytest
 from sample_files import REFERENCES, TINY
@@ -10,8 +9,6 @@ from tiny_runs import run_for_fixture
 import gahbench
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
-from gahbench.registry.registry import Registry
-from gahbench.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -67,25 +64,6 @@ def tiny_units(builtin, tmp_path_factory):
 
 
 @pytest.fixture
-def events():
-    """The events that the job reports."""
-    return []
-
-
-@pytest.fixture
-def job(tiny_units, events, tmp_path):
-    """A job with the units of the tiny suite."""
-    registry = Registry(packages=())
-    return gahbench.Job(tiny_units, Store(tmp_path / "out"), registry, events.append, threading.Event(), 1)
-
-
-@pytest.fixture
-def units_here(monkeypatch):
-    """Compute units again in this process, since worker processes take seconds to start."""
-
-    def do(job):
-        runner = gahbench.UnitRunner(job)
-        while (unit := runner.next()) is not None:
-            runner.run(unit)
-
-    monkeypatch.setattr("gahbench.runs.verification.supervise", do)
+def row(tiny_units, tmp_path):
+    """A row with all units of the tiny suite, in a new results folder."""
+    return gahbench.Row(tmp_path / "out", tiny_units, device="cpu")

@@ -1,0 +1,280 @@
+"""Tests of execution with engines that run nothing: rows, losses, limits, notes and stops."""
+
+import dataclasses
+import errno
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gahbench
+from gahbench.contracts.engines import Execution, Limits
+from gahbench.contracts.unit import Unit
+from gahbench.devices.hardware import Cuda
+from gahbench.runs.execute import execute, pack, rows_of, watching, worker_devices
+from gahbench.store.store import Store
+
+
+def make_unit(key, kind="fit", dataset="discs", entrant="unet", seed=0, requires=None, work=1.0, **payload):
+    metric = "psnr" if kind == "score" else None
+    return Unit(kind, key, dataset, entrant, "architecture", seed, None, metric, requires, None, work, payload)
+
+
+FIT, SCORE, OTHER = make_unit("a"), make_unit("b", "score", requires="a"), make_unit("c", seed=1, work=5.0)
+
+
+class Scripted(gahbench.Engine):
+    """Calls a function for each row; what it raises is the end of the job."""
+
+    def __init__(self, function):
+        self.function, self.submitted = function, []
+
+    def submit(self, function, row):
+        self.submitted.append([unit.key for unit in row.units])
+        job = Future()
+        try:
+            job.set_result(self.function(row))
+        except Exception as error:
+            job.set_exception(error)
+        return job
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Execute units by a scripted engine; return the engine and the notes."""
+
+    def run(units, function, **options):
+        engine, notes = Scripted(function), []
+        template = gahbench.Row(tmp_path, (), device="cpu", limits=Limits(unit=options.pop("limit", None)))
+        stop = options.pop("stop", threading.Event())
+        for name, value in options.items():
+            setattr(engine, name, value)
+        execute(units, engine, template, None, stop, notes.append)
+        return engine, notes
+
+    return run
+
+
+def finish(store, unit):
+    """Leave an attempt at a unit, which becomes the finished unit."""
+    attempt = store.begin(unit)
+    attempt.folder.rename(store.path(unit))
+
+
+def finish_all(row):
+    for unit in row.units:
+        finish(Store(row.folder), unit)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr("gahbench.runs.execute.POLL_SECONDS", 0.0)
+    monkeypatch.setattr("gahbench.runs.execute.RETRY_SECONDS", 0.0)
+
+
+def test_a_score_joins_the_row_of_its_fit_and_the_longest_row_comes_first():
+    partner = make_unit("d", seed=0, dataset="equal discs")
+    shared = make_unit("e", "score", dataset="equal discs", requires="a")
+    rows = [[unit.key for unit in row] for row in rows_of([SCORE, FIT, OTHER, partner, shared])]
+    assert rows[0] == ["c"]
+    # Rows of datasets with equal images share a fit, so they are one row.
+    assert sorted(rows[1]) == ["a", "b", "d", "e"]
+    assert {*rows[1][:2]} == {"a", "d"}
+    assert len(rows) == 2
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=30), st.integers(1, 8))
+def test_packed_jobs_hold_each_unit_once_and_are_balanced(works, jobs):
+    units = [make_unit(str(index), seed=index, work=work) for index, work in enumerate(works)]
+    packed = pack(rows_of(units), jobs)
+    assert sorted(unit.key for job in packed for unit in job) == sorted(unit.key for unit in units)
+    loads = [sum(unit.work for unit in job) for job in packed]
+    assert len(packed) == min(jobs, len(units))
+    assert max(loads) <= sum(works) / len(packed) + max(works) + 1e-9
+
+
+def test_all_rows_run_once_and_are_packed_if_the_engine_asks_for_it(run, tmp_path):
+    engine, notes = run([FIT, SCORE, OTHER], finish_all)
+    assert engine.submitted == [["c"], ["a", "b"]]
+    assert notes == []
+    engine, _ = run([make_unit(key, seed=index) for index, key in enumerate("wxyz")], finish_all, jobs=2)
+    assert sorted(map(len, engine.submitted)) == [2, 2]
+
+
+def test_a_unit_fails_after_three_losses_and_the_rest_of_its_row_runs(run, tmp_path):
+    other = make_unit("d", "score")
+    store = Store(tmp_path)
+
+    def function(row):
+        if row.units[0] == FIT:
+            store.begin(FIT)
+            raise RuntimeError("its process was killed\nthe end of its output")
+        finish_all(row)
+
+    engine, notes = run([FIT, SCORE, other], function)
+    # The score of the failed network is not started.
+    assert engine.submitted == [["a", "b", "d"]] * 3 + [["d"]]
+    record = store.failure_record(FIT.folder)
+    assert record["error"] == "lost 3 times in a row; the last time: its process was killed"
+    assert record["traceback"] == "the end of its output"
+    assert len(notes) == 2
+    assert store.finished() == {other.folder}
+
+
+def test_losses_with_newer_checkpoints_do_not_add_up(run, tmp_path):
+    store, ends = Store(tmp_path), []
+
+    def function(row):
+        ends.append(0)
+        if len(ends) == 8:
+            return finish_all(row)
+        attempt = store.begin(FIT)
+        if len(ends) % 2:
+            (attempt.folder / f"checkpoint-{len(ends)}.pt").write_bytes(b"")
+        raise RuntimeError("killed")
+
+    run([FIT], function)
+    assert (len(ends), store.failed()) == (8, set())
+
+
+def test_a_run_ends_if_no_job_begins_a_unit(run, tmp_path):
+    with pytest.raises(gahbench.GahbenchError, match="rows do not start: no such module"):
+        run([FIT, SCORE], lambda row: (_ for _ in ()).throw(RuntimeError("no such module\nlog")))
+    assert Store(tmp_path).failed() == set()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_ends_the_run_and_fails_no_unit(run, tmp_path, number):
+    def function(row):
+        raise OSError(number, "no space")
+
+    with pytest.raises(OSError, match="no space"):
+        run([FIT], function)
+    assert Store(tmp_path).failed() == set()
+
+
+def test_other_errors_of_the_folder_are_waited_for(run, tmp_path):
+    ends = []
+
+    def function(row):
+        ends.append(0)
+        if len(ends) < 9:
+            raise OSError(errno.ESTALE, "stale")
+        finish_all(row)
+
+    _, notes = run([FIT], function)
+    assert Store(tmp_path).finished() == {FIT.folder}
+    assert len(notes) == 8
+
+
+def test_a_unit_that_exceeds_its_limit_fails_at_once_with_its_stacks(run, tmp_path):
+    def function(row):
+        if row.units[0] == FIT:
+            (tmp_path / "logs").mkdir()
+            (tmp_path / "logs" / f"limit-{FIT.folder}-1.txt").write_text("Thread 1: in sleep")
+            raise RuntimeError("exited with status 1")
+        finish_all(row)
+
+    run([FIT, SCORE], function, limit=90.0)
+    record = Store(tmp_path).failure_record(FIT.folder)
+    assert record["error"] == "took longer than 1 min 30 s, the limit of a unit in this suite"
+    assert record["traceback"] == "Thread 1: in sleep"
+
+
+def test_jobs_of_an_earlier_run_are_followed_and_not_submitted_again(run, tmp_path):
+    row, job = gahbench.Row(tmp_path, (FIT, SCORE), device="cpu"), Future()
+    finish_all(row)
+    job.set_result(None)
+    engine, _ = run([FIT, SCORE, OTHER], finish_all, earlier=lambda: [(row, job)])
+    assert engine.submitted == [["c"]]
+
+
+def test_nothing_is_submitted_after_a_stop_and_jobs_are_asked_to_end(run):
+    stop = threading.Event()
+    stop.set()
+    assert run([FIT], finish_all, stop=stop)[0].submitted == []
+
+    class Endless(Future):
+        cancelled_by_run = False
+
+        def done(self):
+            stop.set()
+            return self.cancelled_by_run
+
+        def cancel(self):
+            self.cancelled_by_run = True
+
+    stop.clear()
+    job = Endless()
+    run([FIT], finish_all, stop=stop, submit=lambda function, row: job)
+    assert job.cancelled_by_run
+
+
+def test_events_are_read_from_the_folder_and_a_note_names_its_unit(tmp_path):
+    store, events = Store(tmp_path), []
+    units = (FIT, SCORE, OTHER, dataclasses.replace(FIT, key="f", work=0.0))
+    with watching(units, store, events.append) as note:
+        note("submitted 1 job")
+        attempt = store.begin(FIT)
+        attempt.report(step=3, fraction=0.5)
+        store.add_note(FIT, "low on memory")
+        attempt.folder.rename(store.path(FIT))
+        store.fail(OTHER, "no luck", "")
+    told = [(event.kind, event.unit and event.unit.key, event.details) for event in events]
+    assert told[0] == ("note", None, {"text": "submitted 1 job"})
+    assert ("note", "a", {"text": "low on memory"}) in told
+    kinds = [(kind, key) for kind, key, _ in told]
+    assert kinds.index(("started", "a")) < kinds.index(("finished", "a"))
+    assert [details for kind, _, details in told if kind == "failed"] == [{"error": "no luck"}]
+    assert not {"b", "f"} & {key for _, key in kinds}
+
+
+def test_an_error_of_a_function_that_reports_is_raised_at_the_end(tmp_path):
+    def report(event):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), watching([FIT], Store(tmp_path), report) as note:
+        note("hello")
+
+
+GIGABYTE = 1 << 30
+
+
+def execution(units, threads=1, device="cpu"):
+    return Execution(Path(), units, threads, None, device, threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("work", "steps", "gigabytes", "processors", "rows"),
+    [
+        (1e9, 10, 80, 16, 4),  # A small network: as many rows as are useful.
+        (1e9, 10, 16, 16, 2),  # Memory for two.
+        (1e9, 10, 80, 3, 3),  # A processor for each.
+        (1e15, 10, 80, 16, 1),  # A large network fills the GPU.
+        (float("inf"), None, 80, 16, 1),
+    ],
+)
+def test_small_networks_share_a_gpu_as_far_as_memory_and_processors_allow(
+    monkeypatch, work, steps, gigabytes, processors, rows
+):
+    fit = make_unit("a", work=work, training={"steps": steps})
+    monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: [cls("cuda:0")]))
+    monkeypatch.setattr(Cuda, "memory", gigabytes * GIGABYTE)
+    monkeypatch.setattr("gahbench.runs.execute.cpu_count", lambda: processors)
+    assert list(map(str, worker_devices(execution([fit], device="cuda")))) == ["cuda:0"] * rows
+
+
+def test_rows_are_spread_over_devices_in_turn_and_share_processors_without_any(monkeypatch):
+    monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: [cls("cuda:0"), cls("cuda:1")]))
+    monkeypatch.setattr(Cuda, "memory", 80 * GIGABYTE)
+    monkeypatch.setattr("gahbench.runs.execute.cpu_count", lambda: 12)
+    run = execution([SCORE], device="cuda")
+    assert list(map(str, worker_devices(run, workers=3))) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert list(map(str, worker_devices(run, workers_per_gpu=2))) == ["cuda:0", "cuda:1"] * 2
+    assert len(worker_devices(execution([SCORE], threads=5))) == 2
+    monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: []))
+    with pytest.raises(gahbench.GahbenchError, match="device 'cuda' was requested, but this machine has none"):
+        worker_devices(run)

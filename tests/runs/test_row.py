@@ -1,0 +1,182 @@
+"""Tests of rows in this process: failures of units, errors of the folder, lost devices and notes."""
+
+import dataclasses
+import errno
+import json
+import random
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gahbench
+from gahbench._util.errors import ResultsError
+from gahbench._util.files import StorageError
+from gahbench.store.finished import DamagedError
+from gahbench.store.store import Store
+from gahbench.training.trainer import Stopped
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class Leaves(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+
+
+@pytest.fixture
+def end_first_unit(row, monkeypatch):
+    """Run a row whose first unit ends with an error; return its failure record."""
+
+    def end(error, stop=None):
+        def compute(runner, unit):
+            raise error
+
+        monkeypatch.setattr("gahbench.runs.row._Runner._compute", compute)
+        first = dataclasses.replace(row, units=row.units[:1])
+        gahbench.run_row(first, stop)
+        return Store(row.folder).failure_record(row.units[0].folder)
+
+    return end
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (SystemExit(0), "SystemExit: 0"),
+        (GeneratorExit(), "GeneratorExit"),
+        (BaseException("boo"), "BaseException: boo"),
+        (Mute(), "Mute, whose text is not available: RuntimeError"),
+        (Leaves(), "Leaves, whose text is not available: SystemExit"),
+        (ValueError("bad \ud800\n text"), "ValueError: bad \\ud800 text"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory: DefaultCPUAllocator"),
+        (Stopped(), "Stopped: raised without a request to stop"),
+        (PermissionError(errno.EPERM, "not permitted"), "PermissionError"),
+        (DamagedError("changed"), "DamagedError: changed"),
+        (ValueError("x" * 20_000_000), "ValueError: xxx"),
+    ],
+)
+def test_any_error_of_a_unit_is_recorded_in_one_short_line_with_its_traceback(end_first_unit, error, reason):
+    record = end_first_unit(error)
+    assert record["error"].startswith(reason)
+    assert len(record["error"]) < 3000
+    assert "\n" not in record["error"]
+    assert "compute" in record["traceback"] or len(record["traceback"]) > 10_000
+
+
+def test_a_unit_that_stops_on_request_has_not_failed(end_first_unit, monkeypatch):
+    stop = threading.Event()
+    monkeypatch.setattr("gahbench.runs.row._seed_generators", stop.set)
+    assert end_first_unit(Stopped(), stop) == {}
+
+
+def test_errors_of_the_results_folder_are_raised_and_not_failures_of_a_unit(end_first_unit, row):
+    out_of_reach = ResultsError("done.json: cannot be read")
+    out_of_reach.__cause__ = OSError(errno.ESTALE, "stale file handle")
+    for error in (StorageError(errno.EPERM, "not permitted", "a/b"), out_of_reach):
+        with pytest.raises(StorageError, match=r"a/b|done\.json"):
+            end_first_unit(error)
+    with pytest.raises(KeyboardInterrupt):
+        end_first_unit(KeyboardInterrupt())
+    assert Store(row.folder).failed() == set()
+
+
+def test_a_failed_rename_ends_a_row_and_fails_no_unit(row, monkeypatch):
+    def refuse(folder, *arguments, **options):
+        raise OSError(errno.EPERM, "Operation not permitted", str(folder))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="Operation not permitted"):
+        gahbench.run_row(row)
+    assert Store(row.folder).failed() == set()
+
+
+def test_a_row_runs_again_only_what_is_left(row):
+    store, (fit, *scores) = Store(row.folder), row.units
+    store.fail(fit, "no luck", "")
+    gahbench.run_row(row)
+    # The scores of the failed network are not started.
+    assert store.finished() == {unit.folder for unit in scores if not unit.needs}
+    before = {path: path.stat().st_mtime_ns for path in store.units.iterdir()}
+    store.forget_failure(fit)
+    gahbench.run_row(row)
+    assert store.finished() == {unit.folder for unit in row.units}
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_row_leaves_the_state_of_its_process_as_it_was(row):
+    torch.manual_seed(5)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    draws = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    gahbench.run_row(dataclasses.replace(row, threads=threads + 1))
+    assert torch.get_rng_state().equal(state)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == draws  # noqa: NPY002
+    assert torch.get_num_threads() == threads
+    (fit,) = Store(row.folder).units.glob("fit-*/done.json")
+    assert json.loads(fit.read_bytes())["environment"]["threads"] == threads + 1
+
+
+def test_a_row_of_other_code_is_refused_in_one_line(row):
+    fit = row.units[0]
+    changed = dataclasses.replace(fit, document={**fit.document, "code": "other"})
+    gahbench.run_row(dataclasses.replace(row, units=(changed,)))
+    message = "PluginError: the code of gahbench has changed since this run was planned; run again"
+    assert Store(row.folder).failure(fit) == message
+
+
+def test_a_damaged_checkpoint_is_moved_away_with_a_note(row):
+    store, fit = Store(row.folder), row.units[0]
+    (store.begin(fit).folder / "checkpoint-5.pt").write_bytes(b"rubbish")
+    gahbench.run_row(dataclasses.replace(row, units=(fit,)))
+    assert store.is_done(fit)
+    (note,) = map(json.loads, store.notes.read_text().splitlines())
+    moved = store.folder / "damaged" / f"{fit.folder}.partial-checkpoint-5.pt"
+    assert note["unit"] == fit.folder
+    assert note["text"].startswith("cannot resume from checkpoint-5.pt: its content does not match its digest; the")
+    assert note["text"].endswith(str(moved))
+    assert moved.read_bytes() == b"rubbish"
+
+
+def test_a_unit_whose_device_was_lost_counts_neither_as_finished_nor_as_failed(end_first_unit, row, monkeypatch):
+    gone = RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def fail(device):
+        raise gone
+
+    monkeypatch.setattr("gahbench.devices.hardware.Cpu.is_accelerator", True)
+    monkeypatch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
+    # Neither the text of an error nor its cause decides whether the device was lost.
+    for error in (gone, ValueError("could not denoise")):
+        with pytest.raises(gahbench.GahbenchError, match=f"its device was lost: {type(error).__name__}"):
+            end_first_unit(error)
+    assert Store(row.folder).failed() == set()
+
+
+def test_a_lost_device_is_noticed_even_if_the_unit_caught_its_error(row, monkeypatch):
+    """An audit turns any error of a denoiser into a flag."""
+    score = next(unit for unit in row.units if not unit.needs and unit.kind == "score")
+
+    def fail(device):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gahbench.devices.hardware.Cpu.is_accelerator", True)
+        patch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
+        with pytest.raises(gahbench.GahbenchError, match=r"its device was lost: .*illegal memory access"):
+            gahbench.run_row(dataclasses.replace(row, units=(score,)))
+    store = Store(row.folder)
+    assert (store.finished(), store.failed()) == (set(), set())
+    gahbench.run_row(dataclasses.replace(row, units=(score,)))
+    assert store.is_done(score)
+
+
+def test_notes_about_reduced_batches_are_recorded_with_the_unit(row, monkeypatch):
+    monkeypatch.setattr("gahbench.runs.row.take_memory_notes", lambda: ["out of memory: computed in batches of 1"])
+    gahbench.run_row(row)
+    records = [Store(row.folder).done_record(unit) for unit in row.units]
+    assert all("out of memory: computed in batches of 1" in record["notes"] for record in records)
