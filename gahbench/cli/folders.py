@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import time
 from collections.abc import Iterator
@@ -20,9 +21,7 @@ from gahbench.cli.printing import say
 from gahbench.contracts.engines import Event, check_device
 
 if TYPE_CHECKING:
-    from gahbench.runs.agreement import Repetition
     from gahbench.runs.status import Failure, Status
-    from gahbench.runs.verification import Verification
 
 #: Maximum number of failed units that are printed.
 _MAX_FAILURES = 20
@@ -157,19 +156,20 @@ def verify(
     plugins_dir: options.Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the files of a results folder, and repeat a random sample of its scores and fits.
+    """Check the files of a results folder, and compute a random sample of its scores and fits again.
 
-    In the same environment, scores and weights must be equal bit for bit. Elsewhere, scores must agree within a
-    thousandth of their mean absolute value, and the PSNR of a network may differ by as much as it differs between
-    seeds. The folder is not changed. The plugins of the folder are code, and are executed.
+    Each comparison has one tolerance, which the table states. The rows of the sample are also scored under other noise
+    and, for generated families, on new images. The folder is not changed. The plugins of the folder are code, and are
+    executed.
 
     Exit status: 0 all results reproduced, 1 some not reproduced or not computable here, 2 bad input, 130 interrupted.
     """
+    from gahbench.runs.verification import REPRODUCED
     from gahbench.runs.verification import verify as verify_folder
     from gahbench.store.archive import open_folder
 
     with open_folder(folder) as source:
-        verification = verify_folder(
+        table = verify_folder(
             source,
             units=units,
             fits=fits,
@@ -179,56 +179,14 @@ def verify(
             plugins=plugins_dir or (),
             report=_print_event,
         )
+    reproduced = int((table["verdict"] == REPRODUCED).sum())
     if as_json:
-        typer.echo(json.dumps(_verification_record(verification), indent=1))
+        typer.echo(table.to_json(orient="records", indent=1))
     else:
-        print_verification(verification)
-    if not verification.repeats:
-        raise typer.Exit(130 if verification.stopped else 1)
-
-
-def print_verification(verification: Verification) -> None:
-    """Print a line for each unit that was computed again and for each damaged file."""
-    for repetition in (*verification.rescored, *verification.refitted):
-        detail = f": {repetition.detail}" if repetition.detail else ""
-        say(f"{repetition.agreement:<9}  {repetition.unit.label}{detail}", None if repetition.repeats else "red")
-    for text in verification.damaged:
-        say(f"damaged    {text}", "red")
-    if verification.sample.trained:
-        say(_summarize_fits(verification))
-    repeating = sum(repetition.repeats for repetition in verification.rescored)
-    say(
-        f"{repeating} of {pluralize(len(verification.rescored), 'score')} reproduced; files match their checksums in "
-        f"{verification.checked - len(verification.damaged)} of {pluralize(verification.checked, 'unit')}"
-    )
-
-
-def _summarize_fits(verification: Verification) -> str:
-    """Return how many fits were reproduced, and the probability that a forged fit is in the sample."""
-    eligible, trained = verification.sample.eligible, verification.sample.trained
-    left = f"; {trained - eligible} could not be chosen (ten minutes or more, or no PSNR)" if eligible < trained else ""
-    if not verification.refitted:
-        return f"none of {pluralize(trained, 'fit')} was trained again{left}"
-    repeating, count = sum(fit.repeats for fit in verification.refitted), len(verification.refitted)
-    return (
-        f"{repeating} of {pluralize(count, 'fit')} reproduced; a single forged fit would be in this sample with "
-        f"probability {count}/{eligible}{left}"
-    )
-
-
-def _verification_record(verification: Verification) -> dict[str, object]:
-    def records(repetitions: tuple[Repetition, ...]) -> list[dict[str, str]]:
-        return [
-            {"unit": repetition.unit.label, "agreement": repetition.agreement, "detail": repetition.detail}
-            for repetition in repetitions
-        ]
-
-    return {
-        "repeats": verification.repeats,
-        "stopped": verification.stopped,
-        "checked": verification.checked,
-        "damaged": list(verification.damaged),
-        "scores": records(verification.rescored),
-        "fits": records(verification.refitted),
-        "chance": verification.chance,
-    }
+        for unit, check, stored, computed, tolerance, verdict in table.to_numpy():
+            numbers = f"{stored:.6g} stored, {computed:.6g} here, tolerance {tolerance:.2g}; "
+            text = f"{unit}: {check}: {'' if math.isnan(tolerance) else numbers}{verdict}"
+            say(text, None if verdict == REPRODUCED else "red")
+        say(f"{reproduced} of {pluralize(len(table), 'comparison')} reproduced")
+    if reproduced < len(table):
+        raise typer.Exit(1)

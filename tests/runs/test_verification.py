@@ -1,12 +1,10 @@
-"""Tests of verification: files are compared with checksums, and samples of scores and fits computed again."""
+"""Tests of verification: honest results are reproduced, and each forgery is found by one of its checks."""
 
 import json
-import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from finished_units import forge_done
@@ -15,19 +13,8 @@ from sample_files import HALF
 from tiny_runs import run, run_for_fixture, units_of
 
 from gahbench._util.errors import ResultsError
-from gahbench.devices.hardware import hardware
-from gahbench.registry.registry import Registry
-from gahbench.runs.agreement import (
-    SIGNIFICANCE,
-    TOLERANCE,
-    Spread,
-    compare,
-    compare_retrained,
-    mean_levels,
-)
-from gahbench.runs.verification import MAX_SECONDS, _compare_score, choose_fits, repeat_fits, verify
-from gahbench.runs.worker import Worker
-from gahbench.store.plan_file import require_plan
+from gahbench.runs.verification import MAX_SECONDS, SCORE, verify
+from gahbench.store.plan_file import require_plan, write_plan
 from gahbench.store.store import Store
 
 SUITE = """
@@ -36,8 +23,11 @@ datasets: [{discs: {size: 12}}]
 entrants: [{bf-cnn: {width: 3, layers: 3}}, {linear: {}}, identity, visu-shrink]
 seeds: [0, 1]
 training: {steps: 3, batch_size: 2, validations: 1, snapshots: 2}
-scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr, ssim]}
+scoring: {sigmas: [0.1, 0.3], images: 24, metrics: [psnr, ssim]}
 """
+CHEATS = Path(__file__).parents[1] / "attack" / "cheating_plugins.py"
+#: Options of a verification that computes everything again.
+ALL = {"units": 100, "fits": 100, "workers": 1, "seed": 0}
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
@@ -45,15 +35,26 @@ pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 @pytest.fixture(scope="module")
 def done(build_once):
     def fill(home):
-        (home / "verified.yaml").write_text(SUITE)
-        run_for_fixture(home / "verified.yaml", home / "out", threads=torch.get_num_threads())
+        for name, text in (("out", SUITE), ("longer", SUITE.replace("steps: 3", "steps: 100"))):
+            (home / "verified.yaml").write_text(text)
+            run_for_fixture(home / "verified.yaml", home / name, threads=torch.get_num_threads())
 
-    return build_once("verified", fill) / "out"
+    return build_once("verified", fill)
 
 
 @pytest.fixture
 def folder(done, tmp_path):
-    return Path(shutil.copytree(done, tmp_path / "out"))
+    return Path(shutil.copytree(done / "out", tmp_path / "out"))
+
+
+def problems(folder, **options):
+    """Verify a folder; return the comparisons that are not reproduced, as entrant, check and verdict."""
+    table = verify(folder, **(ALL | options))
+    return [(row.unit.split()[1], row.check, row.verdict) for row in table.itertuples() if row.verdict != "reproduced"]
+
+
+def fit_of(folder, entrant="bf-cnn", seed=0):
+    return next(unit for unit in units_of(folder, kind="fit", seed=seed) if unit.entrant.startswith(entrant))
 
 
 def score_of(folder, entrant):
@@ -62,96 +63,181 @@ def score_of(folder, entrant):
     return Store(folder).path(unit)
 
 
-def edit_score(unit, old, new):
-    """Edit the scores of a unit, and all checksums."""
-    file = unit / "scores.csv"
-    file.write_text(file.read_text().replace(old, new))
-    forge_done(unit, "scores.csv")
+def edit_scores(folder, change):
+    """Change the values of a score unit, with all checksums."""
+    head, *lines = (folder / "scores.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines]
+    text = "".join(f"{','.join([row[0], row[1], repr(change(float(row[2]))), row[3]])}\n" for row in rows)
+    (folder / "scores.csv").write_text(f"{head}\n{text}")
+    forge_done(folder, "scores.csv")
 
 
 @pytest.mark.processes
-def test_verification_succeeds_in_worker_processes(folder):
-    outcome = verify(folder, units=3, workers=1)
-    assert (outcome.repeats, len(outcome.rescored), len(outcome.refitted)) == (True, 3, 1)
+def test_honest_results_are_reproduced_in_worker_processes(folder):
+    assert problems(folder, units=3, fits=1) == []
 
 
-def test_scores_repeat_and_an_edited_score_does_not(folder, units_here, command):
-    verify = command("verify")
-    before = sorted(file.name for file in (folder / "units").iterdir())
-    status, printed, _ = verify(folder)
+def test_honest_results_are_reproduced_and_the_folder_is_not_changed(folder, units_here, command):
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    status, printed, _ = command("verify")(folder, "--units", 100, "--fits", 100, "--seed", 0)
     assert status == 0, printed
-    assert [line.split()[0] for line in printed.splitlines()] == ["equal"] * 11 + ["1", "10"]
-    assert "1 of 1 fit reproduced; a single forged fit would be in this sample with probability 1/4" in printed
-    assert "10 of 10 scores reproduced; files match their checksums in 16 of 16 units" in printed
-    assert sorted(file.name for file in (folder / "units").iterdir()) == before
+    # 12 scores, their rows under other noise and on new images, and the weights and the PSNR of 4 fits.
+    assert printed.splitlines()[-1] == f"{12 + 2 * 6 + 2 * 4} of 32 comparisons reproduced"
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+    status, printed, _ = command("verify")(folder, "--units", 1, "--fits", 0, "--json")
+    assert status == 0
+    assert [row["check"] for row in json.loads(printed)] == ["score", "other noise", "new images"]
 
-    unit = score_of(folder, "identity")
-    value = (unit / "scores.csv").read_text().splitlines()[1].split(",")[2]
-    edit_score(unit, value, repr(float(value) + 5))
-    status, printed, _ = verify(folder, "--units", 12, "--fits", 0)
-    assert status == 1
-    assert "none of 4 fits was trained again" in printed
-    assert "different  score identity on discs[size=12] psnr on test: by up to 5, in the same environment" in printed
-    assert "11 of 12 scores reproduced; files match their checksums in 16 of 16 units" in printed
+
+def take_networks(folder, other, environment=None):
+    """Replace the networks of a folder, and the scores that measured them, by those of another folder."""
+    store, others = Store(folder), Store(other)
+    for unit in units_of(folder, kind="fit"):
+        (source,) = (each for each in units_of(other, kind="fit", entrant=unit.entrant) if each.seed == unit.seed)
+        names = [file.name for file in store.path(unit).glob("*.safetensors")]
+        for name in names:
+            source_name = max(others.path(source).glob(f"{name.partition('-')[0]}*"), key=lambda file: file.name).name
+            replace_file(store.path(unit) / name, others.path(source) / source_name)
+        facts = {} if environment is None else {"environment": environment}
+        forge_done(store.path(unit), *names, **facts)
+        reseal(store, unit)
+    for unit in units_of(folder, kind="score"):
+        sources = units_of(other, kind="score", entrant=unit.entrant, metric=unit.metric, seed=unit.seed)
+        replace_file(store.path(unit) / "scores.csv", others.path(sources[0]) / "scores.csv")
+        forge_done(store.path(unit), "scores.csv")
+
+
+def replace_file(target, source):
+    target.unlink()
+    shutil.copy(source, target)
+
+
+def reseal(store, fit):
+    """Let the scores of a fit record its current weights."""
+    for unit in units_of(store.folder, kind="score", requires=fit.key):
+        forge_done(store.path(unit), networks={fit.key: store.weights_checksum(fit.key)})
+
+
+def train_longer(folder, done):
+    take_networks(folder, done / "longer")
+
+
+def train_longer_elsewhere(folder, done):
+    take_networks(folder, done / "longer", {"threads": 1, "device": "cpu", "processor": "another"})
+
+
+def exchange_weights(folder, done):
+    """Exchange the networks of two seeds, and their scores."""
+    store = Store(folder)
+    paths = [store.path(fit_of(folder, seed=seed)) / "weights.safetensors" for seed in (0, 1)]
+    first, second = (path.read_bytes() for path in paths)
+    for path, content in zip(paths, (second, first), strict=True):
+        path.unlink()
+        path.write_bytes(content)
+        forge_done(path.parent, path.name)
+    for seed in (0, 1):
+        reseal(store, fit_of(folder, seed=seed))
+    for metric in ("psnr", "ssim"):
+        files = [store.path(unit) / "scores.csv" for unit in units_of(folder, metric=metric) if "bf-" in unit.entrant]
+        first, second = (file.read_bytes() for file in files)
+        for file, content in zip(files, (second, first), strict=True):
+            file.unlink()
+            file.write_bytes(content)
+            forge_done(file.parent, file.name)
+
+
+def scale_weights(folder, done):
+    unit = fit_of(folder)
+    file = Store(folder).path(unit) / "weights.safetensors"
+    save_file({name: 1.02 * value for name, value in load_file(file).items()}, file)
+    forge_done(file.parent, file.name)
+    reseal(Store(folder), unit)
+
+
+def edit_score(folder, done):
+    edit_scores(score_of(folder, "identity"), lambda value: value + 0.1)
+
+
+def change_kind(folder, done):
+    forge_done(score_of(folder, "identity"), kind="oracle")
+
+
+def state_other_steps(folder, done):
+    forge_done(Store(folder).path(fit_of(folder)), steps=2)
+
+
+def plan_other_training(folder, done):
+    plan, fit = require_plan(folder), fit_of(folder)
+    training = {**fit.payload["training"], "batch_size": 3}
+    units = [
+        replace(unit, payload={**unit.payload, "training": training}) if unit.key == fit.key else unit
+        for unit in plan.units
+    ]
+    write_plan(folder, replace(plan, units=tuple(units)))
+
+
+def damage(folder, done):
+    file = score_of(folder, "identity") / "scores.csv"
+    file.write_text(file.read_text().replace("1", "2"))
 
 
 @pytest.mark.parametrize(
-    ("stored", "here", "message"),
+    ("forge", "entrant", "check", "verdict"),
     [
-        ({}, {}, ""),
-        ({"kind": "oracle"}, {}, "the field 'kind' is oracle in the folder, and classical here"),
-        ({"parameters": 3}, {}, "the field 'parameters' is 3 in the folder, and"),
-        ({"flags": ["is off by 0.022 σ", "uses more"]}, {"flags": ["is off by 0.021 σ", "uses more"]}, ""),
-        ({"flags": ["is off by 0.022 σ"]}, {"flags": ["is off by 0.021 σ", "uses more"]}, "folder: uses more"),
+        (train_longer, "bf-cnn", "weights", "different: by "),
+        (train_longer_elsewhere, "linear", "fit", "different: by "),
+        (exchange_weights, "bf-cnn", "weights", "different: by "),
+        (scale_weights, "bf-cnn", "weights", "different: by "),
+        (edit_score, "identity", "score", "different: by 0.1"),
+        (change_kind, "identity", "score", "different: the field 'kind' is oracle in the folder, and classical here"),
+        (state_other_steps, "bf-cnn", "weights", "different: the field 'steps' is 2 in the folder, and 3 here"),
+        (plan_other_training, "bf-cnn", "weights", "different: the field 'training' is "),
+        (damage, "identity", "files", "damaged: "),
     ],
 )
-def test_recorded_kind_parameters_and_flags_are_compared(done, folder, stored, here, message):
-    stores = Store(folder), Store(shutil.copytree(done, folder.parent / "here"))
-    (unit,) = units_of(folder, entrant="visu-shrink[sym4]", metric="psnr")
-    for store, facts in zip(stores, (stored, here), strict=True):
-        forge_done(store.path(unit), **facts)
-    outcome = _compare_score(unit, *stores)
-    assert outcome.agreement == ("different" if message else "equal")
-    assert message in outcome.detail
+def test_a_forgery_is_found(folder, done, units_here, forge, entrant, check, verdict):
+    forge(folder, done)
+    found = problems(folder)
+    assert any(row[0].startswith(entrant) and row[1] == check and row[2].startswith(verdict) for row in found), found
 
 
-def test_damaged_units_are_reported_and_not_computed_again(folder, units_here):
-    unit = score_of(folder, "identity")
-    (unit / "scores.csv").write_text((unit / "scores.csv").read_text().replace("1", "2"))
-    outcome = verify(folder, units=1, fits=0, seed=0, workers=1)
-    (text,) = outcome.damaged
-    assert "scores.csv: damaged" in text
-    assert not outcome.repeats
-    assert (outcome.checked, [repetition.repeats for repetition in outcome.rescored]) == (16, [True])
+@pytest.mark.parametrize(
+    ("cheat", "check"), [("cheat-test-images", "new images"), ("cheat-known-noise", "other noise")]
+)
+def test_an_entrant_that_knows_what_it_is_scored_on_is_found(units_here, tmp_path, cheat, check):
+    suite = tmp_path / "verified.yaml"
+    suite.write_text(SUITE.replace("discs: {size: 12}", "c-alpha: {size: 16, alpha: 2}"))
+    run(suite, tmp_path / "out", entrants=[cheat], plugins=[CHEATS], only=[cheat], threads=1)
+    found = problems(tmp_path / "out")
+    assert check in {row[1] for row in found if row[0] == cheat}
+    assert {row[0] for row in found} == {cheat}
 
 
-def test_the_json_output_reports_a_forged_fit(folder, units_here, command):
-    forge_done(folder / "units" / fit_of(folder).folder, steps=2)
-    status, printed, _ = command("verify")(folder, "--fits", 4, "--units", 1, "--json")
-    outcome = json.loads(printed)
-    assert (status, outcome["repeats"], outcome["chance"]) == (1, False, 1.0)
-    (fit_record,) = [repetition for repetition in outcome["fits"] if repetition["agreement"] != "equal"]
-    assert (fit_record["agreement"], fit_record["detail"]) == (
-        "different",
-        "the field 'steps' is 2 in the folder, and 3 here",
-    )
-    assert [repetition["agreement"] for repetition in outcome["scores"]] == ["equal"]
+@pytest.mark.parametrize(("factor", "count"), [(1 + 0.9 * SCORE, 0), (1 + 1.1 * SCORE, 1)])
+def test_scores_may_differ_by_their_tolerance(folder, units_here, factor, count):
+    edit_scores(score_of(folder, "visu-shrink[sym4]"), lambda value: factor * value)
+    assert len(problems(folder, fits=0)) == count
+
+
+def test_weights_may_differ_if_a_part_was_trained_in_another_environment(folder, units_here):
+    unit = fit_of(folder)
+    file = Store(folder).path(unit) / "weights.safetensors"
+    save_file({name: (1 + 1e-5) * value for name, value in load_file(file).items()}, file)
+    forge_done(file.parent, file.name, resumed=True)
+    reseal(Store(folder), unit)
+    assert problems(folder) == []
 
 
 def test_a_missing_plugin_is_reported(units_here, tmp_path):
-    suite, plugin = tmp_path / "verified.yaml", tmp_path / "half.py"
+    suite, plugin, out = tmp_path / "verified.yaml", tmp_path / "half.py", tmp_path / "out"
     suite.write_text(SUITE)
     plugin.write_text(HALF)
-    out = tmp_path / "out"
     assert run(suite, out, threads=1, entrants=["half"], plugins=[plugin], only=["identity"]).failed == 0
-    (copied,) = json.loads((out / "plan.json").read_text())["plugins"]
+    (copied,) = require_plan(out).plugins
     (out / copied).write_text("")
-    outcome = verify(out, units=9, fits=0, workers=1)
-    failed = [repetition for repetition in outcome.rescored if not repetition.repeats]
-    assert [(repetition.agreement, repetition.unit.entrant, "half" in repetition.detail) for repetition in failed] == [
-        ("failed", "half", True)
-    ] * 2
-    assert len(outcome.rescored) == 4
+    found = problems(out)
+    assert {(entrant, verdict.partition(":")[0]) for entrant, _, verdict in found} == {("half", "failed")}
+    assert all("half" in verdict for *_, verdict in found)
 
 
 def test_a_folder_without_scores_cannot_be_verified(folder):
@@ -161,196 +247,9 @@ def test_a_folder_without_scores_cannot_be_verified(folder):
         verify(folder)
 
 
-def refit_of(folder, entrant="bf-cnn", fit=None):
-    """Train a fit of a folder again in this process; return the repetition, and the units that were computed."""
-    store, computed = Store(folder), []
-    units = [unit for unit in require_plan(folder).units if unit.folder in store.finished()]
-
-    def run(target, pairs):
-        worker = Worker(lambda: Registry(packages=()), target, hardware("cpu"))
-        for unit, _ in pairs:
-            worker.compute(unit)
-            computed.append(unit)
-
-    fit = fit or fit_of(folder, entrant)
-    (outcome,) = repeat_fits([fit], units, store, run)
-    assert outcome.unit == fit
-    return outcome, computed
-
-
-def fit_of(folder, entrant="bf-cnn", seed=0):
-    return next(
-        unit
-        for unit in require_plan(folder).units
-        if (unit.kind, unit.seed) == ("fit", seed) and unit.entrant.startswith(entrant)
-    )
-
-
-def edit(folder, unit, scale=None, file="weights.safetensors", **facts):
-    """Edit the record of a unit, and scale its weights, with all checksums."""
-    unit_folder = folder / "units" / unit.folder
-    if scale is not None:
-        save_file({name: scale * value for name, value in load_file(unit_folder / file).items()}, unit_folder / file)
-    forge_done(unit_folder, *(() if scale is None else (file,)), **facts)
-
-
-def elsewhere(folder, unit):
-    """Return the environment of a unit on another processor."""
-    return {"environment": {**Store(folder).done_record(unit)["environment"], "processor": "another"}}
-
-
-@pytest.mark.parametrize("entrant", ["bf-cnn", "linear"])
-def test_an_honest_fit_repeats_to_the_last_bit(folder, entrant):
-    outcome, computed = refit_of(folder, entrant)
-    assert (outcome.agreement, outcome.detail) == ("equal", "")
-    assert [unit.kind for unit in computed] == ["fit", "score"]
-
-
-@pytest.mark.parametrize("file", ["weights.safetensors", "snapshot-1.safetensors"])
-def test_different_weights_in_the_same_environment_are_reported(folder, file):
-    edit(folder, fit_of(folder), scale=1.02, file=file)
-    outcome, computed = refit_of(folder)
-    assert outcome.agreement == "different"
-    assert outcome.detail.startswith("its weights differ in the same environment: PSNR ")
-    assert len(computed) == 2
-
-
-@pytest.mark.parametrize("record_change", [{"resumed": True}, {"notes": ["begun in bfloat16, goes on in float32"]}, {}])
-def test_weights_may_differ_if_a_part_was_trained_in_another_environment(folder, record_change):
-    fit = fit_of(folder)
-    edit(folder, fit, scale=1 + 1e-6, **(record_change or elsewhere(folder, fit)))
-    outcome, _ = refit_of(folder)
-    assert outcome.agreement == "close"
-    assert outcome.detail == "its weights differ, but its PSNR does not"
-
-
-def test_scores_of_another_network_are_reported_in_any_environment(folder):
-    fit = fit_of(folder)
-    edit(folder, fit, scale=1.5, **elsewhere(folder, fit))
-    score = next(unit for unit in require_plan(folder).units if unit.requires == fit.key and unit.metric == "psnr")
-    file = folder / "units" / score.folder / "scores.csv"
-    head, *lines = file.read_text().splitlines()
-    column = head.split(",").index("value")
-    rows = [line.split(",") for line in lines]
-    for row in rows:
-        row[column] = repr(float(row[column]) + 30)
-    file.write_text("\n".join([head, *map(",".join, rows)]) + "\n")
-    forge_done(file.parent, file.name)
-    outcome, computed = refit_of(folder)
-    assert outcome.agreement == "different"
-    assert "from the mean of 3 seeds trained here, allowed: " in outcome.detail
-    # The other row gives one degree of freedom, and two further seeds make it three.
-    assert [unit.kind for unit in computed] == ["fit", "score"] * 3
-    assert {unit.seed for unit in computed} == {0, 1, 2}
-
-
-@pytest.mark.parametrize(
-    ("facts", "message"),
-    [
-        ({"steps": 40}, "the field 'steps' is 40 in the folder, and 3 here"),
-        ({"parameters": 1}, "the field 'parameters' is 1 in the folder, and"),
-    ],
-)
-def test_recorded_steps_and_parameters_are_compared(folder, facts, message):
-    edit(folder, fit_of(folder), **facts)
-    outcome, _ = refit_of(folder)
-    assert outcome.agreement == "different"
-    assert message in outcome.detail
-
-
-def test_very_different_training_times_are_reported(folder):
-    edit(folder, fit_of(folder), train_seconds=5000.0)
-    outcome, _ = refit_of(folder)
-    assert outcome.agreement == "equal"
-    assert outcome.detail.endswith("here and 1 h 23 min in the folder")
-
-
-def test_a_training_that_does_not_match_the_key_is_reported(folder):
-    fit = fit_of(folder)
-    training = {**fit.payload["training"], "batch_size": 3}
-    outcome, _ = refit_of(folder, fit=replace(fit, payload={**fit.payload, "training": training}))
-    assert (outcome.agreement, outcome.detail) == (
-        "different",
-        "its training and seed in plan.json do not match its key",
-    )
-
-
-def test_one_short_fit_is_chosen_by_default_and_any_number_on_request(folder):
-    store = Store(folder)
-    units = list(require_plan(folder).units)
+def test_one_short_fit_is_trained_by_default(folder, units_here):
     for seed in (0, 1):
-        edit(folder, fit_of(folder, "linear", seed), train_seconds=MAX_SECONDS)
-    by_default = [choose_fits(units, store, None, random.Random(seed)) for seed in range(20)]
-    assert {
-        (len(chosen_sample.chosen), chosen_sample.eligible, chosen_sample.trained) for chosen_sample in by_default
-    } == {(1, 2, 4)}
-    assert {chosen_sample.chosen[0].folder for chosen_sample in by_default} == {
-        fit_of(folder, seed=seed).folder for seed in (0, 1)
-    }
-    assert len(choose_fits(units, store, 9, random.Random(0)).chosen) == 4
-    assert choose_fits(units, store, 0, random.Random(0)).chosen == ()
-    without_psnr = [unit for unit in units if unit.metric != "psnr"]
-    assert choose_fits(without_psnr, store, 9, random.Random(0)).eligible == 0
-
-
-ROWS = [(0.1, image, 20.0 + image, part) for part in ("", "other") for image in range(4)]
-
-
-def changed(by, part=None):
-    return [(sigma, image, value + by * (part in (None, name)), name) for sigma, image, value, name in ROWS]
-
-
-def test_scores_must_be_equal_in_equal_environments_and_close_in_others():
-    assert compare(ROWS, ROWS, True)[0] == compare(ROWS, ROWS, False)[0] == "equal"
-    assert compare(ROWS, changed(1e-9), True)[0] == "different"
-    assert compare(ROWS, changed(0.9 * TOLERANCE * 21.5), False)[0] == "close"
-    # Each part is compared separately.
-    assert compare(ROWS, changed(1.1 * TOLERANCE * 21.5, "other"), False)[0] == "different"
-    assert compare(ROWS, ROWS[1:], False)[0] == "different"
-    # A second value for the same noise level, image and part would change the mean.
-    assert compare([*ROWS, (*ROWS[0][:2], 90.0, ROWS[0][3])], ROWS, True)[0] == "different"
-
-
-def test_mean_levels_averages_over_images_and_then_over_levels():
-    rows = [(0.3, 0, 10.0, ""), (0.1, 0, 20.0, ""), (0.1, 1, 22.0, ""), (0.1, 0, 99.0, "part")]
-    assert mean_levels(rows).tolist() == [21.0, 10.0, 15.5]
-
-
-def test_the_spread_is_pooled_over_rows_and_bounds_follow_students_t():
-    rows = [[np.array([1.0]), np.array([3.0])], [np.array([5.0]), np.array([6.0]), np.array([7.0])], [np.array([9.0])]]
-    spread = Spread.pool(rows)
-    # The sums of squares of both rows are 2, with 1 and 2 degrees of freedom.
-    assert (spread.deviations[0], spread.dof) == (pytest.approx((4 / 3) ** 0.5), 3)
-    # The quantile 0.995 of t with 3 degrees of freedom is 5.841 in any table.
-    assert spread.bounds(1, 1)[0] == pytest.approx(5.841 * (4 / 3 * 2) ** 0.5, rel=1e-3)
-    assert spread.bounds(4, 1)[0] < spread.bounds(4, 2)[0] < spread.bounds(1, 2)[0]
-    assert Spread.pool(rows, [np.array([0.0]), np.array([8.0])]).deviations[0] == pytest.approx(32**0.5)
-    assert Spread.pool([[np.array([1.0])]]).dof == 0
-
-
-@pytest.mark.parametrize(("further", "seeds"), [(0, 2), (3, 0), (3, 2)])
-def test_honest_fits_are_rarely_reported_and_forged_fits_are_found(further, seeds):
-    draw = np.random.default_rng(0)
-
-    def run(count):
-        # Levels share a part of the effect of a seed.
-        effects = 0.2 * draw.standard_normal((count, 1)) + 0.2 * draw.standard_normal((count, 3))
-        levels = 20 + effects
-        return list(np.column_stack([levels, levels.mean(axis=1)]))
-
-    def agrees(gain):
-        others = [run(3), run(3)] if seeds else []
-        return compare_retrained(run(1)[0] + gain, run(seeds), run(1 + further), others)[0]
-
-    wrong = np.mean([not agrees(0.0) for _ in range(1000)])
-    assert wrong <= SIGNIFICANCE + 3 * (SIGNIFICANCE / 1000) ** 0.5
-    assert np.mean([not agrees(4.0) for _ in range(100)]) > 0.9
-
-
-def test_a_forged_seed_does_not_widen_its_own_bounds():
-    honest = [np.array([20.0 + 0.1 * seed]) for seed in range(3)]
-    stored = np.array([24.0])
-    is_close, detail = compare_retrained(stored, honest[:2], [honest[2]], [honest])
-    assert not is_close
-    assert "PSNR 20.20 dB here and 24.00 dB in the folder: 3.80 dB from the stored fit, allowed: " in detail
-    assert compare_retrained(np.array([20.1]), honest[:2], [honest[2]], [honest])[0]
+        forge_done(Store(folder).path(fit_of(folder, "linear", seed)), train_seconds=MAX_SECONDS)
+    table = verify(folder, units=1, workers=1)
+    (unit,) = table[table["check"] == "weights"]["unit"]
+    assert unit.startswith("fit bf-cnn")
