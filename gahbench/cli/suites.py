@@ -58,7 +58,7 @@ def run(
     ] = False,
     track: Annotated[
         list[str] | None,
-        typer.Option(help="Track the run with tensorboard, wandb[...], mlflow[...], trackio[...]. Repeatable."),
+        typer.Option(help="Track the run with tensorboard or wandb[...]. Repeatable."),
     ] = None,
     report: Annotated[bool, typer.Option("--report", help="Also write report.html to the folder.")] = False,
 ) -> None:

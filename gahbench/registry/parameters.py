@@ -42,7 +42,7 @@ _EXAMPLES = {
     "basis": ("haar", "wavelet[db4,levels=3]"),
     "metric": ("psnr", "decay[min_terms=8]"),
     "engine": ("inline", "processes[workers=1]"),
-    "tracker": ("tensorboard", "mlflow[folder=runs/mlflow]"),
+    "tracker": ("tensorboard", "wandb[folder=runs/wandb]"),
     "claim": ("kadkhodaie-2024", "mohan-2020"),
 }
 
