@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -109,6 +110,12 @@ def read_regular(path: str | Path, max_bytes: int | None = None, follow: bool = 
             raise OSError(errno.EFBIG, f"has {size:,} bytes; accepted: up to {max_bytes:,}", str(path))
         # Limit the read, since the file may grow meanwhile.
         return file.read(size)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of the content of a regular file, in hexadecimal."""
+    with open_regular(path) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def check_regular(path: str | Path) -> None:

@@ -25,7 +25,7 @@ from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, map_values
 from gahbench.registry.hookspecs import Register
-from gahbench.registry.parameters import is_finite, resolve
+from gahbench.registry.parameters import find_unplain, resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin, watch
 from gahbench.registry.plugin_files import add_environment_sources, load_file, plugin_files
 from gahbench.registry.spec import Spec, parse_spec
@@ -303,8 +303,8 @@ def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
         if isinstance(target, functools.partial) or not (isinstance(target, str) or callable(target)):
             accepted = "a class or 'module:Class', and keywords as preset parameters"
             raise TypeError(f"register('{name}', ...) takes {accepted}, not {target!r}")
-        if not is_finite(preset):
-            raise ValueError(f"register('{name}', ...): preset values must be finite, not {preset}")
+        if (reason := find_unplain(preset)) is not None:
+            raise ValueError(f"register('{name}', ...): preset values {preset}: {reason}")
         if parse_spec(name) != Spec(name):
             raise ValueError(f"register('{name}', ...): not a name; to preset parameters, pass keywords")
         plugins.append(Plugin(kind, name, target, origin, preset))

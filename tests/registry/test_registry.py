@@ -99,7 +99,7 @@ MUTE = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeErr
         (REGISTERS.format("'m', 3"), "TypeError: register('m', ...) takes a class or 'module:Class', and keywords", 3),
         (REGISTERS.format("'m', __import__('functools').partial(int)"), "takes a class or 'module:Class', and", 3),
         (REGISTERS.format("'m[a=1]', int"), "register('m[a=1]', ...): not a name", 3),
-        (REGISTERS.format("'m', int, a=float('nan')"), "preset values must be finite, not {'a': nan}", 3),
+        (REGISTERS.format("'m', int, a=float('nan')"), "preset values {'a': nan}: not a finite number", 3),
         ("raise ValueError('one\\ntwo')\n", "ValueError: one two", 1),
         ("raise BaseException('boo')\n", "BaseException: boo", 1),
         ("raise GeneratorExit\n", "GeneratorExit", 1),
