@@ -6,6 +6,8 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator
 
+from gahbench._util.readable import printable
+
 #: Maximum number of characters of a message, which may quote input of any size.
 LONGEST_MESSAGE = 3000
 
@@ -29,7 +31,7 @@ class GahbenchError(Exception):
     _keeps_lines = True
 
     def __str__(self) -> str:
-        text = _printable(_shorten(super().__str__()))
+        text = printable(_shorten(super().__str__()), "\n")
         # Escapes make the text longer, so shorten it again.
         return _shorten(text if self._keeps_lines else text.replace("\n", "\\n"))
 
@@ -81,11 +83,6 @@ def prefix_errors(where: str) -> Iterator[None]:
         raise
     except GahbenchError as error:
         raise type(error)(f"{where}: {error}") from error
-
-
-def _printable(text: str) -> str:
-    """Escape unprintable characters, except line breaks."""
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
 def _shorten(text: str) -> str:

@@ -48,12 +48,4 @@ def test_quotas_of_a_control_group_and_its_ancestors_are_found(tmp_path, monkeyp
     (root / "jobs" / "one" / "cpu.max").write_text("max 100000\n")
     group_file.write_text("0::/jobs/one\n")
     assert list(resources._cpu_quotas(root, group_file)) == [4.0]
-    # Version 1 of control groups has a tree for each controller.
-    (root / "cpu" / "slurm").mkdir(parents=True)
-    (root / "cpu" / "slurm" / "cpu.cfs_quota_us").write_text("250000\n")
-    (root / "cpu" / "slurm" / "cpu.cfs_period_us").write_text("100000\n")
-    (root / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
-    (root / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    group_file.write_text("5:memory:/slurm\n4:cpu,cpuacct:/slurm\n")
-    assert list(resources._cpu_quotas(root, group_file)) == [2.5]
     assert list(resources._cpu_quotas(root, tmp_path / "none")) == []
