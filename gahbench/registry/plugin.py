@@ -139,8 +139,8 @@ class Plugin:
         """Digest of the behaviour of the plugin's code and its imports."""
         return behaviour_digest(self.factory)
 
-    def build(self, factory: Any, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
-        """Call the constructor of the plugin's class, or of a class derived from it."""
+    def build(self, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
+        """Call the plugin's class or function."""
         arguments = {**self.preset, **parameters}
         for parameter in self.constructor:
             if parameter.name in FILLED_IN:
@@ -150,7 +150,7 @@ class Plugin:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
         try:
             with watch(self.where, is_external=not self.is_built_in):
-                return factory(**arguments)
+                return self.factory(**arguments)
         except ValueError as error:
             raise ParameterError(f"{self.where}: {error}") from error
 
