@@ -293,17 +293,14 @@ def _admits(annotation: Any, types: tuple[type, ...]) -> bool:
 def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        is_sequence = _admits(arguments[0], (list, tuple))
         null = " or null" if type(None) in get_args(arguments[0]) else ""
-        if any(isinstance(item, File) for item in arguments[1:]):
+        if (names := _metadata(annotation, Names)) is not None:
+            is_sequence = _admits(arguments[0], (list, tuple))
+            return (f"list of plugins of kind {names.kind}" if is_sequence else f"a {names.kind}") + null
+        if _metadata(annotation, File) is not None:
             return "path of a file" + null
-        kinds = [
-            (f"list of plugins of kind {item.kind}" if is_sequence else f"a {item.kind}") + null
-            for item in arguments[1:]
-            if isinstance(item, Names)
-        ]
         bounds = [text for item in arguments[1:] for text in _bounds(item)]
-        return kinds[0] if kinds else " ".join([_type_name(arguments[0]), ", ".join(bounds)]).strip()
+        return " ".join([_type_name(arguments[0]), ", ".join(bounds)]).strip()
     if str(origin) == "typing.Literal":
         return " or ".join(repr(argument) for argument in arguments)
     if annotation is type(None):
