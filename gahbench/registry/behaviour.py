@@ -20,14 +20,16 @@ import inspect
 import re
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gahbench.registry.source import Import, Sources, imports_of
+from gahbench.registry.source import Imports, Sources, imports_of
 
-#: The packages and modules of gahbench whose code decides outcomes.
+#: Prefixes of the modules of gahbench whose code decides outcomes.
 COMPUTING = (
-    "_util.noise", "_util.shapes", "noise", "jacobian", "contracts", "networks", "sampling", "evaluation", "training",
+    "gahbench._util.noise", "gahbench._util.shapes", "gahbench.noise", "gahbench.jacobian", "gahbench.contracts",
+    "gahbench.networks", "gahbench.sampling", "gahbench.evaluation", "gahbench.training",
 )  # fmt: skip
 #: The decorator of methods that affect only metrics with a certain need.
 NEEDED = "gahbench.contracts.needs.needed"
@@ -90,38 +92,32 @@ def _digest(sources: Sources, start: str, name: str, needs: frozenset[str]) -> s
     while queue:
         module = queue.pop()
         file = sources.file(module)
-        if module in digests or file is None or not (_affects_outcomes(module) or module == start):
+        computes = module.startswith(COMPUTING) or module.partition(".")[0] != "gahbench"
+        if module in digests or file is None or not (computes or module == start):
             continue
         content = file.read_bytes()
         try:
             imports = imports_of(content, module, file.stem == "__init__")
-            own = frozenset(item.name for item in imports if any(sources.modules(item.name)))
+            own = frozenset(name for _, name in imports if any(sources.modules(name)))
             digests[module], used = _reduce(content, imports, own, needs)
         except (SyntaxError, ValueError):
             # The file holds compiled code, or invalid code that raises an error when it is imported.
-            digests[module], used = hashlib.sha256(content).hexdigest(), []
+            digests[module], used = _hash(content), []
         queue += [found for used_name in used for found in sources.modules(used_name)]
-    return _hash(name, digests[start], *sorted(digests.values()))
+    return _hash("\n".join([name, digests[start], *sorted(digests.values())]).encode())
 
 
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _affects_outcomes(module: str) -> bool:
-    top, _, name = module.partition(".")
-    return top != "gahbench" or f"{name}.".startswith(tuple(f"{package}." for package in COMPUTING))
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @functools.lru_cache(maxsize=1024)
-def _reduce(
-    content: bytes, imports: tuple[Import, ...], own: frozenset[str], needs: frozenset[str]
-) -> tuple[str, list[str]]:
+def _reduce(content: bytes, imports: Imports, own: frozenset[str], needs: frozenset[str]) -> tuple[str, list[str]]:
     """Return the digest of a module, and the dotted names that it uses; ``own`` names lose the name of their module."""
     tree = ast.parse(content)
     mentioned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     reducer = _Reducer(tree, imports, own, needs)
-    digest = _hash(_text(reducer.visit(tree)))
+    digest = _hash(_text(reducer.visit(tree)).encode())
     used: list[str] = []
     for alias, name in imports:
         uses = [f"{name}{path[len(alias) :]}" for path in reducer.paths if path.partition(".")[0] == alias]
@@ -144,11 +140,9 @@ def _text(value: object) -> str:
 class _Reducer(ast.NodeTransformer):
     """Reduces a syntax tree to its behaviour, and collects the dotted names that it uses."""
 
-    def __init__(
-        self, tree: ast.Module, imports: tuple[Import, ...], own: frozenset[str], needs: frozenset[str]
-    ) -> None:
+    def __init__(self, tree: ast.Module, imports: Imports, own: frozenset[str], needs: frozenset[str]) -> None:
         self._needs, self.paths = needs, set[str]()
-        self._decorators = {item.alias for item in imports if item.name == NEEDED}
+        self._decorators = {alias for alias, name in imports if name == NEEDED}
         self._names: dict[str, str] = {}
         for alias, name in imports:
             text = name.rpartition(".")[2] if name in own else name
@@ -176,7 +170,7 @@ class _Reducer(ast.NodeTransformer):
             case ast.AnnAssign(target, _, ast.expr() as value):
                 node = ast.Assign([target], value)
             case ast.ClassDef():
-                node.body = [part for item in self._behaviour(node) for part in (*_field(item), item)]
+                node.body = list(self._behaviour(node))
         return self.generic_visit(node)
 
     def _is_unneeded(self, decorator: ast.expr) -> bool:
@@ -185,26 +179,17 @@ class _Reducer(ast.NodeTransformer):
                 return _last_part(function) in self._decorators and need not in self._needs
         return False
 
-    def _behaviour(self, node: ast.ClassDef) -> list[ast.stmt]:
-        """Return the body of a class without attributes that only describe it; decorators may use all attributes."""
+    def _behaviour(self, node: ast.ClassDef) -> Iterator[ast.stmt]:
+        """Yield the body of a class without attributes that only describe it; decorators may use all attributes."""
         is_metric = any(_last_part(base) == "Metric" for base in node.bases)
         ignored = (DESCRIPTIONS | (DISPLAY_ATTRIBUTES if is_metric else set())) - self._read
-        return [item for item in node.body if node.decorator_list or not _targets(item) & ignored]
-
-
-def _targets(statement: ast.stmt) -> set[str]:
-    """Return the name to which a statement assigns a value."""
-    match statement:
-        case ast.Assign([ast.Name(name)]) | ast.AnnAssign(ast.Name(name)):
-            return {name}
-    return set()
-
-
-def _field(statement: ast.stmt) -> list[ast.stmt]:
-    """Return the annotation of a variable in a class, which may define a field; names in it are not followed."""
-    if not isinstance(statement, ast.AnnAssign):
-        return []
-    return [ast.Global([ast.unparse(statement.target), ast.unparse(statement.annotation)])]
+        for item in node.body:
+            targets = getattr(item, "targets", [getattr(item, "target", None)])
+            if node.decorator_list or not all(isinstance(name, ast.Name) and name.id in ignored for name in targets):
+                if isinstance(item, ast.AnnAssign):
+                    # An annotation may define a field; the names in it are not followed.
+                    yield ast.Global([ast.unparse(item.target), ast.unparse(item.annotation)])
+                yield item
 
 
 def _last_part(node: ast.expr) -> str:

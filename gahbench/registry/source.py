@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 #: Prefix of the names of modules that are imported from plugin files.
 FILE_PREFIX = "gahbench_plugin_"
@@ -17,6 +18,8 @@ FILE_PREFIX = "gahbench_plugin_"
 BUILT_INS = "gahbench_plugins"
 #: Packages whose own packages only export names.
 OURS = ("gahbench", BUILT_INS)
+#: The alias and the dotted name of each import of a module.
+Imports = tuple[tuple[str, str], ...]
 
 
 def own_docstring(target: Any) -> str:
@@ -38,15 +41,11 @@ def class_attribute(target: Any, name: str) -> Any:
     """Return an attribute of a class, or a literal of ``"module:Class"`` without an import; ``None`` without it."""
     if not isinstance(target, str):
         return getattr(target, name, None)
-    try:
-        for statement in _definition(target).body:
-            match statement:
-                case ast.Assign([ast.Name(id)], value) | ast.AnnAssign(ast.Name(id), value=value) if (
-                    id == name and value
-                ):
-                    return ast.literal_eval(value)
-    except (ImportError, OSError, SyntaxError, ValueError):
-        pass
+    with contextlib.suppress(ImportError, OSError, SyntaxError, ValueError):
+        assignments = (item for item in _definition(target).body if isinstance(item, ast.Assign | ast.AnnAssign))
+        for attribute, _, value in (ast.unparse(item).partition(" = ") for item in assignments):
+            if attribute.partition(":")[0] == name:
+                return ast.literal_eval(value)
     return None
 
 
@@ -60,27 +59,20 @@ def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | ast.Module:
     return next((node for node in definitions if node.name == name), ast.Module([], []))
 
 
-class Import(NamedTuple):
-    """An import: its alias in the module, and its dotted name."""
-
-    alias: str
-    name: str
-
-
 @functools.lru_cache(maxsize=1024)
-def imports_of(content: bytes, module: str, is_package: bool) -> tuple[Import, ...]:
+def imports_of(content: bytes, module: str, is_package: bool) -> Imports:
     """Return all imports in the code of a module; ``import a.b`` also gives ``a.b`` with an empty alias."""
     imports = []
     for node in ast.walk(ast.parse(content)):
         if isinstance(node, ast.Import):
             for item in node.names:
                 top = item.name.partition(".")[0]
-                imports += [Import(item.asname or "", item.name), *([] if item.asname else [Import(top, top)])]
+                imports += [(item.asname or "", item.name), *([] if item.asname else [(top, top)])]
         elif isinstance(node, ast.ImportFrom):
             parts = module.split(".")
             parents = parts[: len(parts) - node.level + is_package] if node.level else []
             base = [*parents, *([node.module] if node.module else [])]
-            imports += [Import(item.asname or item.name, ".".join([*base, item.name])) for item in node.names]
+            imports += [(item.asname or item.name, ".".join([*base, item.name])) for item in node.names]
     return tuple(imports)
 
 
@@ -118,7 +110,7 @@ class Sources:
             exports: list[str] = []
             if is_ours(module) and file.stem == "__init__" and end < len(parts):
                 imports = imports_of(file.read_bytes(), module, True)
-                exports = [item.name for item in imports if item.alias == parts[end] and item.name != name]
+                exports = [target for alias, target in imports if alias == parts[end] and target != name]
             for export in exports:
                 yield from self.modules(".".join([export, *parts[end + 1 :]]))
             if not exports:
@@ -147,5 +139,5 @@ def source_files(name: str, file: Path) -> dict[str, Path]:
             imports = imports_of(path.read_bytes(), module, path.name == "__init__.py")
         except (SyntaxError, ValueError):
             continue  # Importing the file will raise the error.
-        queue += [found for item in imports for found in sources.modules(item.name)]
+        queue += [found for _, target in imports for found in sources.modules(target)]
     return files
