@@ -91,15 +91,9 @@ def _shorten(text: str) -> str:
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: 2 * end - 3]} … {text[-end:]}"
 
 
-def suggestion(wrong: str, accepted: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the closest accepted name, or an empty string."""
-    near = difflib.get_close_matches(wrong, list(accepted), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-def nearest(wrong: str, accepted: Iterable[str]) -> str:
-    """Return ``; did you mean 'x', 'y'?`` for up to three close names, for errors that cannot list all names."""
-    near = difflib.get_close_matches(wrong, list(dict.fromkeys(accepted)), n=3, cutoff=0.5)
+def suggestion(wrong: str, accepted: Iterable[str], most: int = 1) -> str:
+    """Return ``; did you mean 'x'?`` for the closest accepted names, or an empty string."""
+    near = difflib.get_close_matches(wrong, list(dict.fromkeys(accepted)), n=most, cutoff=0.5)
     return f"; did you mean {listing(map(repr, near))}?" if near else ""
 
 
