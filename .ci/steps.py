@@ -28,7 +28,7 @@ PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "bindfs", "fuse3", "
 #: Extras whose tests run in one environment.
 EXTRAS = ("bm3d", "dask", "deepinv", "docs", "hub", "report-test", "torchvision")
 #: Extras that move each other's dependencies, and have environments of their own.
-APART = ("diffusers", "tensorboard", "mlflow", "wandb", "trackio", "pyiqa", "hf-dataset")
+APART = ("diffusers", "tensorboard", "wandb", "pyiqa", "hf-dataset")
 #: Tests of processes and clusters mostly wait, so more can run at once.
 MORE = (os.cpu_count() or 1) + 1
 BIN = ".venv/bin"

@@ -193,8 +193,6 @@ def register_trackers(register: Register) -> None:
     """Register the built-in trackers."""
     register("tensorboard", "gahbench_plugins.trackers.tensorboard:TensorBoard")
     register("wandb", "gahbench_plugins.trackers.wandb:WandB")
-    register("mlflow", "gahbench_plugins.trackers.mlflow:MLflow")
-    register("trackio", "gahbench_plugins.trackers.trackio:Trackio")
 
 
 @hookimpl

@@ -90,8 +90,6 @@ def _own_folders(_scratch_folder: None, monkeypatch: pytest.MonkeyPatch) -> None
     (home / "here").mkdir()
     monkeypatch.chdir(home / "here")
     monkeypatch.setenv("GAHBENCH_CACHE", str(home / "cache"))
-    # trackio reads this variable only when it is imported.
-    monkeypatch.setenv("TRACKIO_DIR", str(home / "cache" / "trackio"))
 
 
 _version, _get_command = map(functools.cache, (importlib.metadata.version, typer.main.get_command))

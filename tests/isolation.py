@@ -19,7 +19,7 @@ from pathlib import Path
 #: Settings of gahbench, of its libraries and of the user's session, which tests must not depend on.
 _SETTINGS = re.compile(
     r"(GAHBENCH|OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|NUMEXPR|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|MPL|XDG|HF|SLURM|DASK"
-    r"|MLFLOW|WANDB|TRACKIO|SCIKIT_LEARN|PYIQA|LC|HYPOTHESIS|JPY)(_.*)?|MPL(CONFIGDIR|BACKEND)|LANG(UAGE)?|TZ|COLUMNS|LINES"
+    r"|WANDB|SCIKIT_LEARN|PYIQA|LC|HYPOTHESIS|JPY)(_.*)?|MPL(CONFIGDIR|BACKEND)|LANG(UAGE)?|TZ|COLUMNS|LINES"
     r"|NO_COLOR|FORCE_COLOR|CLICOLOR.*|TTY_.*|PYTHONWARNINGS|PYTHONOPTIMIZE"
 )
 #: Settings of the tests: the folder of real images and weights, and the device of the tests of GPUs.

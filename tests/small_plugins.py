@@ -47,9 +47,8 @@ NEEDS = {
     "bm3d": ("deepinv", "ptwt"),
     "dask": ("distributed",),
     "hf-dataset": ("datasets",),
-    "mlflow": ("mlflow", "sqlalchemy"),
     **dict.fromkeys(("dists", "lpips"), ("pyiqa",)),
-    **{name: (name,) for name in ("tensorboard", "torchvision", "trackio", "wandb")},
+    **{name: (name,) for name in ("tensorboard", "torchvision", "wandb")},
     "diffusers": ("diffusers",),
     **dict.fromkeys(("deepinv", "drunet", "gs-drunet", "ncsnpp", "restormer", "scunet", "swinir"), ("deepinv",)),
 }

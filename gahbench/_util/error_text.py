@@ -31,11 +31,6 @@ def one_line(text: str, limit: int = MAX_ERROR) -> str:
     return shorten(" ".join(text[: 4 * limit].split()), limit)
 
 
-def escape_controls(line: str) -> str:
-    """Escape control characters, which a terminal would interpret."""
-    return "".join(letter if letter.isprintable() or letter == "\t" else repr(letter)[1:-1] for letter in line)
-
-
 def error_text(error: BaseException) -> str:
     """Format an error as ``ValueError: text``; if converting it to text fails, give the reason."""
     name = str(type(error).__name__)

@@ -6,6 +6,8 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator
 
+from gahbench._util.readable import printable
+
 #: Maximum number of characters of a message, which may quote input of any size.
 LONGEST_MESSAGE = 3000
 
@@ -29,7 +31,7 @@ class GahbenchError(Exception):
     _keeps_lines = True
 
     def __str__(self) -> str:
-        text = _printable(_shorten(super().__str__()))
+        text = printable(_shorten(super().__str__()), "\n")
         # Escapes make the text longer, so shorten it again.
         return _shorten(text if self._keeps_lines else text.replace("\n", "\\n"))
 
@@ -83,26 +85,15 @@ def prefix_errors(where: str) -> Iterator[None]:
         raise type(error)(f"{where}: {error}") from error
 
 
-def _printable(text: str) -> str:
-    """Escape unprintable characters, except line breaks."""
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
-
-
 def _shorten(text: str) -> str:
     """Remove the middle of a long text; accepted values are usually at the end."""
     end = LONGEST_MESSAGE // 3
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: 2 * end - 3]} … {text[-end:]}"
 
 
-def suggestion(wrong: str, accepted: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the closest accepted name, or an empty string."""
-    near = difflib.get_close_matches(wrong, list(accepted), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-def nearest(wrong: str, accepted: Iterable[str]) -> str:
-    """Return ``; did you mean 'x', 'y'?`` for up to three close names, for errors that cannot list all names."""
-    near = difflib.get_close_matches(wrong, list(dict.fromkeys(accepted)), n=3, cutoff=0.5)
+def suggestion(wrong: str, accepted: Iterable[str], most: int = 1) -> str:
+    """Return ``; did you mean 'x'?`` for the closest accepted names, or an empty string."""
+    near = difflib.get_close_matches(wrong, list(dict.fromkeys(accepted)), n=most, cutoff=0.5)
     return f"; did you mean {listing(map(repr, near))}?" if near else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -16,14 +17,8 @@ from typing import Any
 
 from gahbench._util.errors import ParameterError, ResultsError
 
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISLNK, "a link"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
+#: Kinds of files by the first letter of ``stat.filemode``.
+_KINDS = {"d": "a folder", "l": "a link", "p": "a FIFO", "s": "a socket", "c": "a device", "b": "a device"}
 
 
 class StorageError(OSError):
@@ -44,32 +39,8 @@ def storing(path: Path) -> Iterator[None]:
 def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
     """Open a regular file, or a link to a regular file, for reading bytes.
 
-    Other files are refused: opening a FIFO may block forever, and ``/dev/zero`` never ends.
-
-    Parameters
-    ----------
-    path
-        Path of the file.
-    follow
-        Whether the path may be a symbolic link to a regular file.
-
-    Returns
-    -------
-    io.BufferedReader
-        The open file. Close it, or use it in a ``with`` statement.
-
-    Raises
-    ------
-    OSError
-        If the file does not exist, may not be read, is a folder, FIFO, socket or device, or is a link that is not
-        followed. ``strerror`` names the reason.
-
-    Examples
-    --------
-    >>> open_regular("/dev/null")
-    Traceback (most recent call last):
-        ...
-    OSError: [Errno 22] is a device; expected a regular file: '/dev/null'
+    Other files are refused with an ``OSError`` whose ``strerror`` says why: opening a FIFO may block forever, and
+    ``/dev/zero`` never ends. A symbolic link to a regular file is refused too unless ``follow`` is set.
     """
     try:
         # Check before opening, since opening a device may already have effects.
@@ -87,28 +58,19 @@ def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
 
 
 def read_regular(path: str | Path, max_bytes: int | None = None, follow: bool = True) -> bytes:
-    """Read a regular file.
-
-    Parameters
-    ----------
-    path
-        Path of the file.
-    max_bytes
-        Maximum size of the file in bytes; ``None`` for no limit.
-    follow
-        Whether the path may be a symbolic link to a regular file.
-
-    Raises
-    ------
-    OSError
-        For the reasons of :func:`open_regular`, or if the file is larger than `max_bytes`.
-    """
+    """Read a regular file; raise the errors of :func:`open_regular`, or for more than ``max_bytes`` bytes."""
     with open_regular(path, follow) as file:
         size = os.fstat(file.fileno()).st_size
         if max_bytes is not None and size > max_bytes:
             raise OSError(errno.EFBIG, f"has {size:,} bytes; accepted: up to {max_bytes:,}", str(path))
         # Limit the read, since the file may grow meanwhile.
         return file.read(size)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of the content of a regular file, in hexadecimal."""
+    with open_regular(path) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def check_regular(path: str | Path) -> None:
@@ -119,7 +81,7 @@ def check_regular(path: str | Path) -> None:
 def _refuse_special(status: os.stat_result, path: str | Path) -> None:
     if stat.S_ISREG(status.st_mode):
         return
-    kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "a special file")
+    kind = _KINDS.get(stat.filemode(status.st_mode)[0], "a special file")
     number = {"a folder": errno.EISDIR, "a link": errno.ELOOP}.get(kind, errno.EINVAL)
     raise OSError(number, f"is {kind}; expected a regular file", str(path))
 

@@ -1,16 +1,22 @@
-"""Open image files, and check their declared size before decoding."""
+"""Open image files and files of arrays, and check their declared size before memory is allocated."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from gahbench._util.errors import DataError
+from gahbench._util.files import check_regular
 from gahbench._util.readable import brief
 
 #: Maximum number of pixels of an image file, 8192x8192, more than a camera of 60 megapixels takes.
@@ -19,33 +25,16 @@ MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28
 #: Accepted formats. For some other formats, PIL would start external programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+#: Maximum size in bytes of the unpacked arrays of an .npz file. Arrays of .npy files are memory-mapped.
+MAX_UNPACKED = 1 << 30
 
 
 @contextmanager
 def open_image(content: bytes, where: str) -> Iterator[ImageFile]:
-    """Open an image file with PIL, for a ``with`` statement that decodes it.
+    """Open an image file with PIL, for a ``with`` statement that decodes it; raise ``DataError`` if it is invalid.
 
-    Pixels are not decoded yet, so that a small file that declares a large image costs no memory. Accepted formats are
-    PNG, JPEG, BMP, GIF, TIFF, WebP, PPM and JPEG 2000.
-
-    Parameters
-    ----------
-    content
-        Bytes of the file.
-    where
-        Name of the file in error messages.
-
-    Raises
-    ------
-    DataError
-        If the file is not an image of an accepted format, or declares more than 2^26 pixels. Errors within the ``with``
-        statement are converted to ``DataError`` too, since decoders raise errors of many types on damaged files.
-
-    Examples
-    --------
-    >>> with open_image(b"P5 3 2 255 " + bytes(6), "here") as image:
-    ...     image.size
-    (3, 2)
+    Pixels are not decoded yet, so that a small file that declares a large image costs no memory. Errors within the
+    ``with`` statement are converted to ``DataError`` too, since decoders raise errors of many types on damaged files.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -59,20 +48,7 @@ def open_image(content: bytes, where: str) -> Iterator[ImageFile]:
 
 
 def check_pixels(height: int, width: int, where: str) -> None:
-    """Raise if the declared size of an image has no pixels or too many.
-
-    Parameters
-    ----------
-    height, width
-        Size in pixels.
-    where
-        Name of the image in error messages.
-
-    Raises
-    ------
-    DataError
-        If the size is out of range.
-    """
+    """Raise ``DataError`` if the declared size of an image has no pixels or too many."""
     if height < 1 or width < 1:
         raise DataError(f"{where}: an image of {height}x{width} pixels; accepted: at least 1x1")
     if height * width > MAX_PIXELS:
@@ -94,3 +70,51 @@ def _too_large(size: str, where: str) -> str:
         f"{where}: an image of {size} pixels; accepted: up to {MAX_PIXELS:,} in one file; make it smaller, "
         "or split it into several files"
     )
+
+
+def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Load arrays of an .npy or .npz file, without unpickling; raise ``DataError`` if it cannot be read.
+
+    The array of an .npy file is memory-mapped, and returned under the first of the names. If an .npz file does not have
+    the first name, all its arrays are loaded.
+    """
+    is_packed = path.suffix.lower() == ".npz"
+    try:
+        check_regular(path)
+        return _unpack(path, names) if is_packed else {names[0]: _map_array(path)}
+    except DataError:
+        raise
+    except Exception as error:
+        # On damaged files, zipfile and numpy raise errors of many types.
+        plain = (
+            f"an .npz file with plain arrays, such as '{names[0]}'" if is_packed else "an .npy file of one plain array"
+        )
+        raise DataError(f"{path}: cannot be read: {brief(error)}; accepted: {plain}") from error
+
+
+def _map_array(path: Path) -> NDArray[Any]:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError("the file contains several arrays, like an .npz file")
+    return array
+
+
+def _unpack(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError("the file contains a single array")
+    with archive:
+        requested = [name for name in names if name in archive.files] if names[0] in archive.files else archive.files
+        assert archive.zip is not None
+        members = set(requested) | {f"{name}.npy" for name in requested}
+        size = sum(entry.file_size for entry in archive.zip.infolist() if entry.filename in members)
+        if size > MAX_UNPACKED:
+            raise DataError(
+                f"{path}: its arrays unpack to {size:,} bytes; accepted: up to {MAX_UNPACKED:,} in an .npz file, or an "
+                ".npy file, which stays on the disk"
+            )
+        for entry in archive.zip.infolist():
+            if entry.filename in members and entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{brief(entry.filename)} is compressed by a method that numpy does not use")
+        return {name: np.asarray(archive[name]) for name in requested}

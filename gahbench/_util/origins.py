@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+
+from gahbench._util.files import sha256_of
 
 _PACKAGE = "package '"
 #: Number of hexadecimal digits of the digest of a file.
@@ -22,7 +23,10 @@ def portable_origin(origin: str) -> str:
         return origin
     file = Path(origin)
     name = f"{file.parent.name}/{file.name}" if file.name == "__init__.py" else file.name
-    return f"{name} {_digest(file)}"
+    try:
+        return f"{name} {sha256_of(file)[:_DIGITS]}"
+    except OSError:
+        return f"{name} missing"
 
 
 def origin_name(origin: str) -> str:
@@ -49,11 +53,3 @@ class PluginFiles:
             same_name = {file_origin for file_origin in known if origin_name(file_origin) == origin_name(origin)}
             requested |= {origin} if origin in known else same_name
         return tuple(file for file, file_origin in self._origins if file_origin in requested)
-
-
-def _digest(file: Path) -> str:
-    """Return a digest of the content of a file, or ``missing``."""
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:_DIGITS]
-    except OSError:
-        return "missing"

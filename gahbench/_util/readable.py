@@ -54,7 +54,11 @@ def level_name(sigma: float) -> str:
 def brief(text: object, longest: int = 200) -> str:
     """Format text from a library or file as a short, printable line."""
     full = (getattr(text, "strerror", None) or str(text)) if isinstance(text, OSError) else str(text)
-    words = " ".join(full[: 1 << 16].split()) or type(text).__name__
-    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in words)
+    line = printable(" ".join(full[: 1 << 16].split()) or type(text).__name__)
     half = (longest - 1) // 2
-    return printable if len(printable) <= longest else f"{printable[:half]}…{printable[-half:]}"
+    return line if len(line) <= longest else f"{line[:half]}…{line[-half:]}"
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Escape unprintable characters, such as controls of terminals and lone surrogates, except the ``kept`` ones."""
+    return "".join(char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)

@@ -44,29 +44,15 @@ def processor_name() -> str:
 
 
 def _cpu_quotas(root: Path = Path("/sys/fs/cgroup"), group_file: Path = Path("/proc/self/cgroup")) -> Iterator[float]:
-    """Yield the CPU quotas of this process's control group and its ancestors, for cgroup versions 1 and 2."""
+    """Yield the CPU quotas of this process's control group and its ancestors (cgroup version 2)."""
     try:
-        lines = group_file.read_text().splitlines()
+        group = group_file.read_text().partition("0::/")[2].strip()
     except OSError:
         return  # The system has no control groups.
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top_folder = root if not controllers else root / "cpu"
-        path = top_folder / group.lstrip("/")
-        for folder in (path, *path.parents):
-            try:
-                if controllers:
-                    quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-                else:
-                    quota, period = (folder / "cpu.max").read_text().split()
-                if float(quota) > 0:
-                    yield float(quota) / float(period)
-            except (OSError, ValueError):
-                pass  # There is no limit, or no such file at the root.
-            if folder == top_folder:
-                break
+    for folder in (root / group, *(root / group).parents):
+        with contextlib.suppress(OSError, ValueError):  # There may be no limit, and no such file at the root.
+            quota, period = map(float, (folder / "cpu.max").read_text().split())
+            yield quota / period
 
 
 def python_environment() -> dict[str, str]:

@@ -100,13 +100,13 @@ def why(
     ] = False,
 ) -> None:
     """Print why units of a results folder failed: each distinct traceback once, ending at your own code."""
-    from gahbench._util.error_text import escape_controls
+    from gahbench._util.readable import printable
     from gahbench.runs.status import failures
 
     distinct_failures = failures(folder, entrant or (), full)
     for failure in distinct_failures:
         for line in _failure_lines(failure):
-            say(escape_controls(line))
+            say(printable(line, "\t"))
     if not distinct_failures:
         say(f"no unit{f' of {listing(entrant)}' if entrant else ''} has failed")
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from gahbench._util.errors import ParameterError, PluginError, listing, nearest, suggestion
+from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.readable import pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say
@@ -104,8 +104,8 @@ def describe(
     if not kinds:
         names = [*(name for kind in KINDS for name in registry.names(kind)), *suites]
         raise PluginError(
-            f"nothing is named '{spec.name}'{nearest(spec.name, names) or ';'} 'gahbench list' prints all names"
-            f"{registry.missing}"
+            f"nothing is named '{spec.name}'{suggestion(spec.name, names, most=3) or ';'} 'gahbench list' prints all "
+            f"names{registry.missing}"
         )
     for kind in kinds:
         plugin = registry.get(kind, spec.name)

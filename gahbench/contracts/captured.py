@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gahbench.contracts.datasets import Dataset
-
 #: Kinds of recorded noise: white and Gaussian, with the given noise levels; of independent pixels, with any
 #: distribution; or noise of which neither is known.
 NoiseKind = Literal["white", "independent", "unknown"]
 #: The noise of scores whose noisy images were recorded.
 MEASURED = "measured"
-#: Significant digits of the noise level of a set of images, by which their scores are stored.
-_DIGITS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +47,3 @@ class Captured:
     def __getitem__(self, chosen: slice) -> Captured:
         """Return a part of the images."""
         return Captured(self.noisy[chosen], self.sigma[chosen], self.reference_variance[chosen])
-
-
-def captured_level(dataset: Dataset, count: int) -> float | None:
-    """Return the noise level by which scores of recorded noise are stored; ``None`` without recorded noise.
-
-    It is the geometric mean of the noise levels of the first ``count`` test images, so that its input PSNR is the mean
-    of the images' input PSNR.
-    """
-    shapes = dataset.shapes(count)
-    if shapes is None:
-        parts = [dataset.captured(count)]
-    else:
-        parts = [dataset.of_shape(shape).captured(shapes.count(shape)) for shape in dict.fromkeys(shapes)]
-    logarithms = [math.log(sigma) for part in parts if part is not None for sigma in part.sigma.tolist()]
-    return float(f"{math.exp(sum(logarithms) / count):.{_DIGITS}g}") if logarithms else None

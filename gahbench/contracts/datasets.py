@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -435,3 +436,19 @@ def all_shapes(dataset: Dataset, count: int) -> tuple[Shape, ...]:
     """Return the distinct shapes of the first test images of a dataset, in order of first occurrence."""
     shapes = dataset.shapes(count)
     return (dataset.shape,) if not shapes else tuple(dict.fromkeys(shapes))
+
+
+def captured_level(dataset: Dataset, count: int) -> float | None:
+    """Return the noise level by which scores of recorded noise are stored; ``None`` without recorded noise.
+
+    It is the geometric mean of the noise levels of the first ``count`` test images, so that its input PSNR is the mean
+    of the images' input PSNR.
+    """
+    shapes = dataset.shapes(count)
+    if shapes is None:
+        parts = [dataset.captured(count)]
+    else:
+        parts = [dataset.of_shape(shape).captured(shapes.count(shape)) for shape in dict.fromkeys(shapes)]
+    logarithms = [math.log(sigma) for part in parts if part is not None for sigma in part.sigma.tolist()]
+    # Scores are stored by four significant digits.
+    return float(f"{math.exp(sum(logarithms) / count):.4g}") if logarithms else None

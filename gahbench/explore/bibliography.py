@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import gahbench
-from gahbench._util.errors import GahbenchError, PluginError, nearest
+from gahbench._util.errors import GahbenchError, PluginError, suggestion
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import Results, load_results
 from gahbench.contracts.citation import Citation, bibliography
@@ -101,8 +101,8 @@ def _cite_name(text: str, registry: Registry) -> Iterator[Citation]:
     if not kinds:
         names = [name for kind in KINDS for name in registry.names(kind)]
         raise PluginError(
-            f"'{text}' is neither a results folder nor a plugin{nearest(spec.name, names) or ';'} 'gahbench list' "
-            f"prints all names{registry.missing}"
+            f"'{text}' is neither a results folder nor a plugin{suggestion(spec.name, names, most=3) or ';'} "
+            f"'gahbench list' prints all names{registry.missing}"
         )
     for kind in kinds:
         plugin = registry.get(kind, spec.name)

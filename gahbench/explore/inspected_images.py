@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench._util.array_files import load_arrays
 from gahbench._util.errors import DataError, ParameterError, listing
 from gahbench._util.files import read_regular
-from gahbench._util.image_files import MAX_BYTES, check_pixels, open_image
+from gahbench._util.image_files import MAX_BYTES, check_pixels, load_arrays, open_image
 from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset

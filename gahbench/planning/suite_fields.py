@@ -17,8 +17,8 @@ from pydantic import (
 
 from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import DataError
-from gahbench.contracts.captured import MEASURED, captured_level
-from gahbench.contracts.datasets import Dataset, Split
+from gahbench.contracts.captured import MEASURED
+from gahbench.contracts.datasets import Dataset, Split, captured_level
 from gahbench.contracts.engines import Limits
 from gahbench.planning.suite_noise import SuiteNoise, add_levels
 from gahbench.planning.yaml_lines import Location

@@ -17,48 +17,34 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gahbench.registry.source import BUILT_INS, Import, Sources, imports_of
+from gahbench.registry.source import Imports, Sources, imports_of
 
-#: The packages and modules of gahbench whose code decides outcomes.
+#: Prefixes of the modules of gahbench whose code decides outcomes.
 COMPUTING = (
-    "gahbench._util.noise",
-    "gahbench._util.shapes",
-    "gahbench.noise",
-    "gahbench.jacobian",
-    "gahbench.contracts",
-    "gahbench.networks",
-    "gahbench.sampling",
-    "gahbench.evaluation",
-    "gahbench.training",
-)
-#: Modules that only decide where units run, and so do not affect outcomes.
-NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.unit")
-#: Module and name of the decorator of methods that affect only metrics with a certain need.
-NEEDED = ("gahbench.contracts.needs", "needed")
+    "gahbench._util.noise", "gahbench._util.shapes", "gahbench.noise", "gahbench.jacobian", "gahbench.contracts",
+    "gahbench.networks", "gahbench.sampling", "gahbench.evaluation", "gahbench.training",
+)  # fmt: skip
+#: The decorator of methods that affect only metrics with a certain need.
+NEEDED = "gahbench.contracts.needs.needed"
 #: Attributes that only describe a class.
-DESCRIPTIONS = frozenset({"citation", "display_name", "share_parts", "positive_parts"})
+DESCRIPTIONS = {"citation", "display_name", "share_parts", "positive_parts"}
 #: Attributes of metrics that only decide how values are displayed, and which suites are accepted.
-DISPLAY_ATTRIBUTES = frozenset(
-    {
-        "unit",
-        "higher_is_better",
-        "titles",
-        "nulls",
-        "ratios",
-        "label_parameters",
-        "advised_images",
-        "any_noise",
-        "without_clean",
-    }
-)
+DISPLAY_ATTRIBUTES = {
+    "unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters", "advised_images", "any_noise",
+    "without_clean",
+}  # fmt: skip
 #: Fields of syntax trees that do not affect behaviour, or differ between versions of Python.
-_IGNORED_FIELDS = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple"})
+_IGNORED_FIELDS = {"ctx", "type_comment", "type_params", "kind", "simple"}
+_DOTTED_NAME = re.compile(r"\w+(\.\w+)*")
+#: Tests of code that is only for type checkers, or for running a file as a script.
+_NOT_RUN = re.compile(r"(\w+\.)*TYPE_CHECKING|__name__ ==.*")
 
 
 def behaviour_digest(target: Any) -> str:
@@ -85,8 +71,7 @@ def behaviour_digest(target: Any) -> str:
     file = getattr(module, "__file__", None)
     if not file:
         # The class was defined in a notebook or an interactive session.
-        text = textwrap.dedent(inspect.getsource(target))
-        return _reduce(text.encode(), (), frozenset(), frozenset())[0]
+        return _reduce(textwrap.dedent(inspect.getsource(target)).encode(), (), frozenset(), frozenset())[0]
     return _digest(Sources(module.__name__, Path(file)), module.__name__, target.__qualname__, frozenset())
 
 
@@ -107,165 +92,105 @@ def _digest(sources: Sources, start: str, name: str, needs: frozenset[str]) -> s
     while queue:
         module = queue.pop()
         file = sources.file(module)
-        if module in digests or file is None or not (_affects_outcomes(module) or module == start):
+        computes = module.startswith(COMPUTING) or module.partition(".")[0] != "gahbench"
+        if module in digests or file is None or not (computes or module == start):
             continue
         content = file.read_bytes()
         try:
-            imports = _imports(content, module, file.stem == "__init__")
+            imports = imports_of(content, module, file.stem == "__init__")
+            own = frozenset(name for _, name in imports if any(sources.modules(name)))
+            digests[module], used = _reduce(content, imports, own, needs)
         except (SyntaxError, ValueError):
             # The file holds compiled code, or invalid code that raises an error when it is imported.
-            digests[module] = hashlib.sha256(content).hexdigest()
-            continue
-        own_modules = frozenset(item.module for item in imports if sources.contains(item.module))
-        digests[module], targets = _reduce(content, imports, own_modules, needs)
-        for target in targets:
-            queue += _defining_modules(sources, *target)
-    return _hash([name, digests[start], *sorted(digests.values())])
+            digests[module], used = _hash(content), []
+        queue += [found for used_name in used for found in sources.modules(used_name)]
+    return _hash("\n".join([name, digests[start], *sorted(digests.values())]).encode())
 
 
-def _hash(parts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _within(module: str, *packages: str) -> bool:
-    """Return whether a module is one of the given packages, or lies in one of them."""
-    return any(module == package or module.startswith(f"{package}.") for package in packages)
-
-
-def _affects_outcomes(module: str) -> bool:
-    computes = _within(module, *COMPUTING) and not _within(module, *NOT_COMPUTING)
-    return computes or not _within(module, "gahbench")
-
-
-def _defining_modules(sources: Sources, module: str, parts: tuple[str, ...]) -> Iterator[str]:
-    """Yield the modules that define the object of a dotted name in a module."""
-    if not sources.contains(module):
-        return
-    file, submodule = sources.file(module), ".".join((module, *parts[:1]))
-    is_ours = _within(module, "gahbench", BUILT_INS)
-    exports: list[Import] = []
-    if parts and is_ours and file is not None and file.stem == "__init__":
-        imports = _imports(file.read_bytes(), module, True)
-        exports = [item for item in imports if item.alias == parts[0] and item.module != module]
-    for item in exports:
-        yield from _defining_modules(sources, item.module, (*item.parts, *parts[1:]))
-    is_submodule = not exports and parts and (file is None or sources.file(submodule) is not None)
-    if is_submodule:
-        yield from _defining_modules(sources, submodule, parts[1:])
-    if not is_ours or not (exports or is_submodule):
-        # The import executes the module.
-        yield module
-
-
-#: Parses with a small cache, since :func:`_imports` and then :func:`_reduce` parse the same content.
-_parse = functools.lru_cache(maxsize=8)(ast.parse)
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @functools.lru_cache(maxsize=1024)
-def _imports(content: bytes, module: str, is_package: bool) -> tuple[Import, ...]:
-    return imports_of(_parse(content), module, is_package)
-
-
-@functools.lru_cache(maxsize=1024)
-def _reduce(
-    content: bytes, imports: tuple[Import, ...], own_modules: frozenset[str], needs: frozenset[str]
-) -> tuple[str, list[tuple[str, tuple[str, ...]]]]:
-    """Return the digest of a module, and the dotted names that it uses; own modules are reduced to their last part."""
-    tree = _parse(content)
-    names: dict[str, str] = {}
-    for item in imports:
-        last = item.name or item.module.rpartition(".")[2]
-        name = last if item.module in own_modules else ".".join((item.module, *item.parts))
-        names[item.alias] = f"{names[item.alias]}|{name}" if item.alias in names else name
-    writer = _Writer(tree, names, {item.alias for item in imports if (item.module, item.name) == NEEDED}, needs)
-    digest = _hash([writer.write(tree)])
-    targets = []
-    for item in imports:
-        uses = [(item.module, (*item.parts, *path[1:])) for path in writer.paths if path[0] == item.alias]
+def _reduce(content: bytes, imports: Imports, own: frozenset[str], needs: frozenset[str]) -> tuple[str, list[str]]:
+    """Return the digest of a module, and the dotted names that it uses; ``own`` names lose the name of their module."""
+    tree = ast.parse(content)
+    mentioned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    reducer = _Reducer(tree, imports, own, needs)
+    digest = _hash(_text(reducer.visit(tree)).encode())
+    used: list[str] = []
+    for alias, name in imports:
+        uses = [f"{name}{path[len(alias) :]}" for path in reducer.paths if path.partition(".")[0] == alias]
         # An import that the module does not use has side effects, or is exported.
-        targets += uses if uses or item.alias in writer.mentioned else [(item.module, item.parts)]
-    return digest, targets
+        used += uses if uses or alias in mentioned else [name]
+    return digest, used
 
 
-class _Writer:
-    """Writes a syntax tree as text, reduced to its behaviour, and collects the dotted names in it."""
+def _text(value: object) -> str:
+    """Return the text of a syntax tree, which is the same in all versions of Python."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
+    if not isinstance(value, ast.AST):
+        return repr(value)
+    fields = [(name, field) for name, field in ast.iter_fields(value) if name not in _IGNORED_FIELDS]
+    texts = [f"{name}={_text(field)}" for name, field in fields if field is not None and field != []]
+    return f"{type(value).__name__}({','.join(texts)})"
 
-    def __init__(self, tree: ast.Module, names: Mapping[str, str], decorators: set[str], needs: frozenset[str]) -> None:
-        self._names, self._decorators, self._needs = names, decorators, needs
+
+class _Reducer(ast.NodeTransformer):
+    """Reduces a syntax tree to its behaviour, and collects the dotted names that it uses."""
+
+    def __init__(self, tree: ast.Module, imports: Imports, own: frozenset[str], needs: frozenset[str]) -> None:
+        self._needs, self.paths = needs, set[str]()
+        self._decorators = {alias for alias, name in imports if name == NEEDED}
+        self._names: dict[str, str] = {}
+        for alias, name in imports:
+            text = name.rpartition(".")[2] if name in own else name
+            self._names[alias] = f"{self._names[alias]}|{text}" if alias in self._names else text
         nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
-        #: Names of variables and attributes that the code reads.
         self._read = {_last_part(node) for node in nodes if isinstance(node.ctx, ast.Load)}
-        #: Names of all variables.
-        self.mentioned = {node.id for node in nodes if isinstance(node, ast.Name)}
-        self.paths: set[tuple[str, ...]] = set()
 
-    def write(self, value: object) -> str:
-        """Return the text of a node, or of the value of a field."""
-        if isinstance(value, list):
-            return f"[{','.join(self.write(item) for item in value if not self._is_ignored(item))}]"
-        if not isinstance(value, ast.AST):
-            return repr(value)
-        if isinstance(value, ast.Name | ast.Attribute) and (path := _dotted_name(value)):
-            self.paths.add(path)
-            return ".".join((self._names.get(path[0], path[0]), *path[1:]))
-        annotations = ""
-        if isinstance(value, ast.ClassDef):
-            value, annotations = self._without_descriptions(value), self._annotations(value)
-        elif isinstance(value, ast.AnnAssign) and value.value is not None:
-            value = ast.Assign([value.target], value.value)
-        # Versions of Python differ in empty fields.
-        fields = ((name, field) for name, field in ast.iter_fields(value) if name not in _IGNORED_FIELDS)
-        text = ",".join(f"{name}={self.write(field)}" for name, field in fields if field is not None and field != [])
-        return f"{type(value).__name__}({text}){annotations}"
-
-    def _annotations(self, node: ast.ClassDef) -> str:
-        """Return the annotations in a class body, which may define fields; the names in them are not followed."""
-        paths = set(self.paths)
-        annotations = [[item.target, item.annotation] for item in node.body if isinstance(item, ast.AnnAssign)]
-        text = self.write(annotations) if annotations else ""
-        self.paths = paths
-        return text
-
-    def _without_descriptions(self, node: ast.ClassDef) -> ast.ClassDef:
-        """Return a class without the attributes that only describe it; decorated classes may use all attributes."""
-        is_metric = any(_last_part(base) == "Metric" for base in node.bases)
-        ignored = (DESCRIPTIONS | (DISPLAY_ATTRIBUTES if is_metric else frozenset())) - self._read
-        if node.decorator_list:
-            return node
-
-        def is_description(statement: ast.stmt) -> bool:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-            return all(isinstance(target, ast.Name) and target.id in ignored for target in targets)
-
-        body = [statement for statement in node.body if not is_description(statement)]
-        return ast.ClassDef(node.name, node.bases, node.keywords, body, [])
-
-    def _is_ignored(self, node: object) -> bool:
-        """Return whether a statement has no effect, or is a method for a need that the metric does not have."""
-        if isinstance(node, ast.FunctionDef):
-            return any(self._is_unneeded(decorator) for decorator in node.decorator_list)
-        if isinstance(node, ast.If):
-            test = ast.unparse(node.test)
-            return test.rpartition(".")[2] == "TYPE_CHECKING" or test.startswith("__name__ ==")
-        if isinstance(node, ast.Expr | ast.AnnAssign):
-            return node.value is None or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        return isinstance(node, ast.Import | ast.ImportFrom | ast.Pass)
+    def visit(self, node: ast.AST) -> Any:
+        """Return the reduced node; ``None`` without an effect."""
+        match node:
+            case ast.Name() | ast.Attribute() if _DOTTED_NAME.fullmatch(path := ast.unparse(node)):
+                self.paths.add(path)
+                alias, dot, attributes = path.partition(".")
+                return ast.Name(f"{self._names.get(alias, alias)}{dot}{attributes}")
+            case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Expr(ast.Constant()) | ast.AnnAssign(value=None):
+                return None
+            case ast.If(test) if _NOT_RUN.fullmatch(ast.unparse(test)):
+                return None
+            case ast.FunctionDef(decorator_list=decorators) if any(map(self._is_unneeded, decorators)):
+                return None
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                node.returns = None
+            case ast.arg():
+                node.annotation = None
+            case ast.AnnAssign(target, _, ast.expr() as value):
+                node = ast.Assign([target], value)
+            case ast.ClassDef():
+                node.body = list(self._behaviour(node))
+        return self.generic_visit(node)
 
     def _is_unneeded(self, decorator: ast.expr) -> bool:
-        if not (isinstance(decorator, ast.Call) and _last_part(decorator.func) in self._decorators):
-            return False
-        return ast.literal_eval(decorator.args[0]) not in self._needs
+        match decorator:
+            case ast.Call(function, [ast.Constant(need)]):
+                return _last_part(function) in self._decorators and need not in self._needs
+        return False
+
+    def _behaviour(self, node: ast.ClassDef) -> Iterator[ast.stmt]:
+        """Yield the body of a class without attributes that only describe it; decorators may use all attributes."""
+        is_metric = any(_last_part(base) == "Metric" for base in node.bases)
+        ignored = (DESCRIPTIONS | (DISPLAY_ATTRIBUTES if is_metric else set())) - self._read
+        for item in node.body:
+            targets = getattr(item, "targets", [getattr(item, "target", None)])
+            if node.decorator_list or not all(isinstance(name, ast.Name) and name.id in ignored for name in targets):
+                if isinstance(item, ast.AnnAssign):
+                    # An annotation may define a field; the names in it are not followed.
+                    yield ast.Global([ast.unparse(item.target), ast.unparse(item.annotation)])
+                yield item
 
 
 def _last_part(node: ast.expr) -> str:
-    """Return the last part of a dotted name; empty for other expressions."""
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-
-
-def _dotted_name(node: ast.expr) -> tuple[str, ...] | None:
-    """Return the parts of a dotted name; ``None`` for other expressions."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else None
+    return ast.unparse(node).rpartition(".")[2]

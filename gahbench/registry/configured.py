@@ -19,7 +19,7 @@ from gahbench.contracts.citation import Citation
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.published import Published, PublishedTraining
 from gahbench.registry.checked_images import add_image_checks
-from gahbench.registry.parameters import Parameter, file_digest
+from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import Spec, format_value
 
@@ -51,30 +51,24 @@ class Configured:
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """All properties of the plugin and its nested plugins that determine results, as plain JSON."""
-        files = {parameter.name: parameter.files(self.parameters) for parameter in self._files}
+        fingerprint = self._fingerprint
         # A fingerprint covers the content of the path. The fingerprint of a dataset enters keys elsewhere.
-        excluded = {*self.nested, *(() if self._fingerprint is None else ("path",))}
+        excluded = {*self.nested, *(() if fingerprint is None else ("path",))}
         parameters = {name: value for name, value in self.parameters.items() if name not in excluded}
+        for parameter in self.plugin.parameters:
+            if parameter.name in parameters and (files := parameter.files(self.parameters)):
+                digests = [file_digest(file) for file in files]
+                parameters[parameter.name] = {"sha256": digests[0] if len(digests) == 1 else digests}
+        nested = {name: map_values(self._nested_identity, inner) for name, inner in self.nested.items()}
         return {
             "kind": self.kind,
             "name": self.plugin.name,
             "preset": self.plugin.preset,
-            "parameters": {
-                name: _digests(files[name]) if files.get(name) else value for name, value in parameters.items()
-            },
+            "parameters": parameters,
             "source": self.plugin.digest,
-            **({"fingerprint": self._fingerprint} if self._fingerprint is not None else {}),
-            "nested": {
-                name: [self._nested_identity(plugin) for plugin in inner]
-                if isinstance(inner, tuple)
-                else self._nested_identity(inner)
-                for name, inner in self.nested.items()
-            },
+            **({"fingerprint": fingerprint} if fingerprint is not None else {}),
+            "nested": {name: list(inner) if isinstance(inner, tuple) else inner for name, inner in nested.items()},
         }
-
-    @property
-    def _files(self) -> list[Parameter]:
-        return [parameter for parameter in self.plugin.parameters if parameter.is_file]
 
     @functools.cached_property
     def published_training(self) -> PublishedTraining | None:
@@ -95,12 +89,10 @@ class Configured:
         """The external files and packages that define the plugin and its nested plugins."""
         origins = set()
         for item in iterate_nested(self):
+            code = [parameter.name for parameter in item.plugin.parameters if parameter.is_code]
             if not item.plugin.is_built_in:
                 origins.add(portable_origin(item.plugin.origin))
-            elif any(
-                parameter.is_code and item.parameters[parameter.name] is not None
-                for parameter in item.plugin.parameters
-            ):
+            elif any(item.parameters[name] is not None for name in code):
                 origins.add(package_origin(item.label))
         return tuple(sorted(origins))
 
@@ -149,17 +141,12 @@ class Configured:
     def build(self, shape: Shape | None = None, channels: int | None = None) -> Any:
         """Build a new object, after building the plugins that its parameters name."""
         objects = {name: map_values(Configured._build_argument, inner) for name, inner in self.nested.items()}
-        filled_in: dict[str, Any] = {} if channels is None else {"channels": channels}
-        if shape is not None:
-            filled_in = {"channels": shape[0], "shape": shape}
-        factory = self.plugin.factory
+        filled_in = {"channels": channels if shape is None else shape[0], "shape": shape}
+        given = {name: value for name, value in filled_in.items() if value is not None}
+        built = self.plugin.build(self.parameters | objects, given)
         # Built-in datasets need no checks here, since tests run the contract checks on them.
-        is_checked = self.kind == "dataset" and not self.plugin.is_built_in
-        if is_checked and isinstance(factory, type) and issubclass(factory, Dataset):
-            factory = add_image_checks(factory, self.where)
-        built = self.plugin.build(factory, self.parameters | objects, filled_in)
-        if is_checked and not isinstance(factory, type) and isinstance(built, Dataset):
-            # A function built the object and may keep a reference to it, so change its class in place.
+        if not self.plugin.is_built_in and isinstance(built, Dataset):
+            # Code of the plugin may keep a reference to the object, so change its class in place.
             built.__class__ = add_image_checks(type(built), self.where)
         record_spec(built, self.text)
         return built
@@ -178,12 +165,6 @@ class Configured:
         return ArchitectureFactory(self.label, self.build, self.parameters, with_parameters)
 
 
-def _digests(files: tuple[str, ...]) -> dict[str, Any]:
-    """Return the SHA-256 of a file, or of several files, for an identity."""
-    digests = [file_digest(file) for file in files]
-    return {"sha256": digests[0] if len(digests) == 1 else digests}
-
-
 def map_values(function: Callable[[Any], Any], values: Any) -> Any:
     """Apply a function to each item of a tuple, or to a single value."""
     return tuple(map(function, values)) if isinstance(values, tuple) else function(values)
@@ -197,12 +178,10 @@ def _format_spec(plugin: Plugin, resolved: dict[str, Any], full_paths: bool = Fa
         value = resolved[parameter.name]
         is_always_shown = value is not None and (parameter.name in always_shown or parameter.required)
         if is_always_shown or value != parameter.default:
-            if parameter.is_path and value is not None and not full_paths:
-                # Folders differ between machines.
-                value = Path(value).name
+            # Folders differ between machines.
+            shown = Path(value).name if parameter.is_path and value is not None and not full_paths else value
             is_positional = index == 0 and isinstance(value, str)
-            text = format_value(value)
-            parts.append(text if is_positional else f"{parameter.name}={text}")
+            parts.append(f"{'' if is_positional else f'{parameter.name}='}{format_value(shown)}")
     return f"{plugin.name}[{','.join(parts)}]" if parts else plugin.name
 
 

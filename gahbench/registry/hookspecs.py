@@ -14,7 +14,6 @@ import pluggy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gahbench.board.tables import Tables
     from gahbench.contracts.unit import Unit
 
 hookspec = pluggy.HookspecMarker("gahbench")
@@ -75,7 +74,7 @@ def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -
 
 
 @hookspec
-def run_finished(folder: Path, results: Tables) -> None:
+def run_finished(folder: Path, results: Any) -> None:
     """Handle the end of a run, in the main process, after its board is written; units may have failed."""
 
 

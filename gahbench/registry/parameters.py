@@ -12,7 +12,6 @@ import contextlib
 import contextvars
 import functools
 import glob
-import hashlib
 import inspect
 import json
 import math
@@ -21,13 +20,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import pydantic
 
 from gahbench._util.core_yaml import ACCEPTED_INTEGERS, INTEGERS, as_number
 from gahbench._util.errors import ParameterError, PluginError, listing, prefix_errors, suggestion
-from gahbench._util.files import check_regular, open_regular
+from gahbench._util.files import check_regular, sha256_of
 from gahbench._util.readable import brief
 from gahbench.registry.annotations import Code, External, File, Names, metadata_of, replace_classes
 
@@ -42,9 +41,14 @@ _EXAMPLES = {
     "basis": ("haar", "wavelet[db4,levels=3]"),
     "metric": ("psnr", "decay[min_terms=8]"),
     "engine": ("inline", "processes[workers=1]"),
-    "tracker": ("tensorboard", "mlflow[folder=runs/mlflow]"),
+    "tracker": ("tensorboard", "wandb[folder=runs/wandb]"),
     "claim": ("kadkhodaie-2024", "mohan-2020"),
 }
+_Metadata = TypeVar("_Metadata")
+
+
+def _metadata(annotation: Any, kind: type[_Metadata]) -> _Metadata | None:
+    return next((item for item in metadata_of(annotation) if isinstance(item, kind)), None)
 
 
 @dataclass(frozen=True)
@@ -63,30 +67,12 @@ class Parameter:
     @property
     def names(self) -> str | None:
         """The kind of plugin that this parameter names; ``None`` for other parameters."""
-        return next((item.kind for item in metadata_of(self.annotation) if isinstance(item, Names)), None)
+        return getattr(_metadata(self.annotation, Names), "kind", None)
 
     @property
     def is_file(self) -> bool:
         """Whether this parameter is the path of a file whose content decides the outcome."""
-        return any(isinstance(item, File) for item in metadata_of(self.annotation))
-
-    def files(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the files that a path names, given the values of all parameters: one for each number in the path."""
-        path = values[self.name]
-        if not isinstance(path, str):
-            return ()
-        if not self._stands_for_several(path):
-            return (path,)
-        numbers = values.get(self._numbers)
-        numbers = () if numbers is None else numbers if isinstance(numbers, list | tuple) else (numbers,)
-        return tuple(path.replace(PLACEHOLDER, str(number)) for number in numbers)
-
-    def _stands_for_several(self, path: str) -> bool:
-        return bool(self._numbers) and PLACEHOLDER in path
-
-    @property
-    def _numbers(self) -> str:
-        return next((item.numbers for item in metadata_of(self.annotation) if isinstance(item, File)), "")
+        return _metadata(self.annotation, File) is not None
 
     @property
     def is_path(self) -> bool:
@@ -96,12 +82,12 @@ class Parameter:
     @property
     def is_code(self) -> bool:
         """Whether this parameter names code that the plugin runs."""
-        return any(isinstance(item, Code) for item in metadata_of(self.annotation))
+        return _metadata(self.annotation, Code) is not None
 
     @property
     def is_external(self) -> bool:
         """Whether this parameter makes the plugin read files or use the network."""
-        return self.is_path or any(isinstance(item, External) for item in metadata_of(self.annotation))
+        return self.is_path or _metadata(self.annotation, External) is not None
 
     def needs_trust(self, value: Any) -> bool:
         """Return whether a value names code, files or a download, other than by the parameter's default."""
@@ -120,14 +106,12 @@ class Parameter:
     @property
     def accepted(self) -> str:
         """The accepted type in words, with examples if it is a plugin."""
-        examples = _EXAMPLES.get(self.names or "")
-        if examples is None:
+        if self.names is None:
             return self.type_name
-        plain, full = examples
+        plain, full = _EXAMPLES[self.names]
         mapping = f"{{{full.partition('[')[0]}: {{...}}}}"
-        if self.is_sequence:
-            return f'{self.type_name}, such as ["{plain}", "{full}", {mapping}]'
-        return f'{self.type_name}, such as "{plain}" or "{full}", or {mapping}'
+        values = f'["{plain}", "{full}", {mapping}]' if self.is_sequence else f'"{plain}" or "{full}", or {mapping}'
+        return f"{self.type_name}, such as {values}"
 
     @property
     def converted_default(self) -> Any:
@@ -146,38 +130,39 @@ class Parameter:
             value = resolve_path(value)
         elif _admits(self.annotation, (float,)):
             value = [as_number(item) for item in value] if isinstance(value, list | tuple) else as_number(value)
-        assignment, accepts = f"{self.name}={brief(repr(value))}", f"(accepted: {self.accepted})"
         try:
             # JSON mode is strict about types (no "3" for 3), yet accepts a list for a tuple, since YAML has no tuples.
             accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
+            reason = find_unplain(accepted)
         except pydantic.ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise ParameterError(f"{assignment}: {reason[0].lower()}{reason[1:]} {accepts}") from error
-        except TypeError as error:
-            raise ParameterError(f"{assignment}: not a plain value {accepts}") from error
-        if not is_finite(accepted):
-            raise ParameterError(f"{assignment}: not a finite number {accepts}")
-        if not has_plain_integers(accepted):
-            raise ParameterError(f"{assignment}: not accepted; {ACCEPTED_INTEGERS}")
-        if self.is_file and isinstance(accepted, str) and not self._stands_for_several(accepted):
-            self._check_file(accepted)
+            message = error.errors()[0]["msg"]
+            reason = message[0].lower() + message[1:]
+        except TypeError:
+            reason = "not a plain value"
+        if reason is not None:
+            raise ParameterError(f"{self.name}={brief(repr(value))}: {reason} (accepted: {self.accepted})")
         return accepted
 
-    def check_files(self, values: Mapping[str, Any]) -> None:
-        """Raise ``ParameterError`` if a path stands for several files and one of them does not exist."""
-        if self.is_file and isinstance(values[self.name], str) and self._stands_for_several(values[self.name]):
-            for path in self.files(values):
-                self._check_file(path)
+    def files(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the files that a path names, given the values of all parameters: one for each number in the path."""
+        path, file = values[self.name], _metadata(self.annotation, File)
+        if file is None or not isinstance(path, str):
+            return ()
+        if not file.numbers or PLACEHOLDER not in path:
+            return (path,)
+        numbers = values.get(file.numbers) or ()
+        numbers = numbers if isinstance(numbers, list | tuple) else (numbers,)
+        return tuple(path.replace(PLACEHOLDER, str(number)) for number in numbers)
 
-    def _check_file(self, path: str) -> None:
-        try:
-            check_regular(Path(path).expanduser())
-            return
-        except (FileNotFoundError, NotADirectoryError):
-            reason = f"no such file in {Path.cwd()}"
-        except (OSError, RuntimeError) as error:
-            reason = brief(error)
-        raise ParameterError(f"{self.name}={brief(path)!r}: {reason} (accepted: {self.accepted})")
+    def check_files(self, values: Mapping[str, Any]) -> None:
+        """Raise ``ParameterError`` if the path is not a regular file."""
+        for path in self.files(values):
+            try:
+                check_regular(Path(path).expanduser())
+            except (OSError, RuntimeError) as error:
+                is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+                reason = f"no such file in {Path.cwd()}" if is_missing else brief(error)
+                raise ParameterError(f"{self.name}={brief(path)!r}: {reason} (accepted: {self.accepted})") from error
 
 
 def _has_constructor(target: type) -> bool:
@@ -202,21 +187,16 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
             raise PluginError(f"{where}: '{item}' hides parameters; name each parameter, with its type")
         if name not in hints:
             raise PluginError(f"{where}: parameter '{name}' needs a type annotation, such as '{name}: int'")
-        if not is_finite(item.default):
-            raise PluginError(
-                f"{where}: the default {name}={item.default} is not finite; accepted: finite numbers, and None for "
-                "no bound"
-            )
-        names = next((item for item in metadata_of(hints[name]) if isinstance(item, Names)), None)
-        if names is None:
-            parameters.append(Parameter(name, hints[name], item.default))
-        else:
-            parameters.append(_plugin_parameter(name, hints[name], item.default, names, where))
+        if (reason := find_unplain(item.default)) is not None:
+            raise PluginError(f"{where}: the default {name}={item.default}: {reason}; None may stand for no bound")
+        parameters.append(_parameter(name, hints[name], item.default, where))
     return tuple(parameters)
 
 
-def _plugin_parameter(name: str, annotation: Any, default: Any, names: Names, where: str) -> Parameter:
-    """Return a parameter that names plugins; the constructor annotates it with the classes of the plugins."""
+def _parameter(name: str, annotation: Any, default: Any, where: str) -> Parameter:
+    """Return a parameter; a constructor annotates a parameter that names plugins with the classes of the plugins."""
+    if (names := _metadata(annotation, Names)) is None:
+        return Parameter(name, annotation, default)
     if not (default is None or default is inspect.Parameter.empty):
         raise PluginError(
             f"{where}: parameter '{name}' receives an object, so write its default as a spec in its annotation: "
@@ -251,26 +231,18 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
             else:
                 resolved[parameter.name] = parameter.converted_default
         for parameter in parameters:
-            parameter.check_files(resolved)
+            if parameter.name in given:
+                parameter.check_files(resolved)
     return resolved
 
 
-def is_finite(value: Any) -> bool:
-    """Return whether no number in a nested value is infinite or NaN."""
-    return all(not isinstance(leaf, float) or math.isfinite(leaf) for leaf in _leaves(value))
-
-
-def has_plain_integers(value: Any) -> bool:
-    """Return whether no integer in a nested value needs more than 64 bits."""
-    return all(not isinstance(leaf, int) or leaf in INTEGERS for leaf in _leaves(value))
-
-
-def _leaves(value: Any) -> Iterator[Any]:
+def find_unplain(value: Any) -> str | None:
+    """Return why a nested value has a number that keys and tables cannot hold; ``None`` if it has no such number."""
     if isinstance(value, dict | list | tuple | set | frozenset):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(item)
-    else:
-        yield value
+        return next(filter(None, map(find_unplain, value.values() if isinstance(value, dict) else value)), None)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not a finite number"
+    return f"not accepted; {ACCEPTED_INTEGERS}" if isinstance(value, int) and value not in INTEGERS else None
 
 
 def file_digest(path: str) -> str:
@@ -307,8 +279,7 @@ def file_digest(path: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _digest(file: Path, modified: int, size: int) -> str:
     """Return the SHA-256 of a file, cached until its time of modification or size changes."""
-    with open_regular(file) as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return sha256_of(file)
 
 
 def _admits(annotation: Any, types: tuple[type, ...]) -> bool:
@@ -322,17 +293,14 @@ def _admits(annotation: Any, types: tuple[type, ...]) -> bool:
 def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        is_sequence = _admits(arguments[0], (list, tuple))
         null = " or null" if type(None) in get_args(arguments[0]) else ""
-        if any(isinstance(item, File) for item in arguments[1:]):
+        if (names := _metadata(annotation, Names)) is not None:
+            is_sequence = _admits(arguments[0], (list, tuple))
+            return (f"list of plugins of kind {names.kind}" if is_sequence else f"a {names.kind}") + null
+        if _metadata(annotation, File) is not None:
             return "path of a file" + null
-        kinds = [
-            (f"list of plugins of kind {item.kind}" if is_sequence else f"a {item.kind}") + null
-            for item in arguments[1:]
-            if isinstance(item, Names)
-        ]
         bounds = [text for item in arguments[1:] for text in _bounds(item)]
-        return kinds[0] if kinds else " ".join([_type_name(arguments[0]), ", ".join(bounds)]).strip()
+        return " ".join([_type_name(arguments[0]), ", ".join(bounds)]).strip()
     if str(origin) == "typing.Literal":
         return " or ".join(repr(argument) for argument in arguments)
     if annotation is type(None):

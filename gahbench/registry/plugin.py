@@ -7,12 +7,13 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters
-from gahbench.registry.source import first_line, lazy_summary, lazy_value, summary
+from gahbench.registry.source import class_attribute, summary
 from gahbench.registry.spec import format_value
 
 Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker", "claim"]
@@ -85,8 +86,8 @@ class Plugin:
     def summary(self) -> str:
         """First line of the docstring, read without importing a plugin that is registered as ``"module:Class"``."""
         if self.kind == "claim" and "file" in self.preset:
-            return first_line(str(self.preset["file"]))
-        text = lazy_summary(self.target) if isinstance(self.target, str) else summary(self.target)
+            return _first_line(str(self.preset["file"]))
+        text = summary(self.target)
         preset = ", ".join(f"{key}={format_value(value)}" for key, value in self.preset.items())
         return f"{text} ({preset})" if preset else text
 
@@ -96,23 +97,18 @@ class Plugin:
 
         :mod:`gahbench.board.display_names` describes templates.
         """
-        text = self._described("display_name")
+        text = class_attribute(self.target, "display_name")
         return " ".join(text.split()) if isinstance(text, str) and text.strip() else self.name.replace("-", " ")
 
     @property
     def share_parts(self) -> tuple[str, ...]:
         """The parts of a metric that are shares, read without an import; empty by default."""
-        return tuple(self._described("share_parts") or ())
+        return tuple(class_attribute(self.target, "share_parts") or ())
 
     @property
     def positive_parts(self) -> tuple[str, ...]:
         """The parts of a metric that are positive, read without an import; empty by default."""
-        return tuple(self._described("positive_parts") or ())
-
-    def _described(self, attribute: str) -> Any:
-        """Return an attribute of the class, ``None`` if it is missing; it must be a literal to be read lazily."""
-        is_lazy = isinstance(self.target, str)
-        return lazy_value(self.target, attribute) if is_lazy else getattr(self.target, attribute, None)
+        return tuple(class_attribute(self.target, "positive_parts") or ())
 
     @functools.cached_property
     def factory(self) -> Any:
@@ -143,8 +139,8 @@ class Plugin:
         """Digest of the behaviour of the plugin's code and its imports."""
         return behaviour_digest(self.factory)
 
-    def build(self, factory: Any, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
-        """Call the constructor of the plugin's class, or of a class derived from it."""
+    def build(self, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
+        """Call the plugin's class or function."""
         arguments = {**self.preset, **parameters}
         for parameter in self.constructor:
             if parameter.name in FILLED_IN:
@@ -154,6 +150,15 @@ class Plugin:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
         try:
             with watch(self.where, is_external=not self.is_built_in):
-                return factory(**arguments)
+                return self.factory(**arguments)
         except ValueError as error:
             raise ParameterError(f"{self.where}: {error}") from error
+
+
+def _first_line(file: str) -> str:
+    """Return the text of the comment in the first line of a file."""
+    try:
+        with Path(file).open(encoding="utf-8") as lines:
+            return lines.readline(1000).lstrip("# ").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        return f"cannot be read: {type(error).__name__}: {error}"

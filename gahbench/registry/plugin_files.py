@@ -14,7 +14,7 @@ from pathlib import Path
 from gahbench._util.errors import PluginError
 from gahbench._util.files import check_regular
 from gahbench.registry.hookspecs import Register, hookimpl
-from gahbench.registry.source import FILE_PREFIX, files_digest, source_files
+from gahbench.registry.source import FILE_PREFIX, source_files
 
 
 def plugin_files(source: Path) -> list[Path]:
@@ -79,8 +79,8 @@ def _claims_module(file: Path) -> types.ModuleType:
     return module
 
 
-#: Attribute of a module that holds the digest of its plugin file and helpers.
-_DIGEST = "__gahbench_content__"
+#: Attribute of a module that holds the contents of its plugin file and helpers.
+_CONTENTS = "__gahbench_contents__"
 
 
 def load_file(file: Path) -> types.ModuleType:
@@ -90,10 +90,10 @@ def load_file(file: Path) -> types.ModuleType:
         return _claims_module(file)
     folder, name = file.parent.parent if file.name == "__init__.py" else file.parent, module_name(file)
     files = source_files(name, file)
-    digest = files_digest(files.values())
+    contents = {module: path.read_bytes() for module, path in files.items()}
     helpers = {module: path for module, path in files.items() if path != file}
     loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__file__ == str(file) and loaded.__dict__.get(_DIGEST) == digest:
+    if loaded is not None and loaded.__file__ == str(file) and loaded.__dict__.get(_CONTENTS) == contents:
         return loaded
     if loaded is not None and loaded.__file__ != str(file):
         name = f"{name}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
@@ -106,7 +106,7 @@ def load_file(file: Path) -> types.ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    module.__dict__[_DIGEST] = digest
+    module.__dict__[_CONTENTS] = contents
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

@@ -6,7 +6,6 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from gahbench._util.errors import PluginError
 from gahbench.contracts.preparation import Preparable
@@ -26,34 +25,27 @@ class Preparation:
 
 def preparation(configured: Configured) -> Preparation | None:
     """Return the preparation of a plugin; ``None`` if its class defines no preparation."""
-    factory = configured.plugin.factory
+    factory, functions = configured.plugin.factory, {}
     if configured.kind == "architecture":
         # Only static methods count, since a network may have methods of these names for other purposes.
-        methods = [_static_method(factory, name) for name in _METHODS]
-        if not any(methods):
-            return None
         parameters = {**configured.plugin.preset, **configured.parameters}
-        missing, prepare = (functools.partial(method or (lambda **parameters: ()), **parameters) for method in methods)
-    else:
-        if isinstance(factory, type) and not _defines_preparation(factory):
-            return None
+        for name in _METHODS:
+            if isinstance(inspect.getattr_static(factory, name, None), staticmethod | classmethod):
+                functions[name] = functools.partial(getattr(factory, name), **parameters)
+    elif not isinstance(factory, type) or _defines_preparation(factory):
         built = configured.build()
-        if not _defines_preparation(type(built)):
-            return None
-        missing, prepare = built.missing, built.prepare
+        if _defines_preparation(type(built)):
+            functions = {name: getattr(built, name) for name in _METHODS}
+    if not functions:
+        return None
 
-    def checked_missing() -> tuple[str, ...]:
-        texts = missing()
+    def missing() -> tuple[str, ...]:
+        texts = functions["missing"]() if "missing" in functions else ()
         if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
             raise PluginError(f"{configured.where}: missing() returned {texts!r}; accepted: a tuple of strings")
         return tuple(texts)
 
-    return Preparation(checked_missing, prepare)
-
-
-def _static_method(factory: Any, name: str) -> Any:
-    method = inspect.getattr_static(factory, name, None)
-    return getattr(factory, name) if isinstance(method, (staticmethod, classmethod)) else None
+    return Preparation(missing, functions.get("prepare", lambda: None))
 
 
 def _defines_preparation(factory: type) -> bool:

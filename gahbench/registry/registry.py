@@ -25,7 +25,7 @@ from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, map_values
 from gahbench.registry.hookspecs import Register
-from gahbench.registry.parameters import is_finite, resolve
+from gahbench.registry.parameters import find_unplain, resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin, watch
 from gahbench.registry.plugin_files import add_environment_sources, load_file, plugin_files
 from gahbench.registry.spec import Spec, parse_spec
@@ -181,16 +181,17 @@ class Registry:
         values = _match_names(plugin, spec, keywords)
         if not self.trust:
             _refuse_untrusted(plugin, values)
-        resolved = resolve(plugin.parameters, self._replace_mappings(plugin, values), plugin.where)
+        kinds = {item.name: cast(Kind, item.names) for item in plugin.parameters if item.names is not None}
+        for name in kinds:
+            if name in values:
+                values[name] = self._to_spec(kinds[name], f"{plugin.where}: {name}", values[name])
+        resolved = resolve(plugin.parameters, values, plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
-        for parameter in plugin.parameters:
-            value = resolved[parameter.name]
-            if parameter.names is None or value is None:
-                continue
-            nested_kind = cast(Kind, parameter.names)
-            configure = functools.partial(self._configure_nested, nested_kind, f"{plugin.where}: {parameter.name}")
-            nested[parameter.name] = map_values(configure, value if isinstance(value, str) else tuple(value))
-            resolved[parameter.name] = map_values(lambda inner: inner.text, nested[parameter.name])
+        for name, nested_kind in kinds.items():
+            if (value := resolved[name]) is not None:
+                configure = functools.partial(self._configure_nested, nested_kind, f"{plugin.where}: {name}")
+                nested[name] = map_values(configure, value if isinstance(value, str) else tuple(value))
+                resolved[name] = map_values(lambda inner: inner.text, nested[name])
         configured = Configured(plugin, resolved, "", nested, self)
         return replace(configured, label=configured.default_label)
 
@@ -211,21 +212,15 @@ class Registry:
             raise ParameterError(f"{key}: expected parameters with values, not {parameters!r}; accepted: {form}")
         return str(key), {str(name): value for name, value in (parameters or {}).items()}
 
-    def _replace_mappings(self, plugin: Plugin, given: dict[str, Any]) -> dict[str, Any]:
-        """Return values with a spec in place of every mapping that names a plugin."""
-        kinds = {parameter.name: parameter.names for parameter in plugin.parameters if parameter.names is not None}
-
-        def to_spec(name: str, value: Any) -> Any:
-            if isinstance(value, list | tuple):
-                return [to_spec(name, item) for item in value]
-            if not isinstance(value, dict):
-                return value
-            kind = cast(Kind, kinds[name])
-            with prefix_errors(f"{plugin.where}: {name}"):
-                nested_name, parameters = self.parse_mapping(kind, value)
-                return self.configure(kind, Spec(nested_name, (), parameters)).text
-
-        return {name: to_spec(name, value) if name in kinds else value for name, value in given.items()}
+    def _to_spec(self, kind: Kind, where: str, value: Any) -> Any:
+        """Return a value with a spec in place of each mapping that names a plugin."""
+        if isinstance(value, list | tuple):
+            return [self._to_spec(kind, where, item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        with prefix_errors(where):
+            name, parameters = self.parse_mapping(kind, value)
+            return self.configure(kind, Spec(name, (), parameters)).text
 
     def _configure_nested(self, kind: Kind, where: str, value: str) -> Configured:
         """Configure a plugin that a parameter names; errors name the parameter."""
@@ -303,8 +298,8 @@ def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
         if isinstance(target, functools.partial) or not (isinstance(target, str) or callable(target)):
             accepted = "a class or 'module:Class', and keywords as preset parameters"
             raise TypeError(f"register('{name}', ...) takes {accepted}, not {target!r}")
-        if not is_finite(preset):
-            raise ValueError(f"register('{name}', ...): preset values must be finite, not {preset}")
+        if (reason := find_unplain(preset)) is not None:
+            raise ValueError(f"register('{name}', ...): preset values {preset}: {reason}")
         if parse_spec(name) != Spec(name):
             raise ValueError(f"register('{name}', ...): not a name; to preset parameters, pass keywords")
         plugins.append(Plugin(kind, name, target, origin, preset))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
-import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 #: Prefix of the names of modules that are imported from plugin files.
 FILE_PREFIX = "gahbench_plugin_"
 #: The package of the built-in plugins.
 BUILT_INS = "gahbench_plugins"
+#: Packages whose own packages only export names.
+OURS = ("gahbench", BUILT_INS)
+#: The alias and the dotted name of each import of a module.
+Imports = tuple[tuple[str, str], ...]
 
 
 def own_docstring(target: Any) -> str:
@@ -25,92 +29,50 @@ def own_docstring(target: Any) -> str:
 
 
 def summary(target: Any) -> str:
-    """Return the first line of a class's own docstring; empty without a docstring."""
-    return own_docstring(target).partition("\n")[0]
-
-
-def lazy_summary(target: str) -> str:
-    """Return the first line of the docstring of ``"module:Class"`` without importing the module."""
+    """Return the first line of the docstring of a class, or of ``"module:Class"`` without importing the module."""
     try:
-        node = _definition(target)
+        doc = ast.get_docstring(_definition(target)) if isinstance(target, str) else own_docstring(target)
     except (ImportError, OSError, SyntaxError, ValueError) as error:
         return f"cannot be read: {type(error).__name__}: {error}"
-    doc = ast.get_docstring(node) if node is not None else None
-    return doc.splitlines()[0] if doc else ""
+    return (doc or "").partition("\n")[0]
 
 
-def lazy_value(target: str, attribute: str) -> Any:
-    """Return the literal that ``"module:Class"`` assigns to an attribute, without importing the module, or ``None``."""
-    try:
-        node = _definition(target)
-    except (ImportError, OSError, SyntaxError, ValueError):
-        return None
-    for statement in node.body if node is not None else ():
-        match statement:
-            case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), value=value) if (
-                name == attribute and value is not None
-            ):
-                try:
-                    return ast.literal_eval(value)
-                except ValueError:
-                    return None
+def class_attribute(target: Any, name: str) -> Any:
+    """Return an attribute of a class, or a literal of ``"module:Class"`` without an import; ``None`` without it."""
+    if not isinstance(target, str):
+        return getattr(target, name, None)
+    with contextlib.suppress(ImportError, OSError, SyntaxError, ValueError):
+        assignments = (item for item in _definition(target).body if isinstance(item, ast.Assign | ast.AnnAssign))
+        for attribute, _, value in (ast.unparse(item).partition(" = ") for item in assignments):
+            if attribute.partition(":")[0] == name:
+                return ast.literal_eval(value)
     return None
 
 
 @functools.cache
-def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | None:
-    """Return the syntax tree of ``"module:name"`` without importing the module; ``None`` if there is no such name."""
+def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | ast.Module:
+    """Return the syntax tree of ``"module:name"`` without importing the module; an empty tree without such a name."""
     module, _, name = target.partition(":")
     spec = importlib.util.find_spec(module)
     tree = ast.parse(Path(spec.origin).read_bytes()) if spec is not None and spec.origin else ast.Module([], [])
     definitions = (node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef))
-    return next((node for node in definitions if node.name == name), None)
+    return next((node for node in definitions if node.name == name), ast.Module([], []))
 
 
-def first_line(file: str) -> str:
-    """Return the text of the comment in the first line of a file."""
-    try:
-        with Path(file).open(encoding="utf-8") as lines:
-            return lines.readline(1000).lstrip("# ").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        return f"cannot be read: {type(error).__name__}: {error}"
-
-
-def files_digest(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of the contents of files, which does not depend on their order."""
-    digest = hashlib.sha256()
-    for content in sorted(hashlib.sha256(file.read_bytes()).digest() for file in files):
-        digest.update(content)
-    return digest.hexdigest()
-
-
-class Import(NamedTuple):
-    """An imported name: its alias, the module, and the name there (``*`` for all, ``None`` for the module itself)."""
-
-    alias: str
-    module: str
-    name: str | None
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The dotted name in the module."""
-        return () if self.name is None else (self.name,)
-
-
-def imports_of(tree: ast.AST, module: str, is_package: bool) -> tuple[Import, ...]:
-    """Return all imports in a module, including nested ones; ``import a.b`` also gives ``a.b`` with an empty alias."""
-    imports: list[Import] = []
-    for node in ast.walk(tree):
+@functools.lru_cache(maxsize=1024)
+def imports_of(content: bytes, module: str, is_package: bool) -> Imports:
+    """Return all imports in the code of a module; ``import a.b`` also gives ``a.b`` with an empty alias."""
+    imports = []
+    for node in ast.walk(ast.parse(content)):
         if isinstance(node, ast.Import):
             for item in node.names:
                 top = item.name.partition(".")[0]
-                imports.append(Import(item.asname or "", item.name, None))
-                imports += [] if item.asname else [Import(top, top, None)]
+                imports += [(item.asname or "", item.name), *([] if item.asname else [(top, top)])]
         elif isinstance(node, ast.ImportFrom):
             parts = module.split(".")
             parents = parts[: len(parts) - node.level + is_package] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            imports += [Import(item.asname or item.name, base, item.name) for item in node.names]
+            base = [*parents, *([node.module] if node.module else [])]
+            imports += [(item.asname or item.name, ".".join([*base, item.name])) for item in node.names]
     return tuple(imports)
 
 
@@ -119,33 +81,47 @@ class Sources:
 
     def __init__(self, name: str, file: Path) -> None:
         top = name.partition(".")[0]
-        names = {top, BUILT_INS, "gahbench"}
-        self._packages = {package: folder for package in names if (folder := _package_folder(package)) is not None}
-        self._files: dict[str, Path | None] = {name: file}
+        paths = {package: getattr(sys.modules.get(package), "__path__", None) for package in (top, *OURS)}
+        self._packages = {package: Path(next(iter(path))) for package, path in paths.items() if path}
         self._folder = None if top in self._packages else file.parent
         if top.startswith(FILE_PREFIX) and file.name == "__init__.py":
             self._packages[top], self._folder = file.parent, file.parent.parent
+        self._files: dict[str, Path | None] = {name: file}
 
     def file(self, module: str) -> Path | None:
         """Return the file of a module; ``None`` for modules of libraries, and for modules without a file."""
         if module not in self._files:
-            path = self._path(module)
+            top, *rest = module.split(".")
+            base = self._packages.get(top, self._folder / top if self._folder and top else None)
+            path = Path() if base is None else base.joinpath(*rest)
             # Packages of gahbench declare their imports in stubs.
-            names = ("__init__.pyi", "__init__.py") if module.partition(".")[0] == "gahbench" else ("__init__.py",)
-            candidates = () if path is None else (*(path / name for name in names), path.with_name(f"{path.name}.py"))
+            names = ("__init__.pyi", "__init__.py") if is_ours(module) else ("__init__.py",)
+            candidates = () if base is None else (*(path / name for name in names), path.with_name(f"{path.name}.py"))
             self._files[module] = next((candidate for candidate in candidates if candidate.is_file()), None)
         return self._files[module]
 
-    def contains(self, module: str) -> bool:
-        """Return whether a module lies in one of the searched packages and folders."""
-        top = module.partition(".")[0]
-        path = self._path(top)
-        return self.file(top) is not None or (path is not None and path.is_dir())
+    def modules(self, name: str) -> Iterator[str]:
+        """Yield the modules that define a dotted name, and the packages of a plugin that its import executes."""
+        parts = name.split(".")
+        for end in range(len(parts), 0, -1):
+            module = ".".join(parts[:end])
+            if (file := self.file(module)) is None:
+                continue
+            exports: list[str] = []
+            if is_ours(module) and file.stem == "__init__" and end < len(parts):
+                imports = imports_of(file.read_bytes(), module, True)
+                exports = [target for alias, target in imports if alias == parts[end] and target != name]
+            for export in exports:
+                yield from self.modules(".".join([export, *parts[end + 1 :]]))
+            if not exports:
+                yield module
+            if is_ours(module):
+                return
 
-    def _path(self, module: str) -> Path | None:
-        top, *rest = module.split(".")
-        base = self._packages.get(top, self._folder / top if self._folder and top else None)
-        return None if base is None else base.joinpath(*rest)
+
+def is_ours(module: str) -> bool:
+    """Return whether a module is part of gahbench or of the built-in plugins."""
+    return module.partition(".")[0] in OURS
 
 
 def source_files(name: str, file: Path) -> dict[str, Path]:
@@ -156,20 +132,12 @@ def source_files(name: str, file: Path) -> dict[str, Path]:
     while queue:
         module = queue.pop()
         path = sources.file(module)
-        is_ours = module.partition(".")[0] in ("gahbench", BUILT_INS)
-        if module in files or path is None or path.suffix != ".py" or is_ours:
+        if module in files or path is None or path.suffix != ".py" or is_ours(module):
             continue
         files[module] = path
         try:
-            tree = ast.parse(path.read_bytes())
+            imports = imports_of(path.read_bytes(), module, path.name == "__init__.py")
         except (SyntaxError, ValueError):
             continue  # Importing the file will raise the error.
-        for item in imports_of(tree, module, path.name == "__init__.py"):
-            queue += [item.module, f"{item.module}.{item.name}"]
+        queue += [found for _, target in imports for found in sources.modules(target)]
     return files
-
-
-def _package_folder(name: str) -> Path | None:
-    """Return the folder of an imported package; ``None`` if it is not imported."""
-    paths = getattr(sys.modules.get(name), "__path__", None)
-    return Path(next(iter(paths))) if paths else None

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gahbench._util import array_files, image_files
-from gahbench._util.array_files import load_arrays
+from gahbench._util import image_files
 from gahbench._util.errors import DataError
-from gahbench._util.image_files import check_pixels, open_image
+from gahbench._util.image_files import check_pixels, load_arrays, open_image
 
 
 def chunk(kind, content):
@@ -66,7 +65,7 @@ def write_zeros(path, size, method=zipfile.ZIP_DEFLATED):
 
 def test_archives_that_unpack_to_too_many_bytes_raise(tmp_path, monkeypatch):
     assert len(load_arrays(write_zeros(tmp_path / "a.npz", 10**6), ["images"])["images"]) == 10**6
-    monkeypatch.setattr(array_files, "MAX_UNPACKED", 10**6)
+    monkeypatch.setattr(image_files, "MAX_UNPACKED", 10**6)
     message = (
         r"a\.npz: its arrays unpack to 1,000,128 bytes; accepted: up to 1,000,000 in an \.npz file, or an \.npy file"
     )

@@ -1,12 +1,17 @@
-"""Memory that processes keep for reuse, and return to the system."""
+"""Processors, memory, process groups and signals."""
 
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+
+from gahbench._util import resources
+from gahbench._util.resources import cpu_count, kill_group, processor_ticks, signal_name, stat_fields
 
 #: Page faults of layers that use four blocks of 3 MiB each, after one of two functions.
 LAYERS = """
@@ -48,3 +53,94 @@ def test_freed_blocks_are_reused_without_page_faults():
     assert counts["kept"] < 0.1 * counts["pages"]
     # All memory was returned to the system, so each page is new once.
     assert 0.9 * counts["pages"] < counts["released"] < 1.2 * counts["pages"]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with sixteen processors and no limits."""
+    for name in ("SLURM_JOB_ID", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    monkeypatch.setattr(resources, "_cpu_quotas", lambda: iter(()))
+
+
+@pytest.mark.parametrize(
+    ("variables", "count"),
+    [
+        ({}, 16),
+        ({"SLURM_CPUS_PER_TASK": "4"}, 16),  # Ignored outside a job.
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "4"}, 4),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "64"}, 16),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "8"}, 8),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "many"}, 16),
+    ],
+)
+def test_a_slurm_task_uses_its_allocation(machine, monkeypatch, variables, count):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cpu_count() == count
+
+
+@pytest.mark.parametrize(("quotas", "count"), [([3.5, 8.0], 3), ([0.5], 1), ([100.0], 16)])
+def test_the_smallest_quota_counts(machine, monkeypatch, quotas, count):
+    monkeypatch.setattr(resources, "_cpu_quotas", lambda: iter(quotas))
+    assert cpu_count() == count
+
+
+def test_quotas_of_a_control_group_and_its_ancestors_are_found(tmp_path):
+    root, group_file = tmp_path / "cgroup", tmp_path / "own"
+    (root / "jobs" / "one").mkdir(parents=True)
+    (root / "jobs" / "cpu.max").write_text("400000 100000\n")
+    (root / "jobs" / "one" / "cpu.max").write_text("max 100000\n")
+    group_file.write_text("0::/jobs/one\n")
+    assert list(resources._cpu_quotas(root, group_file)) == [4.0]
+    assert list(resources._cpu_quotas(root, tmp_path / "none")) == []
+
+
+STARTS = """
+import os, subprocess, sys, time
+print(subprocess.Popen(["sleep", "100"]).pid)
+if (pid := os.fork()) == 0:
+    time.sleep(100)
+print(pid, flush=True)
+if sys.argv[1] == "die":
+    os._exit(3)
+time.sleep(100)
+"""
+
+
+def is_gone(pid):
+    for _ in range(100):
+        fields = stat_fields(pid)
+        if fields is None or fields[0] in "ZX":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize(("leader", "status"), [("live", -signal.SIGKILL), ("die", 3)])
+def test_all_processes_of_a_group_are_killed_even_after_the_leader_ended(leader, status):
+    command = [sys.executable, "-c", STARTS, leader]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    with process.stdout as output:
+        started = [int(output.readline()) for _ in range(2)]
+    if leader == "die":
+        process.wait(10)
+    kill_group(process.pid)
+    assert process.wait(10) == status
+    assert all(map(is_gone, started))
+    kill_group(process.pid)
+
+
+def test_processor_time_is_measured():
+    before, until = processor_ticks(os.getpid()), time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    assert before < processor_ticks(os.getpid()) < before + 1000
+    exited = subprocess.Popen(["true"])
+    exited.wait()
+    assert processor_ticks(exited.pid) is None
+
+
+def test_signals_have_names_or_numbers():
+    assert [signal_name(9), signal_name(40)] == ["SIGKILL", "signal 40"]

@@ -7,7 +7,8 @@ import yaml
 
 import gahbench
 from gahbench._util.errors import GahbenchError
-from gahbench.contracts.captured import Captured, captured_level
+from gahbench.contracts.captured import Captured
+from gahbench.contracts.datasets import captured_level
 from gahbench.contracts.denoisers import DenoiserKind
 from gahbench.contracts.references import Reference
 from gahbench.evaluation import Evaluation

@@ -143,9 +143,9 @@ def network(network: Annotated[str | None, Names("architecture")] = None): ...
     [
         (untyped, "x: parameter 'width' needs a type annotation"),
         (hidden, "hides parameters"),
-        (infinite, "x: the default bound=inf is not finite"),
-        (nan, "x: the default bound=nan is not finite"),
-        (nested, "x: the default bound=(1.0, -inf) is not finite"),
+        (infinite, "x: the default bound=inf: not a finite number"),
+        (nan, "x: the default bound=nan: not a finite number"),
+        (nested, "x: the default bound=(1.0, -inf): not a finite number"),
         (as_text, "such as Annotated[gahbench.Basis, gahbench.Names('basis')]"),
         (with_default, "write its default as a spec in its annotation: Names('basis', default=...)"),
         (network, "such as Annotated[gahbench.ArchitectureFactory, gahbench.Names('architecture')]"),

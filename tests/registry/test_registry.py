@@ -50,7 +50,7 @@ def test_plugins_are_loaded_from_a_file_and_from_a_folder(tmp_path):
         plugin = Registry((source,)).get("reference", "half")
         assert plugin.origin == str(file)
         assert plugin.summary == "Halves the image."
-        assert plugin.build(plugin.factory, {"factor": 2.0}, {}).factor == 2.0
+        assert plugin.build({"factor": 2.0}, {}).factor == 2.0
 
 
 def test_plugins_are_loaded_from_an_entry_point(tmp_path, monkeypatch):
@@ -99,7 +99,7 @@ MUTE = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeErr
         (REGISTERS.format("'m', 3"), "TypeError: register('m', ...) takes a class or 'module:Class', and keywords", 3),
         (REGISTERS.format("'m', __import__('functools').partial(int)"), "takes a class or 'module:Class', and", 3),
         (REGISTERS.format("'m[a=1]', int"), "register('m[a=1]', ...): not a name", 3),
-        (REGISTERS.format("'m', int, a=float('nan')"), "preset values must be finite, not {'a': nan}", 3),
+        (REGISTERS.format("'m', int, a=float('nan')"), "preset values {'a': nan}: not a finite number", 3),
         ("raise ValueError('one\\ntwo')\n", "ValueError: one two", 1),
         ("raise BaseException('boo')\n", "BaseException: boo", 1),
         ("raise GeneratorExit\n", "GeneratorExit", 1),

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gahbench import DataError
-from gahbench._util.array_files import load_arrays
-from gahbench._util.image_files import check_pixels
+from gahbench._util.image_files import check_pixels, load_arrays
 from gahbench._util.readable import brief
 
 from ..._torch_files import find_fault, load_torch

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gahbench import DataError
-from gahbench._util.array_files import load_arrays
-from gahbench._util.image_files import check_pixels, open_image
+from gahbench._util.image_files import check_pixels, load_arrays, open_image
 from gahbench._util.readable import brief
 
 from .decode import EIGHT_BIT_MODES, decode

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench.runs.hooks import describe_run, row_name
+from gahbench.runs.hooks import row_name
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
@@ -90,41 +90,6 @@ def test_tensorboard_has_curves_scores_suite_and_board(run_with_tracker):
     assert "| oracle-threshold[haar] | oracle |" in texts["leaderboard"]
 
 
-@pytest.mark.extras("mlflow", "sqlalchemy")
-def test_mlflow_has_a_run_for_the_suite_and_for_each_row(run_with_tracker):
-    from mlflow import MlflowClient
-
-    out, trained, scores = run_with_tracker("mlflow")
-    client = MlflowClient(f"sqlite:///{out / 'mlflow' / 'mlflow.db'}")
-
-    def runs():
-        experiment = client.get_experiment_by_name("tiny").experiment_id
-        return {run.info.run_name: run for run in client.search_runs([experiment])}
-
-    top = runs().pop(out.name)
-    assert set(runs()) == {out.name, *scores}
-    for row, mean in scores.items():
-        assert runs()[row].data.metrics["psnr/0.1"] == pytest.approx(mean)
-        assert runs()[row].data.tags["mlflow.parentRunId"] == top.info.run_id
-    unet = runs()[UNET]
-    assert (unet.data.params["steps"], unet.info.status) == ("12", "FINISHED")
-    for name, value in trained.items():
-        points = client.get_metric_history(unet.info.run_id, name)
-        assert (points[-1].step, points[-1].value) == (12, pytest.approx(value))
-    assert top.data.tags["gahbench.sigmas"] == "0.1, 0.3"
-    board = (out / "mlflow" / "artifacts" / top.info.run_id / "artifacts" / "leaderboard.csv").read_text()
-    assert {row["entrant"] for row in csv.DictReader(io.StringIO(board))} == {row.split(" on ")[0] for row in scores}
-    # A resumed run continues its tracked runs, which have failed if the run ends with an error.
-    tracker = gahbench.create("tracker", "mlflow")
-    tracker.start(out, describe_run(out, require_plan(out).units, ()))
-    tracker.log_scores(UNET, {"ssim[window=7]/0.1": 0.5})
-    tracker.finish(None)
-    again = runs()[UNET]
-    assert len(runs()) == 4
-    assert (again.info.run_id, again.info.status) == (unet.info.run_id, "FAILED")
-    assert again.data.metrics == {**unet.data.metrics, "ssim_window_7_/0.1": 0.5}
-
-
 @pytest.mark.extras("wandb")
 def test_wandb_has_curves_scores_suite_and_board_offline(run_with_tracker):
     import wandb
@@ -174,32 +139,13 @@ def _records(file):
             record = b""
 
 
-@pytest.mark.extras("trackio")
-def test_trackio_has_curves_scores_suite_and_board(run_with_tracker):
-    from trackio.sqlite_storage import SQLiteStorage
-
-    out, trained, scores = run_with_tracker("trackio[project=test-of-trackio]")
-
-    def read_log(run):
-        return SQLiteStorage.get_logs("test-of-trackio", run)
-
-    for row, mean in scores.items():
-        assert [entry["psnr/0.1"] for entry in read_log(row) if "psnr/0.1" in entry] == [pytest.approx(mean)]
-    last = [entry for entry in read_log(UNET) if "loss" in entry][-1]
-    assert last["step"] == 12
-    assert {name: last[name] for name in trained} == pytest.approx(trained)
-    assert SQLiteStorage.get_run_config("test-of-trackio", out.name)["sigmas"] == [0.1, 0.3]
-    (table,) = [entry["leaderboard"] for entry in read_log(out.name) if "leaderboard" in entry]
-    assert {row["entrant"] for row in table["_value"]} == {row.split(" on ")[0] for row in scores}
-
-
 def test_every_tracker_has_a_row_with_its_extra(builtin):
     rows = [line.split("|") for line in GUIDE.splitlines() if line.startswith("| `")]
     assert sorted(row[1].strip(" `") for row in rows) == builtin.names("tracker")
     assert all(row[1] == row[3] for row in rows)
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb", "trackio"])
+@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_a_tracker_names_its_missing_extra_before_the_run(write_suite, tmp_path, monkeypatch, name):
     monkeypatch.setattr("gahbench_plugins._extras.importlib.util.find_spec", lambda package: None)
     with pytest.raises(gahbench.GahbenchError, match=rf"pip install 'gahbench\[{name}\]'"):
