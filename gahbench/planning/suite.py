@@ -10,6 +10,7 @@ from typing import Any
 
 import pydantic
 
+from gahbench._util.core_yaml import Document
 from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, listing, prefix_errors
 from gahbench._util.readable import level_name
 from gahbench.contracts.engines import Limits
@@ -17,7 +18,6 @@ from gahbench.planning.suite_changes import ENTRANT, SuiteChanges, apply_setting
 from gahbench.planning.suite_entries import Entries, configure_entrant
 from gahbench.planning.suite_fields import Scoring, SuiteFile, accepted_fields
 from gahbench.planning.suite_files import find_suite, suite_files
-from gahbench.planning.yaml_lines import Document
 from gahbench.registry.configured import Configured
 from gahbench.registry.parameters import relative_to
 from gahbench.registry.registry import Registry
@@ -47,8 +47,8 @@ class Suite:
         Path and content of the suite file.
     added
         Labels of the entrants that were added on the command line and are not in the file.
-    lines
-        Line numbers of plugins in the file, by their ``where``.
+    places
+        Files and lines of plugins, or the options that set them, by their ``where``.
     trainings
         Training of the entrants that override the training of the suite, by label.
     titles
@@ -71,7 +71,7 @@ class Suite:
     path: Path
     added: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    lines: dict[str, int] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     trainings: dict[str, Training] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     text: str = ""
@@ -94,8 +94,7 @@ class Suite:
         """Return where a plugin is named: the file and line, or the command-line option."""
         if configured.label in self.added:
             return f"{ENTRANT} {configured.label}"
-        line = self.lines.get(configured.where)
-        return f"{self.path}{'' if line is None else f':{line}'}"
+        return self.places.get(configured.where, str(self.path))
 
 
 def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Sequence[str] = ()) -> Suite:
@@ -131,7 +130,7 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         path=document.path,
         added=added,
         limits=parsed.limits,
-        lines=entries.lines,
+        places=entries.places,
         trainings=entries.trainings,
         titles=entries.titles,
         text=document.text,

@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import pydantic
 
+from gahbench._util.core_yaml import Document, Location
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
 from gahbench._util.readable import brief
 from gahbench.contracts.row_labels import split_label
 from gahbench.planning.suite_fields import Entry
-from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured, iterate_nested
 from gahbench.registry.parameters import Parameter
 from gahbench.registry.plugin import Kind, Plugin
@@ -124,8 +124,8 @@ class Entries:
     document: Document
     registry: Registry
     training: Mapping[str, Any]
-    #: Line numbers of plugins, by their ``where``.
-    lines: dict[str, int] = field(default_factory=dict)
+    #: Files and lines of plugins, by their ``where``.
+    places: dict[str, str] = field(default_factory=dict)
     #: Training of entrants that override the suite's training, by label.
     trainings: dict[str, Training] = field(default_factory=dict)
     #: Labels that the suite sets for metrics, by their default labels.
@@ -141,7 +141,7 @@ class Entries:
             if len(plugins) > MAX_CONFIGURATIONS:
                 raise too_many(self.document, (*location, index), len(plugins))
             for configured in expanded:
-                self.lines.setdefault(configured.where, self.document.line((*location, index)))
+                self.places.setdefault(configured.where, self.document.place((*location, index)))
         try:
             distinct = unique(plugins)
         except ParameterError as error:

@@ -15,13 +15,12 @@ from pydantic import (
     model_validator,
 )
 
-from gahbench._util.core_yaml import as_number
+from gahbench._util.core_yaml import Location, as_number
 from gahbench._util.errors import DataError
 from gahbench.contracts.captured import MEASURED, captured_level
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.engines import Limits
 from gahbench.planning.suite_noise import SuiteNoise, add_levels
-from gahbench.planning.yaml_lines import Location
 from gahbench.sampling.settings import Sampling
 from gahbench.training.recipe import Training
 
@@ -33,7 +32,15 @@ MAX_NAME = 100
 #: Constraint of a list with at least one value.
 _SOME = Field(min_length=1, strict=False)
 
-Entry = str | dict[str, dict[str, Any] | None]
+
+def _check_entry(value: Any) -> Any:
+    is_mapping = isinstance(value, dict) and all(isinstance(inner, dict | None) for inner in value.values())
+    if not is_mapping and not isinstance(value, str):
+        raise ValueError("expected a plugin's name, or name: {parameter: value}")
+    return value
+
+
+Entry = Annotated[str | dict[str, dict[str, Any] | None], BeforeValidator(_check_entry)]
 
 
 def entry_name(entry: Entry) -> str:
