@@ -41,7 +41,7 @@ def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
         try:
             reference: Reference = entrant.build()
             unsupported = {
-                (configured.label, entrant.label) for configured, set_ in built if not _supports(reference, set_, suite)
+                (configured.label, entrant.label) for configured, set_ in built if not reference.supports(set_)
             }
         except Exception:
             continue  # The row of a broken plugin reports the error.
@@ -51,21 +51,12 @@ def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
                 f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
                 for configured, dataset in built
             )
-            kinds += "" if suite.scoring.noise is None else " under white noise, and few are known under this noise"
             raise SuiteError(
                 f"{suite.location(entrant)}: {entrant.where}: not defined on any dataset of the suite; the kinds of "
                 f"their optima are {kinds}"
             )
         undefined |= unsupported
     return frozenset(undefined)
-
-
-def _supports(reference: Reference, dataset: Dataset, suite: Suite) -> bool:
-    """Return whether a reference is defined on a dataset under the noise of the suite."""
-    if suite.scoring.noise is not None and reference.kind in ("optimal", "bound"):
-        optima = [dataset.optimum_under(noise) for noise in suite.scoring.noise.levels.values()]
-        return reference.denoises_intensities and all(optimum.kind == "exact" for optimum in optima)
-    return reference.supports(dataset)
 
 
 def check_pairs(

@@ -19,8 +19,7 @@ from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_tit
 from gahbench.planning.pairs import Pairs, check_pairs, undefined_pairs
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
-from gahbench.planning.suite_fields import noise_levels, scored_images
-from gahbench.planning.suite_noise import refusal_without_clean
+from gahbench.planning.suite_fields import noise_levels, refusal_without_clean, scored_images
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry
@@ -189,7 +188,6 @@ def _request(suite: Suite, row: Row, split: Split, images: int, levels: list[flo
         scoring.jacobian_precision,
         row.learned_from(),
         row.learned_from(partner=True),
-        scoring.noise_levels,
         not scoring.sigmas,
     )
 
@@ -268,11 +266,6 @@ def _check_ranking(suite: Suite, built: list[tuple[Configured, Dataset]]) -> Non
 
 def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured, Dataset]]) -> None:
     measure: Metric = suite.build(metric)
-    if suite.scoring.noise is not None and not measure.any_noise:
-        raise ParameterError(
-            f"{metric.where}: defined under white Gaussian noise only; accepted with 'noise': metrics that compare "
-            "images, such as psnr, ssim, lpips, optimum-distance and optimum-cross"
-        )
     for configured, dataset in built:
         _check_noise(suite, metric, measure, configured, dataset)
         if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:

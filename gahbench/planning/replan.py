@@ -47,7 +47,6 @@ class Replanner:
             payload["jacobian_precision"],
             payload["learned_from"],
             payload["partner_learned_from"],
-            payload.get("noise"),
             payload.get("captured", False),
         )
         fit, partner = (key and keys.get(key, key) for key in (unit.requires, unit.partner))
