@@ -16,7 +16,7 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles, own_trainings
-from gahbench.planning.pairs import Pairs, check_pairs, undefined_pairs
+from gahbench.planning.pairs import Pairs, check_pairs
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import noise_levels, refusal_without_clean, scored_images
@@ -81,18 +81,13 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         with prefix_errors(suite.location(metric)):
             _check_metric(suite, metric, built)
     with prefix_errors(str(suite.path)):
-        undefined = undefined_pairs(suite, built)
-        units = [
-            unit
-            for configured, dataset in built
-            for unit in _units(suite, PlannedDataset(configured, dataset))
-            if (unit.dataset, base_label(unit.entrant)) not in undefined
-        ]
+        units = [unit for configured, dataset in built for unit in _units(suite, PlannedDataset(configured, dataset))]
         fits = [(unit.dataset, base_label(unit.entrant), is_done(unit.key)) for unit in units if unit.kind == "fit"]
         finished = {(dataset, entrant) for dataset, entrant, done in fits if done}
         finished -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
-        pairs = check_pairs(suite, built, registry, undefined, finished)
-        units = [unit for unit in units if (unit.dataset, base_label(unit.entrant)) not in pairs.refused]
+        pairs = check_pairs(suite, built, finished)
+        left_out = pairs.undefined | pairs.refused.keys()
+        units = [unit for unit in units if (unit.dataset, base_label(unit.entrant)) not in left_out]
     facts = tuple(
         dataset_row(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring)
         for configured, dataset in built

@@ -142,9 +142,7 @@ def test_paths_are_relative_to_the_suite_or_the_current_folder(write_suite, buil
     assert dataset.parameters["path"] == "pictures"
 
 
-def test_plugins_of_a_suite_and_of_the_environment_are_found(
-    dry_runs_here, write_suite, write_plugin, monkeypatch, tmp_path
-):
+def test_plugins_of_a_suite_and_of_the_environment_are_found(write_suite, write_plugin, monkeypatch, tmp_path):
     write_plugin("mine", "return noisy - self.noise(noisy)")
     other = write_plugin("yours", "return noisy - self.noise(noisy)", folder="elsewhere")
     file = write_suite(("  - identity", "  - mine\n  - yours"), ("name: tiny", "name: tiny\nplugins: [plugins]"))

@@ -28,7 +28,7 @@ def test_keys_do_not_depend_on_order_or_display(write_suite, builtin):
     assert keys(write_suite(*changes), builtin) == first
 
 
-def test_the_code_of_a_plugin_changes_only_its_keys(dry_runs_here, write_suite, write_plugin):
+def test_the_code_of_a_plugin_changes_only_its_keys(write_suite, write_plugin):
     keys_by_unit = []
     for body in ("return noisy - self.noise(noisy)", "return noisy + self.noise(noisy)"):
         registry = Registry((write_plugin("mine", body, folder=f"folder{len(keys_by_unit)}"),))
