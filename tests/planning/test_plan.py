@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+import gahbench
 from gahbench._util.errors import DataError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.registry import Registry
 
 
@@ -72,3 +74,12 @@ def test_the_path_of_a_nested_dataset_does_not_change_keys(write_suite, builtin,
         keys_by_unit.append(keys(write_suite(("discs: {size: 16}", wrapped)), builtin))
     assert list(keys_by_unit[0].values()) == list(keys_by_unit[1].values())
     assert {name[1] for name in keys_by_unit[0]} == {"shuffled[faces[here.npz]]"}
+
+
+def test_python_gets_the_plan_as_a_table(write_suite, builtin):
+    file = write_suite()
+    units = gahbench.plan(file, seeds=[3], only=["unet*"]).units
+    assert list(units) == ["kind", "dataset", "entrant", "seed", "metric", "key"]
+    expected = make_plan(load_suite(file, builtin, SuiteChanges.from_arguments(seeds=[3], only=["unet*"])), builtin)
+    assert units["key"].tolist() == [unit.key for unit in expected.units]
+    assert units[units["kind"] == "fit"]["seed"].tolist() == [3]
