@@ -53,6 +53,7 @@ from .explore.sample import sample as sample
 from .explore.scored import score as score
 from .networks.conversions import as_denoiser as as_denoiser
 from .planning.claim_files import read_claims as read_claims
+from .planning.plan import plan as plan
 from .registry.annotations import Code as Code
 from .registry.annotations import External as External
 from .registry.annotations import File as File

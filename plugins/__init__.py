@@ -71,7 +71,6 @@ def register_references(register: Register) -> None:
     register("oracle-best-basis", "gahbench_plugins.references.oracle_best_basis:OracleBestBasis")
     register("pretrained", "gahbench_plugins.references.pretrained:Pretrained")
     register("optimal", "gahbench_plugins.references.optimal:Optimal")
-    register("stabilised-optimal", "gahbench_plugins.references.optimal:StabilisedOptimal")
     register("lower-bound", "gahbench_plugins.references.optimal:LowerBound")
     register("empirical-bayes", "gahbench_plugins.references.empirical_bayes:EmpiricalBayes")
     register("local-score", "gahbench_plugins.references.local_score:LocalScore")

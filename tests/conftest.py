@@ -31,7 +31,6 @@ from tiny_runs import render_no_figures
 import gahbench
 from gahbench._util.resources import cpu_count
 from gahbench.cli import main
-from gahbench.planning import dry_run
 from gahbench.registry.registry import Registry
 from gahbench_plugins._extras import is_installed
 
@@ -160,14 +159,8 @@ def kept_run(build_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 
 @pytest.fixture
-def dry_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run dry runs of plugin files in this process, like those of built-in plugins, since a new process takes seconds.
-
-    Do not use it in tests of dry runs, or of plugins that end their process.
-    """
-    monkeypatch.setattr(
-        dry_run, "_run_separately", lambda cases, registry: [dry_run._run_on_meta(*case) for case in cases]
-    )
+def dry_runs_here() -> None:
+    """Do nothing, since dry runs no longer start a process."""
 
 
 @pytest.fixture

@@ -1,24 +1,26 @@
-"""Reading and writing of YAML with the core schema of YAML 1.2; PyYAML by default follows YAML 1.1.
+"""YAML with the core schema of YAML 1.2, and the line of each value; PyYAML by default follows YAML 1.1.
 
 With this schema ``010`` is 10 rather than 8, ``1e-3`` is a number, and ``12:30``, ``on``, ``1_000`` and ``2024-01-01``
-are strings. Tags outside the schema, such as ``!!python/name`` and ``!!timestamp``, are refused, as are NUL and lone
-surrogates. The size of documents is limited, so that a few lines of aliases cannot fill the memory.
+are strings. The size of documents is limited, so that a few lines of aliases cannot fill the memory.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import pydantic
 import yaml
 
+from gahbench._util.errors import SuiteError, suggestion
 from gahbench._util.readable import brief
 
-_N = TypeVar("_N", int, float)
+Location = tuple[str | int, ...]
 
-#: Limits of a document: characters, levels of nesting, and values, which count again for each alias.
-MAX_CHARACTERS, MAX_DEPTH, MAX_VALUES = 200_000, 40, 50_000
+#: Limits of a document: levels of nesting, and values, which count again for each alias.
+MAX_DEPTH, MAX_VALUES = 40, 50_000
 #: Accepted integers: signed integers of 64 bits, as in torch and tables.
 INTEGERS = range(-(2**63), 2**63)
 ACCEPTED_INTEGERS = f"accepted: integers of 64 bits, {INTEGERS.start} to {INTEGERS.stop - 1}"
@@ -35,125 +37,88 @@ _CORE = (
         list("-+.0123456789"),
     ),
 )
-_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
-_FRACTION = re.compile(rf"\s*({_NUMBER})\s*/\s*({_NUMBER})\s*")
-
-
-class CoreLoader(yaml.SafeLoader):
-    """A safe YAML loader with the core schema and limits on the size of documents."""
-
-    def __init__(self, text: str) -> None:
-        if len(text) > MAX_CHARACTERS:
-            raise yaml.YAMLError(f"{len(text)} characters; accepted: at most {MAX_CHARACTERS}")
-        super().__init__(text)
-        self._depth = self._deepest = self._values = 0
-        #: Number of values in an anchored node, including the node, and levels of nesting below it.
-        self._anchored: dict[yaml.Node, tuple[int, int]] = {}
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose a node, counting its values and levels of nesting."""
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        values_before = self._values
-        is_alias = isinstance(event, yaml.AliasEvent)
-        target = self.anchors.get(event.anchor) if is_alias else None
-        if target is not None and target not in self._anchored:
-            raise _error("a value refers to itself", event.start_mark)
-        values, height = (1, 0) if target is None else self._anchored[target]
-        self._values += values
-        if self._values > MAX_VALUES:
-            reason = ", counting repetitions by aliases" if is_alias else ""
-            raise _error(f"more than {MAX_VALUES} values{reason}", event.start_mark)
-        if self._depth + height > MAX_DEPTH:
-            raise _error(f"more than {MAX_DEPTH} levels of lists and mappings", event.start_mark)
-        previous_deepest, self._deepest = self._deepest, self._depth + height
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if node is not None and not is_alias and event.anchor is not None:
-            self._anchored[node] = (self._values - values_before, self._deepest - self._depth)
-        self._deepest = max(previous_deepest, self._deepest)
-        return node
-
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        """Return the text of a scalar."""
-        text = super().construct_scalar(node)
-        invalid = _INVALID_CHARACTER.search(text) if isinstance(text, str) else None
-        if invalid is not None:
-            raise _error(f"the character U+{ord(invalid[0]):04X} is not accepted", node.start_mark)
-        return text
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Do nothing, since YAML 1.2 has no merge keys."""
-
-
-def _error(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
-    return yaml.constructor.ConstructorError(None, None, problem, mark)
-
-
 #: NUL, which paths cannot contain, and lone surrogates, which cannot be encoded.
 _INVALID_CHARACTER = re.compile("[\0\ud800-\udfff]")
-
-# Remove the resolvers and constructors of YAML 1.1.
-CoreLoader.yaml_implicit_resolvers = {}
-CoreLoader.yaml_constructors = {
-    _TAG + name: yaml.SafeLoader.yaml_constructors[_TAG + name] for name in ("null", "str", "seq", "map")
+_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
+_FRACTION = re.compile(rf"\s*({_NUMBER})\s*/\s*({_NUMBER})\s*")
+#: Messages that replace the messages of pydantic, by type of error.
+_MESSAGES = {
+    "tuple_type": "expected a list",
+    "too_short": "expected a list with at least one value",
+    **dict.fromkeys(("dataclass_type", "dict_type", "model_type"), "expected fields with values"),
+    "string_pattern_mismatch": "accepted: letters, digits, '.', '_' and '-'",
 }
+#: Types of pydantic's errors about unknown fields.
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-class _CoreDumper(yaml.SafeDumper):
-    """A YAML dumper that quotes strings that YAML 1.1 or 1.2 would not read as strings, and escapes line breaks."""
+class _Loader(yaml.SafeLoader):
+    """Resolves plain scalars by the core schema alone."""
 
 
-for _name, _pattern, _first in _CORE:
-    for _class in (CoreLoader, _CoreDumper):
-        _class.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), _first)
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
-
-
-_CoreDumper.add_representer(str, _represent_text)
-
-
-def _construct_boolean(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
-    text = str(loader.construct_scalar(node))
-    if text.lower() not in ("true", "false"):
-        raise _error(f"{brief(repr(text), 100)} is neither true nor false", node.start_mark)
-    return text.lower() == "true"
+class _Dumper(yaml.SafeDumper):
+    """Quotes strings that YAML 1.1 or 1.2 would not read as strings, and escapes line breaks."""
 
 
 def _construct_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    text = str(loader.construct_scalar(node))
-    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-    number = _parse_number(node, text, lambda: int(text, base))
+    number = int(node.value, {"0o": 8, "0x": 16}.get(node.value[:2], 10))
     if number not in INTEGERS:
-        raise _error(f"{brief(text, 100)} is not accepted; {ACCEPTED_INTEGERS}", node.start_mark)
+        raise _error(f"{brief(node.value, 100)} is not accepted; {ACCEPTED_INTEGERS}", node)
     return number
 
 
-def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    text = str(loader.construct_scalar(node))
-    # Python's float accepts inf and nan without the leading point.
-    return _parse_number(node, text, lambda: float(re.sub(r"^([-+]?)\.(?=[a-z])", r"\1", text.lower())))
+def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-def _parse_number(node: yaml.ScalarNode, text: str, read: Callable[[], _N]) -> _N:
+_Loader.yaml_implicit_resolvers = {}
+for _name, _pattern, _first in _CORE:
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), _first)
+_Loader.add_constructor(f"{_TAG}int", _construct_integer)
+_Dumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
+)
+
+
+def _load(text: str, lines: dict[Location, int]) -> Any:
+    """Read YAML, and record the line of each value."""
+    loader = _Loader(text)
     try:
-        return read()
-    except ValueError as error:
-        raise _error(f"{brief(repr(text), 100)} is not a number", node.start_mark) from error
+        if (node := loader.get_single_node()) is None:
+            return None
+        _visit(node, (), lines)
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError(f"more than {MAX_DEPTH} levels of lists and mappings") from None
+    except (KeyError, ValueError) as error:
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from error
+    finally:
+        loader.dispose()
 
 
-def _refuse_tag(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
-    tag = node.tag.replace(_TAG, "!!")
-    raise _error(f"the tag '{tag}' is not accepted; leave it out", node.start_mark)
-
-
-CoreLoader.add_constructor(_TAG + "bool", _construct_boolean)
-CoreLoader.add_constructor(_TAG + "int", _construct_integer)
-CoreLoader.add_constructor(_TAG + "float", _construct_float)
-CoreLoader.add_constructor(None, _refuse_tag)
+def _visit(node: yaml.Node, location: Location, lines: dict[Location, int]) -> None:
+    lines.setdefault(location, node.start_mark.line + 1)
+    if len(location) > MAX_DEPTH:
+        raise _error(f"more than {MAX_DEPTH} levels of lists and mappings", node)
+    if len(lines) > MAX_VALUES:
+        raise _error(f"more than {MAX_VALUES} values, counting repetitions by aliases", node)
+    if node.tag.removeprefix(_TAG) not in ("str", "seq", "map", *(name for name, *_ in _CORE)):
+        raise _error(f"the tag '{node.tag.replace(_TAG, '!!')}' is not accepted; leave it out", node)
+    if isinstance(node, yaml.ScalarNode) and (invalid := _INVALID_CHARACTER.search(node.value)):
+        raise _error(f"the character U+{ord(invalid[0]):04X} is not accepted", node)
+    for index, item in enumerate(node.value if isinstance(node, yaml.CollectionNode) else ()):
+        if isinstance(node, yaml.SequenceNode):
+            _visit(item, (*location, index), lines)
+            continue
+        key, value = item
+        inside = (*location, key.value)
+        if not isinstance(key, yaml.ScalarNode):
+            raise _error("expected the name of a field, not a collection", key)
+        if inside in lines:
+            raise _error(f"the field '{key.value}' is repeated", key)
+        lines[inside] = key.start_mark.line + 1
+        _visit(value, inside, lines)
 
 
 def load_scalar(text: str) -> Any:
@@ -169,7 +134,7 @@ def load_scalar(text: str) -> Any:
     yaml.YAMLError
         If the text is not valid YAML.
     """
-    return yaml.load(text, Loader=CoreLoader)
+    return _load(text, {})
 
 
 def dump_flow(value: Any) -> str:
@@ -186,7 +151,7 @@ def dump_flow(value: Any) -> str:
     "{a: 0.001, b: ['on', '1e-3']}"
     """
     text: str = yaml.dump(
-        value, Dumper=_CoreDumper, default_flow_style=True, sort_keys=True, allow_unicode=False, width=float("inf")
+        value, Dumper=_Dumper, default_flow_style=True, sort_keys=True, allow_unicode=False, width=float("inf")
     )
     return text.removesuffix("\n").removesuffix("\n...")
 
@@ -197,3 +162,70 @@ def as_number(value: Any) -> Any:
     if fraction is None or float(fraction[2]) == 0:
         return value
     return float(fraction[1]) / float(fraction[2])
+
+
+class Document:
+    """Content of a YAML file, with the place of each part for error messages."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines: dict[Location, int] = {}
+        try:
+            self.text = text = path.read_text(encoding="utf-8")
+            self.content: Any = _load(text, lines)
+        except (OSError, ValueError) as error:
+            raise SuiteError(f"{path}: cannot be read: {error}") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+            line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
+            reason = getattr(error, "problem", None) or " ".join(str(error).split())
+            raise SuiteError(f"{path}:{line + 1}: not valid YAML: {reason}{_hint_at_quotes(text, mark)}") from error
+        self._places = {location: f"{path}:{line}" for location, line in lines.items()}
+
+    def place(self, location: Location) -> str:
+        """Return the file and line of a part, or of the closest known part around it, or the option that set it."""
+        return self._places.get(self._known(location), f"{self.path}:1")
+
+    def mark(self, location: Location, option: str) -> None:
+        """Record the option that set a part; errors about the part name the option."""
+        self._places = {known: place for known, place in self._places.items() if known[: len(location)] != location}
+        self._places[location] = option
+
+    def error(self, location: Location, message: str) -> SuiteError:
+        """Return an error that names the place of a part."""
+        return SuiteError(f"{self.place(location)}: {message}")
+
+    def validation_error(
+        self, error: pydantic.ValidationError, accepted: Callable[[Location], Sequence[str]], inside: Location = ()
+    ) -> SuiteError:
+        """Return the first of pydantic's errors, with the place of the invalid part."""
+        # If a required field is misspelt, pydantic also reports it as missing; report the misspelling.
+        first = min(error.errors(), key=lambda item: item["type"] not in _UNKNOWN)
+        full_location = (*inside, *first["loc"])
+        if first["type"] in _UNKNOWN:
+            return self.unknown_field(full_location, accepted(full_location[:-1]))
+        if first["type"] == "missing":
+            return self.error(full_location, f"the field '{'.'.join(map(str, full_location))}' is missing")
+        location = self._known(full_location)
+        message = _MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
+        value = "" if isinstance(first["input"], dict | tuple) else f" (got {brief(repr(first['input']))})"
+        return self.error(location, f"{'.'.join(map(str, location))}: {message[0].lower()}{message[1:]}{value}")
+
+    def unknown_field(self, location: Location, accepted: Sequence[str]) -> SuiteError:
+        """Return the error about an unknown field."""
+        near = suggestion(str(location[-1]), accepted) or ";"
+        name = ".".join(map(str, location))
+        return self.error(location, f"unknown field '{name}'{near} accepted: {', '.join(accepted)}")
+
+    def _known(self, location: Location) -> Location:
+        """Return the longest known prefix of a location, without pydantic's suffixes for alternatives."""
+        while location not in self._places and location:
+            location = location[:-1]
+        return location
+
+
+def _hint_at_quotes(text: str, mark: yaml.Mark | None) -> str:
+    """Return a hint if a bracket follows an unquoted name, as in ``{basis: wavelet[db4]}``."""
+    line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
+    name = re.search(r"[\w.-]+$", line[: mark.column]) if mark is not None and line[mark.column :][:1] == "[" else None
+    return f'; inside {{}} and [], strings with brackets need quotes: "{name[0]}[...]"' if name else ""

@@ -71,7 +71,6 @@ from gahbench.board.scorecube import (
 from gahbench.board.statistics import Array, Interval, IntervalScale, SampledMeans, means
 from gahbench.board.tables import rows_of
 from gahbench.evaluation.rates import fit_slope, input_psnr
-from gahbench.planning.suite_noise import POISSON_GAUSSIAN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,15 +233,13 @@ def _entries(
     present_entrants = entrants_on(results, dataset)
     order += [label for label in results.entrants if label in present_entrants and label not in order]
     optimum, slope = optimum_of(results, dataset)
-    # The PSNR of images with photon noise depends on their brightness, so it is known only approximately.
-    knows_noisy_psnr = noise_of(results, dataset) != POISSON_GAUSSIAN
     for label in order:
         rank, rank_high = ranks.get(label, (None, None))
         cost = cost_of(results, dataset, label)
         seed_count = len(cube.seeds.get(label, []))
         flags = _flags(results, dataset, label, check)
         note = _notes(results, dataset, label, cube)
-        if measured is not None and knows_noisy_psnr and (worse_sigmas := measured.worse_than_noisy(label)):
+        if measured is not None and (worse_sigmas := measured.worse_than_noisy(label)):
             levels = ", ".join(map(level_name, worse_sigmas))
             note = "; ".join(filter(None, [f"worse than the noisy images at σ = {levels}", note]))
         note = "; ".join(filter(None, [cube.left_out.get(label), note]))

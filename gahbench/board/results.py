@@ -68,8 +68,8 @@ class Results(Tables):
         other datasets), sources (the number of the source of each test image, separated by spaces, if several images,
         such as patches of a photograph, share a source), protocol (a digest of the dataset's parameters and of the
         seed of the noise: rows with equal digests can be compared), notes (unexpected changes of the images, one per
-        line), spec (name and parameters, independent of the label), noise (``poisson-gaussian`` or ``measured``; empty
-        for white Gaussian noise).
+        line), spec (name and parameters, independent of the label), noise (``measured``; empty for white Gaussian
+        noise).
     entrants
         Labels of the entrants, in the order of the suite.
     baseline

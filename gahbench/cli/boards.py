@@ -277,13 +277,6 @@ def claims(
     show_all: Annotated[
         bool, typer.Option("--all", help="Show also the claims that the results do not measure, and why.")
     ] = False,
-    suite: Annotated[
-        Path | None,
-        typer.Option(
-            "--suite",
-            help="Write suites that would decide the undecided claims to this file, and to numbered files next to it.",
-        ),
-    ] = None,
     form: Annotated[
         Literal["markdown", "csv", "json"] | None,
         typer.Option("--format", help="Print the table as markdown, csv or json."),
@@ -298,7 +291,6 @@ def claims(
     gahbench, in plugins, and in YAML files: -p mine.yaml.
     """
     import gahbench
-    from gahbench.board.claim_suites import write_claim_suites
     from gahbench.report.claims import export_claims, print_claims
 
     verdicts = gahbench.claims(*(folders or ()), only=claim or (), plugins=plugins_dir or ())
@@ -310,6 +302,3 @@ def claims(
     if len(shown) < len(verdicts):
         hidden = len(verdicts) - len(shown)
         typer.echo(f"{pluralize(hidden, 'claim')} not measured by these results; --all shows them", err=True)
-    if suite is not None:
-        for file, names in write_claim_suites(verdicts, suite):
-            typer.echo(f"wrote {file}, for {', '.join(names)}", err=True)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gahbench.contracts.captured import Captured, NoiseKind
     from gahbench.contracts.citation import Citations
     from gahbench.jacobian import LinearMaps
-    from gahbench.noise.poisson_gaussian import PoissonGaussian
 
 #: Names of splits.
 Split = Literal["train", "validation", "test", "A", "B"]
@@ -302,27 +301,6 @@ class Dataset(Preparable, ABC):
             If the optimum is not exact, or cannot be computed accurately for one of these images.
         """
         raise OptimumError(f"{type(self).__name__}: no posterior is known; its optimum is '{self.optimum.kind}'")
-
-    def optimum_under(self, noise: PoissonGaussian) -> Optimum:
-        """Return what is known of the optimal denoiser under Poisson-Gaussian noise: ``exact``, or ``none``."""
-        return Optimum()
-
-    def posterior_under(self, noisy: Tensor, noise: PoissonGaussian) -> Posterior:
-        """Return the moments of the clean images given images with Poisson-Gaussian noise.
-
-        Parameters
-        ----------
-        noisy
-            Noisy intensities, shape (N, C, H, W).
-        noise
-            The noise.
-
-        Raises
-        ------
-        OptimumError
-            If :meth:`optimum_under` is not exact, or the posterior cannot be computed accurately for an image.
-        """
-        raise OptimumError(f"{type(self).__name__}: no posterior is known under Poisson-Gaussian noise")
 
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
         """Return lower bounds on the expected error of any denoiser, if the optimum is a ``bracket``.

@@ -164,7 +164,7 @@ class Metric(Preparable, ABC):
     advised_images: ClassVar[int] = 1
     #: Needs other than the images and the denoiser (:data:`Need`); entrants that cannot meet them are not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()
-    #: Whether the metric only compares images, and so is defined under noise that is not white and Gaussian.
+    #: Whether the metric only compares images, and so is defined under recorded noise.
     any_noise: ClassVar[bool] = False
     #: Kinds of recorded noise under which the metric needs no clean images (:attr:`Dataset.noise_kind`).
     without_clean: ClassVar[frozenset[NoiseKind]] = frozenset()

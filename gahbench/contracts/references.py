@@ -44,9 +44,6 @@ class Reference(Preparable, ABC):
     #: Whether the reference learns from the training images of networks; if so, it has a row for each number of images
     #: in a sweep, and a partner that learns from the other half.
     fits_training_subset: ClassVar[bool] = False
-    #: Whether the reference denoises intensities under the Poisson-Gaussian noise :attr:`Truth.noise`. Other references
-    #: receive images whose variance is stabilised, as if the noise were white and Gaussian.
-    denoises_intensities: ClassVar[bool] = False
     #: The name on boards (:mod:`gahbench.board.display_names`); if empty, it follows from the registered name.
     display_name = ""
     #: Parameters that labels always show, default or not.

@@ -13,8 +13,6 @@ from gahbench.contracts.datasets import Dataset, Split
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gahbench.noise.poisson_gaussian import PoissonGaussian
-
 
 @dataclass(frozen=True, eq=False)
 class Truth:
@@ -30,8 +28,6 @@ class Truth:
         The split of the images.
     start
         Index of the first image in the split.
-    noise
-        Poisson-Gaussian noise of the noisy images; ``None`` for white Gaussian noise.
 
     Examples
     --------
@@ -45,7 +41,6 @@ class Truth:
     dataset: Dataset | None = None
     split: Split = "test"
     start: int = 0
-    noise: PoissonGaussian | None = None
 
     def __len__(self) -> int:
         return len(self.clean)

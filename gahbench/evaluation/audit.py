@@ -160,11 +160,8 @@ def _compare_with_fresh_noise(evaluation: Evaluation) -> tuple[list[str], list[d
     clean = evaluation.clean.double()
     count = min(FRESH, len(clean), evaluation.batches.size)
     tolerance = NOISE_ERRORS / (2 * clean.numel()) ** 0.5 + 1e-3
-    # The squares of photon noise vary more, since its variance depends on the intensity.
-    tolerance *= 3 if evaluation.noise else 1
     for sigma in evaluation.sigmas:
-        noise = float((evaluation.noisy(sigma).double() - clean).square().mean().sqrt())
-        noise /= evaluation.root_mean_square(sigma)
+        noise = float((evaluation.noisy(sigma).double() - clean).square().mean().sqrt()) / sigma
         chosen, errors = _fresh_errors(evaluation, sigma, count, _secret_generator())
         fresh = float(errors.mean())
         claimed = float((evaluation.denoised(sigma)[chosen].double() - clean[chosen]).square().mean())

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -15,19 +15,17 @@ import torch
 from torch import Tensor
 
 from gahbench._util.lru_cache import LRUCache
-from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise, generator
+from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.captured import Captured
-from gahbench.contracts.datasets import Dataset, Optimum, Posterior, Split
+from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.denoisers import Denoiser, denoise_by_level, validate_kind, visible_truth
 from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.devices.batches import Batches
 from gahbench.evaluation.local_filters import LocalFilters
-from gahbench.evaluation.stabilised import denoise_stabilised
 from gahbench.jacobian import DenseMaps
 from gahbench.networks.precision import Choice, Choices
-from gahbench.noise.poisson_gaussian import PoissonGaussian
 from gahbench.sampling.settings import Sampling
 
 if TYPE_CHECKING:
@@ -108,9 +106,6 @@ class Evaluation:
         faster of the two on this device (see :class:`LocalFilters`).
     choices
         Precisions that were chosen earlier, which ``auto`` reuses.
-    noise
-        Poisson-Gaussian noise of noise levels, which replaces white Gaussian noise. Denoisers then run on stabilised
-        images, and risks and Jacobians are unknown.
     captured
         Recorded noisy versions of the images, which replace drawn noise. ``sigmas`` then holds only their common level,
         but each image is denoised at its own noise level. ``None`` for drawn noise.
@@ -142,7 +137,6 @@ class Evaluation:
     redraws: bool = True
     jacobian_precision: str = "float32"
     choices: Choices = field(default_factory=Choices, repr=False)
-    noise: Mapping[float, PoissonGaussian] = field(default_factory=dict)
     captured: Captured | None = None
     #: Additional seed of the noise, for images of one shape in a dataset with several shapes.
     _noise_parts: tuple[str, ...] = field(default=(), repr=False)
@@ -172,11 +166,6 @@ class Evaluation:
         block = 1 if self._noise_parts else BLOCK
         render_size = None if self.dataset is None else self.dataset.render_size
         parts = (self.noise_seed, self.split, *fresh)
-        if (model := self.noise.get(sigma)) is not None:
-            # The number of random numbers that an image needs depends on the image.
-            seeds = [generator("noise", *parts, "photons", model.a, model.b, i) for i in range(self.start, end)]
-            images = [model.sample(image, seed) for image, seed in zip(self.clean, seeds, strict=True)]
-            return torch.stack(images) if images else self.clean
         noise = evaluation_noise(end, self.shape, sigma, *parts, block=block, render_size=render_size)
         noise = noise[self.start :]
         if self.captured is not None:
@@ -185,14 +174,7 @@ class Evaluation:
 
     def add_noise(self, clean: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
         """Return images (N, C, H, W) with fresh noise of a noise level."""
-        if (model := self.noise.get(sigma)) is not None:
-            return model.sample(clean, generator)
         return clean + sigma * torch.randn(clean.shape, generator=generator)
-
-    def root_mean_square(self, sigma: float) -> float:
-        """Return the expected root mean square of the noise of the images at a noise level."""
-        model = self.noise.get(sigma)
-        return sigma if model is None else float(model.variance(self.clean.double()).mean().sqrt())
 
     def apply(self, noisy: Tensor, sigma: float, truth: Truth, chosen: slice = slice(None)) -> Tensor:
         """Return denoised images, shape (N, C, H, W), of any noisy images at a noise level.
@@ -202,8 +184,6 @@ class Evaluation:
         if self.captured is not None:
             levels = self.captured.sigma[chosen][: len(noisy)]
             denoised = denoise_by_level(self.denoiser, noisy, levels, truth)
-        elif (model := self.noise.get(sigma)) is not None:
-            denoised = denoise_stabilised(self.denoiser, noisy, truth, model)
         else:
             denoised = self.denoiser.denoise(noisy, sigma, truth)
         return self._check_output_shape(denoised, noisy)
@@ -244,9 +224,9 @@ class Evaluation:
         """Return the closed-form expected mean squared error per pixel of each image, shape (N,).
 
         The error is computed once for each noise level. It is ``None`` if the denoiser has no closed form, and for
-        noise that is recorded, or not white and Gaussian.
+        recorded noise.
         """
-        if sigma in self.noise or self.captured is not None:
+        if self.captured is not None:
             return None
         if self._whole is not None:
             whole, index = self._whole
@@ -314,7 +294,7 @@ class Evaluation:
             raise ValueError("it is not known which images the denoiser learned from: give the evaluation learned_from")
         clean, split = self.learned_from.training(max_images), self.learned_from.split
         arguments = self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from
-        return Evaluation(*arguments, granted=self.granted, noise=self.noise)
+        return Evaluation(*arguments, granted=self.granted)
 
     def select(self, index: int) -> Evaluation:
         """Return the evaluation of a single image, which shares results with the evaluation of all images."""
@@ -349,10 +329,9 @@ class Evaluation:
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians of the denoiser at the noisy images; :attr:`local_filters` caches them.
 
-        The result is ``None`` if the denoiser has no Jacobians, or if ``draw`` is not 0 and ``redraws`` is false, or
-        under noise that is not white and Gaussian.
+        The result is ``None`` if the denoiser has no Jacobians, or if ``draw`` is not 0 and ``redraws`` is false.
         """
-        if (draw and not self.redraws) or sigma in self.noise:
+        if draw and not self.redraws:
             return None
         if self._whole is None:
             return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._visible())
@@ -386,20 +365,10 @@ class Evaluation:
         return denoised
 
 
-def known_optimum(dataset: Dataset, noise: PoissonGaussian | None) -> Optimum:
-    """Return what is known of the optimum of a dataset under white Gaussian noise, or under Poisson-Gaussian noise."""
-    return dataset.optimum if noise is None else dataset.optimum_under(noise)
-
-
-def known_posterior(dataset: Dataset, noisy: Tensor, sigma: float, noise: PoissonGaussian | None) -> Posterior:
-    """Return the posterior of images of a dataset under white Gaussian noise, or under Poisson-Gaussian noise."""
-    return dataset.posterior(noisy, sigma) if noise is None else dataset.posterior_under(noisy, noise)
-
-
 def _optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | None:
     """Return the outputs of the best denoiser at a noise level; ``None`` if the optimum is unknown."""
     dataset = evaluation.dataset
-    if dataset is None or known_optimum(dataset, evaluation.noise.get(sigma)).kind not in ("exact", "bracket"):
+    if dataset is None or dataset.optimum.kind not in ("exact", "bracket"):
         return None
     noisy = evaluation.noisy(sigma)
     cache: LRUCache[OptimalImages] = LRUCache(_MEMORY, lambda images: images.mean.nbytes)
@@ -415,20 +384,15 @@ def _optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | Non
         means, errors = zip(*batches, strict=True)
         return OptimalImages(torch.cat(means).double(), torch.cat(errors).double())
 
-    request = (
-        hashlib.sha256(noisy.numpy().tobytes()).digest(),
-        evaluation.noise.get(sigma, sigma),
-        evaluation.split,
-        evaluation.start,
-    )
+    request = (hashlib.sha256(noisy.numpy().tobytes()).digest(), sigma, evaluation.split, evaluation.start)
     return cache.get(request, lambda: evaluation.batches.run(compute))
 
 
 def _optimal_batch(
     dataset: Dataset, noisy: Tensor, sigma: float, evaluation: Evaluation, start: int
 ) -> tuple[Tensor, Tensor]:
-    if (noise := evaluation.noise.get(sigma)) is not None or dataset.optimum.kind == "exact":
-        posterior = known_posterior(dataset, noisy, sigma, noise)
+    if dataset.optimum.kind == "exact":
+        posterior = dataset.posterior(noisy, sigma)
         return posterior.mean, posterior.trace / noisy[0].numel()
     bound = dataset.lower_bound(evaluation.split, len(noisy), sigma, start)
     return dataset.genie(noisy, sigma, evaluation.split, start), bound

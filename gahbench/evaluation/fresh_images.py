@@ -39,7 +39,6 @@ from gahbench._util.errors import GahbenchError
 from gahbench.contracts.datasets import Dataset, Split, validate_sources
 from gahbench.contracts.denoisers import visible_truth
 from gahbench.contracts.truth import Truth
-from gahbench.evaluation.evaluation import known_optimum, known_posterior
 
 if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
@@ -248,15 +247,14 @@ def _optimal_p(
     """Return the p-value of squared errors smaller than the optimum's; ``None`` if the optimum is unknown."""
     from scipy.special import stdtr
 
-    noise = evaluation.noise.get(sigma)
-    kind = known_optimum(dataset, noise).kind
+    kind = dataset.optimum.kind
     if kind not in ("exact", "bracket"):
         return None
     noisy = _add_noise(evaluation, clean, sigma, seed)[:COMPARED]
     clean, denoised = clean[:COMPARED], denoised[:COMPARED]
     try:
         if kind == "exact":
-            posterior = known_posterior(dataset, noisy, sigma, noise)
+            posterior = dataset.posterior(noisy, sigma)
             best, expected = posterior.mean, posterior.trace / noisy[0].numel()
         else:
             best = dataset.genie(noisy, sigma, images.split, images.start)

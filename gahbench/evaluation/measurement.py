@@ -20,7 +20,6 @@ from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.precision import Choices
 from gahbench.networks.trained import Trained
-from gahbench.noise.poisson_gaussian import PoissonGaussian
 from gahbench.sampling.settings import Sampling
 
 #: Needs of metrics that compare images or require images of one shape.
@@ -112,7 +111,6 @@ class Measurement:
             device=self._device,
             jacobian_precision=request.get("jacobian_precision", "auto"),
             choices=self._choices,
-            noise={sigma: PoissonGaussian(*values) for sigma, values in request.get("noise") or ()},
             captured=captured,
             _noise_parts=noise_parts,
         )

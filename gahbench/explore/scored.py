@@ -23,9 +23,8 @@ from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
 from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles
 from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_fields import Scoring, noise_levels, scored_images
+from gahbench.planning.suite_fields import Scoring, noise_levels, refusal_without_clean, scored_images
 from gahbench.planning.suite_files import plugin_sources, suite_files
-from gahbench.planning.suite_noise import SuiteNoise, refusal_without_clean
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.sampling.settings import Sampling
@@ -125,7 +124,6 @@ def score(
                 "images": count,
                 "sigmas": noise_levels(scoring, dataset),
                 "noise_seed": scoring.noise_seed,
-                "noise": scoring.noise_levels,
                 "captured": not scoring.sigmas,
                 "sampling": Sampling().model_dump(mode="json"),
             }
@@ -194,18 +192,14 @@ def _resolve(
         references,
         _measurable(chosen),
         baseline,
-        _scoring(
-            sigmas or scoring.sigmas, images or scoring.images, scoring.noise_seed, None if sigmas else scoring.noise
-        ),
+        _scoring(sigmas or scoring.sigmas, images or scoring.images, scoring.noise_seed),
     )
 
 
-def _scoring(
-    sigmas: Sequence[float] | str, images: int | Literal["all"], noise_seed: int = 0, noise: SuiteNoise | None = None
-) -> Scoring:
+def _scoring(sigmas: Sequence[float] | str, images: int | Literal["all"], noise_seed: int = 0) -> Scoring:
     # `score` accepts values that a suite would refuse, so validation is skipped.
     levels = () if sigmas == MEASURED else tuple(sigmas)
-    return Scoring.model_construct(sigmas=levels, images=images, noise_seed=noise_seed, noise=noise)
+    return Scoring.model_construct(sigmas=levels, images=images, noise_seed=noise_seed)
 
 
 def _measurable(metrics: Sequence[Configured]) -> list[Configured]:

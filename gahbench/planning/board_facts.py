@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gahbench.contracts.captured import MEASURED
-from gahbench.contracts.datasets import Dataset, Optimum, validate_sources
+from gahbench.contracts.datasets import Dataset, validate_sources
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import Scoring
-from gahbench.planning.suite_noise import noise_note
 from gahbench.planning.units import PlannedDataset, protocol_key
 from gahbench.registry.configured import Configured
 from gahbench.registry.spec import format_value
@@ -22,25 +21,20 @@ def dataset_row(configured: Configured, dataset: Dataset, images: int, scoring: 
     ``is_free``, which is not a column of the table, says whether the board may come with pictures of the images.
     """
     channels, height, width = dataset.shape
-    noise, notes, optimum = scoring.noise, list(dataset.notes), dataset.optimum
-    if noise is not None:
-        optima = [dataset.optimum_under(model) for model in noise.levels.values()]
-        optimum = optima[0] if len(set(optima)) == 1 else Optimum()
-        notes.append(noise_note(noise, dataset))
     return {
         "dataset": configured.label,
-        "optimum": optimum.kind,
-        "slope": optimum.slope,
+        "optimum": dataset.optimum.kind,
+        "slope": dataset.optimum.slope,
         "channels": channels,
         "height": height,
         "width": width,
         "fingerprint": dataset.fingerprint() or "",
         "sources": _sources_text(dataset, images),
-        "protocol": protocol_key(PlannedDataset(configured, dataset), scoring.noise_seed, scoring.noise_levels),
-        "notes": "\n".join(" ".join(note.split()) for note in notes),
+        "protocol": protocol_key(PlannedDataset(configured, dataset), scoring.noise_seed),
+        "notes": "\n".join(" ".join(note.split()) for note in dataset.notes),
         # The suite may replace name and parameters by a label.
         "spec": configured.default_label,
-        "noise": noise.kind if noise is not None else "" if scoring.sigmas else MEASURED,
+        "noise": "" if scoring.sigmas else MEASURED,
         "is_free": dataset.card.is_free,
     }
 

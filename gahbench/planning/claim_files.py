@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from gahbench._util.core_yaml import Document, Location
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.claims import FILE_NAMES, Claim, Compared, ConditionFields, Levels, Measure, Region
-from gahbench.planning.yaml_lines import Document, Location
 
 #: Types of the mappings in a claim, by the name of the field.
 _TYPES: dict[str, type[Any]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from gahbench._util.errors import ParameterError, SuiteError
@@ -10,12 +10,11 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, all_shapes
 from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.references import Reference
-from gahbench.planning.dry_run import DryRun, dry_runs
+from gahbench.planning.dry_run import DryRun, dry_run
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import scored_images
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import watch
-from gahbench.registry.registry import Registry
 
 #: A configured dataset, and the dataset itself.
 Built = tuple[Configured, Dataset]
@@ -32,94 +31,82 @@ class Pairs:
     dry_runs: dict[Pair, DryRun] = field(default_factory=dict)
 
 
-def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
-    """Return the pairs whose reference is not defined on the dataset; raise if a reference is defined on no dataset."""
+def check_pairs(suite: Suite, built: Sequence[Built], done: Collection[Pair]) -> Pairs:
+    """Check pairs by dry runs of networks, except of pairs that are done, and by asking references."""
     undefined: set[Pair] = set()
-    for entrant in suite.entrants:
-        if entrant.kind != "reference":
-            continue
-        try:
-            reference: Reference = entrant.build()
-            unsupported = {
-                (configured.label, entrant.label) for configured, set_ in built if not _supports(reference, set_, suite)
-            }
-        except Exception:
-            continue  # The row of a broken plugin reports the error.
-        # A run that selects other datasets has no row of this reference.
-        if len(unsupported) == len({configured.label for configured in suite.complete.datasets}):
-            kinds = ", ".join(
-                f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
-                for configured, dataset in built
-            )
-            kinds += "" if suite.scoring.noise is None else " under white noise, and few are known under this noise"
-            raise SuiteError(
-                f"{suite.location(entrant)}: {entrant.where}: not defined on any dataset of the suite; the kinds of "
-                f"their optima are {kinds}"
-            )
-        undefined |= unsupported
-    return frozenset(undefined)
-
-
-def _supports(reference: Reference, dataset: Dataset, suite: Suite) -> bool:
-    """Return whether a reference is defined on a dataset under the noise of the suite."""
-    if suite.scoring.noise is not None and reference.kind in ("optimal", "bound"):
-        optima = [dataset.optimum_under(noise) for noise in suite.scoring.noise.levels.values()]
-        return reference.denoises_intensities and all(optimum.kind == "exact" for optimum in optima)
-    return reference.supports(dataset)
-
-
-def check_pairs(
-    suite: Suite, built: Sequence[Built], registry: Registry, undefined: frozenset[Pair], done: set[Pair]
-) -> Pairs:
-    """Check pairs by dry runs of networks and by the shape checks of references."""
     refused: dict[Pair, str] = {}
-    runs_by_pair = {
-        (configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants
-    }
-    cases = [
-        ((configured.label, entrant.label), entrant, dataset)
-        for configured, dataset in built
-        for entrant in suite.entrants
-        if (configured.label, entrant.label) not in undefined
-    ]
-    networks = [case for case in cases if case[1].kind == "architecture" and case[0] not in done]
-    # All shapes of a dataset are tried. Parameters and multiply-adds are those of the first shape.
-    tried = [(pair, entrant, shape) for pair, entrant, dataset in networks for shape in _shapes(suite, dataset)]
-    runs = dry_runs([(entrant, shape) for _, entrant, shape in tried], registry)
-    for (pair, _, _), run in reversed(list(zip(tried, runs, strict=True))):
-        runs_by_pair[pair] = run
-        if run.refusal is not None:
-            refused[pair] = run.refusal
-    for pair, entrant, dataset in cases:
-        if entrant.kind == "reference" and (reason := _refusal(suite, entrant, dataset)) is not None:
-            refused[pair] = reason
+    runs = {(configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants}
+    shapes = [all_shapes(dataset, scored_images(suite.scoring, dataset, "test")) for _, dataset in built]
     for entrant in suite.entrants:
-        entrant_pairs = [pair for pair, candidate, _ in cases if candidate is entrant]
-        if entrant_pairs and all(pair in refused for pair in entrant_pairs):
-            raise SuiteError(
-                f"{suite.location(entrant)}: {entrant.where} on {entrant_pairs[0][0]}: {refused[entrant_pairs[0]]}"
-            )
-    return Pairs(undefined, refused, runs_by_pair)
+        reference = _build_reference(suite, entrant)
+        pairs = [(configured.label, entrant.label) for configured, _ in built]
+        for pair, (_, dataset), dataset_shapes in zip(pairs, built, shapes, strict=True):
+            reason = None
+            if reference is not None and not _supports(reference, dataset):
+                undefined.add(pair)
+            elif reference is not None:
+                reason = _refusal(entrant, reference, dataset, dataset_shapes)
+            elif entrant.kind == "architecture" and pair not in done:
+                tried = [dry_run(entrant, shape) for shape in dataset_shapes]
+                # Parameters and multiply-adds are those of the first shape.
+                runs[pair] = tried[0]
+                reason = next((run.refusal for run in tried if run.refusal is not None), None)
+            if reason is not None:
+                refused[pair] = reason
+        _require_accepted(suite, entrant, built, undefined, refused)
+    return Pairs(frozenset(undefined), refused, runs)
 
 
-def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
-    """Return why a reference refuses the images of a dataset; ``None`` if it accepts them."""
+def _require_accepted(
+    suite: Suite, entrant: Configured, built: Sequence[Built], undefined: set[Pair], refused: dict[Pair, str]
+) -> None:
+    """Raise if an entrant is undefined or refused on all datasets."""
+    defined = [pair for configured, _ in built if (pair := (configured.label, entrant.label)) not in undefined]
+    # A run that selects some datasets of the suite may have no row of a reference.
+    if not defined and not any(option.startswith("--dataset ") for option in suite.changes):
+        kinds = ", ".join(
+            f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
+            for configured, dataset in built
+        )
+        raise SuiteError(
+            f"{suite.location(entrant)}: {entrant.where}: not defined on any dataset of the suite; the kinds of "
+            f"their optima are {kinds}"
+        )
+    if defined and all(pair in refused for pair in defined):
+        raise SuiteError(f"{suite.location(entrant)}: {entrant.where} on {defined[0][0]}: {refused[defined[0]]}")
+
+
+def _build_reference(suite: Suite, entrant: Configured) -> Reference | None:
+    """Return the reference, or ``None`` for an architecture and for a reference that cannot be built."""
+    if entrant.kind != "reference":
+        return None
     try:
         reference: Reference = suite.build(entrant)
-        if dataset.noise_kind is not None and reference.kind in SEES_DATASET:
-            return "needs clean images, and these images are noisy; accepted: classical references and networks"
-        # A saved model runs its own code, which may end the process.
-        with watch(entrant.where, is_external=bool(entrant.origins)):
-            for shape in _shapes(suite, dataset):
-                reference.check_shape(shape)
     except SuiteError:
         raise
+    except Exception:
+        return None  # The row of a broken plugin reports the error.
+    return reference
+
+
+def _supports(reference: Reference, dataset: Dataset) -> bool:
+    try:
+        return reference.supports(dataset)
+    except Exception:
+        return True  # The row of a broken plugin reports the error.
+
+
+def _refusal(entrant: Configured, reference: Reference, dataset: Dataset, shapes: Sequence[Shape]) -> str | None:
+    """Return why a reference refuses the images of a dataset; ``None`` if it accepts them."""
+    if dataset.noise_kind is not None and reference.kind in SEES_DATASET:
+        return "needs clean images, and these images are noisy; accepted: classical references and networks"
+    try:
+        # A saved model runs its own code, which may end the process.
+        with watch(entrant.where, is_external=bool(entrant.origins)):
+            for shape in shapes:
+                reference.check_shape(shape)
     except (ValueError, ParameterError) as error:
         return str(error)
     except Exception:
         return None  # The row of a broken plugin reports the error.
     return None
-
-
-def _shapes(suite: Suite, dataset: Dataset) -> tuple[Shape, ...]:
-    return all_shapes(dataset, scored_images(suite.scoring, dataset, "test"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError, prefix_errors
 from gahbench._util.resources import cpu_count
@@ -15,15 +16,19 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles, own_trainings
-from gahbench.planning.pairs import Pairs, check_pairs, undefined_pairs
+from gahbench.planning.pairs import Built, Pair, Pairs, check_pairs
 from gahbench.planning.rows import Row, check_training, rows
-from gahbench.planning.suite import Suite
-from gahbench.planning.suite_fields import noise_levels, scored_images
-from gahbench.planning.suite_noise import refusal_without_clean
+from gahbench.planning.suite import Suite, load_suite
+from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite_fields import noise_levels, refusal_without_clean, scored_images
+from gahbench.planning.suite_files import plugin_sources
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
 from gahbench.registry.configured import Configured, citation_rows
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, open_registry
 from gahbench.training.recipe import Training
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Maximum number of units of a plan.
 MAX_UNITS = 1_000_000
@@ -70,6 +75,65 @@ class Plan:
         return max(1, cores // min(cores, workers or suite_fits or len(self.fits) or len(self.units) or 1))
 
 
+@dataclass(frozen=True)
+class PlannedSuite:
+    """The plan of a suite, before a run."""
+
+    _plan: Plan = field(repr=False)
+
+    @property
+    def units(self) -> pd.DataFrame:
+        """One row per unit, fits first: kind (fit, score), dataset, entrant, seed, metric and key."""
+        import pandas as pd
+
+        columns = ("kind", "dataset", "entrant", "seed", "metric", "key")
+        frame = pd.DataFrame({name: [getattr(unit, name) for unit in self._plan.units] for name in columns})
+        return frame.astype({"seed": "Int64"})
+
+
+def plan(
+    suite: str | Path,
+    *,
+    entrants: Sequence[str] = (),
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    only: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    plugins: Sequence[str | Path] = (),
+) -> PlannedSuite:
+    """Plan a suite, without running anything: build datasets, try networks out, and key all units.
+
+    Parameters
+    ----------
+    suite
+        Path of a suite, or the name of a suite that gahbench ships, such as ``quick``.
+    entrants, settings, datasets, metrics, only, seeds, plugins
+        Changes to the suite, selections and plugin files, as for :func:`gahbench.run`.
+
+    Returns
+    -------
+    PlannedSuite
+        The plan, whose table ``units`` has the columns kind, dataset, entrant, seed, metric and key.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument or the suite is invalid.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> units = gahbench.plan("quick", datasets=["discs"], metrics=["psnr"], only=["identity"]).units
+    >>> units[["kind", "entrant", "metric"]].values.tolist()
+    [['score', 'identity', 'psnr'], ['score', 'oracle-threshold[sym4]', 'psnr']]
+    """
+    registry = open_registry(plugin_sources(plugins, suite))
+    registry.require_files()
+    changes = SuiteChanges.from_arguments(entrants, settings, datasets, metrics, only, seeds)
+    return PlannedSuite(make_plan(load_suite(suite, registry, changes), registry))
+
+
 def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:
     """Expand a suite into units, and check everything that needs no computation."""
     _check_size(suite)
@@ -79,30 +143,26 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         with prefix_errors(suite.location(metric)):
             _check_metric(suite, metric, built)
     with prefix_errors(str(suite.path)):
-        undefined = undefined_pairs(suite, built)
-        units = [
-            unit
-            for configured, dataset in built
-            for unit in _units(suite, PlannedDataset(configured, dataset))
-            if (unit.dataset, base_label(unit.entrant)) not in undefined
-        ]
-        fits = [(unit.dataset, base_label(unit.entrant), is_done(unit.key)) for unit in units if unit.kind == "fit"]
-        finished = {(dataset, entrant) for dataset, entrant, done in fits if done}
-        finished -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
-        pairs = check_pairs(suite, built, registry, undefined, finished)
-        units = [unit for unit in units if (unit.dataset, base_label(unit.entrant)) not in pairs.refused]
+        units = [unit for planned in built for unit in _units(suite, PlannedDataset(*planned))]
+        fits = [unit for unit in units if unit.kind == "fit"]
+        done = {_pair(unit) for unit in fits} - {_pair(unit) for unit in fits if not is_done(unit.key)}
+        pairs = check_pairs(suite, built, done)
+    left_out = pairs.undefined | pairs.refused.keys()
+    # Fits come first; otherwise, the stable sort keeps the order of units.
+    units = sorted((unit for unit in units if _pair(unit) not in left_out), key=lambda unit: unit.kind != "fit")
+    for index, unit in enumerate(units):
+        if unit.work < float("inf"):
+            # Convert forward passes to multiply-adds.
+            units[index] = replace(unit, work=unit.work * pairs.dry_runs[_pair(unit)].work)
     facts = tuple(
         dataset_row(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring)
         for configured, dataset in built
     )
-    # Fits come first; otherwise, the stable sort keeps the order of units.
-    units.sort(key=lambda unit: unit.kind != "fit")
-    for index, unit in enumerate(units):
-        if unit.work < float("inf"):
-            # Convert forward passes to multiply-adds.
-            work = unit.work * pairs.dry_runs[unit.dataset, base_label(unit.entrant)].work
-            units[index] = replace(unit, work=work)
     return Plan(suite, tuple(units), facts, pairs)
+
+
+def _pair(unit: Unit) -> Pair:
+    return unit.dataset, base_label(unit.entrant)
 
 
 def _build_and_check(suite: Suite, configured: Configured) -> Dataset:
@@ -133,17 +193,15 @@ def _units(suite: Suite, planned: PlannedDataset) -> Iterator[Unit]:
     levels = noise_levels(suite.scoring, planned.dataset)
     for row in rows(suite):
         for seed in suite.seeds if row.entrant.kind == "architecture" else (None,):
-            fits = [_fit_unit(planned, row, training, seed) for training in row.trainings if seed is not None]
+            fits = [] if seed is None else [_fit_unit(planned, row, training, seed) for training in row.trainings]
             yield from fits
-            fit_key, partner_key = (*(fit.key for fit in fits), None, None)[:2]
+            fit, partner = fits[0].key if fits else None, fits[1].key if len(fits) > 1 else None
             for split in suite.scoring.splits:
                 images = scored_images(suite.scoring, planned.dataset, split)
                 request = _request(suite, row, split, images, levels)
                 for metric, measure in metrics:
                     if row.is_measured_by(measure, split, images):
-                        yield score_unit(
-                            planned, row.entrant, row.label, metric, measure, request, seed, fit_key, partner_key
-                        )
+                        yield score_unit(planned, row.entrant, row.label, metric, measure, request, seed, fit, partner)
 
 
 def _fit_unit(planned: PlannedDataset, row: Row, training: Training, seed: int) -> Unit:
@@ -175,7 +233,6 @@ def _request(suite: Suite, row: Row, split: Split, images: int, levels: list[flo
         scoring.jacobian_precision,
         row.learned_from(),
         row.learned_from(partner=True),
-        scoring.noise_levels,
         not scoring.sigmas,
     )
 
@@ -242,7 +299,7 @@ def _check_noise(suite: Suite, metric: Configured, measure: Metric, configured: 
         )
 
 
-def _check_ranking(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:
+def _check_ranking(suite: Suite, built: Sequence[Built]) -> None:
     """Raise if there are clean images, but no PSNR, by which boards rank."""
     has_psnr = any(metric.plugin.name == "psnr" for metric in suite.metrics)
     if not has_psnr and any(dataset.noise_kind is None for _, dataset in built):
@@ -252,13 +309,8 @@ def _check_ranking(suite: Suite, built: list[tuple[Configured, Dataset]]) -> Non
         )
 
 
-def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured, Dataset]]) -> None:
+def _check_metric(suite: Suite, metric: Configured, built: Sequence[Built]) -> None:
     measure: Metric = suite.build(metric)
-    if suite.scoring.noise is not None and not measure.any_noise:
-        raise ParameterError(
-            f"{metric.where}: defined under white Gaussian noise only; accepted with 'noise': metrics that compare "
-            "images, such as psnr, ssim, lpips, optimum-distance and optimum-cross"
-        )
     for configured, dataset in built:
         _check_noise(suite, metric, measure, configured, dataset)
         if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
+from gahbench._util.core_yaml import Document
 from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, listing, prefix_errors
 from gahbench._util.readable import level_name
 from gahbench.contracts.engines import Limits
 from gahbench.planning.suite_changes import ENTRANT, SuiteChanges, apply_settings, select_plugins
-from gahbench.planning.suite_entries import Entries, configure_entrant
+from gahbench.planning.suite_entries import Entries, Resolved, configure_entrant, unique
 from gahbench.planning.suite_fields import Scoring, SuiteFile, accepted_fields
 from gahbench.planning.suite_files import find_suite, suite_files
-from gahbench.planning.yaml_lines import Document
 from gahbench.registry.configured import Configured
 from gahbench.registry.parameters import relative_to
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import parse_spec
 from gahbench.training.recipe import Training
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The complete lists of a suite file, from which a run may select."""
-
-    datasets: tuple[Configured, ...]
-    entrants: tuple[Configured, ...]
-    metrics: tuple[Configured, ...]
-    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -47,16 +37,16 @@ class Suite:
         Path and content of the suite file.
     added
         Labels of the entrants that were added on the command line and are not in the file.
-    lines
-        Line numbers of plugins in the file, by their ``where``.
+    places
+        Files and lines of plugins, or the options that set them, by their ``where``.
     trainings
         Training of the entrants that override the training of the suite, by label.
     titles
         Labels that the suite sets for metrics, by their default labels.
     changes
         Command-line options that changed the suite.
-    choices
-        Complete lists of the suite file, from which the run selects.
+    complete_lists
+        Complete lists of the suite file, from which the run selects, by attribute.
     """
 
     name: str
@@ -71,17 +61,17 @@ class Suite:
     path: Path
     added: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    lines: dict[str, int] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     trainings: dict[str, Training] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     text: str = ""
     changes: tuple[str, ...] = ()
-    choices: Choices | None = None
+    complete_lists: dict[str, Any] = field(default_factory=dict)
 
     @property
     def complete(self) -> Suite:
         """The suite with its complete lists, without the selection of a run."""
-        return self if self.choices is None else replace(self, **vars(self.choices))
+        return replace(self, **self.complete_lists)
 
     def build(self, configured: Configured) -> Any:
         """Build a plugin of the suite."""
@@ -92,10 +82,7 @@ class Suite:
 
     def location(self, configured: Configured) -> str:
         """Return where a plugin is named: the file and line, or the command-line option."""
-        if configured.label in self.added:
-            return f"{ENTRANT} {configured.label}"
-        line = self.lines.get(configured.where)
-        return f"{self.path}{'' if line is None else f':{line}'}"
+        return self.places.get(configured.where, str(self.path))
 
 
 def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Sequence[str] = ()) -> Suite:
@@ -103,8 +90,7 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     if not isinstance(changes, SuiteChanges):
         changes = SuiteChanges(tuple(changes))
     document = Document(find_suite(name))
-    seeds = _file_seeds(document)
-    parsed = _parse(document, changes.settings)
+    parsed, file_seeds = _parse(document, changes.settings)
     entries = Entries(document, registry, document.content.get("training") or {})
     # Paths in a built-in suite are relative to the user's current folder.
     is_shipped = document.path in suite_files().values()
@@ -113,30 +99,39 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         datasets = entries.resolve(("datasets",), parsed.datasets)
         file_entrants = entries.resolve(("entrants",), parsed.entrants)
         metrics = entries.resolve(("scoring", "metrics"), parsed.scoring.metrics)
-    requested_entrants = [_configure_requested(registry, text) for text in changes.entrants]
-    entrants, requested, added = entries.add_requested(file_entrants, requested_entrants)
+    requested = [_resolve_requested(registry, text) for text in changes.entrants]
+    entrants = unique([*file_entrants, *requested])
+    file_labels, requested_labels = (
+        [entrants[item.key].configured.label for item in items] for items in (file_entrants, requested)
+    )
+    complete: dict[str, Any] = {
+        "datasets": _plugins(datasets),
+        "entrants": _plugins(entrants.values()),
+        "metrics": _plugins(metrics),
+        "seeds": file_seeds,
+    }
     with relative_to(folder):
-        baseline = _baseline(document, registry, entrants, parsed.baseline)
-    psnr = {metric.label for metric in metrics if metric.plugin.name == "psnr"}
+        baseline = _baseline(document, registry, complete["entrants"], parsed.baseline)
+    psnr = {metric.label for metric in complete["metrics"] if metric.plugin.name == "psnr"}
     suite = Suite(
         name=parsed.name,
         description=" ".join(parsed.description.split()),
-        datasets=select_plugins(datasets, changes.datasets, "--dataset"),
-        entrants=select_plugins(entrants, changes.only, "--only", {baseline, *requested}),
-        metrics=select_plugins(metrics, changes.metrics, "--metric", psnr),
+        datasets=select_plugins(complete["datasets"], changes.datasets, "--dataset"),
+        entrants=select_plugins(complete["entrants"], changes.only, "--only", {baseline, *requested_labels}),
+        metrics=select_plugins(complete["metrics"], changes.metrics, "--metric", psnr),
         baseline=baseline,
         training=parsed.training,
         scoring=parsed.scoring,
         seeds=parsed.seeds,
         path=document.path,
-        added=added,
+        added=tuple(label for label in requested_labels if label not in file_labels),
         limits=parsed.limits,
-        lines=entries.lines,
-        trainings=entries.trainings,
-        titles=entries.titles,
+        places={item.configured.where: item.place for item in (*datasets, *entrants.values(), *metrics)},
+        trainings={item.configured.label: item.training for item in entrants.values() if item.training is not None},
+        titles={metric.configured.label: metric.title for metric in metrics if metric.title is not None},
         text=document.text,
         changes=changes.options,
-        choices=Choices(datasets, entrants, metrics, seeds or parsed.seeds),
+        complete_lists=complete,
     )
     _check_labels(suite)
     if not is_shipped:
@@ -144,27 +139,26 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     return suite
 
 
-def _file_seeds(document: Document) -> tuple[int, ...]:
-    """Return the seeds of the file; empty if they are invalid."""
-    content = document.content if isinstance(document.content, dict) else {}
-    seeds = content.get("seeds", SuiteFile.model_fields["seeds"].default)
-    is_list = isinstance(seeds, list | tuple) and all(isinstance(seed, int) for seed in seeds)
-    return tuple(seeds) if is_list else ()
-
-
-def _configure_requested(registry: Registry, text: str) -> Configured:
-    with prefix_errors(f"{ENTRANT} {text}"):
-        return configure_entrant(registry, parse_spec(text))
-
-
-def _parse(document: Document, settings: Sequence[str]) -> SuiteFile:
+def _parse(document: Document, settings: Sequence[str]) -> tuple[SuiteFile, tuple[Any, ...]]:
+    """Return the fields of a file with changed settings, and the seeds of the file itself."""
     if not isinstance(document.content, dict):
         raise document.error((), "a suite is a mapping with the fields " + ", ".join(SuiteFile.model_fields))
+    seeds = document.content.get("seeds", SuiteFile.model_fields["seeds"].default)
     apply_settings(document, settings)
     try:
-        return SuiteFile.model_validate(document.content)
+        parsed = SuiteFile.model_validate(document.content)
     except pydantic.ValidationError as error:
         raise document.validation_error(error, accepted_fields) from error
+    return parsed, tuple(seeds) if isinstance(seeds, list | tuple) else parsed.seeds
+
+
+def _plugins(items: Iterable[Resolved]) -> tuple[Configured, ...]:
+    return tuple(item.configured for item in items)
+
+
+def _resolve_requested(registry: Registry, text: str) -> Resolved:
+    with prefix_errors(f"{ENTRANT} {text}"):
+        return Resolved(configure_entrant(registry, parse_spec(text)), f"{ENTRANT} {text}")
 
 
 def _baseline(

@@ -10,12 +10,11 @@ from typing import Any
 
 import yaml
 
-from gahbench._util.core_yaml import load_scalar
+from gahbench._util.core_yaml import Document, Location, load_scalar
 from gahbench._util.errors import GahbenchError, ParameterError, listing, suggestion
 from gahbench._util.readable import brief
 from gahbench.contracts.row_labels import matches
 from gahbench.planning.suite_fields import entry_name
-from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured
 
 SET, ENTRANT = "--set", "--entrant"

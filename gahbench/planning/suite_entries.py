@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import pydantic
 
+from gahbench._util.core_yaml import Document, Location
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
 from gahbench._util.readable import brief
 from gahbench.contracts.row_labels import split_label
 from gahbench.planning.suite_fields import Entry
-from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured, iterate_nested
 from gahbench.registry.parameters import Parameter
 from gahbench.registry.plugin import Kind, Plugin
@@ -40,38 +41,113 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 }
 
 
-class Grid:
-    """Expands lists of parameter values, including those of nested plugins, to all combinations."""
+@dataclass(frozen=True)
+class Resolved:
+    """A plugin of a suite, the place of its entry, and the training and title that the entry sets."""
 
-    def __init__(self, document: Document, registry: Registry) -> None:
-        self._document, self._registry = document, registry
+    configured: Configured
+    place: str
+    training: Training | None = None
+    title: str | None = None
 
-    def specs(self, location: Location, name: str, values: dict[str, Any], plugin: Plugin | None) -> Iterator[Spec]:
+    @property
+    def key(self) -> tuple[str, str]:
+        """Label and spec, by which duplicates are dropped."""
+        return self.configured.label, self.configured.text
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Resolves the entries of a suite file; ``training`` has the fields that the training of the suite sets."""
+
+    document: Document
+    registry: Registry
+    training: Mapping[str, Any]
+
+    def resolve(self, location: Location, entries: Sequence[Entry]) -> tuple[Resolved, ...]:
+        """Return the plugins of a field without duplicates."""
+        resolved: list[Resolved] = []
+        for index, entry in enumerate(entries):
+            resolved += self._expand((*location, index), entry, str(location[-1]))
+            if len(resolved) > MAX_CONFIGURATIONS:
+                raise self._too_many((*location, index), len(resolved))
+        with self._located(location):
+            return tuple(unique(resolved).values())
+
+    def _expand(self, location: Location, entry: Entry, field_name: str) -> list[Resolved]:
+        """Resolve an entry to the plugins of its grid of values."""
+        if isinstance(entry, str):
+            with self._located(location):
+                spec = parse_spec(entry)
+                label = _pop(spec.keywords, LABEL, self._plugin(spec.name, field_name))
+                return [self._configure(location, spec, field_name, label)]
+        if len(entry) != 1:
+            raise self.document.error(
+                location, f"an entry has {len(entry)} plugins: {listing(entry)}; accepted: a single plugin"
+            )
+        ((name, given),) = entry.items()
+        values, inside = dict(given or {}), (*location, name)
+        with self._located(location):
+            plugin = self._plugin(name, field_name)
+            # An empty mapping overrides no field of the training.
+            label, fields = _pop(values, LABEL, plugin), _pop(values, TRAINING, plugin)
+            specs = list(self._specs(inside, name, values, plugin))
+        if label is not None and len(specs) > 1:
+            raise self.document.error(
+                (*inside, LABEL),
+                f"a single label for a grid of {len(specs)} entries; accepted: a label for a single entry",
+            )
+        training = self._own_training((*inside, TRAINING), plugin, fields) if fields else None
+        with self._located(location, (name, values)):
+            resolved = [self._configure(location, spec, field_name, label) for spec in specs]
+            if training is None:
+                return resolved
+            return [_with_training(item, training, fields if label is None else {}) for item in resolved]
+
+    def _configure(self, location: Location, spec: Spec, field_name: str, label: Any) -> Resolved:
+        label, place = None if label is None else validate_label(label), self.document.place(location)
+        if field_name == "metrics":
+            return Resolved(self.registry.configure("metric", spec), place, title=label)
+        if field_name == "datasets":
+            configured = self.registry.configure("dataset", spec)
+        else:
+            configured = configure_entrant(self.registry, spec)
+        return Resolved(configured if label is None else replace(configured, label=label), place)
+
+    def _own_training(self, location: Location, plugin: Plugin | None, values: Any) -> Training:
+        """Return the training of an entrant that overrides fields of the suite's training."""
+        if plugin is not None and plugin.kind != "architecture":
+            raise self.document.error(
+                location, f"{plugin.where} is not trained; training is accepted for architectures only"
+            )
+        accepted = [name for name in Training.model_fields if name not in SUITE_FIELDS]
+        if not isinstance(values, dict):
+            raise self.document.error(location, f"expected fields with values; accepted: {', '.join(accepted)}")
+        if shared := [name for name in values if name in SUITE_FIELDS]:
+            raise self.document.error(
+                (*location, shared[0]),
+                f"training.{shared[0]}: must be set for the whole suite; accepted: {listing(accepted)}",
+            )
+        budgets = BUDGETS if any(name in values for name in BUDGETS) else ()
+        inherited = {name: value for name, value in self.training.items() if name not in budgets}
+        try:
+            return Training.model_validate({**inherited, **values})
+        except pydantic.ValidationError as error:
+            raise self.document.validation_error(error, lambda field_location: accepted, location) from error
+
+    def _specs(self, location: Location, name: str, values: dict[str, Any], plugin: Plugin | None) -> Iterator[Spec]:
         """Yield a spec for each combination of the values of parameters."""
         parameters = {parameter.name: parameter for parameter in (plugin.parameters if plugin else ())}
         axes = [self._values((*location, key), parameters.get(key), value) for key, value in values.items()]
         for combination in self._combinations(location, axes):
             yield Spec(name, (), dict(zip(values, combination, strict=True)))
 
-    def error(self, location: Location, names: Iterable[str], error: GahbenchError) -> SuiteError:
-        """Return an error with the line of the parameter that its message names."""
-        text = str(error)
-        # Use the first parameter in the message, since a suggestion may name another parameter later.
-        positions = {key: [text.find(f"'{key}'"), text.find(f"{key}=")] for key in names}
-        first_positions = {
-            key: min(position for position in hits if position >= 0)
-            for key, hits in positions.items()
-            if max(hits) >= 0
-        }
-        parameter = min(first_positions, key=first_positions.__getitem__, default=None)
-        return self._document.error((*location, parameter) if parameter else location[:-1], str(error))
-
     def _values(self, location: Location, parameter: Parameter | None, value: Any) -> list[Any]:
         """Return the values of a parameter: the items of a list, unless the parameter itself is a list."""
         is_sequence = parameter is not None and parameter.is_sequence
         is_grid = isinstance(value, list) and (not is_sequence or (bool(value) and isinstance(value[0], list)))
         if is_grid and not value:
-            raise self._document.error(location, f"{location[-1]}: an empty list of values")
+            raise self.document.error(location, f"{location[-1]}: an empty list of values")
         if parameter is None or parameter.names is None:
             return value if is_grid else [value]
         kind = cast(Kind, parameter.names)
@@ -82,7 +158,7 @@ class Grid:
     def _combinations(self, location: Location, axes: list[list[Any]]) -> Iterator[tuple[Any, ...]]:
         count = math.prod(map(len, axes))
         if count > MAX_CONFIGURATIONS:
-            raise too_many(self._document, location, count)
+            raise self._too_many(location, count)
         return itertools.product(*axes)
 
     def _plugin_texts(self, location: Location, kind: Kind, value: Any) -> list[Any]:
@@ -93,182 +169,57 @@ class Grid:
         if not isinstance(value, dict):
             return [value]
         try:
-            name, values = self._registry.parse_mapping(kind, value)
+            name, values = self.registry.parse_mapping(kind, value)
         except GahbenchError as error:
-            raise self._document.error(location, f"{_parameter(location)}: {error}") from error
-        # Lines are indexed by the keys of the file.
+            # Name the parameter, ignoring indices of lists.
+            parameter = next(part for part in reversed(location) if isinstance(part, str))
+            raise self.document.error(location, f"{parameter}: {error}") from error
+        # Places are indexed by the keys of the file.
         inside = (*location, *map(str, value))
-        texts = []
-        for spec in self.specs(inside, name, values, self._registry.find(kind, name)):
-            try:
-                texts.append(self._registry.configure(kind, spec).text)
-            except GahbenchError as error:
-                raise self.error(inside, values, error) from error
-        return texts
-
-
-def too_many(document: Document, location: Location, count: int) -> SuiteError:
-    """Return the error about a field with too many configurations."""
-    return document.error(location, f"{count} combinations of values; accepted: at most {MAX_CONFIGURATIONS}")
-
-
-def _parameter(location: Location) -> str:
-    """Return the name of the parameter at a location, ignoring indices of lists."""
-    return next(str(part) for part in reversed(location) if isinstance(part, str))
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Resolves the entries of a suite file to plugins."""
-
-    document: Document
-    registry: Registry
-    training: Mapping[str, Any]
-    #: Line numbers of plugins, by their ``where``.
-    lines: dict[str, int] = field(default_factory=dict)
-    #: Training of entrants that override the suite's training, by label.
-    trainings: dict[str, Training] = field(default_factory=dict)
-    #: Labels that the suite sets for metrics, by their default labels.
-    titles: dict[str, str] = field(default_factory=dict)
-    _trained: dict[tuple[str, str], Training | None] = field(default_factory=dict)
-
-    def resolve(self, location: Location, entries: tuple[Entry, ...]) -> tuple[Configured, ...]:
-        """Return the plugins of a field without duplicates."""
-        plugins: list[Configured] = []
-        for index, entry in enumerate(entries):
-            expanded = self._expand((*location, index), entry, str(location[-1]))
-            plugins += expanded
-            if len(plugins) > MAX_CONFIGURATIONS:
-                raise too_many(self.document, (*location, index), len(plugins))
-            for configured in expanded:
-                self.lines.setdefault(configured.where, self.document.line((*location, index)))
-        try:
-            distinct = unique(plugins)
-        except ParameterError as error:
-            raise self.document.error(location, str(error)) from error
-        for key, training in self._trained.items():
-            if training is not None and key in distinct:
-                self.trainings[distinct[key].label] = training
-        return tuple(distinct.values())
-
-    def add_requested(
-        self, file_entrants: tuple[Configured, ...], requested_entrants: Sequence[Configured]
-    ) -> tuple[tuple[Configured, ...], tuple[str, ...], tuple[str, ...]]:
-        """Return all entrants, the labels of the requested entrants, and which of these labels are not in the file."""
-        distinct = unique([*file_entrants, *requested_entrants])
-        for entrant in file_entrants:
-            # Labels become longer if another entrant has a file of the same name.
-            if (training := self.trainings.pop(entrant.label, None)) is not None:
-                self.trainings[distinct[_key(entrant)].label] = training
-        requested = tuple(distinct[_key(entrant)].label for entrant in requested_entrants)
-        if conflicts := [label for label in requested if label in self.trainings]:
-            raise ParameterError(f"'{conflicts[0]}' is in the suite with its own training; use a different label")
-        file_labels = {distinct[_key(entrant)].label for entrant in file_entrants}
-        return tuple(distinct.values()), requested, tuple(label for label in requested if label not in file_labels)
-
-    def _expand(self, location: Location, entry: Entry, field_name: str) -> list[Configured]:
-        """Resolve an entry to the plugins of its grid of values."""
-        if isinstance(entry, str):
-            try:
-                spec = parse_spec(entry)
-                plugin = self._plugin(spec.name, field_name)
-                label = _pop_label(spec, plugin)
-                return [self._finish(configure(self.registry, spec, field_name), label, None, field_name)]
-            except GahbenchError as error:
-                raise self.document.error(location, str(error)) from error
-        if len(entry) != 1:
-            raise self.document.error(
-                location, f"an entry has {len(entry)} plugins: {listing(entry)}; accepted: a single plugin"
-            )
-        ((name, values),) = entry.items()
-        grid, name_location, values = Grid(self.document, self.registry), (*location, name), dict(values or {})
-        try:
-            plugin = self._plugin(name, field_name)
-            label = values.pop(LABEL) if LABEL in values and not _has(plugin, LABEL) else None
-            # An empty mapping overrides no field.
-            training_fields = (
-                (values.pop(TRAINING) or None) if TRAINING in values and not _has(plugin, TRAINING) else None
-            )
-            specs = list(grid.specs(name_location, name, values, plugin))
-        except SuiteError:
-            raise
-        except GahbenchError as error:
-            raise self.document.error(location, str(error)) from error
-        if label is not None and len(specs) > 1:
-            raise self.document.error(
-                (*name_location, LABEL),
-                f"a single label for a grid of {len(specs)} entries; accepted: a label for a single entry",
-            )
-        training = None if training_fields is None else self._own_training(name_location, plugin, training_fields)
-        expanded = []
-        for spec in specs:
-            try:
-                expanded.append(self._finish(configure(self.registry, spec, field_name), label, training, field_name))
-            except GahbenchError as error:
-                raise grid.error(name_location, values, error) from error
-        return expanded
+        with self._located(inside[:-1], (str(inside[-1]), values)):
+            specs = self._specs(inside, name, values, self.registry.find(kind, name))
+            return [self.registry.configure(kind, spec).text for spec in specs]
 
     def _plugin(self, name: str, field_name: str) -> Plugin | None:
         return next(filter(None, (self.registry.find(kind, name) for kind in _KINDS[field_name])), None)
 
-    def _own_training(
-        self, name_location: Location, plugin: Plugin | None, values: Any
-    ) -> tuple[Training, dict[str, Any]]:
-        """Return the training of an entrant that overrides fields of the suite's training, and these fields."""
-        location = (*name_location, TRAINING)
-        if plugin is not None and plugin.kind != "architecture":
-            raise self.document.error(
-                location, f"{plugin.where} is not trained; training is accepted for architectures only"
-            )
-        accepted = [name for name in Training.model_fields if name not in SUITE_FIELDS]
-        if not isinstance(values, dict):
-            raise self.document.error(location, f"expected fields with values; accepted: {', '.join(accepted)}")
-        for name in values:
-            if name not in accepted:
-                problem = "must be set for the whole suite" if name in SUITE_FIELDS else "unknown field"
-                near = (name not in SUITE_FIELDS and suggestion(str(name), accepted)) or ";"
-                raise self.document.error(
-                    (*location, name), f"training.{name}: {problem}{near} accepted: {listing(accepted)}"
-                )
-        budgets = BUDGETS if any(name in values for name in BUDGETS) else ()
-        inherited = {name: value for name, value in self.training.items() if name not in budgets}
+    def _too_many(self, location: Location, count: int) -> SuiteError:
+        return self.document.error(location, f"{count} combinations of values; accepted: at most {MAX_CONFIGURATIONS}")
+
+    @contextlib.contextmanager
+    def _located(self, location: Location, inside: tuple[str, Iterable[str]] | None = None) -> Iterator[None]:
+        """Add a place to errors: of the entry, or of the parameter ``inside`` the plugin that a message names first."""
         try:
-            return Training.model_validate({**inherited, **values}), values
-        except pydantic.ValidationError as error:
-            raise self.document.validation_error(error, lambda field_location: accepted, location) from error
-
-    def _finish(
-        self, configured: Configured, label: Any, training: tuple[Training, dict[str, Any]] | None, field_name: str
-    ) -> Configured:
-        """Return a plugin with its label, and record its training."""
-        if label is not None:
-            label = validate_label(label)
-        if field_name == "metrics":
-            if label is not None:
-                self.titles[configured.label] = label
-            return configured
-        if label is None and training is not None:
-            label = _with_training(configured.label, training[1])
-        if label is not None:
-            configured = replace(configured, label=label)
-        if training is not None and configured.kind != "architecture":
-            raise ParameterError(f"{configured.where} is not trained; training is accepted for architectures only")
-        if field_name == "entrants":
-            own_training = None if training is None else training[0]
-            if self._trained.setdefault(_key(configured), own_training) != own_training:
-                raise ParameterError(
-                    f"label '{configured.label}': two entrants with different training have this label"
-                )
-        return configured
+            yield
+        except SuiteError:
+            raise
+        except GahbenchError as error:
+            text = str(error)
+            if inside is not None:
+                plugin, names = inside
+                # A suggestion may name another parameter later.
+                positions = {key: _find(text, key) for key in names if _find(text, key) >= 0}
+                if positions:
+                    location = (*location, plugin, min(positions, key=positions.__getitem__))
+            raise self.document.error(location, text) from error
 
 
-def configure(registry: Registry, spec: Spec, field_name: str = "entrants") -> Configured:
-    """Resolve a spec in a field of a suite."""
-    return (
-        configure_entrant(registry, spec)
-        if field_name == "entrants"
-        else registry.configure(_KINDS[field_name][0], spec)
-    )
+def _find(text: str, parameter: str) -> int:
+    """Return the first position at which a message names a parameter, or -1."""
+    return min((text.find(name) for name in (f"'{parameter}'", f"{parameter}=") if name in text), default=-1)
+
+
+def _with_training(resolved: Resolved, training: Training, shown: Mapping[str, Any]) -> Resolved:
+    """Return an entrant with its own training, whose label ends in the fields ``shown``."""
+    configured = resolved.configured
+    if configured.kind != "architecture":
+        raise ParameterError(f"{configured.where} is not trained; training is accepted for architectures only")
+    if shown:
+        fields = ",".join(f"{TRAINING}.{name}={format_value(value)}" for name, value in shown.items())
+        label = configured.label
+        label = f"{label[:-1]},{fields}]" if label.endswith("]") else f"{label}[{fields}]"
+        configured = replace(configured, label=label)
+    return replace(resolved, configured=configured, training=training)
 
 
 def configure_entrant(registry: Registry, spec: Spec) -> Configured:
@@ -284,7 +235,7 @@ def configure_entrant(registry: Registry, spec: Spec) -> Configured:
     if len(kinds) > 1:
         raise PluginError(f"'{spec.name}' is both an architecture and a reference; rename one of the plugins")
     spec = replace(spec, keywords=dict(spec.keywords))
-    label = _pop_label(spec, registry.get(kinds[0], spec.name))
+    label = _pop(spec.keywords, LABEL, registry.get(kinds[0], spec.name))
     configured = _entrant(registry, spec, kinds[0])
     return configured if label is None else replace(configured, label=validate_label(label))
 
@@ -324,14 +275,10 @@ def _label_pretrained(configured: Configured) -> Configured:
     return replace(configured, label=prefix + suffix)
 
 
-def _has(plugin: Plugin | None, name: str) -> bool:
-    """Return whether a plugin has a parameter of this name, which then takes precedence over the field of entries."""
-    return plugin is not None and any(parameter.name == name for parameter in plugin.parameters)
-
-
-def _pop_label(spec: Spec, plugin: Plugin | None) -> Any:
-    """Remove the label from the parameters of a spec, and return the label."""
-    return None if _has(plugin, LABEL) else spec.keywords.pop(LABEL, None)
+def _pop(keywords: dict[str, Any], name: str, plugin: Plugin | None) -> Any:
+    """Remove a field of entries from keywords, and return it; a parameter of the plugin of this name has precedence."""
+    is_parameter = plugin is not None and any(parameter.name == name for parameter in plugin.parameters)
+    return None if is_parameter else keywords.pop(name, None)
 
 
 def validate_label(label: Any) -> str:
@@ -352,29 +299,27 @@ def validate_label(label: Any) -> str:
     return label.strip()
 
 
-def _with_training(label: str, training: Mapping[str, Any]) -> str:
-    parts = ",".join(f"{TRAINING}.{name}={format_value(value)}" for name, value in training.items())
-    return f"{label[:-1]},{parts}]" if label.endswith("]") else f"{label}[{parts}]"
-
-
-def unique(plugins: Sequence[Configured]) -> dict[tuple[str, str], Configured]:
-    """Return distinct plugins by key; labels show the folders of files that have the same name."""
-    distinct = {_key(plugin): plugin for plugin in reversed(plugins)}
-    by_label: dict[str, list[Configured]] = {}
+def unique(plugins: Sequence[Resolved]) -> dict[tuple[str, str], Resolved]:
+    """Return distinct plugins by their key; labels show the folders of files that have the same name."""
+    distinct: dict[tuple[str, str], Resolved] = {}
+    for plugin in plugins:
+        if distinct.setdefault(plugin.key, plugin).training != plugin.training:
+            raise ParameterError(
+                f"label '{plugin.configured.label}': two entrants with different training have this label"
+            )
+    by_label: dict[str, list[Resolved]] = {}
     for plugin in distinct.values():
-        by_label.setdefault(plugin.label, []).append(plugin)
+        by_label.setdefault(plugin.configured.label, []).append(plugin)
     for label, group in by_label.items():
         if len(group) > 1:
-            labels = _longer_labels(group)
+            labels = _longer_labels([plugin.configured for plugin in group])
             if len(set(labels.values())) < len(group) or label in labels.values():
-                texts = listing(plugin.text for plugin in group)
+                texts = listing(plugin.configured.text for plugin in group)
                 raise ParameterError(f"two entries have the label '{label}': {texts}; set a different label")
-            distinct |= {_key(plugin): replace(plugin, label=labels[plugin.text]) for plugin in group}
-    return {_key(plugin): distinct[_key(plugin)] for plugin in plugins}
-
-
-def _key(configured: Configured) -> tuple[str, str]:
-    return configured.label, configured.text
+            for plugin in group:
+                configured = replace(plugin.configured, label=labels[plugin.configured.text])
+                distinct[plugin.key] = replace(plugin, configured=configured)
+    return distinct
 
 
 def _longer_labels(plugins: list[Configured]) -> dict[str, str]:

@@ -12,19 +12,29 @@ from pydantic import (
     Field,
     ValidatorFunctionWrapHandler,
     WrapValidator,
-    model_validator,
 )
 
-from gahbench._util.core_yaml import as_number
+from gahbench._util.core_yaml import Location, as_number
 from gahbench._util.errors import DataError
-from gahbench.contracts.captured import MEASURED
+from gahbench.contracts.captured import MEASURED, NoiseKind
 from gahbench.contracts.datasets import Dataset, Split, captured_level
 from gahbench.contracts.engines import Limits
-from gahbench.planning.suite_noise import SuiteNoise, add_levels
-from gahbench.planning.yaml_lines import Location
+from gahbench.contracts.metrics import Metric
 from gahbench.sampling.settings import Sampling
 from gahbench.training.recipe import Training
 
+#: Why a metric is refused on noisy images without clean references, and what is accepted, by kind of noise.
+_WITHOUT_CLEAN = {
+    "white": "the metric needs clean images, and these images are noisy; accepted: the metrics sure and masked-error",
+    "independent": (
+        "the metric needs clean images, or noise that is shown to be white and Gaussian; accepted: the metric "
+        "masked-error"
+    ),
+    "unknown": (
+        "these images are noisy, and their noise is not shown to be independent between pixels, so no metric is "
+        "defined; accepted: bursts of three or more captures"
+    ),
+}
 _FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 #: Maximum length of a suite's name, which is also the name of a folder.
@@ -33,7 +43,15 @@ MAX_NAME = 100
 #: Constraint of a list with at least one value.
 _SOME = Field(min_length=1, strict=False)
 
-Entry = str | dict[str, dict[str, Any] | None]
+
+def _check_entry(value: Any) -> Any:
+    is_mapping = isinstance(value, dict) and all(isinstance(inner, dict | None) for inner in value.values())
+    if not is_mapping and not isinstance(value, str):
+        raise ValueError("expected a plugin's name, or name: {parameter: value}")
+    return value
+
+
+Entry = Annotated[str | dict[str, dict[str, Any] | None], BeforeValidator(_check_entry)]
 
 
 def entry_name(entry: Entry) -> str:
@@ -63,10 +81,8 @@ class Scoring(BaseModel):
     Parameters
     ----------
     sigmas
-        Noise levels, in units where images lie in [0, 1]; ``25/255`` is accepted. Left out if ``noise`` is given. With
-        ``measured``, denoisers are scored on the recorded noisy images of the datasets, such as ``captures``.
-    noise
-        Poisson-Gaussian noise in place of white Gaussian noise, as ``{kind: poisson-gaussian, a: 0.01, b: 0.0004}``.
+        Noise levels, in units where images lie in [0, 1]; ``25/255`` is accepted. With ``measured``, denoisers are
+        scored on the recorded noisy images of the datasets, such as ``captures``.
     images
         Number of images of each split to score, or ``all`` images of the split.
     splits
@@ -91,22 +107,12 @@ class Scoring(BaseModel):
         AfterValidator(_distinct),
         WrapValidator(_or_measured),
     ]
-    noise: SuiteNoise | None = None
     images: Annotated[int, Field(ge=1)] | Literal["all"] = 100
     splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct), AfterValidator(_has_test)] = ("test",)
     metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct)] = ("psnr",)
     noise_seed: int = 0
     sampling: Annotated[Sampling, Field(default_factory=Sampling)]
     jacobian_precision: Literal["auto", "float32"] = "auto"
-
-    _add_levels = model_validator(mode="before")(add_levels)
-
-    @property
-    def noise_levels(self) -> list[Any] | None:
-        """Levels of Poisson-Gaussian noise, as plain JSON; ``None`` for white Gaussian noise."""
-        if self.noise is None:
-            return None
-        return [[sigma, [model.a, model.b]] for sigma, model in self.noise.levels.items()]
 
 
 class SuiteFile(BaseModel):
@@ -159,8 +165,6 @@ def accepted_fields(location: Location) -> list[str]:
     models: dict[str, type[BaseModel]] = {"training": Training, "scoring": Scoring, "limits": Limits}
     if tuple(location[:2]) == ("scoring", "sampling"):
         return list(Sampling.model_fields)
-    if tuple(location[:2]) == ("scoring", "noise"):
-        return list(SuiteNoise.model_fields)
     model = models.get(str(location[0]) if location else "", SuiteFile)
     return list(model.model_fields)
 
@@ -189,3 +193,8 @@ def scored_images(scoring: Scoring, dataset: Dataset, split: Split) -> int:
         problem = "is endless" if available is None else "is empty"
         raise DataError(f"images=all requested from the {split} split, which {problem}; accepted: a number")
     return available
+
+
+def refusal_without_clean(metric: type[Metric] | Metric, noise: NoiseKind) -> str | None:
+    """Return why a metric is refused on noisy images without clean references; ``None`` if it is accepted."""
+    return None if noise in metric.without_clean else f"{_WITHOUT_CLEAN[noise]}, or clean images"

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from gahbench._util.core_yaml import load_scalar
+from gahbench._util.core_yaml import Document, load_scalar
 from gahbench._util.errors import SuiteError, listing, suggestion
 from gahbench._util.readable import brief
-from gahbench.planning.yaml_lines import Document
 from gahbench.registry.plugin_files import add_environment_sources
 
 

@@ -62,8 +62,6 @@ class Request:
     jacobian_precision: str
     learned_from: Mapping[str, Any] | None
     partner_learned_from: Mapping[str, Any] | None
-    #: Levels of Poisson-Gaussian noise, each with its a and b; ``None`` for white Gaussian noise.
-    noise: list[Any] | None = None
     #: Whether noisy images were recorded.
     is_measured: bool = False
 
@@ -146,7 +144,6 @@ def score_unit(
             "images": request.images,
             "sigmas": request.sigmas,
             "noise_seed": request.noise_seed,
-            **({} if request.noise is None else {"noise": request.noise}),
             **({"captured": True} if request.is_measured else {}),
             "learned_from": request.learned_from,
             "partner_learned_from": request.partner_learned_from,
@@ -169,8 +166,6 @@ def _column(planned: PlannedDataset, metric: Configured, measure: Metric, reques
         "sigmas": request.sigmas,
         "noise_seed": request.noise_seed,
     }
-    if request.noise is not None:
-        column["noise"] = request.noise
     if request.is_measured:
         column["captured"] = True
     if request.image_split != request.split:
@@ -182,10 +177,9 @@ def _column(planned: PlannedDataset, metric: Configured, measure: Metric, reques
     return column
 
 
-def protocol_key(planned: PlannedDataset, noise_seed: int, noise: list[Any] | None = None) -> str:
+def protocol_key(planned: PlannedDataset, noise_seed: int) -> str:
     """Return a digest of images and noise, which does not depend on code."""
-    other = {} if noise is None else {"noise": noise}
-    return key_of({"dataset": _without_code(planned.document), "noise_seed": noise_seed, **other})
+    return key_of({"dataset": _without_code(planned.document), "noise_seed": noise_seed})
 
 
 def _without_code(document: Any) -> Any:

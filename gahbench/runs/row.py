@@ -165,7 +165,7 @@ def _build(registry: Registry, kind: Kind, recorded: Mapping[str, Any], shape: S
 MAX_LISTED_NOTES = 3
 #: The maximum number of datasets that are kept in memory for later units.
 MAX_DATASETS = 4
-_REQUEST = ("split", "images", "sigmas", "noise_seed", "noise", "captured", "sampling", "jacobian_precision")
+_REQUEST = ("split", "images", "sigmas", "noise_seed", "captured", "sampling", "jacobian_precision")
 
 
 class _Measurements:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gahbench._util.core_yaml import dump_flow
 from gahbench._util.errors import GahbenchError, listing
-from gahbench.board.claim_suites import format_suite
 from gahbench.board.claim_values import DEFICIT
 from gahbench.board.claims import judge
 from gahbench.board.metric_names import parse_metric_name
@@ -61,7 +61,7 @@ def _suite_fault(suite: str | Mapping[str, Any], registry: Registry, metric: str
         file = Path(folder) / "suite.yaml"
         try:
             if not isinstance(suite, str):
-                file.write_text(format_suite(suite, ["a check"]), encoding="utf-8")
+                file.write_text(dump_flow(dict(suite)), encoding="utf-8")
             loaded = load_suite(suite if isinstance(suite, str) else file, registry)
         except GahbenchError as error:
             return None if "neither a file nor a folder" in str(error) or "no such file" in str(error) else str(error)

@@ -9,11 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Optimum, Posterior
-from gahbench.noise import PoissonGaussian
-
 from .._papers import KADKHODAIE_2024
-from . import _photons
 from ._manifold import Manifold
 
 #: Range of the radius, in units of the side of the image.
@@ -34,8 +30,7 @@ class Discs(Manifold):
     The centre is uniform over the positions that keep the disc at least half a pixel inside the image. The grey values
     are independent and uniform in [0, 1]. The dimension of the manifold is 5: as sigma tends to 0, the minimum squared
     error, summed over pixels, tends to 5 sigma^2, so the optimal slope is 1. The posterior mean integrates the grey
-    values by quadrature, and centre and radius by importance sampling. Under Poisson-Gaussian noise it is computed by
-    importance sampling of all five parameters.
+    values by quadrature, and centre and radius by importance sampling.
 
     Parameters
     ----------
@@ -61,18 +56,6 @@ class Discs(Manifold):
         reach = radius + MARGIN
         centre = reach + (self.size - 2 * reach) * uniform[:, :2]
         return torch.cat([centre, radius], dim=1)
-
-    def optimum_under(self, noise: PoissonGaussian) -> Optimum:
-        """Return ``exact``: the posterior mean is computed under Poisson-Gaussian noise, too."""
-        return Optimum("exact")
-
-    def posterior_under(self, noisy: Tensor, noise: PoissonGaussian) -> Posterior:
-        """Return posterior mean and trace; see :meth:`gahbench.Dataset.posterior_under`."""
-        if noise.a == 0:
-            return self.posterior(noisy, noise.b**0.5)
-        estimate = _photons.posterior(self, noisy.double().flatten(1), noise)
-        mean = estimate.mean.reshape(noisy.shape).to(noisy.dtype)
-        return Posterior(mean, estimate.trace, estimate.ess_fraction)
 
     def render(self, parameters: Tensor) -> Tensor:
         """Return the images, shape (N, 1, size, size), of (row, column, radius, foreground, background), (N, 5)."""

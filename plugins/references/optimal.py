@@ -12,13 +12,11 @@ class Optimal(Reference):
     """Posterior mean of the dataset: no denoiser has a smaller expected squared error.
 
     The posterior mean is available for datasets whose optimum is ``exact``; a suite omits its row for other datasets.
-    Under Poisson-Gaussian noise it is the posterior mean of intensities, which few datasets know.
     Its error is measured under the same noise as the errors of all entrants, so differences from it are paired.
     """
 
     display_name = "optimal denoiser"
     kind = "optimal"
-    denoises_intensities = True
 
     def supports(self, dataset: Dataset) -> bool:
         """Return whether the posterior of the dataset can be computed."""
@@ -26,41 +24,11 @@ class Optimal(Reference):
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the posterior means, shape (N, C, H, W)."""
-        dataset = _dataset(truth)
-        if truth.noise is not None:
-            return dataset.posterior_under(noisy, truth.noise).mean.to(noisy.dtype)
-        return dataset.posterior(noisy, sigma).mean.to(noisy.dtype)
+        return _dataset(truth).posterior(noisy, sigma).mean.to(noisy.dtype)
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
         """Return the posterior covariances over sigma^2, or ``None`` if the dataset does not provide them."""
         return _dataset(truth).optimal_filters(noisy, sigma, truth.split, truth.start)
-
-
-class StabilisedOptimal(Reference):
-    """Posterior mean of the dataset under white noise, of images whose variance is stabilised.
-
-    Under Poisson-Gaussian noise, a suite gives denoisers stabilised images, and inverts their outputs. This reference
-    treats the stabilised image as an image of the dataset with white noise. It is a denoiser, and not the optimum: a
-    stabilised image of the dataset is not an image of the dataset, its noise is only almost white, and the inverse of a
-    mean is not the mean of the inverse. Under white noise it is the optimum. It knows the distribution of the images,
-    so its row is that of an oracle, but it does not use the clean image.
-    """
-
-    display_name = "optimal denoiser of stabilised images"
-    kind = "oracle"
-
-    def supports(self, dataset: Dataset) -> bool:
-        """Return whether the posterior of the dataset can be computed under white noise."""
-        return dataset.optimum.kind == "exact"
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Note for the board: the denoiser is not the optimum."""
-        return ("knows the distribution of images, not the clean image; not the optimum under photon noise",)
-
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the posterior means under white noise, shape (N, C, H, W)."""
-        return _dataset(truth).posterior(noisy, sigma).mean.to(noisy.dtype)
 
 
 class LowerBound(Reference):

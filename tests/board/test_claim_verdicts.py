@@ -122,6 +122,14 @@ def test_more_seeds_are_needed_if_training_runs_differ_more_than_images():
     assert str(result.decisive.needs).startswith("up to ")
 
 
+def test_needs_for_images_with_sources_are_stated_in_sources():
+    scores = table(rows("net", [30, 20, 10], spread=1.0, images=12), sources={"discs": "0 0 1 1 2 2 3 3 4 4 5 5"})
+    undecided = verdict(claim(Region(above=9.9)), scores)
+    assert undecided.outcome == "undecided"
+    assert undecided.decisive.needs.kind == "sources"
+    assert "× as many sources of images" in str(undecided.decisive.needs)
+
+
 def test_a_value_on_the_end_of_the_region_is_never_decided():
     result = verdict(claim(Region(above=10)), table(rows("net", [10, 20, 30], spread=1.0)))
     assert result.outcome == "undecided"

@@ -1,4 +1,4 @@
-"""``gahbench claims`` on the published results: tables, filters, and suites that decide undecided claims."""
+"""``gahbench claims`` on the published results: tables and filters."""
 
 import csv
 import io
@@ -10,7 +10,6 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from published_pages import ROOT, load_results
 
 import gahbench
@@ -47,15 +46,6 @@ def test_without_results_claims_are_listed_as_not_measured(claims):
     assert status == 0
     assert printed.startswith("7 claims: 7 not measured\n")
     assert "suite `basis`" in printed
-
-
-def test_suites_that_would_decide_claims_are_written(claims, tmp_path):
-    file = tmp_path / "decide.yaml"
-    status, _, stderr = claims("-c", "kadkhodaie-2024/discs-*", "--suite", file)
-    assert status == 0
-    assert f"wrote {file}, for kadkhodaie-2024/discs-above-half, kadkhodaie-2024/discs-grow" in stderr
-    assert yaml.safe_load(file.read_text())["name"] == "basis"
-    assert yaml.safe_load((tmp_path / "decide-2.yaml").read_text())["name"] == "optimal"
 
 
 def test_claims_are_loaded_from_files_and_plugins(claims, command, tmp_path):

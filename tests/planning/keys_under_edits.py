@@ -84,7 +84,7 @@ EDITS = (
     ("constant in the dataset", "gahbench_plugins/datasets/discs.py", None, lambda text: _constant(text)),
     (OTHERS, "gahbench/report/cells.py", None, lambda text: text + "\nEXTRA = 1\n"),
     (OTHERS, "gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
-    (OTHERS, "gahbench/planning/dry_run.py", "TIMEOUT_SECONDS = 60.0", "TIMEOUT_SECONDS = 61.0"),
+    (OTHERS, "gahbench/planning/dry_run.py", "128, 256)", "128, 512)"),
     (OTHERS, "gahbench/store/finished.py", 'SCORES = "scores.csv"', 'SCORES = "values.csv"'),
     (OTHERS, "gahbench/cli/plugins.py", None, lambda text: text + "\nEXTRA = 1\n"),
 )

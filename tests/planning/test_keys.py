@@ -32,7 +32,6 @@ OTHERS = {
     "jacobian_precision": "float32",
     "learned_from": {"split": "A", "count": 10},
     "partner_learned_from": {"split": "B", "count": 6},
-    "noise": [[0.1, [0.02, 0.0]]],
     "is_measured": True,
 }
 #: Fields that affect only the keys of some metrics and references.

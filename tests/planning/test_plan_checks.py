@@ -8,7 +8,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import DataError, ParameterError, PluginError, SuiteError
-from gahbench.planning import dry_run
+from gahbench.planning.dry_run import dry_run
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
@@ -133,9 +133,9 @@ def test_fits_come_first_and_scores_in_the_order_of_the_suite(plan_with):
 
 
 def test_networks_without_unfinished_fits_have_no_dry_run(plan_with, monkeypatch):
-    shapes, run_on_meta = [], dry_run._run_on_meta
+    shapes = []
     monkeypatch.setattr(
-        dry_run, "_run_on_meta", lambda entrant, shape: shapes.append(shape) or run_on_meta(entrant, shape)
+        "gahbench.planning.pairs.dry_run", lambda entrant, shape: shapes.append(shape) or dry_run(entrant, shape)
     )
     seeds = ("training:", "seeds: [0, 1]\ntraining:")
     fits = {(unit.dataset, unit.seed): unit for unit in plan_with(changes=[TWO_SIZES, seeds]).fits}
@@ -244,7 +244,7 @@ def test_metrics_that_refuse_a_dataset_raise(plan_with, builtin, monkeypatch):
         plan_with(changes=[TWO_SIZES])
 
 
-def test_a_plan_reports_the_error_of_a_forward_pass(dry_runs_here, write_suite, write_plugin, command):
+def test_a_plan_reports_the_error_of_a_forward_pass(write_suite, write_plugin, command):
     file = write_plugin("raises", "return self.noise(noisy) + undefined")
     status, printed, _ = command("plan")(write_suite(), "-p", file, "-e", "raises")
     assert status == 0
@@ -269,4 +269,4 @@ def test_refused_rows_are_on_the_board_with_the_reason(figures_not_rendered, wri
 def test_dry_runs_do_not_compute_on_huge_images():
     """The number of pixels may exceed 64 bits."""
     configured = Registry().configure("architecture", "bf-cnn[width=2,layers=3]")
-    assert dry_run.dry_runs([(configured, (1, 2**63 - 1, 2**63 - 1))], Registry())[0].error is None
+    assert dry_run(configured, (1, 2**63 - 1, 2**63 - 1)).error is None

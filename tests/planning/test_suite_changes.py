@@ -40,7 +40,7 @@ def test_settings_add_missing_fields(write_suite, builtin):
     [
         ("training.stepz=1", r"^--set training.stepz=1: unknown field 'training.stepz'; did you mean 'steps'"),
         ("trainig.steps=1", r"^--set trainig.steps=1: unknown field 'trainig'; did you mean 'training'"),
-        ("training.steps=many", r"^--set training.steps=many: training.steps: expected an integer"),
+        ("training.steps=many", r"^--set training.steps=many: training.steps: input should be a valid integer"),
         ("scoring.sigmas=[0.1, -1]", r"^--set scoring.sigmas=\[0.1, -1\]: scoring.sigmas"),
         ("entrants.unet.wdth=1", r"^--set entrants.unet.wdth=1: .*unknown parameter 'wdth'"),
         ("entrants.unett.width=1", r"'unett' is not in the list; accepted: unet, identity, oracle-threshold, or a"),

@@ -20,7 +20,7 @@ from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.training.recipe import Training
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
 SWEEP = """\
 name: sweep
