@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gahbench._util.error_text import error_with_location
@@ -32,9 +32,25 @@ class Finding:
     detail: str = ""
 
     def __post_init__(self) -> None:
-        if self.passed is not None:
-            # Comparisons may return booleans of numpy or torch.
-            object.__setattr__(self, "passed", bool(self.passed))
+        # Comparisons may return booleans of numpy or torch.
+        object.__setattr__(self, "passed", None if self.passed is None else bool(self.passed))
+
+
+def expect(check: str, passed: object, fault: object = "") -> Finding:
+    """Return the finding of a check whose details are only of interest if it failed."""
+    return Finding(check, bool(passed), "" if passed else str(fault))
+
+
+def expect_notes(notes: object) -> Finding:
+    """Return the finding about the notes of a plugin."""
+    is_valid = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
+    return expect("notes are a tuple of strings", is_valid, f"{notes!r:.100}")
+
+
+def none_supported(families: Iterable[str]) -> Finding:
+    """Return the note about a plugin that supports no dataset of its checks."""
+    detail = f"it does not support {', '.join(families)}, so nothing is checked"
+    return Finding("supports a dataset of the checks", None, detail)
 
 
 def attempt(check: str, fault: Callable[[], str | None]) -> Finding:

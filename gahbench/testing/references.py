@@ -20,7 +20,8 @@ from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, denois
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.configured import Configured
-from gahbench.testing.findings import Finding, attempt
+from gahbench.testing.findings import Finding, attempt, expect, expect_notes, none_supported
+from gahbench.testing.on_meta import DEVICE, check_on_meta
 from gahbench.testing.samples import SampleDataset, sample_noise
 
 SHAPES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 32))
@@ -39,20 +40,13 @@ _IMAGE_METHODS = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "l
 
 def check_reference(configured: Configured) -> Iterator[Finding]:
     """Check shapes, use of the clean image, batches, and the closed-form risk of a reference."""
-    reference = configured.build()
-    if not isinstance(reference, Reference):
-        yield Finding("is a gahbench.Reference", False, f"it is a {type(reference).__name__}")
-        return
+    reference: Reference = configured.build()
     if reference.kind not in KINDS:
         yield Finding("its kind is accepted", False, f"{reference.kind!r}; accepted: {listing(KINDS)}")
         return
     samples = list(fitted_samples(configured))
     if not samples:
-        yield Finding(
-            "supports a dataset of the checks",
-            None,
-            f"it does not support {', '.join(FAMILIES)}, so nothing is checked",
-        )
+        yield none_supported(FAMILIES)
         return
     for reference, truth in samples:
         has_shape = yield from _check_shape(reference, truth)
@@ -63,16 +57,15 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     original_noisy, original_clean = noisy.clone(), truth.clean.clone()
     denoised = reference.denoise(noisy, SIGMA, truth).clone()
     is_unchanged = noisy.equal(original_noisy) and truth.clean.equal(original_clean)
-    detail = "" if is_unchanged else "it writes into them; work on a copy"
-    yield Finding("does not change its arguments", is_unchanged, detail)
+    yield expect("does not change its arguments", is_unchanged, "it writes into them; work on a copy")
     if not is_unchanged:
         return
     first = next(truth.batches(1))
     yield from _check_repetition(configured, reference, noisy, truth, denoised)
     yield from _check_kind(configured, reference, noisy, truth, denoised)
-    notes = reference.notes
-    is_tuple = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
-    yield Finding("notes are a tuple of strings", is_tuple, "" if is_tuple else f"{notes!r}")
+    yield expect_notes(reference.notes)
+    if type(reference).move is not Reference.move:
+        yield check_on_meta("denoises", lambda: _denoise_on_meta(configured.build(), noisy, truth))
     yield from _check_jacobian(reference, noisy[:1], first)
     if reference.kind == "bound":
         # The bound is an expectation over the parameters that the genie does not see, and not the risk on this image.
@@ -143,13 +136,11 @@ def _check_kind(
         yield from _check_requests(configured, noisy, truth)
         other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
         is_blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
-        detail = "" if is_blind else "it uses the clean image; its kind must be 'oracle'"
-        yield Finding("does not use the clean image", is_blind, detail)
+        yield expect("does not use the clean image", is_blind, "it uses the clean image; its kind must be 'oracle'")
     if reference.kind not in SEES_DATASET:
         # The reference may remember the dataset that it was fitted to.
         is_blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
-        detail = "" if is_blind else "its kind must be 'optimal' or 'oracle'"
-        yield Finding("does not use the dataset", is_blind, detail)
+        yield expect("does not use the dataset", is_blind, "its kind must be 'optimal' or 'oracle'")
     if reference.kind == "classical":
         reference.risk(truth, SIGMA)
         is_same = torch.equal(denoised, reference.denoise(noisy, SIGMA, truth))
@@ -178,8 +169,16 @@ def _check_requests(configured: Configured, noisy: Tensor, truth: Truth) -> Iter
     with _record_calls(truth.dataset) as requests:
         reference.fit(TrainingData(truth.dataset))
         reference.denoise(noisy[:1], SIGMA, next(truth.batches(1)))
-    detail = f"it calls {', '.join(sorted(requests))}; its kind must be 'oracle'" if requests else ""
-    yield Finding("does not request the images that it is scored on", not requests, detail)
+    fault = f"it calls {', '.join(sorted(requests))}; its kind must be 'oracle'"
+    yield expect("does not request the images that it is scored on", not requests, fault)
+
+
+def _denoise_on_meta(reference: Reference, noisy: Tensor, truth: Truth) -> None:
+    """Denoise on the meta device with a reference that moves CPU images to its device."""
+    reference.move(DEVICE)
+    if truth.dataset is not None:
+        reference.fit(TrainingData(truth.dataset))
+    reference.denoise(noisy, SIGMA, truth)
 
 
 def _check_jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterator[Finding]:

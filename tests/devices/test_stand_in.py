@@ -1,4 +1,4 @@
-"""The stand-in GPU, and all code paths that compute on a device, in separate processes."""
+"""The stand-in GPU, and all code paths that compute on a device, in a separate process, since it stays installed."""
 
 import os
 import subprocess
@@ -7,34 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from gahbench.devices import stand_in
+from devices import stand_in
 
 HERE = Path(__file__).resolve().parent
-pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch is too old for Python backends")
+pytestmark = pytest.mark.skipif(not stand_in.IS_SUPPORTED, reason="torch is too old for Python backends")
 
 
-def run(*arguments):
-    """Run Python, and return its exit status and the end of its output."""
+@pytest.mark.parametrize("marks", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_the_stand_in_behaves_like_a_gpu_and_paths_agree_with_the_cpu(marks):
+    root = HERE.parents[1]
+    files = [str(HERE / "stand_in_cases.py"), str(HERE / "stand_in_paths.py")]
+    command = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GAHBENCH_TEST_DEVICE": "standin"}
     done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=HERE.parents[1],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [*command, "--rootdir", str(root), "-m", marks, *files],
+        cwd=root,
+        env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
     )
-    return done.returncode, done.stdout[-6000:] + done.stderr[-3000:]
-
-
-def test_the_stand_in_behaves_like_a_gpu():
-    options = ("-n", "0", "-p", "no:cacheprovider", "--rootdir", str(HERE.parents[1]))
-    status, output = run("-m", "pytest", *options, str(HERE / "stand_in_cases.py"))
-    assert status == 0, output
-
-
-@pytest.mark.parametrize(
-    "options", [pytest.param(["--few"], id="few"), pytest.param([], id="all", marks=pytest.mark.slow)]
-)
-def test_paths_agree_with_the_cpu_and_wait_as_often_as_the_guide_says(options):
-    status, output = run("-W", "ignore", "-m", "tests.devices", *options)
-    assert status == 0, output
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
