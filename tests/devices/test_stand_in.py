@@ -1,4 +1,4 @@
-"""The stand-in GPU, and all code paths that compute on a device, in a separate process, since it stays installed."""
+"""The stand-in GPU, and all code paths that compute on a device, in separate processes, since it stays installed."""
 
 import os
 import subprocess
@@ -9,22 +9,23 @@ import pytest
 
 from devices import stand_in
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
+CASES, PATHS = (f"tests/devices/stand_in_{name}.py" for name in ("cases", "paths"))
 pytestmark = pytest.mark.skipif(not stand_in.IS_SUPPORTED, reason="torch is too old for Python backends")
 
 
-@pytest.mark.parametrize("marks", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
-def test_the_stand_in_behaves_like_a_gpu_and_paths_agree_with_the_cpu(marks):
-    root = HERE.parents[1]
-    files = [str(HERE / "stand_in_cases.py"), str(HERE / "stand_in_paths.py")]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["-m", "not slow", CASES, PATHS], id="few"),
+        pytest.param(["-m", "slow", PATHS], id="all", marks=pytest.mark.slow),
+        pytest.param(["tests/gpu"], id="gpu", marks=pytest.mark.slow),
+    ],
+)
+def test_the_stand_in_behaves_like_a_gpu_and_paths_agree_with_the_cpu(arguments):
     command = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GAHBENCH_TEST_DEVICE": "standin"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GAHBENCH_TEST_DEVICE": stand_in.NAME}
     done = subprocess.run(
-        [*command, "--rootdir", str(root), "-m", marks, *files],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
+        [*command, "--rootdir", str(ROOT), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
