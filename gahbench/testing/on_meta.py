@@ -44,7 +44,7 @@ def check_devices(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         raise DeviceMixError(f"{name}: expected all tensors on one device, but found a CPU tensor of shape {shapes}")
 
 
-class OneDevice(TorchDispatchMode):
+class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Raise an error in operations that a GPU would refuse, since some of their arguments are of the CPU."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -62,7 +62,7 @@ class OneDevice(TorchDispatchMode):
 def check_on_meta(verb: str, compute: Callable[[], object]) -> Finding:
     """Check that a computation on the meta device would not fail on a GPU; the verb says what it does."""
     try:
-        with OneDevice():
+        with OneDevice():  # type: ignore[no-untyped-call]
             compute()
     except Exception as error:
         # Other errors are no faults, since the meta device lacks values and some operations.

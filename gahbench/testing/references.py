@@ -60,17 +60,19 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     yield expect("does not change its arguments", is_unchanged, "it writes into them; work on a copy")
     if not is_unchanged:
         return
-    first = next(truth.batches(1))
     yield from _check_repetition(configured, reference, noisy, truth, denoised)
     yield from _check_kind(configured, reference, noisy, truth, denoised)
     yield expect_notes(reference.notes)
     if type(reference).move is not Reference.move:
         yield check_on_meta("denoises", lambda: _denoise_on_meta(configured.build(), noisy, truth))
+    first = next(truth.batches(1))
     yield from _check_jacobian(reference, noisy[:1], first)
+    risk = reference.risk(truth if reference.kind == "bound" else first, SIGMA)
     if reference.kind == "bound":
         # The bound is an expectation over the parameters that the genie does not see, and not the risk on this image.
-        yield _check_bound(reference, truth)
-    elif (risk := reference.risk(first, SIGMA)) is not None:
+        is_valid = risk is not None and risk.shape == (len(truth),) and bool(((risk > 0) & (risk <= SIGMA**2)).all())
+        yield Finding("the bound of every image lies between 0 and sigma^2", is_valid, f"{risk}")
+    elif risk is not None:
         yield _check_risk(reference, first, float(risk[0]))
 
 
@@ -79,23 +81,20 @@ def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
     datasets: list[Dataset] = [SampleDataset(shape) for shape in SHAPES]
     if configured.build().kind in ("optimal", "bound") or not configured.build().supports(datasets[0]):
         datasets = [configured.registry.create("dataset", family) for family in FAMILIES]
-    refusal: Exception | None = None
-    is_accepted = False
-    for dataset in datasets:
+    supported = [dataset for dataset in datasets if configured.build().supports(dataset)]
+    refusals: list[Exception] = []
+    for dataset in supported:
         reference: Reference = configured.build()
-        if not reference.supports(dataset):
-            continue
         try:
             reference.check_shape(dataset.shape)
         except (ValueError, GahbenchError) as error:
             # Some references only accept grey images, or only colour images.
-            refusal = error
+            refusals.append(error)
             continue
-        is_accepted = True
         reference.fit(TrainingData(dataset))
         yield reference, Truth(dataset.images("test", COUNT), dataset)
-    if refusal is not None and not is_accepted:
-        raise refusal
+    if supported and len(refusals) == len(supported):
+        raise refusals[-1]
 
 
 def _check_shape(reference: Reference, truth: Truth) -> Generator[Finding, None, bool]:
@@ -202,12 +201,6 @@ def _check_jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterat
         error = min(errors)
         detail = f"error {error:.1e}; accepted: below {TOLERANCE:g}"
         yield Finding("its Jacobian is its derivative", error < TOLERANCE, detail)
-
-
-def _check_bound(reference: Reference, truth: Truth) -> Finding:
-    risk = reference.risk(truth, SIGMA)
-    is_valid = risk is not None and risk.shape == (len(truth),) and bool(((risk > 0) & (risk <= SIGMA**2)).all())
-    return Finding("the bound of every image lies between 0 and sigma^2", is_valid, f"{risk}")
 
 
 def _check_risk(reference: Reference, truth: Truth, risk: float) -> Finding:
