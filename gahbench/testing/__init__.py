@@ -35,7 +35,7 @@ from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
 from gahbench.testing.claims import check_claims
 from gahbench.testing.datasets import check_dataset
-from gahbench.testing.findings import Finding, Report, attempt
+from gahbench.testing.findings import CheckFailed, Finding, Report, attempt, require
 from gahbench.testing.metrics import check_metric
 from gahbench.testing.references import check_reference
 from gahbench.testing.runners import check_engine, check_tracker
@@ -82,6 +82,8 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
             for finding in check(configured):
                 report.findings.append(finding)
                 progress(report)
+    except CheckFailed as failed:
+        report.findings += failed.args
     except Exception as error:
         report.findings.append(Finding("runs", False, error_with_location(error)))
     return report
@@ -92,9 +94,7 @@ def _check_noun(configured: Configured) -> Iterator[Finding]:
     base, check = _NOUNS[configured.kind]
     if base is not None:
         plugin = configured.build()
-        yield Finding(f"is a gahbench.{base.__name__}", isinstance(plugin, base), f"it is a {type(plugin).__name__}")
-        if not isinstance(plugin, base):
-            return
+        yield require(f"is a gahbench.{base.__name__}", isinstance(plugin, base), f"it is a {type(plugin).__name__}")
     yield from check(configured)
 
 

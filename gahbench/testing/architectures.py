@@ -27,7 +27,7 @@ from gahbench.networks.network_facts import (
 )
 from gahbench.registry.configured import Configured
 from gahbench.registry.source import own_docstring
-from gahbench.testing.findings import Finding, attempt, expect
+from gahbench.testing.findings import Finding, attempt, expect, require
 from gahbench.testing.on_meta import DEVICE, check_on_meta
 from gahbench.testing.samples import sample_images, sample_noise
 
@@ -64,12 +64,8 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
             yield Finding(f"refuses images of {channels} channels", None, str(error))
             continue
         except Exception as error:
-            yield Finding(f"denoises images of {pluralize(channels, 'channel')}", False, error_with_location(error))
-            return
-        findings = list(_check_result(denoised, noisy))
-        yield from findings
-        if findings[-1].passed is False:
-            return
+            yield require(f"denoises images of {pluralize(channels, 'channel')}", False, error_with_location(error))
+        yield from _check_result(denoised, noisy)
         if channels == 1:
             yield _check_not_residual(denoised, clean, noisy - clean)
             yield from check_evaluation(network, noisy, levels)
@@ -112,21 +108,16 @@ def _denoise(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
     return denoised
 
 
-def _check_result(denoised: object, noisy: Tensor) -> Iterator[Finding]:
-    """Check shape, type and values of the first result; the last finding has failed if others cannot be checked."""
-    if not isinstance(denoised, Tensor):
-        yield Finding("returns one tensor", False, f"it returned a {type(denoised).__name__}")
-        return
-    expected, shape = tuple(noisy.shape), tuple(denoised.shape)
-    detail = f"{expected}" if expected == shape else f"returned {shape} for images of {expected}"
-    yield Finding(f"keeps the shape of images, {pluralize(expected[1], 'channel')}", expected == shape, detail)
-    if expected != shape:
-        return
+def _check_result(denoised: Tensor, noisy: Tensor) -> Iterator[Finding]:
+    """Check shape, type and values of the first result."""
+    yield require("returns one tensor", isinstance(denoised, Tensor), type(denoised).__name__)
+    fault = _shape_fault(denoised, noisy)
+    yield require(f"keeps the shape of images, {pluralize(noisy.shape[1], 'channel')}", fault is None, fault or "")
     dtype = str(denoised.dtype).removeprefix("torch.")
     yield Finding("returns float32 for float32", denoised.dtype == torch.float32, dtype)
     share = 1 - float(denoised.isfinite().double().mean())
-    fault = f"{share:.0%} of the values are NaN or infinite, for untrained weights at sigma {SIGMA}"
-    yield expect("returns finite values", not share, fault)
+    detail = f"{share:.0%} of the values are NaN or infinite, for untrained weights at sigma {SIGMA}"
+    yield require("returns finite values", not share, detail)
 
 
 def _check_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Finding:

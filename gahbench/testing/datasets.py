@@ -26,7 +26,7 @@ from gahbench.contracts.datasets import (
 from gahbench.jacobian import LARGEST_EXACT
 from gahbench.registry.checked_images import image_faults, unchecked_images
 from gahbench.registry.configured import Configured
-from gahbench.testing.findings import Finding, expect, expect_notes
+from gahbench.testing.findings import Finding, expect, expect_notes, require
 from gahbench.testing.samples import sample_noise
 
 COUNT = 6
@@ -50,10 +50,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         if count == 0:
             yield Finding(f"{split} split", None, "holds no images")
             continue
-        images = yield from _check_images(dataset, configured.build, split, count, split)
-        if images is None:
-            return
-        first[split] = images
+        first[split] = yield from _check_images(dataset, configured.build, split, count, split)
         yield from _check_sources(configured, dataset, split, count)
         if available is not None:
             yield _check_refusal(dataset, split, available)
@@ -91,8 +88,7 @@ def _check_shapes(configured: Configured, dataset: Dataset, shapes: Sequence[Sha
         yield Finding(f"of_shape has all images of {size}", actual == (shape, count), f"{actual[1]} of {actual[0]}")
         build = functools.partial(lambda shape: configured.build().of_shape(shape), shape)
         images = yield from _check_images(part, build, "test", count, size)
-        if images is not None:
-            yield from _check_captured(part, images)
+        yield from _check_captured(part, images)
 
 
 def _check_captured(dataset: Dataset, images: Tensor) -> Iterator[Finding]:
@@ -113,14 +109,12 @@ def _check_captured(dataset: Dataset, images: Tensor) -> Iterator[Finding]:
 
 def _check_images(
     dataset: Dataset, build: Callable[[], Dataset], split: Split, count: int, name: str
-) -> Generator[Finding, None, Tensor | None]:
-    """Check the images of a split and return them; return ``None`` if other checks cannot use them."""
+) -> Generator[Finding, None, Tensor]:
+    """Check the images of a split and return them."""
     load = unchecked_images(dataset)
     images = load(split, count)
     for check, fault in image_faults(images, (count, *dataset.shape)):
-        yield expect(f"{name}: {check}", fault is None, f"it returned {fault}")
-        if fault is not None:
-            return None
+        yield require(f"{name}: {check}", fault is None, f"it returned {fault}" if fault else "")
     outside = float(((images < 0) | (images > 1)).float().mean())
     yield Finding(f"{name}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
     repeated = unchecked_images(build())(split, count)
@@ -128,16 +122,14 @@ def _check_images(
     copy: Tensor = images.clone()
     images.zero_()
     is_unchanged = load(split, count).equal(copy)
-    fault = "a change of the returned tensor changes later results; return a copy"
-    yield expect(f"{name}: changes of returned images do not affect later calls", is_unchanged, fault)
-    if not is_unchanged:
-        return None
+    fault = "" if is_unchanged else "a change of the returned tensor changes later results; return a copy"
+    yield require(f"{name}: changes of returned images do not affect later calls", is_unchanged, fault)
     half = count // 2
     is_stable = torch.equal(load(split, half), copy[:half])
-    yield Finding(f"{name}: a request for fewer images returns the first of them", is_stable)
+    yield require(f"{name}: a request for fewer images returns the first of them", is_stable)
     second_half = load(split, count - half, start=half)
     yield Finding(f"{name}: start skips images", torch.equal(second_half, copy[half:]))
-    return copy if is_stable else None
+    return copy
 
 
 def _check_sources(configured: Configured, dataset: Dataset, split: Split, count: int) -> Iterator[Finding]:
@@ -178,11 +170,8 @@ def check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     optimum = dataset.optimum
     is_known = isinstance(optimum, Optimum) and optimum.kind in get_args(OptimumKind)
     is_valid = is_known and (optimum.slope is None or 0 <= optimum.slope <= 1)
-    yield Finding("states an optimum, with a slope from 0 to 1 or None", bool(is_valid), f"{optimum}")
-    card = dataset.card
-    yield expect("has a gahbench.Card", isinstance(card, Card), f"{card!r}")
-    if not is_known:
-        return
+    yield expect("has a gahbench.Card", isinstance(dataset.card, Card), f"{dataset.card!r}")
+    yield require("states an optimum, with a slope from 0 to 1 or None", is_valid, f"{optimum}")
     noisy = clean + sample_noise(clean, SIGMA)
     if optimum.kind == "exact":
         yield from _check_posterior(dataset, clean, noisy)
@@ -198,9 +187,7 @@ def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator
     posterior = dataset.posterior(noisy, SIGMA)
     mean, trace = posterior.mean, posterior.trace
     has_shapes = mean.shape == noisy.shape and trace.shape == (len(noisy),)
-    yield Finding("posterior has the right shapes", has_shapes, f"{tuple(mean.shape)}, {tuple(trace.shape)}")
-    if not has_shapes:
-        return
+    yield require("posterior has the right shapes", has_shapes, f"{tuple(mean.shape)}, {tuple(trace.shape)}")
     yield Finding("posterior is finite", bool(mean.isfinite().all() and trace.isfinite().all()))
     yield Finding("posterior trace is not negative", bool((trace >= 0).all()))
     error = (mean.double() - clean).square().flatten(1).sum(1)
@@ -224,12 +211,9 @@ def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator
 def _check_bracket(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator[Finding]:
     bound = dataset.lower_bound("test", len(clean), SIGMA)
     is_valid = bound.shape == (len(clean),) and bool(((bound >= 0) & (bound <= SIGMA**2)).all())
-    yield Finding("lower bound lies between 0 and sigma^2", is_valid, f"{bound}")
+    yield require("lower bound lies between 0 and sigma^2", is_valid, f"{bound}")
     genie = dataset.genie(noisy, SIGMA, "test")
-    has_shape = genie.shape == noisy.shape
-    yield Finding("the genie keeps the shape of images", has_shape, f"{tuple(genie.shape)}")
-    if not (is_valid and has_shape):
-        return
+    yield require("the genie keeps the shape of images", genie.shape == noisy.shape, tuple(genie.shape))
     realised, expected = float((genie.double() - clean).square().mean()), float(bound.mean())
     is_similar = expected / FACTOR < realised < FACTOR * expected
     detail = f"{realised:.3e}, bound {expected:.3e}; accepted: within a factor of {FACTOR:g}"
@@ -252,9 +236,7 @@ def _check_filters(dataset: Dataset, noisy: Tensor) -> Iterator[Finding]:
         yield Finding("has no optimal filters", None, f"{detail}truth-alignment has no value for any denoiser")
         return
     has_shape = len(maps) == len(noisy) and maps.shape == tuple(noisy.shape[1:])
-    yield Finding("there is an optimal filter for each image", has_shape, f"{len(maps)} for images {maps.shape}")
-    if not has_shape:
-        return
+    yield require("there is an optimal filter for each image", has_shape, f"{len(maps)} for images {maps.shape}")
     vectors = sample_noise(noisy, 1.0, draw=4).flatten(1)[:, None]
     product, adjoint = maps.matvec(vectors), maps.rmatvec(vectors)
     is_symmetric = torch.allclose(product, adjoint, atol=1e-4 * float(product.abs().max()))
@@ -275,9 +257,7 @@ def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     vectors, energies = basis.vectors, basis.energies
     pixels = clean[0].numel()
     has_shape = vectors.ndim == 3 and len(vectors) in (1, len(clean)) and vectors.shape[1] == pixels
-    yield Finding("true basis has the right shape", has_shape, f"{tuple(vectors.shape)} for {pixels} pixels")
-    if not has_shape:
-        return
+    yield require("true basis has the right shape", has_shape, f"{tuple(vectors.shape)} for {pixels} pixels")
     gram = vectors.double().mT @ vectors.double()
     error = float((gram - torch.eye(gram.shape[-1], dtype=gram.dtype)).abs().max())
     yield Finding("true basis is orthonormal", error < 1e-4, f"error {error:.1e}; accepted: below 1e-4")

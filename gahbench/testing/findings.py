@@ -41,6 +41,21 @@ def expect(check: str, passed: object, fault: object = "") -> Finding:
     return Finding(check, bool(passed), "" if passed else str(fault))
 
 
+#: The fault of a plugin that changes its arguments.
+COPY = "it writes into them; work on a copy"
+
+
+class CheckFailed(Exception):
+    """A check failed without which others cannot be made."""
+
+
+def require(check: str, passed: object, detail: object = "") -> Finding:
+    """Return the finding of a check that passed, or end the checks of the plugin by raising ``CheckFailed``."""
+    if not passed:
+        raise CheckFailed(Finding(check, False, str(detail)))
+    return Finding(check, True, str(detail))
+
+
 def expect_notes(notes: object) -> Finding:
     """Return the finding about the notes of a plugin."""
     is_valid = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)

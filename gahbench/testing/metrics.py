@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,10 @@ from gahbench.networks.trained import Trained
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.sampling.settings import Sampling
-from gahbench.testing.findings import Finding, attempt, expect
+from gahbench.testing.findings import CheckFailed, Finding, attempt, expect
 from gahbench.testing.samples import sample_images, sample_noise
 
+Result = TypeVar("Result")
 SIGMAS = (0.1, 0.6, 0.7, 0.8)
 COUNT = 5
 #: Shares of the noise that remain after a good and a bad denoiser.
@@ -105,11 +106,7 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         evaluation = Evaluation(denoiser, dataset.images("test", count), SIGMAS[:1], dataset=dataset)
         return validate_scores(metric.score(evaluation), SIGMAS, count)
 
-    try:
-        bad = score(SHARES[1])
-    except (TypeError, ValueError) as error:
-        yield Finding("returns valid scores", False, str(error))
-        return
+    bad = _valid(lambda: score(SHARES[1]))
     yield Finding("returns valid scores", True, f"{len(bad.value)} values")
     if not bad.value:
         yield Finding("has no value without a dataset", None)
@@ -137,6 +134,14 @@ def _check_direction(metric: Metric, good: float | None, bad: float | None) -> F
         return Finding(check, None, detail)
     is_better = good > bad if metric.higher_is_better else good < bad
     return Finding(check, is_better, f"{good:.4g} and {bad:.4g} for denoisers that keep {shares} of the noise")
+
+
+def _valid(compute: Callable[[], Result]) -> Result:
+    """Compute scores; end the checks if they are not valid."""
+    try:
+        return compute()
+    except (TypeError, ValueError) as error:
+        raise CheckFailed(Finding("returns valid scores", False, str(error))) from error
 
 
 def _first_values(
@@ -209,11 +214,7 @@ def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
     def score(dataset: Dataset) -> Scores:
         return validate_scores(metric.score(_evaluation(metric, dataset)), NETWORK_SIGMAS, count)
 
-    try:
-        values, repeats = _first_values(score, NETWORK_FAMILIES, registry)
-    except (TypeError, ValueError) as error:
-        yield Finding("returns valid scores", False, str(error))
-        return
+    values, repeats = _valid(lambda: _first_values(score, NETWORK_FAMILIES, registry))
     yield Finding("returns valid scores", True, f"{len(values)} values")
     yield Finding("has a value for a network and its partner", bool(values))
     yield Finding("is deterministic", repeats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -20,7 +20,7 @@ from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, denois
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.configured import Configured
-from gahbench.testing.findings import Finding, attempt, expect, expect_notes, none_supported
+from gahbench.testing.findings import COPY, Finding, attempt, expect, expect_notes, none_supported, require
 from gahbench.testing.on_meta import DEVICE, check_on_meta
 from gahbench.testing.samples import SampleDataset, sample_noise
 
@@ -41,25 +41,19 @@ _IMAGE_METHODS = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "l
 def check_reference(configured: Configured) -> Iterator[Finding]:
     """Check shapes, use of the clean image, batches, and the closed-form risk of a reference."""
     reference: Reference = configured.build()
-    if reference.kind not in KINDS:
-        yield Finding("its kind is accepted", False, f"{reference.kind!r}; accepted: {listing(KINDS)}")
-        return
+    yield require("its kind is accepted", reference.kind in KINDS, f"{reference.kind!r}; accepted: {listing(KINDS)}")
     samples = list(fitted_samples(configured))
     if not samples:
         yield none_supported(FAMILIES)
         return
     for reference, truth in samples:
-        has_shape = yield from _check_shape(reference, truth)
-        if not has_shape:
-            return
+        yield from _check_shape(reference, truth)
     reference, truth = samples[0]
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
     original_noisy, original_clean = noisy.clone(), truth.clean.clone()
     denoised = reference.denoise(noisy, SIGMA, truth).clone()
     is_unchanged = noisy.equal(original_noisy) and truth.clean.equal(original_clean)
-    yield expect("does not change its arguments", is_unchanged, "it writes into them; work on a copy")
-    if not is_unchanged:
-        return
+    yield require("does not change its arguments", is_unchanged, "" if is_unchanged else COPY)
     yield from _check_repetition(configured, reference, noisy, truth, denoised)
     yield from _check_kind(configured, reference, noisy, truth, denoised)
     yield expect_notes(reference.notes)
@@ -97,17 +91,14 @@ def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
         raise refusals[-1]
 
 
-def _check_shape(reference: Reference, truth: Truth) -> Generator[Finding, None, bool]:
-    """Check shape and type of the denoised images; return whether the shape is right."""
+def _check_shape(reference: Reference, truth: Truth) -> Iterator[Finding]:
+    """Check shape and type of the denoised images."""
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
-    denoised = reference.denoise(noisy, SIGMA, truth)
-    has_shape = denoised.shape == noisy.shape
-    channels = pluralize(truth.clean.shape[1], "channel")
-    yield Finding(f"keeps the shape of images, {channels}", has_shape, f"{tuple(denoised.shape)}")
-    if has_shape:
-        is_finite = denoised.dtype == torch.float32 and bool(denoised.isfinite().all())
-        yield Finding("returns finite float32 values", is_finite)
-    return has_shape
+    shape, denoised = tuple(noisy.shape), reference.denoise(noisy, SIGMA, truth)
+    check = f"keeps the shape of images, {pluralize(shape[1], 'channel')}"
+    yield require(check, tuple(denoised.shape) == shape, tuple(denoised.shape))
+    is_finite = denoised.dtype == torch.float32 and bool(denoised.isfinite().all())
+    yield Finding("returns finite float32 values", is_finite)
 
 
 def _check_repetition(
