@@ -110,27 +110,24 @@ def _denoise(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
 
 def _check_result(denoised: Tensor, noisy: Tensor) -> Iterator[Finding]:
     """Check shape, type and values of the first result."""
-    yield require("returns one tensor", isinstance(denoised, Tensor), type(denoised).__name__)
+    yield require("returns one tensor", isinstance(denoised, Tensor), f"it returned a {type(denoised).__name__}")
     fault = _shape_fault(denoised, noisy)
-    yield require(f"keeps the shape of images, {pluralize(noisy.shape[1], 'channel')}", fault is None, fault or "")
+    yield require(f"keeps the shape of images, {pluralize(noisy.shape[1], 'channel')}", fault is None, fault)
     dtype = str(denoised.dtype).removeprefix("torch.")
     yield Finding("returns float32 for float32", denoised.dtype == torch.float32, dtype)
     share = 1 - float(denoised.isfinite().double().mean())
-    detail = f"{share:.0%} of the values are NaN or infinite, for untrained weights at sigma {SIGMA}"
-    yield require("returns finite values", not share, detail)
+    fault = f"{share:.0%} of the values are NaN or infinite, for untrained weights at sigma {SIGMA}"
+    yield require("returns finite values", not share, fault)
 
 
 def _check_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Finding:
-    with_clean, with_noise = _correlation(denoised, clean), _correlation(denoised, noise)
+    rows = torch.stack([images.flatten().float() for images in (denoised, clean, noise)])
+    with_clean, with_noise = torch.corrcoef(rows)[0, 1:].nan_to_num().tolist()
     passed = not (with_noise > 0.5 and with_noise > with_clean)
     detail = f"correlation with the clean image {with_clean:.2f}, with the noise {with_noise:.2f}, before training"
     if not passed:
         detail += "; forward must return the denoised image: subtract the estimated noise from the noisy image"
     return Finding("returns an image, not the noise", passed, detail)
-
-
-def _correlation(left: Tensor, right: Tensor) -> float:
-    return float(torch.corrcoef(torch.stack([left.flatten(), right.flatten()]))[0, 1].nan_to_num())
 
 
 def _check_differentiability(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:

@@ -27,7 +27,7 @@ def check_claims(configured: Configured) -> Iterator[Finding]:
     built = configured.build()
     claims = list(built) if isinstance(built, tuple | list) else []
     is_valid = bool(claims) and all(isinstance(claim, Claim) for claim in claims)
-    yield require("is a sequence of gahbench.Claim", is_valid, "" if is_valid else f"it is {built!r}"[:200])
+    yield require("is a sequence of gahbench.Claim", is_valid, f"it is {built!r}"[:200])
     ids = [claim.id for claim in claims]
     repeated = sorted({id_ for id_ in ids if ids.count(id_) > 1})
     yield expect("ids are unique", not repeated, listing(repeated))

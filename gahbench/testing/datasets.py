@@ -46,8 +46,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
     first: dict[Split, Tensor] = {}
     for split in SPLITS:
         available = dataset.available(split)
-        count = COUNT if available is None else min(COUNT, available)
-        if count == 0:
+        if (count := COUNT if available is None else min(COUNT, available)) == 0:
             yield Finding(f"{split} split", None, "holds no images")
             continue
         first[split] = yield from _check_images(dataset, configured.build, split, count, split)
@@ -114,7 +113,7 @@ def _check_images(
     load = unchecked_images(dataset)
     images = load(split, count)
     for check, fault in image_faults(images, (count, *dataset.shape)):
-        yield require(f"{name}: {check}", fault is None, f"it returned {fault}" if fault else "")
+        yield require(f"{name}: {check}", fault is None, f"it returned {fault}")
     outside = float(((images < 0) | (images > 1)).float().mean())
     yield Finding(f"{name}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
     repeated = unchecked_images(build())(split, count)
@@ -122,7 +121,7 @@ def _check_images(
     copy: Tensor = images.clone()
     images.zero_()
     is_unchanged = load(split, count).equal(copy)
-    fault = "" if is_unchanged else "a change of the returned tensor changes later results; return a copy"
+    fault = "a change of the returned tensor changes later results; return a copy"
     yield require(f"{name}: changes of returned images do not affect later calls", is_unchanged, fault)
     half = count // 2
     is_stable = torch.equal(load(split, half), copy[:half])
@@ -259,7 +258,7 @@ def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     has_shape = vectors.ndim == 3 and len(vectors) in (1, len(clean)) and vectors.shape[1] == pixels
     yield require("true basis has the right shape", has_shape, f"{tuple(vectors.shape)} for {pixels} pixels")
     gram = vectors.double().mT @ vectors.double()
-    error = float((gram - torch.eye(gram.shape[-1], dtype=gram.dtype)).abs().max())
+    error = float((gram - torch.eye(len(gram[0]))).abs().max())
     yield Finding("true basis is orthonormal", error < 1e-4, f"error {error:.1e}; accepted: below 1e-4")
     if energies is not None:
         is_valid = energies.shape == (len(vectors), vectors.shape[2]) and bool((energies >= 0).all())
@@ -272,8 +271,8 @@ def _check_level_sets(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     yield Finding("has_level_sets agrees with level_sets", dataset.has_level_sets == (levels is not None))
     if levels is None:
         return
-    shape = (len(clean), *clean.shape[2:])
-    is_valid = levels.shape == shape and levels.dtype == torch.float64 and bool(levels.isfinite().all())
+    has_shape = levels.shape == (len(clean), *clean.shape[2:])
+    is_valid = has_shape and levels.dtype == torch.float64 and bool(levels.isfinite().all())
     detail = f"{levels.dtype}, {tuple(levels.shape)}"
     yield Finding("level sets are finite float64 values for each image", is_valid, detail)
     last = dataset.level_sets("test", 1, start=len(clean) - 1)

@@ -49,11 +49,11 @@ class CheckFailed(Exception):
     """A check failed without which others cannot be made."""
 
 
-def require(check: str, passed: object, detail: object = "") -> Finding:
+def require(check: str, passed: object, fault: object = "") -> Finding:
     """Return the finding of a check that passed, or end the checks of the plugin by raising ``CheckFailed``."""
     if not passed:
-        raise CheckFailed(Finding(check, False, str(detail)))
-    return Finding(check, True, str(detail))
+        raise CheckFailed(Finding(check, False, str(fault)))
+    return Finding(check, True)
 
 
 def expect_notes(notes: object) -> Finding:
@@ -117,10 +117,10 @@ class Report:
     @property
     def summary(self) -> str:
         """The number of checks that passed and the checks that failed, in one line."""
-        num_checks = sum(finding.passed is not None for finding in self.findings)
-        if not self.failed:
+        num_checks, failed = sum(finding.passed is not None for finding in self.findings), self.failed
+        if not failed:
             return f"all {num_checks} checks passed"
-        return f"{num_checks - len(self.failed)} of {num_checks} checks passed; failed: {'; '.join(self.failed)}"
+        return f"{num_checks - len(failed)} of {num_checks} checks passed; failed: {'; '.join(failed)}"
 
     def __str__(self) -> str:
         marks = {True: "ok  ", False: "FAIL", None: "note"}

@@ -29,7 +29,17 @@ READS_INDEX, WRITES_INDEX = ("index", "_unsafe_index"), ("index_put", "index_put
 EAGER = {"_conj": torch.ops.aten._conj_physical.default, "_neg_view": torch.ops.aten.neg.default}
 #: Constructors that torch implements by resizing their result.
 FACTORIES = (
-    *("arange", "arange.start", "arange.start_step", "linspace", "logspace", "eye", "eye.m", "randperm"),
+    *(
+        "empty_strided",
+        "arange",
+        "arange.start",
+        "arange.start_step",
+        "linspace",
+        "logspace",
+        "eye",
+        "eye.m",
+        "randperm",
+    ),
     *("randperm.generator", "range", "range.step", "tril_indices", "triu_indices"),
 )
 #: Functions of torch, and methods of tensors, that accept a generator.
@@ -266,9 +276,8 @@ def install():
     autocast, fallback = (torch.library.Library(name, "IMPL", "AutocastPrivateUse1") for name in ("aten", "_"))
     _libraries.extend([library, autocast, fallback])
     fallback.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
-    for name, make in (("empty.memory_format", torch.empty), ("_efficientzerotensor", torch.zeros)):
-        library.impl(name, _factory(make))
-    library.impl("empty_strided", _factory(torch.empty_strided))
+    library.impl("empty.memory_format", _factory(torch.empty))
+    library.impl("_efficientzerotensor", _factory(torch.zeros))
     library.impl("_copy_from", _copy_from)
     for name in FACTORIES:
         library.impl(name, _factory(_operation(name)))
