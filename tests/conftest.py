@@ -164,12 +164,6 @@ def dry_runs_here() -> None:
 
 
 @pytest.fixture
-def no_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the checks of plugin files on the stand-in for a GPU, whose process takes seconds to start."""
-    monkeypatch.setattr("gahbench.testing.check_on_stand_in", lambda file, plugins: {})
-
-
-@pytest.fixture
 def figures_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write placeholders instead of figures, in tests that do not read figures."""
     render_no_figures(monkeypatch)

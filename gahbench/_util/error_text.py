@@ -45,7 +45,7 @@ def error_with_location(error: BaseException) -> str:
     """Format an error with the file and line of the innermost frame outside gahbench and libraries."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
-        if file.is_file() and not any(folder in file.parents for folder in _LIBRARIES):
+        if file.is_file() and not _is_library(file):
             return f"{error_text(error)} ({frame.filename}:{frame.lineno})"
     return error_text(error)
 

@@ -26,8 +26,6 @@ class Hardware:
 
     #: Whether the device computes asynchronously to the CPU; each worker process then gets one device.
     is_accelerator: ClassVar[bool] = False
-    #: Whether the device is physical; ``auto`` and records ignore other devices.
-    is_real: ClassVar[bool] = True
     #: Whether the device is faster with large batches.
     has_large_batches: ClassVar[bool] = False
     #: Whether a thread draws the next batches of a stream during computation; on a CPU, the two would share the cores.
@@ -267,43 +265,8 @@ def _side_stream(device: str) -> Any:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-class StandIn(Hardware):
-    """The stand-in GPU of :mod:`gahbench.devices.stand_in`, installed in this process on first use."""
-
-    is_accelerator = True
-    is_real = False
-    has_large_batches = True
-    prefetches = True
-    visible_variable = "STANDIN_VISIBLE_DEVICES"
-    has_bfloat16 = True
-
-    @property
-    def device(self) -> torch.device:
-        """The device, which is registered with torch on first use."""
-        from gahbench.devices import stand_in
-
-        stand_in.install()
-        return super().device
-
-    @classmethod
-    def devices(cls) -> list[Hardware]:
-        """Return a device for each entry of the environment variable; raise GahbenchError if torch is too old."""
-        from gahbench.devices import stand_in
-
-        if not stand_in.is_supported():
-            # Raise the error before any worker process starts.
-            stand_in.install()
-        visible = os.environ.get(cls.visible_variable) or "0"
-        return [cls(f"standin:{index}") for index in range(len(visible.split(",")))]
-
-    @property
-    def name(self) -> str:
-        """Name in records."""
-        return f"stand-in {os.environ.get(self.visible_variable) or 0}"
-
-
 #: Kinds of devices that ``--device`` accepts, by their names in torch; ``auto`` selects the first available kind.
-KINDS: dict[str, type[Hardware]] = {"cuda": Cuda, "cpu": Cpu, "standin": StandIn}
+KINDS: dict[str, type[Hardware]] = {"cuda": Cuda, "cpu": Cpu}
 
 
 def hardware(device: torch.device | str = "auto") -> Hardware:
@@ -322,7 +285,7 @@ def hardware(device: torch.device | str = "auto") -> Hardware:
     """
     name = str(device)
     if name == "auto":
-        name = next(name for name, kind in KINDS.items() if kind.is_real and kind.devices())
+        name = next(name for name, kind in KINDS.items() if kind.devices())
     return KINDS.get(name.partition(":")[0], Hardware)(name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import PluginError
@@ -29,7 +29,8 @@ def add_image_checks(plugin: type[Dataset], where: str) -> type[Dataset]:
         started = time.monotonic()
         batch = plugin.images(self, split, count, *start, **named)
         seconds = time.monotonic() - started
-        if (fault := find_fault(batch, (count, *self.shape))) is not None:
+        fault = next((fault for _, fault in image_faults(batch, (count, *self.shape)) if fault is not None), None)
+        if fault is not None:
             raise PluginError(f"{where}: {count} images of the split '{split}': it returned {fault}")
         if (*start, *named.values(), 0)[0] == 0 and count and not _is_stable(self, split, batch, seconds):
             raise PluginError(
@@ -47,22 +48,26 @@ def unchecked_images(dataset: Dataset) -> Callable[..., Any]:
     return functools.partial(inspect.unwrap(type(dataset).images), dataset)
 
 
-def find_fault(batch: object, shape: tuple[int, ...]) -> str | None:
-    """Return why an object is not a valid batch of images of shape (N, C, H, W); ``None`` if it is valid."""
+def image_faults(batch: Any, shape: tuple[int, ...]) -> Iterator[tuple[str, str | None]]:
+    """Yield what holds for valid images of shape (N, C, H, W), with the fault or ``None``; stop at a fault."""
     import torch
 
+    layout = None
     if not isinstance(batch, torch.Tensor):
-        return f"a {type(batch).__name__}; accepted: a tensor"
-    if batch.is_nested or batch.layout != torch.strided:
-        return "a nested or sparse tensor; accepted: a dense tensor"
-    if tuple(batch.shape) != shape:
-        return f"the shape {tuple(batch.shape)}; accepted: {shape}"
-    if batch.dtype != torch.float32 or batch.device.type != "cpu":
-        return f"{str(batch.dtype).removeprefix('torch.')} on the device {batch.device.type}; accepted: float32 on cpu"
-    if batch.requires_grad:
-        return "a tensor that requires a gradient; accepted: plain numbers, as detach() returns them"
+        layout = f"a {type(batch).__name__}; accepted: a tensor"
+    elif batch.is_nested or batch.layout != torch.strided:
+        layout = "a nested or sparse tensor; accepted: a dense tensor"
+    yield "images are a dense tensor", layout
+    fault = f"the shape {tuple(batch.shape)}; accepted: {shape}"
+    yield "images have the stated shape", fault if tuple(batch.shape) != shape else None
+    fault = f"{str(batch.dtype).removeprefix('torch.')} on the device {batch.device.type}; accepted: float32 on cpu"
+    is_plain = batch.dtype == torch.float32 and batch.device.type == "cpu"
+    yield "images are float32 on the CPU", None if is_plain else fault
+    fault = "a tensor that requires a gradient; accepted: plain numbers, as detach() returns them"
+    yield "images require no gradient", fault if batch.requires_grad else None
     num_invalid = int((~batch.isfinite()).sum())
-    return f"{num_invalid:,} values that are infinite or NaN; accepted: finite values" if num_invalid else None
+    fault = f"{num_invalid:,} values that are infinite or NaN; accepted: finite values"
+    yield "values are finite", fault if num_invalid else None
 
 
 def _is_stable(dataset: Dataset, split: Split, batch: Tensor, seconds: float) -> bool:

@@ -183,9 +183,7 @@ def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
         "system": platform.system(),
         "processor": processor_name(),
         "processors": cpu_count(),
-        "gpus": [
-            device.name for kind in KINDS.values() if kind.is_accelerator and kind.is_real for device in kind.devices()
-        ],
+        "gpus": [device.name for kind in KINDS.values() if kind.is_accelerator for device in kind.devices()],
         "packages": versions,
         "plugin_problems": [problem.error for problem in problems],
     }

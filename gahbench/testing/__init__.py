@@ -20,7 +20,12 @@ from unittest import mock
 
 from gahbench._util.error_text import error_with_location
 from gahbench._util.errors import PluginError, listing
-from gahbench.devices.stand_in import install as install_stand_in
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.engines import Engine
+from gahbench.contracts.metrics import Metric
+from gahbench.contracts.references import Reference
+from gahbench.contracts.trackers import Tracker
 from gahbench.registry.configured import Configured, citations
 from gahbench.registry.plugin import HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import CLAIM_SUFFIXES
@@ -30,23 +35,23 @@ from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
 from gahbench.testing.claims import check_claims
 from gahbench.testing.datasets import check_dataset
-from gahbench.testing.findings import Finding, Report, attempt
+from gahbench.testing.findings import CheckFailed, Finding, Report, attempt, require
 from gahbench.testing.metrics import check_metric
-from gahbench.testing.on_stand_in import check_on_stand_in
 from gahbench.testing.references import check_reference
 from gahbench.testing.runners import check_engine, check_tracker
 
-__all__ = ["Finding", "Report", "check_configured", "check_file", "check_plugin", "install_stand_in"]
+__all__ = ["Finding", "Report", "check_configured", "check_file", "check_plugin"]
 
-_CHECKS: dict[Kind, Callable[[Configured], Iterator[Finding]]] = {
-    "architecture": check_architecture,
-    "dataset": check_dataset,
-    "reference": check_reference,
-    "basis": check_basis,
-    "metric": check_metric,
-    "engine": check_engine,
-    "tracker": check_tracker,
-    "claim": check_claims,
+#: The base class and the checks of each kind of plugin.
+_NOUNS: dict[Kind, tuple[type | None, Callable[[Configured], Iterator[Finding]]]] = {
+    "architecture": (None, check_architecture),
+    "dataset": (Dataset, check_dataset),
+    "reference": (Reference, check_reference),
+    "basis": (Basis, check_basis),
+    "metric": (Metric, check_metric),
+    "engine": (Engine, check_engine),
+    "tracker": (Tracker, check_tracker),
+    "claim": (None, check_claims),
 }
 
 
@@ -72,26 +77,36 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
     report = Report(configured.kind, configured.label, configured.plugin.origin)
     progress(report)
     try:
-        for check in (_check_citation, _check_preparation, _CHECKS[configured.kind]):
+        for check in (_check_citation, _check_preparation, _check_noun):
             # The findings are added one by one, so that the report keeps them if an exception follows.
             for finding in check(configured):
                 report.findings.append(finding)
                 progress(report)
+    except CheckFailed as failed:
+        report.findings += failed.args
     except Exception as error:
         report.findings.append(Finding("runs", False, error_with_location(error)))
     return report
 
 
+def _check_noun(configured: Configured) -> Iterator[Finding]:
+    """Check that a plugin is of the class of its kind, and then everything else."""
+    base, check = _NOUNS[configured.kind]
+    if base is not None:
+        plugin = configured.build()
+        yield require(f"is a gahbench.{base.__name__}", isinstance(plugin, base), f"it is a {type(plugin).__name__}")
+    yield from check(configured)
+
+
 def _check_citation(configured: Configured) -> Iterator[Finding]:
     """Check that a plugin's ``citation``, if it has one, is a citation or a tuple of citations."""
-    check = "citations are valid"
     try:
         works = citations(configured.plugin)
     except PluginError as error:
-        yield Finding(check, False, str(error))
+        yield Finding("citations are valid", False, str(error))
         return
     if works:
-        yield Finding(check, True, "; ".join(map(str, works)))
+        yield Finding("citations are valid", True, "; ".join(map(str, works)))
 
 
 def _check_preparation(configured: Configured) -> Iterator[Finding]:
@@ -193,9 +208,4 @@ def check_file(file: str | Path, progress: Callable[[Report], None] = lambda rep
         raise PluginError(
             f"{file}: registers no plugin; implement one of {listing(HOOKS.values())} under @gahbench.hookimpl"
         )
-    reports = [_check_plugin(plugin, registry, {}, progress) for plugin in plugins]
-    findings = check_on_stand_in(file, plugins)
-    for plugin, report in zip(plugins, reports, strict=True):
-        report.findings.extend(findings.get((plugin.kind, plugin.name), ()))
-        progress(report)
-    return reports
+    return [_check_plugin(plugin, registry, {}, progress) for plugin in plugins]

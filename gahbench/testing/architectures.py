@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ from gahbench.networks.network_facts import (
 )
 from gahbench.registry.configured import Configured
 from gahbench.registry.source import own_docstring
-from gahbench.testing.findings import Finding, attempt
+from gahbench.testing.findings import Finding, attempt, expect, require
+from gahbench.testing.on_meta import DEVICE, check_on_meta
 from gahbench.testing.samples import sample_images, sample_noise
 
 #: Image sides to try in order, until the architecture accepts a side.
@@ -55,31 +57,15 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
         shape = (channels, size, size)
         clean = sample_images(COUNT, shape)
         noisy = clean + sample_noise(clean, SIGMA)
-        name = f"denoises images of {pluralize(channels, 'channel')}"
         try:
-            network = _build(configured, shape).eval()
-            with torch.no_grad():
-                denoised = network(noisy, levels)
+            network = _build(configured, shape)
+            denoised = _denoise(network, noisy, levels)
         except (ValueError, GahbenchError) as error:
             yield Finding(f"refuses images of {channels} channels", None, str(error))
             continue
         except Exception as error:
-            yield Finding(name, False, error_with_location(error))
-            return
-        if not isinstance(denoised, Tensor):
-            yield Finding("returns one tensor", False, f"it returned a {type(denoised).__name__}")
-            return
-        yield _check_shape(denoised, noisy)
-        if denoised.shape != noisy.shape:
-            return
-        dtype = str(denoised.dtype).removeprefix("torch.")
-        yield Finding("returns float32 for float32", denoised.dtype == torch.float32, dtype)
-        if not denoised.isfinite().all():
-            share = 1 - float(denoised.isfinite().double().mean())
-            text = f"{share:.0%} of the values are NaN or infinite, for untrained weights at sigma {SIGMA}"
-            yield Finding("returns finite values", False, text)
-            return
-        yield Finding("returns finite values", True)
+            yield require(f"denoises images of {pluralize(channels, 'channel')}", False, error_with_location(error))
+        yield from _check_result(denoised, noisy)
         if channels == 1:
             yield _check_not_residual(denoised, clean, noisy - clean)
             yield from check_evaluation(network, noisy, levels)
@@ -90,9 +76,10 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
             random = with_random_weights(_build(configured, shape), shape)
             yield Finding("homogeneity", None, homogeneity(homogeneity_residual(random, noisy, levels)))
             yield Finding("blind", None, "yes" if is_blind(random, noisy) else "no: the result depends on sigma")
-            yield _check_meta_device(configured, shape)
+            yield _check_planning(configured, shape)
+            yield from _check_one_device(_build(configured, shape), shape)
             yield check_learning(_build(configured, shape), shape)
-        yield check_layout(_build(configured, shape).eval(), noisy, levels, denoised)
+        yield check_layout(_build(configured, shape), noisy, levels, denoised)
         yield _check_differentiability(configured, network, noisy[:2], levels[:2])
 
 
@@ -100,9 +87,7 @@ def _accepted_size(configured: Configured) -> int:
     refusal: Exception | None = None
     for size in SIZES:
         try:
-            network = _build(configured, (1, size, size)).eval()
-            with torch.no_grad():
-                network(torch.zeros(1, 1, size, size), torch.ones(1))
+            _denoise(_build(configured, (1, size, size)), torch.zeros(1, 1, size, size), torch.ones(1))
         except (ValueError, GahbenchError) as error:
             refusal = error
         else:
@@ -114,17 +99,30 @@ def _build(configured: Configured, shape: Shape) -> nn.Module:
     network = build_network(lambda: configured.build(shape))
     if not isinstance(network, nn.Module):
         raise TypeError(f"an architecture is a torch.nn.Module, not a {type(network).__name__}")
-    return network
+    return network.eval()
 
 
-def _check_shape(denoised: Tensor, noisy: Tensor) -> Finding:
-    expected, shape = tuple(noisy.shape), tuple(denoised.shape)
-    detail = f"{expected}" if expected == shape else f"returned {shape} for images of {expected}"
-    return Finding(f"keeps the shape of images, {pluralize(expected[1], 'channel')}", expected == shape, detail)
+@torch.no_grad()
+def _denoise(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
+    denoised: Tensor = network(noisy, sigma)
+    return denoised
+
+
+def _check_result(denoised: Tensor, noisy: Tensor) -> Iterator[Finding]:
+    """Check shape, type and values of the first result."""
+    yield require("returns one tensor", isinstance(denoised, Tensor), f"it returned a {type(denoised).__name__}")
+    fault = _shape_fault(denoised, noisy)
+    yield require(f"keeps the shape of images, {pluralize(noisy.shape[1], 'channel')}", fault is None, fault)
+    dtype = str(denoised.dtype).removeprefix("torch.")
+    yield Finding("returns float32 for float32", denoised.dtype == torch.float32, dtype)
+    share = 1 - float(denoised.isfinite().double().mean())
+    fault = f"{share:.0%} of the values are NaN or infinite, for untrained weights at sigma {SIGMA}"
+    yield require("returns finite values", not share, fault)
 
 
 def _check_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Finding:
-    with_clean, with_noise = _correlation(denoised, clean), _correlation(denoised, noise)
+    rows = torch.stack([images.flatten().float() for images in (denoised, clean, noise)])
+    with_clean, with_noise = torch.corrcoef(rows)[0, 1:].nan_to_num().tolist()
     passed = not (with_noise > 0.5 and with_noise > with_clean)
     detail = f"correlation with the clean image {with_clean:.2f}, with the noise {with_noise:.2f}, before training"
     if not passed:
@@ -134,76 +132,72 @@ def _check_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Findi
 
 def _check_differentiability(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
     """Try Jacobians by torch.func; if they fail, ask for the reason in the docstring."""
-    name = f"is differentiable by torch.func, {pluralize(noisy.shape[1], 'channel')}"
     obstacle = torch_func_obstacle(network, noisy, sigma)
     if obstacle is None:
-        return Finding(name, True)
+        return Finding(f"is differentiable by torch.func, {pluralize(noisy.shape[1], 'channel')}", True)
     is_documented = "torch.func" in own_docstring(configured.plugin.factory)
     advice = "as its docstring says" if is_documented else "it has no Jacobian scores; give the reason in its docstring"
     return Finding("not differentiable by torch.func", None, f"{obstacle} ({advice})")
 
 
-def _check_meta_device(configured: Configured, shape: Shape) -> Finding:
-    """Check that the network runs on the meta device, on which `gahbench plan` counts its work and tries sizes."""
+def _check_planning(configured: Configured, shape: Shape) -> Finding:
+    """Check that the network is built on the meta device, on which `gahbench plan` counts its work and tries sizes."""
     try:
-        with torch.device("meta"), torch.no_grad():
-            configured.build(shape).eval()(torch.zeros(1, *shape), torch.ones(1))
+        with DEVICE:
+            _denoise(configured.build(shape).eval(), torch.zeros(1, *shape), torch.ones(1))
     except Exception as error:
         return Finding("cannot be planned", None, f"plans do not know its work: {one_line(error)}")
     return Finding("can be planned, on torch's meta device", True)
 
 
-def _correlation(left: Tensor, right: Tensor) -> float:
-    left, right = (left - left.mean()).flatten(), (right - right.mean()).flatten()
-    return float(left @ right / (left.norm() * right.norm()).clamp_min(1e-12))
+def _check_one_device(network: nn.Module, shape: Shape) -> Iterator[Finding]:
+    """Check that a network that was built on the CPU denoises and trains after it has moved to another device."""
+    noisy, levels = torch.empty(2, *shape, device=DEVICE), torch.empty(2, device=DEVICE)
+    finding = check_on_meta("denoises", lambda: _denoise(network.to(DEVICE), noisy, levels))
+    yield finding
+    if finding.passed and any(parameter.requires_grad for parameter in network.parameters()):
+        yield check_on_meta("trains", lambda: network.train()(noisy, levels).square().mean().backward())
 
 
 def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterator[Finding]:
     """Check that the results depend on each image and its noise level, and on nothing else."""
-    with torch.no_grad():
-        denoised = network(noisy, sigma)
-        repeated = network(noisy, sigma)
+    denoised, repeated = _denoise(network, noisy, sigma), _denoise(network, noisy, sigma)
 
-        def separately() -> str | None:
-            single = [network(noisy[i : i + 1], sigma[i : i + 1]) for i in range(len(noisy))]
-            difference = _compare(torch.cat(single), denoised)
-            return difference and f"the result for an image depends on the other images in the batch: {difference}"
+    def separately(images: Tensor, levels: Tensor) -> Tensor:
+        return torch.cat([_denoise(network, images[i : i + 1], levels[i : i + 1]) for i in range(len(images))])
 
-        def noise_levels() -> str | None:
-            # The noisy image is the same at every level, so that only the level can change the result.
-            levels = torch.tensor(LEVELS)
-            together = network(noisy[:1].expand(len(levels), -1, -1, -1).contiguous(), levels)
-            if not together.isfinite().all():
-                return f"some values are not finite at noise levels {LEVELS}"
-            single = torch.cat([network(noisy[:1], levels[i : i + 1]) for i in range(len(levels))])
-            difference = _compare(together, single)
-            return difference and f"sigma has shape (N,), with one noise level for each image: {difference}"
+    def batch() -> str | None:
+        difference = _compare(separately(noisy, sigma), denoised)
+        return difference and f"the result for an image depends on the other images in the batch: {difference}"
 
-        def changed_arguments() -> str | None:
-            image, levels = noisy.clone(), sigma.clone()
-            network(image, levels)
-            copies = {"noisy": (image, noisy), "sigma": (levels, sigma)}
-            changed = [name for name, (used, original) in copies.items() if not used.equal(original)]
-            return f"it writes into {' and '.join(changed)}; work on a copy" if changed else None
+    def noise_levels() -> str | None:
+        # The noisy image is the same at every level, so that only the level can change the result.
+        images, levels = noisy[:1].repeat(len(LEVELS), 1, 1, 1), torch.tensor(LEVELS)
+        together = _denoise(network, images, levels)
+        if not together.isfinite().all():
+            return f"some values are not finite at noise levels {LEVELS}"
+        difference = _compare(together, separately(images, levels))
+        return difference and f"sigma has shape (N,), with one noise level for each image: {difference}"
 
-        def batch_sizes() -> str | None:
-            for count in (1, 3):
-                shape = tuple(network(noisy[:count], sigma[:count]).shape)
-                if shape != tuple(noisy[:count].shape):
-                    return f"returned {shape} for images of {tuple(noisy[:count].shape)}"
-            return None
+    def changed_arguments() -> str | None:
+        image, levels = noisy.clone(), sigma.clone()
+        _denoise(network, image, levels)
+        changed = ["noisy"] * (not image.equal(noisy)) + ["sigma"] * (not levels.equal(sigma))
+        return f"it writes into {' and '.join(changed)}; work on a copy" if changed else None
 
-        def modes() -> str | None:
-            network.train()
-            network.eval()
-            return _compare(network(noisy, sigma), denoised)
+    def batch_sizes() -> str | None:
+        faults = (_shape_fault(_denoise(network, noisy[:count], sigma[:count]), noisy[:count]) for count in (1, 3))
+        return next(filter(None, faults), None)
 
-        yield Finding("is deterministic in evaluation", repeated.equal(denoised), _compare(repeated, denoised) or "")
-        yield attempt("takes any number of images", batch_sizes)
-        yield attempt("denoises each image of a batch separately in evaluation", separately)
-        yield attempt("denoises each image of a batch at its own noise level", noise_levels)
-        yield attempt("does not change its arguments", changed_arguments)
-        yield attempt("returns the same result after train() and eval()", modes)
+    yield Finding("is deterministic in evaluation", repeated.equal(denoised), _compare(repeated, denoised) or "")
+    yield attempt("takes any number of images", batch_sizes)
+    yield attempt("denoises each image of a batch separately in evaluation", batch)
+    yield attempt("denoises each image of a batch at its own noise level", noise_levels)
+    yield attempt("does not change its arguments", changed_arguments)
+    yield attempt(
+        "returns the same result after train() and eval()",
+        lambda: _compare(_denoise(network.train().eval(), noisy, sigma), denoised),
+    )
 
 
 def check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Tensor) -> Finding:
@@ -212,19 +206,18 @@ def check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Ten
     def fault() -> str | None:
         memory_format: Any = torch.channels_last
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
-        with torch.no_grad():
-            return _compare(network(noisy.contiguous(memory_format=memory_format), sigma), denoised)
+        return _compare(_denoise(network, noisy.contiguous(memory_format=memory_format), sigma), denoised)
 
-    return attempt(
-        f"returns the same result in memory format channels_last, {pluralize(noisy.shape[1], 'channel')}", fault
-    )
+    channels = pluralize(noisy.shape[1], "channel")
+    return attempt(f"returns the same result in memory format channels_last, {channels}", fault)
 
 
 def check_sizes(network: nn.Module, shape: Shape) -> Finding:
     """Check that images of sizes other than ``shape`` are denoised, or refused with a ``ValueError``."""
     channels, height, width = shape
     sizes = ((height, 2 * width), (height + ODD[0], width + ODD[1]), (height // 2 - 1, width), (5, 6))
-    accepted, refused, failed = list[str](), list[str](), dict[str, str]()
+    names: dict[str, list[str]] = {"takes": [], "refuses": [], "fails on": []}
+    faults: list[str] = []
     for size in sizes:
         name = "x".join(map(str, size))
         try:
@@ -232,62 +225,56 @@ def check_sizes(network: nn.Module, shape: Shape) -> Finding:
         except (ValueError, GahbenchError) as error:
             if not str(error).strip():
                 return Finding(SIZES_CHECK, False, f"its error for {name} has no message; name the accepted sizes")
-            refused.append(name)
+            names["refuses"].append(name)
             continue
-        if fault is None:
-            accepted.append(name)
-        else:
-            failed[name] = fault
-    parts = [f"takes {', '.join(accepted)}"] * bool(accepted) + [f"refuses {', '.join(refused)}"] * bool(refused)
-    if not failed:
-        return Finding(SIZES_CHECK, True, "; ".join(parts))
-    parts += [f"fails on {', '.join(failed)}: {next(iter(failed.values()))}"]
-    multiple = _find_multiple(network, shape)
-    return Finding(f"takes {_accepted_sizes(shape, multiple)}", None, "; ".join([*parts, _advice(shape, multiple)]))
+        names["takes" if fault is None else "fails on"].append(name)
+        faults += [fault] if fault is not None else []
+    outcome = "; ".join(f"{verb} {', '.join(sizes)}" for verb, sizes in names.items() if sizes)
+    if not faults:
+        return Finding(SIZES_CHECK, True, outcome)
+    accepted, advice = _advise(_find_multiple(network, shape), shape)
+    return Finding(f"takes {accepted}", None, f"{outcome}: {faults[0]}; {advice}")
 
 
 def _size_fault(network: nn.Module, shape: Shape) -> str | None:
     """Return how a network fails on images of a shape; ``ValueError`` and errors of gahbench pass through."""
     images = sample_images(2, shape)
     try:
-        with torch.no_grad():
-            denoised = network(images, torch.full((2,), 0.1))
+        return _shape_fault(_denoise(network, images, torch.full((2,), 0.1)), images)
     except (ValueError, GahbenchError):
         raise
     except Exception as error:
         return one_line(error)
-    return None if denoised.shape == images.shape else f"returned {tuple(denoised.shape)} for {tuple(images.shape)}"
+
+
+def _shape_fault(denoised: Tensor, images: Tensor) -> str | None:
+    shape, expected = tuple(denoised.shape), tuple(images.shape)
+    return None if shape == expected else f"returned {shape} for {expected}"
 
 
 def _find_multiple(network: nn.Module, shape: Shape) -> int | None:
     """Return the smallest item of ``MULTIPLES`` whose multiples are accepted as image sides, or ``None``."""
     channels, height, width = shape
     for multiple in MULTIPLES:
-        try:
-            fault = _size_fault(network, (channels, height + multiple, width + 3 * multiple))
-        except (ValueError, GahbenchError):
-            continue
-        if fault is None:
-            return multiple
+        with contextlib.suppress(ValueError, GahbenchError):
+            if _size_fault(network, (channels, height + multiple, width + 3 * multiple)) is None:
+                return multiple
     return None
 
 
-def _accepted_sizes(shape: Shape, multiple: int | None) -> str:
+def _advise(multiple: int | None, shape: Shape) -> tuple[str, str]:
+    """Return the accepted sizes, and how to tell `gahbench plan` about them or to accept other sizes."""
+    declare = "raise ValueError in forward for other images, and name {}, so that plans refuse them"
     if multiple is None:
-        return f"only images of {shape[1]}x{shape[2]} pixels, among the tried sizes"
-    return "all but small images" if multiple == 1 else f"only image sides that are multiples of {multiple}"
-
-
-def _advice(shape: Shape, multiple: int | None) -> str:
-    """Return how to tell `gahbench plan` the accepted sizes, and how to accept other sizes."""
-    sizes = "the minimum side" if multiple == 1 else "sizes" if multiple is None else f"multiples of {multiple}"
-    declare = f"raise ValueError in forward for other images, and name {sizes}, so that plans refuse them"
-    if multiple in (None, 1):
-        return declare
+        sizes = f"only images of {shape[1]}x{shape[2]} pixels, among the tried sizes"
+        return sizes, declare.format("sizes")
+    if multiple == 1:
+        return "all but small images", declare.format("the minimum side")
     return (
-        f"{declare}; or pad them there: H, W = noisy.shape[-2:]; noisy = torch.nn.functional.pad(noisy, (0, -W % "
-        f"{multiple}, 0, -H % {multiple}), mode='replicate'), and return denoised[..., :H, :W]; "
-        f"`module[..., multiple={multiple}]` pads for a network that you import"
+        f"only image sides that are multiples of {multiple}",
+        f"{declare.format(f'multiples of {multiple}')}; or pad them there: H, W = noisy.shape[-2:]; "
+        f"noisy = torch.nn.functional.pad(noisy, (0, -W % {multiple}, 0, -H % {multiple}), mode='replicate'), "
+        f"and return denoised[..., :H, :W]; `module[..., multiple={multiple}]` pads for a network that you import",
     )
 
 
@@ -299,8 +286,7 @@ def check_state(configured: Configured, network: nn.Module, noisy: Tensor, sigma
         # Save tied tensors twice, like stored weights; the constructor ties them again.
         state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
         other.load_state_dict(load(save(state)))
-        with torch.no_grad():
-            original, copied = network(noisy, sigma), other(noisy, sigma)
+        original, copied = _denoise(network, noisy, sigma), _denoise(other, noisy, sigma)
         if original.equal(copied):
             return None
         difference = _difference(original, copied)
@@ -311,14 +297,14 @@ def check_state(configured: Configured, network: nn.Module, noisy: Tensor, sigma
 
 def check_precision(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
     """Check whether a network works under bfloat16 autocast, in which some hardware trains."""
+    fault = "some values are not finite"
     try:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            is_finite = bool(network(noisy, sigma).isfinite().all())
+        with torch.autocast("cpu", torch.bfloat16):
+            if _denoise(network, noisy, sigma).isfinite().all():
+                return Finding("works in bfloat16", True)
     except Exception as error:
-        return Finding("does not work in bfloat16", None, f"{one_line(error)}; train with 'precision: float32'")
-    if is_finite:
-        return Finding("works in bfloat16", True)
-    return Finding("does not work in bfloat16", None, "some values are not finite; train with 'precision: float32'")
+        fault = one_line(error)
+    return Finding("does not work in bfloat16", None, f"{fault}; train with 'precision: float32'")
 
 
 def _compare(result: Tensor, expected: Tensor) -> str | None:
@@ -344,7 +330,7 @@ def check_gradients(network: nn.Module, clean: Tensor, noisy: Tensor, sigma: Ten
     network.zero_grad()
     network.eval()
     yield Finding("has parameters to train", bool(parameters), f"{sum(p.numel() for p in parameters.values()):,}")
-    yield Finding("has finite gradients", not invalid, f"not finite: {', '.join(invalid[:3])}" if invalid else "")
+    yield expect("has finite gradients", not invalid, f"not finite: {', '.join(invalid[:3])}")
     if missing:
         yield Finding("some parameters have no gradient", None, ", ".join(missing[:3]))
 
@@ -370,8 +356,7 @@ def check_learning(network: nn.Module, shape: tuple[int, int, int]) -> Finding:
         recent = sum(losses[-5:]) / len(losses[-5:])
     passed = recent < limit
     if not passed and len(losses) < MIN_STEPS:
-        return Finding(
-            "too slow for a test training", None, f"{len(losses)} steps in {MAX_SECONDS:g} s; try a smaller network"
-        )
+        detail = f"{len(losses)} steps in {MAX_SECONDS:g} s; try a smaller network"
+        return Finding("too slow for a test training", None, detail)
     detail = f"mean squared error {recent:.3f} after {len(losses)} steps; accepted: below {limit:.3f}"
     return Finding("learns to denoise", passed, detail)

@@ -14,7 +14,8 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.devices.hardware import hardware
 from gahbench.registry.configured import Configured
-from gahbench.testing.findings import Finding
+from gahbench.testing.findings import COPY, Finding, none_supported, require
+from gahbench.testing.on_meta import DEVICE, check_on_meta
 from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
 
 SIZES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 64))
@@ -32,54 +33,53 @@ FAMILIES = ("gaussian-field[size=16]", "c-alpha[size=16]")
 
 def check_basis(configured: Configured) -> Iterator[Finding]:
     """Check reconstruction, energy, the adjoint, linearity, batches, noise levels and precision of a basis."""
-    basis = configured.build()
-    if not isinstance(basis, Basis):
-        yield Finding("is a gahbench.Basis", False, f"it is a {type(basis).__name__}")
-        return
     truths = list(_samples(configured))
     if not truths:
-        yield Finding(
-            "supports a dataset of the checks",
-            None,
-            f"it does not support {', '.join(FAMILIES)}, so nothing is checked",
-        )
+        yield none_supported(FAMILIES)
         return
     for basis, truth in truths:
         yield from _check(basis, truth)
-    yield from _check_odd_size(configured)
+    basis, truth = truths[0]
+    yield check_on_meta("transforms", lambda: _transform(basis, replace(truth, clean=truth.clean.to(DEVICE))))
+    if basis.oracle:
+        return
+    odd = configured.build()
+    try:
+        odd.check_shape(ODD)
+    except ValueError as error:
+        yield Finding(f"takes images of {ODD[1]}x{ODD[2]}", None, f"it refuses them: {error}")
+        return
+    yield from _check(*_sample(odd, ODD))
 
 
 def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
     """Yield fitted bases with images to check them on: images of families if the basis uses more than the images."""
-    if configured.build().oracle:
+    basis: Basis = configured.build()
+    if basis.oracle:
         families: list[Dataset] = [configured.registry.create("dataset", family) for family in FAMILIES]
         for dataset in families:
-            basis: Basis = configured.build()
+            basis = configured.build()
             if basis.supports(dataset):
                 basis.fit(TrainingData(dataset))
                 yield basis, Truth(dataset.images("test", COUNT).double(), dataset)
         return
-    depends_on_images = configured.build().adaptive or type(configured.build()).fit is not Basis.fit
+    depends_on_images = basis.adaptive or type(basis).fit is not Basis.fit
     for shape in SMALL_SIZES if depends_on_images else SIZES:
         basis = configured.build()
         basis.check_shape(shape)
-        basis.fit(TrainingData(SampleDataset(shape)))
-        yield basis, Truth(sample_images(COUNT, shape).double())
+        yield _sample(basis, shape)
 
 
-def _check_odd_size(configured: Configured) -> Iterator[Finding]:
-    """Check images of an odd size, or report that the basis refuses them."""
-    basis = configured.build()
-    if basis.oracle:
-        return
-    size = f"{ODD[1]}x{ODD[2]}"
-    try:
-        basis.check_shape(ODD)
-    except ValueError as error:
-        yield Finding(f"takes images of {size}", None, f"it refuses them: {error}")
-        return
-    basis.fit(TrainingData(SampleDataset(ODD)))
-    yield from _check(basis, Truth(sample_images(COUNT, ODD).double()))
+def _sample(basis: Basis, shape: Shape) -> tuple[Basis, Truth]:
+    basis.fit(TrainingData(SampleDataset(shape)))
+    return basis, Truth(sample_images(COUNT, shape).double())
+
+
+def _transform(basis: Basis, truth: Truth) -> tuple[Tensor, Tensor]:
+    """Return the coefficients of the images, and the images from the coefficients."""
+    adapted = basis.adapt_to(truth, THRESHOLD)
+    coefficients = adapted.analysis(truth.clean)
+    return coefficients, adapted.synthesis(coefficients)
 
 
 def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
@@ -90,70 +90,58 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     yield Finding("adapts to images if and only if it is adaptive", (adapted is not basis) == basis.adaptive)
     coefficients = adapted.analysis(images)
     copy = coefficients.clone()
-    adapted.synthesis(coefficients)
+    reconstructed = adapted.synthesis(coefficients)
     is_unchanged = images.equal(original) and coefficients.equal(copy)
-    detail = "" if is_unchanged else "it writes into them; work on a copy"
-    yield Finding("does not change its arguments", is_unchanged, detail)
-    if not is_unchanged:
-        return
+    yield require("does not change its arguments", is_unchanged, COPY)
     yield Finding("is deterministic", adapted.analysis(images).equal(coefficients))
     yield Finding("keeps float64", coefficients.dtype == torch.float64, str(coefficients.dtype))
     has_shape = coefficients.shape[:2] == images.shape[:2]
     yield Finding("coefficients have shape (N, C, ...)", has_shape, f"{tuple(coefficients.shape)}")
-    reconstructed = adapted.synthesis(coefficients)
-    is_same_shape = reconstructed.shape == images.shape
-    error = float((reconstructed - images).abs().max()) if is_same_shape else float("inf")
+    error = _distance(reconstructed, images) if reconstructed.shape == images.shape else float("inf")
     yield Finding(f"reconstructs images of {shape}", error < 1e-8, f"maximum error {error:.1e}; accepted: below 1e-8")
     single = adapted.analysis(images.float())
-    difference = float((single - coefficients).abs().max())
-    yield Finding(
-        "computes the same in float32",
-        single.dtype == torch.float32 and difference < 1e-4,
-        f"{str(single.dtype).removeprefix('torch.')}, differs by {difference:.1e}; accepted: below 1e-4",
-    )
-    separate = [basis.adapt_to(single, THRESHOLD).analysis(single.clean) for single in truth.batches(1)]
-    agrees = torch.allclose(torch.cat(separate), coefficients, atol=1e-8)
-    yield Finding("treats each image of a batch separately", agrees)
+    difference = _distance(single, coefficients)
+    detail = f"{str(single.dtype).removeprefix('torch.')}, differs by {difference:.1e}; accepted: below 1e-4"
+    yield Finding("computes the same in float32", single.dtype == torch.float32 and difference < 1e-4, detail)
+    separate = torch.cat([_transform(basis, image)[0] for image in truth.batches(1)])
+    yield Finding("treats each image of a batch separately", _agree(separate, coefficients))
     if (accelerator := hardware()).is_accelerator:
-        yield _check_on_accelerator(basis, truth, coefficients, accelerator.device)
-    other = sample_noise(images, 1.0)
-    combination = adapted.analysis(other - 2 * images)
-    is_linear = torch.allclose(combination, adapted.analysis(other) - 2 * coefficients, atol=1e-8)
+        on_device = replace(truth, clean=images.to(accelerator.device))
+        result, inverse = _transform(basis, on_device)
+        # Absolute values are compared, since the signs of eigenvectors of a graph are arbitrary.
+        errors = _distance(inverse, on_device.clean), _distance(result.cpu().abs(), coefficients.abs())
+        detail = f"errors {errors[0]:.1e} and {errors[1]:.1e}; accepted: below 1e-6"
+        yield Finding("computes the same on the GPU", max(errors) < 1e-6, detail)
+    combination = adapted.analysis(sample_noise(images, 1.0) - 2 * images)
+    is_linear = _agree(combination, adapted.analysis(sample_noise(images, 1.0)) - 2 * coefficients)
     yield Finding("analysis is linear", is_linear)
     combined = adapted.synthesis(combination + 3 * coefficients)
-    expected = adapted.synthesis(combination) + 3 * adapted.synthesis(coefficients)
-    yield Finding("synthesis is linear", torch.allclose(combined, expected, atol=1e-8))
-    labels = adapted.bands(shape)
+    yield Finding("synthesis is linear", _agree(combined, adapted.synthesis(combination) + 3 * reconstructed))
+    labels, levels = adapted.bands(shape), adapted.noise_levels(shape)
     has_labels = _is_broadcastable(labels, coefficients) and not labels.is_floating_point()
     yield Finding("bands are integer labels of the coefficients of an image", has_labels)
-    levels = adapted.noise_levels(shape)
     has_levels = _is_broadcastable(levels, coefficients)
     yield Finding("noise levels have the shape of the coefficients of an image", has_levels, f"{tuple(levels.shape)}")
     yield _check_filters(basis, truth)
     if adapted.is_orthonormal(shape):
         yield from _check_orthonormal(adapted, images, coefficients)
-        are_ones = torch.allclose(levels.double(), torch.ones((), dtype=torch.float64))
-        yield Finding(
-            "noise levels are 1, since it is orthonormal", are_ones, f"from {levels.min():.3g} to {levels.max():.3g}"
-        )
+        detail = f"from {levels.min():.3g} to {levels.max():.3g}"
+        yield Finding("noise levels are 1, since it is orthonormal", _distance(levels, torch.ones(())) < 1e-5, detail)
     elif has_levels:
         yield _check_noise_levels(basis, truth, levels)
 
 
-def _check_on_accelerator(basis: Basis, truth: Truth, coefficients: Tensor, device: torch.device) -> Finding:
-    on_device = replace(truth, clean=truth.clean.to(device))
-    adapted = basis.adapt_to(on_device, THRESHOLD)
-    result = adapted.analysis(on_device.clean)
-    error = float((adapted.synthesis(result) - on_device.clean).abs().max())
-    # Absolute values are compared, since the signs of eigenvectors of a graph are arbitrary.
-    difference = float((result.cpu().abs() - coefficients.abs()).abs().max())
-    detail = f"errors {error:.1e} and {difference:.1e}; accepted: below 1e-6"
-    return Finding("computes the same on the GPU", max(error, difference) < 1e-6, detail)
+def _distance(left: Tensor, right: Tensor) -> float:
+    return float((left - right).abs().max())
+
+
+def _agree(left: Tensor, right: Tensor) -> bool:
+    return torch.allclose(left, right, atol=1e-8)
 
 
 def _check_orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator[Finding]:
-    has_shape = coefficients.shape == images.shape
-    yield Finding("coefficients have the shape of the images", has_shape, f"{tuple(coefficients.shape)}")
+    shape = tuple(coefficients.shape)
+    yield Finding("coefficients have the shape of the images", shape == tuple(images.shape), f"{shape}")
     energy = float((coefficients.square().sum() / images.square().sum() - 1).abs())
     yield Finding("preserves energy", energy < 1e-8, f"relative difference {energy:.1e}; accepted: below 1e-8")
     other = sample_noise(coefficients, 1.0, draw=1)
@@ -199,7 +187,6 @@ def _check_noise_levels(basis: Basis, truth: Truth, levels: Tensor) -> Finding:
 
 def _is_broadcastable(values: Tensor, coefficients: Tensor) -> bool:
     try:
-        values.expand(coefficients.shape)
+        return values.expand(coefficients.shape) is not None
     except RuntimeError:
         return False
-    return True

@@ -19,7 +19,7 @@ from gahbench.contracts.claims import Claim
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
-from gahbench.testing.findings import Finding, attempt
+from gahbench.testing.findings import Finding, attempt, expect, require
 
 
 def check_claims(configured: Configured) -> Iterator[Finding]:
@@ -27,17 +27,15 @@ def check_claims(configured: Configured) -> Iterator[Finding]:
     built = configured.build()
     claims = list(built) if isinstance(built, tuple | list) else []
     is_valid = bool(claims) and all(isinstance(claim, Claim) for claim in claims)
-    yield Finding("is a sequence of gahbench.Claim", is_valid, "" if is_valid else f"it is {built!r}"[:200])
-    if not is_valid:
-        return
+    yield require("is a sequence of gahbench.Claim", is_valid, f"it is {built!r}"[:200])
     ids = [claim.id for claim in claims]
     repeated = sorted({id_ for id_ in ids if ids.count(id_) > 1})
-    yield Finding("ids are unique", not repeated, listing(repeated) if repeated else "")
+    yield expect("ids are unique", not repeated, listing(repeated))
     registry = configured.registry
     names = {claim.id: parse_metric_name(claim.measure.metric).name for claim in claims if not claim.missing}
     unknown = [f"{id_}: {name}" for id_, name in names.items() if name != DEFICIT and not registry.find("metric", name)]
-    detail = f"{listing(unknown)}; accepted: names of metrics, or a claim with 'missing'" if unknown else ""
-    yield Finding("metrics are registered, or the claim has 'missing'", not unknown, detail)
+    fault = f"{listing(unknown)}; accepted: names of metrics, or a claim with 'missing'"
+    yield expect("metrics are registered, or the claim has 'missing'", not unknown, fault)
     yield attempt("outcomes without results are 'not measured'", lambda: _outcome_fault(claims))
     for claim in claims:
         for role, suite in (("suite", claim.suite), ("full-scale suite", claim.full_scale)):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import get_args
 
 import torch
@@ -23,9 +24,9 @@ from gahbench.contracts.datasets import (
     validate_sources,
 )
 from gahbench.jacobian import LARGEST_EXACT
-from gahbench.registry.checked_images import unchecked_images
+from gahbench.registry.checked_images import image_faults, unchecked_images
 from gahbench.registry.configured import Configured
-from gahbench.testing.findings import Finding
+from gahbench.testing.findings import Finding, expect, expect_notes, require
 from gahbench.testing.samples import sample_noise
 
 COUNT = 6
@@ -38,35 +39,25 @@ FACTOR = 20.0
 
 def check_dataset(configured: Configured) -> Iterator[Finding]:
     """Check shapes, types, determinism, prefixes, splits and the stated optimum of a dataset."""
-    dataset = configured.build()
-    if not isinstance(dataset, Dataset):
-        yield Finding("is a gahbench.Dataset", False, f"it is a {type(dataset).__name__}")
-        return
+    dataset: Dataset = configured.build()
     if (shapes := dataset.shapes(dataset.available("test") or COUNT)) is not None:
         yield from _check_shapes(configured, dataset, shapes)
         return
-    first: dict[Split, torch.Tensor] = {}
+    first: dict[Split, Tensor] = {}
     for split in SPLITS:
         available = dataset.available(split)
-        count = COUNT if available is None else min(COUNT, available)
-        if count == 0:
+        if (count := COUNT if available is None else min(COUNT, available)) == 0:
             yield Finding(f"{split} split", None, "holds no images")
             continue
-        images = yield from _check_images(configured, dataset, split, count)
-        if images is None:
-            return
-        first[split] = images
+        first[split] = yield from _check_images(dataset, configured.build, split, count, split)
         yield from _check_sources(configured, dataset, split, count)
         if available is not None:
             yield _check_refusal(dataset, split, available)
     fingerprint = dataset.fingerprint()
     is_valid = fingerprint is None or isinstance(fingerprint, str)
     is_stable = is_valid and configured.build().fingerprint() == fingerprint
-    detail = "" if is_stable else f"{fingerprint!r}"
-    yield Finding("fingerprint is a string, the same for every instance, or None", is_stable, detail)
-    notes = dataset.notes
-    is_tuple = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
-    yield Finding("notes are a tuple of strings", is_tuple, "" if is_tuple else f"{notes!r:.100}")
+    yield expect("fingerprint is a string, the same for every instance, or None", is_stable, f"{fingerprint!r}")
+    yield expect_notes(dataset.notes)
     if dataset.splits_overlap:
         yield Finding("splits share images, as the dataset states", None)
     # The halves A and B may be parts of train.
@@ -74,7 +65,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
     for left, right in itertools.combinations(contents, 2):
         if not (left == "train" and right in ("A", "B")):
             shared = len(contents[left] & contents[right])
-            yield Finding(f"{left} and {right} share no image", not shared, f"{shared} shared" if shared else "")
+            yield expect(f"{left} and {right} share no image", not shared, f"{shared} shared")
     if "test" in first:
         yield from _check_captured(dataset, first["test"])
         yield from check_optimum(dataset, first["test"])
@@ -82,30 +73,20 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
 
 def _check_shapes(configured: Configured, dataset: Dataset, shapes: Sequence[Shape]) -> Iterator[Finding]:
     """Check a set of test images of several shapes."""
-    available = dataset.available("test")
+    available, half = dataset.available("test"), len(shapes) // 2
     yield Finding("shapes() has a shape for each test image", len(shapes) == available, f"{len(shapes)} of {available}")
-    repeats = list(configured.build().shapes(len(shapes)) or ()) == list(shapes)
-    yield Finding("a second instance has the same shapes", repeats)
-    half = len(shapes) // 2
-    yield Finding(
-        "a request for fewer shapes returns the first of them", list(dataset.shapes(half) or ()) == list(shapes[:half])
-    )
+    repeated, first = configured.build().shapes(len(shapes)), dataset.shapes(half)
+    yield Finding("a second instance has the same shapes", list(repeated or ()) == list(shapes))
+    yield Finding("a request for fewer shapes returns the first of them", list(first or ()) == list(shapes[:half]))
     yield Finding("shape is the shape of the first image", dataset.shape == shapes[0], f"{dataset.shape}, {shapes[0]}")
     channels = {shape[0] for shape in shapes}
     yield Finding("all images have the same number of channels", len(channels) == 1, f"{sorted(channels)}")
     for shape in dict.fromkeys(shapes):
-        part, count = dataset.of_shape(shape), list(shapes).count(shape)
+        part, count, size = dataset.of_shape(shape), list(shapes).count(shape), "x".join(map(str, shape))
         actual = (part.shape, part.available("test"))
-        size = "x".join(map(str, shape))
         yield Finding(f"of_shape has all images of {size}", actual == (shape, count), f"{actual[1]} of {actual[0]}")
-        images = part.images("test", count)
-        has_shape = tuple(images.shape) == (count, *shape)
-        yield Finding(f"{size}: images have this shape", has_shape, f"{tuple(images.shape)}")
-        is_valid = images.dtype == torch.float32 and bool(((images >= 0) & (images <= 1)).all())
-        yield Finding(f"{size}: float32 values in [0, 1]", is_valid)
-        yield Finding(
-            f"{size}: images are deterministic", torch.equal(dataset.of_shape(shape).images("test", count), images)
-        )
+        build = functools.partial(lambda shape: configured.build().of_shape(shape), shape)
+        images = yield from _check_images(part, build, "test", count, size)
         yield from _check_captured(part, images)
 
 
@@ -114,54 +95,40 @@ def _check_captured(dataset: Dataset, images: Tensor) -> Iterator[Finding]:
     captured, count = dataset.captured(len(images)), len(images)
     if captured is None:
         return
-    fits = captured.noisy.shape == images.shape and captured.sigma.shape == captured.reference_variance.shape == (
-        count,
-    )
+    noisy, sigma, variance = captured.noisy, captured.sigma, captured.reference_variance
+    fits = noisy.shape == images.shape and sigma.shape == variance.shape == (count,)
     yield Finding("recorded noisy images have the shape of the images, with noise levels", fits)
     if fits:
-        is_finite = bool(captured.noisy.isfinite().all() and captured.reference_variance.isfinite().all())
-        is_positive = bool((captured.sigma > 0).all() and (captured.reference_variance >= 0).all())
-        yield Finding("recorded noisy images are finite, with positive noise levels", is_finite and is_positive)
+        is_valid = (noisy.isfinite().all(), variance.isfinite().all(), (sigma > 0).all(), (variance >= 0).all())
+        yield Finding("recorded noisy images are finite, with positive noise levels", all(map(bool, is_valid)))
         part = dataset.captured(1)
-        is_prefix = part is not None and torch.equal(part.noisy, captured.noisy[:1])
+        is_prefix = part is not None and torch.equal(part.noisy, noisy[:1])
         yield Finding("a request for fewer recorded images returns the first of them", is_prefix)
 
 
 def _check_images(
-    configured: Configured, dataset: Dataset, split: Split, count: int
-) -> Generator[Finding, None, torch.Tensor | None]:
-    """Check the images of a split and return them; return ``None`` if other checks cannot use them."""
+    dataset: Dataset, build: Callable[[], Dataset], split: Split, count: int, name: str
+) -> Generator[Finding, None, Tensor]:
+    """Check the images of a split and return them."""
     load = unchecked_images(dataset)
     images = load(split, count)
-    fault = _tensor_fault(images)
-    yield Finding(f"{split}: images are a dense tensor", fault is None, fault or "")
-    if fault is not None:
-        return None
-    expected, shape = (count, *dataset.shape), tuple(images.shape)
-    yield Finding(f"{split}: images have the stated shape", expected == shape, f"{shape}, stated {expected}")
-    is_plain = images.dtype == torch.float32 and images.device.type == "cpu"
-    yield Finding(f"{split}: images are float32 on the CPU", is_plain, str(images.dtype))
-    if expected != shape or not is_plain:
-        return None
-    is_finite = bool(images.isfinite().all())
-    yield Finding(f"{split}: values are finite", is_finite)
+    for check, fault in image_faults(images, (count, *dataset.shape)):
+        yield require(f"{name}: {check}", fault is None, f"it returned {fault}")
     outside = float(((images < 0) | (images > 1)).float().mean())
-    yield Finding(f"{split}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
-    repeated = unchecked_images(configured.build())(split, count)
-    yield Finding(f"{split}: a second instance returns the same images", torch.equal(repeated, images))
-    copy = images.clone()
+    yield Finding(f"{name}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
+    repeated = unchecked_images(build())(split, count)
+    yield Finding(f"{name}: a second instance returns the same images", torch.equal(repeated, images))
+    copy: Tensor = images.clone()
     images.zero_()
     is_unchanged = load(split, count).equal(copy)
-    detail = "" if is_unchanged else "a change of the returned tensor changes later results; return a copy"
-    yield Finding(f"{split}: changes of returned images do not affect later calls", is_unchanged, detail)
-    if not is_unchanged:
-        return None
+    fault = "a change of the returned tensor changes later results; return a copy"
+    yield require(f"{name}: changes of returned images do not affect later calls", is_unchanged, fault)
     half = count // 2
     is_stable = torch.equal(load(split, half), copy[:half])
-    yield Finding(f"{split}: a request for fewer images returns the first of them", is_stable)
+    yield require(f"{name}: a request for fewer images returns the first of them", is_stable)
     second_half = load(split, count - half, start=half)
-    yield Finding(f"{split}: start skips images", torch.equal(second_half, copy[half:]))
-    return copy if is_finite and is_stable else None
+    yield Finding(f"{name}: start skips images", torch.equal(second_half, copy[half:]))
+    return copy
 
 
 def _check_sources(configured: Configured, dataset: Dataset, split: Split, count: int) -> Iterator[Finding]:
@@ -175,22 +142,10 @@ def _check_sources(configured: Configured, dataset: Dataset, split: Split, count
     if sources is None:
         return
     yield Finding(check, True, listing(map(str, sources)))
-    repeated = validate_sources(configured.build(), split, count)
-    difference = "" if repeated == sources else f"{repeated}"
-    yield Finding(f"{split}: a second instance returns the same sources", not difference, difference)
-    first = validate_sources(dataset, split, count // 2)
-    is_stable = first == sources[: count // 2]
-    detail = "" if is_stable else f"{first}, and {sources} for all"
-    yield Finding(f"{split}: a request for fewer sources returns the first of them", is_stable, detail)
-
-
-def _tensor_fault(images: object) -> str | None:
-    """Return why images are not a dense tensor of numbers in memory; ``None`` if they are."""
-    if not isinstance(images, torch.Tensor):
-        return f"they are a {type(images).__name__}"
-    if images.is_nested or images.layout != torch.strided or images.is_meta or images.is_quantized:
-        return "they are a nested, sparse, meta or quantized tensor"
-    return "they require a gradient; return images.detach()" if images.requires_grad else None
+    repeated, first = validate_sources(configured.build(), split, count), validate_sources(dataset, split, count // 2)
+    yield expect(f"{split}: a second instance returns the same sources", repeated == sources, repeated)
+    is_stable, fault = first == sources[: count // 2], f"{first}, and {sources} for all"
+    yield expect(f"{split}: a request for fewer sources returns the first of them", is_stable, fault)
 
 
 def _image_bytes(dataset: Dataset, split: Split) -> set[bytes]:
@@ -214,11 +169,8 @@ def check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     optimum = dataset.optimum
     is_known = isinstance(optimum, Optimum) and optimum.kind in get_args(OptimumKind)
     is_valid = is_known and (optimum.slope is None or 0 <= optimum.slope <= 1)
-    yield Finding("states an optimum, with a slope from 0 to 1 or None", bool(is_valid), f"{optimum}")
-    card = dataset.card
-    yield Finding("has a gahbench.Card", isinstance(card, Card), "" if isinstance(card, Card) else f"{card!r}")
-    if not is_known:
-        return
+    yield expect("has a gahbench.Card", isinstance(dataset.card, Card), f"{dataset.card!r}")
+    yield require("states an optimum, with a slope from 0 to 1 or None", is_valid, f"{optimum}")
     noisy = clean + sample_noise(clean, SIGMA)
     if optimum.kind == "exact":
         yield from _check_posterior(dataset, clean, noisy)
@@ -234,9 +186,7 @@ def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator
     posterior = dataset.posterior(noisy, SIGMA)
     mean, trace = posterior.mean, posterior.trace
     has_shapes = mean.shape == noisy.shape and trace.shape == (len(noisy),)
-    yield Finding("posterior has the right shapes", has_shapes, f"{tuple(mean.shape)}, {tuple(trace.shape)}")
-    if not has_shapes:
-        return
+    yield require("posterior has the right shapes", has_shapes, f"{tuple(mean.shape)}, {tuple(trace.shape)}")
     yield Finding("posterior is finite", bool(mean.isfinite().all() and trace.isfinite().all()))
     yield Finding("posterior trace is not negative", bool((trace >= 0).all()))
     error = (mean.double() - clean).square().flatten(1).sum(1)
@@ -246,11 +196,8 @@ def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator
     # Errors below a millionth of the noise may be rounding errors.
     floor = 1e-6 * SIGMA**2 * clean[0].numel()
     ratio = max(realised, floor) / max(expected, floor)
-    yield Finding(
-        "posterior trace has the magnitude of the error",
-        1 / FACTOR < ratio < FACTOR,
-        f"{expected:.3e}, error {realised:.3e}; accepted: within a factor of {FACTOR:g}",
-    )
+    detail = f"{expected:.3e}, error {realised:.3e}; accepted: within a factor of {FACTOR:g}"
+    yield Finding("posterior trace has the magnitude of the error", 1 / FACTOR < ratio < FACTOR, detail)
     ess_fraction = posterior.ess_fraction
     if ess_fraction is not None:
         is_share = ess_fraction.shape == (len(noisy),) and bool(((ess_fraction > 0) & (ess_fraction <= 1)).all())
@@ -263,19 +210,13 @@ def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator
 def _check_bracket(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator[Finding]:
     bound = dataset.lower_bound("test", len(clean), SIGMA)
     is_valid = bound.shape == (len(clean),) and bool(((bound >= 0) & (bound <= SIGMA**2)).all())
-    yield Finding("lower bound lies between 0 and sigma^2", is_valid, f"{bound}")
+    yield require("lower bound lies between 0 and sigma^2", is_valid, f"{bound}")
     genie = dataset.genie(noisy, SIGMA, "test")
-    has_shape = genie.shape == noisy.shape
-    yield Finding("the genie keeps the shape of images", has_shape, f"{tuple(genie.shape)}")
-    if not (is_valid and has_shape):
-        return
-    realised = float((genie.double() - clean).square().mean())
-    expected = float(bound.mean())
-    yield Finding(
-        "the genie's error has the magnitude of the bound",
-        expected / FACTOR < realised < FACTOR * expected,
-        f"{realised:.3e}, bound {expected:.3e}; accepted: within a factor of {FACTOR:g}",
-    )
+    yield require("the genie keeps the shape of images", genie.shape == noisy.shape, tuple(genie.shape))
+    realised, expected = float((genie.double() - clean).square().mean()), float(bound.mean())
+    is_similar = expected / FACTOR < realised < FACTOR * expected
+    detail = f"{realised:.3e}, bound {expected:.3e}; accepted: within a factor of {FACTOR:g}"
+    yield Finding("the genie's error has the magnitude of the bound", is_similar, detail)
     last = len(clean) - 1
     is_same = torch.allclose(dataset.lower_bound("test", 1, SIGMA, start=last), bound[last:], rtol=1e-6, atol=0)
     yield Finding("lower_bound: start skips images", is_same)
@@ -290,15 +231,11 @@ def _check_filters(dataset: Dataset, noisy: Tensor) -> Iterator[Finding]:
     maps = dataset.optimal_filters(noisy, SIGMA, "test")
     if maps is None:
         reference = {"exact": "optimal", "bracket": "lower-bound"}.get(dataset.optimum.kind)
-        detail = "truth-alignment has no value for any denoiser"
-        if reference is not None:
-            detail = f"{reference} has no Jacobian on it, and no value in metrics that need one; {detail}"
-        yield Finding("has no optimal filters", None, detail)
+        detail = f"{reference} has no Jacobian on it, and no value in metrics that need one; " if reference else ""
+        yield Finding("has no optimal filters", None, f"{detail}truth-alignment has no value for any denoiser")
         return
     has_shape = len(maps) == len(noisy) and maps.shape == tuple(noisy.shape[1:])
-    yield Finding("there is an optimal filter for each image", has_shape, f"{len(maps)} for images {maps.shape}")
-    if not has_shape:
-        return
+    yield require("there is an optimal filter for each image", has_shape, f"{len(maps)} for images {maps.shape}")
     vectors = sample_noise(noisy, 1.0, draw=4).flatten(1)[:, None]
     product, adjoint = maps.matvec(vectors), maps.rmatvec(vectors)
     is_symmetric = torch.allclose(product, adjoint, atol=1e-4 * float(product.abs().max()))
@@ -319,11 +256,9 @@ def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     vectors, energies = basis.vectors, basis.energies
     pixels = clean[0].numel()
     has_shape = vectors.ndim == 3 and len(vectors) in (1, len(clean)) and vectors.shape[1] == pixels
-    yield Finding("true basis has the right shape", has_shape, f"{tuple(vectors.shape)} for {pixels} pixels")
-    if not has_shape:
-        return
+    yield require("true basis has the right shape", has_shape, f"{tuple(vectors.shape)} for {pixels} pixels")
     gram = vectors.double().mT @ vectors.double()
-    error = float((gram - torch.eye(gram.shape[-1], dtype=gram.dtype)).abs().max())
+    error = float((gram - torch.eye(len(gram[0]))).abs().max())
     yield Finding("true basis is orthonormal", error < 1e-4, f"error {error:.1e}; accepted: below 1e-4")
     if energies is not None:
         is_valid = energies.shape == (len(vectors), vectors.shape[2]) and bool((energies >= 0).all())
@@ -336,11 +271,10 @@ def _check_level_sets(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     yield Finding("has_level_sets agrees with level_sets", dataset.has_level_sets == (levels is not None))
     if levels is None:
         return
-    shape = (len(clean), *clean.shape[2:])
-    is_valid = levels.shape == shape and levels.dtype == torch.float64 and bool(levels.isfinite().all())
-    yield Finding(
-        "level sets are finite float64 values for each image", is_valid, f"{levels.dtype}, {tuple(levels.shape)}"
-    )
+    has_shape = levels.shape == (len(clean), *clean.shape[2:])
+    is_valid = has_shape and levels.dtype == torch.float64 and bool(levels.isfinite().all())
+    detail = f"{levels.dtype}, {tuple(levels.shape)}"
+    yield Finding("level sets are finite float64 values for each image", is_valid, detail)
     last = dataset.level_sets("test", 1, start=len(clean) - 1)
     is_same = is_valid and last is not None and torch.allclose(last, levels[-1:])
     yield Finding("level_sets: start skips images", is_same)

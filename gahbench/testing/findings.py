@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gahbench._util.error_text import error_with_location
@@ -32,9 +32,40 @@ class Finding:
     detail: str = ""
 
     def __post_init__(self) -> None:
-        if self.passed is not None:
-            # Comparisons may return booleans of numpy or torch.
-            object.__setattr__(self, "passed", bool(self.passed))
+        # Comparisons may return booleans of numpy or torch.
+        object.__setattr__(self, "passed", None if self.passed is None else bool(self.passed))
+
+
+def expect(check: str, passed: object, fault: object = "") -> Finding:
+    """Return the finding of a check whose details are only of interest if it failed."""
+    return Finding(check, bool(passed), "" if passed else str(fault))
+
+
+#: The fault of a plugin that changes its arguments.
+COPY = "it writes into them; work on a copy"
+
+
+class CheckFailed(Exception):
+    """A check failed without which others cannot be made."""
+
+
+def require(check: str, passed: object, fault: object = "") -> Finding:
+    """Return the finding of a check that passed, or end the checks of the plugin by raising ``CheckFailed``."""
+    if not passed:
+        raise CheckFailed(Finding(check, False, str(fault)))
+    return Finding(check, True)
+
+
+def expect_notes(notes: object) -> Finding:
+    """Return the finding about the notes of a plugin."""
+    is_valid = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
+    return expect("notes are a tuple of strings", is_valid, f"{notes!r:.100}")
+
+
+def none_supported(families: Iterable[str]) -> Finding:
+    """Return the note about a plugin that supports no dataset of its checks."""
+    detail = f"it does not support {', '.join(families)}, so nothing is checked"
+    return Finding("supports a dataset of the checks", None, detail)
 
 
 def attempt(check: str, fault: Callable[[], str | None]) -> Finding:
@@ -86,10 +117,10 @@ class Report:
     @property
     def summary(self) -> str:
         """The number of checks that passed and the checks that failed, in one line."""
-        num_checks = sum(finding.passed is not None for finding in self.findings)
-        if not self.failed:
+        num_checks, failed = sum(finding.passed is not None for finding in self.findings), self.failed
+        if not failed:
             return f"all {num_checks} checks passed"
-        return f"{num_checks - len(self.failed)} of {num_checks} checks passed; failed: {'; '.join(self.failed)}"
+        return f"{num_checks - len(failed)} of {num_checks} checks passed; failed: {'; '.join(failed)}"
 
     def __str__(self) -> str:
         marks = {True: "ok  ", False: "FAIL", None: "note"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +25,10 @@ from gahbench.networks.trained import Trained
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.sampling.settings import Sampling
-from gahbench.testing.findings import Finding, attempt
+from gahbench.testing.findings import CheckFailed, Finding, attempt, expect
 from gahbench.testing.samples import sample_images, sample_noise
 
+Result = TypeVar("Result")
 SIGMAS = (0.1, 0.6, 0.7, 0.8)
 COUNT = 5
 #: Shares of the noise that remain after a good and a bad denoiser.
@@ -83,37 +87,38 @@ class _PermutedEvaluation(Evaluation):
 
 def check_metric(configured: Configured) -> Iterator[Finding]:
     """Check that a metric's scores are valid, deterministic, and not worse for a better denoiser."""
-    metric = configured.build()
-    if not isinstance(metric, Metric):
-        yield Finding("is a gahbench.Metric", False, f"it is a {type(metric).__name__}")
-        return
+    metric: Metric = configured.build()
+    registry = configured.registry
     if metric.needs - {"test", "jacobian"}:
-        yield from check_on_network(metric, configured.registry)
+        yield from check_on_network(metric, registry)
         return
-
     count = max(COUNT, metric.min_images)
     clean, changes = sample_images(count, _accepted_shape(metric)), list[bool]()
 
     def score(share: float, order: Sequence[int] = range(count)) -> Scores:
-        evaluation = _PermutedEvaluation(_PartialDenoiser(share, configured.registry), clean, SIGMAS, order=order)
+        evaluation = _PermutedEvaluation(_PartialDenoiser(share, registry), clean, SIGMAS, order=order)
         scores = validate_scores(metric.score(evaluation), SIGMAS, count)
         changes.append(not evaluation.is_unchanged())
         return scores
 
-    try:
-        values = list(score(SHARES[1]).value)
-    except (TypeError, ValueError) as error:
-        yield Finding("returns valid scores", False, str(error))
-        return
-    yield Finding("returns valid scores", True, f"{len(values)} values")
-    if not values:
+    def score_family(dataset: Dataset) -> Scores:
+        denoiser = _PartialDenoiser(0.5, registry)
+        evaluation = Evaluation(denoiser, dataset.images("test", count), SIGMAS[:1], dataset=dataset)
+        return validate_scores(metric.score(evaluation), SIGMAS, count)
+
+    bad = _valid(lambda: score(SHARES[1]))
+    yield Finding("returns valid scores", True, f"{len(bad.value)} values")
+    if not bad.value:
         yield Finding("has no value without a dataset", None)
-        yield _check_on_families(metric, configured.registry)
+        values, repeats = _first_values(score_family, FAMILIES, registry)
+        yield Finding(
+            "is deterministic on a family" if values else "has no value on families", repeats if values else None
+        )
         return
-    yield Finding("is deterministic", values == list(score(SHARES[1]).value))
-    yield _check_direction(metric, _headline(score(SHARES[0])), _headline(score(SHARES[1])))
-    detail = "it writes into them, which affects other metrics; work on a copy" if any(changes) else ""
-    yield Finding("does not change the images", not any(changes), detail)
+    yield Finding("is deterministic", list(bad.value) == list(score(SHARES[1]).value))
+    yield _check_direction(metric, _headline(score(SHARES[0])), _headline(bad))
+    fault = "it writes into them, which affects other metrics; work on a copy"
+    yield expect("does not change the images", not any(changes), fault)
     yield attempt("does not depend on the order of images", lambda: _order_fault(score, count))
 
 
@@ -123,8 +128,7 @@ def _check_direction(metric: Metric, good: float | None, bad: float | None) -> F
         return Finding("has no headline", None, "it has only parts, which are not ranked")
     if metric.higher_is_better is None:
         return Finding("has no direction", None, "neither higher nor lower values are better")
-    check = "is not worse for a better denoiser"
-    shares = " and ".join(f"{share:.0%}" for share in SHARES)
+    check, shares = "is not worse for a better denoiser", " and ".join(f"{share:.0%}" for share in SHARES)
     if abs(good - bad) <= 1e-6:
         detail = f"undecided: {good:.4g} for both denoisers, which keep {shares} of the noise in every pixel"
         return Finding(check, None, detail)
@@ -132,33 +136,31 @@ def _check_direction(metric: Metric, good: float | None, bad: float | None) -> F
     return Finding(check, is_better, f"{good:.4g} and {bad:.4g} for denoisers that keep {shares} of the noise")
 
 
-def _check_on_families(metric: Metric, registry: Registry) -> Finding:
-    """Check that a metric that uses the dataset is deterministic on a family whose optimum is known."""
-    count = max(COUNT, metric.min_images)
+def _valid(compute: Callable[[], Result]) -> Result:
+    """Compute scores; end the checks if they are not valid."""
+    try:
+        return compute()
+    except (TypeError, ValueError) as error:
+        raise CheckFailed(Finding("returns valid scores", False, str(error))) from error
 
-    def values(dataset: Dataset) -> list[float]:
-        evaluation = Evaluation(
-            _PartialDenoiser(0.5, registry), dataset.images("test", count), SIGMAS[:1], dataset=dataset
-        )
-        return list(validate_scores(metric.score(evaluation), SIGMAS, count).value)
 
-    for family in FAMILIES:
-        if first := values(registry.create("dataset", family)):
-            # A new dataset has no cached results.
-            repeats = first == values(registry.create("dataset", family))
-            return Finding("is deterministic on a family", repeats, f"{len(first)} values on {family}")
-    return Finding("has no value on families", None, f"none on {', '.join(FAMILIES)}")
+def _first_values(
+    score: Callable[[Dataset], Scores], families: Sequence[str], registry: Registry
+) -> tuple[list[float], bool]:
+    """Return the values on the first family that has values, and whether they repeat on a dataset without a cache."""
+    for family in families:
+        if values := list(score(registry.create("dataset", family)).value):
+            return values, values == list(score(registry.create("dataset", family)).value)
+    return [], True
 
 
 def _accepted_shape(metric: Metric) -> Shape:
     """Return the smallest shape in ``SIZES`` that a metric accepts; the largest if it accepts none."""
     for size in SIZES:
-        try:
+        with contextlib.suppress(ValueError):
             metric.check((1, size, size), SIGMAS)
-        except ValueError:
-            continue
-        return (1, size, size)
-    return (1, SIZES[-1], SIZES[-1])
+            break
+    return (1, size, size)
 
 
 def _headline(scores: Scores) -> float | None:
@@ -209,21 +211,13 @@ def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
     """Check that a metric has deterministic scores on a network that meets all needs."""
     count = NETWORK_SAMPLING.count if "samples" in metric.needs else max(NETWORK_IMAGES, metric.min_images)
 
-    def values_on(family: str) -> list[float]:
-        evaluation = _evaluation(metric, registry.create("dataset", family))
-        return list(validate_scores(metric.score(evaluation), NETWORK_SIGMAS, count).value)
+    def score(dataset: Dataset) -> Scores:
+        return validate_scores(metric.score(_evaluation(metric, dataset)), NETWORK_SIGMAS, count)
 
-    family, values = NETWORK_FAMILIES[0], list[float]()
-    try:
-        for family in NETWORK_FAMILIES:
-            if values := values_on(family):
-                break
-    except (TypeError, ValueError) as error:
-        yield Finding("returns valid scores", False, str(error))
-        return
+    values, repeats = _valid(lambda: _first_values(score, NETWORK_FAMILIES, registry))
     yield Finding("returns valid scores", True, f"{len(values)} values")
     yield Finding("has a value for a network and its partner", bool(values))
-    yield Finding("is deterministic", values == values_on(family))
+    yield Finding("is deterministic", repeats)
 
 
 def _evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
@@ -235,22 +229,18 @@ def _evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
         levels = torch.full((len(clean),), sigmas[0], dtype=torch.float64)
         captured = Captured(clean + sample_noise(clean, sigmas[0]), levels, torch.zeros_like(levels))
 
-    def evaluate_half(share: float, half: TrainingSplit) -> Evaluation:
-        evaluation = Evaluation(
-            Trained(_SmoothingNetwork(share)),
+    def evaluate_half(share: float, half: TrainingSplit, **options: Any) -> Evaluation:
+        networks = {step: _SmoothingNetwork(kept) for step, kept in ((1, 0.9), (10, share))}
+        return Evaluation(
+            Trained(networks[10]),
             clean,
             sigmas,
             dataset=dataset,
             sampling=NETWORK_SAMPLING,
             captured=captured,
+            learned_from=TrainingData(dataset, half, 8),
+            snapshots=[(step, functools.partial(Trained, network)) for step, network in networks.items()],
+            **options,
         )
-        evaluation.learned_from = TrainingData(dataset, half, 8)
-        evaluation.snapshots = [
-            (1, lambda: Trained(_SmoothingNetwork(0.9))),
-            (10, lambda: Trained(_SmoothingNetwork(share))),
-        ]
-        return evaluation
 
-    evaluation = evaluate_half(0.2, "A")
-    evaluation.partner = evaluate_half(0.4, "B")
-    return evaluation
+    return evaluate_half(0.2, "A", partner=evaluate_half(0.4, "B"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -20,7 +20,8 @@ from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, denois
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.configured import Configured
-from gahbench.testing.findings import Finding, attempt
+from gahbench.testing.findings import COPY, Finding, attempt, expect, expect_notes, none_supported, require
+from gahbench.testing.on_meta import DEVICE, check_on_meta
 from gahbench.testing.samples import SampleDataset, sample_noise
 
 SHAPES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 32))
@@ -39,45 +40,33 @@ _IMAGE_METHODS = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "l
 
 def check_reference(configured: Configured) -> Iterator[Finding]:
     """Check shapes, use of the clean image, batches, and the closed-form risk of a reference."""
-    reference = configured.build()
-    if not isinstance(reference, Reference):
-        yield Finding("is a gahbench.Reference", False, f"it is a {type(reference).__name__}")
-        return
-    if reference.kind not in KINDS:
-        yield Finding("its kind is accepted", False, f"{reference.kind!r}; accepted: {listing(KINDS)}")
-        return
+    reference: Reference = configured.build()
+    yield require("its kind is accepted", reference.kind in KINDS, f"{reference.kind!r}; accepted: {listing(KINDS)}")
     samples = list(fitted_samples(configured))
     if not samples:
-        yield Finding(
-            "supports a dataset of the checks",
-            None,
-            f"it does not support {', '.join(FAMILIES)}, so nothing is checked",
-        )
+        yield none_supported(FAMILIES)
         return
     for reference, truth in samples:
-        has_shape = yield from _check_shape(reference, truth)
-        if not has_shape:
-            return
+        yield from _check_shape(reference, truth)
     reference, truth = samples[0]
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
     original_noisy, original_clean = noisy.clone(), truth.clean.clone()
     denoised = reference.denoise(noisy, SIGMA, truth).clone()
     is_unchanged = noisy.equal(original_noisy) and truth.clean.equal(original_clean)
-    detail = "" if is_unchanged else "it writes into them; work on a copy"
-    yield Finding("does not change its arguments", is_unchanged, detail)
-    if not is_unchanged:
-        return
-    first = next(truth.batches(1))
+    yield require("does not change its arguments", is_unchanged, COPY)
     yield from _check_repetition(configured, reference, noisy, truth, denoised)
     yield from _check_kind(configured, reference, noisy, truth, denoised)
-    notes = reference.notes
-    is_tuple = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
-    yield Finding("notes are a tuple of strings", is_tuple, "" if is_tuple else f"{notes!r}")
+    yield expect_notes(reference.notes)
+    if type(reference).move is not Reference.move:
+        yield check_on_meta("denoises", lambda: _denoise_on_meta(configured.build(), noisy, truth))
+    first = next(truth.batches(1))
     yield from _check_jacobian(reference, noisy[:1], first)
+    risk = reference.risk(truth if reference.kind == "bound" else first, SIGMA)
     if reference.kind == "bound":
         # The bound is an expectation over the parameters that the genie does not see, and not the risk on this image.
-        yield _check_bound(reference, truth)
-    elif (risk := reference.risk(first, SIGMA)) is not None:
+        is_valid = risk is not None and risk.shape == (len(truth),) and bool(((risk > 0) & (risk <= SIGMA**2)).all())
+        yield Finding("the bound of every image lies between 0 and sigma^2", is_valid, f"{risk}")
+    elif risk is not None:
         yield _check_risk(reference, first, float(risk[0]))
 
 
@@ -86,36 +75,30 @@ def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
     datasets: list[Dataset] = [SampleDataset(shape) for shape in SHAPES]
     if configured.build().kind in ("optimal", "bound") or not configured.build().supports(datasets[0]):
         datasets = [configured.registry.create("dataset", family) for family in FAMILIES]
-    refusal: Exception | None = None
-    is_accepted = False
-    for dataset in datasets:
+    supported = [dataset for dataset in datasets if configured.build().supports(dataset)]
+    refusals: list[Exception] = []
+    for dataset in supported:
         reference: Reference = configured.build()
-        if not reference.supports(dataset):
-            continue
         try:
             reference.check_shape(dataset.shape)
         except (ValueError, GahbenchError) as error:
             # Some references only accept grey images, or only colour images.
-            refusal = error
+            refusals.append(error)
             continue
-        is_accepted = True
         reference.fit(TrainingData(dataset))
         yield reference, Truth(dataset.images("test", COUNT), dataset)
-    if refusal is not None and not is_accepted:
-        raise refusal
+    if supported and len(refusals) == len(supported):
+        raise refusals[-1]
 
 
-def _check_shape(reference: Reference, truth: Truth) -> Generator[Finding, None, bool]:
-    """Check shape and type of the denoised images; return whether the shape is right."""
+def _check_shape(reference: Reference, truth: Truth) -> Iterator[Finding]:
+    """Check shape and type of the denoised images."""
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
-    denoised = reference.denoise(noisy, SIGMA, truth)
-    has_shape = denoised.shape == noisy.shape
-    channels = pluralize(truth.clean.shape[1], "channel")
-    yield Finding(f"keeps the shape of images, {channels}", has_shape, f"{tuple(denoised.shape)}")
-    if has_shape:
-        is_finite = denoised.dtype == torch.float32 and bool(denoised.isfinite().all())
-        yield Finding("returns finite float32 values", is_finite)
-    return has_shape
+    shape, denoised = tuple(noisy.shape), reference.denoise(noisy, SIGMA, truth)
+    check = f"keeps the shape of images, {pluralize(shape[1], 'channel')}"
+    yield require(check, tuple(denoised.shape) == shape, tuple(denoised.shape))
+    is_finite = denoised.dtype == torch.float32 and bool(denoised.isfinite().all())
+    yield Finding("returns finite float32 values", is_finite)
 
 
 def _check_repetition(
@@ -143,13 +126,11 @@ def _check_kind(
         yield from _check_requests(configured, noisy, truth)
         other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
         is_blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
-        detail = "" if is_blind else "it uses the clean image; its kind must be 'oracle'"
-        yield Finding("does not use the clean image", is_blind, detail)
+        yield expect("does not use the clean image", is_blind, "it uses the clean image; its kind must be 'oracle'")
     if reference.kind not in SEES_DATASET:
         # The reference may remember the dataset that it was fitted to.
         is_blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
-        detail = "" if is_blind else "its kind must be 'optimal' or 'oracle'"
-        yield Finding("does not use the dataset", is_blind, detail)
+        yield expect("does not use the dataset", is_blind, "its kind must be 'optimal' or 'oracle'")
     if reference.kind == "classical":
         reference.risk(truth, SIGMA)
         is_same = torch.equal(denoised, reference.denoise(noisy, SIGMA, truth))
@@ -178,8 +159,16 @@ def _check_requests(configured: Configured, noisy: Tensor, truth: Truth) -> Iter
     with _record_calls(truth.dataset) as requests:
         reference.fit(TrainingData(truth.dataset))
         reference.denoise(noisy[:1], SIGMA, next(truth.batches(1)))
-    detail = f"it calls {', '.join(sorted(requests))}; its kind must be 'oracle'" if requests else ""
-    yield Finding("does not request the images that it is scored on", not requests, detail)
+    fault = f"it calls {', '.join(sorted(requests))}; its kind must be 'oracle'"
+    yield expect("does not request the images that it is scored on", not requests, fault)
+
+
+def _denoise_on_meta(reference: Reference, noisy: Tensor, truth: Truth) -> None:
+    """Denoise on the meta device with a reference that moves CPU images to its device."""
+    reference.move(DEVICE)
+    if truth.dataset is not None:
+        reference.fit(TrainingData(truth.dataset))
+    reference.denoise(noisy, SIGMA, truth)
 
 
 def _check_jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
@@ -203,12 +192,6 @@ def _check_jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterat
         error = min(errors)
         detail = f"error {error:.1e}; accepted: below {TOLERANCE:g}"
         yield Finding("its Jacobian is its derivative", error < TOLERANCE, detail)
-
-
-def _check_bound(reference: Reference, truth: Truth) -> Finding:
-    risk = reference.risk(truth, SIGMA)
-    is_valid = risk is not None and risk.shape == (len(truth),) and bool(((risk > 0) & (risk <= SIGMA**2)).all())
-    return Finding("the bound of every image lies between 0 and sigma^2", is_valid, f"{risk}")
 
 
 def _check_risk(reference: Reference, truth: Truth, risk: float) -> Finding:

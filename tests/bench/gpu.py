@@ -4,7 +4,7 @@ Run ``python tests/bench/gpu.py --all --published DIR > page.md``, where DIR is 
 al. 2024; without it, only gahbench is measured. The tests in ``tests/gpu`` and the benchmarks run in separate
 processes, which may fail independently. The command prints a report in Markdown for ``.docs/guide/hardware.md``; the
 output of the processes goes to standard error. ``--only training`` runs one section. Without a GPU, ``--smoke`` runs
-everything on the stand-in GPU, on sizes too small to measure anything.
+everything on the CPU, on sizes too small to measure anything.
 
 If the machine has torch but no access to a package index, build wheels of the other packages on another machine with::
 
@@ -56,12 +56,12 @@ def main():
     parser.add_argument("--only", nargs="+", choices=TITLES, default=[], metavar="SECTION", help=", ".join(TITLES))
     parser.add_argument("--published", type=Path, metavar="DIR", help="folder of the published code")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="folder with wheels of missing packages")
-    parser.add_argument("--device", choices=("cuda", "standin", "cpu"), help="default: cuda; standin with --smoke")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda; cpu with --smoke")
     parser.add_argument(
         "--smoke", action="store_true", help="run everything in a minute, on sizes too small to measure anything"
     )
     options = parser.parse_args()
-    options.device = options.device or ("standin" if options.smoke else "cuda")
+    options.device = options.device or ("cpu" if options.smoke else "cuda")
     options.all |= options.smoke and not options.only
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if not (options.all or options.only):
@@ -69,9 +69,6 @@ def main():
     remarks = ["This is a trial of the command, on sizes too small to measure anything."] if options.smoke else []
     with tempfile.TemporaryDirectory() as scratch:
         environment = environment_of(options, Path(scratch))
-        if options.device == "standin" and not has_stand_in(environment):
-            remarks.append("This version of torch does not support the stand-in GPU, so the CPU is used.")
-            options.device = "cpu"
         environment["GAHBENCH_TEST_DEVICE"] = {"cuda": "cuda:0"}.get(options.device, options.device)
         first, *parts = all_parts(options, Path(scratch))
         run(first, environment, scratch)
@@ -102,12 +99,6 @@ def environment_of(options, scratch):
         subprocess.run([*install, *wheels], check=True, stdout=sys.stderr)
         environment["PYTHONPATH"] = os.pathsep.join([target, *filter(None, [os.environ.get("PYTHONPATH")])])
     return environment
-
-
-def has_stand_in(environment):
-    """Whether this version of torch supports the stand-in GPU."""
-    code = "from gahbench.devices import stand_in; raise SystemExit(not stand_in.is_supported())"
-    return subprocess.run([sys.executable, "-c", code], env=environment, cwd=tempfile.gettempdir()).returncode == 0
 
 
 def run(part, environment, folder):

@@ -49,7 +49,7 @@ def test_a_failed_part_is_reported_in_place_of_its_rows(tmp_path):
 
 def test_skipped_and_failed_tests_are_listed_without_local_paths(tmp_path):
     output = ["SKIPPED [3] ../../home/me/tests/gpu/test_a.py:3: no compiler", "== 2 passed, 3 skipped in 4.00s =="]
-    written = page([machine(tmp_path), part("tests", "tests/gpu", tmp_path, output=output)], "standin", ["A trial."])
+    written = page([machine(tmp_path), part("tests", "tests/gpu", tmp_path, output=output)], "cpu", ["A trial."])
     assert "`tests/gpu`: 2 passed, 3 skipped in 4.00s.\n\n- SKIPPED [3] tests/gpu/test_a.py:3: no compiler" in written
     assert "All 2 parts succeeded. A trial." in written
     assert "### Limitations of this device\n\n- speed" in written

@@ -264,7 +264,7 @@ def test_describe_shows_a_plugin_without_its_required_parameter(call, write_clas
     assert "to measure it, set strength" in printed
 
 
-def test_check_of_a_broken_plugin_exits_with_status_1(no_stand_in, call, write_plugin):
+def test_check_of_a_broken_plugin_exits_with_status_1(call, write_plugin):
     status, printed, _ = call("check", write_plugin("broken", "return noisy[:, :, 1:]"))
     assert status == 1
     assert "FAIL keeps the shape of images" in printed

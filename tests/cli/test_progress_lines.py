@@ -51,7 +51,7 @@ def test_fast_commands_print_no_progress(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_check_shows_the_latest_check(shown_lines, write_class, command, no_stand_in):
+def test_check_shows_the_latest_check(shown_lines, write_class, command):
     body = '"""Shrinks."""\ndef denoise(self, noisy, sigma, truth): return 0.9 * noisy'
     status, out, _ = command("check")(write_class("reference", body, "sound"))
     assert status == 0

@@ -46,7 +46,7 @@ def test_a_plugin_file_with_a_misspelt_kind_is_refused(write_class):
         check_file(file)
 
 
-def test_checks_report_an_unknown_kind_that_the_constructor_sets(write_class, no_stand_in):
+def test_checks_report_an_unknown_kind_that_the_constructor_sets(write_class):
     (report,) = check_file(write_class("reference", f"def __init__(self): self.kind = 'clasical'\n{HALF}"))
     assert report.failed == ["its kind is accepted"]
     assert "'clasical'; accepted: trained, classical" in str(report)

@@ -108,10 +108,3 @@ def test_a_device_that_cannot_allocate_is_lost(monkeypatch):
 def test_only_cpu_tensors_are_pinned():
     tensor = torch.ones(2, device="meta")
     assert Cuda("cuda").pin(tensor) is tensor
-
-
-def test_the_stand_in_is_rejected_if_torch_does_not_support_it(monkeypatch):
-    monkeypatch.setattr("gahbench.devices.stand_in.is_supported", lambda: False)
-    monkeypatch.setattr("gahbench.devices.stand_in._libraries", [])
-    with pytest.raises(gahbench.GahbenchError, match=r"the device 'standin' needs torch 2\.10 or later"):
-        hardware("standin").devices()

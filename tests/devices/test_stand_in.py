@@ -1,4 +1,4 @@
-"""The stand-in GPU, and all code paths that compute on a device, in separate processes."""
+"""The stand-in GPU, and all code paths that compute on a device, in separate processes, since it stays installed."""
 
 import os
 import subprocess
@@ -7,34 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from gahbench.devices import stand_in
+from devices import stand_in
 
-HERE = Path(__file__).resolve().parent
-pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch is too old for Python backends")
-
-
-def run(*arguments):
-    """Run Python, and return its exit status and the end of its output."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=HERE.parents[1],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    return done.returncode, done.stdout[-6000:] + done.stderr[-3000:]
-
-
-def test_the_stand_in_behaves_like_a_gpu():
-    options = ("-n", "0", "-p", "no:cacheprovider", "--rootdir", str(HERE.parents[1]))
-    status, output = run("-m", "pytest", *options, str(HERE / "stand_in_cases.py"))
-    assert status == 0, output
+ROOT = Path(__file__).resolve().parents[2]
+CASES, PATHS = (f"tests/devices/stand_in_{name}.py" for name in ("cases", "paths"))
+pytestmark = pytest.mark.skipif(not stand_in.IS_SUPPORTED, reason="torch is too old for Python backends")
 
 
 @pytest.mark.parametrize(
-    "options", [pytest.param(["--few"], id="few"), pytest.param([], id="all", marks=pytest.mark.slow)]
+    "arguments",
+    [
+        pytest.param(["-m", "not slow", CASES, PATHS], id="few"),
+        pytest.param(["-m", "slow", PATHS], id="all", marks=pytest.mark.slow),
+        pytest.param(["tests/gpu"], id="gpu", marks=pytest.mark.slow),
+    ],
 )
-def test_paths_agree_with_the_cpu_and_wait_as_often_as_the_guide_says(options):
-    status, output = run("-W", "ignore", "-m", "tests.devices", *options)
-    assert status == 0, output
+def test_the_stand_in_behaves_like_a_gpu_and_paths_agree_with_the_cpu(arguments):
+    command = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GAHBENCH_TEST_DEVICE": stand_in.NAME}
+    done = subprocess.run(
+        [*command, "--rootdir", str(ROOT), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]

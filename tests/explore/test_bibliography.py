@@ -71,6 +71,6 @@ def test_published_boards_can_be_cited(folder):
     assert {"gahbench", "kadkhodaie2024generalization"} <= set(keys(text))
 
 
-def test_an_invalid_citation_fails_the_check(write_class, no_stand_in):
+def test_an_invalid_citation_fails_the_check(write_class):
     (report,) = check_file(write_class("reference", PLUGIN.format(citation="'Noether 1918'")))
     assert report.failed == ["citations are valid"]

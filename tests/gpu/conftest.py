@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from devices import stand_in
 
 from gahbench.devices.hardware import hardware
 
@@ -17,8 +18,11 @@ def _cudnn(gpu, monkeypatch):
 
 @pytest.fixture
 def gpu():
-    """Return the GPU. GAHBENCH_TEST_DEVICE=cpu runs these tests on a CPU instead."""
-    device = hardware(os.environ.get("GAHBENCH_TEST_DEVICE", "cuda:0")).device
+    """Return the GPU, or the device of GAHBENCH_TEST_DEVICE: ``cpu``, or ``standin`` for the stand-in GPU."""
+    name = os.environ.get("GAHBENCH_TEST_DEVICE", "cuda:0")
+    if name == stand_in.NAME:
+        stand_in.install()
+    device = hardware(name).device
     if device.type == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     return device

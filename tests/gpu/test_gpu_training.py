@@ -3,6 +3,7 @@ import functools
 
 import pytest
 import torch
+from devices import stand_in
 from small_fits import (
     PLAIN,
     Dropout,
@@ -16,7 +17,6 @@ from small_fits import (
 )
 
 import gahbench
-from gahbench.devices import stand_in
 from gahbench.devices.hardware import hardware
 from gahbench.training import trainer as trainer_module
 from gahbench.training.batches import draw_training_noise
@@ -45,7 +45,7 @@ def no_synchronisation(device):
         with stand_in.record_waits() as waits:
             yield
         if waits:
-            raise RuntimeError(f"synchronizing: {', '.join(map(str, waits))}")
+            raise RuntimeError(f"synchronizing: {', '.join(waits)}")
         return
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -269,7 +269,7 @@ def test_create_in_a_constructor_does_not_affect_other_plugins(
     assert set(outcome.scores["entrant"]) == {"through-sym4", "cycle-spin[half,shifts=2]"}
 
 
-def test_registries_do_not_share_plugins(write_class, tmp_path, no_stand_in):
+def test_registries_do_not_share_plugins(write_class, tmp_path):
     write_class("reference", QUARTER, "quarter", head="from typing import Annotated")
     write(tmp_path, "half6.py", HALF)
     reports = check_file(tmp_path)

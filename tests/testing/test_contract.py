@@ -107,7 +107,7 @@ def test_built_in_plugins_pass_their_checks_at_full_size(builtin, tmp_path, kind
     assert report.passed, str(report)
 
 
-def test_a_sound_architecture_passes_with_a_note_on_homogeneity(write_plugin, no_stand_in):
+def test_a_sound_architecture_passes_with_a_note_on_homogeneity(write_plugin):
     (report,) = check_file(write_plugin("sound", "return noisy - 0.1 * self.noise(noisy)"))
     assert report.passed, str(report)
     counted = [finding for finding in report.findings if finding.passed is not None]
@@ -117,7 +117,7 @@ def test_a_sound_architecture_passes_with_a_note_on_homogeneity(write_plugin, no
     assert details["blind"] == "yes"
 
 
-def test_notes_on_a_network_that_passes_are_reported(write_plugin, no_stand_in):
+def test_notes_on_a_network_that_passes_are_reported(write_plugin):
     body = "if 3 in noisy.shape[1:2] or noisy.shape[2] % 4: raise ValueError('grey images with sides 4, 8, ...')\n"
     body += "if torch.is_autocast_enabled('cpu'): raise RuntimeError('no autocast')\n"
     body += "if noisy.is_meta or noisy.detach().cpu().numpy().ndim != 4: raise RuntimeError('needs numbers')\n"
@@ -177,7 +177,7 @@ def test_a_network_that_fails_on_some_sizes_gets_advice(function, check, detail)
     assert "raise ValueError in forward" in finding.detail
 
 
-def test_a_report_ends_with_the_failed_checks_and_the_number_of_passed_checks(write_plugin, no_stand_in):
+def test_a_report_ends_with_the_failed_checks_and_the_number_of_passed_checks(write_plugin):
     (report,) = check_file(write_plugin("broken", "return (noisy - self.noise(noisy)).double()"))
     counted = [finding for finding in report.findings if finding.passed is not None]
     assert report.failed

@@ -363,7 +363,7 @@ FAULTS = {
 
 
 @pytest.fixture
-def check(write_class, write_plugin, tmp_path, monkeypatch, no_stand_in):
+def check(write_class, write_plugin, tmp_path, monkeypatch):
     """Return a function that checks a plugin, or the optimum of a dataset, with a class of the given body."""
     # The minimum number of steps is enough to find that a network does not learn.
     monkeypatch.setattr(architectures, "MAX_STEPS", architectures.MIN_STEPS)
@@ -475,7 +475,7 @@ def forward(self, noisy, sigma):
 """
 
 
-def test_an_architecture_is_prepared_before_it_is_built(write_class, tmp_path, no_stand_in):
+def test_an_architecture_is_prepared_before_it_is_built(write_class, tmp_path):
     (report,) = check_file(write_class("architecture", NEEDS_A_FILE, head=FILE.replace("FOLDER", str(tmp_path))))
     assert report.passed, str(report)
     (finding,) = [finding for finding in report.findings if finding.check == MISSING]
