@@ -1,6 +1,6 @@
 """Verification of a results folder: samples of its results are computed again, with one tolerance for each check.
 
-Worker processes compute scores from the stored weights: under the stored noise, under other noise, and on images of
+Processes of their own compute scores from the stored weights: under the stored noise, under other noise, and on images of
 generated families that nobody has seen. They also train fits again from their recorded seeds and settings.
 """
 
@@ -21,13 +21,14 @@ import numpy as np
 from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.keys import key_of
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.engines import Event, Job
+from gahbench.contracts.engines import Event, Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED, configure_recorded, describe_plugin
 from gahbench.registry.plugin_files import plugin_files
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, built_in_registry
+from gahbench.runs.execute import execute, stop_on_signals, watching
 from gahbench.runs.reuse import copy_unit
-from gahbench.runs.supervisor import stop_on_signals, supervise
+from gahbench.runs.row import run_row
 from gahbench.store.finished import is_network, open_finished
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
@@ -53,6 +54,8 @@ WEIGHTS = 1e-6
 REFIT = 1.0
 #: By default, only fits that trained for fewer seconds are trained again.
 MAX_SECONDS = 600.0
+#: The engine that computes units again.
+ENGINE = "local"
 REPRODUCED = "reproduced"
 COLUMNS = ("unit", "check", "stored", "computed", "tolerance", "verdict")
 
@@ -139,29 +142,31 @@ def verify(
     rescored, refitted = _choose(scores, networks, store, units, fits, chooser)
     sources = list(map(Path, plugins)) or [store.folder / name for name in plan.plugins]
     files = [file for source in sources for file in plugin_files(source)]
-    job = Job((), store, Registry(packages=()), report, stop, plan.threads or 1, workers, files=files)
+    template = Row(store.folder, (), tuple(files), plan.threads or 1, device or "auto")
     for tasks in (rescored, refitted):
         with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch, stop_on_signals(stop):
             target = Store(Path(scratch))
             for key in {key for unit, _, _ in tasks if tasks is rescored for key in unit.needs}:
                 copy_unit(networks[key], store, target)
-            _run(tasks, target, job, device)
+            for row in _rows(tasks, template, device):
+                with watching(row.units, target, report) as note:
+                    engine, here = built_in_registry().create("engine", ENGINE), replace(row, folder=target.folder)
+                    execute(row.units, engine, here, run_row, stop, note, workers)
             table += [row for task in tasks for row in _compare(*task, store, target)]
     if stop.is_set():
         raise KeyboardInterrupt
     return pd.DataFrame(table)
 
 
-def _run(tasks: Iterable[Task], target: Store, job: Job, device: str | None) -> None:
-    """Compute units in worker processes, with the numbers of threads and kinds of device of the stored units."""
+def _rows(tasks: Iterable[Task], template: Row, device: str | None) -> Iterator[Row]:
+    """Yield the units to compute by the number of threads and the kind of device of the stored units."""
     groups: dict[tuple[int, str], list[Unit]] = defaultdict(list)
     for unit, stored, _ in tasks:
-        recorded = _done(job.store, stored).get("environment", {})
+        recorded = _done(Store(template.folder), stored).get("environment", {})
         kind = device or ("cpu" if recorded.get("device") == "cpu" else "auto")
-        groups[int(recorded.get("threads") or job.threads), kind].append(unit)
+        groups[int(recorded.get("threads") or template.threads), kind].append(unit)
     for (threads, kind), units in groups.items():
-        if not job.stop.is_set():
-            supervise(replace(job, units=units, store=target, threads=threads, device=kind))
+        yield replace(template, units=tuple(units), threads=threads, device=kind)
 
 
 def _choose(
@@ -205,7 +210,7 @@ def _changed(unit: Unit, chooser: random.Random) -> Iterator[Task]:
     """Yield the score of a row under other noise and, if its images are drawn from a seed, on new images."""
     noise, dataset = {"noise_seed": chooser.getrandbits(62)}, unit.payload["dataset"]
     changes: dict[str, dict[str, Any]] = {} if unit.payload.get("captured") else {"other noise": noise}
-    # Plugins of the folder run in worker processes only.
+    # Plugins of the folder run in processes of their own only.
     if "seed" in dataset["parameters"] and not dataset["origins"] and unit.payload["images"] >= MIN_IMAGES:
         drawn = {**dataset, "parameters": {**dataset["parameters"], "seed": chooser.getrandbits(31)}}
         with contextlib.suppress(GahbenchError):

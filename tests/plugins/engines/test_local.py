@@ -138,7 +138,7 @@ def test_shards_share_a_folder_and_leave_the_board_to_leaderboard(start, long_ru
         gahbench.run(long_run / "long.yaml", tmp_path / "cut")
     assert [shard.wait(timeout=240) for shard in shards] == [0, 0]
     assert not (tmp_path / "cut" / "results.json").exists()
-    assert command("leaderboard", tmp_path / "cut").exit_code == 0
+    assert command(f"leaderboard {tmp_path / 'cut'}").exit_code == 0
     assert board(tmp_path / "cut").equals(board(long_run / "whole"))
 
 
@@ -167,7 +167,8 @@ def test_a_row_gets_threads_environment_and_subprocesses(write_suite, write_plug
         "child = multiprocessing.get_context('fork').Process(target=print)\n"
         "child.start(); child.join()\n"
         "pools = {pool['num_threads'] for pool in threadpoolctl.threadpool_info()}\n"
-        "raise ValueError(f'{os.environ[\"SOME_VARIABLE\"]} {torch.get_num_threads()} {sorted(pools)} {child.exitcode}')"
+        "told = os.environ['SOME_VARIABLE'], torch.get_num_threads(), sorted(pools), child.exitcode\n"
+        "raise ValueError(*told)"
     )
     plugin = write_plugin("told", body)
     for threads in (1, 2):
@@ -175,7 +176,7 @@ def test_a_row_gets_threads_environment_and_subprocesses(write_suite, write_plug
         outcome = gahbench.run(
             write_suite(), out, entrants=["told"], only=["identity"], plugins=[plugin], threads=threads
         )
-        assert f"ValueError: here {threads} [{threads}] 0" in set(outcome.results.failures["error"])
+        assert f"ValueError: ('here', {threads}, [{threads}], 0)" in set(outcome.results.failures["error"])
 
 
 def test_a_plugin_that_changes_during_a_run_fails_its_units(write_suite, write_plugin, tmp_path):
@@ -192,7 +193,7 @@ def test_a_plugin_that_changes_during_a_run_fails_its_units(write_suite, write_p
 
 @pytest.mark.slow
 def test_the_board_survives_two_hundred_kills_of_rows_and_twenty_of_the_coordinator(tmp_path, monkeypatch):
-    """Rows are killed at random while they train, write checkpoints and score, and the board is right to the last bit."""
+    """Rows are killed at random while they train, write checkpoints and score; the board is right to the last bit."""
     monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.02")
     suite = tmp_path / "long.yaml"
     suite.write_text(LONG.replace("steps: 250", "steps: 1500").replace("baseline:", "seeds: [0, 1, 2]\nbaseline:"))
@@ -212,7 +213,7 @@ def test_the_board_survives_two_hundred_kills_of_rows_and_twenty_of_the_coordina
         rows = processes_of(out)
         process.kill()
         ends.append(process.wait())
-        wait_for(lambda: not any(map(is_alive, rows)), 10)
+        wait_for(lambda rows=rows: not any(map(is_alive, rows)), 10)
         # A unit that was lost too often is tried again by the next run.
         assert len(ends) < 60
     print(f"{len(kills)} rows and {len(ends) - 1} coordinators were killed")
