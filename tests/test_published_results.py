@@ -119,7 +119,7 @@ def test_a_run_of_the_same_suite_can_be_compared_with_a_published_board(builtin,
     recorded = dict(zip(datasets["dataset"], datasets["protocol"], strict=True))
     planned = {
         unit.dataset: protocol_key(SimpleNamespace(document=unit.document["dataset"]), unit.document["noise_seed"])
-        for unit in (recorded_unit.unit for recorded_unit in require_plan(ROOT / "results" / folder).units)
+        for unit in require_plan(ROOT / "results" / folder).units
         if unit.kind == "score" and unit.document and "noise_seed" in unit.document
     }
     if not planned.keys() <= recorded.keys():
