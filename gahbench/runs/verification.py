@@ -1,7 +1,7 @@
 """Verification of a results folder: samples of its results are computed again, with one tolerance for each check.
 
-Processes of their own compute scores from the stored weights: under the stored noise, under other noise, and on images of
-generated families that nobody has seen. They also train fits again from their recorded seeds and settings.
+Scores are computed from the stored weights: under the stored noise, under other noise, and on images of generated
+families that nobody has seen. Fits are trained again from their recorded seeds and settings.
 """
 
 from __future__ import annotations
