@@ -17,8 +17,8 @@ from gahbench.training.file_names import checkpoint_file, checkpoints_in
 
 #: Maximum share of a fit's time spent on writing checkpoints.
 MAX_TIME_SHARE = 0.02
-#: Minimum and maximum seconds between checkpoints, unless ``GAHBENCH_CHECKPOINT_SECONDS`` sets the minimum; the limit on
-#: the share of time may lengthen a pause further.
+#: Minimum and maximum seconds between checkpoints, unless ``GAHBENCH_CHECKPOINT_SECONDS`` sets the minimum; the limit
+#: on the share of time may lengthen a pause further.
 MIN_PAUSE, MAX_PAUSE = 5.0, 300.0
 #: Number of checkpoints kept for a fit.
 KEPT_CHECKPOINTS = 2
