@@ -255,7 +255,7 @@ def user(run: Step) -> None:
     if noise := [line for line in lines if not line.startswith(("[", "board, scores and figures"))]:
         raise RuntimeError(f"'gahbench run' is not quiet for a user without a home: {noise[0]}")
     pytest = [*limited, CLONE / BIN / "pytest", "-n", "0", "tests/test_isolation.py", "tests/planning/test_keys.py"]
-    run(*pytest, cwd=locked, GAHBENCH_LEASE_SECONDS="1", **settings)
+    run(*pytest, cwd=locked, GAHBENCH_CHECKPOINT_SECONDS="1", **settings)
 
 
 @step("working")

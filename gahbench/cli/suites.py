@@ -54,8 +54,7 @@ def run(
         ),
     ] = None,
     track: Annotated[
-        list[str] | None,
-        typer.Option(help="Track the run with tensorboard or wandb[...]. Repeatable."),
+        list[str] | None, typer.Option(help="Track the run with tensorboard or wandb[...]. Repeatable.")
     ] = None,
     shard: Annotated[
         str,
@@ -82,17 +81,14 @@ def run(
         if opened.reused is not None:
             _print_reused(opened.reused, err=True)
         if again:
-            moved = f"{pluralize(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be run again"
-            say(moved, err=True)
+            say(f"{pluralize(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be run again", err=True)
         _print_superseded(opened.superseded, opened.folder, err=True)
         return progress_report(opened, Console(stderr=True))
 
     changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
-    sources = plugin_sources(plugins_dir or (), suite)
-    folders, run_again, trackers = (tuple(reuse or ()), tuple(again or ()), tuple(track or ()))
-    request = RunRequest(
-        suite, out, changes, sources, engine, workers, threads, device, folders, run_again, trackers, shard
-    )
+    sources, sources_of_units = plugin_sources(plugins_dir or (), suite), tuple(reuse or ())
+    resources, names = (engine, workers, threads, device), (tuple(again or ()), tuple(track or ()))
+    request = RunRequest(suite, out, changes, sources, *resources, sources_of_units, *names, shard)
     outcome, registry = run_request(request, show)
     if outcome.done and not shard:
         print_board(outcome.folder, registry)

@@ -119,6 +119,8 @@ def score_unit(
     """Build the unit that scores an entrant by a metric."""
     column = _column(planned, metric, measure, request)
     document = {**column, "entrant": fit if fit is not None else entrant.identity}
+    if (metric.plugin.name, request.split) == AUDITED:
+        document["audit"] = {"code": function_digest(CHECKS)}
     # The key of a fit already contains the training images of the network.
     if (fit is None and depends_on_images(entrant)) or measure.needs & {"training", "partner"}:
         document["learned_from"] = request.learned_from

@@ -310,12 +310,15 @@ def exceeded_limit(folder: Path, unit: Unit) -> str:
 
 
 @contextlib.contextmanager
-def watching(units: Sequence[Unit], store: Store, report: Callable[[Event], None]) -> Iterator[Callable[[str], None]]:
+def watching(
+    units: Sequence[Unit], store: Store, report: Callable[[Event], None], stop: threading.Event
+) -> Iterator[Callable[[str], None]]:
     """Report the events of units, as read from the results folder by a thread, within a context.
 
-    The context yields a function that reports a note on the whole run.
+    The context yields a function that reports a note on the whole run. An error of ``report`` stops the run, and is
+    raised at the end.
     """
-    watch, ended = _Watch(units, store, report), threading.Event()
+    watch, ended = _Watch(units, store, report, stop), threading.Event()
 
     def follow() -> None:
         pause = 0.0
@@ -339,9 +342,11 @@ def watching(units: Sequence[Unit], store: Store, report: Callable[[Event], None
 class _Watch:
     """The state of units when it was last reported."""
 
-    def __init__(self, units: Sequence[Unit], store: Store, report: Callable[[Event], None]) -> None:
+    def __init__(
+        self, units: Sequence[Unit], store: Store, report: Callable[[Event], None], stop: threading.Event
+    ) -> None:
         self._units = {unit.folder: unit for unit in units}
-        self._store, self._report = store, report
+        self._store, self._report, self._stop = store, report, stop
         self._seen: dict[str, dict[str, Any]] = {}
         self._ended: set[str] = set()
         self._notes_read = store.notes.stat().st_size if store.notes.is_file() else 0
@@ -359,6 +364,7 @@ class _Watch:
                 self._update()
         except BaseException as error:
             self.error = self.error or error
+            self._stop.set()
 
     def _update(self) -> None:
         names = names_in(self._store.units)

@@ -227,7 +227,7 @@ def _run_opened(opened: OpenedRun, registry: Registry, engine: Engine, request: 
     if opened.todo:
         template = Row(folder.resolve(), (), opened.plugins, opened.threads, request.device, opened.limits)
         reported = functools.partial(notify, registry, report)
-        with stop_on_signals(stop), watching(opened.todo, store, reported) as note:
+        with stop_on_signals(stop), watching(opened.todo, store, reported, stop) as note:
             execute(opened.todo, engine, template, run_row, stop, note, request.workers)
     damaged = frozenset[str]() if request.shard else write_results(folder, opened.problems, registry)
     counts = store.count(opened.units, damaged)

@@ -149,7 +149,7 @@ def verify(
             for key in {key for unit, _, _ in tasks if tasks is rescored for key in unit.needs}:
                 copy_unit(networks[key], store, target)
             for row in _rows(tasks, template, device):
-                with watching(row.units, target, report) as note:
+                with watching(row.units, target, report, stop) as note:
                     engine, here = built_in_registry().create("engine", ENGINE), replace(row, folder=target.folder)
                     execute(row.units, engine, here, run_row, stop, note, workers)
             table += [row for task in tasks for row in _compare(*task, store, target)]

@@ -67,3 +67,9 @@ def tiny_units(builtin, tmp_path_factory):
 def row(tiny_units, tmp_path):
     """A row with all units of the tiny suite, in a new results folder."""
     return gahbench.Row(tmp_path / "out", tiny_units, device="cpu")
+
+
+@pytest.fixture
+def units_here(monkeypatch):
+    """Compute units again in this process, since other processes take seconds to start."""
+    monkeypatch.setattr("gahbench.runs.verification.ENGINE", "inline[trusted=true]")

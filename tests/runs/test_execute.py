@@ -216,7 +216,7 @@ def test_nothing_is_submitted_after_a_stop_and_jobs_are_asked_to_end(run):
 def test_events_are_read_from_the_folder_and_a_note_names_its_unit(tmp_path):
     store, events = Store(tmp_path), []
     units = (FIT, SCORE, OTHER, dataclasses.replace(FIT, key="f", work=0.0))
-    with watching(units, store, events.append) as note:
+    with watching(units, store, events.append, threading.Event()) as note:
         note("submitted 1 job")
         attempt = store.begin(FIT)
         attempt.report(step=3, fraction=0.5)
@@ -232,12 +232,14 @@ def test_events_are_read_from_the_folder_and_a_note_names_its_unit(tmp_path):
     assert not {"b", "f"} & {key for _, key in kinds}
 
 
-def test_an_error_of_a_function_that_reports_is_raised_at_the_end(tmp_path):
+def test_an_error_of_a_function_that_reports_stops_the_run_and_is_raised(tmp_path):
     def report(event):
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), watching([FIT], Store(tmp_path), report) as note:
+    stop = threading.Event()
+    with pytest.raises(ZeroDivisionError), watching([FIT], Store(tmp_path), report, stop) as note:
         note("hello")
+    assert stop.is_set()
 
 
 GIGABYTE = 1 << 30

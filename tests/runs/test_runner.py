@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -13,10 +14,8 @@ from tiny_runs import UNET, board, entrants, run, run_and_list
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.registry.registry import Registry
-from gahbench.runs.opening import RunRequest, open_run
-from gahbench.runs.running import run_opened
-from gahbench.store.folder import Folder
+from gahbench.runs.row import _Runner
+from gahbench.store.folder import BusyError, Folder
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
 
@@ -55,7 +54,7 @@ def test_all_entrants_are_scored_on_the_same_images_and_noise(write_suite, write
 
 
 def test_running_a_finished_suite_again_computes_nothing(write_suite, out):
-    before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()}
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("[!.]*") if file.is_file()}
     assert run_and_list(write_suite(), out)[1] == []
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
@@ -85,7 +84,7 @@ def test_datasets_with_equal_images_are_computed_once(write_suite, tmp_path):
     assert (rows["faces[one.npz]"] == rows["faces[two.npz]"]).all()
 
 
-def test_damaged_weights_are_not_scored_but_trained_again(write_suite, out):
+def test_damaged_weights_are_not_scored_but_trained_again(write_suite, out, monkeypatch):
     before = gahbench.load_results(out)
     (weights,) = (out / "units").glob("fit-*/weights.safetensors")
     content = weights.read_bytes()
@@ -102,12 +101,18 @@ def test_damaged_weights_are_not_scored_but_trained_again(write_suite, out):
     assert weights.read_bytes() == content
 
     # If the weights are damaged during a run, their scores fail, and the next run trains the network again.
-    def damage(event):
-        if event.kind == "started" and event.unit.metric.startswith("capture") and event.unit.requires:
-            flip(weights)
-
     suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, capture]"))
-    outcome = run(suite, out, report=damage)
+    with monkeypatch.context() as patch:
+        checksums = _Runner._checksums
+
+        def damage(runner, unit):
+            known = checksums(runner, unit)
+            if unit.metric.startswith("capture") and unit.requires:
+                flip(weights)
+            return known
+
+        patch.setattr(_Runner, "_checksums", damage)
+        outcome = run(suite, out)
     assert outcome.failed == 1
     assert "damaged, its checksum is not the recorded one; run again" in outcome.results.failures["error"].iloc[0]
     with pytest.warns(UserWarning, match="3 finished units were damaged|4 finished units were damaged"):
@@ -170,11 +175,22 @@ def check_growth(write_suite, out, tmp_path, change, fits, scores):
     assert {file: times(out)[file] for file in before} == before
 
 
-def test_a_locked_folder_is_waited_for_and_then_refused(tmp_path, monkeypatch):
-    folder = Folder(tmp_path / "out")
-    with folder.lock(), pytest.raises(ResultsError, match="another run"), folder.lock(seconds=0.2):
+def test_a_folder_has_one_run_or_several_shards_at_a_time(tmp_path, monkeypatch):
+    folder, holder = (
+        Folder(tmp_path / "out"),
+        rf"another run is at work in this folder \(host .*, process {os.getpid()}\)",
+    )
+    with folder.lock(), pytest.raises(BusyError, match=holder), folder.lock():
         pass
-    with folder.lock(seconds=0.2):
+    with folder.lock("1/2"), folder.lock("2/2"):
+        with pytest.raises(BusyError, match=holder), folder.lock("2/2"):
+            pass
+        with (
+            pytest.raises(BusyError, match=r"another run is at work in this folder \(shards of a run\)"),
+            folder.lock(),
+        ):
+            pass
+    with folder.lock(), pytest.raises(BusyError), folder.lock("1/2"):
         pass
 
     def refuse(*arguments):
@@ -183,6 +199,17 @@ def test_a_locked_folder_is_waited_for_and_then_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.warns(UserWarning, match="this file system has no locks"), folder.lock():
         pass
+
+
+def test_shards_divide_the_rows_of_a_suite(write_suite, tmp_path):
+    out, suite = tmp_path / "out", write_suite()
+    counts = [run(suite, out, shard=f"{index}/3").done for index in (1, 2, 3)]
+    assert (sum(counts), min(counts)) == (7, 2)
+    assert not (out / "results.json").exists()
+    assert board(gahbench.collect(out)).equals(board(run(suite, tmp_path / "whole")))
+    for shard in ("0/3", "4/3", "1", "a/b"):
+        with pytest.raises(gahbench.ParameterError, match="accepted: I/N with I from 1 to N"):
+            run(suite, out, shard=shard)
 
 
 def test_scores_of_a_network_that_returns_nan_fail(write_suite, write_plugin, tmp_path):
@@ -209,28 +236,21 @@ def test_lifecycle_hooks_are_called(write_suite, write_plugin, tmp_path):
     )
     # A hook that raises does not end the run.
     with pytest.warns(UserWarning, match="a plugin's hook unit_failed raised RuntimeError: hook"):
-        run(write_suite(), tmp_path / "out", entrants=["unlucky"], plugins=[plugin])
+        run(write_suite(("steps: 12", "steps: 400")), tmp_path / "out", entrants=["unlucky"], plugins=[plugin])
     lines = log.read_text().splitlines()
     assert lines.count("started identity") == lines.count("finished identity") == 2
     assert "failed unlucky RuntimeError: no luck" in lines
     assert (lines[0], lines[-1]) == ("run 10 10", "end out 1")
-    assert f"progress {UNET} 12 of 12" in lines
+    assert any(line.startswith(f"progress {UNET} ") and line.endswith(" of 400") for line in lines)
 
 
-def test_an_interrupted_run_can_be_continued(write_suite, tiny_run, tmp_path):
-    registry, request, finished = Registry(), RunRequest(str(write_suite()), tmp_path / "out"), []
-
+def test_a_run_whose_report_raises_ends_and_can_be_continued(write_suite, tiny_run, tmp_path):
     def report(event):
-        if event.kind == "finished":
-            finished.append(event.unit.key)
-        if len(finished) == 3:
-            raise ZeroDivisionError
+        raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run_opened(open_run(request, registry), registry, "inline", report=report)
-    opened = open_run(request, registry)
-    assert len(opened.units) - len(opened.todo) == 3
-    outcome = run_opened(opened, registry, "inline")
+        run(write_suite(), tmp_path / "out", report=report)
+    outcome = run(write_suite(), tmp_path / "out")
     assert outcome.done == 7
     assert board(outcome).equals(board(gahbench.load_results(tiny_run)))
 

@@ -1,5 +1,6 @@
 """Tests of the state of published and read-only folders, and of the reasons of failures."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,6 @@ import pytest
 import gahbench
 from gahbench._util.error_text import remove_library_frames
 from gahbench.runs.status import failures, status
-from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "quick"
@@ -29,8 +29,7 @@ def test_status_of_a_read_only_folder_shows_running_units(out, monkeypatch):
     store = Store(out)
     unit = next(unit for unit in store.recorded_units() if unit.kind == "score")
     store.move_away([unit.folder], "replaced")
-    leases = Leases(store.leases)
-    leases.take(unit.folder)
+    store.begin(unit).report(step=3)
     opened = Path.open
 
     def refuse(path, mode="r", *arguments, **options):
@@ -40,15 +39,13 @@ def test_status_of_a_read_only_folder_shows_running_units(out, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refuse)
     (running,) = status(out).running
-    assert (running.unit.folder, running.is_lost) == (unit.folder, False)
-    assert 0 <= running.seconds < 60
-    monkeypatch.setattr(Path, "open", opened)
-    leases.close()
+    assert (running.unit.folder, running.process, running.progress) == (unit.folder, os.getpid(), {"step": 3})
+    assert 0 <= running.silent <= running.seconds < 60
 
 
 #: A traceback of a worker on another machine; lines that begin with a minus sign belong to frames of libraries.
 REMOTE = """Traceback (most recent call last):
--  File "/home/ann/gahbench/gahbench/runs/worker.py", line 97, in do
+-  File "/home/ann/gahbench/gahbench/runs/row.py", line 97, in do
 -    self._fit(unit, attempt)
   File "/home/ann/mine.py", line 20, in forward
     return self.block(noisy)
@@ -100,8 +97,8 @@ def test_why_prints_the_traceback_of_user_code_without_control_characters(write_
     ]
     # No control characters are sent to the terminal.
     assert "\x1b" not in printed
-    assert "worker.py" not in printed
-    assert "worker.py" in call(out, "unlucky", "--full")[1]
+    assert "runs/row.py" not in printed
+    assert "runs/row.py" in call(out, "unlucky", "--full")[1]
     assert call(out, "identity")[1] == "no unit of identity has failed\n"
     status, _, errors = call(out, "unluky")
     assert (status, "no entrant 'unluky'; did you mean 'unlucky'?" in errors) == (2, True)
