@@ -60,12 +60,9 @@ class Cluster:
         ).stdout
         return [int(line.split()[0]) for line in listed.splitlines() if "resource_tracker" not in line]
 
-    def freeze(self, name: str) -> list[int]:
-        """Suspend a nanny and its descendants, like a machine that does not answer; return the processes."""
-        pids = [self.processes[name].pid, *_descendants(self.processes[name].pid)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        return pids
+    def descendants(self, name: str) -> list[int]:
+        """Return the processes that a nanny and its descendants have started."""
+        return list(_descendants(self.processes[name].pid))
 
     def kill(self, name: str) -> None:
         """Kill the scheduler or a nanny."""

@@ -164,8 +164,8 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def processes(self, *words: str) -> list[int]:
-        """Return processes of jobs and their supervisors whose command lines contain all words."""
+    def processes(self, *words: str, node: str = "") -> list[int]:
+        """Return processes of jobs, and of all nodes their supervisors, whose command lines contain all words."""
         pids = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -178,6 +178,7 @@ class Cluster:
             has_configuration = f"SLURM_CONF={self.configuration}".encode() in environment
             is_job = has_configuration and any(item.startswith(b"SLURM_JOB_ID=") for item in environment)
             is_ours = is_job or any(file.is_relative_to(self.home) for file in files)
+            is_ours &= not node or f"SLURMD_NODENAME={node}".encode() in environment
             if is_ours and all(word in command for word in words):
                 pids.append(int(folder.name))
         return pids

@@ -102,7 +102,7 @@ def execute(
         engine.close()
 
 
-def run_in_processes(row: Row, stop: threading.Event | None = None) -> None:
+def run_in_processes(row: Row, stop: threading.Event | None = None, workers: int | None = None) -> None:
     """Run units of one or several rows on this machine, each row in a process of its own, as the engine ``local`` does.
 
     Engines that submit jobs to other machines run this function there, so that a plugin which crashes costs its own row
@@ -114,6 +114,8 @@ def run_in_processes(row: Row, stop: threading.Event | None = None) -> None:
         The units, with the settings of their run.
     stop
         Event that another thread, or a signal handler, sets to end the rows: running fits write checkpoints.
+    workers
+        Number of rows that run at the same time; by default as many as the processors or GPUs of this process allow.
 
     Raises
     ------
@@ -125,7 +127,7 @@ def run_in_processes(row: Row, stop: threading.Event | None = None) -> None:
     from gahbench.runs.row import run_row
 
     stop, engine = stop or threading.Event(), built_in_registry().create("engine", "local")
-    execute(row.units, engine, row, run_row, stop)
+    execute(row.units, engine, row, run_row, stop, workers=workers)
 
 
 class _Execution:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from gahbench import Engine, Execution, GahbenchError, Job, Row, run_in_processes
+from gahbench_plugins._extras import import_optional
 
-#: Timeout for answers of the scheduler in seconds.
+#: Seconds within which the scheduler must answer.
 TIMEOUT_SECONDS = 30.0
-#: Dask counts the death of a worker against all tasks that it holds, so a task may see many.
-ALLOWED_FAILURES = 100
 #: The events that end the rows of a run on this worker, by the token of the run.
 _stops: dict[str, threading.Event] = {}
 
@@ -31,40 +27,31 @@ class Dask(Engine):
     ----------
     scheduler
         Address of the scheduler, such as ``tcp://host:8786``.
-    workers
-        Largest number of workers, taken from those of the cluster at the start; ``null`` for all, at any time.
     """
 
     remote = True
 
-    def __init__(
-        self, scheduler: Annotated[str, Field(min_length=1)], workers: Annotated[int, Field(ge=1)] | None = None
-    ) -> None:
-        if importlib.util.find_spec("distributed") is None:
-            raise GahbenchError("the engine 'dask' needs the package distributed: pip install 'gahbench[dask]'")
-        self.scheduler, self.workers = scheduler, workers
+    def __init__(self, scheduler: str) -> None:
+        self._distributed = import_optional("distributed", "dask")
+        self.scheduler, self._token = scheduler, uuid.uuid4().hex
         self._client: Any = None
 
     def start(self, run: Execution) -> None:
         """Connect to the scheduler."""
-        from distributed import Client
-
         try:
-            self._client = Client(self.scheduler, timeout=TIMEOUT_SECONDS, set_as_default=False)
-            self._client.run_on_scheduler(_allow_failures)
+            self._client = self._distributed.Client(self.scheduler, timeout=TIMEOUT_SECONDS, set_as_default=False)
         except Exception as error:
             raise GahbenchError(f"no scheduler of Dask answers at {self.scheduler}: {error}") from error
-        self._token, limit = uuid.uuid4().hex, run.workers or self.workers
-        self._addresses = None if limit is None else sorted(self._client.nthreads())[:limit]
+        # Dask counts the death of a worker against all tasks that it holds, so a task may see many.
+        self._client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 100))
+        self.jobs = run.workers
 
     def submit(self, function: Callable[..., None], row: Row) -> Job:
         """Submit a task; Dask starts the tasks that were submitted first."""
-        key = f"gahbench-{uuid.uuid4().hex}"
-        task = self._client.submit(_run, row, self._token, key=key, pure=False, workers=self._addresses)
-        return _Task(self, task)
+        return _Task(self, self._client.submit(_run, row, self._token, pure=False))
 
     def stop_rows(self) -> None:
-        """Ask the rows of all workers to write checkpoints and end, once."""
+        """Ask the rows on all workers to write checkpoints and end, once."""
         token, self._token = self._token, ""
         if token:
             self._client.run(_stop, token, on_error="ignore")
@@ -77,34 +64,17 @@ class Dask(Engine):
 
 
 class _Task:
-    """A task of Dask."""
+    """A task of Dask; a cancelled task would count as done although its row still writes a checkpoint."""
 
     def __init__(self, engine: Dask, future: Any) -> None:
-        self._engine, self._future = engine, future
-
-    def done(self) -> bool:
-        return bool(self._future.done())
-
-    def exception(self) -> BaseException | None:
-        if self._future.cancelled() or self._future.status == "lost":
-            return RuntimeError("the task was lost with the connection to the scheduler")
-        error: BaseException | None = self._future.exception(timeout=TIMEOUT_SECONDS)
-        return error
-
-    def cancel(self) -> None:
-        # A cancelled task counts as done although it still writes a checkpoint.
-        self._engine.stop_rows()
-
-
-def _allow_failures(dask_scheduler: Any) -> None:
-    dask_scheduler.allowed_failures = max(dask_scheduler.allowed_failures, ALLOWED_FAILURES)
+        self.done, self.exception, self.cancel = future.done, future.exception, engine.stop_rows
 
 
 def _run(row: Row, token: str) -> None:
-    """Run a row in a process of its own."""
+    """Run rows one after the other, each in a process of its own."""
     # Workers are daemonic, and daemonic processes may not have children.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    run_in_processes(row, _stops.setdefault(token, threading.Event()))
+    run_in_processes(row, _stops.setdefault(token, threading.Event()), workers=1)
 
 
 def _stop(token: str) -> None:

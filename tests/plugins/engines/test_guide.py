@@ -1,7 +1,8 @@
-"""The guide to engines: tables of parameters, and files for other schedulers."""
+"""The guide to engines: tables of engines and parameters, and the job for Kubernetes."""
 
-import ast
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,18 +11,12 @@ from typer.main import get_command
 
 import gahbench
 from gahbench.cli.app import app
-from gahbench_plugins.engines import dask
 
 GUIDE = (Path(__file__).parents[3] / "plugins" / "engines" / "README.md").read_text(encoding="utf-8")
 
 
-def block(language):
-    (text,) = re.findall(rf"```{language}\n(.*?)```", GUIDE, flags=re.DOTALL)
-    return text
-
-
 def test_every_engine_has_a_row(builtin):
-    rows = re.findall(r"^\| `([a-z]+)` \| (?:in|on) ", GUIDE, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z]+)` \| in ", GUIDE, flags=re.MULTILINE)
     assert sorted(rows) == sorted(builtin.names("engine"))
 
 
@@ -33,33 +28,29 @@ def test_every_parameter_of_slurm_has_a_row(builtin):
 
 @pytest.mark.parametrize("spec", re.findall(r'--engine "([^"]*)"', GUIDE))
 def test_the_engines_in_it_can_be_created(builtin, spec):
-    if spec.startswith("dask"):
-        pytest.importorskip("distributed")
+    pytest.importorskip({"slurm": "submitit", "dask": "distributed"}[spec.partition("[")[0]])
     assert builtin.create("engine", spec)
 
 
-def test_the_job_for_kubernetes_runs_work():
-    job = yaml.safe_load(block("yaml"))
+def test_the_job_for_kubernetes_runs_a_shard():
+    (text,) = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
+    job = yaml.safe_load(text)
     assert (job["kind"], job["spec"]["completionMode"]) == ("Job", "Indexed")
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    program, command, folder = container["command"]
-    assert program == "gahbench"
-    assert command in get_command(app).commands
-    assert folder == container["volumeMounts"][0]["mountPath"]
+    command = container["command"][-1]
+    words = shlex.split(command.replace("$((JOB_COMPLETION_INDEX + 1))", "1"))
+    options = {option for parameter in get_command(app).commands["run"].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options
+    assert words[-1] == f"1/{job['spec']['completions']}"
+    assert container["volumeMounts"][0]["mountPath"] in words
     # Pod failure policies require this.
     assert pod["restartPolicy"] == "Never"
     assert job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["containerName"] == container["name"]
 
 
-def test_the_script_for_ray_runs_work():
-    strings = [node.value for node in ast.walk(ast.parse(block("py"))) if isinstance(node, ast.Constant)]
-    options = {option for parameter in get_command(app).commands["work"].params for option in parameter.opts}
-    assert "work" in strings
-    assert {text for text in strings if str(text).startswith("--")} <= options
-
-
-def test_dask_names_its_missing_extra(monkeypatch):
-    monkeypatch.setattr(dask.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(gahbench.GahbenchError, match=r"pip install 'gahbench\[dask\]'"):
-        dask.Dask("tcp://127.0.0.1:8786")
+@pytest.mark.parametrize(("name", "package"), [("slurm", "submitit"), ("dask[tcp://head:8786]", "distributed")])
+def test_an_engine_names_its_missing_extra(builtin, monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(gahbench.GahbenchError, match=rf"pip install 'gahbench\[{name.partition('[')[0]}\]'"):
+        builtin.create("engine", name)
