@@ -375,12 +375,14 @@ class _Watch:
             if PARTIAL in name and key in self._units and key not in self._ended:
                 self._on_progress(self._units[key], read_progress(self._store.units / name))
         self._read_notes()
-        failed = self._store.failed()
-        for name in [name for name in self._units if name not in self._ended]:
-            if name in failed:
+        failed, finished = self._store.failed(), set(names)
+        ended = ((failed | finished) & self._units.keys()) - self._ended
+        # The fits of a plan come before their scores.
+        for name in [name for name in self._units if name in ended] if ended else ():
+            if name in finished:
+                self._on_end(name, "finished", {"seconds": self._seconds(self._units[name])})
+            else:
                 self._on_end(name, "failed", {"error": self._store.failure_of(name)})
-        for name in (set(names) & self._units.keys()) - self._ended:
-            self._on_end(name, "finished", {"seconds": self._seconds(self._units[name])})
 
     def _on_progress(self, unit: Unit, progress: dict[str, Any]) -> None:
         if not progress or progress == self._seen.get(unit.folder):
