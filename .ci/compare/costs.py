@@ -4,6 +4,8 @@ The fastest of ``--repeat`` repetitions is shown. Memory is the largest sum of p
 four times a second. ``--only`` takes names of measurements, separated by commas.
 """
 
+import ctypes
+import os
 import resource
 import shutil
 import subprocess
@@ -55,12 +57,16 @@ def measure(checkout: Checkout, command: str) -> dict[str, float]:
             break
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     checkout.finish(process)
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()  # the fork server of rows, which ends after its run
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"s": seconds, "processor s": processor, "MB": peak / 1024}
 
 
 def main() -> None:
     with ExitStack() as stack:
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
         arguments, pair = open_checkouts(stack, __doc__, repeat=1, only="")
         commands = SMOKE if arguments.smoke else COMMANDS
         rows: list[dict[str, Any]] = []
@@ -68,12 +74,8 @@ def main() -> None:
             turns = [[measure(checkout, commands[name]) for checkout in pair] for _ in range(arguments.repeat)]
             base, head = (min((turn[side] for turn in turns), key=lambda cost: cost["s"]) for side in (0, 1))
             rows.append({"command": name})
-            for unit in base:
-                rows[-1] |= {
-                    f"{unit} base": base[unit],
-                    f"{unit} head": head[unit],
-                    f"{unit} ratio": head[unit] / base[unit],
-                }
+            for unit, old in base.items():
+                rows[-1] |= {f"{unit} base": old, f"{unit} head": head[unit], f"{unit} ratio": head[unit] / old}
         show(pd.DataFrame(rows))
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gahbench import Engine, Execution, GahbenchError, Job, Row, run_in_processes
-from gahbench_plugins._extras import import_optional
+
+from .._extras import import_optional
 
 #: Seconds within which the scheduler must answer.
 TIMEOUT_SECONDS = 30.0
