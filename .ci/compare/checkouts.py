@@ -1,6 +1,6 @@
 """Two checkouts of gahbench that are compared, each with an environment in its ``.venv``.
 
-Every script takes ``BASE HEAD``, and ``--smoke`` for small inputs. Commands have one thread, and a home of their own.
+Scripts take ``BASE HEAD``, and ``--smoke`` for small inputs. Commands have one thread, and a home of their own.
 """
 
 import argparse
@@ -33,8 +33,8 @@ class Checkout:
 
     def start(self, program: str, *words: str | Path) -> subprocess.Popen[bytes]:
         """Start a program of the environment in the scratch folder, with its output in the file ``log``."""
-        command = [self.folder / ".venv/bin" / program, *words]
         with (self.scratch / "log").open("wb") as log:
+            command = [self.folder / ".venv/bin" / program, *words]
             return subprocess.Popen(command, cwd=self.scratch, env=self.environment, stdout=log, stderr=log)
 
     def finish(self, process: subprocess.Popen[bytes]) -> None:

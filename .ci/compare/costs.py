@@ -1,7 +1,6 @@
 """Measure commands in two checkouts in turn: wall time, processor time, and the memory of all their processes.
 
-The fastest of ``--repeat`` repetitions is shown. Memory is the largest sum of proportional set sizes (PSS), sampled
-four times a second. ``--only`` takes names of measurements, separated by commas.
+The fastest of ``--repeat`` is shown; memory is the largest sum of proportional set sizes, sampled four times a second.
 """
 
 import ctypes
@@ -12,7 +11,6 @@ import subprocess
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from checkouts import Checkout, open_checkouts, show
@@ -50,16 +48,16 @@ def measure(checkout: Checkout, command: str) -> dict[str, float]:
     shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
     before, start, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
     process = checkout.start("gahbench", *command.format(out=out, folder=checkout.folder).split())
-    while True:
+    while process.poll() is None:
         peak = max(peak, memory(process.pid))
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.25)
-            break
-    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = time.perf_counter() - start
     checkout.finish(process)
     with suppress(ChildProcessError):
-        while True:
-            os.wait()  # the fork server of rows, which ends after its run
+        while os.wait():
+            pass  # the fork server of rows
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"s": seconds, "processor s": processor, "MB": peak / 1024}
 
@@ -69,7 +67,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
         arguments, pair = open_checkouts(stack, __doc__, repeat=1, only="")
         commands = SMOKE if arguments.smoke else COMMANDS
-        rows: list[dict[str, Any]] = []
+        rows = list[dict[str, object]]()
         for name in arguments.only.split(",") if arguments.only else commands:
             turns = [[measure(checkout, commands[name]) for checkout in pair] for _ in range(arguments.repeat)]
             base, head = (min((turn[side] for turn in turns), key=lambda cost: cost["s"]) for side in (0, 1))
