@@ -46,6 +46,7 @@ SMALL: dict[str, dict[str, Any]] = {
 NEEDS = {
     "bm3d": ("deepinv", "ptwt"),
     "dask": ("distributed",),
+    "slurm": ("submitit",),
     "hf-dataset": ("datasets",),
     **dict.fromkeys(("dists", "lpips"), ("pyiqa",)),
     **{name: (name,) for name in ("tensorboard", "torchvision", "wandb")},

@@ -12,6 +12,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Problem, Registry
 from gahbench.runs.execute import rows_of
 from gahbench.runs.reuse import Reused, reuse
@@ -58,8 +59,8 @@ class OpenedRun:
         Units that were taken from other results folders; ``None`` if no folder was given.
     replaced
         Number of finished units that were moved away to be recomputed.
-    plugins
-        Plugin files of the run.
+    plugins, copies
+        Plugin files of the run, and their copies in the folder, for rows on other machines.
     limits
         Time limits of the suite.
     damaged
@@ -75,6 +76,7 @@ class OpenedRun:
     reused: Reused | None = None
     replaced: int = 0
     plugins: tuple[Path, ...] = ()
+    copies: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
     damaged: tuple[str, ...] = ()
 
@@ -117,6 +119,7 @@ def open_run(plan: Plan, folder: Path, registry: Registry, request: RunRequest) 
         reused,
         replaced,
         tuple(registry.files),
+        tuple(file for name in recorded.plugins for file in plugin_files(folder.resolve() / name)),
         plan.suite.limits,
         tuple(damaged.values()),
     )

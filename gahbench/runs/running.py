@@ -225,7 +225,8 @@ def _run_opened(opened: OpenedRun, registry: Registry, engine: Engine, request: 
     folder, store, stop = opened.folder, Store(opened.folder), threading.Event()
     notify_started(registry, folder, opened.units, opened.todo)
     if opened.todo:
-        template = Row(folder.resolve(), (), opened.plugins, opened.threads, request.device, opened.limits)
+        plugins = opened.copies if engine.remote else opened.plugins
+        template = Row(folder.resolve(), (), plugins, opened.threads, request.device, opened.limits)
         reported = functools.partial(notify, registry, report)
         with stop_on_signals(stop), watching(opened.todo, store, reported, stop) as note:
             execute(opened.todo, engine, template, run_row, stop, note, request.workers)
