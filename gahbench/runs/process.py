@@ -41,8 +41,6 @@ class RowProcess:
         The function of a row and an event that ends it, as :func:`gahbench.run_row`.
     row
         The row.
-    variables
-        Environment variables of the process, in addition to those of this process.
     start
         How processes start: ``forkserver`` or ``spawn``.
 
@@ -52,19 +50,19 @@ class RowProcess:
         Whether the device of the process was found to work.
     """
 
-    def __init__(self, function: Callable[..., None], row: Row, variables: dict[str, str], start: str) -> None:
-        context: Any = multiprocessing.get_context(start)
-        logs = row.folder / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        self._log = logs / f"row-{os.getpid()}-{uuid.uuid4().hex[:8]}.log"
-        self._link, self._end = context.Pipe()
-        self.is_ready = False
-        arguments = (self._end, function, row, {**os.environ, **variables}, self._log)
-        self._process = context.Process(target=_run_row, args=arguments, daemon=False)
+    def __init__(self, function: Callable[..., None], row: Row, start: str) -> None:
+        self._context: Any = multiprocessing.get_context(start)
+        self._function, self._row, self.is_ready = function, row, False
+        self._log = row.folder / "logs" / f"row-{os.getpid()}-{uuid.uuid4().hex[:8]}.log"
+        self._link, self._end = self._context.Pipe()
+        self._process: Any = None
 
-    def run(self) -> None:
-        """Run the row, and raise the error that ended it."""
+    def run(self, variables: dict[str, str]) -> None:
+        """Run the row with some environment variables, and raise the error that ended it."""
         try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            arguments = (self._end, self._function, self._row, {**os.environ, **variables}, self._log)
+            self._process = self._context.Process(target=_run_row, args=arguments, daemon=False)
             with _LOCK, _without_main(), _safe_path():
                 self._process.start()
             self._end.close()
@@ -87,7 +85,7 @@ class RowProcess:
         # Another process that a plugin has forked may hold the pipe open.
         if self._link in wait([self._link, self._process.sentinel]):
             with contextlib.suppress(EOFError, OSError):
-                return self._link.recv_bytes()  # type: ignore[no-any-return]
+                return bytes(self._link.recv_bytes())
         return None
 
     def stop(self) -> None:
@@ -97,7 +95,7 @@ class RowProcess:
 
     def kill(self) -> None:
         """Kill the process and the processes that it has started."""
-        if self._process.pid is not None:
+        if self._process is not None and self._process.pid is not None:
             with contextlib.suppress(AttributeError):  # Windows has no process groups.
                 kill_group(self._process.pid)
             self._process.kill()
@@ -133,13 +131,15 @@ def _without_main() -> Iterator[None]:
 def _safe_path() -> Iterator[None]:
     """Let the fork server, which starts with the first process, import the same packages as this process."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["gahbench.runs.preloaded"])
-    before = dict(os.environ)
-    os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": python_environment()["PYTHONPATH"]}
+    variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": python_environment()["PYTHONPATH"]}
+    before = {name: os.environ[name] for name in variables if name in os.environ}
+    os.environ |= variables
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name in variables.keys() - before.keys():
+            del os.environ[name]
+        os.environ |= before
 
 
 def _run_row(link: Connection, function: Callable[..., None], row: Row, environment: dict[str, str], log: Path) -> None:

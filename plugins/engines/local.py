@@ -41,7 +41,7 @@ class Local(Engine):
     def start(self, run: Execution) -> None:
         """Open a slot for each row that may run at the same time."""
         devices = worker_devices(run, run.workers or self.workers, self.workers_per_gpu)
-        self._running: set[RowProcess] = set()
+        self._running, self._stop, self._working = set[RowProcess](), run.stop, len(devices)
         self._devices: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for slot in devices:
             self._devices.put(slot)
@@ -61,30 +61,28 @@ class Local(Engine):
         self._slots.shutdown()
 
     def _run(self, function: Callable[..., None], row: Row, job: _Job) -> None:
-        while True:
-            device = self._devices.get()
-            process = RowProcess(function, row, device.environment, self._method)
-            self._running.add(process)
+        while not self._stop.is_set():
+            device, process = self._devices.get(), RowProcess(function, row, self._method)
             job.process = process
+            self._running.add(process)
             try:
-                process.run()
+                process.run(device.environment)
+                return
             except Exception as error:
                 if process.is_ready or not device.is_accelerator:
-                    self._devices.put(device)
                     raise
-                if self._devices.empty():
-                    self._devices.put(device)
+                if self._working == 1:
                     raise GahbenchError(
                         f"processes cannot start on device {device}: {error}. Run again once the device works (after a "
                         "restart of the machine, or when other processes have freed its memory), or with --device cpu"
                     ) from error
-                # The slot of the device is lost, and the row runs on another one.
-                continue
-            else:
-                self._devices.put(device)
-                return
+                # The slot of the device is lost, and the row waits for another one.
+                self._working -= 1
+                device = None
             finally:
                 self._running.discard(process)
+                if device is not None:
+                    self._devices.put(device)
 
 
 class _Job:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -218,3 +219,44 @@ def test_the_board_survives_two_hundred_kills_of_rows_and_twenty_of_the_coordina
         assert len(ends) < 60
     print(f"{len(kills)} rows and {len(ends) - 1} coordinators were killed")
     assert board(out).equals(board(tmp_path / "whole"))
+
+
+class Gpu:
+    """A device, the first of which does not work."""
+
+    is_accelerator = True
+
+    def __init__(self, number):
+        self.environment = {"GPU": str(number)}
+
+    def __str__(self):
+        return f"gpu:{self.environment['GPU']}"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_slot_of_a_lost_device_is_removed_and_the_last_ends_the_rows(monkeypatch, tmp_path, count):
+    ran = []
+
+    class Process:
+        is_ready = False
+
+        def __init__(self, function, row, start):
+            self.kill = lambda: None
+
+        def run(self, variables):
+            if variables["GPU"] == "0":
+                raise RuntimeError("no memory")
+            ran.append(variables["GPU"])
+
+    monkeypatch.setattr("gahbench_plugins.engines.local.RowProcess", Process)
+    monkeypatch.setattr("gahbench_plugins.engines.local.worker_devices", lambda *_: [Gpu(0), Gpu(1)][:count])
+    engine = gahbench.create("engine", "local")
+    engine.start(gahbench.Execution(tmp_path, (), 1, None, "cuda", threading.Event()))
+    jobs = [engine.submit(None, None) for _ in range(3)]
+    wait_for(lambda: all(job.done() for job in jobs))
+    errors = [job.exception() for job in jobs]
+    engine.close()
+    if count == 2:
+        assert (ran, errors) == (["1"] * 3, [None] * 3)
+    else:
+        assert all("processes cannot start on device gpu:0: no memory. Run again once" in str(e) for e in errors)
