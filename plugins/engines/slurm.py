@@ -17,7 +17,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gahbench import Engine, Execution, GahbenchError, Job, Row, run_in_processes
-from gahbench_plugins._extras import import_optional
+
+from .._extras import import_optional
 
 #: Seconds between two looks at the queue, and largest default number of jobs.
 POLL_SECONDS, MAX_JOBS = 5.0, 16
