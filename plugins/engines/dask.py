@@ -6,7 +6,8 @@ import multiprocessing
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from gahbench import Engine, Execution, GahbenchError, Job, Row, run_in_processes
 
@@ -49,7 +50,9 @@ class Dask(Engine):
 
     def submit(self, function: Callable[..., None], row: Row) -> Job:
         """Submit a task; Dask starts the tasks that were submitted first."""
-        return _Task(self, self._client.submit(_run, row, self._token, pure=False))
+        task = self._client.submit(_run, row, self._token, pure=False)
+        # A task that Dask cancels counts as done although its row still writes a checkpoint.
+        return cast("Job", SimpleNamespace(done=task.done, exception=task.exception, cancel=self.stop_rows))
 
     def stop_rows(self) -> None:
         """Ask the rows on all workers to write checkpoints and end, once."""
@@ -62,13 +65,6 @@ class Dask(Engine):
         if self._client is not None:
             self.stop_rows()
             self._client.close(timeout=5)
-
-
-class _Task:
-    """A task of Dask; a cancelled task would count as done although its row still writes a checkpoint."""
-
-    def __init__(self, engine: Dask, future: Any) -> None:
-        self.done, self.exception, self.cancel = future.done, future.exception, engine.stop_rows
 
 
 def _run(row: Row, token: str) -> None:

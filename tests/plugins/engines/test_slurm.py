@@ -87,7 +87,7 @@ def test_a_detached_run_returns_at_once(cluster, make):
         assert len(queue(cluster)) == 2
     assert len(scripts(run)) == 2
     wait_for(lambda: not queue(cluster), 400)
-    for command, text in (("status", "16 of 16 units done"), ("leaderboard", "Slow, width 2")):
+    for command, text in (("status", "16 of 16 units done"), ("leaderboard", "slow[width=2]")):
         done = subprocess.run([sys.executable, "-m", "gahbench", command, run.out], capture_output=True, text=True)
         assert text in done.stdout, done.stderr
     run.start("local")
