@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gahbench import Basis, Dataset, Engine, Job, Metric, Reference, Registry, Scores, Tracker, TrainingData, Truth
+import gahbench
+from gahbench import Basis, Dataset, Engine, Metric, Reference, Registry, Scores, Tracker
 from gahbench.board.results import load_results
 from gahbench.contracts.preparation import Preparable
 from gahbench.evaluation import Evaluation, LocalFilters
@@ -112,8 +113,8 @@ def test_the_snippet_for_fitting_a_basis_works(tmp_path, folder, basis):
 
 
 CONTRACTS = (
-    *(Dataset, Preparable, Reference, Basis, Metric, Evaluation, LocalFilters, Scores, Engine, Job, Tracker),
-    *(Truth, TrainingData),
+    *(Dataset, Preparable, Reference, Basis, Metric, Evaluation, LocalFilters, Scores, Engine, Tracker),
+    *(gahbench.Execution, gahbench.Job, gahbench.Row, gahbench.Truth, gahbench.TrainingData),
 )
 
 
