@@ -92,9 +92,11 @@ def run_row(row: Row, stop: threading.Event | None = None) -> None:
     >>> import gahbench
     >>> class Inline(gahbench.Engine):
     ...     # Runs rows in this process.
+    ...     def start(self, run):
+    ...         self.stop = run.stop
     ...     def submit(self, function, row):
     ...         job = concurrent.futures.Future()
-    ...         job.set_result(function(row))
+    ...         job.set_result(function(row, self.stop))
     ...         return job
     """
     store, stop = Store(row.folder), stop or threading.Event()

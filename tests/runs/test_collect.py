@@ -17,7 +17,7 @@ from gahbench.runs.collect import collect
 from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs.collect import collect
 
-pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("dry_runs_here")]
+pytestmark = [pytest.mark.processes]
 
 
 #: Runs mounts, commands and checks one after the other; the mounts end with this process.

@@ -17,7 +17,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.runs.row import _Runner
 from gahbench.store.folder import BusyError, Folder
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
 
 def test_a_run_writes_a_board_and_weights_that_can_be_loaded(write_suite, out):
