@@ -52,7 +52,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         training = {**fit.payload["training"], "steps": _LONG}
         long = dataclasses.replace(fit, key="long", payload={**fit.payload, "training": training})
         stopped = Store(Path(folder) / "stopped")
-        with watching([long], stopped, lambda event: stop.set()):
+        with watching([long], stopped, lambda event: stop.set(), stop):
             execute([long], configured.build(), dataclasses.replace(template, folder=stopped.folder), run_row, stop)
         has_stopped = not stopped.ended()[0] and stopped.checkpoint_time(long.folder) > 0
         yield Finding("a fit that is asked to stop writes a checkpoint and ends", has_stopped)
