@@ -193,7 +193,7 @@ def test_pages_show_the_published_board_and_warn_if_its_plan_was_changed(kept_ru
     text = text.replace("levels: 1}", "levels: 1, label: Mine}").replace("size: 16}", "size: 16, label: Discs}")
     suite.write_text(text, encoding="utf-8")
     record_plan(plan_with(registry, suite, out), out, registry)
-    with pytest.warns(UserWarning, match=rf"plan was changed after .*'gahbench collect {out}' writes the board again"):
+    with pytest.warns(UserWarning, match=rf"plan was changed after .*'gahbench leaderboard {out}' writes"):
         write_small_site(tmp_path / "runs", tmp_path / "site", registry)
     assert "unet[width=2,levels=1]" in (tmp_path / "site" / "runs" / "out.html").read_text(encoding="utf-8")
     collect(out)
