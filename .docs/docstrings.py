@@ -11,7 +11,7 @@ from numpydoc.validate import validate
 PACKAGES = ("gahbench", *(f"gahbench.{name}" for name in ("evaluation", "jacobian", "networks", "sampling", "testing")))
 #: Types are in annotations, and links to related functions are on pages.
 EXEMPT = {"PR04", "RT01", "SA01", "ES01", "EX01"}
-#: A method whose summary names its arguments needs no section for them.
+#: A method whose summary names its arguments needs no section for them, and a protocol has no constructor.
 EXEMPT_FOR_METHODS = EXEMPT | {"PR01"}
 
 
@@ -23,7 +23,7 @@ def public_items() -> Iterator[tuple[str, set[str]]]:
             item = getattr(module, name)
             if not callable(item) or not str(getattr(item, "__module__", "")).startswith("gahbench"):
                 continue
-            yield f"{package}.{name}", EXEMPT
+            yield f"{package}.{name}", EXEMPT_FOR_METHODS if getattr(item, "_is_protocol", False) else EXEMPT
             for attribute, value in vars(item).items() if inspect.isclass(item) else ():
                 if not attribute.startswith("_") and (callable(value) or isinstance(value, (property, classmethod))):
                     yield f"{package}.{name}.{attribute}", EXEMPT_FOR_METHODS

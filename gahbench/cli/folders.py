@@ -120,7 +120,7 @@ def _failure_lines(failure: Failure) -> Iterator[str]:
     yield ""
     yield from (f"  {line}" for line in failure.traceback.splitlines())
     if " ".join(failure.error.split()) not in " ".join(failure.traceback.split()):
-        # If the worker process died, there is an error without a traceback.
+        # If the process of the row died, there is an error without a traceback.
         yield f"  {failure.error}"
     yield ""
 

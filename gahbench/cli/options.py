@@ -21,7 +21,7 @@ Suite = Annotated[
     str, typer.Argument(help="Path of a suite, or the name of a built-in suite.", autocompletion=_complete_suite)
 ]
 Folder = Annotated[Path, typer.Argument(help="A results folder.")]
-Planned = Annotated[Path, typer.Argument(help="A results folder with a plan, from 'gahbench plan --out' or a run.")]
+Planned = Annotated[Path, typer.Argument(help="A results folder, as a run leaves it.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Results folder. [default: runs/SUITE]")]
 Plugins = Annotated[
     list[Path] | None,
@@ -73,7 +73,7 @@ Reuse = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Threads per worker; they affect rounding. [default: as recorded, or by the number of fits]"
+        min=1, help="Threads of each row; they affect rounding. [default: as recorded, or by the number of fits]"
     ),
 ]
 Checkpoint = Annotated[
@@ -88,7 +88,7 @@ Fits = Annotated[
 ]
 SampleSeed = Annotated[int | None, typer.Option("--seed", help="Seed of the random choice of units. [default: random]")]
 SampleWorkers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Number of worker processes. [default: cores / threads]")
+    int | None, typer.Option("--workers", min=1, help="Number of rows that run at a time. [default: cores / threads]")
 ]
 SampleDevice = Annotated[
     str | None,

@@ -1,1 +1,1 @@
-"""The results folder on disk: its plan, finished units, failures and leases."""
+"""The results folder on disk: its plan, lock, finished units and failures."""
