@@ -47,21 +47,9 @@ def run(
     threads: options.Threads = None,
     device: options.Device = "auto",
     reuse: options.Reuse = None,
-    again: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Run entrants of this label, name or pattern again; finished units move to replaced/. Repeatable."
-        ),
-    ] = None,
-    track: Annotated[
-        list[str] | None, typer.Option(help="Track the run with tensorboard or wandb[...]. Repeatable.")
-    ] = None,
-    shard: Annotated[
-        str,
-        typer.Option(
-            help="Run only a part of the rows, I/N: 2/8 on the second of eight machines that may share the folder."
-        ),
-    ] = "",
+    again: options.Again = None,
+    track: options.Track = None,
+    shard: options.Shard = "",
     report: Annotated[bool, typer.Option("--report", help="Also write report.html to the folder.")] = False,
 ) -> None:
     """Run a suite and print its leaderboard. Finished units are not run again.

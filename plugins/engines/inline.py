@@ -27,12 +27,10 @@ class Inline(Engine):
 
     def submit(self, function: Callable[..., None], row: Row) -> Future[None]:
         """Run a row; a unit that exits or crashes ends this process."""
-        outside = sorted({origin for unit in row.units for origin in unit.origins})
-        if outside and not self.trusted:
+        if not self.trusted and any(unit.origins for unit in row.units):
             raise PluginError(
-                f"engine 'inline': {', '.join(outside)} would run in this process, where a plugin can change the "
-                'results of others; use --engine "inline[trusted=true]" for your own plugins, or the engine '
-                "'local', which isolates rows"
+                f"engine 'inline': the plugins of {row} would run in this process, where they can change the results of "
+                "others; use --engine \"inline[trusted=true]\" for your own plugins, or the engine 'local'"
             )
         job: Future[None] = Future()
         try:

@@ -66,7 +66,9 @@ class Local(Engine):
             job.process = process
             self._running.add(process)
             try:
-                process.run(device.environment)
+                # The row may have been cancelled before it had a process.
+                if not self._stop.is_set():
+                    process.run(device.environment)
                 return
             except Exception as error:
                 if process.is_ready or not device.is_accelerator:

@@ -26,12 +26,12 @@ def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(wr
     (fit,) = [unit for unit in store.recorded_units() if unit.kind == "fit"]
     scores = [unit.folder for unit in store.recorded_units() if fit.key in unit.needs]
     store.move_away([fit.folder, *scores], "replaced")
-    modified_times = {file: file.stat().st_mtime_ns for file in out.iterdir()}
     # While a run is at work, the board is not written.
     with Folder(out).lock():
+        modified_times = {file: file.stat().st_mtime_ns for file in out.glob("[!.]*")}
         status, printed, errors = call(out)
         filtered = call(out, "-e", "identity", "--columns", "psnr")
-    assert {file: file.stat().st_mtime_ns for file in out.iterdir()} == modified_times
+        assert {file: file.stat().st_mtime_ns for file in out.glob("[!.]*")} == modified_times
     assert errors.startswith(f"{out}: the board so far, 3 units left")
     assert (
         next(line for line in complete[1].splitlines() if line.startswith("| –    | Oracle")).split("|")[4] in printed
