@@ -60,9 +60,9 @@ class Cluster:
         ).stdout
         return [int(line.split()[0]) for line in listed.splitlines() if "resource_tracker" not in line]
 
-    def descendants(self, name: str) -> list[int]:
-        """Return the processes that a nanny and its descendants have started."""
-        return list(_descendants(self.processes[name].pid))
+    def started(self, name: str) -> list[int]:
+        """Return the processes that the worker processes of a nanny, and their descendants, have started."""
+        return [pid for worker in self.children(name) for pid in _descendants(worker)]
 
     def kill(self, name: str) -> None:
         """Kill the scheduler or a nanny."""

@@ -58,7 +58,7 @@ class Run:
         return {file.parent.name.partition(".")[0] for file in self.out.glob("units/fit-*.partial-*/checkpoint-*.pt")}
 
     def wait_for_checkpoints(self, count):
-        wait_for(lambda: len(self.checkpoints()) >= count, 300, self.printed)
+        wait_for(lambda: len(self.checkpoints()) >= count, 600, self.printed)
 
     def check(self):
         """Check that the run ends with the board of a run on a single machine."""

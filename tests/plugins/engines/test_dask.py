@@ -9,11 +9,6 @@ from interrupted_runs import is_alive, wait_for
 pytestmark = pytest.mark.extras("distributed")
 
 
-def rows(cluster, name):
-    """Return the processes below the worker processes of a nanny: the fork server, and the rows."""
-    return [pid for pid in cluster.descendants(name) if pid not in cluster.children(name)]
-
-
 def test_units_are_finished_by_tasks(make, dask_cluster):
     run = make()
     run.start(f"dask[{dask_cluster.address}]", "--workers", "2")
@@ -33,7 +28,7 @@ def test_rows_of_a_lost_worker_run_again(make, dask_cluster, victim):
     run = make()
     run.start(f"dask[{dask_cluster.address}]")
     run.wait_for_checkpoints(2)
-    lost = rows(dask_cluster, "w0")
+    lost = dask_cluster.started("w0")
     assert lost
     if victim == "worker":
         os.kill(dask_cluster.children("w0")[0], signal.SIGKILL)
