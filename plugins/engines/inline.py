@@ -29,7 +29,7 @@ class Inline(Engine):
         """Run a row; a unit that exits or crashes ends this process."""
         if not self.trusted and any(unit.origins for unit in row.units):
             raise PluginError(
-                f"engine 'inline': the plugins of {row} would run in this process, where they can change other results; "
+                f"engine 'inline': plugins of {row} would run in this process, where they can change other results; "
                 "use --engine \"inline[trusted=true]\" for your own plugins, or the engine 'local'"
             )
         job: Future[None] = Future()

@@ -14,7 +14,7 @@ def test_external_plugins_are_refused_unless_they_are_trusted(write_suite, write
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     options = {"entrants": ["mine"], "plugins": [plugin]}
     with pytest.raises(
-        PluginError, match=r"of mine on discs.* would run in this process.*inline\[trusted=true\].*local"
+        PluginError, match=r"plugins of mine on discs.* would run in this process.*inline\[trusted=true\].*local"
     ):
         gahbench.run(suite, tmp_path / "out", engine="inline", **options)
     assert not list(tmp_path.glob("out/units/*"))
