@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from gahbench._util.error_text import error_with_location
-from gahbench._util.errors import ParameterError, PluginError
+from gahbench._util.errors import ParameterError
+from gahbench._util.processes import START, start_process
+from gahbench._util.resources import kill_group
 from gahbench._util.shapes import Shape
 from gahbench.registry.configured import Configured
-from gahbench.registry.plugin import watch
+from gahbench.registry.registry import Registry
+from gahbench.registry.spec import Spec
 
 #: Image sides to try, to distinguish networks that refuse a size from networks that always fail.
 OTHER_SIDES = (64, 96, 128, 256)
+#: Seconds after which a dry run of external code, which usually takes milliseconds, is abandoned.
+TIMEOUT_SECONDS = 60.0
 #: Maximum number of values of an image for a real forward pass.
 MAX_VALUES = 3 * 256 * 256
 
@@ -29,12 +38,39 @@ class DryRun:
 
 
 def dry_run(configured: Configured, shape: Shape) -> DryRun:
-    """Build an architecture on torch's meta device, and call it on an image of shape (C, H, W)."""
+    """Build an architecture on torch's meta device, and call it on an image of shape (C, H, W).
+
+    External code runs in a process of its own, which it may end; the unit then fails when it is run.
+    """
+    if not configured.origins:
+        return _run(configured, shape)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    sources = tuple(configured.registry.sources)
+    process = start_process(START, _send_run, (sender, sources, configured.plugin.name, configured.parameters, shape))
+    sender.close()
     try:
-        with watch(configured.where, is_external=bool(configured.origins)):
-            return _run(configured, shape)
-    except PluginError as error:
-        return DryRun(error=str(error))
+        if receiver.poll(TIMEOUT_SECONDS):
+            return receiver.recv()  # type: ignore[no-any-return]
+    except EOFError:
+        pass  # The process has ended.
+    finally:
+        kill_group(process.pid)
+        process.join()
+        receiver.close()
+    return DryRun()
+
+
+def _send_run(
+    sender: Connection, sources: tuple[Path, ...], name: str, parameters: dict[str, Any], shape: Shape
+) -> None:
+    """Send the dry run of an architecture from this new process, without the output of plugins."""
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    configured = Registry(sources).configure("architecture", Spec(name, (), parameters))
+    sender.send(_run(configured, shape))
+    os._exit(0)
 
 
 def _run(configured: Configured, shape: Shape) -> DryRun:

@@ -12,15 +12,15 @@ import sys
 import threading
 import time
 import traceback
-import types
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import GahbenchError
-from gahbench._util.resources import kill_group, python_environment, signal_name
+from gahbench._util.processes import start_process
+from gahbench._util.resources import kill_group, signal_name
 from gahbench.contracts.engines import Row
 from gahbench.devices.hardware import hardware
 
@@ -29,7 +29,6 @@ ORPHAN_SECONDS = 4.0
 #: Bytes of a row's output that are kept with the reason of its end.
 OUTPUT_BYTES = 4000
 _STOP, _READY = b"stop", b"ready"
-_LOCK = threading.Lock()
 
 
 class RowProcess:
@@ -51,10 +50,9 @@ class RowProcess:
     """
 
     def __init__(self, function: Callable[..., None], row: Row, start: str) -> None:
-        self._context: Any = multiprocessing.get_context(start)
-        self._function, self._row, self.is_ready = function, row, False
+        self._function, self._row, self._start, self.is_ready = function, row, start, False
         self._log = row.folder / "logs" / f"row-{os.getpid()}-{uuid.uuid4().hex[:8]}.log"
-        self._link, self._end = self._context.Pipe()
+        self._link, self._end = multiprocessing.Pipe()
         self._process: Any = None
 
     def run(self, variables: dict[str, str]) -> None:
@@ -62,9 +60,7 @@ class RowProcess:
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             arguments = (self._end, self._function, self._row, {**os.environ, **variables}, self._log)
-            self._process = self._context.Process(target=_run_row, args=arguments, daemon=False)
-            with _LOCK, _without_main(), _safe_path():
-                self._process.start()
+            self._process = start_process(self._start, _run_row, arguments)
             self._end.close()
             while (message := self._receive()) == _READY:
                 self.is_ready = True
@@ -114,32 +110,6 @@ class RowProcess:
             return self._log.read_bytes()[-OUTPUT_BYTES:].decode(errors="replace")
         except OSError:
             return ""
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep a new process from importing the script that this process runs, which may have no guard against that."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Let the fork server, which starts with the first process, import the same packages as this process."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["gahbench.runs.preloaded"])
-    variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": python_environment()["PYTHONPATH"]}
-    before = {name: os.environ[name] for name in variables if name in os.environ}
-    os.environ |= variables
-    try:
-        yield
-    finally:
-        for name in variables.keys() - before.keys():
-            del os.environ[name]
-        os.environ |= before
 
 
 def _run_row(link: Connection, function: Callable[..., None], row: Row, environment: dict[str, str], log: Path) -> None:
