@@ -34,12 +34,14 @@ def test_rows_of_a_lost_worker_run_again(make, dask_cluster, victim):
         os.kill(dask_cluster.children("w0")[0], signal.SIGKILL)
     else:
         dask_cluster.kill("w0")
-    wait_for(lambda: not any(map(is_alive, lost)), 10, lambda: str(lost))
+    wait_for(lambda: not any(map(is_alive, lost)), 20)
     run.check()
 
 
-def test_a_worker_that_joins_gets_rows(make, dask_cluster):
-    run = make()
+def test_a_worker_that_joins_gets_rows(make, monkeypatch, request):
+    # No row may end before the worker is up.
+    monkeypatch.setenv("SECONDS_PER_STEP", "20")
+    dask_cluster, run = request.getfixturevalue("dask_cluster"), make()
     run.start(f"dask[{dask_cluster.address}]")
     run.wait_for_checkpoints(2)
     dask_cluster.start_worker("w2")
