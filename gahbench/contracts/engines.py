@@ -151,14 +151,14 @@ class Engine(ABC):
 
     Examples
     --------
-    >>> from concurrent.futures import ProcessPoolExecutor
+    >>> from concurrent.futures import ThreadPoolExecutor
     >>> import gahbench
-    >>> class Pool(gahbench.Engine):
-    ...     # Runs rows in a pool of processes.
+    >>> class Thread(gahbench.Engine):
+    ...     # Runs rows one after the other in a thread of this process.
     ...     def start(self, run):
-    ...         self.pool = ProcessPoolExecutor(run.workers)
+    ...         self.pool, self.stop = ThreadPoolExecutor(1), run.stop
     ...     def submit(self, function, row):
-    ...         return self.pool.submit(function, row)
+    ...         return self.pool.submit(function, row, self.stop)
     ...     def close(self):
     ...         self.pool.shutdown(cancel_futures=True)
     """
@@ -167,7 +167,6 @@ class Engine(ABC):
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: Whether rows run on other machines, which load plugin files from the results folder.
     remote: ClassVar[bool] = False
-    #: Whether the run ends once its rows are submitted, and leaves them to a scheduler.
     #: Whether the run ends once its rows are submitted, and leaves them to a scheduler.
     detach: bool = False
     #: Maximum number of jobs, into which rows are packed after ``start``; ``None`` for one job per row.

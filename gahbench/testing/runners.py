@@ -14,7 +14,7 @@ from gahbench.contracts.engines import Engine, Row
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
-from gahbench.runs.execute import execute
+from gahbench.runs.execute import execute, watching
 from gahbench.runs.opening import RunRequest
 from gahbench.runs.row import run_row
 from gahbench.runs.running import run_request
@@ -28,6 +28,8 @@ entrants: [identity, "unet[width=2,levels=1]"]
 training: {steps: 2, batch_size: 2, compile: never}
 scoring: {sigmas: [0.1], images: 2}
 """
+#: Steps of a fit that takes seconds, unless it is stopped.
+_LONG = 2000
 
 
 def check_engine(configured: Configured) -> Iterator[Finding]:
@@ -46,10 +48,14 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         done = [unit.folder in undamaged for unit in plan.units]
         yield Finding("finishes units in the store", all(done), f"{sum(done)} of {len(done)}")
         yield Finding("records a failure and continues", store.failure(broken) is not None)
-        stop.set()
+        (fit,) = [unit for unit in plan.units if unit.kind == "fit"]
+        training = {**fit.payload["training"], "steps": _LONG}
+        long = dataclasses.replace(fit, key="long", payload={**fit.payload, "training": training})
         stopped = Store(Path(folder) / "stopped")
-        execute(plan.units, configured.build(), dataclasses.replace(template, folder=stopped.folder), run_row, stop)
-        yield Finding("runs no units once it is asked to stop", not stopped.finished())
+        with watching([long], stopped, lambda event: stop.set()):
+            execute([long], configured.build(), dataclasses.replace(template, folder=stopped.folder), run_row, stop)
+        has_stopped = not stopped.ended()[0] and stopped.checkpoint_time(long.folder) > 0
+        yield Finding("a fit that is asked to stop writes a checkpoint and ends", has_stopped)
 
 
 def check_tracker(configured: Configured) -> Iterator[Finding]:

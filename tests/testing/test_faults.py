@@ -338,18 +338,37 @@ OPTIMA = {
     "card that is a string": ("card = 'mine'", "has a gahbench.Card"),
 }
 
+STOPS = "asked to stop writes a checkpoint and ends"
+ENGINE_IMPORTS = """
+import dataclasses, threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from gahbench_plugins.engines.inline import Inline
+"""
+SUBMIT = "def submit(self, function, row):\n    "
+THREADS = (
+    "def start(self, run): self.pool = ThreadPoolExecutor(1)\n"
+    "def submit(self, function, row): return self.pool.submit(function, row)\n"
+    "def close(self): self.pool.shutdown()\n"
+)
 ENGINES = {
     "sound": ("pass", ""),
-    "does nothing": ("def run(self, job): pass", "finishes units in the store"),
-    "reports nothing": (
-        "def run(self, job):\n    job.report = lambda event: None\n    super().run(job)",
-        "reports every start and end",
-    ),
+    "runs nothing": (SUBMIT + "job = Future()\n    job.set_result(None)\n    return job", "runs"),
     "skips the last unit": (
-        "def run(self, job):\n    job.units = job.units[:-1]\n    super().run(job)",
-        "records a failure and continues",
+        SUBMIT + "return super().submit(function, dataclasses.replace(row, units=row.units[:-1]))",
+        "runs",
     ),
-    "cannot be stopped": ("def run(self, job):\n    job.stop.clear()\n    super().run(job)", "after a request to stop"),
+    "uses another folder": (
+        SUBMIT + "return super().submit(function, dataclasses.replace(row, folder=row.folder / 'other'))",
+        "runs",
+    ),
+    "ends at a failure": (
+        SUBMIT + "job = super().submit(function, row)\n"
+        "    if any((row.folder / 'failures').glob('*')): raise RuntimeError('a unit failed')\n    return job",
+        "runs",
+    ),
+    "returns no job": (SUBMIT + "super().submit(function, row)", "runs"),
+    "cannot be stopped": (SUBMIT + "self._stop = threading.Event()\n    return super().submit(function, row)", STOPS),
+    "cancels only rows that wait": (THREADS, STOPS),
 }
 FAULTS = {
     "architecture": ARCHITECTURES,
@@ -375,7 +394,7 @@ def check(write_class, write_plugin, tmp_path, monkeypatch):
             registry = Registry((families.file,))
             return check_plugin(registry.get("dataset", "mine"), registry)
         if kind == "engine" and not base:
-            base, head = "Inline", "from gahbench_plugins.engines.inline import Inline"
+            base, head = "Inline", ENGINE_IMPORTS
         file = write_plugin("mine", body) if kind == "architecture" else write_class(kind, body, base=base, head=head)
         (report,) = check_file(file)
         return report
