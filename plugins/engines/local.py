@@ -41,7 +41,7 @@ class Local(Engine):
     def start(self, run: Execution) -> None:
         """Open a slot for each row that may run at the same time."""
         devices = worker_devices(run, run.workers or self.workers, self.workers_per_gpu)
-        self._running: set[RowProcess] = set()
+        self._stop, self._running = run.stop, set[RowProcess]()
         self._devices: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for slot in devices:
             self._devices.put(slot)
@@ -67,7 +67,9 @@ class Local(Engine):
             self._running.add(process)
             job.process = process
             try:
-                process.run()
+                # The row may have been cancelled before it had a process.
+                if not self._stop.is_set():
+                    process.run()
             except Exception as error:
                 if process.is_ready or not device.is_accelerator:
                     self._devices.put(device)
