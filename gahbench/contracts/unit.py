@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -88,15 +87,6 @@ class Unit:
     def origins(self) -> frozenset[str]:
         """The external files and packages that define the unit's plugins."""
         return frozenset(origin for plugin in self._plugins.values() for origin in plugin.get("origins", ()))
-
-    @functools.cached_property
-    def isolation_key(self) -> str:
-        """The entrant, dataset and metric that external plugins define, as JSON; empty without external plugins.
-
-        Only units with the same key may run in one process, so that external plugins cannot affect other units.
-        """
-        external = {name: plugin for name, plugin in self._plugins.items() if plugin.get("origins")}
-        return json.dumps(external, sort_keys=True, default=str) if external else ""
 
     @property
     def _plugins(self) -> dict[str, Any]:

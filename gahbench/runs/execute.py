@@ -21,6 +21,7 @@ from typing import Any
 
 from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.files import names_in
+from gahbench._util.origins import PluginFiles
 from gahbench._util.readable import format_duration
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.engines import Engine, Event, Execution, Job, Row
@@ -57,7 +58,8 @@ def rows_of(units: Iterable[Unit]) -> list[list[Unit]]:
             homes[unit.key] = group
         rows.setdefault(group, []).append(unit)
     for members in rows.values():
-        members.sort(key=lambda unit: unit.kind != "fit")
+        # Metrics that are not built in come last, since they run in the process of the other scores.
+        members.sort(key=lambda unit: (unit.kind != "fit", bool((unit.payload.get("metric") or {}).get("origins"))))
     return sorted(rows.values(), key=_work, reverse=True)
 
 
@@ -140,7 +142,7 @@ class _Execution:
         note: Callable[[str], None],
     ) -> None:
         self.engine, self.template, self.function, self.stop, self.note = engine, template, function, stop, note
-        self.store = Store(template.folder)
+        self.store, self.files = Store(template.folder), PluginFiles(template.plugins)
         self.jobs: list[tuple[Row, Job, set[str]]] = []
         #: How often each unit was lost since its last checkpoint, and when that was written.
         self.losses: Counter[str] = Counter()
@@ -159,7 +161,9 @@ class _Execution:
             rows = pack(rows, max(1, self.engine.jobs - len(self.jobs)))
         for members in rows:
             if not self.stop.is_set():
-                self._submit(replace(self.template, units=tuple(members)))
+                # Files of other plugins are not imported by a row, which they could change or end.
+                files = self.files.find(origin for unit in members for origin in unit.origins)
+                self._submit(replace(self.template, units=tuple(members), plugins=files))
         while self.jobs and not self.stop.is_set() and not self.engine.detach:
             try:
                 self._collect()

@@ -27,6 +27,7 @@ from gahbench._util.error_text import error_text, shorten
 from gahbench._util.errors import GahbenchError, PluginError, ResultsError
 from gahbench._util.files import StorageError, storing
 from gahbench._util.keys import key_of
+from gahbench._util.origins import packages_of
 from gahbench._util.resources import keep_freed_blocks, processor_name, trim_heap
 from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
@@ -92,9 +93,11 @@ def run_row(row: Row, stop: threading.Event | None = None) -> None:
     >>> import gahbench
     >>> class Inline(gahbench.Engine):
     ...     # Runs rows in this process.
+    ...     def start(self, run):
+    ...         self.stop = run.stop
     ...     def submit(self, function, row):
     ...         job = concurrent.futures.Future()
-    ...         job.set_result(function(row))
+    ...         job.set_result(function(row, self.stop))
     ...         return job
     """
     store, stop = Store(row.folder), stop or threading.Event()
@@ -262,7 +265,7 @@ class _Runner:
     @functools.cached_property
     def _registry(self) -> Registry:
         # Plugins are imported with the first unit, so that an error of an import is a failure of that unit.
-        return Registry(self._row.plugins)
+        return Registry(self._row.plugins, packages_of(origin for unit in self._row.units for origin in unit.origins))
 
     @functools.cached_property
     def _measurements(self) -> _Measurements:

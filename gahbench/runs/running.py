@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from gahbench.contracts.engines import Engine, Event, Row
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_files import plugin_sources
+from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
 from gahbench.runs.execute import execute, stop_on_signals, watching
@@ -25,6 +27,7 @@ from gahbench.runs.reuse import Reused
 from gahbench.runs.row import run_row
 from gahbench.store.finished import warn_of_damage
 from gahbench.store.folder import Folder
+from gahbench.store.plan_file import require_plan
 from gahbench.store.store import DAMAGED, Store
 
 if TYPE_CHECKING:
@@ -225,7 +228,9 @@ def _run_opened(opened: OpenedRun, registry: Registry, engine: Engine, request: 
     folder, store, stop = opened.folder, Store(opened.folder), threading.Event()
     notify_started(registry, folder, opened.units, opened.todo)
     if opened.todo:
-        template = Row(folder.resolve(), (), opened.plugins, opened.threads, request.device, opened.limits)
+        copies = (plugin_files(folder.resolve() / name) for name in require_plan(folder).plugins)
+        plugins = tuple(itertools.chain.from_iterable(copies)) if engine.remote else opened.plugins
+        template = Row(folder.resolve(), (), plugins, opened.threads, request.device, opened.limits)
         reported = functools.partial(notify, registry, report)
         with stop_on_signals(stop), watching(opened.todo, store, reported) as note:
             execute(opened.todo, engine, template, run_row, stop, note, request.workers)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gahbench
+from gahbench._util.origins import portable_origin
 from gahbench.contracts.engines import Execution, Limits
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Cuda
@@ -102,6 +103,22 @@ def test_all_rows_run_once_and_are_packed_if_the_engine_asks_for_it(run, tmp_pat
     assert notes == []
     engine, _ = run([make_unit(key, seed=index) for index, key in enumerate("wxyz")], finish_all, jobs=2)
     assert sorted(map(len, engine.submitted)) == [2, 2]
+
+
+def test_a_row_imports_only_the_plugin_files_that_its_units_name_and_scores_by_their_metrics_come_last(tmp_path):
+    files = (tmp_path / "a.py", tmp_path / "b.py")
+    for file in files:
+        file.write_text(f"# {file}")
+    own, built_in = {"origins": [portable_origin(str(files[1]))]}, {"origins": []}
+    units = [make_unit(key, "score", metric=metric) for key, metric in (("own", own), ("psnr", built_in))]
+    rows = []
+    engine = Scripted(lambda row: rows.append(row) or finish_all(row))
+    template = gahbench.Row(tmp_path, (), files, device="cpu")
+    execute([*units, make_unit("other", "score", entrant="identity")], engine, template, None, threading.Event())
+    assert {row.plugins: [unit.key for unit in row.units] for row in rows} == {
+        files[1:]: ["psnr", "own"],
+        (): ["other"],
+    }
 
 
 def test_a_unit_fails_after_three_losses_and_the_rest_of_its_row_runs(run, tmp_path):
