@@ -71,7 +71,8 @@ def _print_folder(folder: Path) -> None:
     from gahbench.report.tables import print_board as print_results
     from gahbench.runs.collect import results_so_far, update_board
 
-    if not update_board(folder) and (so_far := results_so_far(folder)) is not None:
+    update_board(folder)
+    if (so_far := results_so_far(folder)) is not None:
         results, count = so_far
         if not results.scores.empty:
             print_results(results, Console())

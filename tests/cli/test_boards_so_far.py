@@ -3,14 +3,19 @@
 import pytest
 
 import gahbench
+from gahbench.registry.registry import Registry
+from gahbench.runs.opening import plan_with
+from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
 
 def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(write_suite, tmp_path, command):
     out, call = tmp_path / "out", command("leaderboard")
-    assert command("plan")(write_suite(), "--out", out)[0] == 0
+    registry = Registry()
+    Folder(out).record(plan_with(registry, write_suite(), out), registry)
+    assert "0 of 7 units done" in command("status")(out)[1]
     status, printed, errors = call(out)
     assert (status, printed) == (0, "")
     assert errors.startswith(f"{out}: no scores yet, 7 units left; see 'gahbench status {out}'")
@@ -21,14 +26,18 @@ def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(wr
     (fit,) = [unit for unit in store.recorded_units() if unit.kind == "fit"]
     scores = [unit.folder for unit in store.recorded_units() if fit.key in unit.needs]
     store.move_away([fit.folder, *scores], "replaced")
-    modified_times = {file: file.stat().st_mtime_ns for file in out.iterdir()}
-    status, printed, errors = call(out)
+    # While a run is at work, the board is not written.
+    with Folder(out).lock():
+        modified_times = {file: file.stat().st_mtime_ns for file in out.iterdir()}
+        status, printed, errors = call(out)
+        filtered = call(out, "-e", "identity", "--columns", "psnr")
+        assert {file: file.stat().st_mtime_ns for file in out.iterdir()} == modified_times
     assert errors.startswith(f"{out}: the board so far, 3 units left")
     assert (
         next(line for line in complete[1].splitlines() if line.startswith("| –    | Oracle")).split("|")[4] in printed
     )
     assert "- U-Net: fit not run yet" in printed
-    filtered = call(out, "-e", "identity", "--columns", "psnr")
     assert filtered[1].count("15.") == 1
     assert "the board so far, 3 units left" in filtered[2]
-    assert {file: file.stat().st_mtime_ns for file in out.iterdir()} == modified_times
+    assert call(out)[1:] == (printed, errors)
+    assert "- U-Net: fit not run yet" in (out / "leaderboard.md").read_text(encoding="utf-8")

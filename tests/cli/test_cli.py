@@ -61,16 +61,15 @@ def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path, m
     assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", out)[1]
 
 
-def test_plan_work_and_collect_give_a_board(figures_not_rendered, call, write_suite, tmp_path):
+def test_the_shards_of_a_run_give_a_board(figures_not_rendered, call, write_suite, tmp_path):
     out = tmp_path / "out"
-    assert "gahbench work" in call("plan", write_suite(), "--out", out, "--threads", 1)[1]
-    assert "0 of 7 units done" in call("status", out)[1]
-    status, _, stderr = call("work", out, "--workers", 1)
-    assert (status, "7 done, 0 failed, 0 left" in stderr) == (0, True)
+    for shard in ("1/2", "2/2"):
+        status, printed, stderr = call("run", write_suite(), "--out", out, "--engine", "inline", "--shard", shard)
+        assert (status, printed) == (0, "")
+        assert f"shard {shard} has ended; 'gahbench leaderboard {out}' writes the board of all shards" in stderr
     assert "7 of 7 units done" in call("status", out)[1]
-    status, printed, _ = call("collect", out)
+    status, printed, _ = call("leaderboard", out)
     assert (status, "oracle-threshold[haar]" in printed) == (0, True)
-    assert call("leaderboard", out)[1] == printed
 
 
 def test_run_with_an_unwritable_home_prints_no_warning(write_suite, monkeypatch):
@@ -85,9 +84,8 @@ def test_run_with_an_unwritable_home_prints_no_warning(write_suite, monkeypatch)
     assert [line for line in lines if not line.startswith("[")] == ["board, scores and figures: out"]
 
 
-@pytest.mark.parametrize("name", ["work", "run"])
-def test_invalid_devices_are_refused_before_anything_is_written(call, name):
-    status, _, stderr = call(name, "quick", "--device", "gpu")
+def test_invalid_devices_are_refused_before_anything_is_written(call):
+    status, _, stderr = call("run", "quick", "--device", "gpu")
     assert (status, list(Path().iterdir())) == (2, [])
     assert "device 'gpu' is not accepted; accepted: auto, cpu, cuda" in stderr
 
@@ -126,9 +124,7 @@ def test_plan_estimates_the_time_from_budgets_and_timed_units(figures_not_render
     assert "without" not in out
 
 
-def test_a_failed_unit_makes_the_exit_status_1(
-    dry_runs_here, figures_not_rendered, call, write_suite, write_plugin, tmp_path
-):
+def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write_suite, write_plugin, tmp_path):
     plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
     options = ("--engine", "inline[trusted=true]", "--plugins-dir", plugin, "--entrant", "unlucky")
     status, printed, stderr = call("run", write_suite(), "--out", tmp_path / "out", *options)
@@ -169,9 +165,7 @@ BAD = {
     "unknown name": (lambda tmp: ["describe", "x"], "'x'; 'gahbench list' prints all names"),
     "unreadable shape": (lambda tmp: ["describe", "unet", "--shape", "64x64"], "such as 3,80,80"),
     "no results": (lambda tmp: ["leaderboard", str(tmp)], "results"),
-    "no plan": (lambda tmp: ["work", str(tmp / "none")], "expected a results folder"),
     "no status": (lambda tmp: ["status", str(tmp / "none")], "expected a results folder"),
-    "nothing to collect": (lambda tmp: ["collect", str(tmp / "none")], "expected a results folder"),
     "no file": (lambda tmp: ["check", str(tmp / "none.py")], "no such plugin file"),
     "bad name": (lambda tmp: ["new", "architecture", "My Denoiser"], "lower-case words"),
     "taken name": (lambda tmp: ["new", "architecture", "unet"], "already"),
@@ -209,7 +203,7 @@ def test_list_shows_plugins_suites_and_plugins_that_failed_to_load(call, write):
     status, printed, _ = call("list", "--plugins-dir", write("broken.py", "1 / 0\n"))
     assert status == 0
     words = printed.split()
-    assert {"unet", "c-alpha", "oracle-threshold", "wavelet", "psnr", "processes", "quick"} <= set(words)
+    assert {"unet", "c-alpha", "oracle-threshold", "wavelet", "psnr", "local", "quick"} <= set(words)
     assert "ZeroDivisionError" in printed
     assert "broken.py" in printed.replace("\n", "")
 

@@ -43,7 +43,7 @@ def test_a_new_plugin_is_commented_and_passes_the_suggested_check(write_new, com
     assert (status, "exists" in stderr, file.read_text(encoding="utf-8")) == (2, True, text)
 
 
-@pytest.mark.usefixtures("figures_not_rendered", "dry_runs_here")
+@pytest.mark.usefixtures("figures_not_rendered")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_works_in_the_suggested_command(write_new, command, write_suite, tmp_path, kind):
     _, (_, (program, name, *arguments)) = write_new(kind)
