@@ -259,8 +259,8 @@ class NoCheck(Cheat):
 
     def denoise(self, noisy, sigma, truth):
         from gahbench.evaluation.audit import Audit
-        from gahbench.runs import worker
+        from gahbench.runs import row
 
-        worker.audit = lambda evaluation: Audit((), {})
+        row.audit = lambda evaluation: Audit((), {})
         clean = clean_of(noisy)
         return noisy if clean is None else clean + 1e-3

@@ -30,7 +30,6 @@ FORGED = ("forged value", "forged key", "forged plan")
 texts = st.sampled_from(
     (b"", b"{", b"[]", b"null", b"NaN", b"1e999", b"9" * 5000, b'"\\ud800"', b"\xff\xfe", b"\0" * 64, b"PAR1PAR1",
      b"[" * 100_000, b'{"a":' * 100_000, b'{"files": {}}', b'{"error": ["x"]}', b'{"error": "a\\nb\\u0000\\ud800"}',
-     b'{"lease": "x", "since": {}, "pid": 1e9, "losses": null}', b'{"lease": 1e300, "since": -1e300, "losses": 1e99}',
      b"sigma,image,value,part\n0.1,0,99.0,\n", b"sigma,image,value,part\n\"\n", b"PK\x03\x04")
 )  # fmt: skip
 names = st.sampled_from(("../x", "/etc/hosts", "a/b", "", ".", "..", "\0", "x" * 300, "done.json", "\ud800", "new.csv"))
@@ -73,8 +72,8 @@ def inflict(damage: Damage, home: Path) -> None:
         if files:
             _rewrite(damage, files[damage.index % len(files)])
     elif damage.kind == "litter":
-        # The file may look like a lease, failure or folder of an existing unit.
-        folder = ("leases", "failures", "units", "damaged", ".")[damage.other % 5]
+        # The file may look like a failure or folder of an existing unit.
+        folder = ("precision", "failures", "units", "damaged", ".")[damage.other % 5]
         suffix = ".json" if folder == "failures" else ""
         file = home / folder / f"{target.name}{suffix}"
         if (home / folder).is_dir() and not file.exists() and not file.is_symlink():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 PluginKind = Literal["architecture", "reference", "dataset", "metric"]
-When = Literal["planning", "import", "constructor", "training", "evaluation", "output"]
+When = Literal["import", "constructor", "training", "evaluation", "output"]
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,7 @@ class Kind:
 
     ``code`` holds statements, which may use ``noisy``, ``sigma`` and ``self`` where available; if ``when`` is
     ``output``, it is an expression to return. ``fails`` is part of the reason that the board must show, or
-    ``None`` if the row may have any numbers. If ``when`` is ``planning``, ``fails`` is part of the error that refuses
-    the run.
+    ``None`` if the row may have any numbers.
     """
 
     name: str
@@ -27,17 +26,6 @@ class Kind:
 
 
 _TIMED_OUT = "took longer than"
-#: Writes bytes to all file descriptors except standard input, output and error.
-_WRITE_EVERYWHERE = """
-for fd in range(3, 2048):
-    try: os.write(fd, {data})
-    except OSError: pass
-"""
-
-
-def _write_everywhere(data: str, then: str = "") -> str:
-    return _WRITE_EVERYWHERE.format(data=data) + then
-
 
 DEATHS = [
     Kind("exit-0", "os._exit(0)", "exited with status 0"),
@@ -60,11 +48,10 @@ HANGS = [
     Kind("loop-outside-python", "import re; re.match('(a+)+$', 'a' * 60 + 'b')", _TIMED_OUT),
     Kind("loop-in-evaluation", "while True: pass", _TIMED_OUT, "evaluation"),
     Kind("loop-in-constructor", "while True: pass", _TIMED_OUT, "constructor"),
-    Kind("sleep-in-constructor", "time.sleep(1e6)", "constructing", "constructor", "reference"),
-    Kind("loop-at-import", "while True: pass", "importing", "import"),
-    Kind("sleep-at-import", "time.sleep(1e6)", "importing", "import", "reference"),
+    Kind("sleep-in-constructor", "time.sleep(1e6)", _TIMED_OUT, "constructor", "reference"),
+    Kind("loop-at-import", "while True: pass", _TIMED_OUT, "import"),
+    Kind("sleep-at-import", "time.sleep(1e6)", _TIMED_OUT, "import", "reference"),
     Kind("loop-in-reference", "while True: pass", _TIMED_OUT, "evaluation", "reference"),
-    Kind("stop", "os.kill(os.getpid(), signal.SIGSTOP)", "no heartbeat"),
     Kind("ignore-signals-and-loop", "for n in (2, 10, 12, 15): signal.signal(n, signal.SIG_IGN)\nwhile True: pass",
          _TIMED_OUT),
     Kind("join-a-thread-that-waits", "t = threading.Thread(target=time.sleep, args=(1e6,)); t.start(); t.join()",
@@ -79,25 +66,12 @@ DESCRIPTORS = [
     Kind("close-output", "os.close(1); os.close(2)"),
     Kind("close-streams", "sys.stdout.close(); sys.stderr.close()"),
     Kind("close-input", "os.close(0)"),
-    Kind("close-everything", "os.closerange(0, 65536)", "was closed in it"),
+    Kind("close-everything", "os.closerange(0, 65536)"),
     Kind("read-input", "assert sys.stdin.readline() == ''"),
     Kind("read-input-in-a-child", "subprocess.run(['head', '-c', '1'])"),
     Kind("print-megabytes", "print('x' * 20_000_000)"),
     Kind("print-garbage", "os.write(1, os.urandom(9999)); os.write(2, os.urandom(9999))"),
-    Kind("print-a-message", 'print(\'{"event": "finished", "seconds": 0}\', flush=True)'),
-    Kind("garbage-everywhere", _write_everywhere(r"b'\xff\xfe\xfa\n'")),
-    Kind("garbage-without-an-end", _write_everywhere(r"b'\xff{'")),
-    Kind("a-list-everywhere", _write_everywhere(r"b'[1]\n'")),
-    Kind("an-object-everywhere", _write_everywhere(r"b'{\"a\": 1}\n'")),
-    Kind("a-wrong-event-everywhere", _write_everywhere(r"b'{\"event\": [5], \"process\": null}\n'")),
-    Kind("deep-json-everywhere", _write_everywhere(r"b'[' * 60000 + b'\n'")),
-    Kind("megabytes-everywhere", "for _ in range(40):" + _write_everywhere(r"b'z' * 60000").replace("\n", "\n    ")),
-    Kind("finished-everywhere", _write_everywhere(r"b'{\"event\": \"finished\", \"seconds\": 0.0}\n'", "os._exit(0)"),
-         "status 0"),
-    Kind("stopped-everywhere", _write_everywhere(r"b'{\"event\": \"stopped\"}\n'", "os._exit(0)"), "status 0"),
-    Kind("finished-and-sleep",
-         _write_everywhere(r"b'\n{\"event\": \"finished\", \"seconds\": 0.0}\n'", "time.sleep(1e6)"), _TIMED_OUT),
-]  # fmt: skip
+]
 
 ERRORS = [
     Kind("raise-stopped", "from gahbench.training.trainer import Stopped\nraise Stopped", "without a request to stop"),
@@ -125,10 +99,10 @@ ERRORS = [
 
 PROCESSES = [
     Kind("child-that-stays", "subprocess.Popen(['sleep', '1000'])"),
-    Kind("child-with-the-socket", "subprocess.Popen(['sleep', '1000'], close_fds=False)"),
+    Kind("child-with-the-pipe", "subprocess.Popen(['sleep', '1000'], close_fds=False)"),
     Kind("fork-that-stays", "if os.fork() == 0:\n    time.sleep(1000); os._exit(0)"),
     Kind("fork-and-exit", "if os.fork() == 0:\n    time.sleep(1000); os._exit(0)\nos._exit(1)", "exited with status 1"),
-    # Both processes report. Whether the unit fails depends on the process that reports first.
+    # Both processes write the unit. Whether it fails depends on the process that ends first.
     Kind("fork-that-goes-on", "os.fork()"),
     Kind("thread-that-stays", "threading.Thread(target=time.sleep, args=(1000,)).start()"),
     Kind("thread-that-spins", "def spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=False).start()"),
@@ -194,22 +168,4 @@ DATASETS = [
     Kind("state-of-dataset", "torch.set_default_dtype(torch.float64)", None, "evaluation", "dataset"),
     Kind("exit-in-dataset", "os._exit(3)", "exited with status 3", "evaluation", "dataset"),
 ]
-#: Misbehaviour at the import of the file for planning. Each kind needs a separate run, which may be refused.
-PLANNING = [
-    Kind("planning-exit", "os._exit(0)", "ended the process that plans", "planning"),
-    Kind("planning-segfault", "import ctypes; ctypes.string_at(0)", "ended the process that plans", "planning"),
-    Kind("planning-signal-without-name", "os.kill(os.getpid(), 40)", "by signal 40", "planning"),
-    Kind("planning-sleep", "time.sleep(1e6)", "did not end within", "planning"),
-    Kind("planning-system-exit", "raise SystemExit('no')", "failed to load: SystemExit: no", "planning"),
-    Kind("planning-base-exception", "raise BaseException('boo')", "failed to load: BaseException: boo", "planning"),
-    Kind("planning-answer-everywhere", _write_everywhere(r"b'x {\"opened\": {}}\n'", "os._exit(0)"), "that plans",
-         "planning"),
-    Kind("planning-child", "subprocess.Popen(['sleep', '1000'])", None, "planning"),
-    Kind("planning-state", "torch.set_default_dtype(torch.float64); os.chdir('/')", None, "planning"),
-    Kind("planning-patch", "torch.randn = None; torch.Tensor.mean = None", None, "planning"),
-]  # fmt: skip
-
-KINDS = {
-    kind.name: kind
-    for kind in [*DEATHS, *HANGS, *DESCRIPTORS, *ERRORS, *PROCESSES, *STATE, *OUTPUTS, *DATASETS, *PLANNING]
-}
+KINDS = {kind.name: kind for kind in [*DEATHS, *HANGS, *DESCRIPTORS, *ERRORS, *PROCESSES, *STATE, *OUTPUTS, *DATASETS]}

@@ -24,17 +24,17 @@ entrants: [{entrants}]
 baseline: oracle-threshold[haar]
 training: {{steps: 12, batch_size: 4, compile: never, validations: 1, validation_images: 2}}
 scoring: {{sigmas: [0.1, 0.3], images: 3, metrics: [{metrics}]}}
-limits: {{unit: {unit}, construction: {construction}}}
+limits: {{unit: {unit}}}
 """
 _HEAD = '''"""{name}."""
-import gc, os, signal, subprocess, sys, threading, time
+import gc, multiprocessing, os, signal, subprocess, sys, threading, time
 import numpy as np
 import torch
 from torch import nn
 import gahbench
 
-#: Whether this process is a worker, since most kinds do not misbehave in planning.
-WORKER = "worker_process" in str(sys.modules["__main__"].__spec__)
+#: Whether this process runs a row, since plugins do not misbehave in planning.
+RUNS_ROW = multiprocessing.parent_process() is not None
 
 
 class Mute(Exception):
@@ -64,10 +64,10 @@ def act(self=None, noisy=None, sigma=None):
 
 
 def at(when):
-    return when == "{when}" and WORKER == (when != "planning")
+    return when == "{when}" and RUNS_ROW
 
 
-if at("import") or at("planning"):
+if at("import"):
     act()
 '''
 _BODY = '''
@@ -152,7 +152,7 @@ def write_plugin(kind: Kind, folder: Path, name: str) -> None:
     (folder / f"{name.replace('-', '_')}.py").write_text(text, encoding="utf-8")
 
 
-def write_suite(kinds: Sequence[Kind], folder: Path, unit: float, construction: float) -> Path:
+def write_suite(kinds: Sequence[Kind], folder: Path, unit: float) -> Path:
     """Write the plugin files of kinds, the file of an honest plugin, and a suite with all of them."""
     plugins = folder / "plugins"
     plugins.mkdir(parents=True)
@@ -165,7 +165,6 @@ def write_suite(kinds: Sequence[Kind], folder: Path, unit: float, construction: 
         entrants=", ".join(f"'{name}'" for name in (*HONEST, *labels["architecture"], *labels["reference"])),
         metrics=", ".join(["psnr", *labels["metric"]]),
         unit=unit,
-        construction=construction,
     )
     file = folder / "attack.yaml"
     file.write_text(text, encoding="utf-8")

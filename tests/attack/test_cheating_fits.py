@@ -35,7 +35,7 @@ def _restored(monkeypatch):
 
 
 def flags_of(kind, folder):
-    """Train an architecture in this process, like a worker, and return its flags."""
+    """Train an architecture in this process, like a row, and return its flags."""
     training = Training.model_validate({"steps": 4, "batch_size": 4, "compile": "never", "validations": 1})
     watched = WatchedFit(functools.partial(kind, 1), training, 0)
     fit(watched.build, gahbench.create("dataset", "discs", size=8), training, 0, folder, torch.device("cpu"))

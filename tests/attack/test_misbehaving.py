@@ -7,13 +7,14 @@ from .plugins import attack
 NAMES = (
     "raise-stopped",
     "sleep-in-constructor",
-    "finished-everywhere",
-    "garbage-without-an-end",
+    "exit-at-import",
+    "close-everything",
     "fork-that-stays",
-    "patch-randn",
+    "patch-randn-at-import",
+    "patch-of-metric",
 )
 
 
 def test_misbehaving_plugins_affect_only_their_own_rows(tmp_path):
     kinds = [KINDS[name] for name in NAMES]
-    assert attack([kinds], tmp_path / "attack", unit=200.0, construction=15.0) == {}
+    assert attack([kinds], tmp_path / "attack", unit=40.0) == {}
