@@ -1,11 +1,11 @@
 """Stress test that kills processes at random: no result may be lost, overwritten or changed.
 
-    python tests/bench/soak.py [--kills 1000] [--races 1000] [--work 1 4] [--seed 0]
+    python tests/bench/soak.py [--kills 1000] [--races 1000] [--workers 1 4] [--seed 0]
 
-For each number of concurrent `work` processes, a small suite is completed repeatedly while `work` processes or their
-workers are killed with SIGKILL at random. Each folder is checked: all units are done, no finished file was written
-again, and the leaderboard equals that of an undisturbed run to the last digit. In a race, two processes finish the same
-unit at the same moment.
+For each number of workers, a small suite is run repeatedly while the command, or processes of its rows, are killed with
+SIGKILL at random; the same command resumes the run. Each folder is checked: all units are done, no finished file was
+written again, and the leaderboard equals that of an undisturbed run to the last digit. In a race, two processes finish
+the same unit at the same moment.
 """
 
 import os
@@ -20,14 +20,12 @@ from pathlib import Path
 
 import harness
 
+import gahbench
 from gahbench._util.keys import key_of
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
-from gahbench.registry.registry import open_registry
 from gahbench.runs.collect import collect
-from gahbench.runs.opening import plan_with
-from gahbench.runs.running import record_plan
-from gahbench.runs.work import work
+from gahbench.runs.process import ORPHAN_SECONDS
 from gahbench.store.finished import write_scores
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
@@ -47,70 +45,59 @@ seeds: [0, 1]
 
 
 def main():
-    small = "--kills 1 --races 10 --work 1 --steps 5"
-    options = harness.options(__doc__, small, kills=1000, races=1000, work=[1, 4], seed=0, steps=400)
+    small = "--kills 1 --races 10 --workers 1 --steps 5"
+    options = harness.options(__doc__, small, kills=1000, races=1000, workers=[1, 4], seed=0, steps=400)
     random.seed(options.seed)
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         races(home / "race", options.races)
-        (home / "soak.yaml").write_text(SUITE.replace("steps: 400", f"steps: {options.steps}"))
-        plan(home / "soak.yaml", home / "whole")
-        work(home / "whole", workers=1)
+        suite = home / "soak.yaml"
+        suite.write_text(SUITE.replace("steps: 400", f"steps: {options.steps}"))
+        gahbench.run(suite, home / "whole", threads=1, workers=1)
         expected = board(home / "whole")
-        for count in options.work:
+        for count in options.workers:
             kills = folders = 0
             started = time.monotonic()
-            while kills < options.kills // len(options.work):
+            while kills < options.kills // len(options.workers):
                 folder = home / f"soak-{count}-{folders}"
-                plan(home / "soak.yaml", folder)
-                kills += complete_with_kills(folder, count, options.kills // len(options.work) - kills)
+                kills += complete_with_kills(suite, folder, count, options.kills // len(options.workers) - kills)
                 folders += 1
                 check(folder, expected)
-                print(f"{count} work: {kills} kills, {folders} folders, {time.monotonic() - started:.0f} s", flush=True)
+                seconds = time.monotonic() - started
+                print(f"{count} workers: {kills} kills, {folders} folders, {seconds:.0f} s", flush=True)
 
 
-def plan(suite, folder):
-    """Plan a suite in a folder, with one thread per worker."""
-    registry = open_registry()
-    record_plan(plan_with(registry, suite, folder), folder, registry, threads=1)
-
-
-def complete_with_kills(folder, count, most):
-    """Complete a folder with concurrent processes, kill some at random, and return the number of kills."""
-    store, kills, seen = Store(folder), 0, {}
-    units = require_plan(folder).units
-    processes = [start(folder) for _ in range(count)]
-    while len(store.finished()) < len({unit.folder for unit in units}):
-        time.sleep(random.uniform(0.2, 10.0 / count))
-        seen = check_unchanged(store, seen)
-        index = random.randrange(count)
-        victim = processes[index]
-        workers = children(victim.pid) if kills < most else []
-        if workers and random.random() < 0.5:
-            os.kill(random.choice(workers), signal.SIGKILL)
-            kills += 1
-        elif victim.poll() is None and kills < most:
-            victim.kill()
-            victim.wait()
-            kills += 1
-        if processes[index].poll() is not None:
-            # Restarted processes retry units that failed because their workers were lost too often.
-            processes[index] = start(folder)
-    for process in processes:
-        process.wait(timeout=120)
+def complete_with_kills(suite, folder, count, most):
+    """Run a suite until it is complete, kill some of its processes at random, and return the number of kills."""
+    store, kills, seen, status = Store(folder), 0, {}, None
+    while status != 0:
+        process = start(suite, folder, count)
+        while process.poll() is None:
+            time.sleep(random.uniform(0.2, 10.0 / count))
+            seen = check_unchanged(store, seen)
+            rows = [row for child in children(process.pid) for row in children(child)]
+            if kills < most and rows and random.random() < 0.5:
+                os.kill(random.choice(rows), signal.SIGKILL)
+                kills += 1
+            elif kills < most and process.poll() is None:
+                process.kill()
+                kills += 1
+        # A run tries units again that failed since their rows were lost too often.
+        status = process.wait()
     check_unchanged(store, seen)
     return kills
 
 
-def start(folder):
-    """Start a `work` process."""
-    command = [sys.executable, "-m", "gahbench", "work", str(folder), "--workers", "1", "--retry"]
-    quick = {"GAHBENCH_CHECKPOINT_SECONDS": "0.1"}
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **quick})
+def start(suite, folder, count):
+    """Start the command that runs the suite, or resumes its run."""
+    command = [sys.executable, "-m", "gahbench", "run", str(suite), "--out", str(folder), "--threads", "1"]
+    quick = {**os.environ, "GAHBENCH_CHECKPOINT_SECONDS": "0.1"}
+    output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([*command, "--workers", str(count)], env=quick, **output)
 
 
 def children(pid):
-    """Return the worker processes of a process."""
+    """Return the child processes of a process; those of the fork server run rows."""
     output = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
     return [int(line) for line in output.stdout.split()]
 
@@ -127,20 +114,18 @@ def check_unchanged(store, seen):
 
 def check(folder, expected):
     """Check that all units are done and undamaged, and that the leaderboard is as expected."""
+    # Rows of a command that was killed end within some seconds.
+    time.sleep(ORPHAN_SECONDS)
     store, units = Store(folder), require_plan(folder).units
     lost = [unit.label for unit in units if unit.folder not in store.undamaged(units)]
     if lost:
         raise SystemExit(f"{folder}: lost: {lost}")
     for unit in units:
         store.verify(store.path(unit))
-    # Wait for workers whose `work` process was killed, which continue for a moment.
-    running = ["pgrep", "-f", "--", f"worker_process [0-9]+ {folder} "]
-    while subprocess.run(running, stdout=subprocess.DEVNULL).returncode == 0:
-        time.sleep(0.5)
     if not board(folder).equals(expected):
         raise SystemExit(f"{folder}: its leaderboard differs")
-    if list(store.units.glob("*.partial*")) or list(store.leases.glob("[!.]*")):
-        raise SystemExit(f"{folder}: attempts or leases are left")
+    if list(store.units.glob("*.partial*")):
+        raise SystemExit(f"{folder}: attempts are left")
 
 
 def board(folder):
