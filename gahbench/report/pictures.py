@@ -27,7 +27,7 @@ from gahbench.store.stored_files import StoredArrays
 
 #: The folder of the sheets in a results folder.
 FOLDER = "pictures"
-#: The largest size of all sheets of a board, in bytes, unless all pictures are requested.
+#: The largest size of all sheets of a board, in bytes.
 MAX_BYTES = 200_000
 #: Numbers of images and largest sides in pixels, of which the first that fits into :data:`MAX_BYTES` is used.
 _COUNTS_AND_SIDES = ((2, 96), (2, 64), (2, 48), (2, 40), (2, 32), (1, 48), (1, 32), (1, 24))

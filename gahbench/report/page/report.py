@@ -168,7 +168,7 @@ def _provenance(source: Source) -> dict[str, Any]:
     if plan is not None and not all(source.is_on_board(unit.dataset, unit.entrant) for unit in plan.units):
         warnings.warn(
             f"{folder}: its plan was changed after its board was written; "
-            f"'gahbench collect {shlex.quote(str(folder))}' writes the board again",
+            f"'gahbench leaderboard {shlex.quote(str(folder))}' writes the board again",
             stacklevel=2,
         )
     return {
