@@ -159,11 +159,6 @@ def kept_run(build_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 
 @pytest.fixture
-def dry_runs_here() -> None:
-    """Do nothing, since dry runs no longer start a process."""
-
-
-@pytest.fixture
 def figures_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write placeholders instead of figures, in tests that do not read figures."""
     render_no_figures(monkeypatch)

@@ -10,7 +10,7 @@ from gahbench._util.noise import evaluation_noise
 from gahbench.contracts.metrics import Metric
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
-from gahbench.runs.worker import _audit_row, collect_notes
+from gahbench.runs.row import _audit_row, collect_notes
 from gahbench_plugins.datasets.whole import Whole
 from gahbench_plugins.metrics.psnr import Psnr
 from gahbench_plugins.metrics.ssim import Ssim

@@ -51,16 +51,13 @@ def test_a_sheet_keeps_images_ranks_and_entrants_in_order(channels, tmp_path):
         np.testing.assert_allclose(after.arrays["eigenvalues"], before.arrays["eigenvalues"], atol=5e-5)
 
 
-def test_sheets_stay_below_their_limit_unless_all_pictures_are_requested():
+def test_sheets_stay_below_their_limit():
     kept = {f"d{index}": create_arrays(24, shape=(1, 32, 32), seed=index) for index in range(2)}
     sheets = make_eigenvector_sheets(kept, LIMIT)
     assert 0 < sum(len(sheet.content) for sheet in sheets) <= LIMIT
     # Noise cannot be compressed, so that more eigenvectors would not fit.
     assert sheets[0].record["ranks"] == [1, 2, 3]
     assert make_eigenvector_sheets(kept, 1000) == []
-    (sheet,) = make_eigenvector_sheets({"d": create_arrays(3)}, 1000, all_pictures=True)
-    assert sheet.record["ranks"] == list(RANKS)
-    assert sheet.record["shape"] == [2, 1, 16, 12]
 
 
 def test_entrants_of_another_noise_level_are_left_out():

@@ -22,10 +22,10 @@ from gahbench.report.claims import needed_measurements, summarize
 from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
-from gahbench.runs.running import record_plan
 from gahbench.site.markdown import render_inline, render_markdown
 from gahbench.site.pages import write_site
 from gahbench.site.plugins import parse_docstring
+from gahbench.store.folder import Folder
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_a_site_replaces_an_earlier_site_and_nothing_else(builtin, tmp_path):
         write_site(folder, tmp_path / "new", builtin, base_url="example.org")
 
 
-@pytest.mark.usefixtures("figures_not_rendered", "charts_not_drawn", "dry_runs_here")
+@pytest.mark.usefixtures("figures_not_rendered", "charts_not_drawn")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_pages_show_the_published_board_and_warn_if_its_plan_was_changed(kept_run, tmp_path):
     out, suite, registry = tmp_path / "runs" / "out", tmp_path / "kept.yaml", Registry()
@@ -192,8 +192,10 @@ def test_pages_show_the_published_board_and_warn_if_its_plan_was_changed(kept_ru
     text = (kept_run.parent / "kept.yaml").read_text(encoding="utf-8")
     text = text.replace("levels: 1}", "levels: 1, label: Mine}").replace("size: 16}", "size: 16, label: Discs}")
     suite.write_text(text, encoding="utf-8")
-    record_plan(plan_with(registry, suite, out), out, registry)
-    with pytest.warns(UserWarning, match=rf"plan was changed after .*'gahbench collect {out}' writes the board again"):
+    Folder(out).record(plan_with(registry, suite, out), registry)
+    with pytest.warns(
+        UserWarning, match=rf"plan was changed after .*'gahbench leaderboard {out}' writes the board again"
+    ):
         write_small_site(tmp_path / "runs", tmp_path / "site", registry)
     assert "unet[width=2,levels=1]" in (tmp_path / "site" / "runs" / "out.html").read_text(encoding="utf-8")
     collect(out)

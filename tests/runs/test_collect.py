@@ -18,7 +18,7 @@ from gahbench.report.tables import markdown
 from gahbench.runs.collect import collect
 from gahbench.store.store import UNCHECKED, Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
 
 @pytest.fixture

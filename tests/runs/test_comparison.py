@@ -21,7 +21,7 @@ from gahbench.report.export import export_board, latex
 from gahbench.report.tables import table_of_rows
 from gahbench.runs.comparison import compare
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from gahbench.runs.opening import plan_with
 from gahbench.runs.running import record_plan
 from gahbench.store.plan_file import require_plan
 
-pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("dry_runs_here")]
+pytestmark = [pytest.mark.processes]
 
 
 #: Runs mounts, commands and checks one after the other; the mounts end with this process.

@@ -211,7 +211,7 @@ def test_added_entrants_are_prepared_too(remote):
     assert [outcome.plugin for outcome in remote.prepare(suite, entrants=["weighted"])] == ["architecture 'weighted'"]
 
 
-def test_a_suite_can_be_planned_once_its_images_are_present(remote, dry_runs_here):
+def test_a_suite_can_be_planned_once_its_images_are_present(remote):
     suite = remote.suite(datasets="[around, 'discs[size=8]']", entrants="[weighted]")
     with pytest.raises(DataError, match=r"(?s)suite\.yaml: the units of around cannot be planned.*images\.npy"):
         remote.plan(suite)

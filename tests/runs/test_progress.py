@@ -174,7 +174,7 @@ def test_the_output_of_a_notebook_is_not_updated_too_often(pages):
     assert len(pages) == 2
 
 
-@pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_run_prints_lines_unless_it_is_given_a_report(write_suite, capsys):
     assert type(progress_report(opened(), Console())) is ProgressReport
     gahbench.run(write_suite(), "out", only=["identity"], engine="inline")

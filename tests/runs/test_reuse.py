@@ -12,7 +12,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
 
 def seeds(*numbers):

@@ -10,7 +10,7 @@ from tiny_runs import UNET, run
 from gahbench._util.errors import ResultsError
 from gahbench.runs.rows import select_rows, weights
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
 
 @pytest.mark.parametrize("name", ["unet", "un*", "unet[width=*"])

@@ -18,7 +18,7 @@ from gahbench.runs.opening import RunRequest, open_run
 from gahbench.runs.running import run_opened
 from gahbench.store.folder import Folder
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
 
 def test_a_run_writes_a_board_and_weights_that_can_be_loaded(write_suite, out):

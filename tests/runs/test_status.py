@@ -78,7 +78,7 @@ def test_frames_of_libraries_are_removed_unless_no_other_frame_is_left():
         assert remove_library_frames(text) == text
 
 
-@pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_why_prints_the_traceback_of_user_code_without_control_characters(write_suite, write_plugin, tmp_path, command):
     out = tmp_path / "out"
     body = "if len(noisy) > 3:\n    raise RuntimeError('no \\x1b[2J luck')\nreturn noisy - self.noise(noisy)"

@@ -12,7 +12,6 @@ from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import publish
 from gahbench.store.finished import write_scores
-from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
 
@@ -142,13 +141,9 @@ def test_publish_detects_that_another_process_removed_the_attempt(tmp_path, monk
     assert not publish(attempt, final)
 
 
-def test_sweep_removes_attempts_and_leases_of_finished_units_only(store):
+def test_sweep_removes_attempts_at_finished_units_only(store):
     late, other = store.begin(unit()), store.begin(unit("score"))
     store.begin(unit()).finish({}, keep=())
     late.folder.mkdir(exist_ok=True)
-    leases = Leases(store.leases)
-    assert leases.take(unit().folder)
-    assert leases.take(unit("score").folder)
     store.sweep()
-    assert leases.names() == {unit("score").folder}
     assert sorted(file.name for file in store.units.iterdir()) == sorted([unit().folder, other.folder.name])

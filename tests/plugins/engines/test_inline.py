@@ -9,7 +9,7 @@ from gahbench.registry.registry import open_registry
 from gahbench.runs import running
 from gahbench.runs.opening import open_run
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
 
 def test_external_plugins_are_refused_unless_they_are_trusted(write_suite, write_plugin, tmp_path, monkeypatch):
