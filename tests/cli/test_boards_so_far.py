@@ -21,7 +21,7 @@ def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(wr
     assert errors.startswith(f"{out}: no scores yet, 7 units left; see 'gahbench status {out}'")
     gahbench.run(write_suite(), out, engine="inline")
     complete = call(out)
-    assert "left" not in complete[2]
+    assert "units left" not in complete[2]
     store = Store(out)
     (fit,) = [unit for unit in store.recorded_units() if unit.kind == "fit"]
     scores = [unit.folder for unit in store.recorded_units() if fit.key in unit.needs]
