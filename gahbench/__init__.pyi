@@ -40,7 +40,6 @@ from .contracts.metrics import Scores as Scores
 from .contracts.published import Published as Published
 from .contracts.published import PublishedTraining as PublishedTraining
 from .contracts.references import Reference as Reference
-from .contracts.trackers import Tracker as Tracker
 from .contracts.truth import TrainingData as TrainingData
 from .contracts.truth import Truth as Truth
 from .contracts.unit import Unit as Unit
@@ -73,6 +72,7 @@ from .runs.process import RowProcess as RowProcess
 from .runs.row import run_row as run_row
 from .runs.running import run as run
 from .runs.status import status as status
+from .runs.trackers import Tracker as Tracker
 from .runs.verification import verify as verify
 
 __version__: str

@@ -210,14 +210,14 @@ def compare(
     first: options.Folder,
     second: Annotated[Path, typer.Argument(help="The results folder to compare with the first.")],
 ) -> None:
-    """Compare two results folders: paired differences in PSNR, and differences in protocol, code and environment."""
+    """Compare two results folders: paired differences in PSNR on the images and noise that they share."""
     from gahbench.runs.comparison import compare as compare_folders
 
     _print_comparison(compare_folders(first, second), Console())
 
 
 def _print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print differences in PSNR, then in entrants, protocol, code and environment."""
+    """Print differences in PSNR, then the entrants that only one folder has."""
     from gahbench.report import cells
     from gahbench.report.tables import markdown_table, table_of_rows
 
@@ -240,17 +240,7 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
             highlight=False,
         )
         console.out(markdown_table(table_of_rows(dataset, header, body, 1)), highlight=False)
-    specs = tuple(f"{name}: {label}" for label, name in comparison.named_labels.items())
-    for title, lines, otherwise in (
-        ("Entrants", comparison.unmatched, "no difference"),
-        ("Protocol", comparison.protocol, "no difference"),
-        ("Code", comparison.code, "no difference"),
-        ("Environment", comparison.environment, "no difference"),
-        ("Names", specs, "as in the plans"),
-    ):
-        console.out(f"\n{title}:" + (f" {otherwise}" if not lines else ""), highlight=False)
-        for line in lines:
-            console.out(f"- {line}", highlight=False)
+    console.out("".join(f"\n- {line}" for line in comparison.unmatched), highlight=False)
 
 
 def cite(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from gahbench._util.errors import PluginError
 from gahbench.contracts.preparation import Preparable
@@ -15,37 +15,37 @@ from gahbench.registry.configured import Configured
 _METHODS = ("missing", "prepare")
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """The functions of a plugin that return what is missing, and that prepare the plugin."""
+class Preparation(Preparable):
+    """The preparation of a plugin, which may define either or both methods."""
 
-    missing: Callable[[], tuple[str, ...]]
-    prepare: Callable[[], object]
+    def __init__(self, where: str, methods: Mapping[str, Callable[[], Any]]) -> None:
+        self._where, self._methods = where, methods
+
+    def missing(self) -> tuple[str, ...]:
+        """Return what the plugin lacks; raise an error unless its answer is a tuple or list of strings."""
+        texts = self._methods.get("missing", tuple)()
+        if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+            raise PluginError(f"{self._where}: missing() returned {texts!r}; accepted: a tuple of strings")
+        return tuple(texts)
+
+    def prepare(self) -> None:
+        """Prepare the plugin."""
+        self._methods.get("prepare", tuple)()
 
 
 def preparation(configured: Configured) -> Preparation | None:
     """Return the preparation of a plugin; ``None`` if its class defines no preparation."""
-    factory, functions = configured.plugin.factory, {}
+    factory, methods = configured.plugin.factory, {}
     if configured.kind == "architecture":
         # Only static methods count, since a network may have methods of these names for other purposes.
         parameters = {**configured.plugin.preset, **configured.parameters}
         for name in _METHODS:
             if isinstance(inspect.getattr_static(factory, name, None), staticmethod | classmethod):
-                functions[name] = functools.partial(getattr(factory, name), **parameters)
+                methods[name] = functools.partial(getattr(factory, name), **parameters)
     elif not isinstance(factory, type) or _defines_preparation(factory):
         built = configured.build()
-        if _defines_preparation(type(built)):
-            functions = {name: getattr(built, name) for name in _METHODS}
-    if not functions:
-        return None
-
-    def missing() -> tuple[str, ...]:
-        texts = functions["missing"]() if "missing" in functions else ()
-        if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
-            raise PluginError(f"{configured.where}: missing() returned {texts!r}; accepted: a tuple of strings")
-        return tuple(texts)
-
-    return Preparation(missing, functions.get("prepare", lambda: None))
+        methods = {name: getattr(built, name) for name in _METHODS if _defines_preparation(type(built))}
+    return Preparation(configured.where, methods) if methods else None
 
 
 def _defines_preparation(factory: type) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gahbench._util.error_text import error_text
 from gahbench._util.errors import DataError, GahbenchError, listing
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
@@ -90,16 +91,27 @@ def prepare(
     [None]
     """
     registry = open_registry(plugin_sources(plugins, suite))
+    loaded = load_suite(suite, registry, SuiteChanges.from_arguments(entrants, settings))
     outcomes: list[Prepared] = []
-    failed: set[tuple[str, str]] = set()
-    for configured in _in_order(load_suite(suite, registry, SuiteChanges.from_arguments(entrants, settings)), failed):
-        prepared = _prepare_plugin(configured)
-        if prepared is None:
-            continue
-        if prepared.error is not None:
-            failed.add(_identity(configured))
-        outcomes.append(prepared)
-        report(prepared)
+
+    def prepare_plugin(configured: Configured) -> bool:
+        try:
+            preparer = preparation(configured)
+            if preparer is None:
+                return True
+            missing = preparer.missing()
+            preparer.prepare()
+            left = preparer.missing()
+            error = f"still missing: {'; '.join(left)}" if left else None
+            outcome = Prepared(configured.where, tuple(text for text in missing if text not in left), error)
+        except Exception as raised:
+            is_expected = isinstance(raised, GahbenchError | ValueError)
+            outcome = Prepared(configured.where, error=str(raised) if is_expected else error_text(raised))
+        outcomes.append(outcome)
+        report(outcome)
+        return outcome.error is None
+
+    _visit(loaded, prepare_plugin)
     return tuple(outcomes)
 
 
@@ -107,55 +119,32 @@ def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | 
     """Return the items that the plugins of a suite lack on this machine, without fetching any."""
     loaded = load_suite(suite, registry, changes)
     items: list[tuple[str, str]] = []
-    unready: set[tuple[str, str]] = set()
-    for configured in _in_order(loaded, unready):
+
+    def lacks_nothing(configured: Configured) -> bool:
         try:
             preparer = preparation(configured)
             texts = preparer.missing() if preparer is not None else ()
         except Exception:
-            continue
-        items += [(configured.where, text) for text in texts]
-        if texts:
-            unready.add(_identity(configured))
-    datasets = tuple(configured.label for configured in loaded.datasets if _identity(configured) in unready)
+            return True  # Planning reports the error.
+        items.extend((configured.where, text) for text in texts)
+        return not texts
+
+    is_ready = _visit(loaded, lacks_nothing)
+    datasets = tuple(dataset.label for dataset in loaded.datasets if not is_ready[dataset.kind, dataset.text])
     return Missing(loaded.path, tuple(items), datasets)
 
 
-def _prepare_plugin(configured: Configured) -> Prepared | None:
-    """Prepare one plugin, and catch its errors; return ``None`` if the plugin needs no preparation."""
-    try:
-        preparer = preparation(configured)
-        if preparer is None:
-            return None
-        missing = preparer.missing()
-        preparer.prepare()
-        still_missing = preparer.missing()
-    except (GahbenchError, ValueError) as error:
-        return Prepared(configured.where, error=str(error))
-    except Exception as error:
-        return Prepared(configured.where, error=f"{type(error).__name__}: {error}")
-    obtained = tuple(text for text in missing if text not in still_missing)
-    return Prepared(configured.where, obtained, f"still missing: {'; '.join(still_missing)}" if still_missing else None)
+def _visit(suite: Suite, function: Callable[[Configured], bool]) -> dict[tuple[str, str], bool]:
+    """Call a function, which returns whether a plugin is ready, for each plugin; return what is ready by kind and spec.
 
-
-def _in_order(suite: Suite, unready: set[tuple[str, str]]) -> Iterator[Configured]:
-    """Yield each plugin of a suite once, after the plugins that its parameters name, if these are ready.
-
-    The caller adds plugins that are not ready to ``unready``; plugins whose parameters name them are added here.
+    Plugins that parameters name come first; the function is not called for a plugin whose parameters name one that is
+    not ready, since a constructor may read the images of a dataset.
     """
-    visited: set[tuple[str, str]] = set()
+    is_ready: dict[tuple[str, str], bool] = {}
     for entry in (*suite.datasets, *suite.entrants, *suite.metrics):
-        # The reversed order has the plugins of parameters first.
         for configured in reversed(list(iterate_nested(entry))):
-            if _identity(configured) in visited:
-                continue
-            visited.add(_identity(configured))
-            # A constructor may read the images of a dataset that a parameter names.
-            if unready.isdisjoint(map(_identity, iterate_nested(configured))):
-                yield configured
-            else:
-                unready.add(_identity(configured))
-
-
-def _identity(configured: Configured) -> tuple[str, str]:
-    return configured.kind, configured.text
+            if (configured.kind, configured.text) not in is_ready:
+                _, *nested = iterate_nested(configured)
+                can_be_built = all(is_ready[inner.kind, inner.text] for inner in nested)
+                is_ready[configured.kind, configured.text] = can_be_built and function(configured)
+    return is_ready

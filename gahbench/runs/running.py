@@ -18,11 +18,12 @@ from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
 from gahbench.runs.execute import execute, stop_on_signals, watching
-from gahbench.runs.hooks import notify, notify_finished, notify_started, tracking
+from gahbench.runs.hooks import call_hook, notify
 from gahbench.runs.opening import OpenedRun, RunRequest, open_run, plan_with, results_folder
 from gahbench.runs.progress import progress_report
 from gahbench.runs.reuse import Reused
 from gahbench.runs.row import run_row
+from gahbench.runs.trackers import tracking
 from gahbench.store.finished import warn_of_damage
 from gahbench.store.folder import Folder
 from gahbench.store.store import DAMAGED, Store
@@ -208,7 +209,7 @@ def run_request(
     registry = open_registry(request.sources)
     # Raise errors of an unknown engine, tracker or suite before anything is written.
     engine = registry.create("engine", request.engine)
-    trackers = [(spec, registry.create("tracker", spec)) for spec in request.track]
+    trackers = [registry.create("tracker", spec) for spec in request.track]
     folder = results_folder(load_suite(request.suite, registry, request.changes), request.out)
     with Folder(folder).lock(request.shard):
         plan = plan_with(registry, request.suite, request.out, request.changes)
@@ -223,7 +224,7 @@ def _run_opened(opened: OpenedRun, registry: Registry, engine: Engine, request: 
     from gahbench.board.results import load_results
 
     folder, store, stop = opened.folder, Store(opened.folder), threading.Event()
-    notify_started(registry, folder, opened.units, opened.todo)
+    call_hook(registry, "run_started", lambda: {"folder": folder, "units": opened.units, "todo": opened.todo})
     if opened.todo:
         plugins = opened.copies if engine.remote else opened.plugins
         template = Row(folder.resolve(), (), plugins, opened.threads, request.device, opened.limits)
@@ -232,7 +233,7 @@ def _run_opened(opened: OpenedRun, registry: Registry, engine: Engine, request: 
             execute(opened.todo, engine, template, run_row, stop, note, request.workers)
     damaged = frozenset[str]() if request.shard else write_results(folder, opened.problems, registry)
     counts = store.count(opened.units, damaged)
-    notify_finished(registry, folder, lambda: load_results(folder))
+    call_hook(registry, "run_finished", lambda: {"folder": folder, "results": load_results(folder)})
     return Outcome(
         folder=folder,
         done=counts.done,

@@ -25,12 +25,12 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.engines import Engine
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
-from gahbench.contracts.trackers import Tracker
 from gahbench.registry.configured import Configured, citations
 from gahbench.registry.plugin import HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import CLAIM_SUFFIXES
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry
+from gahbench.runs.trackers import Tracker
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
 from gahbench.testing.claims import check_claims

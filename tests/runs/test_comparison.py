@@ -1,11 +1,8 @@
 """Tests of comparing two folders, combining several on one board, and exporting tables."""
 
 import io
-import json
 import re
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -73,24 +70,12 @@ def test_differences_agree_with_the_tidy_tables(runs):
     table = comparison.table()
     assert set(table.columns) == {"dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"}
     assert comparison.unmatched == ("BayesShrink, haar wavelets: only in two",)
-    assert comparison.protocol[0] == "seeds: [0] and [1]"
-    assert any(line.startswith("training.steps: 12 and 200 (fit of ") for line in comparison.protocol)
-    assert any(line.startswith("training.learning_rate: ") for line in comparison.protocol)
-    assert (comparison.code, comparison.environment) == ((), ())
-    # A different date does not count as a different environment.
-    record = json.loads((runs[1] / "environment.json").read_text(encoding="utf-8"))
-    assert date.fromisoformat(record["date"]) <= datetime.now(UTC).date()
-    (runs[1] / "environment.json").write_text(json.dumps({**record, "date": "2001-01-01"}), encoding="utf-8")
-    assert compare(*runs).environment == ()
 
 
 def test_the_commands_print_comparisons_and_combined_boards(runs, command):
     status, printed, errors = command("compare")(*runs)
     assert (status, "differences are two minus one" in " ".join(printed.split())) == (0, True), errors
-    assert "seeds: [0] and [1]" in printed
-    assert all(
-        line in printed for line in ("## Discs", "| Identity ", "- Discs: discs[size=16]", "- Identity: identity")
-    )
+    assert all(line in printed for line in ("## Discs", "| Identity ", "- BayesShrink, haar wavelets: only in two"))
     status, printed, _ = command("leaderboard")(*runs)
     assert status == 0
     assert all(f"{UNET} ({name})" in printed for name in ("one", "two"))
@@ -123,12 +108,8 @@ def test_folders_with_other_images_or_noise_are_refused(runs, run, tmp_path):
     noise = run(tmp_path / "noise", settings={"scoring.noise_seed": 1}, only=["identity"])
     with pytest.raises(ResultsError, match="A and B were scored under different noise, or on different images"):
         first.merge(noise, ("A", "B"))
-
-
-def test_units_whose_settings_a_plan_lacks_are_counted():
-    published = Path(__file__).parents[2] / "results"
-    lines = compare(published / "quick", published / "zoo").protocol
-    assert lines[-1].startswith("settings that the plan of zoo does not record (fit of U-Net on faces and ")
+    with pytest.raises(ResultsError, match="one and noise were scored under different noise, or on different images"):
+        compare(runs[0], tmp_path / "noise")
 
 
 def test_only_common_noise_levels_and_images_are_compared(runs, run, tmp_path):
@@ -256,7 +237,6 @@ def test_datasets_are_matched_by_content_and_not_by_label(runs, run, tmp_path, c
     comparison = compare(runs[0], tmp_path / "out")
     rows = {(row.dataset, row.entrant): row.difference.value for row in comparison.rows if row.sigma is None}
     assert rows == {("discs[size=16]", "identity"): 0, ("discs[size=16]", "oracle-threshold[haar]"): 0}
-    assert "discs[size=16]: labelled 'small' in out" in comparison.protocol
     status, printed, errors = command("leaderboard")(runs[0], tmp_path / "out")
     assert status == 0, errors
     assert "small" not in printed

@@ -7,8 +7,7 @@ import pytest
 from sample_files import TINY
 
 import gahbench
-from gahbench.contracts.trackers import Tracker
-from gahbench.runs.hooks import TrackerHooks
+from gahbench.runs.trackers import Tracker
 from gahbench.store.plan_file import require_plan
 
 UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
@@ -51,16 +50,14 @@ def progress(step, psnr=None, fraction=0.5):
 def test_a_tracker_receives_each_value_once_and_in_order(done):
     folder, units, results = done
     memo = Memo()
-    tracker_hooks = TrackerHooks("memo", memo)
-    tracker_hooks.run_started(folder, units, units[1:])
+    memo.run_started(folder, units, units[1:])
     fit, *scores = units
     for reported in (progress(5), progress(7, 20.0), progress(8, 20.0), progress(6, 20.0), progress(12, 21.0, 1.0)):
-        tracker_hooks.unit_progress(fit, reported)
+        memo.unit_progress(fit, reported)
     for unit in units:
-        tracker_hooks.unit_finished(unit)
-    tracker_hooks.run_finished(results)
-    tracker_hooks.finish()
-    tracker_hooks.finish()
+        memo.unit_finished(unit)
+    memo.run_finished(results)
+    memo.run_finished(None)
     name, path, suite = memo.calls[0]
     assert (name, path) == ("start", folder)
     assert (suite["suite"], suite["units"], suite["todo"]) == ("tiny", 7, 6)
@@ -90,29 +87,26 @@ def test_a_tracker_receives_each_value_once_and_in_order(done):
 def test_a_history_without_reported_progress_is_logged_completely(done):
     folder, units, _ = done
     memo = Memo()
-    tracker_hooks = TrackerHooks("memo", memo)
-    tracker_hooks.run_started(folder, units, units)
-    tracker_hooks.unit_finished(units[0])
+    memo.run_started(folder, units, units)
+    memo.unit_finished(units[0])
     assert [call[1:3] for call in memo.calls[1:]] == [(UNET, 6), (UNET, 12)]
 
 
-def call_all_hooks(tracker_hooks, folder, units, results):
-    tracker_hooks.run_started(folder, units, units)
+def call_all_hooks(memo, folder, units, results):
+    memo.run_started(folder, units, units)
     for unit in units:
-        tracker_hooks.unit_finished(unit)
-    tracker_hooks.run_finished(results)
-    tracker_hooks.finish()
+        memo.unit_finished(unit)
+    memo.run_finished(results)
 
 
 @pytest.mark.parametrize("call", ["start", "training", "scores", "finish"])
 def test_a_failing_tracker_gives_one_warning_and_is_not_called_again(done, call):
     folder, units, results = done
     memo = Memo(call)
-    tracker_hooks = TrackerHooks("memo", memo)
     with pytest.warns(
-        UserWarning, match="the tracker memo failed and is not used any more; the run continues: OS"
+        UserWarning, match="the tracker Memo failed and is not used any more; the run continues: OS"
     ) as caught:
-        call_all_hooks(tracker_hooks, folder, units, results)
+        call_all_hooks(memo, folder, units, results)
     assert len(caught) == 1
     assert [name for name, *_ in memo.calls].index(call) == len(memo.calls) - 1
 
