@@ -25,10 +25,10 @@ PUBLISHED = sorted((Path(__file__).parents[2] / "results").glob("*/plan.json"))
 
 @pytest.fixture
 def plan(tmp_path):
-    key = ("reference", None, "test", "psnr", None, "c", 2.5)
+    key = ("reference", None, "test", "psnr", None, 2.5)
     plan = RecordedPlan(
         *("s", (Unit("score", "k", "d", "e", *key, PAYLOAD, document={"a": 1}),), BOARD, 2),
-        *(("plugins/x/y.py",), {"a.py": "0"}),
+        plugins=("plugins/x/y.py",),
         suite_text="name: s  # of one unit\n",
         changes=("--set training.steps=2",),
     )
@@ -72,7 +72,6 @@ def test_published_plans_can_be_read(file):
         *(("units", value) for value in ({}, [3], [{"kind": "fit"}])),
         *(("threads", value) for value in (0, "2", True)),
         *(("plugins", value) for value in ("x", ["../x.py"], ["/x.py"], ["x\0.py"])),
-        ("code", {"a": None}),
         ("values", 5),
         ("board", {}),
         ("board/datasets", [{"dataset": "d"}]),
