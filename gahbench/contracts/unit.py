@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -35,8 +34,6 @@ class Unit:
         Label of the metric of a score unit; ``None`` for a fit.
     requires
         Key of the fit that a score unit needs.
-    column
-        Hash of everything that decides a score except the entrant; only scores with the same hash may be compared.
     work
         Planned number of multiply-adds, approximately; infinite for a budget of seconds.
     payload
@@ -56,7 +53,6 @@ class Unit:
     split: Split | None
     metric: str | None
     requires: str | None
-    column: str | None
     work: float
     payload: dict[str, Any] = field(hash=False)
     partner: str | None = None
@@ -83,25 +79,6 @@ class Unit:
     def folder(self) -> str:
         """Name of the unit's folder in the store."""
         return f"{self.kind}-{self.key}"
-
-    @functools.cached_property
-    def origins(self) -> frozenset[str]:
-        """The external files and packages that define the unit's plugins."""
-        return frozenset(origin for plugin in self._plugins.values() for origin in plugin.get("origins", ()))
-
-    @functools.cached_property
-    def isolation_key(self) -> str:
-        """The entrant, dataset and metric that external plugins define, as JSON; empty without external plugins.
-
-        Only units with the same key may run in one process, so that external plugins cannot affect other units.
-        """
-        external = {name: plugin for name, plugin in self._plugins.items() if plugin.get("origins")}
-        return json.dumps(external, sort_keys=True, default=str) if external else ""
-
-    @property
-    def _plugins(self) -> dict[str, Any]:
-        plugins = {name: self.payload.get(name) for name in ("dataset", "entrant", "metric")}
-        return {name: plugin for name, plugin in plugins.items() if isinstance(plugin, dict)}
 
     def record(self) -> dict[str, Any]:
         """Return the unit, without its planned work, as plain JSON for :meth:`from_record`."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gahbench._util.error_text import error_with_location
-from gahbench._util.errors import ParameterError, PluginError
+from gahbench._util.errors import ParameterError
 from gahbench._util.shapes import Shape
 from gahbench.registry.configured import Configured
-from gahbench.registry.plugin import watch
 
 #: Image sides to try, to distinguish networks that refuse a size from networks that always fail.
 OTHER_SIDES = (64, 96, 128, 256)
@@ -30,14 +29,6 @@ class DryRun:
 
 def dry_run(configured: Configured, shape: Shape) -> DryRun:
     """Build an architecture on torch's meta device, and call it on an image of shape (C, H, W)."""
-    try:
-        with watch(configured.where, is_external=bool(configured.origins)):
-            return _run(configured, shape)
-    except PluginError as error:
-        return DryRun(error=str(error))
-
-
-def _run(configured: Configured, shape: Shape) -> DryRun:
     import torch
 
     from gahbench.training.hardware import multiply_adds

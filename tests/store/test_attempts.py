@@ -12,13 +12,12 @@ from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import publish
 from gahbench.store.finished import write_scores
-from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
 
 def unit(kind="fit"):
     metric = "psnr" if kind == "score" else None
-    return Unit(kind, "k1", "d", "e", "architecture", 0, None, metric, None, None, 0.0, {})
+    return Unit(kind, "k1", "d", "e", "architecture", 0, None, metric, None, 0.0, {})
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def test_a_unit_cannot_be_finished_without_its_files(store):
     (attempt.folder / "weights.safetensors").write_text("weights")
     with pytest.raises(ResultsError, match=r"cannot be finished without snapshot-10\.safetensors"):
         attempt.finish({}, keep=("weights.safetensors", "snapshot-10.safetensors"))
-    assert not store.is_done(unit())
+    assert not store.undamaged([unit()])
 
 
 def test_a_later_attempt_does_not_change_files_of_a_finished_unit(store):
@@ -142,13 +141,9 @@ def test_publish_detects_that_another_process_removed_the_attempt(tmp_path, monk
     assert not publish(attempt, final)
 
 
-def test_sweep_removes_attempts_and_leases_of_finished_units_only(store):
+def test_sweep_removes_attempts_at_finished_units_only(store):
     late, other = store.begin(unit()), store.begin(unit("score"))
     store.begin(unit()).finish({}, keep=())
     late.folder.mkdir(exist_ok=True)
-    leases = Leases(store.leases)
-    assert leases.take(unit().folder)
-    assert leases.take(unit("score").folder)
     store.sweep()
-    assert leases.names() == {unit("score").folder}
     assert sorted(file.name for file in store.units.iterdir()) == sorted([unit().folder, other.folder.name])
