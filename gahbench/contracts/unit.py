@@ -80,6 +80,12 @@ class Unit:
         """Name of the unit's folder in the store."""
         return f"{self.kind}-{self.key}"
 
+    @property
+    def origins(self) -> frozenset[str]:
+        """The external files and packages that define the unit's plugins."""
+        plugins = (self.payload.get(name) or {} for name in ("dataset", "entrant", "metric"))
+        return frozenset(origin for plugin in plugins for origin in plugin.get("origins", ()))
+
     def record(self) -> dict[str, Any]:
         """Return the unit, without its planned work, as plain JSON for :meth:`from_record`."""
         return {name: getattr(self, name) for name in _recorded_fields()}
