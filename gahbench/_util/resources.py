@@ -92,21 +92,6 @@ def environment_seconds(name: str, default: float) -> float:
     return value
 
 
-def stat_fields(pid: int) -> list[str] | None:
-    """Return the fields of ``/proc/PID/stat`` from the state onwards; ``None`` if the file does not exist."""
-    try:
-        # Split after the last bracket, since the program name in brackets may contain any character.
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
-    except OSError:
-        return None
-
-
-def processor_ticks(pid: int) -> int | None:
-    """Return the processor time of a process in ticks; ``None`` if the system does not report it."""
-    fields = stat_fields(pid)
-    return None if fields is None else int(fields[11]) + int(fields[12])
-
-
 def signal_name(number: int) -> str:
     """Return the name of a signal, or its number if it has no name."""
     try:

@@ -47,14 +47,18 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until no unit is left.")] = False,
 ) -> None:
     """Show the finished, running and failed units of a results folder, and the estimated time left."""
-    from gahbench.runs import status as statuses
+    from gahbench.runs.status import status as read_status
 
     console = Console()
-    for snapshot in statuses.watch(folder) if watch else (statuses.status(folder),):
+    while True:
+        snapshot = read_status(folder)
         if watch and console.is_terminal:
             console.clear()
         for line in _status_lines(snapshot, folder):
             say(line)
+        if not watch or not snapshot.waiting or snapshot.is_published:
+            return
+        time.sleep(2.0)
 
 
 def _status_lines(status: Status, folder: Path) -> Iterator[str]:

@@ -34,8 +34,6 @@ class Unit:
         Label of the metric of a score unit; ``None`` for a fit.
     requires
         Key of the fit that a score unit needs.
-    column
-        Hash of everything that decides a score except the entrant; only scores with the same hash may be compared.
     work
         Planned number of multiply-adds, approximately; infinite for a budget of seconds.
     payload
@@ -55,7 +53,6 @@ class Unit:
     split: Split | None
     metric: str | None
     requires: str | None
-    column: str | None
     work: float
     payload: dict[str, Any] = field(hash=False)
     partner: str | None = None
@@ -83,15 +80,11 @@ class Unit:
         """Name of the unit's folder in the store."""
         return f"{self.kind}-{self.key}"
 
-    @functools.cached_property
+    @property
     def origins(self) -> frozenset[str]:
         """The external files and packages that define the unit's plugins."""
-        return frozenset(origin for plugin in self._plugins.values() for origin in plugin.get("origins", ()))
-
-    @property
-    def _plugins(self) -> dict[str, Any]:
-        plugins = {name: self.payload.get(name) for name in ("dataset", "entrant", "metric")}
-        return {name: plugin for name, plugin in plugins.items() if isinstance(plugin, dict)}
+        plugins = (self.payload.get(name) or {} for name in ("dataset", "entrant", "metric"))
+        return frozenset(origin for plugin in plugins for origin in plugin.get("origins", ()))
 
     def record(self) -> dict[str, Any]:
         """Return the unit, without its planned work, as plain JSON for :meth:`from_record`."""

@@ -14,7 +14,6 @@ from gahbench.planning.dry_run import DryRun, dry_run
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import scored_images
 from gahbench.registry.configured import Configured
-from gahbench.registry.plugin import watch
 
 #: A configured dataset, and the dataset itself.
 Built = tuple[Configured, Dataset]
@@ -45,7 +44,7 @@ def check_pairs(suite: Suite, built: Sequence[Built], done: Collection[Pair]) ->
             if reference is not None and not _supports(reference, dataset):
                 undefined.add(pair)
             elif reference is not None:
-                reason = _refusal(entrant, reference, dataset, dataset_shapes)
+                reason = _refusal(reference, dataset, dataset_shapes)
             elif entrant.kind == "architecture" and pair not in done:
                 tried = [dry_run(entrant, shape) for shape in dataset_shapes]
                 # Parameters and multiply-adds are those of the first shape.
@@ -96,15 +95,13 @@ def _supports(reference: Reference, dataset: Dataset) -> bool:
         return True  # The row of a broken plugin reports the error.
 
 
-def _refusal(entrant: Configured, reference: Reference, dataset: Dataset, shapes: Sequence[Shape]) -> str | None:
+def _refusal(reference: Reference, dataset: Dataset, shapes: Sequence[Shape]) -> str | None:
     """Return why a reference refuses the images of a dataset; ``None`` if it accepts them."""
     if dataset.noise_kind is not None and reference.kind in SEES_DATASET:
         return "needs clean images, and these images are noisy; accepted: classical references and networks"
     try:
-        # A saved model runs its own code, which may end the process.
-        with watch(entrant.where, is_external=bool(entrant.origins)):
-            for shape in shapes:
-                reference.check_shape(shape)
+        for shape in shapes:
+            reference.check_shape(shape)
     except (ValueError, ParameterError) as error:
         return str(error)
     except Exception:

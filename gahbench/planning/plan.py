@@ -24,7 +24,7 @@ from gahbench.planning.suite_fields import noise_levels, refusal_without_clean, 
 from gahbench.planning.suite_files import plugin_sources
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
 from gahbench.registry.configured import Configured, citation_rows
-from gahbench.registry.registry import Registry, open_registry
+from gahbench.registry.registry import open_registry
 from gahbench.training.recipe import Training
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ def plan(
     registry = open_registry(plugin_sources(plugins, suite))
     registry.require_files()
     changes = SuiteChanges.from_arguments(entrants, settings, datasets, metrics, only, seeds)
-    return PlannedSuite(make_plan(load_suite(suite, registry, changes), registry))
+    return PlannedSuite(make_plan(load_suite(suite, registry, changes)))
 
 
-def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:
+def make_plan(suite: Suite, is_done: Callable[[str], bool] = lambda key: False) -> Plan:
     """Expand a suite into units, and check everything that needs no computation."""
     _check_size(suite)
     built = [(configured, _build_and_check(suite, configured)) for configured in suite.datasets]

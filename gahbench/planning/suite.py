@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,6 @@ class Suite:
         Labels that the suite sets for metrics, by their default labels.
     changes
         Command-line options that changed the suite.
-    complete_lists
-        Complete lists of the suite file, from which the run selects, by attribute.
     """
 
     name: str
@@ -66,12 +64,6 @@ class Suite:
     titles: dict[str, str] = field(default_factory=dict)
     text: str = ""
     changes: tuple[str, ...] = ()
-    complete_lists: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> Suite:
-        """The suite with its complete lists, without the selection of a run."""
-        return replace(self, **self.complete_lists)
 
     def build(self, configured: Configured) -> Any:
         """Build a plugin of the suite."""
@@ -90,7 +82,7 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     if not isinstance(changes, SuiteChanges):
         changes = SuiteChanges(tuple(changes))
     document = Document(find_suite(name))
-    parsed, file_seeds = _parse(document, changes.settings)
+    parsed = _parse(document, changes.settings)
     entries = Entries(document, registry, document.content.get("training") or {})
     # Paths in a built-in suite are relative to the user's current folder.
     is_shipped = document.path in suite_files().values()
@@ -104,21 +96,16 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     file_labels, requested_labels = (
         [entrants[item.key].configured.label for item in items] for items in (file_entrants, requested)
     )
-    complete: dict[str, Any] = {
-        "datasets": _plugins(datasets),
-        "entrants": _plugins(entrants.values()),
-        "metrics": _plugins(metrics),
-        "seeds": file_seeds,
-    }
+    all_entrants, all_metrics = _plugins(entrants.values()), _plugins(metrics)
     with relative_to(folder):
-        baseline = _baseline(document, registry, complete["entrants"], parsed.baseline)
-    psnr = {metric.label for metric in complete["metrics"] if metric.plugin.name == "psnr"}
+        baseline = _baseline(document, registry, all_entrants, parsed.baseline)
+    psnr = {metric.label for metric in all_metrics if metric.plugin.name == "psnr"}
     suite = Suite(
         name=parsed.name,
         description=" ".join(parsed.description.split()),
-        datasets=select_plugins(complete["datasets"], changes.datasets, "--dataset"),
-        entrants=select_plugins(complete["entrants"], changes.only, "--only", {baseline, *requested_labels}),
-        metrics=select_plugins(complete["metrics"], changes.metrics, "--metric", psnr),
+        datasets=select_plugins(_plugins(datasets), changes.datasets, "--dataset"),
+        entrants=select_plugins(all_entrants, changes.only, "--only", {baseline, *requested_labels}),
+        metrics=select_plugins(all_metrics, changes.metrics, "--metric", psnr),
         baseline=baseline,
         training=parsed.training,
         scoring=parsed.scoring,
@@ -131,7 +118,6 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         titles={metric.configured.label: metric.title for metric in metrics if metric.title is not None},
         text=document.text,
         changes=changes.options,
-        complete_lists=complete,
     )
     _check_labels(suite)
     if not is_shipped:
@@ -139,17 +125,15 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     return suite
 
 
-def _parse(document: Document, settings: Sequence[str]) -> tuple[SuiteFile, tuple[Any, ...]]:
-    """Return the fields of a file with changed settings, and the seeds of the file itself."""
+def _parse(document: Document, settings: Sequence[str]) -> SuiteFile:
+    """Return the fields of a file with changed settings."""
     if not isinstance(document.content, dict):
         raise document.error((), "a suite is a mapping with the fields " + ", ".join(SuiteFile.model_fields))
-    seeds = document.content.get("seeds", SuiteFile.model_fields["seeds"].default)
     apply_settings(document, settings)
     try:
-        parsed = SuiteFile.model_validate(document.content)
+        return SuiteFile.model_validate(document.content)
     except pydantic.ValidationError as error:
         raise document.validation_error(error, accepted_fields) from error
-    return parsed, tuple(seeds) if isinstance(seeds, list | tuple) else parsed.seeds
 
 
 def _plugins(items: Iterable[Resolved]) -> tuple[Configured, ...]:

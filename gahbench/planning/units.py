@@ -93,7 +93,6 @@ def fit_unit(
         split=half,
         metric=None,
         requires=None,
-        column=None,
         work=work,
         payload={
             "dataset": describe_plugin(planned.configured),
@@ -117,8 +116,8 @@ def score_unit(
     partner: str | None = None,
 ) -> Unit:
     """Build the unit that scores an entrant by a metric."""
-    column = _column(planned, metric, measure, request)
-    document = {**column, "entrant": fit if fit is not None else entrant.identity}
+    document = _protocol(planned, metric, measure, request)
+    document["entrant"] = fit if fit is not None else entrant.identity
     if (metric.plugin.name, request.split) == AUDITED:
         document["audit"] = {"code": function_digest(CHECKS)}
     # The key of a fit already contains the training images of the network.
@@ -136,7 +135,6 @@ def score_unit(
         split=request.split,
         metric=metric.label,
         requires=fit,
-        column=key_of(column),
         work=float(request.images * len(request.sigmas)),
         payload={
             "dataset": describe_plugin(planned.configured),
@@ -157,9 +155,9 @@ def score_unit(
     )
 
 
-def _column(planned: PlannedDataset, metric: Configured, measure: Metric, request: Request) -> dict[str, Any]:
-    """Return the document of a score without the entrant; scores with equal columns are comparable."""
-    column: dict[str, Any] = {
+def _protocol(planned: PlannedDataset, metric: Configured, measure: Metric, request: Request) -> dict[str, Any]:
+    """Return the document of a score without the entrant; scores with equal ones are comparable."""
+    document: dict[str, Any] = {
         "code": function_digest(SCORE, frozenset(measure.needs)),
         "dataset": planned.document,
         "metric": metric.identity,
@@ -169,14 +167,14 @@ def _column(planned: PlannedDataset, metric: Configured, measure: Metric, reques
         "noise_seed": request.noise_seed,
     }
     if request.is_measured:
-        column["captured"] = True
+        document["captured"] = True
     if request.image_split != request.split:
-        column["shown"] = request.image_split
+        document["shown"] = request.image_split
     if "samples" in measure.needs:
-        column["sampling"] = request.sampling
+        document["sampling"] = request.sampling
     if "jacobian" in measure.needs and request.jacobian_precision != "auto":
-        column["jacobian_precision"] = request.jacobian_precision
-    return column
+        document["jacobian_precision"] = request.jacobian_precision
+    return document
 
 
 def protocol_key(planned: PlannedDataset, noise_seed: int) -> str:

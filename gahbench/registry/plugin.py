@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -31,35 +29,6 @@ HOOKS: dict[Kind, str] = {
 }
 KINDS = tuple(HOOKS)
 BUILT_IN = "built-in"
-
-
-class _Watch:
-    """Reports the imports and constructor calls of external plugins; refuses the plugins listed in ``broken``."""
-
-    def __init__(self) -> None:
-        self.report: Callable[[str], None] = lambda name: None
-        self.broken: dict[str, str] = {}
-        self._stack: list[str] = [""]
-
-    @contextlib.contextmanager
-    def __call__(self, name: str, is_external: bool = True) -> Iterator[None]:
-        """Report that an external plugin is imported or built within the context."""
-        if not is_external:
-            yield
-            return
-        if name in self.broken:
-            raise PluginError(f"{name} {self.broken[name]}")
-        self._stack.append(name)
-        self.report(name)
-        try:
-            yield
-        finally:
-            self._stack.pop()
-            self.report(self._stack[-1])
-
-
-#: The watch of this process.
-watch = _Watch()
 
 
 @dataclass(frozen=True)
@@ -117,8 +86,7 @@ class Plugin:
             return self.target
         module, _, attribute = self.target.partition(":")
         try:
-            with watch(self.where, is_external=not self.is_built_in):
-                return getattr(importlib.import_module(module), attribute)
+            return getattr(importlib.import_module(module), attribute)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise PluginError(f"{self.where} from {self.origin} cannot be imported: {reason}") from error
@@ -149,8 +117,7 @@ class Plugin:
                 elif parameter.required:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
         try:
-            with watch(self.where, is_external=not self.is_built_in):
-                return self.factory(**arguments)
+            return self.factory(**arguments)
         except ValueError as error:
             raise ParameterError(f"{self.where}: {error}") from error
 

@@ -26,7 +26,7 @@ from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, map_values
 from gahbench.registry.hookspecs import Register
 from gahbench.registry.parameters import find_unplain, resolve
-from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin, watch
+from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import add_environment_sources, load_file, plugin_files
 from gahbench.registry.spec import Spec, parse_spec
 
@@ -235,8 +235,7 @@ class Registry:
         """Register a plugin module and the plugins that its hooks register; record an error as a problem."""
         module: Any = None
         try:
-            with watch(origin, is_external=origin != BUILT_IN):
-                module = load()
+            module = load()
             if self.manager.is_registered(module):
                 return
             self.manager.register(module)

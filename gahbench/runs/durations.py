@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +32,21 @@ class Durations:
         self._rates: dict[tuple[Any, ...], list[float]] = defaultdict(list)
         self._counts: Counter[tuple[Any, ...]] = Counter()
 
-    def add(
-        self,
-        units: Iterable[Unit],
-        store: Store,
-        values: Mapping[str, int],
-        is_wanted: Callable[[Mapping[str, Any]], bool] = lambda done: True,
-    ) -> None:
-        """Add finished units of a store, a few of each category; ``values`` are those of :func:`image_values`."""
+    def add(self, units: Iterable[Unit], store: Store, values: Mapping[str, int], processor: str | None = None) -> None:
+        """Add finished units, a few of each category, of one processor if given; see :func:`image_values`."""
         for unit in units:
             categories = _categories(unit, values)
             most_specific, _ = categories[0]
             if self._counts[most_specific] >= _MAX_PER_CATEGORY or self._counts.total() >= _MAX_UNITS:
                 continue
-            try:
-                done = store.done_record(unit)
-            except ResultsError:
-                continue
+            done: Mapping[str, Any] = {}
+            with contextlib.suppress(ResultsError):
+                done = store.done_record(unit) or {}
             seconds = seconds_of(done)
-            if done is None or seconds is None or not is_wanted(done):
-                continue
-            self._counts[most_specific] += 1
-            for category, size in categories:
-                self._rates[category].append(seconds / size)
+            if seconds is not None and processor in (None, done.get("environment", {}).get("processor")):
+                self._counts[most_specific] += 1
+                for category, size in categories:
+                    self._rates[category].append(seconds / size)
 
     def estimate(self, unit: Unit, values: Mapping[str, int]) -> float | None:
         """Return the estimated seconds of a unit; ``None`` if no similar unit has finished."""
@@ -68,16 +61,13 @@ class Durations:
 def recorded_durations(folder: Path, processor: str) -> Durations:
     """Return estimates from the units in a results folder and its newest neighbours that ran on this processor."""
     durations = Durations()
-    plan_files = sorted(folder.parent.glob(f"*/{PLAN}"), key=_modification_time, reverse=True)[:_MAX_FOLDERS]
-    for path in dict.fromkeys([folder, *(file.parent for file in plan_files)]):
-        try:
+    plan_files = sorted(folder.parent.glob(f"*/{PLAN}"), key=lambda file: file.stat().st_mtime)[-_MAX_FOLDERS:]
+    for path in dict.fromkeys([folder, *(file.parent for file in reversed(plan_files))]):
+        with contextlib.suppress(ResultsError, OSError):
             plan, store = require_plan(path), Store(path)
-            finished, _ = store.ended()
-        except (ResultsError, OSError):
-            continue
-        units = [unit for unit in plan.units if unit.folder in finished]
-        values = image_values(plan.board["datasets"])
-        durations.add(units, store, values, lambda done: done.get("environment", {}).get("processor") == processor)
+            finished = store.finished()
+            units = [unit for unit in plan.units if unit.folder in finished]
+            durations.add(units, store, image_values(plan.board["datasets"]), processor)
     return durations
 
 
@@ -86,11 +76,9 @@ def image_values(datasets: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {row["dataset"]: math.prod(row[name] for name in ("channels", "height", "width")) for row in datasets}
 
 
-def seconds_of(done: Mapping[str, Any] | None) -> float | None:
+def seconds_of(done: Mapping[str, Any]) -> float | None:
     """Return the recorded duration of a finished unit; ``None`` if its record has none."""
-    recorded = () if done is None else (done.get("train_seconds"), done.get("seconds"))
-    known = [float(seconds) for seconds in recorded if seconds is not None]
-    return max(known, default=None)
+    return max((float(done[name]) for name in ("train_seconds", "seconds") if done.get(name) is not None), default=None)
 
 
 def _categories(unit: Unit, values: Mapping[str, int]) -> list[tuple[tuple[Any, ...], float]]:
@@ -105,10 +93,3 @@ def _categories(unit: Unit, values: Mapping[str, int]) -> list[tuple[tuple[Any, 
     # The work of a fit is unknown if planning did not try out the network, and infinite under a time budget.
     by_work = [("fit", *row), ("fit", name), ("fit",)] if 0 < unit.work < math.inf else []
     return [*((category, unit.work) for category in by_work), (("whole fit", *row), 1.0), (("whole fit",), 1.0)]
-
-
-def _modification_time(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except OSError:
-        return 0.0

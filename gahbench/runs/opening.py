@@ -143,7 +143,7 @@ def plan_with(
     registry.require_files()
     loaded = load_suite(suite, registry, changes)
     finished = Store(results_folder(loaded, out)).finished()
-    return make_plan(loaded, registry, lambda key: f"fit-{key}" in finished)
+    return make_plan(loaded, lambda key: f"fit-{key}" in finished)
 
 
 def results_folder(suite: Suite, out: str | Path | None = None) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,15 +106,12 @@ def status(folder: str | Path) -> Status:
     finished, failed = store.ended()
     counts = store.count(plan.units)
     waiting = [unit for unit in plan.units if unit.folder not in finished | failed and not unit.is_blocked(failed)]
-    running = list(_running({unit.folder: unit for unit in waiting}, store))
+    running = tuple(_running({unit.folder: unit for unit in waiting}, store))
     seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], plan, store)
     return Status(
         plan.suite,
-        counts.done,
-        counts.failed,
-        counts.blocked,
-        counts.left,
-        tuple(running),
+        *(counts.done, counts.failed, counts.blocked, counts.left),
+        running,
         tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
         None if seconds is None else seconds / max(1, len(running)) + (OVERHEAD if waiting else 0.0),
         not store.units.is_dir() and (folder / "results.json").is_file(),
@@ -144,21 +141,9 @@ def _seconds_left(waiting: list[Unit], done: list[Unit], plan: RecordedPlan, sto
     durations.add(done, store, values)
     times = [durations.estimate(unit, values) for unit in waiting]
     estimates = [seconds for seconds in times if seconds is not None]
-    return (
-        None
-        if waiting and not estimates
-        else sum(estimates) + (len(times) - len(estimates)) * max(estimates, default=0.0)
-    )
-
-
-def watch(folder: Path, seconds: float = 2.0) -> Iterable[Status]:
-    """Yield the state of a results folder every few seconds, until no unit is left."""
-    while True:
-        current = status(folder)
-        yield current
-        if not current.waiting or current.is_published:
-            return
-        time.sleep(seconds)
+    # A unit without an estimate is assumed to take as long as the longest.
+    untimed = (len(times) - len(estimates)) * max(estimates, default=0.0)
+    return None if waiting and not estimates else sum(estimates) + untimed
 
 
 @dataclass(frozen=True)

@@ -35,22 +35,15 @@ def is_archive(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def unpacked(file: Path) -> Iterator[Path]:
-    """Unpack an archive to a temporary folder, which has the name of the archive; delete the folder at the end."""
-    with tempfile.TemporaryDirectory(prefix="gahbench-archive-") as scratch:
-        folder = Path(scratch) / file.stem
-        unpack(file, folder)
-        yield folder
-
-
-@contextlib.contextmanager
 def open_folder(path: Path) -> Iterator[Path]:
-    """Yield a results folder, or the temporary folder to which an archive is unpacked."""
-    if is_archive(path):
-        with unpacked(path) as folder:
-            yield folder
-    else:
+    """Yield a results folder, or a temporary folder of the archive's name to which the archive is unpacked."""
+    if not is_archive(path):
         yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="gahbench-archive-") as scratch:
+        folder = Path(scratch) / path.stem
+        unpack(path, folder)
+        yield folder
 
 
 def unpack(file: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ forgery: a user who can write to the folder can write matching checksums.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import hashlib
@@ -14,7 +15,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,31 +50,23 @@ _MAX_NAMED = 5
 
 def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
     """Write values (without rounding) and arrays to a folder; return the names of the files."""
+    empty = [""] * len(scores.value)
+    columns = (
+        map(repr, scores.sigma) if scores.sigma is not None else empty,
+        scores.image if scores.image is not None else empty,
+        map(repr, scores.value),
+        scores.part if scores.part is not None else empty,
+    )
     arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in (scores.arrays or {}).items()}
     with storing(folder):
-        _write_values(folder / SCORES, scores)
+        with (folder / SCORES).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *zip(*columns, strict=True)])
         if not arrays:
             return (SCORES,)
         import numpy as np
 
         np.savez_compressed(folder / ARRAYS, **arrays)
     return (SCORES, ARRAYS)
-
-
-def _write_values(path: Path, scores: Scores) -> None:
-    count = len(scores.value)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(
-            zip(
-                map(repr, scores.sigma) if scores.sigma is not None else [""] * count,
-                scores.image if scores.image is not None else [""] * count,
-                map(repr, scores.value),
-                scores.part if scores.part is not None else [""] * count,
-                strict=True,
-            )
-        )
 
 
 def parse_scores(content: bytes) -> list[tuple[float | None, int | None, float, str]]:
@@ -148,13 +141,10 @@ class FinishedUnit:
     def check(self, name: str, *, full: bool = True) -> None:
         """Compare the size of a file, and its checksum if ``full``, with the recorded values."""
         facts = self.done["files"][name]
-        try:
-            # Opening a file refreshes its attributes on network file systems, which ``os.stat`` may read from a cache.
-            with open_regular(self.folder / name, follow=False) as file:
-                size = os.fstat(file.fileno()).st_size
-                digest = hashlib.file_digest(file, "sha256").hexdigest() if full else facts["sha256"]
-        except OSError as error:
-            raise _as_results_error(self.folder / name, error) from error
+        # Opening a file refreshes its attributes on network file systems, which ``os.stat`` may read from a cache.
+        with _reading(self.folder / name), open_regular(self.folder / name, follow=False) as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = hashlib.file_digest(file, "sha256").hexdigest() if full else facts["sha256"]
         if size != facts["bytes"]:
             raise DamagedError(f"{self.folder / name}: damaged, its size is not the recorded one")
         if digest != facts["sha256"]:
@@ -188,12 +178,11 @@ def open_finished(folder: Path, unit: Unit | None = None) -> FinishedUnit:
 def read_done(folder: Path) -> tuple[dict[str, Any], str]:
     """Return the content of ``done.json`` in the folder of a finished unit, and its SHA-256."""
     path = folder / DONE
-    try:
+    with _reading(path):
         content = read_regular(path, follow=False)
+    try:
         done = parse_sealed(content)
         check_record(DoneRecord, done, "a finished unit")
-    except OSError as error:
-        raise _as_results_error(path, error) from error
     except ValueError as error:
         raise DamagedError(f"{path}: {error}") from error
     return done, hashlib.sha256(content).hexdigest()
@@ -202,20 +191,23 @@ def read_done(folder: Path) -> tuple[dict[str, Any], str]:
 def _read(folder: Path, name: str, done: Mapping[str, Any]) -> bytes:
     if name not in done["files"]:
         raise DamagedError(f"{folder / DONE}: does not list {name}")
-    try:
+    with _reading(folder / name):
         content = read_regular(folder / name, follow=False)
-    except OSError as error:
-        raise _as_results_error(folder / name, error) from error
     if hashlib.sha256(content).hexdigest() != done["files"][name]["sha256"]:
         raise DamagedError(f"{folder / name}: {_WRONG_CHECKSUM}")
     return content
 
 
-def _as_results_error(path: Path, error: OSError) -> ResultsError:
-    """Return a :class:`DamagedError` if the file is missing; other errors must not cause the unit to be recomputed."""
-    if error.errno in _NOT_A_FILE:
-        return DamagedError(f"{path}: {error.strerror}")
-    return ResultsError(f"{path}: cannot be read ({error.strerror or error}); expected a file of a finished unit")
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise a :class:`DamagedError` if a file is missing; other errors must not cause the unit to be recomputed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NOT_A_FILE:
+            raise DamagedError(f"{path}: {error.strerror}") from error
+        reason = f"cannot be read ({error.strerror or error}); expected a file of a finished unit"
+        raise ResultsError(f"{path}: {reason}") from error
 
 
 @dataclass
@@ -231,8 +223,7 @@ def warn_of_damage(reasons: Iterable[str], outcome: str) -> None:
     listed = list(reasons)
     if not listed:
         return
-    named = "; ".join(listed[:_MAX_NAMED]) + (
-        f"; and {len(listed) - _MAX_NAMED} more" if len(listed) > _MAX_NAMED else ""
-    )
+    more = [f"and {len(listed) - _MAX_NAMED} more"] if len(listed) > _MAX_NAMED else []
+    named = "; ".join([*listed[:_MAX_NAMED], *more])
     verb = "was" if len(listed) == 1 else "were"
     warnings.warn(f"{pluralize(len(listed), 'finished unit')} {verb} damaged, {outcome}: {named}", stacklevel=3)

@@ -64,7 +64,6 @@ class UnitRecord(TypedDict):
     metric: str | None
     requires: FileName | None
     partner: FileName | None
-    column: FileName | None
     payload: PayloadRecord
     document: DocumentRecord | None
 

@@ -110,12 +110,8 @@ class Store:
         done = self.done_record_at(self.fit_folder(fit))
         return None if done is None else done["files"].get(WEIGHTS, {}).get("sha256")
 
-    def is_done(self, unit: Unit) -> bool:
-        """Return whether a unit is finished and undamaged, and measured the weights that the store holds."""
-        return bool(self.undamaged([unit]))
-
     def undamaged(self, units: Iterable[Unit]) -> set[str]:
-        """Return the folder names of the units for which :meth:`is_done` holds."""
+        """Return the folder names of finished, undamaged units that measured the weights that the store holds."""
         return set(self.examine(units).undamaged)
 
     def examine(self, units: Iterable[Unit], is_hashed: Callable[[str], bool] = lambda name: False) -> Examination:
@@ -193,15 +189,17 @@ class Store:
         names = sorted(self.finished() - excluded)
         for kind in ("fit", "score"):
             for folder in (self.units / name for name in names if name.startswith(f"{kind}-")):
-                if (folder / DONE).is_file() and (unit := recorded_unit(folder)) and unit.folder == folder.name:
-                    yield unit
+                with contextlib.suppress(OSError, ValueError):
+                    unit = unit_of(parse_json(read_regular(folder / UNIT, follow=False)))
+                    if (folder / DONE).is_file() and unit.folder == folder.name:
+                        yield unit
 
     def sweep(self) -> None:
         """Remove the attempts at units that are finished."""
-        names = names_in(self.units)
-        finished = {name for name in names if PARTIAL not in name}
-        for name in names:
-            if PARTIAL in name and name.partition(PARTIAL)[0] in finished:
+        finished = self.finished()
+        for name in names_in(self.units):
+            unit, is_attempt, _ = name.partition(PARTIAL)
+            if is_attempt and unit in finished:
                 shutil.rmtree(self.units / name, ignore_errors=True)
 
     def add_note(self, unit: Unit, text: str) -> None:
@@ -250,11 +248,3 @@ class Store:
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / f"{unit.folder}.json"
-
-
-def recorded_unit(folder: Path) -> Unit | None:
-    """Return the unit that a folder records; ``None`` if its record cannot be read."""
-    try:
-        return unit_of(parse_json(read_regular(folder / UNIT, follow=False)))
-    except (OSError, ValueError):
-        return None

@@ -39,7 +39,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "check.yaml"
         file.write_text(_SUITE, encoding="utf-8")
-        plan = make_plan(load_suite(file, registry), registry)
+        plan = make_plan(load_suite(file, registry))
         broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
         store, stop = Store(Path(folder) / "results"), threading.Event()
         template = Row(store.folder, (), device="cpu")

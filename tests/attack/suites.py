@@ -59,7 +59,7 @@ def attempt(case: bytes, scratch: Path) -> None:
         for stem in file_stems([dataset.label for dataset in suite.datasets]).values():
             assert re.fullmatch(r"[A-Za-z0-9.=+_-]{1,120}", stem), stem
         if _estimate_units(suite) <= MAX_UNITS:
-            plan = make_plan(suite, registry)
+            plan = make_plan(suite)
             canonical([[unit.document, unit.payload] for unit in plan.units])
             canonical(plan.board)
 

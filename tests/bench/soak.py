@@ -158,7 +158,7 @@ def numbered(number):
     """Return a dummy unit whose key matches its document, which a store checks."""
     document = {"number": number}
     key, labels = key_of(document), ("d", f"e{number % 100}")
-    return Unit("score", key, *labels, "reference", None, "test", "psnr", None, "c", 0.0, {}, document=document)
+    return Unit("score", key, *labels, "reference", None, "test", "psnr", None, 0.0, {}, document=document)
 
 
 def _racer(folder, barrier, count):

@@ -18,19 +18,19 @@ def shown_lines(monkeypatch):
 
     def record(self, *args, **options):
         set_step(self, *args, **options)
-        lines.append(self.line)
+        lines.append(self.line())
 
     monkeypatch.setattr(Progress, "__call__", record)
     return lines
 
 
 def test_lines_are_printed_without_a_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr("gahbench._util.live_display.LINE_SECONDS", 0.05)
     with Progress("working") as show_progress:
         show_progress("3 of 4 steps done", 0.75)
         time.sleep(0.3)
     captured = capsys.readouterr()
-    (line,) = captured.err.splitlines()
+    line = captured.err.splitlines()[0]
     assert re.fullmatch(r"working for \d+\.\d s, about \d+\.\d s left: 3 of 4 steps done", line)
     assert not captured.out
 

@@ -79,7 +79,7 @@ def plan(tmp_path, datasets, **scoring):
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
     registry = Registry()
-    return make_plan(load_suite(tmp_path / "mine.yaml", registry), registry)
+    return make_plan(load_suite(tmp_path / "mine.yaml", registry))
 
 
 def test_the_level_of_scores_is_the_geometric_mean(tmp_path, pairs, captured):

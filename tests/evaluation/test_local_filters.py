@@ -118,7 +118,7 @@ scoring: {sigmas: [0.1], images: 4, metrics: [psnr, spectrum]%s}
     for option in ("", ", jacobian_precision: auto", ", jacobian_precision: float32"):
         (tmp_path / "precise.yaml").write_text(text % option)
         registry = Registry()
-        plan = make_plan(load_suite(tmp_path / "precise.yaml", registry), registry)
+        plan = make_plan(load_suite(tmp_path / "precise.yaml", registry))
         keys.append({(unit.entrant, unit.metric): unit.key for unit in plan.units})
     assert keys[0] == keys[1]
     # Only the keys of scores with Jacobians change.

@@ -106,7 +106,7 @@ def keys(folder: Path) -> dict[str, str]:
     function_digest.cache_clear()
     registry = Registry((folder / "mine.py",))
     # Treat all fits as finished, so that no dry run is started.
-    plan = make_plan(load_suite(folder / "suite.yaml", registry), registry, lambda key: True)
+    plan = make_plan(load_suite(folder / "suite.yaml", registry), lambda key: True)
     return {f"{unit.metric or 'fit'} of {unit.entrant}": unit.key for unit in plan.units}
 
 

@@ -67,26 +67,21 @@ def test_every_field_of_a_request_changes_the_key_of_a_score(builtin, metric, en
     }
     expected = {name for name in fields if name not in ONLY_FOR or ONLY_FOR[name] & {metric, entrant}}
     assert {name for name, unit in changed.items() if unit.key != before.key} == expected
-    # Scores of different entrants and training images are comparable, so they share a column.
-    expected -= {"learned_from", "partner_learned_from"}
-    assert {name for name, unit in changed.items() if unit.column != before.column} == expected
 
 
 @pytest.mark.parametrize(
-    ("change", "same_column"),
+    "change",
     [
-        ({"metric": "ssim"}, False),
-        ({"entrant": "gaussian-blur"}, True),
-        ({"entrant": "unet"}, True),
-        ({"dataset": "discs[size=32]"}, False),
-        ({"dataset": "c-alpha[size=16]"}, False),
-        ({"fit": "a fit", "seed": 0, "entrant": "unet"}, True),
+        {"metric": "ssim"},
+        {"entrant": "gaussian-blur"},
+        {"entrant": "unet"},
+        {"dataset": "discs[size=32]"},
+        {"dataset": "c-alpha[size=16]"},
+        {"fit": "a fit", "seed": 0, "entrant": "unet"},
     ],
 )
-def test_metric_entrant_and_dataset_change_the_key_of_a_score(builtin, change, same_column):
-    before, changed = score(builtin), score(builtin, **change)
-    assert changed.key != before.key
-    assert (changed.column == before.column) == same_column
+def test_metric_entrant_and_dataset_change_the_key_of_a_score(builtin, change):
+    assert score(builtin, **change).key != score(builtin).key
 
 
 def test_the_work_of_a_score_is_images_times_noise_levels(builtin):
@@ -115,7 +110,7 @@ def test_units_name_the_partner_and_the_scored_split_if_they_matter(builtin):
     # The joined text equals the split without being the same object, as after reading a file.
     units = [unit("psnr", image_split=split) for split in ("".join("train"), "A", "B")]
     assert [score.document.get("shown") for score in units] == [None, "A", "B"]
-    assert len({score.key for score in units}) == len({score.column for score in units}) == 3
+    assert len({score.key for score in units}) == 3
     assert unit("psnr", split="A", image_split="train").document["shown"] == "train"
 
 
@@ -161,7 +156,7 @@ def test_every_field_changes_the_key_of_a_fit(builtin, change):
 
 
 def test_a_key_is_the_hash_of_the_document_that_the_unit_records(write_suite, builtin):
-    plan = make_plan(load_suite(write_suite(), builtin), builtin)
+    plan = make_plan(load_suite(write_suite(), builtin))
     for unit in plan.units:
         assert unit.key == key_of(unit.document)
         code = FIT if unit.kind == "fit" else SCORE

@@ -14,7 +14,7 @@ UNET = "unet: {width: 2, levels: 1}"
 
 
 def keys(suite, registry):
-    return [unit.key for unit in make_plan(load_suite(suite, registry), registry).units]
+    return [unit.key for unit in make_plan(load_suite(suite, registry)).units]
 
 
 def test_labels_are_shown_and_do_not_change_keys(write_suite, builtin, tmp_path):
@@ -96,8 +96,8 @@ def test_invalid_labels_and_training_settings_raise(write_suite, builtin, old, n
 def test_the_board_notes_the_training_of_a_single_entrant(write_suite, builtin, tmp_path):
     other = "unet: {width: 2, levels: 1, training: {learning_rate: 1.0e-3, steps: 6, loss: mae}}"
     file = write_suite((UNET, f"{UNET}\n  - {other}"))
-    plain = make_plan(load_suite(write_suite(name="plain.yaml"), builtin), builtin).fits[0]
-    plan = make_plan(load_suite(file, builtin), builtin)
+    plain = make_plan(load_suite(write_suite(name="plain.yaml"), builtin)).fits[0]
+    plan = make_plan(load_suite(file, builtin))
     fits = {unit.entrant: unit for unit in plan.fits}
     label = "unet[width=2,levels=1,training.learning_rate=0.001,training.steps=6,training.loss=mae]"
     assert list(fits) == ["unet[width=2,levels=1]", label]

@@ -42,7 +42,7 @@ def test_a_mapping_is_the_same_as_a_text(write_suite, builtin, mapping, text):
 def test_parameters_of_datasets_and_metrics_may_be_mappings(write_suite, builtin):
     def keys(dataset, metric):
         changes = (("discs: {size: 16}", dataset), ("[psnr, slope]", f"[psnr, {metric}]"))
-        return [unit.key for unit in make_plan(load_suite(write_suite(*changes), builtin), builtin).units]
+        return [unit.key for unit in make_plan(load_suite(write_suite(*changes), builtin)).units]
 
     mappings = keys("rays: {image: {discs: {size: 8}}}", "sparsity: {basis: {wavelet: {name: db4, levels: 2}}}")
     assert mappings == keys("rays: {image: 'discs[size=8]'}", "sparsity: {basis: 'wavelet[db4,levels=2]'}")
@@ -135,7 +135,7 @@ def test_an_error_of_a_constructor_names_the_line(write_suite, builtin, old, new
     file = write_suite((old, new))
     line = 1 + next(n for n, text in enumerate(file.read_text(encoding="utf-8").splitlines()) if new in text)
     with pytest.raises(SuiteError) as error:
-        make_plan(load_suite(file, builtin), builtin)
+        make_plan(load_suite(file, builtin))
     assert str(error.value).startswith(f"{file}:{line}: {message}"), error.value
 
 

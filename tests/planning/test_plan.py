@@ -12,7 +12,7 @@ from gahbench.registry.registry import Registry
 
 
 def keys(file, registry, extra=()):
-    plan = make_plan(load_suite(file, registry, extra), registry)
+    plan = make_plan(load_suite(file, registry, extra))
     return {
         (unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric): unit.key for unit in plan.units
     }
@@ -41,7 +41,7 @@ def test_the_code_of_a_plugin_changes_only_its_keys(write_suite, write_plugin):
 
 def test_work_counts_multiply_adds(write_suite, builtin):
     file = write_suite(("unet: {width: 2, levels: 1}", "bf-cnn: {width: 4, layers: 2}"))
-    fit = make_plan(load_suite(file, builtin), builtin).fits[0]
+    fit = make_plan(load_suite(file, builtin)).fits[0]
     # 12 steps of 4 images; two 3x3 convolutions of 4 pairs of channels on 16x16 pixels; forward and backward.
     assert fit.work == pytest.approx(3 * (2 * 4 * 9 * 256) * 48)
 
@@ -49,17 +49,17 @@ def test_work_counts_multiply_adds(write_suite, builtin):
 def test_all_images_of_a_dataset_can_be_scored(write_suite, builtin):
     unet = ("  - unet: {width: 2, levels: 1}\n", "")
     file = write_suite(("- discs: {size: 16}", "- whole"), ("images: 3", "images: all"), unet)
-    plan = make_plan(load_suite(file, builtin), builtin)
+    plan = make_plan(load_suite(file, builtin))
     assert {unit.payload["images"] for unit in plan.units} == {1}
     with pytest.raises(
         DataError, match="images=all requested from the test split, which is endless; accepted: a number"
     ):
-        make_plan(load_suite(write_suite(("images: 3", "images: all")), builtin), builtin)
+        make_plan(load_suite(write_suite(("images: 3", "images: all")), builtin))
 
 
 def test_networks_that_always_fail_do_not_stop_the_plan(write_suite, write_plugin):
     registry = Registry((write_plugin("refuses", "raise ValueError('always')"),))
-    plan = make_plan(load_suite(write_suite(), registry, ("refuses",)), registry)
+    plan = make_plan(load_suite(write_suite(), registry, ("refuses",)))
     assert "refuses" in {unit.entrant for unit in plan.fits}
 
 
@@ -79,6 +79,6 @@ def test_python_gets_the_plan_as_a_table(write_suite, builtin):
     file = write_suite()
     units = gahbench.plan(file, seeds=[3], only=["unet*"]).units
     assert list(units) == ["kind", "dataset", "entrant", "seed", "metric", "key"]
-    expected = make_plan(load_suite(file, builtin, SuiteChanges.from_arguments(seeds=[3], only=["unet*"])), builtin)
+    expected = make_plan(load_suite(file, builtin, SuiteChanges.from_arguments(seeds=[3], only=["unet*"])))
     assert units["key"].tolist() == [unit.key for unit in expected.units]
     assert units[units["kind"] == "fit"]["seed"].tolist() == [3]

@@ -61,7 +61,7 @@ def plan_with(write_suite, tmp_path):
 
     def plan(*entrants, changes=(), **keywords):
         listed = (ENTRANTS, "".join(f"  - {entrant}\n" for entrant in entrants)) if entrants else ("", "")
-        return make_plan(load_suite(write_suite(listed, NO_BASELINE, *changes), registry), registry, **keywords)
+        return make_plan(load_suite(write_suite(listed, NO_BASELINE, *changes), registry), **keywords)
 
     return plan
 
@@ -89,9 +89,9 @@ def test_errors_about_entrants_name_the_line_or_option(write_suite, tmp_path):
     registry = Registry((tmp_path / "failing.py",))
     suite = write_suite((ENTRANTS, "  - identity\n  - picky\n"), NO_BASELINE)
     with pytest.raises(SuiteError, match=rf"^{suite}:7: reference 'picky' on discs"):
-        make_plan(load_suite(suite, registry), registry)
+        make_plan(load_suite(suite, registry))
     with pytest.raises(SuiteError, match=r"^--entrant picky: reference 'picky' on discs"):
-        make_plan(load_suite(write_suite(), registry, ["picky"]), registry)
+        make_plan(load_suite(write_suite(), registry, ["picky"]))
 
 
 def test_checks_continue_after_a_broken_reference(plan_with):

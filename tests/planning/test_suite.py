@@ -179,7 +179,7 @@ def test_a_suite_with_too_many_units_raises_quickly(write_suite, builtin):
     file = write_suite(("width: 2", f"width: {[*range(1, 101)]}"), ("baseline:", seeds))
     started = time.process_time()
     with pytest.raises(SuiteError, match=r"tiny.yaml: gives 1500004 units; accepted: at most 1000000"):
-        make_plan(load_suite(file, builtin), builtin)
+        make_plan(load_suite(file, builtin))
     assert time.process_time() - started < 5
 
 

@@ -44,7 +44,7 @@ METRICS = "psnr, model-variance, generalization-gap, biased-generalization, memo
 @pytest.fixture
 def plan_of(write_suite, builtin):
     def plan(*changes):
-        return make_plan(load_suite(write_suite(*changes, text=SWEEP, name="sweep.yaml"), builtin), builtin)
+        return make_plan(load_suite(write_suite(*changes, text=SWEEP, name="sweep.yaml"), builtin))
 
     return plan
 

@@ -60,7 +60,7 @@ def tiny_units(builtin, tmp_path_factory):
     """The units of the tiny suite."""
     suite = tmp_path_factory.mktemp("suite") / "tiny.yaml"
     suite.write_text(TINY, encoding="utf-8")
-    return make_plan(load_suite(suite, builtin), builtin).units
+    return make_plan(load_suite(suite, builtin)).units
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ VALUES = {"discs": 100, "rays": 400}
 def unit(kind="fit", dataset="discs", entrant="net[a=1]", name="net", work=1e9, metric=None, seconds=None, images=15):
     key = f"{kind} {dataset} {entrant} {metric} {work} {images}"
     payload = {"entrant": {"name": name}, "training": {"seconds": seconds}, "images": images, "sigmas": [0.1]}
-    return Unit(kind, key, dataset, entrant, "architecture", 0, "test", metric, None, None, work, payload)
+    return Unit(kind, key, dataset, entrant, "architecture", 0, "test", metric, None, work, payload)
 
 
 def score(metric="psnr", **options):

@@ -21,7 +21,7 @@ from gahbench.store.store import Store
 
 def make_unit(key, kind="fit", dataset="discs", entrant="unet", seed=0, requires=None, work=1.0, **payload):
     metric = "psnr" if kind == "score" else None
-    return Unit(kind, key, dataset, entrant, "architecture", seed, None, metric, requires, None, work, payload)
+    return Unit(kind, key, dataset, entrant, "architecture", seed, None, metric, requires, work, payload)
 
 
 FIT, SCORE, OTHER = make_unit("a"), make_unit("b", "score", requires="a"), make_unit("c", seed=1, work=5.0)

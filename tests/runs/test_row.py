@@ -133,7 +133,7 @@ def test_a_damaged_checkpoint_is_moved_away_with_a_note(row):
     store, fit = Store(row.folder), row.units[0]
     (store.begin(fit).folder / "checkpoint-5.pt").write_bytes(b"rubbish")
     gahbench.run_row(dataclasses.replace(row, units=(fit,)))
-    assert store.is_done(fit)
+    assert store.undamaged([fit])
     (note,) = map(json.loads, store.notes.read_text().splitlines())
     moved = store.folder / "damaged" / f"{fit.folder}.partial-checkpoint-5.pt"
     assert note["unit"] == fit.folder
@@ -172,7 +172,7 @@ def test_a_lost_device_is_noticed_even_if_the_unit_caught_its_error(row, monkeyp
     store = Store(row.folder)
     assert (store.finished(), store.failed()) == (set(), set())
     gahbench.run_row(dataclasses.replace(row, units=(score,)))
-    assert store.is_done(score)
+    assert store.undamaged([score])
 
 
 def test_notes_about_reduced_batches_are_recorded_with_the_unit(row, monkeypatch):

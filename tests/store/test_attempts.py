@@ -17,7 +17,7 @@ from gahbench.store.store import Store
 
 def unit(kind="fit"):
     metric = "psnr" if kind == "score" else None
-    return Unit(kind, "k1", "d", "e", "architecture", 0, None, metric, None, None, 0.0, {})
+    return Unit(kind, "k1", "d", "e", "architecture", 0, None, metric, None, 0.0, {})
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_unit_cannot_be_finished_without_its_files(store):
     (attempt.folder / "weights.safetensors").write_text("weights")
     with pytest.raises(ResultsError, match=r"cannot be finished without snapshot-10\.safetensors"):
         attempt.finish({}, keep=("weights.safetensors", "snapshot-10.safetensors"))
-    assert not store.is_done(unit())
+    assert not store.undamaged([unit()])
 
 
 def test_a_later_attempt_does_not_change_files_of_a_finished_unit(store):

@@ -25,7 +25,7 @@ PUBLISHED = sorted((Path(__file__).parents[2] / "results").glob("*/plan.json"))
 
 @pytest.fixture
 def plan(tmp_path):
-    key = ("reference", None, "test", "psnr", None, "c", 2.5)
+    key = ("reference", None, "test", "psnr", None, 2.5)
     plan = RecordedPlan(
         *("s", (Unit("score", "k", "d", "e", *key, PAYLOAD, document={"a": 1}),), BOARD, 2),
         plugins=("plugins/x/y.py",),

@@ -16,17 +16,17 @@ from gahbench.contracts.unit import Unit
 from gahbench.store.finished import DamagedError, warn_of_damage, write_scores
 from gahbench.store.store import Store
 
-FIT = Unit("fit", "f", "d", "e", "architecture", 0, None, None, None, None, 0.0, {})
+FIT = Unit("fit", "f", "d", "e", "architecture", 0, None, None, None, 0.0, {})
 
 
 def score(entrant="e"):
     document = {"entrant": entrant, "sigmas": [0.1]}
-    fields = ("reference", None, "test", "psnr", None, "c", 0.0, {})
+    fields = ("reference", None, "test", "psnr", None, 0.0, {})
     return Unit("score", key_of(document), "d", entrant, *fields, document=document)
 
 
 def score_of_fit(key):
-    return Unit("score", key, "d", "e", "architecture", 0, "test", "psnr", FIT.key, "c", 0.0, {})
+    return Unit("score", key, "d", "e", "architecture", 0, "test", "psnr", FIT.key, 0.0, {})
 
 
 def finish(store, unit, scores=None, **facts):
@@ -59,20 +59,20 @@ def reason_for_damage(store, unit):
     assert set(store.move_damaged([unit, unit])) == {unit}
     assert store.finished() == set()
     assert finish(store, unit)
-    assert store.is_done(unit)
+    assert store.undamaged([unit])
     assert store.move_damaged([unit]) == {}
     return reason
 
 
 def test_a_unit_is_done_only_once_its_attempt_is_finished(tmp_path):
     store = Store(tmp_path)
-    assert not store.is_done(score())
+    assert not store.undamaged([score()])
     attempt = store.begin(score())
     write_scores(attempt.folder, Scores([1.0]))
     (attempt.folder / "more.txt").write_text("x")
-    assert not store.is_done(score())
+    assert not store.undamaged([score()])
     assert attempt.finish({"kind": "classical"}, keep=("scores.csv",))
-    assert store.is_done(score())
+    assert store.undamaged([score()])
     store.begin(score())
     store.sweep()
     assert {file.name for file in store.units.iterdir()} == {score().folder}
@@ -231,7 +231,7 @@ def test_an_unreadable_file_does_not_cause_a_unit_to_be_recomputed(store, monkey
     with pytest.raises(ResultsError, match="Permission denied"):
         store.move_damaged([score()])
     monkeypatch.undo()
-    assert store.is_done(score())
+    assert store.undamaged([score()])
 
 
 def test_a_failure_record_is_deleted_once_the_unit_finishes(tmp_path):
@@ -239,7 +239,7 @@ def test_a_failure_record_is_deleted_once_the_unit_finishes(tmp_path):
     store.fail(score(), "ValueError: no", "Traceback ...")
     assert store.failure(score()) == "ValueError: no"
     assert json.loads(next(store.failures.iterdir()).read_text())["traceback"] == "Traceback ..."
-    assert not store.is_done(score())
+    assert not store.undamaged([score()])
     finish(store, score())
     assert store.failure(score()) is None
     # A finished unit is not recorded as failed.

@@ -59,7 +59,7 @@ def plan(tmp_path, datasets, entrants=("identity", "bayes-shrink[haar]"), **scor
     }
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(content))
     registry = Registry()
-    return make_plan(load_suite(tmp_path / "alone.yaml", registry), registry)
+    return make_plan(load_suite(tmp_path / "alone.yaml", registry))
 
 
 @pytest.mark.parametrize(

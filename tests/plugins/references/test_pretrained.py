@@ -48,7 +48,7 @@ def denoise(reference, noisy, sigma=0.1):
 
 
 def plan(write_suite, builtin, file, text=SUITE, extra=()):
-    return make_plan(load_suite(write_suite(text=text.replace("FILE", str(file))), builtin, extra), builtin)
+    return make_plan(load_suite(write_suite(text=text.replace("FILE", str(file))), builtin, extra))
 
 
 def test_pretrained_is_the_network_with_the_weights_of_the_file(file):

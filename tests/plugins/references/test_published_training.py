@@ -78,7 +78,7 @@ def write(tmp_path, write_suite):
 
 
 def test_published_weights_have_a_row_for_each_number_of_training_images(write, builtin):
-    plan = make_plan(load_suite(write(), builtin), builtin)
+    plan = make_plan(load_suite(write(), builtin))
     assert plan.board["entrants"] == [*(f"published N={number}" for number in NUMBERS), "identity"]
     assert not plan.fits
     for unit in plan.units:
@@ -93,7 +93,7 @@ def test_published_weights_have_a_row_for_each_number_of_training_images(write, 
 
 
 def test_half_b_exchanges_the_network_and_its_partner(write, builtin):
-    plan = make_plan(load_suite(write(("label:", "half: B\n      label:")), builtin), builtin)
+    plan = make_plan(load_suite(write(("label:", "half: B\n      label:")), builtin))
     (unit,) = (unit for unit in plan.units if (unit.entrant, unit.metric) == ("published N=3", "model-variance") and
                unit.split == "test")  # fmt: skip
     assert unit.payload["learned_from"] == {"split": "B", "count": 3}
@@ -102,13 +102,13 @@ def test_half_b_exchanges_the_network_and_its_partner(write, builtin):
 
 def test_a_single_number_has_a_row_too(write, builtin):
     changes = [(f"{old}/model", f"{new}/model") for old, new in (("{N}", "3"), ("{N}_swapped", "3_swapped"))]
-    plan = make_plan(load_suite(write(*changes, ("[1, 3, 8]", "3")), builtin), builtin)
+    plan = make_plan(load_suite(write(*changes, ("[1, 3, 8]", "3")), builtin))
     assert plan.board["entrants"] == ["published N=3", "identity"]
 
 
 def test_keys_follow_the_content_of_every_file(write, builtin, tmp_path):
     def keys():
-        plan = make_plan(load_suite(write(), builtin), builtin)
+        plan = make_plan(load_suite(write(), builtin))
         return {unit.key for unit in plan.units if unit.entrant != "identity"}
 
     before = keys()
@@ -167,14 +167,14 @@ def test_metrics_compare_each_row_with_its_images_and_its_partner(write, tmp_pat
 )
 def test_invalid_training_images_are_refused(write, builtin, old, new, message):
     with pytest.raises(SuiteError, match=message):
-        make_plan(load_suite(write((old, new)), builtin), builtin)
+        make_plan(load_suite(write((old, new)), builtin))
 
 
 def test_more_training_images_than_the_half_holds_are_refused(write, builtin, tmp_path):
     (tmp_path / "nets" / "1").rename(tmp_path / "nets" / "40")
     (tmp_path / "nets" / "1_swapped").rename(tmp_path / "nets" / "40_swapped")
     with pytest.raises(DataError, match="train_images=40 requested from the A split, which holds 32 images"):
-        make_plan(load_suite(write(("[1, 3, 8]", "[3, 40]")), builtin), builtin)
+        make_plan(load_suite(write(("[1, 3, 8]", "[3, 40]")), builtin))
 
 
 def test_outside_a_suite_one_number_is_needed(write, tmp_path):
