@@ -168,7 +168,7 @@ def tests(run: Step) -> None:
 def waits(run: Step) -> str:
     """tests that kill processes, and tests on a Slurm cluster"""
     missing = debian(run)
-    run.pytest("-n", str(MORE), "-m", "processes or (cluster and not extras)")
+    run.pytest("-n", str(MORE), "-m", "(processes and not slow) or (cluster and not extras)")
     return missing
 
 
@@ -198,7 +198,7 @@ def apart(run: Step) -> None:
 @step("working")
 def slow(run: Step) -> None:
     """tests with full budgets, or on every plugin"""
-    run.pytest("-m", "slow")
+    run.pytest("-m", "slow and not processes")
 
 
 @step("working")
@@ -289,8 +289,8 @@ def oldest(run: Step) -> None:
 
 @step("release")
 def attacks(run: Step) -> None:
-    """for releases: thousands of attacks, which take hours"""
-    developed(run)
+    """for releases: hundreds of killed processes, and thousands of attacks, which take hours"""
+    run.pytest("-m", "slow and processes")
     run(f"{BIN}/python", "-m", "tests.attack")
 
 
