@@ -14,7 +14,7 @@ import threading
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,11 +161,12 @@ class _Execution:
         rows = rows_of(unit for unit in units if unit.folder not in taken)
         if self.engine.jobs is not None:
             rows = pack(rows, max(1, self.engine.jobs - len(self.jobs)))
+        attempts = self._attempts()
         for members in rows:
             if not self.stop.is_set():
                 # Files of other plugins are not imported by a row, which they could change or end.
                 files = self.files.find(origin for unit in members for origin in unit.origins)
-                self._submit(replace(self.template, units=tuple(members), plugins=files))
+                self._submit(replace(self.template, units=tuple(members), plugins=files), attempts)
         while self.jobs and not self.stop.is_set() and not self.engine.detach:
             try:
                 self._collect()
@@ -179,20 +180,26 @@ class _Execution:
         if self.stop.is_set():
             self._end_jobs()
 
-    def _submit(self, row: Row) -> None:
-        attempts = self._attempts(row)
-        self.jobs.append((row, self.engine.submit(self.function, row), attempts))
+    def _submit(self, row: Row, attempts: Mapping[str, set[str]]) -> None:
+        """Submit a row, and keep the attempts at its units that are there already."""
+        earlier = {name for unit in row.units for name in attempts.get(unit.folder, ())}
+        self.jobs.append((row, self.engine.submit(self.function, row), earlier))
 
-    def _attempts(self, row: Row) -> set[str]:
-        """Return the names of the attempts at units of a row."""
-        names = {unit.folder for unit in row.units}
-        return {name for name in names_in(self.store.units) if PARTIAL in name and name.partition(PARTIAL)[0] in names}
+    def _attempts(self) -> dict[str, set[str]]:
+        """Return the names of the attempts in the folder, by unit."""
+        attempts: dict[str, set[str]] = {}
+        for name in names_in(self.store.units):
+            if PARTIAL in name:
+                attempts.setdefault(name.partition(PARTIAL)[0], set()).add(name)
+        return attempts
 
     def _collect(self) -> None:
         """Handle the jobs that have ended."""
-        for item in [item for item in self.jobs if item[1].done()]:
+        if not (ended := [item for item in self.jobs if item[1].done()]):
+            return
+        finished, failed = self.store.ended()
+        for item in ended:
             row, job, attempts = item
-            finished, failed = self.store.ended()
             left = [unit for unit in row.units if unit.folder not in finished | failed and not unit.is_blocked(failed)]
             if left:
                 self._on_early_end(replace(row, units=tuple(left)), job, attempts, len(left) < len(row.units))
@@ -202,7 +209,7 @@ class _Execution:
 
     def _on_early_end(self, row: Row, job: Job, attempts: set[str], has_ended_units: bool) -> None:
         """Submit the rest of a row again, without its first unit if that is lost too often."""
-        error, unit = job.exception(), row.units[0]
+        error, unit, attempts_now = job.exception(), row.units[0], self._attempts()
         if isinstance(error, OSError) and error.errno is not None:
             if error.errno in PERMANENT_ERRORS:
                 raise error
@@ -211,7 +218,7 @@ class _Execution:
         elif text := exceeded_limit(row.folder, unit):
             limit = format_duration(row.limits.unit or 0.0)
             self._give_up(unit, f"took longer than {limit}, the limit of a unit in this suite", text)
-        elif not has_ended_units and self._attempts(row) <= attempts:
+        elif not has_ended_units and all(attempts_now.get(unit.folder, set()) <= attempts for unit in row.units):
             self.failed_starts += 1
             if self.failed_starts >= MAX_FAILED_STARTS:
                 raise GahbenchError(f"rows do not start: {describe(error)}") from error
@@ -220,7 +227,7 @@ class _Execution:
             self._count_loss(unit, error)
         failed = self.store.failed()
         if left := [unit for unit in row.units if unit.folder not in failed and not unit.is_blocked(failed)]:
-            self._submit(replace(row, units=tuple(left)))
+            self._submit(replace(row, units=tuple(left)), attempts_now)
 
     def _count_loss(self, unit: Unit, error: BaseException | None) -> None:
         written = self.store.checkpoint_time(unit.folder)
