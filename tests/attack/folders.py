@@ -36,6 +36,8 @@ baseline: oracle-threshold[haar]
 training: {steps: 3, batch_size: 2, compile: never, validations: 1, validation_images: 2, snapshots: 2}
 scoring: {sigmas: [0.1, 0.3], images: 3, metrics: [psnr, slope]}
 """
+#: An entrant that is added. One thread computes, since a forked process cannot use threads of its parent.
+ADDED = ["low-pass[share=0.1]"]
 #: Errors of the file system that end a command with status 74.
 _FILE_SYSTEM_ERRORS = (
     errno.EACCES,
@@ -57,7 +59,7 @@ def finished_run() -> Path:
     home = Path(tempfile.mkdtemp(prefix="attacked-"))
     (home / "attacked.yaml").write_text(SUITE, encoding="utf-8")
     with _small_figures():
-        gahbench.run(home / "attacked.yaml", home / "out", engine="inline", entrants=["low-pass[share=0.1]"])
+        gahbench.run(home / "attacked.yaml", home / "out", engine="inline", entrants=ADDED, threads=1)
     return home
 
 
@@ -91,7 +93,7 @@ def attempt(case: Sequence[Damage], scratch: Path) -> None:
             for network in weights(out, "unet[width=2,levels=1]"):
                 assert is_forged or network.weights.read_bytes() in _weights()
         with _refusals():
-            outcome = gahbench.run(home / "attacked.yaml", out, engine="inline", entrants=["low-pass[share=0.1]"])
+            outcome = gahbench.run(home / "attacked.yaml", out, engine="inline", entrants=ADDED, threads=1)
             _check(outcome.results, is_forged)
             if not outcome.failed and not outcome.waiting and not is_forged:
                 pd.testing.assert_frame_equal(

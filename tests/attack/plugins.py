@@ -124,8 +124,8 @@ def attack(groups, folder, unit=60.0, seconds=1800.0, engine="local"):
 
 
 def _remaining_processes(mark):
-    """Return the commands of processes with a mark, after waiting up to 2 s for them to end."""
-    for _ in range(20):
+    """Return the commands of processes with a mark, after waiting up to 10 s for them to end."""
+    for _ in range(100):
         commands = []
         for file in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):

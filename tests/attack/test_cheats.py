@@ -51,9 +51,8 @@ def test_the_board_flags_a_cheat_and_no_honest_rows(tmp_path):
     index = json.loads((folder / "results.json").read_text())
     assert {(flag["dataset"], flag["entrant"]) for flag in index["flags"]} == {("c-alpha[alpha=2,size=16]", name)}
     (row,) = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("| 1!")]
-    assert name in row
-    assert (
-        f"- `{name}`: flagged: is better on the test images than elsewhere" in (folder / "leaderboard.md").read_text()
-    )
+    assert "Cheat patient" in row
+    note = "flagged: is better on the test images than elsewhere"
+    assert f"- Cheat patient: {note}" in (folder / "leaderboard.md").read_text()
     board = gahbench.load_results(folder).leaderboard(full=True).set_index("entrant")
     assert board.loc[name, "note"].startswith("flagged: ")
