@@ -18,13 +18,22 @@ START = "forkserver" if sys.platform == "linux" else "spawn"
 _LOCK = threading.Lock()
 
 
-def start_process(start: str, function: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
+def start_process(function: Callable[..., None], arguments: tuple[Any, ...], start: str | None = None) -> Any:
     """Start a function in a new process, which is not a daemon, by ``forkserver`` or ``spawn``."""
-    context: Any = multiprocessing.get_context(start)
+    context: Any = multiprocessing.get_context(start or START)
     process = context.Process(target=function, args=arguments, daemon=False)
     with _LOCK, _without_main(), _safe_path():
         process.start()
     return process
+
+
+def detach(output: str | os.PathLike[str]) -> None:
+    """Give this new process a session of its own, and append its output to a file."""
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no sessions.
+        os.setsid()
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from gahbench._util.error_text import error_with_location
 from gahbench._util.errors import ParameterError
-from gahbench._util.processes import START, start_process
+from gahbench._util.processes import detach, start_process
 from gahbench._util.resources import kill_group
 from gahbench._util.shapes import Shape
 from gahbench.registry.configured import Configured
@@ -46,7 +46,7 @@ def dry_run(configured: Configured, shape: Shape) -> DryRun:
         return _run(configured, shape)
     receiver, sender = multiprocessing.Pipe(duplex=False)
     sources = tuple(configured.registry.sources)
-    process = start_process(START, _send_run, (sender, sources, configured.plugin.name, configured.parameters, shape))
+    process = start_process(_send_run, (sender, sources, configured.plugin.name, configured.parameters, shape))
     sender.close()
     try:
         if receiver.poll(TIMEOUT_SECONDS):
@@ -64,10 +64,7 @@ def _send_run(
     sender: Connection, sources: tuple[Path, ...], name: str, parameters: dict[str, Any], shape: Shape
 ) -> None:
     """Send the dry run of an architecture from this new process, without the output of plugins."""
-    os.setsid()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    detach(os.devnull)
     configured = Registry(sources).configure("architecture", Spec(name, (), parameters))
     sender.send(_run(configured, shape))
     os._exit(0)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import GahbenchError
-from gahbench._util.processes import start_process
+from gahbench._util.processes import detach, start_process
 from gahbench._util.resources import kill_group, signal_name
 from gahbench.contracts.engines import Row
 from gahbench.devices.hardware import hardware
@@ -41,7 +41,7 @@ class RowProcess:
     row
         The row.
     start
-        How processes start: ``forkserver`` or ``spawn``.
+        How processes start: ``forkserver`` or ``spawn``. ``None`` for ``forkserver`` on Linux, and ``spawn`` elsewhere.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class RowProcess:
         Whether the device of the process was found to work.
     """
 
-    def __init__(self, function: Callable[..., None], row: Row, start: str) -> None:
+    def __init__(self, function: Callable[..., None], row: Row, start: str | None = None) -> None:
         self._function, self._row, self._start, self.is_ready = function, row, start, False
         self._log = row.folder / "logs" / f"row-{os.getpid()}-{uuid.uuid4().hex[:8]}.log"
         self._link, self._end = multiprocessing.Pipe()
@@ -60,7 +60,7 @@ class RowProcess:
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             arguments = (self._end, self._function, self._row, {**os.environ, **variables}, self._log)
-            self._process = start_process(self._start, _run_row, arguments)
+            self._process = start_process(_run_row, arguments, self._start)
             self._end.close()
             while (message := self._receive()) == _READY:
                 self.is_ready = True
@@ -118,11 +118,7 @@ def _run_row(link: Connection, function: Callable[..., None], row: Row, environm
     for name in ("SIGINT", "SIGTERM", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: None)
-    with contextlib.suppress(OSError, AttributeError):
-        os.setsid()
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    detach(log)
     os.environ.clear()
     os.environ.update(environment)
     stop = threading.Event()

@@ -30,9 +30,8 @@ class Tracker(ABC):
     """A tool for tracking experiments.
 
     A tracker implements lifecycle hooks, which call its other methods. These are called in the main process of a run,
-    from one thread. If a method raises an error, the run continues
-    with a warning and does not call the tracker again. The constructor writes nothing, and raises
-    :class:`gahbench.GahbenchError` if a required package is not installed.
+    from one thread. If a method raises an error, the run continues with a warning and does not call the tracker again.
+    The constructor writes nothing, and raises :class:`gahbench.GahbenchError` if a required package is not installed.
 
     Rows are named as in progress lines: ``unet[width=16] on discs[size=32] (seed 1)``.
 

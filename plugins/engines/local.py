@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, Literal
@@ -36,7 +35,7 @@ class Local(Engine):
         start: Literal["forkserver", "spawn"] | None = None,
     ) -> None:
         self.workers, self.workers_per_gpu = workers, workers_per_gpu
-        self._method = start or ("forkserver" if sys.platform == "linux" else "spawn")
+        self._method = start
 
     def start(self, run: Execution) -> None:
         """Open a slot for each row that may run at the same time."""
