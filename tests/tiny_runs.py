@@ -10,10 +10,11 @@ import pytest
 
 import gahbench
 from gahbench.planning.plan import Plan
+from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.registry import open_registry
-from gahbench.runs.opening import plan_with
+from gahbench.runs.opening import plan_for, results_folder
 from gahbench.runs.preparation import find_missing
 from gahbench.store.store import Store
 
@@ -41,8 +42,9 @@ def run_for_fixture(suite: Path, out: Path, **options: Any) -> None:
 def plan_suite(suite: Path, out: Path | None = None, *, plugins: Any = (), **changes: Any) -> Plan:
     """Plan a suite like ``gahbench plan``."""
     registry, suite_changes = open_registry(plugin_sources(plugins, suite)), SuiteChanges.from_arguments(**changes)
-    find_missing(registry, suite, suite_changes).require_datasets()
-    return plan_with(registry, suite, out, suite_changes)
+    loaded = load_suite(suite, registry, suite_changes)
+    find_missing(loaded).require_datasets()
+    return plan_for(results_folder(loaded, out), loaded, registry)
 
 
 def run_and_list(suite: Path, out: Path, **options: Any) -> tuple[Any, list[Any]]:

@@ -99,19 +99,21 @@ def plan(
     """Show the units of a suite, how many are finished, and an estimate of the time; run nothing."""
     from gahbench.cli.planned import print_plan
     from gahbench.cli.plugins import print_problems
+    from gahbench.planning.suite import load_suite
     from gahbench.planning.suite_files import plugin_sources
     from gahbench.registry.registry import open_registry
-    from gahbench.runs.opening import plan_with, results_folder
+    from gahbench.runs.opening import plan_for, results_folder
     from gahbench.runs.preparation import find_missing
     from gahbench.store.store import Store
 
     changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
     registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
-    missing = find_missing(registry, suite, changes)
+    loaded = load_suite(suite, registry, changes)
+    missing = find_missing(loaded)
     missing.require_datasets()
-    planned = plan_with(registry, suite, out, changes)
-    folder = results_folder(planned.suite, out)
+    folder = results_folder(loaded, out)
+    planned = plan_for(folder, loaded, registry)
     print_plan(planned, folder)
     _print_missing(
         missing, suite, {"-p": map(str, plugins_dir or ()), "-e": changes.entrants, "--set": changes.settings}

@@ -90,9 +90,7 @@ class Row:
         check_device(self.device)
 
     def __str__(self) -> str:
-        first = self.units[0]
-        seed = "" if first.seed is None else f" (seed {first.seed})"
-        return f"{first.entrant} on {first.dataset}{seed}"
+        return self.units[0].row
 
 
 def check_device(name: str) -> str:

@@ -68,12 +68,17 @@ class Unit:
         return any(f"fit-{key}" in failed for key in self.needs)
 
     @property
+    def row(self) -> str:
+        """The name of the unit's row: the units of the same dataset, entrant and seed."""
+        seed = "" if self.seed is None else f" (seed {self.seed})"
+        return f"{self.entrant} on {self.dataset}{seed}"
+
+    @property
     def label(self) -> str:
         """A description of the unit for progress lines."""
-        seed = "" if self.seed is None else f" (seed {self.seed})"
         half = f" from {self.split}" if self.split else ""
         measured = f" {self.metric} on {self.split}" if self.kind == "score" else half
-        return f"{self.kind} {self.entrant} on {self.dataset}{seed}{measured}"
+        return f"{self.kind} {self.row}{measured}"
 
     @property
     def folder(self) -> str:

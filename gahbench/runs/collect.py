@@ -116,8 +116,8 @@ def write_results(
     from gahbench.board.results import saved_digest
     from gahbench.report.publish import publish
 
-    plan, store = require_plan(folder), Store(folder)
-    if saved_digest(folder) is not None and not store.units.is_dir():
+    plan, store, saved = require_plan(folder), Store(folder), saved_digest(folder)
+    if saved is not None and not store.units.is_dir():
         raise ResultsError(f"{folder}: is a published board without its units; 'gahbench leaderboard' prints it")
     examination = store.examine(plan.units)
     warn_of_damage(
@@ -125,7 +125,7 @@ def write_results(
     )
     states = _unit_states(plan, store, examination)
     digest = _digest(plan, states, examination, store.moved_names())
-    if saved_digest(folder) != digest:
+    if saved != digest:
         if refusal is not None:
             raise refusal
         results, sheets = _read_results(plan, examination, states, registry), _sheets(folder, plan)

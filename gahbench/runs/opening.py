@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from gahbench._util.errors import ParameterError
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
-from gahbench.planning.suite import Suite, load_suite
+from gahbench.planning.suite import Suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Problem, Registry
@@ -133,17 +132,11 @@ def shard_of(plan: Plan, shard: str) -> tuple[Unit, ...]:
     return tuple(unit for row in rows_of(plan.units)[index - 1 :: count] for unit in row)
 
 
-def plan_with(
-    registry: Registry,
-    suite: str | Path,
-    out: str | Path | None = None,
-    changes: SuiteChanges | Sequence[str] = (),
-) -> Plan:
-    """Return the plan of a suite with the plugins of a registry; networks with finished fits are not tried out."""
+def plan_for(folder: Path, suite: Suite, registry: Registry) -> Plan:
+    """Return the plan of a suite with the plugins of a registry; networks with fits in the folder are not tried out."""
     registry.require_files()
-    loaded = load_suite(suite, registry, changes)
-    finished = Store(results_folder(loaded, out)).finished()
-    return make_plan(loaded, lambda key: f"fit-{key}" in finished)
+    finished = Store(folder).finished()
+    return make_plan(suite, lambda key: f"fit-{key}" in finished)
 
 
 def results_folder(suite: Suite, out: str | Path | None = None) -> Path:

@@ -14,7 +14,7 @@ from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.configured import Configured, iterate_nested
 from gahbench.registry.preparation import preparation
-from gahbench.registry.registry import Registry, open_registry
+from gahbench.registry.registry import open_registry
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,8 @@ def prepare(
     return tuple(outcomes)
 
 
-def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | Sequence[str] = ()) -> Missing:
+def find_missing(suite: Suite) -> Missing:
     """Return the items that the plugins of a suite lack on this machine, without fetching any."""
-    loaded = load_suite(suite, registry, changes)
     items: list[tuple[str, str]] = []
 
     def lacks_nothing(configured: Configured) -> bool:
@@ -129,9 +128,9 @@ def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | 
         items.extend((configured.where, text) for text in texts)
         return not texts
 
-    is_ready = _visit(loaded, lacks_nothing)
-    datasets = tuple(dataset.label for dataset in loaded.datasets if not is_ready[dataset.kind, dataset.text])
-    return Missing(loaded.path, tuple(items), datasets)
+    is_ready = _visit(suite, lacks_nothing)
+    datasets = tuple(dataset.label for dataset in suite.datasets if not is_ready[dataset.kind, dataset.text])
+    return Missing(suite.path, tuple(items), datasets)
 
 
 def _visit(suite: Suite, function: Callable[[Configured], bool]) -> dict[tuple[str, str], bool]:

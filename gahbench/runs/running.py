@@ -19,7 +19,7 @@ from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
 from gahbench.runs.execute import execute, stop_on_signals, watching
 from gahbench.runs.hooks import call_hook, notify
-from gahbench.runs.opening import OpenedRun, RunRequest, open_run, plan_with, results_folder
+from gahbench.runs.opening import OpenedRun, RunRequest, open_run, plan_for, results_folder
 from gahbench.runs.progress import progress_report
 from gahbench.runs.reuse import Reused
 from gahbench.runs.row import run_row
@@ -210,10 +210,10 @@ def run_request(
     # Raise errors of an unknown engine, tracker or suite before anything is written.
     engine = registry.create("engine", request.engine)
     trackers = [registry.create("tracker", spec) for spec in request.track]
-    folder = results_folder(load_suite(request.suite, registry, request.changes), request.out)
+    suite = load_suite(request.suite, registry, request.changes)
+    folder = results_folder(suite, request.out)
     with Folder(folder).lock(request.shard):
-        plan = plan_with(registry, request.suite, request.out, request.changes)
-        opened = open_run(plan, folder, registry, request)
+        opened = open_run(plan_for(folder, suite, registry), folder, registry, request)
         warn_of_damage(opened.damaged, f"moved to {folder / DAMAGED}, and will be recomputed")
         with tracking(trackers, registry), show(opened) as report:
             return _run_opened(opened, registry, engine, request, report), registry

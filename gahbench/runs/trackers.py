@@ -160,9 +160,7 @@ def tracking(trackers: Sequence[Tracker], registry: Registry) -> Iterator[None]:
 
 def row_name(unit: Unit) -> str:
     """Return the name under which trackers show a unit, with the split half of a fit."""
-    seed = "" if unit.seed is None else f" (seed {unit.seed})"
-    half = f" from {unit.split}" if unit.kind == "fit" and unit.split else ""
-    return f"{unit.entrant} on {unit.dataset}{seed}{half}"
+    return unit.row + (f" from {unit.split}" if unit.kind == "fit" and unit.split else "")
 
 
 def score_name(unit: Unit, part: str, sigma: float | None) -> str:

@@ -3,8 +3,9 @@
 import pytest
 
 import gahbench
+from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
-from gahbench.runs.opening import plan_with
+from gahbench.runs.opening import plan_for
 from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(write_suite, tmp_path, command):
     out, call = tmp_path / "out", command("leaderboard")
     registry = Registry()
-    Folder(out).record(plan_with(registry, write_suite(), out), registry)
+    Folder(out).record(plan_for(out, load_suite(write_suite(), registry), registry), registry)
     assert "0 of 7 units done" in command("status")(out)[1]
     status, printed, errors = call(out)
     assert (status, printed) == (0, "")

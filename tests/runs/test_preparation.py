@@ -7,6 +7,7 @@ from tiny_runs import plan_suite
 
 import gahbench
 from gahbench import DataError
+from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
 from gahbench_plugins.datasets._reading import encoded, files
@@ -166,7 +167,7 @@ def remote(tmp_path):
             return file
 
         def missing(self, suite, entrants=()):
-            return find_missing(Registry(tuple(self.plugins)), suite, entrants)
+            return find_missing(load_suite(suite, Registry(tuple(self.plugins)), entrants))
 
         def prepare(self, suite, **options):
             return prepare(suite, plugins=self.plugins, **options)
