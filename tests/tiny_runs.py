@@ -14,8 +14,8 @@ from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.registry import open_registry
-from gahbench.runs.opening import plan_for, results_folder
 from gahbench.runs.preparation import find_missing
+from gahbench.runs.running import plan_for, results_folder
 from gahbench.store.store import Store
 
 #: The network of the tiny suite.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,20 +11,12 @@ from rich.console import Console
 
 from gahbench._util.readable import pluralize
 from gahbench.cli import options
-from gahbench.cli.printing import say, say_not_taken
+from gahbench.cli.printing import say
 from gahbench.planning.suite_changes import SuiteChanges
 
 if TYPE_CHECKING:
-    from gahbench.runs.opening import OpenedRun
     from gahbench.runs.preparation import Missing, Prepared
-    from gahbench.runs.progress import ProgressReport
-    from gahbench.runs.reuse import Reused
     from gahbench.runs.running import Outcome
-
-
-def _suite_changes(*values: Sequence[Any] | None) -> SuiteChanges:
-    """Return the changes that options make to a suite, in the order of the arguments of ``from_arguments``."""
-    return SuiteChanges.from_arguments(*(value or () for value in values))
 
 
 def run(
@@ -57,31 +48,31 @@ def run(
     Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to submitted jobs.
     """
     from gahbench.cli.boards import print_board, print_report
-    from gahbench.cli.plugins import print_problems
-    from gahbench.planning.suite_files import plugin_sources
-    from gahbench.runs.opening import RunRequest
-    from gahbench.runs.progress import progress_report
-    from gahbench.runs.running import run_request
+    from gahbench.runs.running import run as run_suite
 
-    def show(opened: OpenedRun) -> ProgressReport:
-        """Print the notes on a run, and return its progress report."""
-        print_problems(opened.problems, Console(stderr=True))
-        if opened.reused is not None:
-            _print_reused(opened.reused, err=True)
-        if again:
-            say(f"{pluralize(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be run again", err=True)
-        _print_superseded(opened.superseded, opened.folder, err=True)
-        return progress_report(opened, Console(stderr=True))
-
-    changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
-    sources, sources_of_units = plugin_sources(plugins_dir or (), suite), tuple(reuse or ())
-    resources, names = (engine, workers, threads, device), (tuple(again or ()), tuple(track or ()))
-    request = RunRequest(suite, out, changes, sources, *resources, sources_of_units, *names, shard)
-    outcome, registry = run_request(request, show)
+    outcome = run_suite(
+        suite,
+        out,
+        entrants=entrant or (),
+        settings=settings or (),
+        datasets=dataset or (),
+        metrics=metric or (),
+        only=only or (),
+        seeds=seed or (),
+        plugins=plugins_dir or (),
+        reuse=reuse or (),
+        again=again or (),
+        engine=engine,
+        workers=workers,
+        threads=threads,
+        device=device,
+        track=track or (),
+        shard=shard,
+    )
     if outcome.done and not shard:
-        print_board(outcome.folder, registry)
+        print_board(outcome.folder, outcome.registry)
         if report:
-            print_report(outcome.folder, registry)
+            print_report(outcome.folder, outcome.registry)
     _conclude(outcome, shard)
 
 
@@ -102,11 +93,12 @@ def plan(
     from gahbench.planning.suite import load_suite
     from gahbench.planning.suite_files import plugin_sources
     from gahbench.registry.registry import open_registry
-    from gahbench.runs.opening import plan_for, results_folder
     from gahbench.runs.preparation import find_missing
+    from gahbench.runs.running import plan_for, results_folder, superseded_note
     from gahbench.store.store import Store
 
-    changes = _suite_changes(entrant, settings, dataset, metric, only, seed)
+    options = (entrant, settings, dataset, metric, only, seed)
+    changes = SuiteChanges.from_arguments(*(values or () for values in options))
     registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
     loaded = load_suite(suite, registry, changes)
@@ -118,7 +110,8 @@ def plan(
     _print_missing(
         missing, suite, {"-p": map(str, plugins_dir or ()), "-e": changes.entrants, "--set": changes.settings}
     )
-    _print_superseded(Store(folder).count_superseded(planned.units), folder)
+    for text in superseded_note(Store(folder), planned.units):
+        say(text, "yellow")
 
 
 def prepare(
@@ -158,22 +151,6 @@ def _print_missing(missing: Missing, suite: str, options: Mapping[str, Any]) -> 
     command = shlex.join(["gahbench", "prepare", suite, *arguments])
     for plugin, item in missing.items:
         say(f"missing: {plugin}: {item}; to get it: {command}", "yellow")
-
-
-def _print_superseded(count: int, folder: Path, *, err: bool = False) -> None:
-    """Warn that units of other code or settings are about to be run again."""
-    if count:
-        was = "was" if count == 1 else "were"
-        text = f"{pluralize(count, 'unit')} in {folder} {was} run with other code or settings, and will be run again"
-        say(text, "yellow", err=err)
-
-
-def _print_reused(reused: Reused, *, err: bool = False) -> None:
-    """Print how many units were taken from other folders, and which units were not taken."""
-    fits = sum(unit.kind == "fit" for unit in reused.taken)
-    taken = f"{pluralize(len(reused.taken), 'unit')} taken from other folders, {pluralize(fits, 'fit')} among them"
-    say(taken, err=err)
-    say_not_taken(reused, err=err)
 
 
 def _conclude(outcome: Outcome, shard: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import signal
 import threading
 import time
@@ -362,7 +361,6 @@ class _Watch:
         self._store, self._report, self._stop = store, report, stop
         self._seen: dict[str, dict[str, Any]] = {}
         self._ended: set[str] = set()
-        self._notes_read = store.notes.stat().st_size if store.notes.is_file() else 0
         #: Notes on the whole run that are not reported yet, and the error of a function that reports.
         self.pending: list[str] = []
         self.error: BaseException | None = None
@@ -385,13 +383,15 @@ class _Watch:
             key = name.partition(PARTIAL)[0]
             if PARTIAL in name and key in self._units and key not in self._ended:
                 self._on_progress(self._units[key], read_progress(self._store.units / name))
-        self._read_notes()
         failed, finished = self._store.failed(), set(names)
         ended = ((failed | finished) & self._units.keys()) - self._ended
         # The fits of a plan come before their scores.
         for name in [name for name in self._units if name in ended] if ended else ():
             if name in finished:
-                self._on_end(name, "finished", {"seconds": self._seconds(self._units[name])})
+                done = self._done(self._units[name])
+                for text in done.get("notes", ()) if self._units[name].kind == "fit" else ():
+                    self._report(Event("note", self._units[name], {"text": text}))
+                self._on_end(name, "finished", {"seconds": float(done.get("seconds", 0.0))})
             else:
                 self._on_end(name, "failed", {"error": self._store.failure_of(name)})
 
@@ -410,24 +410,12 @@ class _Watch:
             self._report(Event("started", self._units[name]))
         self._report(Event(kind, self._units[name], details))
 
-    def _read_notes(self) -> None:
-        with contextlib.suppress(FileNotFoundError), self._store.notes.open("rb") as file:
-            file.seek(self._notes_read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break  # Another process is writing it.
-                self._notes_read += len(line)
-                with contextlib.suppress(ValueError):
-                    note = json.loads(line)
-                    if (unit := self._units.get(note["unit"])) is not None:
-                        self._report(Event("note", unit, {"text": str(note["text"])}))
-
-    def _seconds(self, unit: Unit) -> float:
-        """Return the recorded duration of a unit; 0 if it is damaged."""
+    def _done(self, unit: Unit) -> dict[str, Any]:
+        """Return the record of a finished unit; empty if it is damaged."""
         try:
-            return float((self._store.done_record(unit) or {}).get("seconds", 0.0))
+            return self._store.done_record(unit) or {}
         except ResultsError:
-            return 0.0
+            return {}
 
 
 @contextlib.contextmanager

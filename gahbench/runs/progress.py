@@ -6,7 +6,7 @@ import contextlib
 import io
 import math
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -19,9 +19,6 @@ from gahbench._util.readable import format_duration, format_number
 from gahbench.contracts.engines import Event
 from gahbench.contracts.unit import Unit
 from gahbench.store.store import Store
-
-if TYPE_CHECKING:
-    from gahbench.runs.opening import OpenedRun
 
 #: Scores that take longer than this are reported, in seconds.
 _SLOW_SCORE = 20.0
@@ -157,10 +154,8 @@ class NotebookReport(ProgressReport):
         return f'<progress value="{self.done + self.failed}" max="{self.total}" style="width: 100%"></progress>{text}'
 
 
-def progress_report(opened: OpenedRun, console: Console | None = None) -> ProgressReport:
-    """Return the reporter for the progress of a run that suits the console."""
-    unfinished = {unit.folder for unit in opened.todo}
-    done = sum(unit.folder not in unfinished for unit in opened.units)
+def progress_report(total: int, done: int, store: Store, console: Console | None = None) -> ProgressReport:
+    """Return the reporter for the progress of a run that suits the console, by default the standard error."""
     console = console or Console(stderr=True)
     kind = NotebookReport if console.is_jupyter else ProgressReport
-    return kind(len(opened.units), done, console, Store(opened.folder))
+    return kind(total, done, console, store)

@@ -316,9 +316,8 @@ class _Runner:
         training = Training.model_validate(payload["training"])
         network = functools.partial(_build, self._registry, "architecture", payload["entrant"], dataset.shape)
         watched = WatchedFit(network, training, payload["seed"])
-        checkpoints = Checkpoints(
-            attempt.folder, unit.key, self.store.folder / DAMAGED, functools.partial(self.store.add_note, unit)
-        )
+        notes: list[str] = []
+        checkpoints = Checkpoints(attempt.folder, unit.key, self.store.folder / DAMAGED, notes.append)
         done = fit(
             watched.build,
             dataset,
@@ -331,12 +330,9 @@ class _Runner:
             self._choices,
             checkpoints,
         )
-        notes = [*done.facts["notes"], *take_memory_notes()]
-        for text in notes:
-            self.store.add_note(unit, text)
         facts = {
             **done.facts,
-            "notes": notes,
+            "notes": [*notes, *done.facts["notes"], *take_memory_notes()],
             "flags": watched.flags(dataset.shape, self.device),
             "resumed": checkpoints.resumed,
         }
@@ -369,8 +365,6 @@ class _Runner:
         facts["precision"] = "float32"
         if "jacobian" in metric.needs:
             facts |= _jacobian_facts(measurement)
-            if (choice := measurement.evaluation.jacobian_choice) is not None and choice.note is not None:
-                self.store.add_note(unit, choice.note)
         facts["notes"] += take_memory_notes()
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:

@@ -5,36 +5,39 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench.contracts.engines import Engine, Event, Row
-from gahbench.planning.suite import load_suite
+from gahbench._util.errors import ParameterError, listing
+from gahbench._util.readable import pluralize
+from gahbench.contracts.engines import Event, Row
+from gahbench.contracts.unit import Unit
+from gahbench.planning.plan import Plan, make_plan
+from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_files import plugin_sources
+from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
-from gahbench.runs.execute import execute, stop_on_signals, watching
+from gahbench.runs.execute import execute, rows_of, stop_on_signals, watching
 from gahbench.runs.hooks import call_hook, notify
-from gahbench.runs.opening import OpenedRun, RunRequest, open_run, plan_for, results_folder
 from gahbench.runs.progress import progress_report
 from gahbench.runs.reuse import Reused
+from gahbench.runs.reuse import reuse as take
 from gahbench.runs.row import run_row
+from gahbench.runs.rows import move_to_replaced
 from gahbench.runs.trackers import tracking
 from gahbench.store.finished import warn_of_damage
 from gahbench.store.folder import Folder
-from gahbench.store.store import DAMAGED, Store
+from gahbench.store.store import DAMAGED, REPLACED, Store
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
     from gahbench.board.results import Results
-
-Report = Callable[[Event], None]
 
 
 @dataclass
@@ -47,30 +50,32 @@ class Outcome:
         Path of the results folder.
     done, failed, waiting
         Numbers of units that are finished, that failed or cannot run since their fit failed, and that are left to do.
-    blocked
-        Number of the ``failed`` units that cannot run since their fit failed.
+    blocked, failed_fits
+        Numbers of the ``failed`` units that cannot run since their fit failed, and that are fits.
     stopped
         Whether the run was stopped, for example by Ctrl-C.
     reused
         Units that were taken from other results folders; ``None`` if no folder was given.
-    failed_fits
-        Number of fits that failed.
+    registry
+        The plugins of the run.
     """
 
     folder: Path
     done: int
     failed: int
     blocked: int
+    failed_fits: int
     waiting: int
     stopped: bool
-    _load: Callable[[], Results] = field(repr=False)
-    reused: Reused | None = None
-    failed_fits: int = 0
+    reused: Reused | None
+    registry: Registry = field(repr=False)
 
     @property
     def results(self) -> Results:
         """The results, read from the folder."""
-        return self._load()
+        from gahbench.board.results import load_results
+
+        return load_results(self.folder, self.registry)
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -184,64 +189,108 @@ def run(
     >>> {entrant: round(psnr, 1) for entrant, psnr in board.items()}
     {'oracle-threshold[sym4]': 29.9, 'identity': 18.3}
     """
-    changes = SuiteChanges.from_arguments(entrants, settings, datasets, metrics, only, seeds)
-    request = RunRequest(
-        str(suite),
-        None if out is None else Path(out),
-        changes,
-        plugin_sources(plugins, suite),
-        engine,
-        workers,
-        threads,
-        device,
-        tuple(map(Path, reuse)),
-        tuple(again),
-        tuple(track),
-        shard,
-    )
-    return run_request(request, (lambda opened: contextlib.nullcontext(report)) if report else progress_report)[0]
-
-
-def run_request(
-    request: RunRequest, show: Callable[[OpenedRun], AbstractContextManager[Report]]
-) -> tuple[Outcome, Registry]:
-    """Plan and run a suite; ``show`` is called once the plan is recorded, and returns the function for events."""
-    registry = open_registry(request.sources)
+    registry = open_registry(plugin_sources(plugins, suite))
     # Raise errors of an unknown engine, tracker or suite before anything is written.
-    engine = registry.create("engine", request.engine)
-    trackers = [registry.create("tracker", spec) for spec in request.track]
-    suite = load_suite(request.suite, registry, request.changes)
-    folder = results_folder(suite, request.out)
-    with Folder(folder).lock(request.shard):
-        opened = open_run(plan_for(folder, suite, registry), folder, registry, request)
-        warn_of_damage(opened.damaged, f"moved to {folder / DAMAGED}, and will be recomputed")
-        with tracking(trackers, registry), show(opened) as report:
-            return _run_opened(opened, registry, engine, request, report), registry
+    chosen = registry.create("engine", engine)
+    trackers = [registry.create("tracker", spec) for spec in track]
+    changes = SuiteChanges.from_arguments(entrants, settings, datasets, metrics, only, seeds)
+    loaded = load_suite(suite, registry, changes)
+    folder, stop = results_folder(loaded, out), threading.Event()
+    store = Store(folder)
+    with Folder(folder).lock(shard):
+        plan = plan_for(folder, loaded, registry)
+        # Only the engine "local" divides the processors of this machine among rows.
+        local_workers = workers if engine.partition("[")[0] == "local" else None
+        recorded = Folder(folder).record(plan, registry, threads, local_workers)
+        units = shard_of(plan, shard)
+        notes = [f"failed to load {problem.location}: {problem.error}" for problem in registry.problems]
+        notes += superseded_note(store, units)
+        reused = take(units, folder, [Path(source) for source in reuse]) if reuse else None
+        notes += _describe(reused) if reused else ()
+        notes += _move_away(store, units, again, loaded.name)
+        # Units with equal keys are the same unit, for example if two datasets have the same images.
+        finished = store.finished()
+        todo = tuple({unit.key: unit for unit in units if unit.folder not in finished}.values())
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(tracking(trackers, registry))
+            done = sum(unit.folder in finished for unit in units)
+            send = report or stack.enter_context(progress_report(len(units), done, store))
+            for text in notes:
+                send(Event("note", None, {"text": text}))
+            call_hook(registry, "run_started", lambda: {"folder": folder, "units": units, "todo": todo})
+            if todo:
+                copies = [file for name in recorded.plugins for file in plugin_files(folder.resolve() / name)]
+                files = tuple(copies if chosen.remote else registry.files)
+                template = Row(folder.resolve(), (), files, recorded.threads or 1, device, loaded.limits)
+                reported = functools.partial(notify, registry, send)
+                with stop_on_signals(stop), watching(todo, store, reported, stop) as note:
+                    execute(todo, chosen, template, run_row, stop, note, workers)
+            damaged = frozenset[str]() if shard else write_results(folder, registry.problems, registry)
+            counts = store.count(units, damaged)
+            outcome = Outcome(
+                folder,
+                counts.done,
+                counts.failed + counts.blocked,
+                counts.blocked,
+                counts.failed_fits,
+                counts.left,
+                stop.is_set(),
+                reused,
+                registry,
+            )
+            call_hook(registry, "run_finished", lambda: {"folder": folder, "results": outcome.results})
+    return outcome
 
 
-def _run_opened(opened: OpenedRun, registry: Registry, engine: Engine, request: RunRequest, report: Report) -> Outcome:
-    """Run the unfinished units of a run whose plan is recorded, and write the board."""
-    from gahbench.board.results import load_results
+def results_folder(suite: Suite, out: str | Path | None = None) -> Path:
+    """Return the path of the results folder of a suite, by default ``runs/NAME``."""
+    return Path(out) if out is not None else Path("runs") / suite.name
 
-    folder, store, stop = opened.folder, Store(opened.folder), threading.Event()
-    call_hook(registry, "run_started", lambda: {"folder": folder, "units": opened.units, "todo": opened.todo})
-    if opened.todo:
-        plugins = opened.copies if engine.remote else opened.plugins
-        template = Row(folder.resolve(), (), plugins, opened.threads, request.device, opened.limits)
-        reported = functools.partial(notify, registry, report)
-        with stop_on_signals(stop), watching(opened.todo, store, reported, stop) as note:
-            execute(opened.todo, engine, template, run_row, stop, note, request.workers)
-    damaged = frozenset[str]() if request.shard else write_results(folder, opened.problems, registry)
-    counts = store.count(opened.units, damaged)
-    call_hook(registry, "run_finished", lambda: {"folder": folder, "results": load_results(folder)})
-    return Outcome(
-        folder=folder,
-        done=counts.done,
-        failed=counts.failed + counts.blocked,
-        blocked=counts.blocked,
-        waiting=counts.left,
-        stopped=stop.is_set(),
-        _load=lambda: load_results(folder, registry),
-        reused=opened.reused,
-        failed_fits=counts.failed_fits,
-    )
+
+def plan_for(folder: Path, suite: Suite, registry: Registry) -> Plan:
+    """Return the plan of a suite with the plugins of a registry; networks with fits in the folder are not tried out."""
+    registry.require_files()
+    finished = Store(folder).finished()
+    return make_plan(suite, lambda key: f"fit-{key}" in finished)
+
+
+def shard_of(plan: Plan, shard: str) -> tuple[Unit, ...]:
+    """Return the units of a shard ``I/N``: whole rows, which all machines divide alike; all units for no shard."""
+    if not shard:
+        return plan.units
+    index, slash, count = shard.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise ParameterError(f"shard '{shard}'; accepted: I/N with I from 1 to N, such as 2/8")
+    return tuple(unit for row in rows_of(plan.units)[int(index) - 1 :: int(count)] for unit in row)
+
+
+def superseded_note(store: Store, units: Sequence[Unit]) -> Iterator[str]:
+    """Yield a line if units were finished with other code or settings, and will be run again."""
+    if count := store.count_superseded(units):
+        was = "was" if count == 1 else "were"
+        units_text = pluralize(count, "unit")
+        yield f"{units_text} in {store.folder} {was} run with other code or settings, and will be run again"
+
+
+def _move_away(store: Store, units: Sequence[Unit], again: Sequence[str], suite: str) -> Iterator[str]:
+    """Move away units that are to be run again or are damaged, and forget failures; yield lines on that."""
+    if again:
+        moved = move_to_replaced(units, store.folder, again, suite)
+        yield f"{pluralize(moved, 'unit')} moved to {store.folder / REPLACED}, to be run again"
+    damaged = store.move_damaged(units)
+    warn_of_damage(damaged.values(), f"moved to {store.folder / DAMAGED}, and will be recomputed")
+    _, failed = store.ended()
+    for unit in units:
+        if unit.folder in failed:
+            store.forget_failure(unit)
+
+
+def _describe(reused: Reused) -> Iterator[str]:
+    """Yield how many units were taken from other folders, and which were not."""
+    fits = sum(unit.kind == "fit" for unit in reused.taken)
+    yield f"{pluralize(len(reused.taken), 'unit')} taken from other folders, {pluralize(fits, 'fit')} among them"
+    if reused.other_weights:
+        labels = listing(unit.label for unit in reused.other_weights)
+        yield f"not taken, since they measured weights that differ from those in this folder: {labels}"
+    if reused.damaged:
+        yield f"not taken, since damaged: {listing(reused.damaged)}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -58,8 +57,6 @@ class Store:
         self.folder = folder
         self.units = folder / "units"
         self.failures = folder / "failures"
-        #: Notes of rows for the user, one JSON object on each line.
-        self.notes = folder / "logs" / "notes.jsonl"
         #: Records of the precisions that were chosen by measurement, one file each.
         self.precision = folder / "precision"
 
@@ -201,13 +198,6 @@ class Store:
             unit, is_attempt, _ = name.partition(PARTIAL)
             if is_attempt and unit in finished:
                 shutil.rmtree(self.units / name, ignore_errors=True)
-
-    def add_note(self, unit: Unit, text: str) -> None:
-        """Append a note for the user who follows the run."""
-        with storing(self.notes):
-            self.notes.parent.mkdir(parents=True, exist_ok=True)
-            with self.notes.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"unit": unit.folder, "text": text}) + "\n")
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
         """Record why a unit failed, unless another process has finished it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import tempfile
 import threading
@@ -15,9 +14,8 @@ from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
 from gahbench.runs.execute import execute, watching
-from gahbench.runs.opening import RunRequest
 from gahbench.runs.row import run_row
-from gahbench.runs.running import run_request
+from gahbench.runs.running import run
 from gahbench.store.store import Store
 from gahbench.testing.findings import Finding
 
@@ -66,8 +64,7 @@ def check_tracker(configured: Configured) -> Iterator[Finding]:
         for check in ("tracks a run", "tracks a run with no units left to do"):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                sources, track = tuple(configured.registry.sources), (configured.text,)
-                request = RunRequest(str(file), out, sources=sources, engine="inline[trusted=true]", track=track)
-                run_request(request, lambda opened: contextlib.nullcontext(lambda event: None))
+                sources, track = configured.registry.sources, [configured.text]
+                run(file, out, plugins=sources, engine="inline[trusted=true]", track=track, report=lambda event: None)
             messages = [str(warning.message) for warning in caught if "the tracker " in str(warning.message)]
             yield Finding(check, not messages, "; ".join(messages))

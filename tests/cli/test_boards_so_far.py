@@ -5,7 +5,7 @@ import pytest
 import gahbench
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
-from gahbench.runs.opening import plan_for
+from gahbench.runs.running import plan_for
 from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 

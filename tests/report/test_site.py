@@ -22,7 +22,7 @@ from gahbench.report.cells import file_stems, format_interval
 from gahbench.report.claims import needed_measurements, summarize
 from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
-from gahbench.runs.opening import plan_for
+from gahbench.runs.running import plan_for
 from gahbench.site.markdown import render_inline, render_markdown
 from gahbench.site.pages import write_site
 from gahbench.site.plugins import parse_docstring

@@ -237,8 +237,7 @@ def test_events_are_read_from_the_folder_and_a_note_names_its_unit(tmp_path):
         note("submitted 1 job")
         attempt = store.begin(FIT)
         attempt.report(step=3, fraction=0.5)
-        store.add_note(FIT, "low on memory")
-        attempt.folder.rename(store.path(FIT))
+        attempt.finish({"notes": ["low on memory"], "seconds": 1.0}, keep=())
         store.fail(OTHER, "no luck", "")
     told = [(event.kind, event.unit and event.unit.key, event.details) for event in events]
     assert told[0] == ("note", None, {"text": "submitted 1 job"})

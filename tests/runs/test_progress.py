@@ -5,7 +5,6 @@ import re
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -115,10 +114,6 @@ def test_a_note_about_the_run_names_no_unit():
     assert lines(Event("note", None, {"text": "slurm: 4 running"})) == ["slurm: 4 running"]
 
 
-def opened(*todo):
-    return SimpleNamespace(units=[FIT], todo=todo, folder=Path("out"))
-
-
 @pytest.fixture
 def pages(monkeypatch):
     """The successive HTML outputs of a notebook cell."""
@@ -132,7 +127,7 @@ def pages(monkeypatch):
 
 def test_a_notebook_shows_a_bar_running_units_and_failures(pages, monkeypatch):
     monkeypatch.setattr("gahbench.runs.progress._UPDATE_SECONDS", -1)
-    with progress_report(opened(FIT), Console(force_jupyter=True)) as report:
+    with progress_report(1, 0, Scores(), Console(force_jupyter=True)) as report:
         assert isinstance(report, NotebookReport)
         report(Event("started", FIT))
         report(Event("failed", FIT, {"error": "no luck [x]"}))
@@ -145,7 +140,7 @@ def test_a_notebook_shows_a_bar_running_units_and_failures(pages, monkeypatch):
 
 
 def test_the_output_of_a_notebook_is_not_updated_too_often(pages):
-    with progress_report(opened(FIT), Console(force_jupyter=True)) as report:
+    with progress_report(1, 0, Scores(), Console(force_jupyter=True)) as report:
         for _ in range(100):
             report(Event("started", FIT))
     assert len(pages) == 2
@@ -153,7 +148,7 @@ def test_the_output_of_a_notebook_is_not_updated_too_often(pages):
 
 @pytest.mark.usefixtures("figures_not_rendered")
 def test_run_prints_lines_unless_it_is_given_a_report(write_suite, capsys):
-    assert type(progress_report(opened(), Console())) is ProgressReport
+    assert type(progress_report(0, 0, Scores(), Console())) is ProgressReport
     gahbench.run(write_suite(), "out", only=["identity"], engine="inline")
     assert re.search(r"score identity on discs\[size=16\].*: .*done in", capsys.readouterr().err)
     events = []

@@ -134,11 +134,10 @@ def test_a_damaged_checkpoint_is_moved_away_with_a_note(row):
     (store.begin(fit).folder / "checkpoint-5.pt").write_bytes(b"rubbish")
     gahbench.run_row(dataclasses.replace(row, units=(fit,)))
     assert store.undamaged([fit])
-    (note,) = map(json.loads, store.notes.read_text().splitlines())
+    note = store.done_record(fit)["notes"][0]
     moved = store.folder / "damaged" / f"{fit.folder}.partial-checkpoint-5.pt"
-    assert note["unit"] == fit.folder
-    assert note["text"].startswith("cannot resume from checkpoint-5.pt: its content does not match its digest; the")
-    assert note["text"].endswith(str(moved))
+    assert note.startswith("cannot resume from checkpoint-5.pt: its content does not match its digest; the")
+    assert note.endswith(str(moved))
     assert moved.read_bytes() == b"rubbish"
 
 
