@@ -24,7 +24,7 @@ UNET = "unet[width=2,levels=1]"
 
 def run(suite: Path, out: Path, **options: Any) -> Any:
     """Run a suite in this process, with one thread, since rounding depends on threads."""
-    return gahbench.run(suite, out, engine="inline[trusted=true]", **{"threads": 1} | options)
+    return gahbench.run(suite, out, engine="inline", **{"threads": 1} | options)
 
 
 def render_no_figures(patch: pytest.MonkeyPatch) -> None:

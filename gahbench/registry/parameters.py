@@ -40,7 +40,7 @@ _EXAMPLES = {
     "reference": ("bayes-shrink", "threshold[sym4]"),
     "basis": ("haar", "wavelet[db4,levels=3]"),
     "metric": ("psnr", "decay[min_terms=8]"),
-    "engine": ("inline", "local[workers=1]"),
+    "engine": ("inline", "local[workers_per_gpu=2]"),
     "tracker": ("tensorboard", "wandb[folder=runs/wandb]"),
     "claim": ("kadkhodaie-2024", "mohan-2020"),
 }

@@ -17,9 +17,6 @@ class Local(Engine):
 
     Parameters
     ----------
-    workers
-        Number of rows that run at the same time. ``null`` for ``workers_per_gpu`` rows on each GPU or, on a CPU, for
-        the number of processors divided by the threads of a row.
     workers_per_gpu
         Number of rows that share a GPU, since a small network does not occupy a GPU. ``null`` for a number that suits
         the memory of the GPU and the size of the networks.
@@ -30,16 +27,14 @@ class Local(Engine):
 
     def __init__(
         self,
-        workers: Annotated[int, Field(ge=1)] | None = None,
         workers_per_gpu: Annotated[int, Field(ge=1)] | None = None,
         start: Literal["forkserver", "spawn"] | None = None,
     ) -> None:
-        self.workers, self.workers_per_gpu = workers, workers_per_gpu
-        self._method = start
+        self.workers_per_gpu, self._method = workers_per_gpu, start
 
     def start(self, run: Execution) -> None:
         """Open a slot for each row that may run at the same time."""
-        devices = worker_devices(run, run.workers or self.workers, self.workers_per_gpu)
+        devices = worker_devices(run, run.workers, self.workers_per_gpu)
         self._running, self._stop, self._working = set[RowProcess](), run.stop, len(devices)
         self._devices: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for slot in devices:

@@ -126,7 +126,7 @@ def test_plan_estimates_the_time_from_budgets_and_timed_units(figures_not_render
 
 def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write_suite, write_plugin, tmp_path):
     plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
-    options = ("--engine", "inline[trusted=true]", "--plugins-dir", plugin, "--entrant", "unlucky")
+    options = ("--engine", "inline", "--plugins-dir", plugin, "--entrant", "unlucky")
     status, printed, stderr = call("run", write_suite(), "--out", tmp_path / "out", *options)
     assert status == 1
     assert "RuntimeError: no luck" in printed
@@ -136,7 +136,7 @@ def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write
 
 def test_a_single_failed_score_is_counted_in_the_singular(figures_not_rendered, call, write, write_class, tmp_path):
     plugin = write_class("reference", "def denoise(self, noisy, sigma, truth): raise RuntimeError", "unlucky")
-    options = ("--out", tmp_path / "out", "--engine", "inline[trusted=true]", "-p", plugin)
+    options = ("--out", tmp_path / "out", "--engine", "inline", "-p", plugin)
     status, _, stderr = call("run", write("one.yaml", REFERENCE % "unlucky"), *options)
     assert (status, "1 score failed; 'gahbench why" in stderr) == (1, True)
 

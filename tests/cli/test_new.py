@@ -54,7 +54,7 @@ def test_a_new_plugin_works_in_the_suggested_command(write_new, command, write_s
         text = TINY if kind == "tracker" else REFERENCES
         arguments = [write_suite(text=text), *arguments[1:], "--out", tmp_path / "out"]
         if "--engine" not in arguments:
-            arguments += ["--engine", "inline[trusted=true]"]
+            arguments += ["--engine", "inline"]
     status, printed, stderr = command(name)(*arguments)
     assert status == 0, printed + stderr
     # Engines and trackers do not appear on the board.

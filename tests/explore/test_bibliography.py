@@ -48,7 +48,7 @@ def test_a_board_is_cited_after_its_plugin_file_is_deleted(tmp_path, write_class
     )
     suite = tmp_path / "tiny.yaml"
     suite.write_text(text)
-    gahbench.run(suite, tmp_path / "out", engine="inline[trusted=true]", plugins=[file])
+    gahbench.run(suite, tmp_path / "out", engine="inline", plugins=[file])
     file.unlink()
     expected = ["donoho1994ideal", "kadkhodaie2024generalization", "mallat1989theory", "noether1918invariants"]
     assert keys(cite(tmp_path / "out")) == ["gahbench", *expected]
@@ -56,7 +56,7 @@ def test_a_board_is_cited_after_its_plugin_file_is_deleted(tmp_path, write_class
     assert "references: `gahbench cite DIR`." in board
     assert "Noether" not in board
     suite.write_text(text.replace("mine, ", ""))
-    gahbench.run(suite, tmp_path / "out", engine="inline[trusted=true]")
+    gahbench.run(suite, tmp_path / "out", engine="inline")
     assert keys(cite(tmp_path / "out")) == ["gahbench", *expected[:-1]]
 
 

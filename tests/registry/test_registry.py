@@ -257,7 +257,7 @@ scoring: {sigmas: [0.1], images: 2, metrics: [psnr, "distance[to=half]"]}
 """
 
 
-@pytest.mark.parametrize("engine", ["inline[trusted=true]", pytest.param("local", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["inline", pytest.param("local", marks=pytest.mark.slow)])
 def test_create_in_a_constructor_does_not_affect_other_plugins(
     figures_not_rendered, write_suite, write_class, tmp_path, engine
 ):

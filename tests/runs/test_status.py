@@ -80,7 +80,7 @@ def test_why_prints_the_traceback_of_user_code_without_control_characters(write_
     out = tmp_path / "out"
     body = "if len(noisy) > 3:\n    raise RuntimeError('no \\x1b[2J luck')\nreturn noisy - self.noise(noisy)"
     plugin, two = write_plugin("unlucky", body), ["unlucky", "unlucky[width=3]"]
-    gahbench.run(write_suite(), out, entrants=two, plugins=[plugin], engine="inline[trusted=true]")
+    gahbench.run(write_suite(), out, entrants=two, plugins=[plugin], engine="inline")
     call = command("why")
     status, printed, _ = call(out, "unl*")
     lines = printed.rstrip().splitlines()

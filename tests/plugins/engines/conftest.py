@@ -74,7 +74,7 @@ def whole(build_once):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SECONDS_PER_STEP", "0")
             run = Run(home, None, "whole")
-            engine, plugins = "inline[trusted=true]", [home / "slow.py"]
+            engine, plugins = "inline", [home / "slow.py"]
             assert gahbench.run(home / "suite.yaml", run.out, plugins=plugins, engine=engine, threads=1).failed == 0
 
     return build_once("on-a-cluster", fill) / "whole"
