@@ -26,6 +26,8 @@ from gahbench.devices.hardware import hardware
 
 #: Seconds for which a row may write a checkpoint after its coordinator has ended.
 ORPHAN_SECONDS = 4.0
+#: Seconds between two looks at the event that ends a row.
+POLL_SECONDS = 0.1
 #: Bytes of a row's output that are kept with the reason of its end.
 OUTPUT_BYTES = 4000
 _STOP, _READY = b"stop", b"ready"
@@ -40,6 +42,8 @@ class RowProcess:
         The function of a row and an event that ends it, as :func:`gahbench.run_row`.
     row
         The row.
+    stop
+        Event that is set when the row is to write a checkpoint and end.
     start
         How processes start: ``forkserver`` or ``spawn``. ``None`` for ``forkserver`` on Linux, and ``spawn`` elsewhere.
 
@@ -49,11 +53,14 @@ class RowProcess:
         Whether the device of the process was found to work.
     """
 
-    def __init__(self, function: Callable[..., None], row: Row, start: str | None = None) -> None:
-        self._function, self._row, self._start, self.is_ready = function, row, start, False
+    def __init__(
+        self, function: Callable[..., None], row: Row, stop: threading.Event, start: str | None = None
+    ) -> None:
+        self._function, self._row, self._stop, self._start, self.is_ready = function, row, stop, start, False
         self._log = row.folder / "logs" / f"row-{os.getpid()}-{uuid.uuid4().hex[:8]}.log"
         self._link, self._end = multiprocessing.Pipe()
         self._process: Any = None
+        self._is_told = False
 
     def run(self, variables: dict[str, str]) -> None:
         """Run the row with some environment variables, and raise the error that ended it."""
@@ -79,15 +86,15 @@ class RowProcess:
     def _receive(self) -> bytes | None:
         """Return the next message of the process; ``None`` if it has ended without one."""
         # Another process that a plugin has forked may hold the pipe open.
-        if self._link in wait([self._link, self._process.sentinel]):
+        while not (ready := wait([self._link, self._process.sentinel], POLL_SECONDS)):
+            if self._stop.is_set() and not self._is_told:
+                self._is_told = True
+                with contextlib.suppress(OSError):
+                    self._link.send_bytes(_STOP)
+        if self._link in ready:
             with contextlib.suppress(EOFError, OSError):
                 return bytes(self._link.recv_bytes())
         return None
-
-    def stop(self) -> None:
-        """Ask the row to write a checkpoint and end."""
-        with contextlib.suppress(OSError):
-            self._link.send_bytes(_STOP)
 
     def kill(self) -> None:
         """Kill the process and the processes that it has started."""

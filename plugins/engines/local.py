@@ -41,11 +41,9 @@ class Local(Engine):
             self._devices.put(slot)
         self._slots = ThreadPoolExecutor(len(devices))
 
-    def submit(self, function: Callable[..., None], row: Row) -> _Job:
+    def submit(self, function: Callable[..., None], row: Row) -> Future[None]:
         """Run a row in a process as soon as a slot is free."""
-        job = _Job()
-        job.future = self._slots.submit(self._run, function, row, job)
-        return job
+        return self._slots.submit(self._run, function, row)
 
     def close(self) -> None:
         """Kill the processes of all rows."""
@@ -54,15 +52,12 @@ class Local(Engine):
             process.kill()
         self._slots.shutdown()
 
-    def _run(self, function: Callable[..., None], row: Row, job: _Job) -> None:
+    def _run(self, function: Callable[..., None], row: Row) -> None:
         while not self._stop.is_set():
-            device, process = self._devices.get(), RowProcess(function, row, self._method)
-            job.process = process
+            device, process = self._devices.get(), RowProcess(function, row, self._stop, self._method)
             self._running.add(process)
             try:
-                # The row may have been cancelled before it had a process.
-                if not self._stop.is_set():
-                    process.run(device.environment)
+                process.run(device.environment)
                 return
             except Exception as error:
                 if process.is_ready or not device.is_accelerator:
@@ -79,20 +74,3 @@ class Local(Engine):
                 self._running.discard(process)
                 if device is not None:
                     self._devices.put(device)
-
-
-class _Job:
-    """A row that waits for a slot, or runs in a process."""
-
-    future: Future[None]
-    process: RowProcess | None = None
-
-    def done(self) -> bool:
-        return self.future.done()
-
-    def exception(self) -> BaseException | None:
-        return None if self.future.cancelled() else self.future.exception()
-
-    def cancel(self) -> None:
-        if not self.future.cancel() and self.process is not None:
-            self.process.stop()

@@ -241,7 +241,7 @@ def test_the_slot_of_a_lost_device_is_removed_and_the_last_ends_the_rows(monkeyp
     class Process:
         is_ready = False
 
-        def __init__(self, function, row, start):
+        def __init__(self, function, row, stop, start):
             self.kill = lambda: None
 
         def run(self, variables):
