@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gahbench import hookimpl
 
-if TYPE_CHECKING:
-    from gahbench.registry.hookspecs import Register
+Register = Callable[..., None]
 
 
 @hookimpl

@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.scorecube import ScoreCube, metric_cubes, with_shared_spreads
+from gahbench.board.scorecube import ScoreCube, left_out_rows, metric_cubes, with_shared_spreads
 from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import UNKNOWN, Array, Interval, SampledMeans, means
 from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:
-    from gahbench.board.results import Results
+    from gahbench.board.tables import Tables
 
 #: Cubes of scores by basis and part of the metric.
 _Cubes = dict[str, dict[str, ScoreCube]]
@@ -69,7 +69,7 @@ class AgreementCurve:
 
 
 def mean_agreements(
-    results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
+    results: Tables, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[str, Agreement]]:
     """Return mean direction and alignment over noise levels with every basis, by dataset and entrant."""
     agreements: dict[tuple[str, str], dict[str, Agreement]] = {}
@@ -84,7 +84,7 @@ def mean_agreements(
 
 
 def agreement_curves(
-    results: Results,
+    results: Tables,
     basis: str = DEFAULT_BASIS,
     datasets: Sequence[str] | None = None,
     entrants: Sequence[str] | None = None,
@@ -121,7 +121,7 @@ def agreement_curves(
 
 
 def margin(
-    results: Results,
+    results: Tables,
     dataset: str,
     entrant: str,
     basis: str,
@@ -161,7 +161,7 @@ def parse_agreement(metric: str) -> tuple[Measure, str, str] | None:
     return None
 
 
-def _cubes_by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, dict[str, _Cubes]]]:
+def _cubes_by_dataset(results: Tables, datasets: Sequence[str] | None) -> Iterator[tuple[str, dict[str, _Cubes]]]:
     """Yield the scores of each dataset by metric, basis and part."""
     cubes = _all_cubes(results)
     for dataset in choose_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
@@ -170,13 +170,13 @@ def _cubes_by_dataset(results: Results, datasets: Sequence[str] | None) -> Itera
 
 # Tables of margins ask for the cubes of the same results many times.
 @lru_cache(maxsize=1)
-def _all_cubes(results: Results) -> dict[str, dict[str, _Cubes]]:
+def _all_cubes(results: Tables) -> dict[str, dict[str, _Cubes]]:
     """Return the scores of all datasets by metric, basis and part."""
     parsed_names = {
         str(name): parsed for name in results.scores["metric"].unique() if (parsed := parse_agreement(str(name)))
     }
     # Ranks and intervals of a selection are those of the complete results.
-    cubes = metric_cubes(results.selected_from or results, results.left_out, parsed_names)
+    cubes = metric_cubes(results.selected_from or results, left_out_rows(results), parsed_names)
     cubes = {name: with_shared_spreads(of_metric) for name, of_metric in cubes.items()}
     by_dataset: dict[str, dict[str, _Cubes]] = {}
     for dataset in map(str, results.datasets["dataset"]):
@@ -271,7 +271,7 @@ def _mean_over_levels(
     return float(np.mean([reduce(values[sigma]) for sigma in sigmas]))
 
 
-def _not_measured_message(results: Results) -> str:
+def _not_measured_message(results: Tables) -> str:
     return (
         f"results of suite '{results.suite}' hold neither direction nor alignment of the chosen datasets and entrants; "
         "a suite measures them with the metrics direction[BASIS], alignment[BASIS], truth-direction and "

@@ -24,7 +24,7 @@ from gahbench.board.optimality import OptimumCheck
 from gahbench.board.ranks import OverDatasets, over_datasets
 from gahbench.board.rate_curves import deficit_curves, is_optimality_slope, judge_rates
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
-from gahbench.board.scorecube import find_left_out, psnr_cube
+from gahbench.board.scorecube import left_out_rows
 from gahbench.board.tables import SCHEMAS, Tables, empty, plain
 from gahbench.board.transfer import Transfer, transfers
 from gahbench.contracts.citation import Citation
@@ -189,9 +189,7 @@ class Results(Tables):
     @cached_property
     def left_out(self) -> dict[str, dict[str, str]]:
         """Reasons why entrants are left out of comparisons, by dataset (:mod:`gahbench.board.scorecube`)."""
-        if self.selected_from is not None:
-            return self.selected_from.left_out
-        return {dataset: find_left_out(psnr_cube(self, dataset, {})) for dataset in dataset_names(self)}
+        return left_out_rows(self)
 
     @cached_property
     def deficit_curves(self) -> dict[str, dict[str, DeficitCurve]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
-from gahbench.board.facts import sources_of
+from gahbench.board.facts import dataset_names, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.seed_effects import Spread, pool
 from gahbench.board.statistics import (
@@ -269,6 +269,14 @@ def _apply_rules(
 
 def _format_levels(sigmas: list[float], is_chosen: Iterable[Any]) -> str:
     return "σ = " + ", ".join(level_name(sigma) for sigma, is_kept in zip(sigmas, is_chosen, strict=True) if is_kept)
+
+
+# Tables of margins ask for the rows of the same results many times.
+@lru_cache(maxsize=2)
+def left_out_rows(results: Tables) -> dict[str, dict[str, str]]:
+    """Return why entrants are left out of comparisons, by dataset; a selection follows the complete results."""
+    complete = results.selected_from or results
+    return {dataset: find_left_out(psnr_cube(complete, dataset, {})) for dataset in dataset_names(complete)}
 
 
 def find_left_out(cube: ScoreCube) -> dict[str, str]:

@@ -14,11 +14,11 @@ import numpy as np
 
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.board.scorecube import join_levels, metric_cubes
+from gahbench.board.scorecube import join_levels, left_out_rows, metric_cubes
 from gahbench.board.statistics import Array, Interval, SampledMeans, estimate
 
 if TYPE_CHECKING:
-    from gahbench.board.results import Results
+    from gahbench.board.tables import Tables
 
 #: Name of the metric, and of the parts that it measures.
 METRIC, DRAWN = "transfer-gap", "transfer-gap.drawn"
@@ -76,13 +76,13 @@ class Transfer:
     correlations: dict[str, list[Interval]]
 
 
-def transfers(results: Results) -> dict[str, Transfer]:
+def transfers(results: Tables) -> dict[str, Transfer]:
     """Return the transfer from drawn to recorded noise, for datasets on which the metric has values."""
     complete = results.selected_from or results
     names = [name for name in map(str, complete.scores["metric"].unique()) if name.split(".")[0] == METRIC]
     if METRIC not in names or DRAWN not in names:
         return {}
-    cubes = metric_cubes(complete, complete.left_out, names)
+    cubes = metric_cubes(complete, left_out_rows(complete), names)
     kinds, shown = entrant_kinds(complete), {str(name) for name in results.datasets["dataset"]}
     by_dataset = {}
     for dataset, gaps in cubes[METRIC].items():

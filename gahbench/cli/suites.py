@@ -97,8 +97,9 @@ def plan(
     from gahbench.runs.running import plan_for, results_folder, superseded_note
     from gahbench.store.store import Store
 
-    options = (entrant, settings, dataset, metric, only, seed)
-    changes = SuiteChanges.from_arguments(*(values or () for values in options))
+    changes = SuiteChanges.from_arguments(
+        entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
+    )
     registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
     loaded = load_suite(suite, registry, changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gahbench._util.shapes import Shape
@@ -136,4 +137,8 @@ class Reference(Preparable, ABC):
         """
         from gahbench.jacobian.derivatives import autograd_jacobians
 
-        return autograd_jacobians(self.denoise, noisy, sigma, truth)
+        def forward(images: Tensor, first: int) -> Tensor:
+            clean = truth.clean[first : first + len(images)]
+            return self.denoise(images, sigma, replace(truth, clean=clean, start=truth.start + first))
+
+        return autograd_jacobians(forward, noisy, sigma)

@@ -10,6 +10,7 @@ from .alignment import is_own_geometry_closest as is_own_geometry_closest
 from .alignment import partial_cosine as partial_cosine
 from .alignment import remove_strength as remove_strength
 from .direction import directional as directional
+from .evaluation import Denoiser as Denoiser
 from .evaluation import Evaluation as Evaluation
 from .evaluation import OptimalImages as OptimalImages
 from .local_filters import LocalFilters as LocalFilters

@@ -19,7 +19,8 @@ from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.captured import Captured
 from gahbench.contracts.datasets import Dataset, Split
-from gahbench.contracts.denoisers import Denoiser, denoise_by_level, validate_kind, visible_truth
+from gahbench.contracts.denoisers import Denoiser as Denoiser  # Metrics import this type from here.
+from gahbench.contracts.denoisers import denoise_by_level, validate_kind, visible_truth
 from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.devices.batches import Batches

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,11 +10,6 @@ from torch import Tensor
 from gahbench._util.noise import generator
 from gahbench.devices.hardware import is_out_of_memory
 from gahbench.jacobian.autograd import AutogradMaps
-
-if TYPE_CHECKING:
-    from gahbench.contracts.truth import Truth
-
-    Denoise = Callable[[Tensor, float, Truth], Tensor]
 
 #: Number of random directions in which derivatives are checked, and of random vectors that measure the error.
 DIRECTIONS = 3
@@ -28,19 +21,16 @@ SMALLER_STEP = 1e-4
 TOLERANCE = 0.05
 
 
-def autograd_jacobians(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) -> AutogradMaps | None:
+def autograd_jacobians(forward: Callable[[Tensor, int], Tensor], noisy: Tensor, sigma: float) -> AutogradMaps | None:
     """Return the Jacobians of a denoiser at noisy images, or ``None`` if its code cannot be differentiated correctly.
+
+    ``forward`` denoises images, given the index of the first among the noisy images.
 
     Automatic differentiation is checked at the first image against central differences, along the image itself and in
     three random directions. If a denoiser computes part of its result outside torch, such as a threshold that depends
     on the image, its derivative lacks that part. The median of the three random directions decides, because a denoiser
     may be discontinuous, as thresholding is.
     """
-
-    def forward(images: Tensor, first: int) -> Tensor:
-        part = replace(truth, clean=truth.clean[first : first + len(images)], start=truth.start + first)
-        return denoise(images, sigma, part)
-
     maps = AutogradMaps(forward, noisy, repeatable=False)
     with torch.no_grad():
         # Raise errors of the denoiser itself before they are taken for failed differentiation.

@@ -17,12 +17,13 @@ from gahbench.jacobian.maps import LARGEST_EXACT, LinearMaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import ClassVar, Protocol
+    from typing import Any, ClassVar, Protocol
 
-    from gahbench.contracts.truth import Truth
+    #: A :class:`gahbench.Truth`; an import of that class, and of :class:`gahbench.Basis`, would be circular.
+    Truth = Any
 
     class _Basis(Protocol):
-        """The attributes of :class:`gahbench.Basis` that filters use; an import of that class would be circular."""
+        """The attributes of :class:`gahbench.Basis` that filters use."""
 
         adaptive: ClassVar[bool]
 

@@ -293,4 +293,4 @@ def _describe(reused: Reused) -> Iterator[str]:
         labels = listing(unit.label for unit in reused.other_weights)
         yield f"not taken, since they measured weights that differ from those in this folder: {labels}"
     if reused.damaged:
-        yield f"not taken, since damaged: {listing(reused.damaged)}"
+        yield f"not taken, since damaged: {listing(map(str, reused.damaged))}"

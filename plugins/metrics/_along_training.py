@@ -5,14 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gahbench.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from gahbench.contracts.denoisers import Denoiser
+from gahbench.evaluation import Denoiser, Evaluation
 
 
 def crossing_step(steps: Sequence[int], values: Tensor, level: float, stays: bool = False) -> float | None:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from gahbench import Batches, Metric, Scores, TrainingData, Truth, image_shape
-from gahbench.evaluation import Evaluation
+from gahbench.evaluation import Denoiser, Evaluation
 
 from .._papers import WANG_2025
 from ..bases._matrices import check_values
 from ..datasets.gaussian_faces import principal_components
 from ._along_training import crossing_step, snapshot_spacing
-
-if TYPE_CHECKING:
-    from gahbench.contracts.denoisers import Denoiser
 
 #: Components whose initial gain is closer than this to the target have no learning time.
 MIN_DIFFERENCE = 0.1

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 
 from gahbench import Metric, Scores
-from gahbench.evaluation import Evaluation
+from gahbench.evaluation import Denoiser, Evaluation
 
 from .._papers import BONNAIRE_2025
 from ._along_training import crossing_step, paired_snapshots, snapshot_spacing
-
-if TYPE_CHECKING:
-    from gahbench.contracts.denoisers import Denoiser
 
 
 class TrainingTimes(Metric):
