@@ -32,6 +32,8 @@ from gahbench.store.store import Store
 
 #: A unit fails once it has ended its process, or lost its machine, this many times in a row without a new checkpoint.
 MAX_LOSSES = 3
+#: Maximum number of references in a row: more would leave workers without a row.
+MAX_REFERENCES = 8
 #: The run ends with an error once this many jobs in a row have ended before they began a unit.
 MAX_FAILED_STARTS = 3
 #: Seconds for which rows may write their checkpoints when the run is stopped.
@@ -43,12 +45,19 @@ PERMANENT_ERRORS, RETRY_SECONDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS), 5.0
 
 
 def rows_of(units: Iterable[Unit]) -> list[list[Unit]]:
-    """Group units by dataset, entrant and seed into rows, the longest first; a score joins the row of its fit."""
+    """Group units by dataset, entrant and seed into rows, the longest first; a score joins the row of its fit.
+
+    Some built-in references of a dataset share a row, so that its images are made once.
+    """
     rows: dict[Any, list[Unit]] = {}
+    references: dict[str, dict[str, int]] = {}
     #: The group of each fit that is to be trained.
     homes: dict[str, Any] = {}
     for unit in sorted(units, key=lambda unit: unit.kind != "fit"):
         group: Any = (unit.dataset, unit.entrant, unit.seed)
+        if unit.seed is None and not (unit.payload.get("entrant") or {}).get("origins"):
+            order = references.setdefault(unit.dataset, {})
+            group = (unit.dataset, order.setdefault(unit.entrant, len(order)) // MAX_REFERENCES)
         # Rows of datasets with equal images may share a fit.
         for other in {homes[key] for key in unit.needs if key in homes} - {group}:
             rows.setdefault(group, []).extend(rows.pop(other))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,11 +203,10 @@ def run(
         local_workers = workers if engine.partition("[")[0] == "local" else None
         recorded = Folder(folder).record(plan, registry, threads, local_workers)
         units = shard_of(plan, shard)
-        notes = [f"failed to load {problem.location}: {problem.error}" for problem in registry.problems]
-        notes += superseded_note(store, units)
+        superseded = list(superseded_note(store, units))
         reused = take(units, folder, [Path(source) for source in reuse]) if reuse else None
-        notes += _describe(reused) if reused else ()
-        notes += _move_away(store, units, again, loaded.name)
+        notes = [f"failed to load {problem.location}: {problem.error}" for problem in registry.problems]
+        notes += [*superseded, *_describe(reused), *_move_away(store, units, again, loaded.name)]
         # Units with equal keys are the same unit, for example if two datasets have the same images.
         finished = store.finished()
         todo = tuple({unit.key: unit for unit in units if unit.folder not in finished}.values())
@@ -222,22 +221,11 @@ def run(
                 copies = [file for name in recorded.plugins for file in plugin_files(folder.resolve() / name)]
                 files = tuple(copies if chosen.remote else registry.files)
                 template = Row(folder.resolve(), (), files, recorded.threads or 1, device, loaded.limits)
-                reported = functools.partial(notify, registry, send)
-                with stop_on_signals(stop), watching(todo, store, reported, stop) as note:
+                with stop_on_signals(stop), watching(todo, store, partial(notify, registry, send), stop) as note:
                     execute(todo, chosen, template, run_row, stop, note, workers)
-            damaged = frozenset[str]() if shard else write_results(folder, registry.problems, registry)
-            counts = store.count(units, damaged)
-            outcome = Outcome(
-                folder,
-                counts.done,
-                counts.failed + counts.blocked,
-                counts.blocked,
-                counts.failed_fits,
-                counts.left,
-                stop.is_set(),
-                reused,
-                registry,
-            )
+            counts = store.count(units, frozenset() if shard else write_results(folder, registry.problems, registry))
+            numbers = (counts.done, counts.failed + counts.blocked, counts.blocked, counts.failed_fits, counts.left)
+            outcome = Outcome(folder, *numbers, stop.is_set(), reused, registry)
             call_hook(registry, "run_finished", lambda: {"folder": folder, "results": outcome.results})
     return outcome
 
@@ -285,8 +273,10 @@ def _move_away(store: Store, units: Sequence[Unit], again: Sequence[str], suite:
             store.forget_failure(unit)
 
 
-def _describe(reused: Reused) -> Iterator[str]:
+def _describe(reused: Reused | None) -> Iterator[str]:
     """Yield how many units were taken from other folders, and which were not."""
+    if reused is None:
+        return
     fits = sum(unit.kind == "fit" for unit in reused.taken)
     yield f"{pluralize(len(reused.taken), 'unit')} taken from other folders, {pluralize(fits, 'fit')} among them"
     if reused.other_weights:

@@ -87,6 +87,17 @@ def test_a_score_joins_the_row_of_its_fit_and_the_longest_row_comes_first():
     assert len(rows) == 2
 
 
+def test_references_of_a_dataset_share_rows_unless_they_come_from_a_plugin_file():
+    built_in = [
+        make_unit(f"{name}{metric}", "score", entrant=f"entrant {name}", seed=None)
+        for name in range(10)
+        for metric in "ps"
+    ]
+    own = dataclasses.replace(built_in[0], key="own", entrant="mine", payload={"entrant": {"origins": ["mine.py"]}})
+    rows = sorted(([unit.key for unit in row] for row in rows_of([*built_in, own])), key=len)
+    assert rows == [["own"], [unit.key for unit in built_in[16:]], [unit.key for unit in built_in[:16]]]
+
+
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=30), st.integers(1, 8))
 def test_packed_jobs_hold_each_unit_once_and_are_balanced(works, jobs):
     units = [make_unit(str(index), seed=index, work=work) for index, work in enumerate(works)]
