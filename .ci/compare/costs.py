@@ -24,8 +24,8 @@ COMMANDS = {
     "report": "report {folder}/results/standard-1 --out {out}",
     "site": "site {folder}/results --out {out}",
     "training": "run quick --out {out} --threads 1 --workers 1 --only unet* --dataset faces* --seed 0"
-    " --set scoring.images=2 --set scoring.sigmas=[0.12]",
-    "Jacobian": "inspect local-blur --out {out} --dataset c-alpha[size=48]",
+    " --metric psnr --set scoring.images=2",
+    "Jacobian": "inspect local-blur --out {out} --dataset c-alpha[size=16]",
     "sampling": "sample optimal --out {out} --dataset gaussian-field[size=32] --count 64",
 }
 SMOKE = {"list": "list", "sampling": "sample optimal --out {out} --dataset gaussian-field[size=8] --count 1"}
@@ -74,7 +74,7 @@ def main() -> None:
             rows.append({"command": name})
             for unit, old in base.items():
                 rows[-1] |= {f"{unit} base": old, f"{unit} head": head[unit], f"{unit} ratio": head[unit] / old}
-        show(pd.DataFrame(rows))
+            show(pd.DataFrame(rows[-1:]))
 
 
 if __name__ == "__main__":
