@@ -136,3 +136,14 @@ def test_a_run_of_the_same_suite_can_be_compared_with_a_published_board(builtin,
             if configured.label in differing
         }
         assert fresh == {dataset: recorded[dataset] for dataset in differing}
+
+
+@pytest.mark.usefixtures("figures_not_rendered")
+def test_a_row_beside_the_published_units_of_quick_trains_no_other(command, tmp_path):
+    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r"`gahbench run (quick -e ENTRANT --reuse \S+)`", page)
+    words = words.replace("ENTRANT", "visu-shrink").replace("results/", f"{ROOT}/results/").split()
+    status, printed, errors = command("run")(*words, "--out", tmp_path / "out", "--engine", "inline")
+    assert status == 0, errors
+    assert "visu-shrink" in printed
+    assert re.findall(r"\] (\w+) (\S+) on", errors) == [("score", "visu-shrink[sym4]")] * errors.count("done in")

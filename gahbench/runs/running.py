@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError, listing
 from gahbench._util.readable import pluralize
-from gahbench.contracts.engines import Event, Row
+from gahbench.contracts.engines import Engine, Event, Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, load_suite
@@ -202,7 +202,7 @@ def run(
         # Only the engine "local" divides the processors of this machine among rows.
         local_workers = workers if engine.partition("[")[0] == "local" else None
         recorded = Folder(folder).record(plan, registry, threads, local_workers)
-        units = shard_of(plan, shard)
+        units = shard_of(plan, shard, chosen)
         superseded = list(superseded_note(store, units))
         reused = take(units, folder, [Path(source) for source in reuse]) if reuse else None
         notes = [f"failed to load {problem.location}: {problem.error}" for problem in registry.problems]
@@ -242,10 +242,12 @@ def plan_for(folder: Path, suite: Suite, registry: Registry) -> Plan:
     return make_plan(suite, lambda key: f"fit-{key}" in finished)
 
 
-def shard_of(plan: Plan, shard: str) -> tuple[Unit, ...]:
+def shard_of(plan: Plan, shard: str, engine: Engine) -> tuple[Unit, ...]:
     """Return the units of a shard ``I/N``: whole rows, which all machines divide alike; all units for no shard."""
     if not shard:
         return plan.units
+    if engine.remote:
+        raise ParameterError(f"shard '{shard}': the engine divides rows itself; accepted: engines of this machine")
     index, slash, count = shard.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise ParameterError(f"shard '{shard}'; accepted: I/N with I from 1 to N, such as 2/8")

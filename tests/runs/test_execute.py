@@ -16,6 +16,7 @@ from gahbench.contracts.engines import Execution, Limits
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Cuda
 from gahbench.runs.execute import execute, pack, rows_of, watching, worker_devices
+from gahbench.runs.running import shard_of
 from gahbench.store.store import Store
 
 
@@ -85,6 +86,13 @@ def test_a_score_joins_the_row_of_its_fit_and_the_longest_row_comes_first():
     assert sorted(rows[1]) == ["a", "b", "d", "e"]
     assert {*rows[1][:2]} == {"a", "d"}
     assert len(rows) == 2
+
+
+def test_shards_are_refused_to_an_engine_for_other_machines():
+    engine = Scripted(None)
+    engine.remote = True
+    with pytest.raises(gahbench.ParameterError, match="shard '1/2': the engine divides rows itself"):
+        shard_of(None, "1/2", engine)
 
 
 def test_references_of_a_dataset_share_rows_unless_they_come_from_a_plugin_file():
