@@ -19,11 +19,6 @@ from .contracts.bases import Basis as Basis
 from .contracts.captured import Captured as Captured
 from .contracts.citation import Citation as Citation
 from .contracts.claims import Claim as Claim
-from .contracts.claims import Compared as Compared
-from .contracts.claims import Condition as Condition
-from .contracts.claims import Levels as Levels
-from .contracts.claims import Measure as Measure
-from .contracts.claims import Region as Region
 from .contracts.datasets import Card as Card
 from .contracts.datasets import Dataset as Dataset
 from .contracts.datasets import Optimum as Optimum

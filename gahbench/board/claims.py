@@ -283,8 +283,7 @@ def _require_finite(quantity: Quantity, measure: Measure, case: Case) -> None:
 
 def _require(condition: Condition, table: Table, case: Case, quantity: Quantity) -> None:
     """Raise unless a case meets a condition."""
-    if not isinstance(condition.quantity, Measure):
-        fact = condition.quantity
+    if (fact := condition.fact) is not None:
         side, steps = table.side(case.dataset), table.steps(case.dataset, case.entrant)
         facts = {"side": math.nan if side is None else side, "steps": math.nan if steps is None else steps}
         value = float(facts.get(fact, quantity.fact(fact)))
@@ -292,11 +291,13 @@ def _require(condition: Condition, table: Table, case: Case, quantity: Quantity)
             value_text = "unknown" if math.isnan(value) else f"{value:g}"
             raise UnmetError(f"{fact} of {case.entrant} on {case.dataset}: {value_text}, needed {condition.region}")
         return
-    required = measure_quantity(table, case.dataset, case.entrant, condition.quantity)
+    measure = condition.measure
+    assert measure is not None
+    required = measure_quantity(table, case.dataset, case.entrant, measure)
     lows, highs = simultaneous_intervals(required.values, required.draws)
     for name, value, low, high in zip(required.names, required.values, lows, highs, strict=True):
         if condition.region.outcome(low, high) != "holds":
-            measure_name = " ".join(filter(None, (condition.quantity.slope and "slope of", condition.quantity.metric)))
+            measure_name = " ".join(filter(None, (measure.slope and "slope of", measure.metric)))
             location = f"{f' at {name}' if name else ''} of {case.entrant} on {case.dataset}"
             raise UnmetError(
                 f"condition not met: {measure_name}{location}: {value:.3g} [{low:.3g}, {high:.3g}], needed "

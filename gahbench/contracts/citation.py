@@ -69,45 +69,41 @@ class Citation:
         if len([venue for venue in (self.journal, self.conference, self.publisher) if venue]) > 1:
             raise ValueError(f"'{self.title}': only one of journal, conference and publisher is accepted")
 
-    @property
-    def families(self) -> list[str]:
-        """Family names of the authors."""
-        return [_family_name(author) for author in re.split(r"\s+and\s+", self.authors.strip())]
-
     def __str__(self) -> str:
-        names = self.families
-        if len(names) > _MAX_AUTHORS or "others" in names:
+        *others, last = names = _family_names(self.authors)
+        if len(names) > _MAX_AUTHORS or last == "others":
             authors = f"{names[0]} et al."
         else:
-            authors = " & ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+            authors = f"{', '.join(others)} & {last}" if others else last
         venue = f"{self.journal or self.conference or self.publisher} {self.year}".strip()
-        identifiers = [f"arXiv {self.arxiv}"] if self.arxiv else [f"doi {self.doi}"] if self.doi else []
-        return ", ".join([authors, self.title, venue, *identifiers])
+        identifier = [f"arXiv {self.arxiv}"] if self.arxiv else [f"doi {self.doi}"] if self.doi else []
+        return ", ".join([authors, self.title, venue, *identifier])
 
     @property
     def key(self) -> str:
         """The BibTeX key: family name, year, and first word of the title, such as ``mohan2020robust``."""
-        words = re.split(r"[^\w]+", _to_ascii(self.title).lower())
-        word = next((word for word in words if word and word not in _SMALL_WORDS), "")
-        return f"{re.sub(r'[^a-z]', '', _to_ascii(self.families[0]).lower())}{self.year}{word}"
+        family, title = (
+            unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+            for text in (_family_names(self.authors)[0], self.title)
+        )
+        word = next((word for word in re.findall(r"\w+", title) if word not in _SMALL_WORDS), "")
+        return f"{re.sub(r'[^a-z]', '', family)}{self.year}{word}"
 
     def bibtex(self, key: str | None = None) -> str:
         """Return a BibTeX entry, under :attr:`key` by default."""
-        kind = (
-            "article" if self.journal else "inproceedings" if self.conference else "book" if self.publisher else "misc"
-        )
-        fields = {
-            "author": encode_accents(escape_latex(self.authors)),
-            # Braces make BibTeX keep capitals.
-            "title": f"{{{encode_accents(escape_latex(self.title))}}}",
-            "journal": encode_accents(escape_latex(self.journal)),
-            "booktitle": encode_accents(escape_latex(self.conference)),
-            "publisher": encode_accents(escape_latex(self.publisher)),
-            "year": str(self.year),
-            "eprint": self.arxiv,
-            "archiveprefix": "arXiv" if self.arxiv else "",
-            "doi": self.doi,
+        kinds = {"article": self.journal, "inproceedings": self.conference, "book": self.publisher}
+        kind = next((kind for kind, venue in kinds.items() if venue), "misc")
+        texts = {
+            "author": self.authors,
+            "title": self.title,
+            "journal": self.journal,
+            "booktitle": self.conference,
+            "publisher": self.publisher,
         }
+        fields = {name: encode_accents(escape_latex(text)) for name, text in texts.items()}
+        # Braces make BibTeX keep capitals.
+        fields |= {"title": f"{{{fields['title']}}}", "year": str(self.year), "eprint": self.arxiv}
+        fields |= {"archiveprefix": "arXiv" if self.arxiv else "", "doi": self.doi}
         lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
         return "\n".join([f"@{kind}{{{key or self.key},", *lines, "}"])
 
@@ -117,21 +113,16 @@ Citations = Citation | tuple[Citation, ...] | None
 
 
 def bibliography(works: Iterable[Citation]) -> str:
-    """Return works as BibTeX, without duplicates, sorted by key; repeated keys get a distinguishing letter."""
+    """Return works as BibTeX, without duplicates, sorted by key; repeated keys get a distinguishing number."""
     entries: dict[str, str] = {}
-    for work in sorted(dict.fromkeys(works), key=lambda work: (work.key, str(work))):
-        letters = (f"{work.key}{chr(98 + number)}" for number in range(25))
-        keys = itertools.chain([work.key], letters, (f"{work.key}-{number}" for number in itertools.count(27)))
-        key = next(key for key in keys if key not in entries)
+    for work in sorted(set(works), key=lambda work: (work.key, str(work))):
+        numbered = (f"{work.key}-{number}" for number in itertools.count(2))
+        key = next(key for key in itertools.chain([work.key], numbered) if key not in entries)
         entries[key] = work.bibtex(key)
     return "\n\n".join(entries.values()) + "\n" if entries else ""
 
 
-def _family_name(author: str) -> str:
-    """Return the part before the comma, or the last word."""
-    family, comma, _ = author.partition(",")
-    return (family if comma else author.split()[-1]).strip("{} ")
-
-
-def _to_ascii(text: str) -> str:
-    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+def _family_names(authors: str) -> list[str]:
+    """Return the part of each name before the comma, or the last word."""
+    names = (author.partition(",") for author in re.split(r"\s+and\s+", authors.strip()))
+    return [(family if comma else family.split()[-1]).strip("{} ") for family, comma, _ in names]

@@ -1,18 +1,19 @@
-"""Claims: statements of publications, each as a quantity in the tidy table and the region in which it must lie."""
+"""Claims: statements of publications, each as a quantity in the tidy table and the region in which it must lie.
+
+The guide ``plugins/claims/README.md`` describes the fields of all classes, which files of claims set.
+"""
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from gahbench._util.core_yaml import as_number
-from gahbench._util.errors import listing
 from gahbench.contracts.citation import Citation
 
 Outcome = Literal["holds", "fails", "undecided", "not measured"]
@@ -52,10 +53,11 @@ _Number = Annotated[float, Field(strict=True), BeforeValidator(as_number)]
 _Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 _NonEmptyTexts = Annotated[_Texts, Field(min_length=1)]
 _Line = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]
+_NonEmptyLine = Annotated[_Line, Field(min_length=1)]
 
 
 class _Fields:
-    """Base of the parts of a claim that are read from files."""
+    """Base of the parts of a claim, which are read from files."""
 
     __pydantic_config__ = ConfigDict(
         extra="forbid", allow_inf_nan=False, alias_generator=lambda name: FILE_NAMES.get(name, name)
@@ -64,31 +66,7 @@ class _Fields:
 
 @dataclass(frozen=True)
 class Region(_Fields):
-    """The region in which a value must lie for a claim to hold: an interval, open or closed at each end.
-
-    Parameters
-    ----------
-    start
-        Lower end that belongs to the region. Give at most one of ``start`` and ``above``; without either, the region
-        is unbounded below.
-    end
-        Upper end that belongs to the region. Give at most one of ``end`` and ``below``; without either, the region is
-        unbounded above.
-    above
-        Lower end that does not belong to the region.
-    below
-        Upper end that does not belong to the region.
-
-    Raises
-    ------
-    ValueError
-        If the region is empty, is unbounded on both sides, or has two ends on one side.
-
-    Examples
-    --------
-    >>> Region(start=0.9, end=1.1).outcome(0.95, 1.02), Region(above=0).outcome(-0.1, 0.2)
-    ('holds', 'undecided')
-    """
+    """The interval in which a value must lie for a claim to hold; ``above`` and ``below`` are ends outside of it."""
 
     start: _Number | None = None
     end: _Number | None = None
@@ -96,15 +74,13 @@ class Region(_Fields):
     below: _Number | None = None
 
     def __post_init__(self) -> None:
-        ends = [value for value in (self.start, self.end, self.above, self.below) if value is not None]
-        if not ends or not all(map(math.isfinite, ends)):
+        ends = [end for end in (self.start, self.above, self.end, self.below) if end is not None]
+        has_two = None not in (self.start, self.above) or None not in (self.end, self.below)
+        is_open = self.above is not None or self.below is not None
+        if not ends or has_two or self.low > self.high or (self.low == self.high and is_open):
             raise ValueError(
-                f"a region needs at least one of from, to, above and below, and finite values for them, not {ends}"
+                "a region has one end on each side, or only one end: from or above, and to or below; it is not empty"
             )
-        if (self.start is not None and self.above is not None) or (self.end is not None and self.below is not None):
-            raise ValueError("a region has one end on each side: either from or above, and either to or below")
-        if self.low > self.high or (self.low == self.high and (self.above is not None or self.below is not None)):
-            raise ValueError(f"the region is empty: {self}")
 
     @property
     def low(self) -> float:
@@ -149,25 +125,7 @@ class Region(_Fields):
 
 @dataclass(frozen=True)
 class Levels(_Fields):
-    """A choice of noise levels, or of numbers of training images, and how values at them are reduced.
-
-    Parameters
-    ----------
-    take
-        ``each``: the claim is about all levels simultaneously; ``mean``: about the mean over levels; ``lowest`` or
-        ``highest``: only about this level.
-    at
-        The levels, each of which must have been measured, to within 5 %; by default, all measured levels.
-    start
-        The smallest level.
-    end
-        The largest level.
-
-    Examples
-    --------
-    >>> str(Levels(start=0.1, end=0.4, take="mean"))
-    'mean of 0.1 to 0.4'
-    """
+    """A choice of noise levels, or of numbers of training images, and how values at them are reduced."""
 
     take: Take = "each"
     at: Annotated[tuple[_Number, ...], BeforeValidator(_as_tuple)] = ()
@@ -175,8 +133,6 @@ class Levels(_Fields):
     end: _Number = math.inf
 
     def __post_init__(self) -> None:
-        if self.take not in get_args(Take):
-            raise ValueError(f"take={self.take!r}; accepted: {listing(get_args(Take))}")
         if not all(level > 0 for level in self.at) or self.start > self.end:
             raise ValueError(f"levels are greater than 0, and 'from' is at most 'to', not {self}")
 
@@ -194,26 +150,7 @@ _Levels = Annotated[Levels, BeforeValidator(_as_levels)]
 
 @dataclass(frozen=True)
 class Compared(_Fields):
-    """The measure that a value is compared with, given by the fields that differ from the value's measure.
-
-    Parameters
-    ----------
-    metrics
-        Names of metrics in the tidy table, or patterns; the claim is about the comparison with each of them.
-    entrant
-        A label, or a pattern. Each entrant that matches is compared; in a sweep, at the same number of images.
-    dataset
-        The label of a dataset, in which ``{dataset}`` stands for the dataset of the value.
-    split
-        The split of the dataset.
-    number
-        The numbers of training images.
-
-    Examples
-    --------
-    >>> Measure("psnr", entrants=("unet",), minus=Compared(entrant="bm3d")).minus.entrant
-    'bm3d'
-    """
+    """The measure that a value is compared with, given by the fields that differ from the value's measure."""
 
     metrics: _Texts = ()
     entrant: str = ""
@@ -228,47 +165,9 @@ class Compared(_Fields):
 
 @dataclass(frozen=True)
 class Measure(_Fields):
-    """A query on the tidy table: means over images and seeds, optionally compared with another measure and reduced.
+    """A query on the tidy table: means over images and seeds, optionally compared with another measure and reduced."""
 
-    Parameters
-    ----------
-    metric
-        The name of a metric in the tidy table, such as ``spectrum.above-half``, a ratio that a metric defines,
-        ``self-consistency``, or ``deficit``, the distance from the optimum in dB. ``*`` matches any characters, as in
-        ``direction[graph-laplacian*]``.
-    entrants, datasets
-        Labels, names before the brackets, or patterns. Each matching pair of an entrant and a dataset is one case.
-    without
-        Entrants to leave out.
-    split
-        The split of the dataset.
-    sigma
-        The noise levels, for a metric that has them.
-    number
-        The numbers of training images, which select rows of a sweep. By default, rows outside sweeps are selected.
-    minus
-        The measure to subtract; not together with ``over``.
-    over
-        The measure to divide by; not together with ``minus``.
-    scale
-        ``linear``, or ``log10`` to average the logarithms of values, for values above 0 whose order of magnitude
-        matters, such as times. With ``over``, ``log10`` gives the difference of two logarithms.
-    slope
-        The slope against ``input-psnr`` (-20 log10 sigma) over the noise levels, or against ``log10-N`` over the
-        numbers of training images; it replaces ``take``.
-
-    Raises
-    ------
-    ValueError
-        If fields contradict each other.
-
-    Examples
-    --------
-    >>> Measure("deficit", datasets=("discs",), sigma=Levels(take="lowest")).sigma.take
-    'lowest'
-    """
-
-    metric: str
+    metric: Annotated[str, Field(min_length=1)]
     entrants: _NonEmptyTexts = ("*",)
     datasets: _NonEmptyTexts = ("*",)
     without: _Texts = ()
@@ -281,51 +180,19 @@ class Measure(_Fields):
     slope: Slope | None = None
 
     def __post_init__(self) -> None:
-        if not (self.metric and self.entrants and self.datasets):
-            raise ValueError("a measure needs a metric, entrants and datasets")
         for name in (self.metric, *(metric for other in (self.minus, self.over) if other for metric in other.metrics)):
             if name.count("[") != name.count("]"):
                 raise ValueError(f"metric: the brackets of {name!r} are not closed, as in distance[pspc*]")
-        if self.minus is not None and self.over is not None:
-            raise ValueError("a measure has either minus or over, not both")
-        if self.minus is not None and self.scale == "log10":
-            raise ValueError("scale: log10 cannot be combined with minus, since differences may be negative; use over")
-        if self.slope == "log10-N" and self.number is None:
-            raise ValueError("slope: log10-N needs N, the numbers of training images")
-        if self.slope == "input-psnr" and self.sigma.take != "each":
-            raise ValueError(f"slope: input-psnr uses all noise levels, so sigma takes 'each', not {self.sigma.take!r}")
-        if self.slope == "log10-N" and self.number is not None and self.number.take != "each":
-            raise ValueError(f"slope: log10-N uses all numbers of images, so N takes 'each', not {self.number.take!r}")
+        if self.minus is not None and (self.over is not None or self.scale == "log10"):
+            raise ValueError("over and scale: log10 cannot be combined with minus, as differences may be negative")
+        levels = self.number if self.slope == "log10-N" else self.sigma
+        if self.slope is not None and (levels is None or levels.take != "each"):
+            raise ValueError("slope: input-psnr needs 'each' of sigma, and log10-N needs 'each' of N")
 
 
 @dataclass(frozen=True)
-class Condition:
-    """A condition that a case must meet for a claim to apply to it.
-
-    Parameters
-    ----------
-    quantity
-        Either a measure of the case, for the entrants and datasets of the claim, or a fact about the case: the number
-        of scored ``images`` (of their sources, if several images share a source), of ``seeds``, or of noise ``levels``;
-        the range of the noise levels in ``decibels``; ``N``, the largest number of training images; the ``side`` of the
-        images in pixels; or the number of training ``steps``.
-    region
-        The region in which the fact, or the whole interval of the measure, must lie.
-
-    Examples
-    --------
-    >>> condition = Condition("images", Region(start=24))
-    >>> condition.region.contains(20)
-    False
-    """
-
-    quantity: Fact | Measure
-    region: Region
-
-
-@dataclass(frozen=True)
-class ConditionFields(_Fields):
-    """The fields of a condition in a file: either a fact or a measure, and its region."""
+class Condition(_Fields):
+    """The region of a fact about a case, or of a measure of it, that the case must meet for a claim to apply to it."""
 
     region: Region
     fact: Fact | None = None
@@ -334,18 +201,6 @@ class ConditionFields(_Fields):
     def __post_init__(self) -> None:
         if (self.fact is None) == (self.measure is None):
             raise ValueError("a condition needs either a fact or a measure, not both")
-
-
-@functools.cache
-def _condition_adapter() -> TypeAdapter[ConditionFields]:
-    return TypeAdapter(ConditionFields)
-
-
-def _as_condition(value: Any) -> Any:
-    if isinstance(value, Condition):
-        return value
-    fields = _condition_adapter().validate_python(value)
-    return Condition(fields.fact or fields.measure or "images", fields.region)
 
 
 @dataclass(frozen=True)
@@ -385,7 +240,7 @@ class Claim(_Fields):
     Raises
     ------
     ValueError
-        If the id is not accepted, or a required text is empty.
+        If the id is not accepted.
 
     Examples
     --------
@@ -397,14 +252,14 @@ class Claim(_Fields):
 
     id: str
     paper: Citation
-    location: str
+    location: _NonEmptyLine
     checked: Checked
-    statement: _Line
+    statement: _NonEmptyLine
     measure: Measure
     region: Region
     suite: str | Mapping[str, Any]
     full_scale: str | Mapping[str, Any] | None = None
-    requires: tuple[Annotated[Condition, BeforeValidator(_as_condition)], ...] = ()
+    requires: tuple[Condition, ...] = ()
     published: _Line = ""
     reading: _Line = ""
     missing: _Line = ""
@@ -412,10 +267,6 @@ class Claim(_Fields):
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
             raise ValueError(f"id={self.id!r}: letters, digits and single hyphens are accepted")
-        if not (self.statement.strip() and self.location.strip()):
-            raise ValueError(f"claim {self.id}: 'statement' and 'location' must not be empty")
-        if self.checked not in CHECKED:
-            raise ValueError(f"claim {self.id}: checked={self.checked!r}; accepted: {listing(CHECKED)}")
 
     @property
     def source(self) -> str:

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gahbench._util.core_yaml import Document, Location
 from gahbench.contracts.citation import Citation
-from gahbench.contracts.claims import FILE_NAMES, Claim, Compared, ConditionFields, Levels, Measure, Region
+from gahbench.contracts.claims import FILE_NAMES, Claim, Compared, Condition, Levels, Measure, Region
 
 #: Types of the mappings in a claim, by the name of the field.
 _TYPES: dict[str, type[Any]] = {
     "measure": Measure,
     "region": Region,
-    "requires": ConditionFields,
+    "requires": Condition,
     "minus": Compared,
     "over": Compared,
     "sigma": Levels,

@@ -61,10 +61,9 @@ def register_trackers(register: Register) -> None:
 
 @hookspec
 def register_claims(register: Register) -> None:
-    """Register the claims of a paper: a function that returns a sequence of ``gahbench.Claim``.
+    """Register the claims of a paper: call ``register("smith-2026", gahbench.read_claims, file="smith-2026.yaml")``.
 
-    For the claims of a YAML file, call ``register("smith-2026", gahbench.read_claims, file="smith-2026.yaml")``, or
-    pass the YAML file itself as a plugin file, which registers it by the file's name.
+    A YAML file that is passed as a plugin file is registered by the file's name.
     """
 
 

@@ -39,10 +39,11 @@ def write_plugin(kind: Kind, name: str, folder: Path) -> Path:
     for existing_kind in KINDS:
         if name in registry.names(existing_kind):
             raise PluginError(f"'{name}' is already the name of a {existing_kind}; choose another name")
-    file = folder / f"{name.replace('-', '_')}.py"
+    suffix = "yaml" if kind == "claim" else "py"
+    file = folder / f"{name.replace('-', '_')}.{suffix}"
     if file.exists():
         raise PluginError(f"{file} already exists; choose another name or folder")
-    template = importlib.resources.files("gahbench.registry").joinpath("templates", f"{kind}.py.txt")
+    template = importlib.resources.files("gahbench.registry").joinpath("templates", f"{kind}.{suffix}.txt")
     text = template.read_text(encoding="utf-8")
     class_name = "".join(word.capitalize() for word in name.split("-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,8 @@ Each check of a plugin gives a :class:`Finding`::
 
 from __future__ import annotations
 
-import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,7 +25,7 @@ from gahbench.contracts.engines import Engine
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.registry.configured import Configured, citations
-from gahbench.registry.plugin import HOOKS, KINDS, Kind, Plugin
+from gahbench.registry.plugin import HOOKS, KINDS, Kind
 from gahbench.registry.plugin_files import CLAIM_SUFFIXES
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry
@@ -40,7 +39,7 @@ from gahbench.testing.metrics import check_metric
 from gahbench.testing.references import check_reference
 from gahbench.testing.runners import check_engine, check_tracker
 
-__all__ = ["Finding", "Report", "check_configured", "check_file", "check_plugin"]
+__all__ = ["Finding", "Report", "check_configured", "check_file"]
 
 #: The base class and the checks of each kind of plugin.
 _NOUNS: dict[Kind, tuple[type | None, Callable[[Configured], Iterator[Finding]]]] = {
@@ -77,99 +76,15 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
     report = Report(configured.kind, configured.label, configured.plugin.origin)
     progress(report)
     try:
-        for check in (_check_citation, _check_preparation, _check_noun):
-            # The findings are added one by one, so that the report keeps them if an exception follows.
-            for finding in check(configured):
-                report.findings.append(finding)
-                progress(report)
+        # The findings are added one by one, so that the report keeps them if an exception follows.
+        for finding in _findings(configured):
+            report.findings.append(finding)
+            progress(report)
     except CheckFailed as failed:
         report.findings += failed.args
     except Exception as error:
         report.findings.append(Finding("runs", False, error_with_location(error)))
     return report
-
-
-def _check_noun(configured: Configured) -> Iterator[Finding]:
-    """Check that a plugin is of the class of its kind, and then everything else."""
-    base, check = _NOUNS[configured.kind]
-    if base is not None:
-        plugin = configured.build()
-        yield require(f"is a gahbench.{base.__name__}", isinstance(plugin, base), f"it is a {type(plugin).__name__}")
-    yield from check(configured)
-
-
-def _check_citation(configured: Configured) -> Iterator[Finding]:
-    """Check that a plugin's ``citation``, if it has one, is a citation or a tuple of citations."""
-    try:
-        works = citations(configured.plugin)
-    except PluginError as error:
-        yield Finding("citations are valid", False, str(error))
-        return
-    if works:
-        yield Finding("citations are valid", True, "; ".join(map(str, works)))
-
-
-def _check_preparation(configured: Configured) -> Iterator[Finding]:
-    """Check that ``missing`` works without a network, and that nothing is missing after ``prepare``."""
-    steps = preparation(configured)
-    if steps is None:
-        return
-    with _without_network() as requests:
-        missing = steps.missing()
-    detail = f"it connected to {requests[0]}; look only for files" if requests else "; ".join(missing)
-    yield Finding("missing() works without a network", not requests, detail)
-
-    def still_missing() -> str | None:
-        steps.prepare()
-        return "; ".join(steps.missing()) or None
-
-    yield attempt("nothing is missing after prepare()", still_missing)
-
-
-@contextlib.contextmanager
-def _without_network() -> Iterator[list[str]]:
-    """Refuse all connections, and yield the list of requested addresses."""
-    requests: list[str] = []
-
-    def refuse(*arguments: Any, **keywords: Any) -> Any:
-        requests.append(", ".join(str(item) for item in arguments if not isinstance(item, socket.socket)))
-        raise OSError("missing() may not use a network")
-
-    with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
-        yield requests
-
-
-def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Report:
-    """Run the checks of a registered plugin, by default with its default parameters.
-
-    Parameters
-    ----------
-    plugin
-        The plugin, as :meth:`gahbench.Registry.get` returns it.
-    registry
-        The registry of the plugin.
-    **parameters
-        Parameters that replace the defaults.
-
-    Examples
-    --------
-    >>> import gahbench
-    >>> registry = gahbench.Registry(packages=())
-    >>> check_plugin(registry.get("basis", "dct"), registry).passed
-    True
-    """
-    return _check_plugin(plugin, registry, parameters, lambda report: None)
-
-
-def _check_plugin(
-    plugin: Plugin, registry: Registry, parameters: Mapping[str, Any], progress: Callable[[Report], None]
-) -> Report:
-    try:
-        configured = registry.configure(plugin.kind, plugin.name, **parameters)
-    except Exception as error:
-        finding = Finding("can be configured", False, error_with_location(error))
-        return Report(plugin.kind, plugin.name, plugin.origin, [finding])
-    return check_configured(configured, progress)
 
 
 def check_file(file: str | Path, progress: Callable[[Report], None] = lambda report: None) -> list[Report]:
@@ -208,4 +123,51 @@ def check_file(file: str | Path, progress: Callable[[Report], None] = lambda rep
         raise PluginError(
             f"{file}: registers no plugin; implement one of {listing(HOOKS.values())} under @gahbench.hookimpl"
         )
-    return [_check_plugin(plugin, registry, {}, progress) for plugin in plugins]
+    reports = []
+    for plugin in plugins:
+        try:
+            configured = registry.configure(plugin.kind, plugin.name)
+        except Exception as error:
+            finding = Finding("can be configured", False, error_with_location(error))
+            reports.append(Report(plugin.kind, plugin.name, plugin.origin, [finding]))
+        else:
+            reports.append(check_configured(configured, progress))
+    return reports
+
+
+def _findings(configured: Configured) -> Iterator[Finding]:
+    """Check citation and preparation of a plugin, that it is of the class of its kind, and then everything else."""
+    try:
+        if works := citations(configured.plugin):
+            yield Finding("citations are valid", True, "; ".join(map(str, works)))
+    except PluginError as error:
+        yield Finding("citations are valid", False, str(error))
+    yield from _check_preparation(configured)
+    base, check = _NOUNS[configured.kind]
+    if base is not None:
+        plugin = configured.build()
+        yield require(f"is a gahbench.{base.__name__}", isinstance(plugin, base), f"it is a {type(plugin).__name__}")
+    yield from check(configured)
+
+
+def _check_preparation(configured: Configured) -> Iterator[Finding]:
+    """Check that ``missing`` works without a network, and that nothing is missing after ``prepare``."""
+    steps = preparation(configured)
+    if steps is None:
+        return
+    requests: list[str] = []
+
+    def refuse(*arguments: Any, **keywords: Any) -> Any:
+        requests.append(", ".join(str(item) for item in arguments if not isinstance(item, socket.socket)))
+        raise OSError("missing() may not use a network")
+
+    with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
+        missing = steps.missing()
+    detail = f"it connected to {requests[0]}; look only for files" if requests else "; ".join(missing)
+    yield Finding("missing() works without a network", not requests, detail)
+
+    def still_missing() -> str | None:
+        steps.prepare()
+        return "; ".join(steps.missing()) or None
+
+    yield attempt("nothing is missing after prepare()", still_missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gahbench._util.error_text import error_with_location
@@ -36,36 +36,21 @@ class Finding:
         object.__setattr__(self, "passed", None if self.passed is None else bool(self.passed))
 
 
+class CheckFailed(Exception):
+    """A check failed without which others cannot be made."""
+
+
 def expect(check: str, passed: object, fault: object = "") -> Finding:
     """Return the finding of a check whose details are only of interest if it failed."""
     return Finding(check, bool(passed), "" if passed else str(fault))
 
 
-#: The fault of a plugin that changes its arguments.
-COPY = "it writes into them; work on a copy"
-
-
-class CheckFailed(Exception):
-    """A check failed without which others cannot be made."""
-
-
 def require(check: str, passed: object, fault: object = "") -> Finding:
     """Return the finding of a check that passed, or end the checks of the plugin by raising ``CheckFailed``."""
-    if not passed:
-        raise CheckFailed(Finding(check, False, str(fault)))
-    return Finding(check, True)
-
-
-def expect_notes(notes: object) -> Finding:
-    """Return the finding about the notes of a plugin."""
-    is_valid = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
-    return expect("notes are a tuple of strings", is_valid, f"{notes!r:.100}")
-
-
-def none_supported(families: Iterable[str]) -> Finding:
-    """Return the note about a plugin that supports no dataset of its checks."""
-    detail = f"it does not support {', '.join(families)}, so nothing is checked"
-    return Finding("supports a dataset of the checks", None, detail)
+    finding = expect(check, passed, fault)
+    if not finding.passed:
+        raise CheckFailed(finding)
+    return finding
 
 
 def attempt(check: str, fault: Callable[[], str | None]) -> Finding:
@@ -75,6 +60,17 @@ def attempt(check: str, fault: Callable[[], str | None]) -> Finding:
     except Exception as error:
         detail = error_with_location(error)
     return Finding(check, detail is None, detail or "")
+
+
+def check_notes(notes: object) -> Finding:
+    """Check the notes of a plugin."""
+    is_valid = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
+    return expect("notes are a tuple of strings", is_valid, f"{notes!r:.100}")
+
+
+def unsupported(families: Sequence[str]) -> Finding:
+    """Return the note about a plugin that supports no dataset of its checks."""
+    return Finding("supports a dataset of the checks", None, f"nothing is checked, since it refuses {families}")
 
 
 @dataclass
@@ -107,26 +103,19 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether no check failed."""
-        return all(finding.passed is not False for finding in self.findings)
+        return not self.failed
 
     @property
     def failed(self) -> list[str]:
         """The checks that failed."""
         return [finding.check for finding in self.findings if finding.passed is False]
 
-    @property
-    def summary(self) -> str:
-        """The number of checks that passed and the checks that failed, in one line."""
-        num_checks, failed = sum(finding.passed is not None for finding in self.findings), self.failed
-        if not failed:
-            return f"all {num_checks} checks passed"
-        return f"{num_checks - len(failed)} of {num_checks} checks passed; failed: {'; '.join(failed)}"
-
     def __str__(self) -> str:
         marks = {True: "ok  ", False: "FAIL", None: "note"}
         lines = [f"{self.kind} {self.label} ({self.origin})"]
-        lines += [
-            f"  {marks[finding.passed]} {finding.check}" + (f": {finding.detail}" if finding.detail else "")
-            for finding in self.findings
-        ]
-        return "\n".join([*lines, f"  {self.summary}"])
+        for finding in self.findings:
+            detail = f": {finding.detail}" if finding.detail else ""
+            lines.append(f"  {marks[finding.passed]} {finding.check}{detail}")
+        count = sum(finding.passed is not None for finding in self.findings)
+        failed = f"; failed: {'; '.join(self.failed)}" if self.failed else ""
+        return "\n".join([*lines, f"  {count - len(self.failed)} of {count} checks passed{failed}"])

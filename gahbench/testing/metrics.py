@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,6 @@ from gahbench.sampling.settings import Sampling
 from gahbench.testing.findings import CheckFailed, Finding, attempt, expect
 from gahbench.testing.samples import sample_images, sample_noise
 
-Result = TypeVar("Result")
 SIGMAS = (0.1, 0.6, 0.7, 0.8)
 COUNT = 5
 #: Shares of the noise that remain after a good and a bad denoiser.
@@ -61,28 +60,12 @@ class _PartialDenoiser(Reference):
 
 @dataclass
 class _PermutedEvaluation(Evaluation):
-    """An evaluation that permutes images together with their noise."""
+    """An evaluation whose noise is permuted like its images."""
 
     order: Sequence[int] = ()
 
-    def is_unchanged(self) -> bool:
-        """Return whether the clean and denoised images are unchanged."""
-        fresh = _PermutedEvaluation(self.denoiser, self._original, self.sigmas, order=self.order)
-        return self.clean.equal(fresh.clean) and all(
-            fresh.denoised(sigma).equal(denoised) for sigma, denoised in self._denoised.items()
-        )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._original = self.clean
-        self._noises: dict[tuple[float, int], Tensor] = {}
-        self.clean = self.clean[list(self.order)]
-
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
-        if (sigma, draw) not in self._noises:
-            fresh = Evaluation(self.denoiser, self._original, self.sigmas)
-            self._noises[sigma, draw] = fresh.noisy(sigma, draw) - self._original
-        return self.clean + self._noises[sigma, draw][list(self.order)]
+        return self.clean + (super().noisy(sigma, draw) - self.clean)[list(self.order)]
 
 
 def check_metric(configured: Configured) -> Iterator[Finding]:
@@ -90,31 +73,31 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
     metric: Metric = configured.build()
     registry = configured.registry
     if metric.needs - {"test", "jacobian"}:
-        yield from check_on_network(metric, registry)
+        yield from _check_on_families(
+            metric, registry, NETWORK_FAMILIES, functools.partial(_network_evaluation, metric)
+        )
         return
     count = max(COUNT, metric.min_images)
     clean, changes = sample_images(count, _accepted_shape(metric)), list[bool]()
 
     def score(share: float, order: Sequence[int] = range(count)) -> Scores:
-        evaluation = _PermutedEvaluation(_PartialDenoiser(share, registry), clean, SIGMAS, order=order)
+        denoiser = _PartialDenoiser(share, registry)
+        evaluation, fresh = (_PermutedEvaluation(denoiser, clean[list(order)], SIGMAS, order=order) for _ in range(2))
         scores = validate_scores(metric.score(evaluation), SIGMAS, count)
-        changes.append(not evaluation.is_unchanged())
+        denoised_equal = (evaluation.denoised(sigma).equal(fresh.denoised(sigma)) for sigma in SIGMAS)
+        changes.append(not (evaluation.clean.equal(fresh.clean) and all(denoised_equal)))
         return scores
 
-    def score_family(dataset: Dataset) -> Scores:
+    def evaluate_family(dataset: Dataset) -> Evaluation:
         denoiser = _PartialDenoiser(0.5, registry)
-        evaluation = Evaluation(denoiser, dataset.images("test", count), SIGMAS[:1], dataset=dataset)
-        return validate_scores(metric.score(evaluation), SIGMAS, count)
+        return Evaluation(denoiser, dataset.images("test", count), SIGMAS[:1], dataset=dataset)
 
     bad = _valid(lambda: score(SHARES[1]))
-    yield Finding("returns valid scores", True, f"{len(bad.value)} values")
     if not bad.value:
         yield Finding("has no value without a dataset", None)
-        values, repeats = _first_values(score_family, FAMILIES, registry)
-        yield Finding(
-            "is deterministic on a family" if values else "has no value on families", repeats if values else None
-        )
+        yield from _check_on_families(metric, registry, FAMILIES, evaluate_family)
         return
+    yield Finding("returns valid scores", True, f"{len(bad.value)} values")
     yield Finding("is deterministic", list(bad.value) == list(score(SHARES[1]).value))
     yield _check_direction(metric, _headline(score(SHARES[0])), _headline(bad))
     fault = "it writes into them, which affects other metrics; work on a copy"
@@ -122,36 +105,12 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
     yield attempt("does not depend on the order of images", lambda: _order_fault(score, count))
 
 
-def _check_direction(metric: Metric, good: float | None, bad: float | None) -> Finding:
-    """Compare the headlines of a good and a bad denoiser."""
-    if good is None or bad is None:
-        return Finding("has no headline", None, "it has only parts, which are not ranked")
-    if metric.higher_is_better is None:
-        return Finding("has no direction", None, "neither higher nor lower values are better")
-    check, shares = "is not worse for a better denoiser", " and ".join(f"{share:.0%}" for share in SHARES)
-    if abs(good - bad) <= 1e-6:
-        detail = f"undecided: {good:.4g} for both denoisers, which keep {shares} of the noise in every pixel"
-        return Finding(check, None, detail)
-    is_better = good > bad if metric.higher_is_better else good < bad
-    return Finding(check, is_better, f"{good:.4g} and {bad:.4g} for denoisers that keep {shares} of the noise")
-
-
-def _valid(compute: Callable[[], Result]) -> Result:
+def _valid(compute: Callable[[], Scores]) -> Scores:
     """Compute scores; end the checks if they are not valid."""
     try:
         return compute()
     except (TypeError, ValueError) as error:
         raise CheckFailed(Finding("returns valid scores", False, str(error))) from error
-
-
-def _first_values(
-    score: Callable[[Dataset], Scores], families: Sequence[str], registry: Registry
-) -> tuple[list[float], bool]:
-    """Return the values on the first family that has values, and whether they repeat on a dataset without a cache."""
-    for family in families:
-        if values := list(score(registry.create("dataset", family)).value):
-            return values, values == list(score(registry.create("dataset", family)).value)
-    return [], True
 
 
 def _accepted_shape(metric: Metric) -> Shape:
@@ -161,6 +120,17 @@ def _accepted_shape(metric: Metric) -> Shape:
             metric.check((1, size, size), SIGMAS)
             break
     return (1, size, size)
+
+
+def _check_direction(metric: Metric, good: float | None, bad: float | None) -> Finding:
+    """Compare the headlines of a good and a bad denoiser."""
+    check = "is not worse for a better denoiser"
+    if good is None or bad is None or metric.higher_is_better is None:
+        return Finding(check, None, "there is no headline, or neither higher nor lower values of it are better")
+    detail = f"{good:.4g} and {bad:.4g} for denoisers that keep {SHARES[0]:.0%} and {SHARES[1]:.0%} of the noise"
+    if abs(good - bad) <= 1e-6:
+        return Finding(check, None, f"undecided: {detail}")
+    return Finding(check, (good > bad) == metric.higher_is_better, detail)
 
 
 def _headline(scores: Scores) -> float | None:
@@ -174,19 +144,36 @@ def _order_fault(score: Callable[[float, Sequence[int]], Scores], count: int) ->
     """Return how values change if images are permuted together with their noise; ``None`` if they do not change."""
     order = [2, 0, 4, 1, 3, *range(count - 1, 4, -1)]
     before, after = _by_key(score(0.5, range(count))), _by_key(score(0.5, order))
-    if before.keys() != after.keys():
-        return "permuted images have values at other noise levels, images or parts"
     for (sigma, image, part), value in after.items():
-        expected = before[sigma, None if image is None else order[image], part]
+        expected = before.get((sigma, None if image is None else order[image], part), math.nan)
         if not math.isclose(value, expected, rel_tol=1e-3, abs_tol=1e-4):
             return f"permuted images have different values: {value:.6g} instead of {expected:.6g}"
-    return None
+    return None if len(before) == len(after) else "permuted images have fewer values"
 
 
 def _by_key(scores: Scores) -> dict[tuple[float | None, int | None, str | None], float]:
     missing: list[None] = [None] * len(scores.value)
     keys = zip(scores.sigma or missing, scores.image or missing, scores.part or missing, strict=True)
     return dict(zip(keys, scores.value, strict=True))
+
+
+def _check_on_families(
+    metric: Metric, registry: Registry, families: Sequence[str], evaluate: Callable[[Dataset], Evaluation]
+) -> Iterator[Finding]:
+    """Check that a metric has deterministic scores on the first family that has values."""
+
+    def score(family: str) -> Scores:
+        evaluation = evaluate(registry.create("dataset", family))
+        count = NETWORK_SAMPLING.count if "samples" in metric.needs else len(evaluation.clean)
+        return validate_scores(metric.score(evaluation), evaluation.sigmas, count)
+
+    for family in families:
+        if values := list(_valid(functools.partial(score, family)).value):
+            yield Finding("returns valid scores", True, f"{len(values)} values")
+            yield Finding("is deterministic on a family", values == list(score(family).value))
+            return
+    # A metric of a network and its partner has a value on these families.
+    yield Finding("has a value on families", False if metric.needs - {"test", "jacobian"} else None)
 
 
 class _SmoothingNetwork(nn.Module):
@@ -207,23 +194,10 @@ class _SmoothingNetwork(nn.Module):
         return self.share * noisy + (1 - self.share) * smooth
 
 
-def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
-    """Check that a metric has deterministic scores on a network that meets all needs."""
-    count = NETWORK_SAMPLING.count if "samples" in metric.needs else max(NETWORK_IMAGES, metric.min_images)
-
-    def score(dataset: Dataset) -> Scores:
-        return validate_scores(metric.score(_evaluation(metric, dataset)), NETWORK_SIGMAS, count)
-
-    values, repeats = _valid(lambda: _first_values(score, NETWORK_FAMILIES, registry))
-    yield Finding("returns valid scores", True, f"{len(values)} values")
-    yield Finding("has a value for a network and its partner", bool(values))
-    yield Finding("is deterministic", repeats)
-
-
-def _evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
+def _network_evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
+    """Return the evaluation of a network that meets all needs."""
     clean = dataset.images("test", max(NETWORK_IMAGES, metric.min_images))
-    sigmas: tuple[float, ...] = NETWORK_SIGMAS
-    captured = None
+    sigmas, captured = NETWORK_SIGMAS, None
     if "captured" in metric.needs:
         sigmas = NETWORK_SIGMAS[:1]
         levels = torch.full((len(clean),), sigmas[0], dtype=torch.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,16 +13,15 @@ import torch
 from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, listing
-from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, denoise_by_level
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.configured import Configured
-from gahbench.testing.findings import COPY, Finding, attempt, expect, expect_notes, none_supported, require
+from gahbench.testing.findings import Finding, check_notes, expect, require, unsupported
 from gahbench.testing.on_meta import DEVICE, check_on_meta
-from gahbench.testing.samples import SampleDataset, sample_noise
+from gahbench.testing.samples import SampleDataset, check_batches, check_denoised, difference, sample_noise
 
 SHAPES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 32))
 SIGMA = 0.1
@@ -34,35 +33,45 @@ DRAWS = 200
 TOLERANCE = 0.1
 #: Families on which references that use more than images are checked, if they support the family.
 FAMILIES = ("discs[size=16]", "c-alpha[size=16]")
-#: Methods of datasets about particular images of a split, and the index of the split among the arguments.
-_IMAGE_METHODS = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "level_sets": 0}
+#: Methods of datasets about particular images of a split.
+_IMAGE_METHODS = ("images", "lower_bound", "genie", "true_basis", "level_sets")
 
 
 def check_reference(configured: Configured) -> Iterator[Finding]:
     """Check shapes, use of the clean image, batches, and the closed-form risk of a reference."""
-    reference: Reference = configured.build()
-    yield require("its kind is accepted", reference.kind in KINDS, f"{reference.kind!r}; accepted: {listing(KINDS)}")
+    kind = configured.build().kind
+    yield require("its kind is accepted", kind in KINDS, f"{kind!r}; accepted: {listing(KINDS)}")
     samples = list(fitted_samples(configured))
     if not samples:
-        yield none_supported(FAMILIES)
+        yield unsupported(FAMILIES)
         return
-    for reference, truth in samples:
-        yield from _check_shape(reference, truth)
-    reference, truth = samples[0]
-    noisy = truth.clean + sample_noise(truth.clean, SIGMA)
-    original_noisy, original_clean = noisy.clone(), truth.clean.clone()
-    denoised = reference.denoise(noisy, SIGMA, truth).clone()
-    is_unchanged = noisy.equal(original_noisy) and truth.clean.equal(original_clean)
-    yield require("does not change its arguments", is_unchanged, COPY)
-    yield from _check_repetition(configured, reference, noisy, truth, denoised)
+    for reference, truth in reversed(samples):
+        noisy = truth.clean + sample_noise(truth.clean, SIGMA)
+        denoised = reference.denoise(noisy, SIGMA, truth)
+        yield from check_denoised(denoised, noisy)
+    denoised, first, other = denoised.clone(), next(truth.batches(1)), next(fitted_samples(configured))[0]
+
+    def denoise(part: slice) -> Tensor:
+        start = truth.start + (part.start or 0)
+        return reference.denoise(noisy[part], SIGMA, replace(truth, clean=truth.clean[part], start=start))
+
+    yield from check_batches(denoise, denoised, noisy, truth.clean)
+    fault = difference(other.denoise(noisy[:1], SIGMA, first), denoised[:1], 1e-5)
+    yield expect("a second instance returns the same images", not fault, fault)
+    levels = [level for level in LEVELS if not reference.denoise(noisy[:1], level, first).isfinite().all()]
+    yield expect("returns finite values at every noise level", not levels, f"not finite at {levels}")
+    if type(reference).denoise_each is not Reference.denoise_each:
+        sigmas = SIGMA * 2.0 ** torch.arange(len(noisy))
+        expected = denoise_by_level(reference, noisy, sigmas, truth)
+        fault = difference(reference.denoise_each(noisy, sigmas, truth), expected, 1e-5)
+        yield expect("denoise_each agrees with denoise", not fault, fault)
     yield from _check_kind(configured, reference, noisy, truth, denoised)
-    yield expect_notes(reference.notes)
+    yield check_notes(reference.notes)
     if type(reference).move is not Reference.move:
         yield check_on_meta("denoises", lambda: _denoise_on_meta(configured.build(), noisy, truth))
-    first = next(truth.batches(1))
     yield from _check_jacobian(reference, noisy[:1], first)
-    risk = reference.risk(truth if reference.kind == "bound" else first, SIGMA)
-    if reference.kind == "bound":
+    risk = reference.risk(truth if kind == "bound" else first, SIGMA)
+    if kind == "bound":
         # The bound is an expectation over the parameters that the genie does not see, and not the risk on this image.
         is_valid = risk is not None and risk.shape == (len(truth),) and bool(((risk > 0) & (risk <= SIGMA**2)).all())
         yield Finding("the bound of every image lies between 0 and sigma^2", is_valid, f"{risk}")
@@ -91,41 +100,19 @@ def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
         raise refusals[-1]
 
 
-def _check_shape(reference: Reference, truth: Truth) -> Iterator[Finding]:
-    """Check shape and type of the denoised images."""
-    noisy = truth.clean + sample_noise(truth.clean, SIGMA)
-    shape, denoised = tuple(noisy.shape), reference.denoise(noisy, SIGMA, truth)
-    check = f"keeps the shape of images, {pluralize(shape[1], 'channel')}"
-    yield require(check, tuple(denoised.shape) == shape, tuple(denoised.shape))
-    is_finite = denoised.dtype == torch.float32 and bool(denoised.isfinite().all())
-    yield Finding("returns finite float32 values", is_finite)
-
-
-def _check_repetition(
-    configured: Configured, reference: Reference, noisy: Tensor, truth: Truth, denoised: Tensor
-) -> Iterator[Finding]:
-    """Check that the result does not change with repetition, the instance, or the batch."""
-    yield Finding("is deterministic", torch.equal(denoised, reference.denoise(noisy, SIGMA, truth)))
-    first = next(truth.batches(1))
-    second_instance, _ = next(fitted_samples(configured))
-    is_same = torch.allclose(second_instance.denoise(noisy[:1], SIGMA, first), denoised[:1], atol=1e-5)
-    yield Finding("a second instance returns the same images", is_same)
-    yield attempt("returns finite values at every noise level", lambda: _describe_nonfinite_level(reference, first))
-    separate = [reference.denoise(noisy[i : i + 1], SIGMA, single) for i, single in enumerate(truth.batches(1))]
-    is_separate = torch.allclose(torch.cat(separate), denoised, atol=1e-5)
-    yield Finding("denoises each image of a batch separately", is_separate)
-    if type(reference).denoise_each is not Reference.denoise_each:
-        yield attempt("denoise_each agrees with denoise", lambda: _compare_each(reference, noisy, truth))
-
-
 def _check_kind(
     configured: Configured, reference: Reference, noisy: Tensor, truth: Truth, denoised: Tensor
 ) -> Iterator[Finding]:
     """Check that the reference does not use parts of the truth that its kind may not see."""
-    if reference.kind not in SEES_CLEAN:
-        yield from _check_requests(configured, noisy, truth)
-        other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
-        is_blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
+    if reference.kind not in SEES_CLEAN and truth.dataset is not None:
+        with _record_requests(truth.dataset) as requests:
+            other: Reference = configured.build()
+            other.fit(TrainingData(truth.dataset))
+            other.denoise(noisy[:1], SIGMA, next(truth.batches(1)))
+        fault = f"it calls {listing(sorted(requests))}; its kind must be 'oracle'"
+        yield expect("does not request the images that it is scored on", not requests, fault)
+        hidden = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
+        is_blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, hidden))
         yield expect("does not use the clean image", is_blind, "it uses the clean image; its kind must be 'oracle'")
     if reference.kind not in SEES_DATASET:
         # The reference may remember the dataset that it was fitted to.
@@ -137,30 +124,21 @@ def _check_kind(
         yield Finding("risk does not change later results", is_same)
 
 
-def _describe_nonfinite_level(reference: Reference, truth: Truth) -> str | None:
-    for sigma in LEVELS:
-        if not reference.denoise(truth.clean + sample_noise(truth.clean, sigma), sigma, truth).isfinite().all():
-            return f"not finite at sigma={sigma:g}"
-    return None
+@contextlib.contextmanager
+def _record_requests(dataset: Dataset) -> Iterator[set[str]]:
+    """Yield a set that collects the methods of a dataset that are called about its test images."""
+    requests: set[str] = set()
 
+    def record(name: str, method: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            if inspect.signature(method).bind(*arguments, **keywords).arguments["split"] == "test":
+                requests.add(name)
+            return method(*arguments, **keywords)
 
-def _compare_each(reference: Reference, noisy: Tensor, truth: Truth) -> str | None:
-    sigmas = SIGMA * 2.0 ** torch.arange(len(noisy))
-    together = reference.denoise_each(noisy, sigmas, truth)
-    difference = float((together - denoise_by_level(reference, noisy, sigmas, truth)).abs().max())
-    return None if difference < 1e-5 else f"the maximum difference is {difference:.2g}"
+        return call
 
-
-def _check_requests(configured: Configured, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
-    """Check that the reference does not request the images that it is scored on from the dataset."""
-    if truth.dataset is None:
-        return
-    reference: Reference = configured.build()
-    with _record_calls(truth.dataset) as requests:
-        reference.fit(TrainingData(truth.dataset))
-        reference.denoise(noisy[:1], SIGMA, next(truth.batches(1)))
-    fault = f"it calls {', '.join(sorted(requests))}; its kind must be 'oracle'"
-    yield expect("does not request the images that it is scored on", not requests, fault)
+    with mock.patch.multiple(dataset, **{name: record(name, getattr(dataset, name)) for name in _IMAGE_METHODS}):
+        yield requests
 
 
 def _denoise_on_meta(reference: Reference, noisy: Tensor, truth: Truth) -> None:
@@ -185,13 +163,12 @@ def _check_jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterat
         step, errors = 3e-4 * SIGMA, []
         for direction, product in zip(directions, products.cpu(), strict=True):
             ends = [reference.denoise(noisy + sign * step * direction, SIGMA, truth).double() for sign in (1, -1)]
-            difference = ((ends[0] - ends[1]) / (2 * step)).flatten()
-            errors.append(float((product - difference).norm() / difference.norm().clamp_min(1e-12)))
+            quotient = ((ends[0] - ends[1]) / (2 * step)).flatten()
+            errors.append(float((product - quotient).norm() / quotient.norm().clamp_min(1e-12)))
         # The minimum counts, since jumps of thresholding affect differences along some directions, but a wrong Jacobian
         # is wrong along all directions.
-        error = min(errors)
-        detail = f"error {error:.1e}; accepted: below {TOLERANCE:g}"
-        yield Finding("its Jacobian is its derivative", error < TOLERANCE, detail)
+        detail = f"error {min(errors):.1e}; accepted: below {TOLERANCE:g}"
+        yield Finding("its Jacobian is its derivative", min(errors) < TOLERANCE, detail)
 
 
 def _check_risk(reference: Reference, truth: Truth, risk: float) -> Finding:
@@ -203,30 +180,3 @@ def _check_risk(reference: Reference, truth: Truth, risk: float) -> Finding:
     agrees = abs(mean - risk) < 4 * standard_error + 1e-9
     detail = f"{risk:.3e}, Monte Carlo {mean:.3e} ± {standard_error:.0e}; accepted: within 4 standard errors"
     return Finding("closed-form risk agrees with Monte Carlo", agrees, detail)
-
-
-@contextlib.contextmanager
-def _record_calls(dataset: Dataset) -> Iterator[set[str]]:
-    """Yield a set that collects the calls about test images of a dataset, except calls by its own methods."""
-    calls: set[str] = set()
-    depth = 0
-
-    def wrap(name: str, method: Any) -> Any:
-        @functools.wraps(method)
-        def call(*arguments: Any, **keywords: Any) -> Any:
-            nonlocal depth
-            index = _IMAGE_METHODS.get(name, len(arguments))
-            split = keywords.get("split", arguments[index] if len(arguments) > index else None)
-            if not depth and name in _IMAGE_METHODS and split == "test":
-                calls.add(f"{name} of test images")
-            depth += 1
-            try:
-                return method(*arguments, **keywords)
-            finally:
-                depth -= 1
-
-        return call
-
-    methods = {name: wrap(name, getattr(dataset, name)) for name in ("posterior", *_IMAGE_METHODS)}
-    with mock.patch.multiple(dataset, **methods):
-        yield calls

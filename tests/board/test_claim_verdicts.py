@@ -41,17 +41,16 @@ def test_an_interval_holds_fails_or_is_undecided_as_its_points_are_in_the_region
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    "fields",
     [
-        ({}, "at least one of from, to"),
-        ({"start": math.inf}, "finite values"),
-        ({"start": 0, "above": 0}, "one end on each side"),
-        ({"start": 1, "end": 0}, "empty"),
-        ({"above": 1, "end": 1}, "empty"),
+        {},
+        {"start": 0, "above": 0},
+        {"start": 1, "end": 0},
+        {"above": 1, "end": 1},
     ],
 )
-def test_invalid_regions_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
+def test_invalid_regions_are_refused(fields):
+    with pytest.raises(ValueError, match="one end on each side"):
         Region(**fields)
 
 
@@ -154,11 +153,11 @@ def test_a_claim_fails_if_one_case_fails_and_the_verdict_names_the_case():
         ({"sigma": Levels(at=(0.5,))}, "not known at σ = 0.5; it is at 0.01, 0.1, 1"),
         ({"number": Levels(at=(10,))}, "for several numbers of training images"),
         ({"minus": Compared(entrant="other")}, "no other on discs to compare with"),
-        ({"requires": (Condition("images", Region(start=24)),)}, "images of net on discs: 20, needed ≥ 24"),
-        ({"requires": (Condition("decibels", Region(start=50)),)}, "decibels of net on discs: 40, needed ≥ 50"),
-        ({"requires": (Condition("steps", Region(start=1)),)}, "steps of net on discs: unknown"),
+        ({"requires": (Condition(Region(start=24), "images"),)}, "images of net on discs: 20, needed ≥ 24"),
+        ({"requires": (Condition(Region(start=50), "decibels"),)}, "decibels of net on discs: 40, needed ≥ 50"),
+        ({"requires": (Condition(Region(start=1), "steps"),)}, "steps of net on discs: unknown"),
         (
-            {"requires": (Condition(Measure("psnr", ("*",), ("*",), slope="input-psnr"), Region(start=0.9)),)},
+            {"requires": (Condition(Region(start=0.9), measure=Measure("psnr", slope="input-psnr")),)},
             "slope of psnr of net on discs: 0.5",
         ),
     ],

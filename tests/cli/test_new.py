@@ -18,7 +18,9 @@ def write_new(command, tmp_path):
         status, printed, stderr = command("new")(kind, f"my-{kind}", "--folder", folder)
         assert status == 0, stderr
         assert printed.startswith("wrote ")
-        return folder / f"my_{kind}.py", [shlex.split(line) for line in printed.splitlines() if line.startswith("  ")]
+        suffix = "yaml" if kind == "claim" else "py"
+        commands = [shlex.split(line) for line in printed.splitlines() if line.startswith("  ")]
+        return folder / f"my_{kind}.{suffix}", commands
 
     return write
 

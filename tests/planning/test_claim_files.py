@@ -7,7 +7,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import SuiteError
-from gahbench.contracts.claims import Condition, Levels, Measure, Region
+from gahbench.contracts.claims import Compared, Condition, Levels, Measure, Region
 from gahbench.planning.claim_files import accepted_fields
 from gahbench.testing import check_file
 
@@ -62,11 +62,11 @@ def test_a_file_is_parsed(write):
         ("discs",),
         sigma=Levels("mean", start=25 / 255),
         number=Levels(at=(1.0, 10.0)),
-        minus=gahbench.Compared(entrant="bayes-shrink"),
+        minus=Compared(entrant="bayes-shrink"),
     )
     assert claim.region == Region(above=0, end=3)
-    assert claim.requires[0] == Condition("images", Region(start=24))
-    assert claim.requires[1].quantity == Measure("psnr", ("*",), ("*",), slope="input-psnr")
+    assert claim.requires[0] == Condition(Region(start=24), "images")
+    assert claim.requires[1].measure == Measure("psnr", slope="input-psnr")
     assert claim.suite["name"] == "own"
     assert claim.full_scale == "quick"
     assert claim.source.endswith("figure 1 (compared with the paper's abstract)")

@@ -15,7 +15,7 @@ from gahbench.board.results import load_results
 from gahbench.contracts.preparation import Preparable
 from gahbench.evaluation import Evaluation, LocalFilters
 from gahbench.registry.plugin import KINDS
-from gahbench.testing import check_file, check_plugin
+from gahbench.testing import check_configured, check_file
 
 ROOT = Path(__file__).parents[2]
 PLUGIN_KINDS = ("architecture", "dataset", "reference", "basis", "metric", "engine", "tracker")
@@ -107,7 +107,7 @@ def test_the_snippet_for_fitting_a_basis_works(tmp_path, folder, basis):
         "        return gahbench.Scores.per_image(coefficients.square().sum(1))\n"
     )
     registry = Registry((file, folder))
-    report = check_plugin(registry.get("metric", "energy"), registry)
+    report = check_configured(registry.configure("metric", "energy"))
     assert report.passed, str(report)
     assert "is deterministic on a family" in {finding.check for finding in report.findings}, str(report)
 

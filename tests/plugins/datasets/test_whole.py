@@ -10,7 +10,7 @@ from PIL import Image
 
 import gahbench
 from gahbench._util.errors import DataError
-from gahbench.testing import check_plugin
+from gahbench.testing import check_configured
 from gahbench_plugins.datasets.whole import Whole
 
 DATA = real_data()
@@ -92,7 +92,7 @@ def test_photographs_of_different_sizes_are_one_set(file):
 
 def test_a_set_of_several_shapes_keeps_the_contract(file, builtin):
     path, _ = file((16, 12), (20, 20), (12, 16))
-    report = check_plugin(builtin.get("dataset", "whole"), builtin, path=path)
+    report = check_configured(builtin.configure("dataset", "whole", path=path))
     assert report.passed, report
     assert sum("of_shape has all images" in finding.check for finding in report.findings) == 2
 
