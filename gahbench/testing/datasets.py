@@ -52,9 +52,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
             shared = len(contents[left] & contents[right])
             yield expect(f"{left} and {right} share no image", not shared, f"{shared} shared")
     if count := counts["test"]:
-        clean = unchecked_images(dataset)("test", count)
-        yield from _check_captured(dataset, clean)
-        yield from check_optimum(dataset, clean)
+        yield from check_optimum(dataset, unchecked_images(dataset)("test", count))
 
 
 def _available(dataset: Dataset, split: Split) -> int:
@@ -70,11 +68,6 @@ def _image_bytes(dataset: Dataset, split: Split) -> set[bytes]:
 
 def _check_shapes(configured: Configured, dataset: Dataset, shapes: Sequence[Shape]) -> Iterator[Finding]:
     """Check a set of test images of several shapes."""
-    available, half = dataset.available("test"), len(shapes) // 2
-    yield Finding("shapes() has a shape for each test image", len(shapes) == available, f"{len(shapes)} of {available}")
-    repeated, first = configured.build().shapes(len(shapes)), dataset.shapes(half)
-    is_stable = list(repeated or ()) == list(shapes) and list(first or ()) == list(shapes[:half])
-    yield Finding("shapes() is the same for a second instance and for fewer images", is_stable)
     is_valid = dataset.shape == shapes[0] and len({shape[0] for shape in shapes}) == 1
     yield Finding("shape is that of the first image, and all have its number of channels", is_valid, f"{dataset.shape}")
     for shape in dict.fromkeys(shapes):
@@ -82,7 +75,6 @@ def _check_shapes(configured: Configured, dataset: Dataset, shapes: Sequence[Sha
         actual = (part.shape, part.available("test"))
         yield Finding(f"of_shape has all images of {name}", actual == (shape, count), f"{actual[1]} of {actual[0]}")
         yield from _check_images(part, lambda: configured.build().of_shape(shape), "test", count, name)  # noqa: B023
-        yield from _check_captured(part, unchecked_images(part)("test", count))
 
 
 def _check_images(
@@ -129,20 +121,6 @@ def _check_refusal(dataset: Dataset, split: Split) -> Finding:
     except DataError as error:
         return Finding(check, True, str(error))
     return Finding(check, False, f"it returned {count} images")
-
-
-def _check_captured(dataset: Dataset, images: Tensor) -> Iterator[Finding]:
-    """Check recorded noisy versions of the first test images, if there are any."""
-    captured, first = dataset.captured(len(images)), dataset.captured(1)
-    if captured is None:
-        return
-    noisy, sigma, variance = captured.noisy, captured.sigma, captured.reference_variance
-    fits = noisy.shape == images.shape and sigma.shape == variance.shape == (len(images),)
-    yield require("recorded noisy images have the shape of the images, with noise levels", fits)
-    is_valid = noisy.isfinite().all() and variance.isfinite().all() and (sigma > 0).all() and (variance >= 0).all()
-    yield Finding("recorded noisy images are finite, with positive noise levels", bool(is_valid))
-    is_prefix = first is not None and torch.equal(first.noisy, noisy[:1])
-    yield Finding("a request for fewer recorded images returns the first of them", is_prefix)
 
 
 def check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
