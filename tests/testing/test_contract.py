@@ -4,15 +4,18 @@ import pyiqa_weights
 import pytest
 import torch
 from global_state import changed_names, global_state
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from small_plugins import extras, mark_extras, small
 from torch import nn
 from torch.nn import functional
 
-from gahbench._util.errors import PluginError
+from gahbench._util.errors import GahbenchError, PluginError
 from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry
 from gahbench.testing import architectures, bases, check_configured, check_file, metrics, references
-from gahbench.testing.architectures import check_learning, check_sizes
+from gahbench.testing.architectures import check_sizes
+from gahbench.testing.samples import sample_images, sample_noise
 
 
 def marks(name):
@@ -25,10 +28,9 @@ BUILT_IN = [
     for kind in KINDS
     for name in Registry().names(kind)
 ]
-#: Plugins whose checks are made at other sizes than those of ``gahbench check``.
-OF_FULL_SIZE = [plugin for plugin in BUILT_IN if plugin.values[0] in ("basis", "reference")]
-#: The smallest shape on which all architectures are checked.
-SHAPE = (1, 32, 32)
+SIDES = st.integers(4, 40)
+#: Plugins whose checks have other sizes or budgets than those of ``gahbench check``.
+OF_FULL_SIZE = [plugin for plugin in BUILT_IN if plugin.values[0] in ("architecture", "basis", "reference")]
 
 
 @pytest.fixture
@@ -88,15 +90,6 @@ def test_every_built_in_plugin_passes_its_checks(request, builtin, tmp_path, kin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", mark_extras(Registry().names("architecture")))
-def test_every_built_in_architecture_learns_with_the_full_budget(builtin, tmp_path, name):
-    network = builtin.create("architecture", name, shape=SHAPE, **small(name, tmp_path))
-    finding = check_learning(network, SHAPE)
-    # A network that is too slow for the budget is not judged.
-    assert finding.passed is not False, finding.detail
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), OF_FULL_SIZE)
 def test_built_in_plugins_pass_their_checks_at_full_size(builtin, tmp_path, kind, name):
     report = check_configured(builtin.configure(kind, name, **small(name, tmp_path)))
@@ -117,6 +110,35 @@ def test_notes_on_a_network_that_passes_are_reported(write_plugin):
     assert "needs numbers" in details["can be planned, on torch's meta device"]
     assert "has no Jacobian scores" in details["has derivatives by torch.func, 1 channel"]
     assert details["denoises other sizes, or raises ValueError"].startswith("takes 32x64; refuses 33x35")
+
+
+@pytest.mark.parametrize("name", mark_extras(Registry().names("architecture")))
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(1, 3), st.integers(4, 40), st.integers(4, 40), st.lists(st.floats(1e-3, 2.0), min_size=1, max_size=3)
+)
+def test_an_architecture_denoises_images_or_names_accepted_sizes(
+    builtin, tmp_path, name, channels, height, width, sigmas
+):
+    configured = builtin.configure("architecture", name, **small(name, tmp_path))
+    clean, sigma = sample_images(len(sigmas), (channels, height, width)), torch.tensor(sigmas)
+    noisy = clean + sigma.view(-1, 1, 1, 1) * sample_noise(clean, 1.0)
+    try:
+        network = configured.build((channels, height, width)).eval()
+        with torch.no_grad():
+            denoised = network(noisy, sigma)
+            separate = torch.cat([network(noisy[i : i + 1], sigma[i : i + 1]) for i in range(len(sigmas))])
+    except (ValueError, GahbenchError) as error:
+        refusal = str(error)
+    else:
+        refusal = None
+    if refusal is not None:
+        # The error names accepted sizes.
+        assert any(letter.isdigit() for letter in refusal), refusal
+        return
+    assert (denoised.shape, denoised.dtype) == (noisy.shape, torch.float32)
+    assert denoised.isfinite().all()
+    assert torch.allclose(separate, denoised, rtol=1e-4, atol=1e-4 * float(denoised.abs().max()))
 
 
 class FunctionNetwork(nn.Module):
