@@ -61,7 +61,6 @@ plugins/README
 .docs/reference/gahbench.evaluation
 .docs/reference/gahbench.jacobian
 .docs/reference/gahbench.networks
-.docs/reference/gahbench.noise
 .docs/reference/gahbench.sampling
 .docs/reference/gahbench.testing
 ```

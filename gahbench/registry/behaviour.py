@@ -28,8 +28,8 @@ from gahbench.registry.source import Imports, Sources, imports_of
 
 #: Prefixes of the modules of gahbench whose code decides outcomes.
 COMPUTING = (
-    "gahbench._util.noise", "gahbench._util.shapes", "gahbench.noise", "gahbench.jacobian", "gahbench.contracts",
-    "gahbench.networks", "gahbench.sampling", "gahbench.evaluation", "gahbench.training",
+    "gahbench._util.noise", "gahbench._util.shapes", "gahbench.jacobian", "gahbench.contracts", "gahbench.networks",
+    "gahbench.sampling", "gahbench.evaluation", "gahbench.training",
 )  # fmt: skip
 #: The decorator of methods that affect only metrics with a certain need.
 NEEDED = "gahbench.contracts.needs.needed"

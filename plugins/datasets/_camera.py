@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from gahbench import generator
-from gahbench.noise import PoissonGaussian
 
 #: Filters of Malvar, He & Cutler 2004, times 8: green at red or blue pixels; a colour at green pixels whose neighbours
 #: of this colour are in the same row; and a colour at pixels of the opposite colour.
@@ -36,12 +35,17 @@ class Camera:
     def take(self, scene: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Return the reference and the noisy image of a linear scene, each of shape (3, H, W) with even sides."""
         raw = mosaic(scene) if self.mosaic else scene
-        noise = PoissonGaussian(1 / self.photons, (self.read_noise / self.photons) ** 2)
-        noisy = noise.sample(raw, generator("data", "camera", seed)).clamp(max=1)
-        developed = self._develop(noisy)
+        developed = self._develop(self._expose(raw, generator("data", "camera", seed)).clamp(max=1))
         if self.quality is not None:
             developed = compress(developed, self.quality)
         return self._develop(raw), developed
+
+    def _expose(self, raw: Tensor, source: torch.Generator) -> Tensor:
+        """Return intensities with Poisson noise of photons and Gaussian noise of reading out, of variance a x + b."""
+        exact, gain = raw.double().clamp(min=0), 1 / self.photons
+        read_out = self.read_noise / self.photons * torch.randn(raw.shape, dtype=torch.float64, generator=source)
+        rate = exact / gain
+        return (exact + read_out + gain * (torch.poisson(rate, generator=source) - rate)).to(raw.dtype)
 
     def _develop(self, raw: Tensor) -> Tensor:
         image = (demosaic(raw) if self.mosaic else raw).clamp(0, 1)

@@ -12,13 +12,12 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Card, DataError
-from gahbench.noise import NoiseExamination
 
-from ._noisy_alone import describe_noise, examine, read_alone, stabilise
+from ._noisy_alone import Noise, NoisyAlone, examine, read_alone
 from ._pairs import NoiseLevel, Pair, Pairs, PairSet
 from ._reading.files import OnError, source_path
 from ._reading.preprocess import Colour, channels_first, colour_notes, has_colours
-from ._reading.recordings import CLEAN, MIN_CAPTURES, NOISY, Levels, Recordings, looks_dark, read_recorded
+from ._reading.recordings import CLEAN, MIN_CAPTURES, NOISY, Levels, looks_dark, read_recorded
 
 
 class Captures(PairSet):
@@ -32,10 +31,9 @@ class Captures(PairSet):
       image, and the mean of the other captures is its reference. The variance that is left in the reference is
       estimated from these captures; the PSNR and the noise level do not count it;
     - a folder with the folder ``noisy`` alone. The noise level of each image is estimated from the image, and the noise
-      is tested: the correlation of neighbours, and how the noise level depends on the intensity
-      (:func:`gahbench.noise.examine_noise`). If it is white and Gaussian, the metrics ``sure`` and ``masked-error`` are
-      defined, and if it is only uncorrelated, ``masked-error``. Other metrics need clean images. A note has the results
-      of the test, and its limits;
+      is tested: the correlation of neighbours, and how the noise level depends on the intensity. If it is white and
+      Gaussian, the metrics ``sure`` and ``masked-error`` are defined, and if it is only uncorrelated, ``masked-error``.
+      Other metrics need clean images. A note has the results of the test, and its limits;
     - an .npz file with the arrays ``clean`` and ``noisy``, or ``noisy`` alone, of shape (N, H, W), or ``bursts`` of
       shape (N, captures, H, W), each with or without an axis of channels.
 
@@ -61,10 +59,6 @@ class Captures(PairSet):
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``, with
         clean references.
-    stabilise
-        Whether noisy images alone are replaced by their generalised Anscombe transforms, in which photon noise has
-        equal strength at all intensities (:class:`gahbench.noise.Stabilisation`). The noise is estimated from all
-        images. Denoisers run on stabilised images, and all errors are errors of stabilised images.
     on_error
         ``raise``: pairs that cannot be used raise an error that names all of them. ``skip``: such pairs are left out,
         and named in a note. Pairs cannot be used if an image is missing, unreadable or constant, if sizes differ, if
@@ -87,7 +81,6 @@ class Captures(PairSet):
         white: float | None = None,
         sigma: NoiseLevel = "rms",
         colour: Colour = "mean",
-        stabilise: bool = False,
         on_error: OnError = "raise",
     ) -> None:
         if white is not None and white <= (black or 0.0):
@@ -97,7 +90,6 @@ class Captures(PairSet):
         self.black = black
         self.white = white
         self.colour: Colour = colour
-        self.stabilise = stabilise
         self.on_error: OnError = on_error
 
     @property
@@ -114,57 +106,34 @@ class Captures(PairSet):
         recorded = read_recorded(source_path(self.path))
         reader = _Reader(Levels(self.black, self.white, self.colour))
         named: dict[str, Pair | str] = {name: reader.burst(scene) for name, scene in recorded.bursts.items()}
-        notes: list[str] = []
         if recorded.clean is None:
-            named, notes = self._read_alone(reader, recorded.noisy)
-        elif self.stabilise:
-            raise DataError(f"{self._where}: stabilise=true; accepted for noisy images without clean references")
+            if self.colour == "rgb":
+                raise DataError(f"{self._where}: colour=rgb without clean references; accepted: mean and luma")
+            named = read_alone({name: reader.image(pixels) for name, pixels in recorded.noisy.items()}, self.sigma)
         else:
             for name in sorted({*recorded.clean, *recorded.noisy}):
                 images = {CLEAN: recorded.clean.get(name), NOISY: recorded.noisy.get(name)}
                 named[name] = reader.pair(images)
         if not named:
             raise DataError(f"{self._where}: no images")
-        pairs = Pairs.collect(named, had_colours=reader.had_colours, notes=(*reader.notes(self.colour), *notes))
+        pairs = Pairs.collect(named, had_colours=reader.had_colours, notes=reader.notes(self.colour))
         pairs.check_usable(self, self.on_error, self._where)
         return pairs
 
-    def _read_alone(self, reader: _Reader, noisy: Recordings) -> tuple[dict[str, Pair | str], list[str]]:
-        """Return noisy images without references by name, and notes."""
-        if self.colour == "rgb":
-            raise DataError(f"{self._where}: colour=rgb without clean references; accepted: mean and luma")
-        images = {name: reader.image(pixels) for name, pixels in noisy.items()}
-        if not self.stabilise:
-            return read_alone(images, self.sigma), []
-        try:
-            images, stabilisation = stabilise(images)
-        except DataError as error:
-            raise DataError(f"{self._where}: {error}") from error
-        model = stabilisation.noise
-        note = (
-            f"noise of variance {model.a:.3g} x + {model.b:.3g} at intensity x is stabilised; errors are those of "
-            "stabilised images"
-        )
-        return read_alone(images, self.sigma), [note]
-
     @functools.cached_property
-    def _examination(self) -> NoiseExamination | None:
-        return examine(self._all.pairs)
+    def _noise(self) -> Noise | None:
+        pairs = self._all.pairs
+        return examine([pair.noisy for pair in pairs]) if pairs and isinstance(pairs[0], NoisyAlone) else None
 
     @property
     def noise_kind(self) -> Literal["white", "independent", "unknown"] | None:
         """What noisy images without references show of their noise; ``None`` with references."""
-        if (examination := self._examination) is None:
-            return None
-        if examination.is_white_gaussian:
-            return "white"
-        return "independent" if examination.is_uncorrelated else "unknown"
+        return None if self._noise is None else self._noise.kind
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes on images that are left out, and on the noise of noisy images alone."""
-        examination = self._examination
-        return (*super().notes, *(() if examination is None else (describe_noise(examination),)))
+        return (*super().notes, *(() if self._noise is None else (str(self._noise),)))
 
 
 class _Reader:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from scipy import ndimage
@@ -12,6 +13,7 @@ from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.testing import check_configured
+from gahbench_plugins.datasets._noisy_alone import examine
 from gahbench_plugins.datasets.captures import Captures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no clean images. the noise is estimated")
@@ -50,6 +52,52 @@ def path(clean, tmp_path_factory):
     return write
 
 
+def noise_of(noise):
+    """Return what images of noise of standard deviation 1, shape (N, H, W), show of it at a tenth of its strength."""
+    return examine(list(torch.from_numpy(0.5 + SIGMA * noise)[:, None]))
+
+
+def test_the_statistics_of_white_noise_are_those_of_theory():
+    noise = noise_of(draw(2).normal(size=(24, 64, 64)))
+    # Each level is estimated from 4 groups of 4 blocks with 28 coefficients.
+    error = SIGMA / np.sqrt(2 * 4 * 4 * 28)
+    assert noise.sigmas.mean() == pytest.approx(SIGMA, abs=4 * error / np.sqrt(24))
+    assert noise.sigmas.std() == pytest.approx(error, rel=0.5)
+    assert max(map(abs, noise.correlations)) < 4 * noise.error
+    assert abs(noise.kurtosis) < 0.5
+    assert noise.clipped == pytest.approx(2 / 64**2)
+    assert noise.kind == "white"
+
+
+@pytest.mark.parametrize(("row", "column"), [(0.1, 0.0), (0.0, 0.1), (-0.1, 0.0), (0.05, 0.05)])
+def test_correlations_are_those_of_the_kernel(row, column):
+    kernel = np.array([[0, column, 0], [row, 1, row], [0, column, 0]])
+    power = np.square(kernel).sum()
+    drawn = draw(3).normal(size=(24, 128, 128))
+    noise = noise_of(ndimage.convolve(drawn, kernel[None], mode="wrap") / np.sqrt(power))
+    # Correlations over two pixels, which are not fitted, are of second order.
+    tolerance = 4 * noise.error + 2 * (row**2 + column**2)
+    assert noise.correlations == pytest.approx((2 * row / power, 2 * column / power), abs=tolerance)
+    assert noise.kind == "unknown"
+
+
+@pytest.mark.parametrize(("name", "kurtosis"), [("uniform", -1.2), ("laplace", 3.0)])
+def test_the_kurtosis_of_other_distributions_is_theirs(name, kurtosis):
+    limits = (-(3**0.5), 3**0.5) if name == "uniform" else (0, 0.5**0.5)
+    noise = noise_of(getattr(draw(6), name)(*limits, (48, 64, 64)))
+    # Blocks with outliers are chosen less often, so heavy tails are underestimated.
+    assert kurtosis - (0.5 if kurtosis < 0 else 1.5) < noise.kurtosis < kurtosis + 0.5
+    assert noise.kind == "independent"
+
+
+def test_clipped_noise_and_texture_are_not_white(clean):
+    ramp = np.linspace(0, 0.5, 128)[:, None] + SIGMA * draw(8).normal(size=(4, 128, 128))
+    clipped = examine(list(torch.from_numpy(ramp.clip(0, 1))[:, None]))
+    assert clipped.clipped > 0.05
+    assert clipped.kind == "independent"
+    assert examine(list(torch.from_numpy(clean)[:, None])).kind != "white"
+
+
 def plan(tmp_path, datasets, entrants=("identity", "bayes-shrink[haar]"), **scoring):
     content = {
         "name": "alone",
@@ -66,7 +114,7 @@ def plan(tmp_path, datasets, entrants=("identity", "bayes-shrink[haar]"), **scor
     ("kind", "expected", "words"),
     [
         ("white", "white", "white and Gaussian within the limits, so sure and masked-error are defined"),
-        ("photons", "independent", "only masked-error is defined; stabilise=true removes"),
+        ("photons", "independent", "only masked-error is defined"),
         ("correlated", "unknown", "not shown to be uncorrelated, so no error can be estimated without clean images"),
     ],
 )
@@ -91,14 +139,6 @@ def test_the_images_are_the_noisy_images_with_their_estimated_or_given_levels(pa
     assert squares.available("test") == 16 * COUNT
     assert set(squares.captured(16 * COUNT).sigma.tolist()) == set(captured.sigma.tolist())
     assert squares.noise_kind == "white"
-
-
-def test_stabilised_photon_noise_is_white(path):
-    captures = Captures(path("photons"), stabilise=True)
-    assert captures.noise_kind == "white"
-    assert any("at intensity x is stabilised; errors are those of stabilised images" in note for note in captures.notes)
-    # The variance is 0.02 x + 0.0004, which becomes constant: white has 50 photons.
-    assert float(captures.captured(COUNT).sigma.mean()) == pytest.approx(0.08, rel=0.1)
 
 
 def test_files_of_a_folder_and_the_contract(tmp_path, clean):
@@ -171,12 +211,10 @@ def test_psnr_is_required_only_with_clean_images(tmp_path, path):
     assert len(plan(tmp_path, [f"captures[path={path('white')}]"], metrics=ALONE).units) == 4
 
 
-def test_colours_and_pairs_refuse_what_is_meant_for_the_other(tmp_path, path, clean):
+def test_colours_need_clean_images_and_the_noise_of_pairs_is_not_tested(tmp_path, path, clean):
     with pytest.raises(DataError, match="colour=rgb without clean references; accepted: mean and luma"):
         Captures(path("white"), colour="rgb").images("test", 1)
     np.savez(tmp_path / "pairs.npz", clean=clean, noisy=noisy_images(clean, "white"))
-    with pytest.raises(DataError, match="stabilise=true; accepted for noisy images without clean references"):
-        Captures(str(tmp_path / "pairs.npz"), stabilise=True).images("test", 1)
     assert Captures(str(tmp_path / "pairs.npz")).noise_kind is None
 
 
