@@ -6,7 +6,7 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator
 
-from gahbench._util.readable import printable
+from gahbench._util.readable import printable, shorten
 
 #: Maximum number of characters of a message, which may quote input of any size.
 LONGEST_MESSAGE = 3000
@@ -31,9 +31,9 @@ class GahbenchError(Exception):
     _keeps_lines = True
 
     def __str__(self) -> str:
-        text = printable(_shorten(super().__str__()), "\n")
+        text = printable(shorten(super().__str__(), LONGEST_MESSAGE), "\n")
         # Escapes make the text longer, so shorten it again.
-        return _shorten(text if self._keeps_lines else text.replace("\n", "\\n"))
+        return shorten(text if self._keeps_lines else text.replace("\n", "\\n"), LONGEST_MESSAGE)
 
 
 class _OneLineError(GahbenchError):
@@ -83,12 +83,6 @@ def prefix_errors(where: str) -> Iterator[None]:
         raise
     except GahbenchError as error:
         raise type(error)(f"{where}: {error}") from error
-
-
-def _shorten(text: str) -> str:
-    """Remove the middle of a long text; accepted values are usually at the end."""
-    end = LONGEST_MESSAGE // 3
-    return text if len(text) <= LONGEST_MESSAGE else f"{text[: 2 * end - 3]} … {text[-end:]}"
 
 
 def suggestion(wrong: str, accepted: Iterable[str], most: int = 1) -> str:

@@ -29,11 +29,6 @@ def portable_origin(origin: str) -> str:
         return f"{name} missing"
 
 
-def origin_name(origin: str) -> str:
-    """Return the package or file name of a portable origin."""
-    return origin if origin.startswith(_PACKAGE) else origin.rpartition(" ")[0]
-
-
 def packages_of(origins: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the installed packages among portable origins."""
     return tuple(origin[len(_PACKAGE) : -1] for origin in origins if origin.startswith(_PACKAGE))
@@ -43,13 +38,15 @@ class PluginFiles:
     """Plugin files of a registry, indexed by their portable origins."""
 
     def __init__(self, files: Iterable[Path]) -> None:
-        self._origins = [(file, portable_origin(str(file))) for file in files]
+        self._origins = {file: portable_origin(str(file)) for file in files}
 
     def find(self, origins: Iterable[str]) -> tuple[Path, ...]:
-        """Return the files of portable origins, in the order of the registry."""
-        requested: set[str] = set()
-        known = {file_origin for _, file_origin in self._origins}
-        for origin in origins:
-            same_name = {file_origin for file_origin in known if origin_name(file_origin) == origin_name(origin)}
-            requested |= {origin} if origin in known else same_name
-        return tuple(file for file, file_origin in self._origins if file_origin in requested)
+        """Return the files of portable origins, or files of their names with other content, in order."""
+        requested = set(origins)
+        changed = {_file_name(origin) for origin in requested.difference(self._origins.values())}
+        files = self._origins.items()
+        return tuple(file for file, origin in files if origin in requested or _file_name(origin) in changed)
+
+
+def _file_name(origin: str) -> str:
+    return origin.rpartition(" ")[0]

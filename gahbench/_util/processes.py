@@ -9,9 +9,8 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
-
-from gahbench._util.resources import python_environment
 
 #: How processes start by default: from a server that has imported torch, where the system can fork.
 START = "forkserver" if sys.platform == "linux" else "spawn"
@@ -51,7 +50,7 @@ def _without_main() -> Iterator[None]:
 def _safe_path() -> Iterator[None]:
     """Let the fork server, which starts with the first process, import the same packages as this process."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["gahbench.runs.preloaded"])
-    variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": python_environment()["PYTHONPATH"]}
+    variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ |= variables
     try:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import math
 
 _THOUSANDS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+#: Characters that LaTeX replaces.
+_LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "–": "--", "σ": r"$\sigma$",
+    "α": r"$\alpha$",
+})  # fmt: skip
 
 
 def format_duration(seconds: float) -> str:
@@ -55,10 +61,20 @@ def brief(text: object, longest: int = 200) -> str:
     """Format text from a library or file as a short, printable line."""
     full = (getattr(text, "strerror", None) or str(text)) if isinstance(text, OSError) else str(text)
     line = printable(" ".join(full[: 1 << 16].split()) or type(text).__name__)
-    half = (longest - 1) // 2
-    return line if len(line) <= longest else f"{line[:half]}…{line[-half:]}"
+    return shorten(line, longest)
+
+
+def shorten(text: str, longest: int) -> str:
+    """Remove the middle of a long text; accepted values are usually at the end."""
+    end = longest // 3
+    return text if len(text) <= longest else f"{text[: longest - end - 3]} … {text[-end:]}"
 
 
 def printable(text: str, kept: str = "") -> str:
     """Escape unprintable characters, such as controls of terminals and lone surrogates, except the ``kept`` ones."""
     return "".join(char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)
+
+
+def escape_latex(text: str) -> str:
+    """Escape special characters of LaTeX, and replace symbols with commands."""
+    return text.translate(_LATEX)

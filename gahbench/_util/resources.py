@@ -7,7 +7,6 @@ import functools
 import os
 import platform
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,25 +21,22 @@ _NOT_FOUND = (OSError, AttributeError, TypeError)
 def cpu_count() -> int:
     """Return the number of processors that affinity, control groups and Slurm allow this process to use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min([count, *(max(1, int(quota)) for quota in _cpu_quotas())])
+    limits = [count, *map(int, _cpu_quotas())]
     # Even if Slurm does not confine tasks, it states the allocation of this task.
-    allocation = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
-    return (
-        min(count, max(1, int(allocation)))
-        if allocation and allocation.isdecimal() and "SLURM_JOB_ID" in os.environ
-        else count
-    )
+    allocation = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
+    if "SLURM_JOB_ID" in os.environ and allocation.isdecimal():
+        limits.append(int(allocation))
+    return max(1, min(limits))
 
 
 @functools.lru_cache
 def processor_name() -> str:
     """Return the model name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _cpu_quotas(root: Path = Path("/sys/fs/cgroup"), group_file: Path = Path("/proc/self/cgroup")) -> Iterator[float]:
@@ -53,11 +49,6 @@ def _cpu_quotas(root: Path = Path("/sys/fs/cgroup"), group_file: Path = Path("/p
         with contextlib.suppress(OSError, ValueError):  # There may be no limit, and no such file at the root.
             quota, period = map(float, (folder / "cpu.max").read_text().split())
             yield quota / period
-
-
-def python_environment() -> dict[str, str]:
-    """Return environment variables with which a child Python process has the same import path."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
 
 
 def trim_heap() -> None:
@@ -80,16 +71,12 @@ def keep_freed_blocks() -> None:
 
 def environment_seconds(name: str, default: float) -> float:
     """Return the number of seconds in an environment variable, or the default."""
-    text = os.environ.get(name)
-    if text is None:
-        return default
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e9:
-        raise ParameterError(f"{name}={text}; accepted: a number of seconds above 0, such as {default:g}")
-    return value
+        return float(os.environ.get(name, default))
+    except ValueError as error:
+        raise ParameterError(
+            f"{name}={os.environ[name]}; accepted: a number of seconds, such as {default:g}"
+        ) from error
 
 
 def signal_name(number: int) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
+from typing import Any
 
 from gahbench._util.errors import GahbenchError
-from gahbench._util.warning_lines import print_warnings_as_lines
 
 
 def main() -> None:
     """Run the command line, and exit with 2 on bad input, 74 on a failing file system, and 130 on Ctrl-C."""
     from gahbench.cli.app import app
 
-    print_warnings_as_lines()
+    warnings.showwarning = _print_warning
     # If the home directory is read-only, matplotlib warns at length that its cache is a temporary folder.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if hasattr(sys.stdout, "reconfigure"):
@@ -31,3 +32,8 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as a single line, without source code."""
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

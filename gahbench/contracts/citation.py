@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gahbench._util.latex import encode_accents, escape_latex
+from gahbench._util.readable import escape_latex
 
 #: Maximum number of authors in a citation as text; longer lists are shortened to the first author and "et al.".
 _MAX_AUTHORS = 4
@@ -100,7 +100,7 @@ class Citation:
             "booktitle": self.conference,
             "publisher": self.publisher,
         }
-        fields = {name: encode_accents(escape_latex(text)) for name, text in texts.items()}
+        fields = {name: escape_latex(text) for name, text in texts.items()}
         # Braces make BibTeX keep capitals.
         fields |= {"title": f"{{{fields['title']}}}", "year": str(self.year), "eprint": self.arxiv}
         fields |= {"archiveprefix": "arXiv" if self.arxiv else "", "doi": self.doi}

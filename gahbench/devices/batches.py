@@ -14,7 +14,7 @@ from gahbench.devices.hardware import is_out_of_memory, release_memory
 
 Result = TypeVar("Result")
 #: Advice for reducing memory, in error messages.
-FEWER_WORKERS = "fewer workers (--workers, --workers-per-gpu)"
+FEWER_WORKERS = 'fewer workers (--workers, --engine "local[workers_per_gpu=1]")'
 #: Approximate number of values in a batch of images, small enough for the memory of any network.
 BATCH_PIXELS = 1 << 17
 

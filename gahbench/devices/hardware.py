@@ -49,6 +49,13 @@ class Hardware:
 
         return torch.device(self._device)
 
+    @property
+    def _cuda(self) -> Any:
+        """The module ``torch.cuda`` if the device is a GPU; otherwise ``None``."""
+        import torch
+
+        return torch.cuda if self.device.type == "cuda" else None
+
     def __str__(self) -> str:
         return self._device
 
@@ -68,26 +75,39 @@ class Hardware:
 
     @property
     def name(self) -> str:
-        """Name of the device in records."""
-        return self.device.type
+        """Name of the device in records: the model of a GPU, otherwise its type."""
+        return str(self._cuda.get_device_name(self.device)) if self._cuda else self.device.type
 
     @property
     def memory(self) -> int | None:
         """Memory of the device in bytes; ``None`` if the device uses the memory of the machine."""
-        return None
+        return int(self._cuda.get_device_properties(self.device).total_memory) if self._cuda else None
 
     @property
     def has_bfloat16(self) -> bool:
         """Whether the device has instructions for bfloat16; otherwise bfloat16 is emulated."""
-        return False
+        import torch
+
+        if self._cuda:
+            with self._cuda.device(self.device):
+                return bool(self._cuda.is_bf16_supported(including_emulation=False))
+        checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        return self.device.type == "cpu" and any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
     @property
     def compiler_missing(self) -> str | None:
         """Reason why ``torch.compile`` cannot be used for the device; ``None`` if it can be used."""
-        return "torch.compile is not supported on this kind of device"
+        if self._cuda:
+            return None if importlib.util.find_spec("triton") else "triton is not installed"
+        if self.device.type != "cpu":
+            return "torch.compile is not supported on this kind of device"
+        path = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+        return None if path else "no C++ compiler was found"
 
     def synchronise(self) -> None:
         """Wait for all queued work; raise the error if the device is lost."""
+        if self._cuda:
+            self._cuda.synchronize(self.device)
 
     def check(self) -> None:
         """Compute a sum on the device and wait for it; raise the error if the device is lost or its memory is full."""
@@ -111,20 +131,27 @@ class Hardware:
         """Return a context that restores the default random generators of the CPU and of the device."""
         import torch
 
-        return torch.random.fork_rng(devices=[])
+        return torch.random.fork_rng(devices=[self.device] if self._cuda else [])
 
     def reseed(self, seed: int) -> None:
         """Seed the default random generators of the CPU and of the device, without waiting for the device."""
         import torch
 
         torch.default_generator.manual_seed(seed)
+        if self._cuda:
+            with self._cuda.device(self.device):
+                self._cuda.manual_seed(seed)
 
     def use_float32(self) -> None:
-        """Make convolutions compute in full float32 precision on devices that round to fewer bits by default."""
+        """Make convolutions compute in float32 on GPUs, which round to ten bits (TF32) by default."""
+        import torch
+
+        if self._cuda:
+            torch.backends.cudnn.allow_tf32 = False
 
     def pin(self, tensor: Tensor) -> Tensor:
-        """Return a CPU tensor in pinned memory, from which the device can copy without waiting, if supported."""
-        return tensor
+        """Return a CPU tensor in pinned memory, from which a GPU can copy without waiting."""
+        return tensor.pin_memory() if self._cuda and tensor.device.type == "cpu" else tensor
 
     def upload(self, tensor: Tensor) -> Tensor:
         """Copy a CPU tensor to the device, without waiting for the device."""
@@ -132,11 +159,16 @@ class Hardware:
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which work on the device does not wait for work outside the context."""
-        return contextlib.nullcontext()
+        import torch
 
-    @classmethod
-    def release_memory(cls) -> None:
-        """Return freed memory to the device."""
+        return torch.cuda.stream(_side_stream(self._device)) if self._cuda else contextlib.nullcontext()
+
+
+@functools.cache
+def _side_stream(device: str) -> Any:
+    import torch
+
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class Cpu(Hardware):
@@ -147,29 +179,11 @@ class Cpu(Hardware):
         """Return the CPU, which all processes share."""
         return [cls("cpu")]
 
-    @property
-    def has_bfloat16(self) -> bool:
-        """Whether the CPU has instructions for bfloat16."""
-        import torch
-
-        checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
-
-    @property
-    def compiler_missing(self) -> str | None:
-        """Reason why ``torch.compile`` cannot be used; ``None`` if it can be used."""
-        compiler = os.environ.get("CXX", "g++")
-        path = shutil.which(compiler) or shutil.which("clang++")
-        return None if path else "no C++ compiler was found"
-
 
 class Cuda(Hardware):
     """An NVIDIA GPU, or an AMD GPU, which torch also calls ``cuda``."""
 
-    is_accelerator = True
-    has_large_batches = True
-    prefetches = True
-    has_graphs = True
+    is_accelerator = has_large_batches = prefetches = has_graphs = True
     # Compiling saves about half of the time of a step on a GPU, compared with about 15 % on a CPU.
     compile_from_seconds = 180.0
     nominal_rate = 2e13
@@ -185,84 +199,6 @@ class Cuda(Hardware):
         import torch
 
         return [cls(f"cuda:{index}") for index in range(torch.cuda.device_count())]
-
-    @property
-    def name(self) -> str:
-        """Model name of the GPU."""
-        import torch
-
-        return torch.cuda.get_device_name(self.device)
-
-    @property
-    def memory(self) -> int | None:
-        """Memory of the GPU in bytes."""
-        import torch
-
-        return int(torch.cuda.get_device_properties(self.device).total_memory)
-
-    @property
-    def has_bfloat16(self) -> bool:
-        """Whether the GPU has units for bfloat16."""
-        import torch
-
-        with torch.cuda.device(self.device):
-            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-
-    @property
-    def compiler_missing(self) -> str | None:
-        """Reason why ``torch.compile`` cannot be used; ``None`` if it can be used."""
-        return None if importlib.util.find_spec("triton") else "triton is not installed"
-
-    def synchronise(self) -> None:
-        """Wait for all queued work; raise the error if the GPU is lost."""
-        import torch
-
-        torch.cuda.synchronize(self.device)
-
-    def restore_generators(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context that restores the default random generators of the CPU and of the GPU."""
-        import torch
-
-        return torch.random.fork_rng(devices=[self.device])
-
-    def reseed(self, seed: int) -> None:
-        """Seed the default random generators of the CPU and of the GPU, without waiting for the GPU."""
-        import torch
-
-        super().reseed(seed)
-        with torch.cuda.device(self.device):
-            torch.cuda.manual_seed(seed)
-
-    def use_float32(self) -> None:
-        """Make convolutions compute in float32, since they round to ten bits (TF32) by default."""
-        import torch
-
-        torch.backends.cudnn.allow_tf32 = False
-
-    def pin(self, tensor: Tensor) -> Tensor:
-        """Return a CPU tensor in pinned memory, and other tensors unchanged."""
-        return tensor.pin_memory() if tensor.device.type == "cpu" else tensor
-
-    def stream(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context whose work goes to a separate CUDA stream."""
-        import torch
-
-        return torch.cuda.stream(_side_stream(self._device))
-
-    @classmethod
-    def release_memory(cls) -> None:
-        """Return freed memory to the GPU, which other processes may share."""
-        import torch
-
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.empty_cache()
-
-
-@functools.cache
-def _side_stream(device: str) -> Any:
-    import torch
-
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 #: Kinds of devices that ``--device`` accepts, by their names in torch; ``auto`` selects the first available kind.
@@ -289,15 +225,12 @@ def hardware(device: torch.device | str = "auto") -> Hardware:
     return KINDS.get(name.partition(":")[0], Hardware)(name)
 
 
-def chosen_device(name: str) -> torch.device:
-    """Return the torch device of a name that :func:`hardware` accepts."""
-    return hardware(name).device
-
-
 def release_memory() -> None:
-    """Return freed memory to the devices of this process."""
-    for kind in KINDS.values():
-        kind.release_memory()
+    """Return freed memory to the GPUs of this process, which other processes may share."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

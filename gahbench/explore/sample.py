@@ -15,7 +15,7 @@ from gahbench._util.files import write_output
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
-from gahbench.devices.hardware import chosen_device
+from gahbench.devices.hardware import hardware
 from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.registry.registry import open_registry
 from gahbench.sampling.denoisers import Denoise, images_device, wrap_denoiser
@@ -118,7 +118,7 @@ def _fit_denoiser(reference: Reference, dataset: Dataset, device: torch.device, 
 def find_device(name: str) -> torch.device:
     """Return the device of a name, or of ``auto``; raise ``ParameterError`` if it cannot be used."""
     try:
-        device = chosen_device(name)
+        device = hardware(name).device
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

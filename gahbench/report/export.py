@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from gahbench._util.errors import ParameterError, listing, suggestion
-from gahbench._util.latex import escape_latex
+from gahbench._util.readable import escape_latex
 from gahbench.board.board import Board, DatasetBoard, Entry, column_name
 from gahbench.board.display_names import DisplayNames
 from gahbench.board.facts import Cost

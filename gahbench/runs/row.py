@@ -23,11 +23,12 @@ import torch
 from torch import nn
 
 from gahbench._util.checks import as_text
-from gahbench._util.error_text import error_text, shorten
+from gahbench._util.error_text import error_text
 from gahbench._util.errors import GahbenchError, PluginError, ResultsError
 from gahbench._util.files import StorageError, storing
 from gahbench._util.keys import key_of
 from gahbench._util.origins import packages_of
+from gahbench._util.readable import shorten
 from gahbench._util.resources import keep_freed_blocks, processor_name, trim_heap
 from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
@@ -293,7 +294,7 @@ class _Runner:
         if self.hardware.is_lost:
             raise DeviceLostError(f"its device was lost: {explain(error)}")
         with storing(self.store.failures):
-            self.store.fail(unit, explain(error), shorten(_traceback(error), MAX_TRACEBACK))
+            self.store.fail(unit, explain(error), shorten(as_text(_traceback(error)), MAX_TRACEBACK))
 
     def _compute(self, unit: Unit) -> None:
         """Compute a unit and finish it in the store."""

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gahbench._util.error_text import error_with_location, shorten
+from gahbench._util.error_text import error_with_location
+from gahbench._util.readable import brief
 from gahbench.testing.findings import Finding
 
 DEVICE = torch.device("meta")
@@ -71,5 +72,5 @@ def check_on_meta(verb: str, compute: Callable[[], object]) -> Finding:
             return Finding(f"{verb} on one device", False, error_with_location(error))
         needs_values = isinstance(error, NotImplementedError) or "meta tensor" in text
         note = "reads values, for which a GPU waits" if needs_values else "was not checked on torch's meta device"
-        return Finding(f"{verb} on one device, but {note}", None, shorten(error_with_location(error), MAX_DETAIL))
+        return Finding(f"{verb} on one device, but {note}", None, brief(error_with_location(error), MAX_DETAIL))
     return Finding(f"{verb} on one device", True)

@@ -21,7 +21,7 @@ import torch
 import gahbench
 from gahbench._util.readable import pluralize
 from gahbench._util.resources import cpu_count
-from gahbench.devices.hardware import chosen_device, hardware
+from gahbench.devices.hardware import hardware
 
 SEED = 0
 #: Note for tables with values of :func:`watch_memory`.
@@ -61,7 +61,7 @@ def options(description, small="", positional="", on_devices=False, **defaults):
     options = parser.parse_args(words)
     torch.set_num_threads(options.threads)
     if on_devices:
-        options.device = chosen_device(options.device)
+        options.device = hardware(options.device).device
         hardware(options.device).use_float32()
     return options
 

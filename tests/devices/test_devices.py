@@ -11,7 +11,7 @@ from fake_hardware import GIB, Fake, add_fake_devices
 
 import gahbench
 from gahbench.contracts.engines import check_device
-from gahbench.devices.hardware import Cpu, Cuda, Hardware, chosen_device, hardware, is_out_of_memory
+from gahbench.devices.hardware import Cpu, Cuda, Hardware, hardware, is_out_of_memory
 
 ROOT = Path(__file__).parents[2]
 #: Names that only hardware.py may contain.
@@ -36,7 +36,7 @@ def test_the_kind_follows_from_the_type_of_a_device():
 
 def test_auto_selects_the_first_available_kind(monkeypatch):
     monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: []))
-    assert chosen_device("auto") == torch.device("cpu")
+    assert hardware("auto").device == torch.device("cpu")
     add_fake_devices(monkeypatch)
     assert type(gahbench.hardware()) is Fake
     assert check_device("fake") == "fake"

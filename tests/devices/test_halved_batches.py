@@ -66,7 +66,7 @@ def test_halving_does_not_change_the_random_numbers_of_a_denoiser():
 
 
 def test_an_image_that_does_not_fit_fails_with_advice():
-    with pytest.raises(MemoryError, match=r"a single image does not fit; fewer workers \(--workers, --workers-per-gpu"):
+    with pytest.raises(MemoryError, match=r'a single image does not fit; fewer workers \(--workers, --engine "local'):
         evaluation(Trained(network_for(0))).denoised(0.1)
 
 
@@ -106,7 +106,7 @@ def test_jacobian_products_use_smaller_batches():
 def test_a_fit_that_does_not_fit_fails_with_advice(tmp_path):
     training = Training.model_validate({"steps": 3, "batch_size": 8, "compile": "never"})
     message = (
-        r"a step of 8 images of shape \(1, 64, 64\) does not fit; a smaller batch_size, fewer workers \(.*-per-gpu"
+        r"a step of 8 images of shape \(1, 64, 64\) does not fit; a smaller batch_size, fewer workers \(.*_per_gpu"
     )
     with pytest.raises(MemoryError, match=message):
         fit(functools.partial(Small, 4), DATASET, training, 0, tmp_path, torch.device("cpu"))
