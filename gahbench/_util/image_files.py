@@ -23,6 +23,8 @@ MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28
 #: Accepted formats. For some other formats, PIL would start external programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+#: Maximum size in bytes of the unpacked arrays of an .npz file. Arrays of .npy files are memory-mapped.
+MAX_UNPACKED = 1 << 30
 
 
 @contextmanager
@@ -65,6 +67,10 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         if isinstance(loaded, np.ndarray):
             return {names[0]: loaded}
         with loaded:
+            assert loaded.zip is not None
+            size = sum(entry.file_size for entry in loaded.zip.infolist())
+            if size > MAX_UNPACKED:
+                raise ValueError(f"its arrays unpack to {size:,} bytes, more than {MAX_UNPACKED:,}, which .npy may have")
             chosen = names if names[0] in loaded else loaded.files
             return {name: loaded[name] for name in chosen if name in loaded}
     except Exception as error:

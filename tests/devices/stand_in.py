@@ -5,8 +5,7 @@ undone, use it in a separate process. It does not reproduce the speed, rounding 
 """
 
 import contextlib
-import functools
-import sys
+import traceback
 import weakref
 from pathlib import Path
 
@@ -29,34 +28,16 @@ READS_INDEX, WRITES_INDEX = ("index", "_unsafe_index"), ("index_put", "index_put
 EAGER = {"_conj": torch.ops.aten._conj_physical.default, "_neg_view": torch.ops.aten.neg.default}
 #: Constructors that torch implements by resizing their result.
 FACTORIES = (
-    *(
-        "empty_strided",
-        "arange",
-        "arange.start",
-        "arange.start_step",
-        "linspace",
-        "logspace",
-        "eye",
-        "eye.m",
-        "randperm",
-    ),
-    *("randperm.generator", "range", "range.step", "tril_indices", "triu_indices"),
+    "empty_strided",
+    "arange",
+    "linspace",
+    "logspace",
+    "eye",
+    "randperm",
+    "range",
+    "tril_indices",
+    "triu_indices",
 )
-#: Functions of torch, and methods of tensors, that accept a generator.
-DRAWS = ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson")
-DRAWS_IN_PLACE = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "log_normal_", "geometric_")
-#: Operations that CUDA's autocast computes in the lower precision, and in float32.
-LOWER = (
-    *("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose2d.input", "prelu", "addmm", "addmv", "matmul"),
-    *("einsum", "mm", "mv", "linear", "baddbmm", "bmm", "scaled_dot_product_attention"),
-)
-FLOAT32 = (
-    *("exp", "expm1", "log", "log10", "log2", "log1p", "reciprocal", "rsqrt", "pow.Tensor_Scalar", "pow.Scalar"),
-    *("pow.Tensor_Tensor", "softplus", "layer_norm", "group_norm", "l1_loss", "smooth_l1_loss", "huber_loss"),
-    *("mse_loss", "logsumexp", "norm.Scalar", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
-)
-#: Reductions that CUDA's autocast computes in float32 unless a dtype is given.
-SUMS = ("prod", "softmax.int", "log_softmax.int", "cumprod", "cumsum", "sum", "sum.dim_IntList")
 
 #: Lists of recorded waits, one for each active context, and libraries of operations, which must be kept alive.
 _records, _libraries = [], []
@@ -76,12 +57,10 @@ def record_waits():
 
 def _record(kind, name):
     """Record a wait with the file and line of the innermost code outside torch."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(SKIPPED):
-        frame = frame.f_back
-    location = "a thread of torch" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    for record in _records:
-        record.append(f"{kind} by {name} at {location}")
+    if _records:
+        frame = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(SKIPPED)][-1]
+        for record in _records:
+            record.append(f"{kind} by {name} at {frame.filename}:{frame.lineno}")
 
 
 class StandInTensor(Tensor):
@@ -223,22 +202,9 @@ class Generator(torch._C.Generator, metaclass=_Generators):
         return torch.device(NAME, 0)
 
 
-def _check_generator(generator, name, is_on_device=True):
-    if generator is not None and (generator._cdata in _fake) != is_on_device:
-        raise DeviceMixError(f"{name}: expected a generator of {NAME if is_on_device else 'the cpu'}")
-
-
-def _with_generator_check(draw):
-    """Return a function of torch that raises an error if it draws on the CPU from a generator of the stand-in GPU."""
-
-    @functools.wraps(draw)
-    def run(*args, **kwargs):
-        drawn = draw(*args, **kwargs)
-        if drawn.device.type == "cpu":
-            _check_generator(kwargs.get("generator"), draw.__name__, False)
-        return drawn
-
-    return run
+def _check_generator(generator, name):
+    if generator is not None and generator._cdata not in _fake:
+        raise DeviceMixError(f"{name}: expected a generator of {NAME}")
 
 
 class StandIn(Hardware):
@@ -269,25 +235,18 @@ def install():
     KINDS[NAME] = StandIn
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=Module())
     torch.Generator = Generator
-    for owner, names in ((torch, DRAWS), (Tensor, DRAWS_IN_PLACE)):
-        for name in names:
-            setattr(owner, name, _with_generator_check(getattr(owner, name)))
     library = torch.library.Library("aten", "IMPL", "PrivateUse1")
-    autocast, fallback = (torch.library.Library(name, "IMPL", "AutocastPrivateUse1") for name in ("aten", "_"))
-    _libraries.extend([library, autocast, fallback])
-    fallback.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    autocast = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")
+    _libraries.extend([library, autocast])
+    # Autocast changes no type, so that steps in bfloat16 are steps in float32.
+    autocast.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     library.impl("empty.memory_format", _factory(torch.empty))
     library.impl("_efficientzerotensor", _factory(torch.zeros))
     library.impl("_copy_from", _copy_from)
-    for name in FACTORIES:
-        library.impl(name, _factory(_operation(name)))
-    for name in (*LOWER, *FLOAT32, *SUMS):
-        autocast.impl(name, _casting(name))
-
-
-def _operation(name):
-    packet, _, overload = name.partition(".")
-    return getattr(getattr(torch.ops.aten, packet), overload or "default")
+    for packet in (getattr(torch.ops.aten, name) for name in FACTORIES):
+        for overload in packet.overloads():
+            if "out" not in overload and "Tensor" not in overload:
+                library.impl(getattr(packet, overload), _factory(getattr(packet, overload)))
 
 
 def _factory(operation):
@@ -308,24 +267,3 @@ def _copy_from(source, target, non_blocking=False):
         _record("upload", "copy_")
     getattr(target, "raw", target).copy_(getattr(source, "raw", source))
     return target
-
-
-def _casting(name):
-    """Return an operation that casts its tensors as CUDA's autocast does."""
-    operation = _operation(name)
-    key_set = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
-
-    def is_cast(value):
-        return isinstance(value, StandInTensor) and value.is_floating_point() and value.dtype != torch.float64
-
-    def run(*args, **kwargs):
-        with torch._C._ExcludeDispatchKeyGuard(key_set):
-            if name in SUMS:
-                if is_cast(args[0]) and kwargs.get("dtype") is None:
-                    kwargs["dtype"] = torch.float32
-            else:
-                dtype = torch.get_autocast_dtype(NAME) if name in LOWER else torch.float32
-                args, kwargs = tree.tree_map(lambda leaf: leaf.to(dtype) if is_cast(leaf) else leaf, (args, kwargs))
-            return operation(*args, **kwargs)
-
-    return run

@@ -17,8 +17,7 @@ pytestmark = pytest.mark.skipif(not stand_in.IS_SUPPORTED, reason="torch is too 
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(["-m", "not slow", CASES, PATHS], id="few"),
-        pytest.param(["-m", "slow", PATHS], id="all", marks=pytest.mark.slow),
+        pytest.param([CASES, PATHS], id="paths"),
         pytest.param(["tests/gpu"], id="gpu", marks=pytest.mark.slow),
     ],
 )

@@ -68,7 +68,7 @@ ValueError"""
 
 def test_frames_of_libraries_are_removed_unless_no_other_frame_is_left():
     trimmed = "\n".join(line for line in REMOTE.splitlines() if not line.startswith("-"))
-    assert remove_library_frames(REMOTE.replace("\n-", "\n") + "\n") == trimmed
+    assert remove_library_frames(REMOTE.replace("\n-", "\n")) == trimmed
     library = "Traceback (most recent call last):\n  File '/usr/lib/python3.11/json/decoder.py', line 1, in f\nError"
     library = library.replace("'", '"')
     for text in ("", "Fatal Python error: Segmentation fault\n", library):

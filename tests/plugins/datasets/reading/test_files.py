@@ -357,7 +357,7 @@ class Opened:
 
 def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
     np.save(tmp_path / "a.npy", np.array([Opened()], dtype=object), allow_pickle=True)
-    assert_refused(tmp_path / "a.npy", "accepted: an .npy file of one plain array")
+    assert_refused(tmp_path / "a.npy", "accepted: an .npy file of one array of numbers")
     np.savez(tmp_path / "a.npz", images=np.array([Opened()], dtype=object))
     assert_refused(tmp_path / "a.npz", "accepted")
     torch.save({"images": Opened()}, tmp_path / "a.pt")
