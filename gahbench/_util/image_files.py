@@ -70,7 +70,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
             assert loaded.zip is not None
             size = sum(entry.file_size for entry in loaded.zip.infolist())
             if size > MAX_UNPACKED:
-                raise ValueError(f"its arrays unpack to {size:,} bytes, more than {MAX_UNPACKED:,}, which .npy may have")
+                raise ValueError(f"its arrays have {size:,} bytes, more than {MAX_UNPACKED:,}; use .npy files")
             chosen = names if names[0] in loaded else loaded.files
             return {name: loaded[name] for name in chosen if name in loaded}
     except Exception as error:

@@ -57,7 +57,7 @@ def test_archives_that_unpack_to_too_many_bytes_raise(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros(10**6, np.uint8))
     assert len(load_arrays(tmp_path / "a.npz", ["images"])["images"]) == 10**6
     monkeypatch.setattr(image_files, "MAX_UNPACKED", 10**6)
-    with pytest.raises(DataError, match=r"a\.npz: cannot be read: its arrays unpack to 1,000,128 bytes, more than"):
+    with pytest.raises(DataError, match=r"a\.npz: cannot be read: its arrays have 1,000,128 bytes, more than"):
         load_arrays(tmp_path / "a.npz", ["images"])
 
 

@@ -62,29 +62,24 @@ def machine(monkeypatch):
     for name in ("SLURM_JOB_ID", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
-    monkeypatch.setattr(resources, "_cpu_quotas", lambda: iter(()))
 
 
 @pytest.mark.parametrize(
-    ("variables", "count"),
+    ("variables", "quotas", "count"),
     [
-        ({}, 16),
-        ({"SLURM_CPUS_PER_TASK": "4"}, 16),  # Ignored outside a job.
-        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "4"}, 4),
-        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "64"}, 16),
-        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "8"}, 8),
-        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "many"}, 16),
+        ({}, [], 16),
+        ({"SLURM_CPUS_PER_TASK": "4"}, [], 16),  # Ignored outside a job.
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "4"}, [100.0], 4),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "64"}, [], 16),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "8"}, [], 8),
+        ({}, [3.5, 8.0], 3),
+        ({}, [0.5], 1),
     ],
 )
-def test_a_slurm_task_uses_its_allocation(machine, monkeypatch, variables, count):
+def test_processors_are_those_of_affinity_slurm_and_quotas(machine, monkeypatch, variables, quotas, count):
+    monkeypatch.setattr(resources, "_cpu_quotas", lambda: iter(quotas))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert cpu_count() == count
-
-
-@pytest.mark.parametrize(("quotas", "count"), [([3.5, 8.0], 3), ([0.5], 1), ([100.0], 16)])
-def test_the_smallest_quota_counts(machine, monkeypatch, quotas, count):
-    monkeypatch.setattr(resources, "_cpu_quotas", lambda: iter(quotas))
     assert cpu_count() == count
 
 
