@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from gahbench._util.errors import listing
-from gahbench._util.readable import format_duration, pluralize
+from gahbench._util.readable import format_duration, pluralize, printable
 from gahbench.cli import options
 from gahbench.cli.printing import say
 from gahbench.contracts.engines import Event, check_device
@@ -104,7 +104,6 @@ def why(
     ] = False,
 ) -> None:
     """Print why units of a results folder failed: each distinct traceback once, ending at your own code."""
-    from gahbench._util.readable import printable
     from gahbench.runs.status import failures
 
     distinct_failures = failures(folder, entrant or (), full)
@@ -123,7 +122,7 @@ def _failure_lines(failure: Failure) -> Iterator[str]:
         yield f"{pluralize(failure.blocked, 'score')} not started, since the network is missing"
     yield ""
     yield from (f"  {line}" for line in failure.traceback.splitlines())
-    if " ".join(failure.error.split()) not in " ".join(failure.traceback.split()):
+    if printable(failure.error) not in printable(" ".join(failure.traceback.split())):
         # If the process of the row died, there is an error without a traceback.
         yield f"  {failure.error}"
     yield ""
