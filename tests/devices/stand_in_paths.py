@@ -66,7 +66,7 @@ def fitted(kind, name):
         {"weighting": "inverse-variance", "loss": "mae"},
         {"optimizer": "muon", "noise": "quadratic"},
         {"architecture": "nafnet[width=8]"},
-        {"architecture": "vit[width=32,depth=2]"},
+        {"architecture": "dncnn[width=8,layers=6]"},
     ],
     ids=str,
 )
