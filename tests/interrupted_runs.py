@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from gahbench._util.sealed import read_record
 from gahbench.runs.collect import collect
-from gahbench.store.attempts import read_progress
+from gahbench.store.attempts import PROGRESS
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 90.0, explain: Callable[[], str] = lambda: "") -> None:
@@ -28,7 +29,7 @@ def wait_for_checkpoint(folder: Path) -> None:
 
 def processes_of(folder: Path) -> list[int]:
     """Return the processes of the rows that run in a results folder, and report their process in their attempt."""
-    reports = [read_progress(attempt) for attempt in (folder / "units").glob("*.partial-*")]
+    reports = [read_record(attempt / PROGRESS) for attempt in (folder / "units").glob("*.partial-*")]
     return [report["process"] for report in reports if "process" in report and is_alive(report["process"])]
 
 

@@ -16,6 +16,7 @@ from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.registry import open_registry
 from gahbench.runs.preparation import find_missing
 from gahbench.runs.running import plan_for, results_folder
+from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
 #: The network of the tiny suite.
@@ -65,6 +66,7 @@ def entrants(results: Any) -> set[str]:
 
 
 def units_of(folder: Path, **facts: object) -> list[Any]:
-    """Return the finished units of a folder whose attributes have the given values."""
-    units = Store(folder).recorded_units()
+    """Return the finished units of a folder's plan whose attributes have the given values."""
+    finished = Store(folder).finished()
+    units = [unit for unit in require_plan(folder).units if unit.folder in finished]
     return [unit for unit in units if all(getattr(unit, name) == value for name, value in facts.items())]

@@ -45,11 +45,10 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def check_record(kind: Any, record: Any, name: str) -> None:
-    """Raise ``ValueError`` with the first missing or invalid field of a record that does not match a type."""
+def check_record(kind: Any, record: Any, name: str) -> Any:
+    """Return a record as an instance of a type; raise ``ValueError`` with its first missing or invalid field."""
     try:
-        _adapter(kind).validate_python(record, strict=True)
+        return _adapter(kind).validate_python(record)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"]))
+        field = ".".join(map(str, error.errors(include_url=False, include_context=False)[0]["loc"]))
         raise ValueError(f"the field '{field}' of {name} is missing or invalid") from error

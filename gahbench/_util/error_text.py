@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import sysconfig
 import traceback
 from pathlib import Path
 
 from gahbench._util.readable import brief
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
-#: Paths of installed packages and of Python, possibly on another machine.
-_INSTALLED = re.compile(r"^<|/(site-packages|dist-packages|lib(64)?/python3\.\d+)/")
-#: A frame of a traceback, with its lines of code.
-_FRAME = re.compile(r'  File "(.+)", line \d+.*\n(?:    .*\n|  \[Previous line .*\n)*')
+#: The frames of a traceback with their lines of code; the first group is the file.
+_FRAMES = re.compile(r'  File "(.+)", line \d+.*\n(?:    .*\n|  \[Previous line .*\n)*')
+_PACKAGES = "|".join(folder.name for folder in Path(__file__).parents[1].iterdir() if folder.is_dir())
+#: Files of gahbench, installed packages and Python, possibly on another machine.
+_LIBRARY = re.compile(rf"^<|/gahbench/({_PACKAGES})/|/(site|dist)-packages/|/lib(64)?/python3\.\d+/")
 #: Maximum number of characters of an error.
 MAX_ERROR = 2000
 
@@ -32,21 +30,16 @@ def error_text(error: BaseException) -> str:
 def error_with_location(error: BaseException) -> str:
     """Format an error with the file and line of the innermost frame outside gahbench and libraries."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        if file.is_file() and not _is_library(file):
+        if not _is_library(frame.filename) and Path(frame.filename).is_file():
             return f"{error_text(error)} ({frame.filename}:{frame.lineno})"
     return error_text(error)
 
 
 def remove_library_frames(text: str) -> str:
-    """Remove the frames of gahbench, installed packages and Python from a traceback, unless no frame is left."""
-    own = _FRAME.sub(lambda frame: "" if _is_library(Path(frame[1])) else frame[0], text)
-    return own if _FRAME.search(own) else text
+    """Remove the frames of gahbench, installed packages and Python from a traceback, unless no other frame is left."""
+    trimmed = _FRAMES.sub(lambda frame: "" if _is_library(frame[1]) else frame[0], text)
+    return trimmed if _FRAMES.search(trimmed) else text
 
 
-def _is_library(file: Path) -> bool:
-    """Return whether a file of a traceback, possibly from another machine, is part of gahbench, a package or Python."""
-    if _INSTALLED.search(file.as_posix()) or _STANDARD_LIBRARY in file.parents:
-        return True
-    folders = [folder for folder in file.parents if folder.name == _PACKAGE.name]
-    return any((_PACKAGE / file.relative_to(folder)).is_file() for folder in folders)
+def _is_library(file: str) -> bool:
+    return _LIBRARY.search(file.replace("\\", "/")) is not None

@@ -1,4 +1,4 @@
-"""Atomic writes, reads of regular files only, and deletion of files and folders."""
+"""Atomic writes, and reads of regular files only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Iterator
@@ -44,17 +43,13 @@ def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
     """
     try:
         # Check before opening, since opening a device may already have effects.
-        _refuse_special(Path(path).stat(follow_symlinks=follow), path)
-        flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-        handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+        mode = Path(path).stat(follow_symlinks=follow).st_mode
+        if not stat.S_ISREG(mode):
+            kind = _KINDS.get(stat.filemode(mode)[0], "a special file")
+            raise OSError(errno.EINVAL, f"is {kind}; expected a regular file", str(path))
+        return Path(path).open("rb")
     except ValueError as error:
         raise OSError(errno.EINVAL, f"is not a valid path: {error}", str(path)) from error
-    try:
-        _refuse_special(os.fstat(handle), path)
-        return os.fdopen(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
 
 
 def read_regular(path: str | Path, max_bytes: int | None = None, follow: bool = True) -> bytes:
@@ -76,14 +71,6 @@ def sha256_of(path: Path) -> str:
 def check_regular(path: str | Path) -> None:
     """Raise the errors of :func:`open_regular`; call this before a library opens the file by name."""
     open_regular(path).close()
-
-
-def _refuse_special(status: os.stat_result, path: str | Path) -> None:
-    if stat.S_ISREG(status.st_mode):
-        return
-    kind = _KINDS.get(stat.filemode(status.st_mode)[0], "a special file")
-    number = {"a folder": errno.EISDIR, "a link": errno.ELOOP}.get(kind, errno.EINVAL)
-    raise OSError(number, f"is {kind}; expected a regular file", str(path))
 
 
 def temporary_name(path: Path) -> Path:
@@ -111,34 +98,11 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
 
 
-def delete_entry(path: Path) -> None:
-    """Delete a file, a link, or a folder with its content; do nothing if the path does not exist."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        if not path.is_dir() or path.is_symlink():
-            raise
-        delete_folder(path)
-
-
 def delete_file(folder: Path, name: str) -> None:
     """Delete a file or link in a folder; do nothing for folders, and for files behind a link."""
-    file = folder / name
-    behind_link = any(
-        parent.is_symlink() for parent in file.parents if parent.is_relative_to(folder) and parent != folder
-    )
-    if not behind_link and (file.is_symlink() or file.is_file()):
-        file.unlink(missing_ok=True)
-
-
-def delete_folder(folder: Path) -> None:
-    """Rename and then delete a folder, so that no partly deleted folder has its name."""
-    temporary = temporary_name(folder)
-    try:
-        folder.rename(temporary)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(temporary, ignore_errors=True)
+    file = folder.resolve() / name
+    if file.parent.resolve() == file.parent and (file.is_symlink() or file.is_file()):
+        file.unlink()
 
 
 def names_in(folder: Path) -> list[str]:
@@ -152,15 +116,13 @@ def names_in(folder: Path) -> list[str]:
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to disk."""
-    # Without O_NONBLOCK, opening a FIFO would block.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # Some file systems cannot flush; renames are still atomic.
-    finally:
-        os.close(handle)
+    """Flush a file, or the entries of a folder, to disk, if its file system can; renames are atomic in any case."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_output(content: bytes, file: Path) -> None:

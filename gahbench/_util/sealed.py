@@ -13,8 +13,10 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from gahbench._util.files import write_atomically
+from gahbench._util.files import read_regular, write_atomically
 
+#: The maximum number of bytes of a record of one unit.
+MAX_RECORD = 64 * 2**20
 _HEAD = re.compile(rb'\s*\{\s*"checksum": "([0-9a-f]{64})",\r?\n')
 
 
@@ -22,6 +24,15 @@ def parse_json(content: bytes) -> Any:
     """Parse JSON with pydantic's parser."""
     # Pydantic's parser is nearly twice as fast as Python's json, which matters for plans of ten thousand units.
     return from_json(content)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; empty if the file is absent, or holds something else."""
+    try:
+        content = parse_json(read_regular(path, MAX_RECORD, follow=False))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def parse_sealed(content: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Cuda, hardware
 from gahbench.planning.plan import Plan
 from gahbench.planning.rows import rows
-from gahbench.store.folder import Folder
+from gahbench.store.plan_file import read_plan
 from gahbench.store.store import Store
 
 #: Kinds of units in the order in which they run: scores wait for fits.
@@ -24,7 +24,8 @@ _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 
 def print_plan(plan: Plan, folder: Path) -> None:
     """Print the fits and scores of a plan, how many are finished, and an estimate of the time left."""
-    Folder(folder).check(plan)
+    # Raise an error if the folder holds results of another suite.
+    read_plan(folder, plan.suite.name)
     for line in _lines(plan, Store(folder), folder):
         say(line)
     say(f"results folder: {folder}")

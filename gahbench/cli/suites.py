@@ -94,8 +94,7 @@ def plan(
     from gahbench.planning.suite_files import plugin_sources
     from gahbench.registry.registry import open_registry
     from gahbench.runs.preparation import find_missing
-    from gahbench.runs.running import plan_for, results_folder, superseded_note
-    from gahbench.store.store import Store
+    from gahbench.runs.running import plan_for, results_folder
 
     changes = SuiteChanges.from_arguments(
         entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
@@ -111,8 +110,6 @@ def plan(
     _print_missing(
         missing, suite, {"-p": map(str, plugins_dir or ()), "-e": changes.entrants, "--set": changes.settings}
     )
-    for text in superseded_note(Store(folder), planned.units):
-        say(text, "yellow")
 
 
 def prepare(

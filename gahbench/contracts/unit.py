@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field, fields
+from collections.abc import Set
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gahbench._util.checks import Count, FileName
 from gahbench.contracts.datasets import Split
 
 
@@ -45,17 +45,17 @@ class Unit:
     """
 
     kind: Literal["fit", "score"]
-    key: str
+    key: FileName
     dataset: str
     entrant: str
     entrant_kind: Literal["architecture", "reference"]
-    seed: int | None
+    seed: Count | None
     split: Split | None
     metric: str | None
-    requires: str | None
+    requires: FileName | None
     work: float
     payload: dict[str, Any] = field(hash=False)
-    partner: str | None = None
+    partner: FileName | None = None
     document: dict[str, Any] | None = field(default=None, hash=False, compare=False)
 
     @property
@@ -92,15 +92,5 @@ class Unit:
         return frozenset(origin for plugin in plugins for origin in plugin.get("origins", ()))
 
     def record(self) -> dict[str, Any]:
-        """Return the unit, without its planned work, as plain JSON for :meth:`from_record`."""
-        return {name: getattr(self, name) for name in _recorded_fields()}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any], work: float = 0.0) -> Unit:
-        """Return the unit of a record; unknown fields are ignored."""
-        return cls(work=work, **{name: record[name] for name in _recorded_fields() if name in record})
-
-
-@functools.cache
-def _recorded_fields() -> tuple[str, ...]:
-    return tuple(field.name for field in fields(Unit) if field.name != "work")
+        """Return the unit, without its planned work, as plain JSON."""
+        return {name: value for name, value in vars(self).items() if name != "work"}

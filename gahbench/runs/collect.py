@@ -30,9 +30,8 @@ from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem, Registry, built_in_registry
 from gahbench.store.archive import open_folder
 from gahbench.store.finished import Examination, warn_of_damage
-from gahbench.store.folder import BusyError, Folder, UnwritableError
 from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan, short_names
-from gahbench.store.store import Store
+from gahbench.store.store import BusyError, Store, UnwritableError
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
@@ -84,7 +83,7 @@ def collect(folder: str | Path) -> Results:
     require_plan(Path(folder))
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(Folder(Path(folder)).lock())
+            stack.enter_context(Store(Path(folder)).lock())
         except UnwritableError as error:
             refusal = error
         write_results(Path(folder), refusal=refusal)
@@ -124,7 +123,7 @@ def write_results(
         examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} recomputes damaged units)"
     )
     states = _unit_states(plan, store, examination)
-    digest = _digest(plan, states, examination, store.moved_names())
+    digest = _digest(plan, states, examination)
     if saved != digest:
         if refusal is not None:
             raise refusal
@@ -203,7 +202,7 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
     if has_board and not store.units.is_dir():
         return None
     plan = require_plan(folder)
-    left = store.count(plan.units).left
+    left = store.states(plan.units).count("left")
     if has_board and not left:
         return None
     examination = store.examine(plan.units)
@@ -286,10 +285,10 @@ def _read_results(
     return pool_folds(results)
 
 
-def _digest(plan: RecordedPlan, states: Mapping[str, str], examination: Examination, replaced: list[str]) -> str:
+def _digest(plan: RecordedPlan, states: Mapping[str, str], examination: Examination) -> str:
     """Return a digest of everything that a board depends on: plan, checksums of units, and errors of failed units."""
     checksums = sorted((name, finished.checksum) for name, finished in examination.undamaged.items())
-    facts = [BOARD_VERSION, plan.suite, dict(plan.board), sorted(states.items()), checksums, replaced]
+    facts = [BOARD_VERSION, plan.suite, dict(plan.board), sorted(states.items()), checksums]
     facts += [asdict(plan.version)] if plan.version else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -20,14 +20,15 @@ from typing import Any
 
 from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.files import names_in
-from gahbench._util.origins import PluginFiles
+from gahbench._util.origins import files_of
 from gahbench._util.readable import format_duration
 from gahbench._util.resources import cpu_count
+from gahbench._util.sealed import read_record
 from gahbench.contracts.engines import Engine, Event, Execution, Job, Row
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Hardware, hardware
 from gahbench.registry.registry import built_in_registry
-from gahbench.store.attempts import PARTIAL, read_progress
+from gahbench.store.attempts import PARTIAL, PROGRESS
 from gahbench.store.store import Store
 
 #: A unit fails once it has ended its process, or lost its machine, this many times in a row without a new checkpoint.
@@ -152,7 +153,7 @@ class _Execution:
         note: Callable[[str], None],
     ) -> None:
         self.engine, self.template, self.function, self.stop, self.note = engine, template, function, stop, note
-        self.store, self.files = Store(template.folder), PluginFiles(template.plugins)
+        self.store = Store(template.folder)
         self.jobs: list[tuple[Row, Job, set[str]]] = []
         #: How often each unit was lost since its last checkpoint, and when that was written.
         self.losses: Counter[str] = Counter()
@@ -173,7 +174,7 @@ class _Execution:
         for members in rows:
             if not self.stop.is_set():
                 # Files of other plugins are not imported by a row, which they could change or end.
-                files = self.files.find(origin for unit in members for origin in unit.origins)
+                files = files_of((name for unit in members for name in unit.origins), self.template.plugins)
                 self._submit(replace(self.template, units=tuple(members), plugins=files), attempts)
         while self.jobs and not self.stop.is_set() and not self.engine.detach:
             try:
@@ -391,7 +392,7 @@ class _Watch:
         for name in names:
             key = name.partition(PARTIAL)[0]
             if PARTIAL in name and key in self._units and key not in self._ended:
-                self._on_progress(self._units[key], read_progress(self._store.units / name))
+                self._on_progress(self._units[key], read_record(self._store.units / name / PROGRESS))
         failed, finished = self._store.failed(), set(names)
         ended = ((failed | finished) & self._units.keys()) - self._ended
         # The fits of a plan come before their scores.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.files import flush
 from gahbench.contracts.unit import Unit
 from gahbench.store.archive import open_folder
-from gahbench.store.attempts import PARTIAL, link_or_copy, publish, unique_name
+from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.finished import DONE
 from gahbench.store.store import Store
 
@@ -70,13 +71,13 @@ def _copy_units(units: Iterable[Unit], target: Store, sources: Sequence[Store]) 
 def copy_unit(unit: Unit, source: Store, target: Store) -> Literal["taken", "damaged", "other weights"]:
     """Link or copy a finished unit, unless it is damaged, or is a score of weights other than those in the target."""
     try:
-        finished = source.verify(source.path(unit), unit)
+        finished = source.verify(source.path(unit))
     except ResultsError:
         return "damaged"
     networks = finished.done.get("networks", {})
     if any((checksum := target.weights_checksum(key)) is None or checksum != networks.get(key) for key in unit.needs):
         return "other weights"
-    attempt = target.units / f"{unit.folder}{PARTIAL}-{unique_name()}"
+    attempt = target.units / f"{unit.folder}{PARTIAL}-{uuid.uuid4().hex}"
     try:
         attempt.mkdir(parents=True)
         for name in (*finished.names, DONE):

@@ -36,9 +36,6 @@ def move_to_replaced(units: Sequence[Unit], folder: Path, entrants: Iterable[str
     store = Store(folder)
     rows = select_rows(entrants, (unit.entrant for unit in units), f"suite '{suite}'")
     replaced = {unit.folder for unit in units if unit.entrant in rows}
-    fits = {unit.key for unit in units if unit.entrant in rows and unit.kind == "fit"}
-    # Scores of other settings measured the replaced networks, too.
-    replaced |= {unit.folder for unit in store.recorded_units() if fits.intersection(unit.needs)}
     # In reverse order, scores come before the networks that they measured.
     listed = sorted(names_in(store.units), reverse=True)
     store.move_away((name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in replaced), REPLACED)

@@ -30,7 +30,7 @@ from gahbench.runs.row import run_row
 from gahbench.runs.rows import move_to_replaced
 from gahbench.runs.trackers import tracking
 from gahbench.store.finished import warn_of_damage
-from gahbench.store.folder import Folder
+from gahbench.store.plan_file import record_plan
 from gahbench.store.store import DAMAGED, REPLACED, Store
 
 if TYPE_CHECKING:
@@ -197,16 +197,15 @@ def run(
     loaded = load_suite(suite, registry, changes)
     folder, stop = results_folder(loaded, out), threading.Event()
     store = Store(folder)
-    with Folder(folder).lock(shard):
+    with store.lock(shard):
         plan = plan_for(folder, loaded, registry)
         # Only the engine "local" divides the processors of this machine among rows.
         local_workers = workers if engine.partition("[")[0] == "local" else None
-        recorded = Folder(folder).record(plan, registry, threads, local_workers)
+        recorded = record_plan(folder, plan, registry.files, threads, local_workers)
         units = shard_of(plan, shard, chosen)
-        superseded = list(superseded_note(store, units))
         reused = take(units, folder, [Path(source) for source in reuse]) if reuse else None
         notes = [f"failed to load {problem.location}: {problem.error}" for problem in registry.problems]
-        notes += [*superseded, *_describe(reused), *_move_away(store, units, again, loaded.name)]
+        notes += [*_describe(reused), *_move_away(store, units, again, loaded.name)]
         # Units with equal keys are the same unit, for example if two datasets have the same images.
         finished = store.finished()
         todo = tuple({unit.key: unit for unit in units if unit.folder not in finished}.values())
@@ -223,8 +222,8 @@ def run(
                 template = Row(folder.resolve(), (), files, recorded.threads or 1, device, loaded.limits)
                 with stop_on_signals(stop), watching(todo, store, partial(notify, registry, send), stop) as note:
                     execute(todo, chosen, template, run_row, stop, note, workers)
-            counts = store.count(units, frozenset() if shard else write_results(folder, registry.problems, registry))
-            numbers = (counts.done, counts.failed + counts.blocked, counts.blocked, counts.failed_fits, counts.left)
+            damaged = frozenset[str]() if shard else write_results(folder, registry.problems, registry)
+            numbers = _count(units, store.states(units, damaged))
             outcome = Outcome(folder, *numbers, stop.is_set(), reused, registry)
             call_hook(registry, "run_finished", lambda: {"folder": folder, "results": outcome.results})
     return outcome
@@ -254,12 +253,11 @@ def shard_of(plan: Plan, shard: str, engine: Engine) -> tuple[Unit, ...]:
     return tuple(unit for row in rows_of(plan.units)[int(index) - 1 :: int(count)] for unit in row)
 
 
-def superseded_note(store: Store, units: Sequence[Unit]) -> Iterator[str]:
-    """Yield a line if units were finished with other code or settings, and will be run again."""
-    if count := store.count_superseded(units):
-        was = "was" if count == 1 else "were"
-        units_text = pluralize(count, "unit")
-        yield f"{units_text} in {store.folder} {was} run with other code or settings, and will be run again"
+def _count(units: Sequence[Unit], states: Sequence[str]) -> tuple[int, int, int, int, int]:
+    """Return the numbers of an outcome: done, failed, blocked, failed fits and waiting."""
+    done, failed, blocked, waiting = map(states.count, ("done", "failed", "blocked", "left"))
+    fits = sum(unit.kind == "fit" for unit, state in zip(units, states, strict=True) if state == "failed")
+    return done, failed + blocked, blocked, fits, waiting
 
 
 def _move_away(store: Store, units: Sequence[Unit], again: Sequence[str], suite: str) -> Iterator[str]:

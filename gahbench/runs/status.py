@@ -11,10 +11,11 @@ from typing import Any
 
 from gahbench._util.error_text import remove_library_frames
 from gahbench._util.files import names_in
+from gahbench._util.sealed import read_record
 from gahbench.contracts.unit import Unit
 from gahbench.runs.durations import OVERHEAD, Durations, image_values
 from gahbench.runs.rows import select_rows
-from gahbench.store.attempts import PARTIAL, PROGRESS, read_progress
+from gahbench.store.attempts import PARTIAL, PROGRESS
 from gahbench.store.plan_file import RecordedPlan, require_plan
 from gahbench.store.store import DAMAGED, Store
 
@@ -104,13 +105,13 @@ def status(folder: str | Path) -> Status:
     plan, store = require_plan(folder), Store(folder)
     units = {unit.folder: unit for unit in plan.units}
     finished, failed = store.ended()
-    counts = store.count(plan.units)
-    waiting = [unit for unit in plan.units if unit.folder not in finished | failed and not unit.is_blocked(failed)]
+    states = store.states(plan.units)
+    waiting = [unit for unit, state in zip(plan.units, states, strict=True) if state == "left"]
     running = tuple(_running({unit.folder: unit for unit in waiting}, store))
     seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], plan, store)
     return Status(
         plan.suite,
-        *(counts.done, counts.failed, counts.blocked, counts.left),
+        *(states.count("done"), states.count("failed"), states.count("blocked"), len(waiting)),
         running,
         tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
         None if seconds is None else seconds / max(1, len(running)) + (OVERHEAD if waiting else 0.0),
@@ -129,7 +130,7 @@ def _running(waiting: Mapping[str, Unit], store: Store) -> Iterator[Running]:
                 touched = (store.units / name / PROGRESS).stat().st_mtime
                 newest[key] = max(newest.get(key, (0.0, Path())), (touched, store.units / name))
     for key, (touched, attempt) in sorted(newest.items()):
-        report = read_progress(attempt)
+        report = read_record(attempt / PROGRESS)
         started, now = report.pop("started", touched), time.time()
         host, process = report.pop("host", "unknown"), report.pop("process", None)
         yield Running(waiting[key], host, process, max(0.0, now - started), max(0.0, now - touched), report)

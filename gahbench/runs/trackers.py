@@ -120,7 +120,7 @@ class Tracker(ABC):
             self.log_training(row_name(unit), step, values)
 
     def __log_history(self, store: Store, unit: Unit) -> None:
-        content = open_finished(store.path(unit), unit).read(HISTORY).decode()
+        content = open_finished(store.path(unit)).read(HISTORY).decode()
         for record in csv.DictReader(io.StringIO(content)):
             levels = [float(value) for name, value in record.items() if name.startswith("psnr@") and value]
             psnr = sum(levels) / len(levels) if levels else None

@@ -134,7 +134,7 @@ def verify(
         raise ResultsError(
             f"{folder}: has no finished score; expected a results folder with its units, as a run leaves it"
         )
-    examination = store.examine(done.values(), lambda name: True)
+    examination = store.examine(done.values(), full=True)
     table = [_row(done[name], "files", f"damaged: {text}") for name, text in examination.damaged.items()]
     networks = {unit.key: unit for name, unit in done.items() if unit.kind == "fit" and name in examination.undamaged}
     scores = [unit for name, unit in done.items() if unit.kind == "score" and name in examination.undamaged]
@@ -284,7 +284,7 @@ def _distance(fit: Unit, store: Store, target: Store) -> float:
     """Return the largest distance between stored and computed weights and snapshots, relative to the computed norm."""
     from safetensors.numpy import load
 
-    finished, distances = [open_finished(each.path(fit), fit) for each in (store, target)], []
+    finished, distances = [open_finished(each.path(fit)) for each in (store, target)], []
     for name in filter(is_network, finished[1].names):
         stored, computed = (load(each.read(name)) for each in finished)
         if {key: value.shape for key, value in stored.items()} != {key: value.shape for key, value in computed.items()}:
@@ -294,5 +294,5 @@ def _distance(fit: Unit, store: Store, target: Store) -> float:
     return max(distances)
 
 
-def _done(store: Store, unit: Unit) -> dict[str, Any]:
+def _done(store: Store, unit: Unit) -> Mapping[str, Any]:
     return store.done_record(unit) or {}

@@ -7,7 +7,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import socket
 import time
@@ -16,44 +15,36 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import flush, names_in, read_regular, storing, write_json
-from gahbench._util.sealed import parse_json, write_sealed
+from gahbench._util.files import flush, names_in, storing, write_json
+from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.store.finished import DONE, UNIT
 from gahbench.training.file_names import checkpoints_in, snapshot_file
 
-#: Separates the name of the unit from the name of the process in the folder name of an attempt.
+#: Separates the name of the unit from a random number in the folder name of an attempt.
 PARTIAL = ".partial"
 #: The file in an attempt that says where the attempt runs, and how far a fit has come.
 PROGRESS = "progress.json"
 
 
 class Attempt:
-    """One attempt at a unit, in ``units/UNIT.partial-HOST-PID-NUMBER``."""
+    """One attempt at a unit, in ``units/UNIT.partial-NUMBER``; a fit resumes from the newest earlier attempt."""
 
     def __init__(self, units: Path, unit: Unit, failure: Path) -> None:
         self.unit = unit
         self._failure, self._started = failure, time.time()
-        self.folder = units / f"{unit.folder}{PARTIAL}-{unique_name()}"
-        self._final = units / unit.folder
         # Scores have no checkpoints to resume from.
-        self._earlier = list(attempts_at(units, unit.folder)) if unit.kind == "fit" else []
+        earlier = sorted(attempts_at(units, unit.folder), key=checkpoint_time) if unit.kind == "fit" else []
+        self.folder = units / f"{unit.folder}{PARTIAL}-{uuid.uuid4().hex}"
         self.folder.mkdir(parents=True)
-        if newest := max(self._earlier, key=checkpoint_time, default=None):
-            self._take_over(newest)
-            # The newest attempt is kept until the unit is finished, since another process may still be writing to it.
-            for earlier in self._earlier:
-                if earlier != newest:
-                    shutil.rmtree(earlier, ignore_errors=True)
-
-    def _take_over(self, earlier: Path) -> None:
-        """Link or copy the checkpoints and snapshots of an earlier attempt; these files are never changed in place."""
-        for file in [*(path for _, path in checkpoints_in(earlier)), *earlier.glob(snapshot_file("*"))]:
-            # The process that wrote the file may delete it in the meantime.
-            with contextlib.suppress(OSError):
-                if file.is_file() and not file.is_symlink():
-                    link_or_copy(file, self.folder / file.name)
+        for newest in earlier[-1:]:
+            for file in [*(path for _, path in checkpoints_in(newest)), *newest.glob(snapshot_file("*"))]:
+                # The process that wrote the file may still be writing, and delete the file in the meantime.
+                with contextlib.suppress(OSError):
+                    if file.is_file() and not file.is_symlink():
+                        link_or_copy(file, self.folder / file.name)
+        for older in earlier[:-1]:
+            shutil.rmtree(older, ignore_errors=True)
 
     def report(self, **progress: Any) -> None:
         """Write where the attempt runs and its progress, for displays; errors of the file system are ignored."""
@@ -68,44 +59,24 @@ class Attempt:
 
         ``keep`` names the files of the result; all other files of the attempt are deleted.
         """
-        kept = set(keep)
         with storing(self.folder):
-            if missing := sorted(name for name in kept if not (self.folder / name).is_file()):
-                raise ResultsError(f"{self.folder}: cannot be finished without {listing(missing)}")
-            for file in _files_of(self.folder):
-                if file.name not in kept:
-                    shutil.rmtree(file) if file.is_dir() else file.unlink()
             write_json(self.folder / UNIT, self.unit.record())
             files = {}
-            for file in sorted(_files_of(self.folder)):
-                data = file.read_bytes()
-                files[file.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                flush(file)
+            for name in sorted({*keep, UNIT}):
+                data = (self.folder / name).read_bytes()
+                files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                flush(self.folder / name)
+            for name in names_in(self.folder):
+                if name not in files:
+                    (self.folder / name).unlink()
             write_sealed(self.folder / DONE, {**facts, "files": files})
-            is_first = publish(self.folder, self._final)
+            is_first = publish(self.folder, self.folder.with_name(self.unit.folder))
             self._failure.unlink(missing_ok=True)
-            for earlier in self._earlier:
-                shutil.rmtree(earlier, ignore_errors=True)
             return is_first
 
     def drop(self) -> None:
         """Delete the folder of the attempt."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def unique_name() -> str:
-    """Return a name that is unique across machines: host, process and a random number."""
-    host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname())[:40] or "host"
-    return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def read_progress(attempt: Path) -> dict[str, Any]:
-    """Return what an attempt reported last; empty if it has reported nothing, or has ended."""
-    try:
-        content = parse_json(read_regular(attempt / PROGRESS, follow=False))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def publish(attempt: Path, final: Path) -> bool:
@@ -135,11 +106,11 @@ def attempts_at(units: Path, name: str) -> Iterable[Path]:
 
 def checkpoint_time(folder: Path) -> float:
     """Return when the last checkpoint of an attempt was written, by the file server's clock; 0 if it has none."""
-    times = [0.0]
-    with contextlib.suppress(OSError):
-        for _, file in checkpoints_in(folder):
-            times.append(file.stat().st_mtime)
-    return max(times)
+    for _, file in checkpoints_in(folder):
+        # The process that wrote the file may delete it in the meantime.
+        with contextlib.suppress(OSError):
+            return file.stat().st_mtime
+    return 0.0
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -148,8 +119,3 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _files_of(folder: Path) -> list[Path]:
-    """Return the files of an attempt, without the ``.nfs`` placeholders for deleted files that are still open."""
-    return [file for file in folder.iterdir() if not file.name.startswith(".nfs")]

@@ -1,4 +1,4 @@
-"""Reading and validation of the folder of a finished unit; a damaged unit counts as not done.
+"""The folders of finished units, which are validated before use; a damaged unit counts as not done.
 
 ``done.json`` holds the sizes and checksums of the other files, and a checksum of itself; ``unit.json`` holds the unit.
 A file is opened once, so the bytes that are hashed are the bytes that are used. The checksums detect damage, not
@@ -20,79 +20,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gahbench._util.checks import check_record
+# Before Python 3.12, pydantic does not support ``typing.TypedDict``.
+from typing_extensions import TypedDict
+
+from gahbench._util.checks import Count, Digest, FileName, check_record
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular, storing
-from gahbench._util.keys import key_of
 from gahbench._util.readable import pluralize
-from gahbench._util.sealed import parse_json, parse_sealed
+from gahbench._util.sealed import MAX_RECORD, parse_json, parse_sealed
 from gahbench.contracts.metrics import Scores
-from gahbench.contracts.unit import Unit
-from gahbench.store.records import DoneRecord, FitRecord, ScoreRecord, unit_of
 from gahbench.training.file_names import WEIGHTS, snapshot_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _Content = TypeVar("_Content")
+#: The rows (sigma, image, value, part) of a score file.
+Rows = list[tuple[float | None, int | None, float, str]]
 
 DONE, UNIT = "done.json", "unit.json"
 SCORES = "scores.csv"
 ARRAYS = "arrays.npz"
 _COLUMNS = ("sigma", "image", "value", "part")
 _SNAPSHOT = re.compile(re.escape(snapshot_file("*")).replace(r"\*", r"(\d{1,18})"))
-_WRONG_CHECKSUM = "damaged, its checksum is not the recorded one"
-#: Numbers of the errors that are raised on opening a path that is absent or not a regular file.
-_NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
+#: Numbers of the errors of a path that is absent, not a regular file, or too large.
+_NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.EFBIG)
 #: The maximum number of damaged units that a warning lists.
 _MAX_NAMED = 5
 
 
-def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
-    """Write values (without rounding) and arrays to a folder; return the names of the files."""
-    empty = [""] * len(scores.value)
-    columns = (
-        map(repr, scores.sigma) if scores.sigma is not None else empty,
-        scores.image if scores.image is not None else empty,
-        map(repr, scores.value),
-        scores.part if scores.part is not None else empty,
-    )
-    arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in (scores.arrays or {}).items()}
-    with storing(folder):
-        with (folder / SCORES).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *zip(*columns, strict=True)])
-        if not arrays:
-            return (SCORES,)
-        import numpy as np
-
-        np.savez_compressed(folder / ARRAYS, **arrays)
-    return (SCORES, ARRAYS)
+class _File(TypedDict):
+    bytes: Count
+    sha256: Digest
 
 
-def parse_scores(content: bytes) -> list[tuple[float | None, int | None, float, str]]:
-    """Return the rows (sigma, image, value, part) of a score file."""
-    try:
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
-    except csv.Error as error:
-        raise ValueError(str(error)) from error
-    if not rows or tuple(rows[0]) != _COLUMNS:
-        raise ValueError(f"columns {rows[:1]}, expected {listing(_COLUMNS)}")
-    return [
-        (float(sigma) if sigma else None, int(image) if image else None, float(value), part)
-        for sigma, image, value, part in rows[1:]
-    ]
+class _Done(TypedDict):
+    """The fields of ``done.json`` that lead to files."""
 
-
-def parse_arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an array file."""
-    import numpy as np
-
-    try:
-        with np.load(io.BytesIO(content)) as file:
-            return dict(file)
-    except Exception as error:
-        # zipfile and numpy raise many types of errors for damaged files.
-        raise ValueError(str(error)) from error
+    files: dict[FileName, _File]
 
 
 class DamagedError(ResultsError):
@@ -101,10 +66,9 @@ class DamagedError(ResultsError):
 
 @dataclass(frozen=True)
 class FinishedUnit:
-    """The records in the folder of a finished unit."""
+    """The folder of a finished unit, the content of its ``done.json``, and the SHA-256 of that file."""
 
     folder: Path
-    unit: Unit
     done: Mapping[str, Any]
     checksum: str
 
@@ -121,34 +85,37 @@ class FinishedUnit:
 
     def read(self, name: str) -> bytes:
         """Return the content of a file, after comparing its checksum."""
-        return _read(self.folder, name, self.done)
+        if name not in self.done["files"]:
+            raise DamagedError(f"{self.folder / DONE}: does not list {name}")
+        with _reading(self.folder / name):
+            content = read_regular(self.folder / name, follow=False)
+        if hashlib.sha256(content).hexdigest() != self.done["files"][name]["sha256"]:
+            raise DamagedError(f"{self.folder / name}: damaged, its checksum is not the recorded one")
+        return content
 
-    def scores(self) -> list[tuple[float | None, int | None, float, str]]:
-        """Return the rows (sigma, image, value, part) of a score unit."""
-        return self._parse(SCORES, parse_scores)
+    def check_size(self, name: str) -> None:
+        """Compare the size of a file with its recorded size."""
+        # Opening a file refreshes its attributes on network file systems, which ``os.stat`` may read from a cache.
+        with _reading(self.folder / name), open_regular(self.folder / name, follow=False) as file:
+            if os.fstat(file.fileno()).st_size != self.done["files"][name]["bytes"]:
+                raise DamagedError(f"{self.folder / name}: damaged, its size is not the recorded one")
+
+    def parse(self, name: str, parse: Callable[[bytes], _Content]) -> _Content:
+        """Read and parse a file."""
+        content = self.read(name)
+        try:
+            return parse(content)
+        except Exception as error:
+            # The parsers of CSV and arrays raise errors of many types.
+            raise DamagedError(f"{self.folder / name}: cannot be read ({error}); delete this folder") from error
+
+    def scores(self) -> Rows:
+        """Return the rows of a score unit."""
+        return self.parse(SCORES, _parse_scores)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that the metric of a score unit stored."""
-        return self._parse(ARRAYS, parse_arrays) if ARRAYS in self.names else {}
-
-    def _parse(self, name: str, parse: Callable[[bytes], _Content]) -> _Content:
-        try:
-            return parse(self.read(name))
-        except ValueError as error:
-            reason = f"is not a file of {Path(name).stem} ({error}); delete the unit's folder and run again"
-            raise DamagedError(f"{self.folder / name}: {reason}") from error
-
-    def check(self, name: str, *, full: bool = True) -> None:
-        """Compare the size of a file, and its checksum if ``full``, with the recorded values."""
-        facts = self.done["files"][name]
-        # Opening a file refreshes its attributes on network file systems, which ``os.stat`` may read from a cache.
-        with _reading(self.folder / name), open_regular(self.folder / name, follow=False) as file:
-            size = os.fstat(file.fileno()).st_size
-            digest = hashlib.file_digest(file, "sha256").hexdigest() if full else facts["sha256"]
-        if size != facts["bytes"]:
-            raise DamagedError(f"{self.folder / name}: damaged, its size is not the recorded one")
-        if digest != facts["sha256"]:
-            raise DamagedError(f"{self.folder / name}: {_WRONG_CHECKSUM}")
+        return self.parse(ARRAYS, _parse_arrays) if ARRAYS in self.names else {}
 
 
 def is_network(name: str) -> bool:
@@ -156,46 +123,28 @@ def is_network(name: str) -> bool:
     return name.endswith(Path(WEIGHTS).suffix)
 
 
-def open_finished(folder: Path, unit: Unit | None = None) -> FinishedUnit:
+def open_finished(folder: Path) -> FinishedUnit:
     """Read and validate ``done.json`` and ``unit.json`` in the folder of a finished unit."""
-    done, checksum = read_done(folder)
-    content = _read(folder, UNIT, done)
-    try:
-        recorded = unit_of(parse_json(content))
-        if recorded.folder != (folder.name if unit is None else unit.folder):
-            raise ValueError(f"belongs to another unit, {recorded.folder}")
-        if recorded.document is not None and key_of(recorded.document) != recorded.key:
-            raise ValueError("its key is not the hash of its document")
-        check_record(FitRecord if recorded.kind == "fit" else ScoreRecord, done, DONE)
-        values = WEIGHTS if recorded.kind == "fit" else SCORES
-        if values not in done["files"]:
-            raise ValueError(f"{DONE} does not list {values}")
-    except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{folder / UNIT}: {error}") from error
-    return FinishedUnit(folder, unit or recorded, done, checksum)
+    finished = read_done(folder)
+    identity = finished.parse(UNIT, lambda content: "{kind}-{key}".format(**parse_json(content)))
+    if identity != folder.name:
+        raise DamagedError(f"{folder / UNIT}: belongs to another unit, {identity}")
+    if (values := WEIGHTS if identity.startswith("fit-") else SCORES) not in finished.names:
+        raise DamagedError(f"{folder / DONE}: does not list {values}")
+    return finished
 
 
-def read_done(folder: Path) -> tuple[dict[str, Any], str]:
-    """Return the content of ``done.json`` in the folder of a finished unit, and its SHA-256."""
+def read_done(folder: Path) -> FinishedUnit:
+    """Read ``done.json`` in the folder of a finished unit; no other file is read."""
     path = folder / DONE
     with _reading(path):
-        content = read_regular(path, follow=False)
+        content = read_regular(path, MAX_RECORD, follow=False)
     try:
         done = parse_sealed(content)
-        check_record(DoneRecord, done, "a finished unit")
+        check_record(_Done, done, "a finished unit")
     except ValueError as error:
         raise DamagedError(f"{path}: {error}") from error
-    return done, hashlib.sha256(content).hexdigest()
-
-
-def _read(folder: Path, name: str, done: Mapping[str, Any]) -> bytes:
-    if name not in done["files"]:
-        raise DamagedError(f"{folder / DONE}: does not list {name}")
-    with _reading(folder / name):
-        content = read_regular(folder / name, follow=False)
-    if hashlib.sha256(content).hexdigest() != done["files"][name]["sha256"]:
-        raise DamagedError(f"{folder / name}: {_WRONG_CHECKSUM}")
-    return content
+    return FinishedUnit(folder, done, hashlib.sha256(content).hexdigest())
 
 
 @contextlib.contextmanager
@@ -204,10 +153,43 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NOT_A_FILE:
-            raise DamagedError(f"{path}: {error.strerror}") from error
+        kind = DamagedError if error.errno in _NOT_A_FILE else ResultsError
         reason = f"cannot be read ({error.strerror or error}); expected a file of a finished unit"
-        raise ResultsError(f"{path}: {reason}") from error
+        raise kind(f"{path}: {reason}") from error
+
+
+def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
+    """Write values (without rounding) and arrays to a folder; return the names of the files."""
+    columns = [getattr(scores, name) for name in _COLUMNS]
+    # The module csv writes a missing value as an empty string, and a float without rounding.
+    rows = zip(*([None] * len(scores.value) if column is None else column for column in columns), strict=True)
+    arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in (scores.arrays or {}).items()}
+    with storing(folder):
+        with (folder / SCORES).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
+        if not arrays:
+            return (SCORES,)
+        import numpy as np
+
+        np.savez_compressed(folder / ARRAYS, **arrays)
+    return (SCORES, ARRAYS)
+
+
+def _parse_scores(content: bytes) -> Rows:
+    columns, *rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
+    if tuple(columns) != _COLUMNS:
+        raise ValueError(f"its columns are {listing(columns)}, not {listing(_COLUMNS)}")
+    return [
+        (float(sigma) if sigma else None, int(image) if image else None, float(value), part)
+        for sigma, image, value, part in rows
+    ]
+
+
+def _parse_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    import numpy as np
+
+    with np.load(io.BytesIO(content)) as file:
+        return dict(file)
 
 
 @dataclass
@@ -220,10 +202,7 @@ class Examination:
 
 def warn_of_damage(reasons: Iterable[str], outcome: str) -> None:
     """Warn about damaged finished units, if there are any."""
-    listed = list(reasons)
-    if not listed:
-        return
-    more = [f"and {len(listed) - _MAX_NAMED} more"] if len(listed) > _MAX_NAMED else []
-    named = "; ".join([*listed[:_MAX_NAMED], *more])
-    verb = "was" if len(listed) == 1 else "were"
-    warnings.warn(f"{pluralize(len(listed), 'finished unit')} {verb} damaged, {outcome}: {named}", stacklevel=3)
+    if listed := list(reasons):
+        more = [f"and {len(listed) - _MAX_NAMED} more"] if len(listed) > _MAX_NAMED else []
+        units = f"{pluralize(len(listed), 'finished unit')} {'was' if len(listed) == 1 else 'were'}"
+        warnings.warn(f"{units} damaged, {outcome}: {'; '.join([*listed[:_MAX_NAMED], *more])}", stacklevel=3)

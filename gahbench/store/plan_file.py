@@ -1,26 +1,32 @@
-"""The file ``plan.json`` of a results folder: its units, and the facts that its board shows."""
+"""The file ``plan.json`` of a results folder, with its units and the facts of its board, and copies of plugin files."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gahbench._util.checks import check_record
+from gahbench._util.checks import Count, InnerPath, check_record
 from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import read_regular, write_atomically
-from gahbench._util.keys import canonical
+from gahbench._util.files import read_regular, sha256_of, write_atomically
+from gahbench._util.keys import canonical, key_of
 from gahbench._util.sealed import parse_sealed, seal
 from gahbench.contracts.unit import Unit
 from gahbench.planning.suite_version import SuiteVersion, suite_version
-from gahbench.store.records import PlanRecord, check_metric
+from gahbench.registry.plugin_files import module_name
+from gahbench.registry.source import source_files
+
+if TYPE_CHECKING:
+    from gahbench.planning.plan import Plan
 
 PLAN = "plan.json"
+#: Maximum number of bytes of the file; the file of a plan of 200,000 units has 150 million.
+MAX_BYTES = 2**30
+#: Data files of a plugin package are copied only if their total size is at most this many bytes.
+MAX_DATA = 200_000_000
 #: The fields of a unit whose values are shared by many units, and are stored once.
 _SHARED = ("payload", "document")
 
@@ -29,29 +35,16 @@ _SHARED = ("payload", "document")
 class RecordedPlan:
     """The recorded plan of a results folder.
 
-    Attributes
-    ----------
-    suite
-        Name of the suite.
-    units
-        Planned units, which the board shows.
-    board
-        Facts that the board shows, as plain JSON.
-    threads
-        Threads of each row; ``None`` if unknown.
-    plugins
-        Paths of the copied plugin files, relative to the folder.
-    suite_text
-        Content of the suite file.
-    changes
-        Command-line options that changed the suite.
+    ``board`` holds the facts that the board shows, as plain JSON; ``threads`` the threads of each row, if known;
+    ``plugins`` the paths of the copied plugin files in the folder; ``changes`` command-line options that changed the
+    suite, whose file has the content ``suite_text``.
     """
 
     suite: str
     units: tuple[Unit, ...]
     board: Mapping[str, Any]
-    threads: int | None = None
-    plugins: tuple[str, ...] = ()
+    threads: Count | None = None
+    plugins: tuple[InnerPath, ...] = ()
     suite_text: str = ""
     changes: tuple[str, ...] = ()
 
@@ -64,6 +57,25 @@ class RecordedPlan:
     def version(self) -> SuiteVersion | None:
         """The version of the suite, if it is frozen and no option changed its settings."""
         return suite_version(self.suite_text, self.changes)
+
+
+def record_plan(
+    folder: Path, plan: Plan, plugins: Sequence[Path], threads: int | None = None, workers: int | None = None
+) -> RecordedPlan:
+    """Record a plan in its folder, with copies of plugin files.
+
+    ``threads`` is the number of threads of each row: by default the recorded number, or a number suggested for
+    ``workers`` rows at a time.
+    """
+    recorded = read_plan(folder, plan.suite.name)
+    # The plan does not count the work of fits that are done, so the work is taken from the earlier plan.
+    work = {unit.folder: unit.work for unit in recorded.units} if recorded else {}
+    units = tuple(unit if unit.work else replace(unit, work=work.get(unit.folder, 0.0)) for unit in plan.units)
+    threads = threads or (recorded and recorded.threads) or plan.suggested_threads(workers)
+    copies, suite = copy_plugins(plugins, folder), plan.suite
+    new = RecordedPlan(suite.name, units, plan.board, threads, copies, suite.text, suite.changes)
+    write_plan(folder, new)
+    return new
 
 
 def write_plan(folder: Path, plan: RecordedPlan) -> None:
@@ -81,53 +93,31 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
             record[name] = record[name] and {key: index_of(value) for key, value in record[name].items()}
         lines.append(json.dumps({**record, "work": unit.work if unit.work < float("inf") else None}))
     names = ("suite", "threads", "plugins", "board", "suite_text", "changes")
-    head = {name: getattr(plan, name) for name in names}
-    parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
-    for name, rows in (("values", texts), ("units", lines)):
-        parts.append(f'"{name}": [\n' + ",\n".join(rows) + "\n]")
+    parts = [f'"{name}": {json.dumps(getattr(plan, name))}' for name in names]
+    parts += [f'"{name}": [\n' + ",\n".join(rows) + "\n]" for name, rows in (("values", texts), ("units", lines))]
     content = seal(("{\n" + ",\n".join(parts) + "\n}\n").encode())
     file = folder / PLAN
     if not file.is_file() or file.read_bytes() != content:
         write_atomically(file, content)
 
 
-def read_plan(folder: Path) -> RecordedPlan | None:
-    """Return the recorded plan of a folder; ``None`` if the folder is absent or empty."""
-    file = folder / PLAN
-    advice = f"give another results folder; '--reuse {folder}' takes the finished units of this one"
+def read_plan(folder: Path, suite: str | None = None) -> RecordedPlan | None:
+    """Return the recorded plan of a folder, of a suite if given; ``None`` if the folder is absent or empty."""
+    file, advice = folder / PLAN, f"give another folder, and '--reuse {folder}' to take its finished units"
     try:
-        content = read_regular(file)
+        plan = _parse(read_regular(file, MAX_BYTES))
     except FileNotFoundError:
         if folder.is_dir() and (names := [child.name for child in folder.iterdir() if not child.name.startswith(".")]):
             raise ResultsError(
                 f"{folder}: not a results folder (it holds {names[0]} but no {PLAN}); give a new or empty one"
             ) from None
         return None
-    except NotADirectoryError as error:
-        raise ResultsError(f"{folder}: is a file; give a results folder, or a path that does not exist yet") from error
-    except OSError as error:
-        raise ResultsError(f"{file}: cannot be read ({error.strerror or error}); {advice}") from error
-    with _suspend_garbage_collection():
-        try:
-            parsed = parse_sealed(content)
-        except ValueError as error:
-            raise ResultsError(f"{file}: cannot be read ({error}); {advice}") from error
-        try:
-            return _parse(parsed)
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            raise ResultsError(f"{file}: not the plan of a gahbench suite ({error}); {advice}") from error
-
-
-@contextlib.contextmanager
-def _suspend_garbage_collection() -> Iterator[None]:
-    """Suspend garbage collection, which takes a third of the time of reading a large plan and frees nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    except (OSError, KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ResultsError(f"{file}: cannot be read as a plan of gahbench ({reason}); {advice}") from error
+    if suite not in (None, plan.suite):
+        raise ResultsError(f"{folder}: holds results of the suite '{plan.suite}', not '{suite}'; {advice}")
+    return plan
 
 
 def require_plan(folder: Path) -> RecordedPlan:
@@ -138,24 +128,16 @@ def require_plan(folder: Path) -> RecordedPlan:
     return plan
 
 
-def _parse(content: dict[str, Any]) -> RecordedPlan:
-    values = content["values"]
-    for record in content["units"]:
-        for name in _SHARED:
-            record[name] = record[name] and {key: values[index] for key, index in record[name].items()}
-    check_record(PlanRecord, content, "a plan")
-    units = []
-    for record in content["units"]:
-        check_metric(record)
-        work = float("inf") if record["work"] is None else record["work"]
+def _parse(content: bytes) -> RecordedPlan:
+    parsed, units = parse_sealed(content), []
+    for record in parsed["units"]:
         if record.get("shown", True):  # Earlier versions kept units that their boards did not show.
-            units.append(Unit.from_record(record, work))
-    parsed: dict[str, Any] = {
-        "units": tuple(units),
-        **{name: tuple(content[name]) for name in ("plugins", "changes")},
-    }
-    names = (field.name for field in fields(RecordedPlan))
-    return RecordedPlan(**{name: parsed.get(name, content[name]) for name in names})
+            for name in _SHARED:
+                indices = record[name]
+                record[name] = indices and {key: parsed["values"][index] for key, index in indices.items()}
+            units.append(record | {"work": float("inf") if record["work"] is None else record["work"]})
+    plan: RecordedPlan = check_record(RecordedPlan, parsed | {"units": units}, "a plan")
+    return plan
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
@@ -166,3 +148,31 @@ def short_names(folders: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise ResultsError(f"{listing(map(str, folders))}: a folder is given twice")
+
+
+def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
+    """Copy plugin files, and the neighbouring files that they import, into a results folder; return their paths."""
+    copied: list[str] = []
+    homes = {file: file.parents[file.name == "__init__.py"] for file in plugins}
+    # Files of one folder stay together, since they may share neighbours.
+    for home in dict.fromkeys(homes.values()):
+        files = [file for file in plugins if homes[file] == home]
+        members = {member.relative_to(home).as_posix(): member for file in files for member in _members(file, home)}
+        digests = {name: sha256_of(member) for name, member in members.items()}
+        target = f"plugins/{key_of(digests)[:8]}"
+        for name, member in members.items():
+            copy = folder / target / name
+            if not copy.is_file() or sha256_of(copy) != digests[name]:
+                write_atomically(copy, member.read_bytes())
+        sources = (file.parent if file.name == "__init__.py" else file for file in files)
+        copied += [f"{target}/{source.relative_to(home).as_posix()}" for source in sources]
+    return tuple(copied)
+
+
+def _members(file: Path, home: Path) -> Iterator[Path]:
+    """Yield the files that a plugin file needs: itself, the neighbours that it imports, and data of its package."""
+    yield from (path for path in source_files(module_name(file), file).values() if path.is_relative_to(home))
+    if file.name == "__init__.py":
+        data = [path for path in file.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        size = sum(path.stat().st_size for path in data)
+        yield from (path for path in data if size <= MAX_DATA or path.suffix == ".py")

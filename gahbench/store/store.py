@@ -9,49 +9,45 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import shutil
+import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.checks import as_text
-from gahbench._util.files import delete_entry, names_in, read_regular, storing, write_json
-from gahbench._util.sealed import parse_json
+from gahbench._util.errors import ResultsError
+from gahbench._util.files import names_in, storing, write_json
+from gahbench._util.sealed import read_record
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import PARTIAL, Attempt, attempts_at, checkpoint_time
 from gahbench.store.finished import (
-    DONE,
-    SCORES,
     UNIT,
     DamagedError,
     Examination,
     FinishedUnit,
+    Rows,
     is_network,
     open_finished,
     read_done,
 )  # fmt: skip
-from gahbench.store.records import unit_of
 from gahbench.training.file_names import WEIGHTS
 
 #: Subfolders for units that were moved away since their files were damaged, or the user asked to recompute them.
 DAMAGED, REPLACED = "damaged", "replaced"
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Numbers of units that are finished, failed, blocked by a failed fit, or left, and the number of failed fits."""
+class BusyError(ResultsError):
+    """Another run is at work in a results folder."""
 
-    done: int
-    failed: int
-    blocked: int
-    left: int
-    failed_fits: int
+
+class UnwritableError(ResultsError):
+    """A results folder cannot be written."""
 
 
 class Store:
-    """Finished and failed units in a results folder."""
+    """A results folder, in which one run, or shards of one run, are at work at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,6 +55,49 @@ class Store:
         self.failures = folder / "failures"
         #: Records of the precisions that were chosen by measurement, one file each.
         self.precision = folder / "precision"
+
+    @contextlib.contextmanager
+    def lock(self, shard: str = "") -> Iterator[None]:
+        """Lock the folder for a run, or for a shard of one, which shares the folder with other shards.
+
+        Raises
+        ------
+        BusyError
+            If another run is at work in the folder.
+        UnwritableError
+            If the folder cannot be written.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._take(stack, ".lock", is_shared=bool(shard))
+                if shard:
+                    self._take(stack, f".lock-{shard.replace('/', '-of-')}")
+            except OSError as error:
+                raise UnwritableError(f"{self.folder}: cannot be written as a results folder: {error}") from error
+            yield
+
+    def _take(self, stack: contextlib.ExitStack, name: str, is_shared: bool = False) -> None:
+        """Take a lock until the stack is closed, and write who holds it."""
+        # A link could lead to another file, which would be emptied.
+        handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        file = stack.enter_context(os.fdopen(handle, "r+b", buffering=0))
+        try:
+            import fcntl
+
+            fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except ImportError:
+            return  # The system has no file locks.
+        except (BlockingIOError, PermissionError):
+            holder = file.read(200).decode(errors="replace") or "shards of a run"
+            raise BusyError(
+                f"{self.folder}: another run is at work in this folder ({holder}); wait for it, or stop it"
+            ) from None
+        except OSError:
+            pass  # The file system has no locks: two runs would do the same work twice, but damage nothing.
+        file.truncate(0)
+        if not is_shared:
+            file.write(f"host {socket.gethostname()}, process {os.getpid()}".encode())
 
     def finished(self) -> set[str]:
         """Return the folder names of finished units."""
@@ -73,26 +112,17 @@ class Store:
         finished = self.finished()
         return finished, self.failed() - finished
 
-    def count(self, units: Sequence[Unit], damaged: Set[str] = frozenset()) -> Counts:
-        """Count units by their state; damaged units count as failed."""
-        finished, failures = self.ended()
-        finished, failures = finished - damaged, failures | damaged
-        unfinished = [unit for unit in units if unit.folder not in finished]
-        fits = sum(unit.folder in failures and unit.kind == "fit" for unit in unfinished)
-        failed = sum(unit.folder in failures for unit in unfinished)
-        blocked = sum(unit.folder not in failures and unit.is_blocked(failures) for unit in unfinished)
-        return Counts(len(units) - len(unfinished), failed, blocked, len(unfinished) - failed - blocked, fits)
+    def states(self, units: Sequence[Unit], damaged: Set[str] = frozenset()) -> list[str]:
+        """Return the state of each unit: done, failed (or damaged), blocked by a failed fit, or left."""
+        finished, failed = self.ended()
+        finished, failed = finished - damaged, failed | damaged
 
-    def count_superseded(self, units: Sequence[Unit]) -> int:
-        """Return for how many unfinished units the folder has a result of earlier code or other settings."""
+        def state(unit: Unit) -> str:
+            if unit.folder in finished:
+                return "done"
+            return "failed" if unit.folder in failed else "blocked" if unit.is_blocked(failed) else "left"
 
-        def identity(unit: Unit) -> tuple[object, ...]:
-            return (unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric)
-
-        finished = self.finished()
-        # Usually no units are left after the exclusion, so few records are read.
-        earlier = {identity(unit) for unit in self.recorded_units(excluded={unit.folder for unit in units})}
-        return len(earlier & {identity(unit) for unit in units if unit.folder not in finished})
+        return list(map(state, units))
 
     def path(self, unit: Unit) -> Path:
         """Return the path of the folder that holds a unit once it is finished."""
@@ -104,44 +134,52 @@ class Store:
 
     def weights_checksum(self, fit: str) -> str | None:
         """Return the SHA-256 of the weights of the fit with a key; ``None`` if the fit is not finished."""
-        done = self.done_record_at(self.fit_folder(fit))
-        return None if done is None else done["files"].get(WEIGHTS, {}).get("sha256")
+        with contextlib.suppress(DamagedError):
+            checksum: str = read_done(self.fit_folder(fit)).done["files"].get(WEIGHTS, {}).get("sha256")
+            return checksum
+        return None
 
     def undamaged(self, units: Iterable[Unit]) -> set[str]:
         """Return the folder names of finished, undamaged units that measured the weights that the store holds."""
         return set(self.examine(units).undamaged)
 
-    def examine(self, units: Iterable[Unit], is_hashed: Callable[[str], bool] = lambda name: False) -> Examination:
-        """Check finished units: scores, and files whose name ``is_hashed`` accepts, by checksum, others by size."""
+    def examine(self, units: Iterable[Unit], full: bool = False) -> Examination:
+        """Compare the checksums of the files of finished units; of networks only the sizes, unless ``full``."""
         examination, listed, checksum = Examination(), self.finished(), functools.cache(self.weights_checksum)
         for unit in {unit.folder: unit for unit in units if unit.folder in listed}.values():
             try:
-                finished = open_finished(self.path(unit), unit)
+                finished = open_finished(self.path(unit))
                 measured: Mapping[str, Any] = finished.done.get("networks", {})
                 # Two fits with the same key may have weights that differ by rounding.
                 if any(measured.get(key) and checksum(key) not in (None, measured[key]) for key in unit.needs):
                     raise DamagedError(f"{finished.folder}: measured other weights than those in this folder")
                 for name in finished.names:
-                    if name == SCORES:
-                        finished.read(name)
+                    if is_network(name) and not full:
+                        finished.check_size(name)
                     elif name != UNIT:
-                        finished.check(name, full=is_hashed(name))
+                        finished.read(name)
             except DamagedError as error:
                 examination.damaged[unit.folder] = str(error)
             else:
                 examination.undamaged[unit.folder] = finished
         return examination
 
-    def done_record(self, unit: Unit) -> dict[str, Any] | None:
-        """Return the content of ``done.json`` of a finished unit; ``None`` if it is missing or damaged."""
-        return self.done_record_at(self.path(unit))
+    def verify(self, folder: Path) -> FinishedUnit:
+        """Check the checksums of all files in the folder of a finished unit, including weights."""
+        finished = open_finished(folder)
+        for name in finished.names:
+            finished.read(name)
+        return finished
 
-    def done_record_at(self, folder: Path) -> dict[str, Any] | None:
-        """Return the content of ``done.json`` in a folder; ``None`` if it is missing or damaged."""
-        try:
-            return read_done(folder)[0]
-        except DamagedError:
-            return None
+    def done_record(self, unit: Unit) -> Mapping[str, Any] | None:
+        """Return the content of ``done.json`` of a finished unit; ``None`` if it is missing or damaged."""
+        with contextlib.suppress(DamagedError):
+            return read_done(self.path(unit)).done
+        return None
+
+    def read_scores(self, unit: Unit) -> Rows:
+        """Return the rows (sigma, image, value, part) of a finished score unit."""
+        return open_finished(self.path(unit)).scores()
 
     def begin(self, unit: Unit) -> Attempt:
         """Start an attempt at a unit."""
@@ -155,11 +193,11 @@ class Store:
     def move_damaged(self, units: Iterable[Unit]) -> dict[Unit, str]:
         """Move damaged finished units to ``damaged/``, so that they are recomputed; return the reason for each."""
         by_name = {unit.folder: unit for unit in units}
-        examination = self.examine(by_name.values(), lambda name: not is_network(name))
+        examination = self.examine(by_name.values())
         pending = {key for name, unit in by_name.items() if name not in examination.undamaged for key in unit.needs}
         # Weights are hashed only if a pending unit measures them.
         fits = [by_name[name] for name in examination.undamaged if by_name[name].key in pending]
-        reasons = examination.damaged | self.examine(fits, lambda name: True).damaged
+        reasons = examination.damaged | self.examine(fits, full=True).damaged
         for name in examination.undamaged:
             if any(f"fit-{key}" in reasons for key in by_name[name].needs):
                 reasons.setdefault(name, "measured a network that is trained again")
@@ -176,20 +214,6 @@ class Store:
                 (self.units / name).rename(target)
                 moved += 1
         return moved
-
-    def moved_names(self) -> list[str]:
-        """Return the names of the folders of units that were moved away as damaged or replaced."""
-        return sorted(name for subfolder in (DAMAGED, REPLACED) for name in names_in(self.folder / subfolder))
-
-    def recorded_units(self, excluded: Set[str] = frozenset()) -> Iterator[Unit]:
-        """Yield the units recorded in the folders of finished units, fits first, except in the excluded folders."""
-        names = sorted(self.finished() - excluded)
-        for kind in ("fit", "score"):
-            for folder in (self.units / name for name in names if name.startswith(f"{kind}-")):
-                with contextlib.suppress(OSError, ValueError):
-                    unit = unit_of(parse_json(read_regular(folder / UNIT, follow=False)))
-                    if (folder / DONE).is_file() and unit.folder == folder.name:
-                        yield unit
 
     def sweep(self) -> None:
         """Remove the attempts at units that are finished."""
@@ -210,31 +234,15 @@ class Store:
 
     def failure_of(self, name: str) -> str:
         """Return the error in the failure record of a unit, in one line."""
-        error = self.failure_record(name).get("error")
-        return " ".join(as_text(error).split()) if isinstance(error, str) and error.strip() else "unknown"
+        return " ".join(str(self.failure_record(name).get("error", "")).split()) or "unknown"
 
     def failure_record(self, name: str) -> dict[str, Any]:
         """Return the failure record of a unit; empty if it cannot be read."""
-        try:
-            content = parse_json(read_regular(self.failures / f"{name}.json", follow=False))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return read_record(self.failures / f"{name}.json")
 
     def forget_failure(self, unit: Unit) -> None:
         """Delete the failure record of a unit, so that the unit is tried again."""
-        delete_entry(self._failure_path(unit))
-
-    def verify(self, folder: Path, unit: Unit | None = None) -> FinishedUnit:
-        """Check the checksums of all files in the folder of a finished unit, including weights."""
-        finished = open_finished(folder, unit)
-        for name in finished.names:
-            finished.check(name)
-        return finished
-
-    def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float, str]]:
-        """Return the rows (sigma, image, value, part) of a finished score unit."""
-        return open_finished(self.path(unit), unit).scores()
+        self._failure_path(unit).unlink(missing_ok=True)
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / f"{unit.folder}.json"

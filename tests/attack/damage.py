@@ -10,8 +10,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gahbench._util.sealed import seal
-
 from .hostile import values
 from .images import make_special
 
@@ -20,11 +18,9 @@ STAND_INS = ("fifo", "folder", "socket", "zero", "loop", "broken link", "link to
 #: Kinds of damage.
 KINDS = (
     *("truncate", "flip", "insert", "empty", "delete", "rename", "swap", "copy", "chmod", *STAND_INS),
-    *(3 * ("json value", "json key", "forged value", "forged key", "forged plan")),
-    *("text", "text", "file name", "litter", "litter"),
+    *(3 * ("json value", "json key")),
+    *("text", "text", "litter", "litter"),
 )
-#: Kinds of damage that keep checksums valid, so that values may differ without being noticed.
-FORGED = ("forged value", "forged key", "forged plan")
 
 #: Contents that may replace the content of a file.
 texts = st.sampled_from(
@@ -32,7 +28,6 @@ texts = st.sampled_from(
      b"[" * 100_000, b'{"a":' * 100_000, b'{"files": {}}', b'{"error": ["x"]}', b'{"error": "a\\nb\\u0000\\ud800"}',
      b"sigma,image,value,part\n0.1,0,99.0,\n", b"sigma,image,value,part\n\"\n", b"PK\x03\x04")
 )  # fmt: skip
-names = st.sampled_from(("../x", "/etc/hosts", "a/b", "", ".", "..", "\0", "x" * 300, "done.json", "\ud800", "new.csv"))
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class Damage:
 def damages(draw: st.DrawFn) -> Damage:
     """Draw a kind of damage with its position and value."""
     kind = draw(st.sampled_from(KINDS))
-    value = {"text": texts, "litter": texts, "file name": names}.get(kind, values)
+    value = texts if kind in ("text", "litter") else values
     index, other = draw(st.integers(0, 10_000)), draw(st.integers(0, 10_000))
     return Damage(kind, index, other, draw(st.floats(0, 1)), draw(value))
 
@@ -65,10 +60,8 @@ def inflict(damage: Damage, home: Path) -> None:
     if not entries:
         return
     target, other = entries[damage.index % len(entries)], entries[damage.other % len(entries)]
-    if damage.kind in ("json value", "json key", *FORGED, "file name"):
+    if damage.kind in ("json value", "json key"):
         files = [entry for entry in entries if entry.suffix == ".json" and entry.is_file() and not entry.is_symlink()]
-        if damage.kind == "forged plan":
-            files = [file for file in files if file.name == "plan.json"]
         if files:
             _rewrite(damage, files[damage.index % len(files)])
     elif damage.kind == "litter":
@@ -140,30 +133,24 @@ def _remove(target: Path) -> None:
 
 
 def _rewrite(damage: Damage, file: Path) -> None:
-    """Damage a JSON file; a forged file has a valid checksum, as an attacker would write it."""
+    """Change, rename or delete a value in a JSON file."""
     try:
         content = json.loads(file.read_bytes())
     except ValueError:
         return
-    if damage.kind == "file name":
-        if isinstance(content, dict) and isinstance(content.get("files"), dict):
-            content["files"][damage.value] = {"bytes": 1, "sha256": "0" * 64}
-    elif (location := _locate(content, damage)) is not None:
-        container, key = location
-        if damage.kind.endswith("value") or (damage.kind == "forged plan" and damage.other % 3):
-            container[key] = damage.value
-        elif isinstance(container, dict):
-            value = container.pop(key)
-            if damage.other % 2:
-                container[str(key) + "x"] = value
-        else:
-            del container[key]
-    is_forged = damage.kind in FORGED
-    if is_forged and isinstance(content, dict):
-        content.pop("checksum", None)
-    text = (json.dumps(content, indent=1) + "\n").encode()
+    if (location := _locate(content, damage)) is None:
+        return
+    container, key = location
+    if damage.kind == "json value":
+        container[key] = damage.value
+    elif isinstance(container, dict):
+        value = container.pop(key)
+        if damage.other % 2:
+            container[str(key) + "x"] = value
+    else:
+        del container[key]
     file.unlink()
-    file.write_bytes(seal(text) if is_forged and text.startswith(b"{\n") else text)
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _locate(content: Any, damage: Damage) -> tuple[Any, Any] | None:

@@ -6,7 +6,7 @@ import gahbench
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs.running import plan_for
-from gahbench.store.folder import Folder
+from gahbench.store.plan_file import record_plan, require_plan
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered")
@@ -15,20 +15,19 @@ pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(write_suite, tmp_path, command):
     out, call = tmp_path / "out", command("leaderboard")
     registry = Registry()
-    Folder(out).record(plan_for(out, load_suite(write_suite(), registry), registry), registry)
+    record_plan(out, plan_for(out, load_suite(write_suite(), registry), registry), registry.files)
     assert "0 of 7 units done" in command("status")(out)[1]
     status, printed, errors = call(out)
     assert (status, printed) == (0, "")
     assert errors.startswith(f"{out}: no scores yet, 7 units left; see 'gahbench status {out}'")
     gahbench.run(write_suite(), out, engine="inline")
     complete = call(out)
-    assert "left" not in complete[2]
+    assert "units left" not in complete[2]
     store = Store(out)
-    (fit,) = [unit for unit in store.recorded_units() if unit.kind == "fit"]
-    scores = [unit.folder for unit in store.recorded_units() if fit.key in unit.needs]
-    store.move_away([fit.folder, *scores], "replaced")
+    fit, *others = require_plan(out).units
+    store.move_away([fit.folder, *(unit.folder for unit in others if fit.key in unit.needs)], "replaced")
     # While a run is at work, the board is not written.
-    with Folder(out).lock():
+    with store.lock():
         modified_times = {file: file.stat().st_mtime_ns for file in out.glob("[!.]*")}
         status, printed, errors = call(out)
         filtered = call(out, "-e", "identity", "--columns", "psnr")

@@ -26,7 +26,7 @@ from gahbench.runs.running import plan_for
 from gahbench.site.markdown import render_inline, render_markdown
 from gahbench.site.pages import write_site
 from gahbench.site.plugins import parse_docstring
-from gahbench.store.folder import Folder
+from gahbench.store.plan_file import record_plan
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_pages_show_the_published_board_and_warn_if_its_plan_was_changed(kept_ru
     text = (kept_run.parent / "kept.yaml").read_text(encoding="utf-8")
     text = text.replace("levels: 1}", "levels: 1, label: Mine}").replace("size: 16}", "size: 16, label: Discs}")
     suite.write_text(text, encoding="utf-8")
-    Folder(out).record(plan_for(out, load_suite(suite, registry), registry), registry)
+    record_plan(out, plan_for(out, load_suite(suite, registry), registry), registry.files)
     with pytest.warns(
         UserWarning, match=rf"plan was changed after .*'gahbench leaderboard {out}' writes the board again"
     ):

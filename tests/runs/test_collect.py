@@ -14,7 +14,6 @@ from gahbench.registry.behaviour import function_digest
 from gahbench.report.publish import publish
 from gahbench.report.tables import markdown
 from gahbench.runs.collect import collect
-from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered")
@@ -68,7 +67,7 @@ def test_a_changed_unit_causes_the_board_to_be_written_again(out):
 def test_changed_tables_are_not_shown_but_written_again(out, command, name):
     board, content = (out / "leaderboard.md").read_text(), (out / name).read_bytes()
     (out / name).write_bytes(content.replace(b"1", b"7", 1))
-    with Folder(out).lock():
+    with Store(out).lock():
         # During a run the board is not written; without its index it cannot be read.
         status, printed, errors = command("leaderboard")(out)
         assert (status, printed) == ((2, "") if name == "results.json" else (0, board)), errors

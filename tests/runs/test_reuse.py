@@ -148,13 +148,9 @@ def test_an_entrant_is_recomputed_on_request(write_suite, out):
     assert run_and_list(write_suite(), out)[1] == []
 
 
-def test_scores_and_checkpoints_of_replaced_networks_are_moved_too(write_suite, out):
+def test_checkpoints_of_replaced_networks_are_moved_too(write_suite, out):
     (fit,) = units_of(out, kind="fit")
     attempt = Store(out).begin(fit)
     (attempt.folder / "checkpoint-5.pt").write_bytes(b"rubbish")
-    # Both the scores of the current suite and other scores of the same network are moved.
     _, done = run_and_list(write_suite(OTHER_LEVELS), out, again=[UNET])
     assert {unit.metric for unit in done if unit.entrant == UNET} == {None, "psnr", "slope"}
-    assert {tuple(unit.payload["sigmas"]) for unit in units_of(out, kind="score", entrant=UNET)} == {(0.1, 0.2)}
-    _, done = run_and_list(write_suite(), out)
-    assert {(unit.entrant, unit.metric) for unit in done} == {(UNET, "psnr"), (UNET, "slope")}

@@ -1,9 +1,6 @@
 """Tests of runs of the tiny suite in this process."""
 
-import errno
-import fcntl
 import functools
-import os
 
 import numpy as np
 import pytest
@@ -15,7 +12,6 @@ from tiny_runs import UNET, board, entrants, run, run_and_list
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs.row import _Runner
-from gahbench.store.folder import BusyError, Folder
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
@@ -173,32 +169,6 @@ def check_growth(write_suite, out, tmp_path, change, fits, scores):
     assert (kinds.count("fit"), kinds.count("score")) == (fits, scores)
     assert board(grown).equals(board(run(write_suite(change), tmp_path / "whole")))
     assert {file: times(out)[file] for file in before} == before
-
-
-def test_a_folder_has_one_run_or_several_shards_at_a_time(tmp_path, monkeypatch):
-    folder, holder = (
-        Folder(tmp_path / "out"),
-        rf"another run is at work in this folder \(host .*, process {os.getpid()}\)",
-    )
-    with folder.lock(), pytest.raises(BusyError, match=holder), folder.lock():
-        pass
-    with folder.lock("1/2"), folder.lock("2/2"):
-        with pytest.raises(BusyError, match=holder), folder.lock("2/2"):
-            pass
-        with (
-            pytest.raises(BusyError, match=r"another run is at work in this folder \(shards of a run\)"),
-            folder.lock(),
-        ):
-            pass
-    with folder.lock(), pytest.raises(BusyError), folder.lock("1/2"):
-        pass
-
-    def refuse(*arguments):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.warns(UserWarning, match="this file system has no locks"), folder.lock():
-        pass
 
 
 def test_shards_divide_the_rows_of_a_suite(write_suite, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import gahbench
 from gahbench._util.error_text import remove_library_frames
 from gahbench.runs.status import failures, status
+from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "quick"
@@ -27,7 +28,7 @@ def test_status_reports_that_a_published_board_has_no_units(command):
 def test_status_of_a_read_only_folder_shows_running_units(out, monkeypatch):
     assert not status(out).is_published
     store = Store(out)
-    unit = next(unit for unit in store.recorded_units() if unit.kind == "score")
+    unit = next(unit for unit in require_plan(out).units if unit.kind == "score")
     store.move_away([unit.folder], "replaced")
     store.begin(unit).report(step=3)
     opened = Path.open

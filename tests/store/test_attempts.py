@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from finished_units import FIT_FACTS
 
-from gahbench._util.errors import ResultsError
+from gahbench._util.files import StorageError
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import publish
@@ -56,13 +56,14 @@ def test_a_fit_resumes_from_the_newest_checkpoints_of_any_attempt(store):
     assert copied == {"checkpoint-5.pt": "3 at 5", "checkpoint-10.pt": "3 at 10"}
     assert store.checkpoint_time(unit().folder) == 300.0
     last.finish({}, keep=())
+    store.sweep()
     assert [file.name for file in store.units.iterdir()] == [unit().folder]
 
 
 def test_a_unit_cannot_be_finished_without_its_files(store):
     attempt = store.begin(unit())
     (attempt.folder / "weights.safetensors").write_text("weights")
-    with pytest.raises(ResultsError, match=r"cannot be finished without snapshot-10\.safetensors"):
+    with pytest.raises(StorageError, match="snapshot-10"):
         attempt.finish({}, keep=("weights.safetensors", "snapshot-10.safetensors"))
     assert not store.undamaged([unit()])
 
