@@ -420,7 +420,7 @@ class _Watch:
             self._report(Event("started", self._units[name]))
         self._report(Event(kind, self._units[name], details))
 
-    def _done(self, unit: Unit) -> dict[str, Any]:
+    def _done(self, unit: Unit) -> Mapping[str, Any]:
         """Return the record of a finished unit; empty if it is damaged."""
         try:
             return self._store.done_record(unit) or {}
