@@ -188,7 +188,7 @@ def test_the_suite_in_the_guide_loads(tmp_path, builtin):
     file.write_text(yaml.safe_dump(content, allow_unicode=True))
     suite = load_suite(file, builtin)
     assert len(suite.datasets) == 4
-    assert len(suite.entrants) == 8
+    assert len(suite.entrants) == 7
     assert suite.entrants[-1].label == "cycle-spin[threshold[wavelet[db4,levels=3]]]"
 
 

@@ -9,13 +9,11 @@ import pandas as pd
 import pytest
 
 import gahbench
-from gahbench.planning.plan import Plan
+from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
-from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.registry import open_registry
 from gahbench.runs.preparation import find_missing
-from gahbench.runs.running import plan_for, results_folder
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
@@ -40,12 +38,12 @@ def run_for_fixture(suite: Path, out: Path, **options: Any) -> None:
         run(suite, out, **options)
 
 
-def plan_suite(suite: Path, out: Path | None = None, *, plugins: Any = (), **changes: Any) -> Plan:
+def plan_suite(suite: Path, *, plugins: Any = (), **changes: Any) -> Plan:
     """Plan a suite like ``gahbench plan``."""
-    registry, suite_changes = open_registry(plugin_sources(plugins, suite)), SuiteChanges.from_arguments(**changes)
+    registry, suite_changes = open_registry(plugins), SuiteChanges.from_arguments(**changes)
     loaded = load_suite(suite, registry, suite_changes)
     find_missing(loaded).require_datasets()
-    return plan_for(results_folder(loaded, out), loaded, registry)
+    return make_plan(loaded)
 
 
 def run_and_list(suite: Path, out: Path, **options: Any) -> tuple[Any, list[Any]]:

@@ -27,29 +27,16 @@ ACCEPTED_INTEGERS = f"accepted: integers of 64 bits, {INTEGERS.start} to {INTEGE
 
 _TAG = "tag:yaml.org,2002:"
 #: Types of plain scalars in order: pattern and first characters (YAML 1.2.2, section 10.3.2).
-_CORE = (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-    (
-        "float",
+_CORE = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
         r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        list("-+.0123456789"),
+        "-+.0123456789",
     ),
-)
-#: NUL, which paths cannot contain, and lone surrogates, which cannot be encoded.
-_INVALID_CHARACTER = re.compile("[\0\ud800-\udfff]")
-_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
-_FRACTION = re.compile(rf"\s*({_NUMBER})\s*/\s*({_NUMBER})\s*")
-#: Messages that replace the messages of pydantic, by type of error.
-_MESSAGES = {
-    "tuple_type": "expected a list",
-    "too_short": "expected a list with at least one value",
-    **dict.fromkeys(("dataclass_type", "dict_type", "model_type"), "expected fields with values"),
-    "string_pattern_mismatch": "accepted: letters, digits, '.', '_' and '-'",
 }
-#: Types of pydantic's errors about unknown fields.
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_FRACTION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*/\s*(\d+\.?\d*|\.\d+)\s*")
 
 
 class _Loader(yaml.SafeLoader):
@@ -72,9 +59,9 @@ def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
 
 
 _Loader.yaml_implicit_resolvers = {}
-for _name, _pattern, _first in _CORE:
+for _name, (_pattern, _first) in _CORE.items():
     for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), _first)
+        _class.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), list(_first))
 _Loader.add_constructor(f"{_TAG}int", _construct_integer)
 _Dumper.add_representer(
     str, lambda dumper, text: dumper.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
@@ -85,40 +72,34 @@ def _load(text: str, lines: dict[Location, int]) -> Any:
     """Read YAML, and record the line of each value."""
     loader = _Loader(text)
     try:
-        if (node := loader.get_single_node()) is None:
-            return None
-        _visit(node, (), lines)
-        return loader.construct_document(node)
+        node = loader.get_single_node()
+        return None if node is None else _build(loader, node, (), lines)
     except RecursionError:
         raise yaml.YAMLError(f"more than {MAX_DEPTH} levels of lists and mappings") from None
     except (KeyError, ValueError) as error:
         raise yaml.YAMLError(f"a value cannot be read: {error}") from error
-    finally:
-        loader.dispose()
 
 
-def _visit(node: yaml.Node, location: Location, lines: dict[Location, int]) -> None:
+def _build(loader: yaml.SafeLoader, node: yaml.Node, location: Location, lines: dict[Location, int]) -> Any:
+    """Return the value of a node, with a copy of it for each alias."""
     lines.setdefault(location, node.start_mark.line + 1)
-    if len(location) > MAX_DEPTH:
-        raise _error(f"more than {MAX_DEPTH} levels of lists and mappings", node)
-    if len(lines) > MAX_VALUES:
-        raise _error(f"more than {MAX_VALUES} values, counting repetitions by aliases", node)
-    if node.tag.removeprefix(_TAG) not in ("str", "seq", "map", *(name for name, *_ in _CORE)):
-        raise _error(f"the tag '{node.tag.replace(_TAG, '!!')}' is not accepted; leave it out", node)
-    if isinstance(node, yaml.ScalarNode) and (invalid := _INVALID_CHARACTER.search(node.value)):
+    if len(location) > MAX_DEPTH or len(lines) > MAX_VALUES:
+        raise _error(f"more than {MAX_DEPTH} levels, or {MAX_VALUES} values, counting repetitions by aliases", node)
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(loader, item, (*location, index), lines) for index, item in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        mapping = {}
+        for key, value in node.value:
+            inside = (*location, key.value)
+            if not isinstance(key, yaml.ScalarNode) or inside in lines:
+                raise _error(f"'{brief(key.value, 60)}' is not the name of a field, or is repeated", key)
+            lines[inside] = key.start_mark.line + 1
+            mapping[loader.construct_object(key)] = _build(loader, value, inside, lines)
+        return mapping
+    # NUL is invalid in paths, and lone surrogates cannot be encoded.
+    if invalid := re.search("[\0\ud800-\udfff]", node.value):
         raise _error(f"the character U+{ord(invalid[0]):04X} is not accepted", node)
-    for index, item in enumerate(node.value if isinstance(node, yaml.CollectionNode) else ()):
-        if isinstance(node, yaml.SequenceNode):
-            _visit(item, (*location, index), lines)
-            continue
-        key, value = item
-        inside = (*location, key.value)
-        if not isinstance(key, yaml.ScalarNode):
-            raise _error("expected the name of a field, not a collection", key)
-        if inside in lines:
-            raise _error(f"the field '{key.value}' is repeated", key)
-        lines[inside] = key.start_mark.line + 1
-        _visit(value, inside, lines)
+    return loader.construct_object(node)
 
 
 def load_scalar(text: str) -> Any:
@@ -159,9 +140,7 @@ def dump_flow(value: Any) -> str:
 def as_number(value: Any) -> Any:
     """Convert a string such as ``25/255`` to a number; return any other value unchanged."""
     fraction = _FRACTION.fullmatch(value) if isinstance(value, str) and len(value) < 100 else None
-    if fraction is None or float(fraction[2]) == 0:
-        return value
-    return float(fraction[1]) / float(fraction[2])
+    return float(fraction[1]) / float(fraction[2]) if fraction and float(fraction[2]) else value
 
 
 class Document:
@@ -171,15 +150,16 @@ class Document:
         self.path = path
         lines: dict[Location, int] = {}
         try:
-            self.text = text = path.read_text(encoding="utf-8")
-            self.content: Any = _load(text, lines)
+            self.text = path.read_text(encoding="utf-8")
+            self.content: Any = _load(self.text, lines)
         except (OSError, ValueError) as error:
             raise SuiteError(f"{path}: cannot be read: {error}") from error
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-            line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
+            mark = getattr(error, "problem_mark", None)
+            line = mark.line if mark else self.text.count("\n", 0, getattr(error, "position", 0))
             reason = getattr(error, "problem", None) or " ".join(str(error).split())
-            raise SuiteError(f"{path}:{line + 1}: not valid YAML: {reason}{_hint_at_quotes(text, mark)}") from error
+            hint = "; inside {} and [], strings with brackets need quotes" if reason.endswith("got '['") else ""
+            raise SuiteError(f"{path}:{line + 1}: not valid YAML: {reason}{hint}") from error
         self._places = {location: f"{path}:{line}" for location, line in lines.items()}
 
     def place(self, location: Location) -> str:
@@ -187,9 +167,10 @@ class Document:
         return self._places.get(self._known(location), f"{self.path}:1")
 
     def mark(self, location: Location, option: str) -> None:
-        """Record the option that set a part; errors about the part name the option."""
+        """Record the option that set a part, and parts around it that are absent from the file, for errors."""
         self._places = {known: place for known, place in self._places.items() if known[: len(location)] != location}
-        self._places[location] = option
+        for end in range(1, len(location) + 1):
+            self._places.setdefault(location[:end], option)
 
     def error(self, location: Location, message: str) -> SuiteError:
         """Return an error that names the place of a part."""
@@ -198,34 +179,30 @@ class Document:
     def validation_error(
         self, error: pydantic.ValidationError, accepted: Callable[[Location], Sequence[str]], inside: Location = ()
     ) -> SuiteError:
-        """Return the first of pydantic's errors, with the place of the invalid part."""
+        """Return the first of pydantic's errors, with the place of the invalid part, and accepted names of fields."""
         # If a required field is misspelt, pydantic also reports it as missing; report the misspelling.
-        first = min(error.errors(), key=lambda item: item["type"] not in _UNKNOWN)
+        first = min(error.errors(), key=lambda item: not item["type"].startswith(("extra", "unexpected")))
         full_location = (*inside, *first["loc"])
-        if first["type"] in _UNKNOWN:
+        if first["type"].startswith(("extra", "unexpected")):
             return self.unknown_field(full_location, accepted(full_location[:-1]))
-        if first["type"] == "missing":
-            return self.error(full_location, f"the field '{'.'.join(map(str, full_location))}' is missing")
-        location = self._known(full_location)
-        message = _MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
+        # Pydantic adds the names of types to the location.
+        location = full_location if first["type"] == "missing" else self._known(full_location)
+        message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
+        if first["type"] in ("model_type", "dataclass_type"):
+            message = f"expected the fields {', '.join(accepted(location))}"
         value = "" if isinstance(first["input"], dict | tuple) else f" (got {brief(repr(first['input']))})"
-        return self.error(location, f"{'.'.join(map(str, location))}: {message[0].lower()}{message[1:]}{value}")
+        name = ".".join(map(str, location)) or "the file"
+        return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{value}")
 
     def unknown_field(self, location: Location, accepted: Sequence[str]) -> SuiteError:
         """Return the error about an unknown field."""
         near = suggestion(str(location[-1]), accepted) or ";"
-        name = ".".join(map(str, location))
-        return self.error(location, f"unknown field '{name}'{near} accepted: {', '.join(accepted)}")
+        return self.error(
+            location, f"unknown field '{'.'.join(map(str, location))}'{near} accepted: {', '.join(accepted)}"
+        )
 
     def _known(self, location: Location) -> Location:
-        """Return the longest known prefix of a location, without pydantic's suffixes for alternatives."""
+        """Return the longest known prefix of a location."""
         while location not in self._places and location:
             location = location[:-1]
         return location
-
-
-def _hint_at_quotes(text: str, mark: yaml.Mark | None) -> str:
-    """Return a hint if a bracket follows an unquoted name, as in ``{basis: wavelet[db4]}``."""
-    line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
-    name = re.search(r"[\w.-]+$", line[: mark.column]) if mark is not None and line[mark.column :][:1] == "[" else None
-    return f'; inside {{}} and [], strings with brackets need quotes: "{name[0]}[...]"' if name else ""

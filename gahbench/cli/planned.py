@@ -43,18 +43,15 @@ def _lines(plan: Plan, store: Store, folder: Path) -> Iterator[str]:
         yield dataset["dataset"]
         yield " " * width + "".join(f"  {name:>13}" for name in _COLUMNS)
         for row in all_rows:
-            pair = dataset["dataset"], row.entrant.label
-            if pair in plan.pairs.undefined:
+            pair = plan.pairs[dataset["dataset"], row.entrant.label]
+            if not pair.is_defined:
                 yield f"  {row.label:<{width - 2}}  not defined on this dataset: the optimum is '{dataset['optimum']}'"
                 continue
-            if (reason := plan.pairs.refused.get(pair)) is not None:
-                yield f"  {row.label:<{width - 2}}  cannot run on this dataset: {reason}"
+            if pair.refusal is not None:
+                yield f"  {row.label:<{width - 2}}  cannot run on this dataset: {pair.refusal}"
                 continue
-            dry_run = plan.pairs.dry_runs[pair]
-            cells = _cells(units_of[dataset["dataset"], row.label], dry_run.parameters, done)
+            cells = _cells(units_of[dataset["dataset"], row.label], pair.parameters, done)
             yield f"  {row.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
-            if dry_run.error is not None:
-                yield f"    raises: {dry_run.error}"
     left = [unit for unit in plan.units if unit.folder not in done]
     yield ""
     yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan, folder)}"

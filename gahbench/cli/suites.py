@@ -90,22 +90,22 @@ def plan(
     """Show the units of a suite, how many are finished, and an estimate of the time; run nothing."""
     from gahbench.cli.planned import print_plan
     from gahbench.cli.plugins import print_problems
+    from gahbench.planning.plan import make_plan
     from gahbench.planning.suite import load_suite
-    from gahbench.planning.suite_files import plugin_sources
     from gahbench.registry.registry import open_registry
     from gahbench.runs.preparation import find_missing
-    from gahbench.runs.running import plan_for, results_folder
+    from gahbench.runs.running import results_folder
 
     changes = SuiteChanges.from_arguments(
         entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
     )
-    registry = open_registry(plugin_sources(plugins_dir or (), suite))
+    registry = open_registry(plugins_dir or ())
     print_problems(registry.problems, Console(stderr=True))
     loaded = load_suite(suite, registry, changes)
     missing = find_missing(loaded)
     missing.require_datasets()
     folder = results_folder(loaded, out)
-    planned = plan_for(folder, loaded, registry)
+    planned = make_plan(loaded)
     print_plan(planned, folder)
     _print_missing(
         missing, suite, {"-p": map(str, plugins_dir or ()), "-e": changes.entrants, "--set": changes.settings}

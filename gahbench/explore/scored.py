@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,8 @@ from gahbench.networks.conversions import Converted
 from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring, noise_levels, refusal_without_clean, scored_images
-from gahbench.planning.suite_files import plugin_sources, suite_files
+from gahbench.planning.suite_files import suite_files
+from gahbench.planning.units import PlannedDataset
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.sampling.settings import Sampling
@@ -100,11 +100,7 @@ def score(
     >>> round(float(board.loc["model", "psnr"]))
     20
     """
-    sources: Sequence[str | Path] = plugins
-    with contextlib.suppress(SuiteError):
-        # `on` may be a dataset instead of a suite.
-        sources = plugin_sources(plugins, on)
-    registry = open_registry(sources)
+    registry = open_registry(plugins)
     datasets, references, chosen_metrics, baseline, scoring = _resolve(on, registry, sigmas, images, metrics)
     if name in (reference.label for reference in references):
         raise ParameterError(f"name='{name}': a reference has this name; accepted: any other name")
@@ -118,11 +114,12 @@ def score(
             dataset: Dataset = configured.build()
             count = scored_images(scoring, dataset, "test")
             chosen_metrics = _metrics_on(configured, dataset, chosen_metrics, metrics is None, registry)
-            tables["datasets"].append(dataset_row(configured, dataset, count, scoring))
+            planned = PlannedDataset(configured, dataset, noise_levels(scoring, dataset), {"test": count})
+            tables["datasets"].append(dataset_row(planned, scoring))
             request = {
                 "split": "test",
                 "images": count,
-                "sigmas": noise_levels(scoring, dataset),
+                "sigmas": planned.levels,
                 "noise_seed": scoring.noise_seed,
                 "captured": not scoring.sigmas,
                 "sampling": Sampling().model_dump(mode="json"),

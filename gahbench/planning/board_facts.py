@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from gahbench.contracts.captured import MEASURED
-from gahbench.contracts.datasets import Dataset, validate_sources
+from gahbench.contracts.datasets import validate_sources
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import Scoring
@@ -15,12 +15,14 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.spec import format_value
 
 
-def dataset_row(configured: Configured, dataset: Dataset, images: int, scoring: Scoring) -> dict[str, Any]:
-    """Return the facts about a dataset with ``images`` scored test images, as a row of the table ``datasets``.
+def dataset_row(planned: PlannedDataset, scoring: Scoring) -> dict[str, Any]:
+    """Return the facts about a dataset, as a row of the table ``datasets``.
 
     ``is_free``, which is not a column of the table, says whether the board may come with pictures of the images.
     """
+    configured, dataset = planned.configured, planned.dataset
     channels, height, width = dataset.shape
+    sources = validate_sources(dataset, "test", planned.images["test"]) or []
     return {
         "dataset": configured.label,
         "optimum": dataset.optimum.kind,
@@ -29,8 +31,9 @@ def dataset_row(configured: Configured, dataset: Dataset, images: int, scoring: 
         "height": height,
         "width": width,
         "fingerprint": dataset.fingerprint() or "",
-        "sources": _sources_text(dataset, images),
-        "protocol": protocol_key(PlannedDataset(configured, dataset), scoring.noise_seed),
+        # The sources of test images; empty if they are distinct.
+        "sources": " ".join(map(str, sources)) if len(set(sources)) < len(sources) else "",
+        "protocol": protocol_key(planned, scoring.noise_seed),
         "notes": "\n".join(" ".join(note.split()) for note in dataset.notes),
         # The suite may replace name and parameters by a label.
         "spec": configured.default_label,
@@ -39,26 +42,17 @@ def dataset_row(configured: Configured, dataset: Dataset, images: int, scoring: 
     }
 
 
-def _sources_text(dataset: Dataset, images: int) -> str:
-    """Return the sources of test images as text; empty if all sources are distinct."""
-    sources = validate_sources(dataset, "test", images) or []
-    return " ".join(map(str, sources)) if len(set(sources)) < len(sources) else ""
-
-
-def metric_titles(metrics: Iterable[Configured], labels: Mapping[str, str] | None = None) -> list[dict[str, str]]:
+def metric_titles(metrics: Iterable[Configured]) -> list[dict[str, str]]:
     """Return the titles and nulls of metrics, as rows of the table ``metrics``."""
-    return [row for metric in metrics for row in _rows(metric, (labels or {}).get(metric.label))]
-
-
-def _rows(metric: Configured, label: str | None) -> list[dict[str, str]]:
-    titles, nulls = (getattr(metric.plugin.factory, name) for name in ("titles", "nulls"))
     return [
         {
             "metric": _score_name(metric, part),
-            "title": label if label is not None and not part else _fill_title(title, metric),
+            "title": _fill_title(title, metric),
             "null": _score_name(metric, nulls[part]) if part in nulls else "",
         }
-        for part, title in ({"": label} | titles if label is not None else titles).items()
+        for metric in metrics
+        for nulls in (metric.plugin.factory.nulls,)
+        for part, title in metric.plugin.factory.titles.items()
     ]
 
 
@@ -90,16 +84,14 @@ def _fill_title(title: str, metric: Configured) -> str:
 
 def own_trainings(suite: Suite) -> dict[str, str]:
     """Return, by label, how the training of rows differs from the training of the suite."""
-    differences_by_row = {}
-    for row in rows(suite):
-        if row.entrant.label in suite.trainings and row.training is not None:
-            default = suite.training.model_dump(mode="json")
-            own = suite.trainings[row.entrant.label].model_dump(mode="json")
-            differences = [
-                f"{name}={format_value(own[name])} ({format_value(default[name])})"
-                for name in own
-                if own[name] != default[name]
-            ]
-            if differences:
-                differences_by_row[row.label] = ", ".join(differences)
-    return differences_by_row
+    default = suite.training.model_dump(mode="json")
+    own = {label: training.model_dump(mode="json") for label, training in suite.trainings.items()}
+    return {
+        row.label: ", ".join(
+            f"{name}={format_value(value)} ({format_value(default[name])})"
+            for name, value in own[row.entrant.label].items()
+            if value != default[name]
+        )
+        for row in rows(suite)
+        if own.get(row.entrant.label, default) != default
+    }

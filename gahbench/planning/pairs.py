@@ -1,109 +1,95 @@
-"""Pairs of datasets and entrants: undefined pairs, refused pairs, and dry runs."""
+"""Pairs of datasets and entrants, which are tried out before a run without computing anything."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from gahbench._util.errors import ParameterError, SuiteError
+from gahbench._util.errors import ParameterError, SuiteError, listing
 from gahbench._util.shapes import Shape
-from gahbench.contracts.datasets import Dataset, all_shapes
 from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.references import Reference
-from gahbench.planning.dry_run import DryRun, dry_run
 from gahbench.planning.suite import Suite
-from gahbench.planning.suite_fields import scored_images
+from gahbench.planning.units import PlannedDataset
 from gahbench.registry.configured import Configured
-
-#: A configured dataset, and the dataset itself.
-Built = tuple[Configured, Dataset]
-#: Labels of a dataset and an entrant.
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Undefined pairs, refused pairs with reasons, and dry runs of a suite."""
+class Pair:
+    """An entrant on a dataset, as far as it is known before a run."""
 
-    undefined: frozenset[Pair] = frozenset()
-    refused: dict[Pair, str] = field(default_factory=dict)
-    dry_runs: dict[Pair, DryRun] = field(default_factory=dict)
+    is_defined: bool = True
+    #: Why the entrant refuses the images of the dataset.
+    refusal: str | None = None
+    #: Number of parameters of a network, and multiply-adds for an image of the first shape.
+    parameters: int = 0
+    work: float = 0.0
 
 
-def check_pairs(suite: Suite, built: Sequence[Built], done: Collection[Pair]) -> Pairs:
-    """Check pairs by dry runs of networks, except of pairs that are done, and by asking references."""
-    undefined: set[Pair] = set()
-    refused: dict[Pair, str] = {}
-    runs = {(configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants}
-    shapes = [all_shapes(dataset, scored_images(suite.scoring, dataset, "test")) for _, dataset in built]
+#: The pairs of a suite, by the labels of dataset and entrant.
+Pairs = dict[tuple[str, str], Pair]
+
+
+def try_pairs(suite: Suite, datasets: Sequence[PlannedDataset]) -> Pairs:
+    """Try out all pairs; raise if an entrant is undefined or refused on all datasets."""
+    pairs: Pairs = {}
     for entrant in suite.entrants:
         reference = _build_reference(suite, entrant)
-        pairs = [(configured.label, entrant.label) for configured, _ in built]
-        for pair, (_, dataset), dataset_shapes in zip(pairs, built, shapes, strict=True):
-            reason = None
-            if reference is not None and not _supports(reference, dataset):
-                undefined.add(pair)
-            elif reference is not None:
-                reason = _refusal(reference, dataset, dataset_shapes)
-            elif entrant.kind == "architecture" and pair not in done:
-                tried = [dry_run(entrant, shape) for shape in dataset_shapes]
-                # Parameters and multiply-adds are those of the first shape.
-                runs[pair] = tried[0]
-                reason = next((run.refusal for run in tried if run.refusal is not None), None)
-            if reason is not None:
-                refused[pair] = reason
-        _require_accepted(suite, entrant, built, undefined, refused)
-    return Pairs(frozenset(undefined), refused, runs)
-
-
-def _require_accepted(
-    suite: Suite, entrant: Configured, built: Sequence[Built], undefined: set[Pair], refused: dict[Pair, str]
-) -> None:
-    """Raise if an entrant is undefined or refused on all datasets."""
-    defined = [pair for configured, _ in built if (pair := (configured.label, entrant.label)) not in undefined]
-    # A run that selects some datasets of the suite may have no row of a reference.
-    if not defined and not any(option.startswith("--dataset ") for option in suite.changes):
-        kinds = ", ".join(
-            f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
-            for configured, dataset in built
-        )
-        raise SuiteError(
-            f"{suite.location(entrant)}: {entrant.where}: not defined on any dataset of the suite; the kinds of "
-            f"their optima are {kinds}"
-        )
-    if defined and all(pair in refused for pair in defined):
-        raise SuiteError(f"{suite.location(entrant)}: {entrant.where} on {defined[0][0]}: {refused[defined[0]]}")
+        tried = {planned.configured.label: _try_pair(entrant, reference, planned) for planned in datasets}
+        pairs |= {(label, entrant.label): pair for label, pair in tried.items()}
+        where = f"{suite.location(entrant)}: {entrant.where}"
+        defined = [(label, pair.refusal) for label, pair in tried.items() if pair.is_defined]
+        # A run that selects some datasets of the suite may have no row of a reference.
+        if not defined and not any(option.startswith("--dataset ") for option in suite.changes):
+            optima = listing(f"{planned.configured.label}: {planned.dataset.optimum.kind}" for planned in datasets)
+            raise SuiteError(f"{where}: not defined on any dataset of the suite; the kinds of optima are {optima}")
+        if defined and all(refusal is not None for _, refusal in defined):
+            raise SuiteError(f"{where} on {defined[0][0]}: {defined[0][1]}")
+    return pairs
 
 
 def _build_reference(suite: Suite, entrant: Configured) -> Reference | None:
     """Return the reference, or ``None`` for an architecture and for a reference that cannot be built."""
-    if entrant.kind != "reference":
-        return None
     try:
-        reference: Reference = suite.build(entrant)
+        return suite.build(entrant) if entrant.kind == "reference" else None
     except SuiteError:
         raise
     except Exception:
         return None  # The row of a broken plugin reports the error.
-    return reference
 
 
-def _supports(reference: Reference, dataset: Dataset) -> bool:
+def _try_pair(entrant: Configured, reference: Reference | None, planned: PlannedDataset) -> Pair:
+    """Count the operations of a network on torch's meta device, or ask a reference whether it accepts the images."""
     try:
-        return reference.supports(dataset)
-    except Exception:
-        return True  # The row of a broken plugin reports the error.
-
-
-def _refusal(reference: Reference, dataset: Dataset, shapes: Sequence[Shape]) -> str | None:
-    """Return why a reference refuses the images of a dataset; ``None`` if it accepts them."""
-    if dataset.noise_kind is not None and reference.kind in SEES_DATASET:
-        return "needs clean images, and these images are noisy; accepted: classical references and networks"
-    try:
-        for shape in shapes:
+        if entrant.kind == "architecture":
+            tried = [_try_network(entrant, shape) for shape in planned.shapes]
+            return tried[0]
+        if reference is None:
+            return Pair()
+        if not reference.supports(planned.dataset):
+            return Pair(is_defined=False)
+        if planned.dataset.noise_kind is not None and reference.kind in SEES_DATASET:
+            return Pair(refusal="needs clean images; accepted on noisy images: classical references and networks")
+        for shape in planned.shapes:
             reference.check_shape(shape)
     except (ValueError, ParameterError) as error:
-        return str(error)
+        return Pair(refusal=str(error))
     except Exception:
-        return None  # The row of a broken plugin reports the error.
-    return None
+        pass  # The row of a broken plugin reports the error.
+    return Pair()
+
+
+def _try_network(configured: Configured, shape: Shape) -> Pair:
+    import torch
+
+    from gahbench.training.hardware import multiply_adds
+
+    with torch.device("meta"):
+        network = configured.build(shape).eval()
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    try:
+        return Pair(parameters=parameters, work=multiply_adds(network, shape))
+    except ValueError:
+        raise
+    except Exception:
+        return Pair(parameters=parameters)  # Some operations do not support the meta device.

@@ -23,40 +23,20 @@ from gahbench.contracts.metrics import Metric
 from gahbench.sampling.settings import Sampling
 from gahbench.training.recipe import Training
 
-#: Why a metric is refused on noisy images without clean references, and what is accepted, by kind of noise.
-_WITHOUT_CLEAN = {
-    "white": "the metric needs clean images, and these images are noisy; accepted: the metrics sure and masked-error",
-    "independent": (
-        "the metric needs clean images, or noise that is shown to be white and Gaussian; accepted: the metric "
-        "masked-error"
-    ),
-    "unknown": (
-        "these images are noisy, and their noise is not shown to be independent between pixels, so no metric is "
-        "defined; accepted: bursts of three or more captures"
-    ),
-}
 _FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-#: Maximum length of a suite's name, which is also the name of a folder.
-MAX_NAME = 100
 
 #: Constraint of a list with at least one value.
 _SOME = Field(min_length=1, strict=False)
 
 
 def _check_entry(value: Any) -> Any:
-    is_mapping = isinstance(value, dict) and all(isinstance(inner, dict | None) for inner in value.values())
+    is_mapping = isinstance(value, dict) and [type(inner) in (dict, type(None)) for inner in value.values()] == [True]
     if not is_mapping and not isinstance(value, str):
-        raise ValueError("expected a plugin's name, or name: {parameter: value}")
+        raise ValueError("expected a single plugin, as its name, or name: {parameter: value}")
     return value
 
 
 Entry = Annotated[str | dict[str, dict[str, Any] | None], BeforeValidator(_check_entry)]
-
-
-def entry_name(entry: Entry) -> str:
-    """Return the name of the plugin in an entry that is not validated yet."""
-    return entry.partition("[")[0].strip() if isinstance(entry, str) else next(iter(entry), "")
 
 
 def _has_test(splits: tuple[Split, ...]) -> tuple[Split, ...]:
@@ -141,13 +121,12 @@ class SuiteFile(BaseModel):
         Seeds of initialisation, order of images and training noise. Each seed is a separate fit.
     limits
         Time limits of units, in seconds.
-    plugins
-        Plugin files, or folders of plugin files, relative to the suite file.
     """
 
     model_config = _FROZEN
 
-    name: Annotated[str, Field(pattern=_NAME, max_length=MAX_NAME)]
+    # The name is also the name of a folder.
+    name: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     version: Annotated[int, Field(ge=1)] | None = None
     description: str = ""
     datasets: Annotated[tuple[Entry, ...], _SOME]
@@ -157,15 +136,17 @@ class SuiteFile(BaseModel):
     scoring: Scoring
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], _SOME, AfterValidator(_distinct)] = (0,)
     limits: Annotated[Limits, Field(default_factory=Limits)]
-    plugins: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
 def accepted_fields(location: Location) -> list[str]:
     """Return the accepted fields at a location of a suite file."""
-    models: dict[str, type[BaseModel]] = {"training": Training, "scoring": Scoring, "limits": Limits}
-    if tuple(location[:2]) == ("scoring", "sampling"):
-        return list(Sampling.model_fields)
-    model = models.get(str(location[0]) if location else "", SuiteFile)
+    models: dict[str, type[BaseModel]] = {
+        "training": Training,
+        "scoring": Scoring,
+        "limits": Limits,
+        "sampling": Sampling,
+    }
+    model = next((models[str(part)] for part in reversed(location) if part in models), SuiteFile)
     return list(model.model_fields)
 
 
@@ -175,12 +156,8 @@ def noise_levels(scoring: Scoring, dataset: Dataset) -> list[float]:
         if dataset.noise_kind is not None:
             raise DataError(f"the images are noisy, without clean references; accepted: sigmas={MEASURED}")
         return list(scoring.sigmas)
-    level = captured_level(dataset, scored_images(scoring, dataset, "test"))
-    if level is None:
-        raise DataError(
-            "sigmas=measured, but the dataset has no recorded noisy images; accepted: datasets such as captures, or "
-            "numbers under 'sigmas'"
-        )
+    if (level := captured_level(dataset, scored_images(scoring, dataset, "test"))) is None:
+        raise DataError("the dataset has no recorded noisy images; accepted: sigmas=[0.1, 0.2], or captures")
     return [level]
 
 
@@ -188,13 +165,16 @@ def scored_images(scoring: Scoring, dataset: Dataset, split: Split) -> int:
     """Return the number of images of a split that are scored."""
     if scoring.images != "all":
         return scoring.images
-    available = dataset.available(split)
-    if not available:
-        problem = "is endless" if available is None else "is empty"
-        raise DataError(f"images=all requested from the {split} split, which {problem}; accepted: a number")
+    if not (available := dataset.available(split)):
+        raise DataError(f"images=all requested from the {split} split, which is endless or empty; accepted: a number")
     return available
 
 
 def refusal_without_clean(metric: type[Metric] | Metric, noise: NoiseKind) -> str | None:
     """Return why a metric is refused on noisy images without clean references; ``None`` if it is accepted."""
-    return None if noise in metric.without_clean else f"{_WITHOUT_CLEAN[noise]}, or clean images"
+    if noise in metric.without_clean:
+        return None
+    return (
+        f"the metric needs clean images, and these are noisy, by noise of the kind '{noise}'; accepted: sure under "
+        "white noise, masked-error under white or independent noise, bursts of three or more captures"
+    )

@@ -16,9 +16,6 @@ from gahbench._util.checks import Count, Digest, check_record
 from gahbench._util.core_yaml import load_scalar
 from gahbench.planning.suite_changes import SET
 
-#: The characters of a digest that boards and messages show.
-_SHOWN = 12
-
 
 class _Record(TypedDict):
     version: Count
@@ -41,7 +38,7 @@ class SuiteVersion:
         return cls(**dict(record))  # type: ignore[call-overload]
 
     def __str__(self) -> str:
-        return f"version {self.version}, SHA-256 {self.digest[:_SHOWN]}"
+        return f"version {self.version}, SHA-256 {self.digest[:12]}"
 
 
 def suite_version(text: str, changes: Sequence[str] = ()) -> SuiteVersion | None:

@@ -8,14 +8,18 @@ plugin) and ``code`` (of the function that computes the unit).
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gahbench._util.errors import ParameterError
 from gahbench._util.keys import key_of
-from gahbench.contracts.datasets import Dataset, Split
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset, Split, all_shapes
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.unit import Unit
+from gahbench.planning.rows import Row
+from gahbench.planning.suite_fields import Scoring
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import Kind
@@ -31,181 +35,151 @@ CHECKS = "gahbench.evaluation.audit:audit"
 AUDITED = ("psnr", "test")
 #: Version of the rules of the audit, incremented when the rules detect more.
 CHECKS_VERSION = 2
-#: Names of the digests of code in documents.
-CODE = ("code", "source")
 
 
 @dataclass(frozen=True)
 class PlannedDataset:
-    """A dataset, and its configuration."""
+    """A dataset, its configuration, and its noise levels and numbers of scored images by split."""
 
     configured: Configured
     dataset: Dataset
+    levels: list[float] = field(default_factory=list)
+    images: Mapping[Split, int] = field(default_factory=dict)
 
     @functools.cached_property
     def document(self) -> dict[str, Any]:
         """The dataset as documents of units describe it: with a fingerprint of images instead of paths of files."""
         identity, fingerprint = self.configured.identity, self.dataset.fingerprint()
-        return {**(identity if fingerprint is None else _without_paths(identity)), "fingerprint": fingerprint}
+        return {**(identity if fingerprint is None else _without(identity, ("path",))), "fingerprint": fingerprint}
+
+    @functools.cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The distinct shapes of the scored test images."""
+        return all_shapes(self.dataset, self.images["test"])
 
 
-@dataclass(frozen=True)
-class Request:
-    """The settings that affect a score: images, noise, sampling, precision, and the images learned from."""
+def fit_unit(planned: PlannedDataset, row: Row, training: Training, seed: int, multiply_adds: float) -> Unit:
+    """Build the unit that trains the network of a row, or its partner; a forward pass takes ``multiply_adds``."""
+    from gahbench.training.batches import training_count
 
-    split: Split
-    image_split: Split
-    images: int
-    sigmas: list[float]
-    noise_seed: int
-    sampling: dict[str, Any]
-    jacobian_precision: str
-    learned_from: Mapping[str, Any] | None
-    partner_learned_from: Mapping[str, Any] | None
-    #: Whether noisy images were recorded.
-    is_measured: bool = False
-
-
-def fit_unit(
-    planned: PlannedDataset,
-    entrant: Configured,
-    label: str,
-    training: Training,
-    seed: int,
-    half: Split | None,
-    work: float,
-) -> Unit:
-    """Build the unit that trains an architecture."""
+    try:
+        steps = training.total_steps(training_count(planned.dataset, training))
+    except ValueError as error:
+        raise ParameterError(f"{row.entrant.where} on {planned.configured.label}: {error}") from error
+    # The weights of a network do not depend on its partner.
+    alone = training.model_copy(update={"halves": False})
     document = {
         "code": function_digest(FIT),
         "dataset": planned.document,
-        "entrant": entrant.identity,
-        "training": training.key_fields(),
+        "entrant": row.entrant.identity,
+        "training": alone.key_fields(),
         "seed": seed,
     }
     return Unit(
         kind="fit",
         key=key_of(document),
         dataset=planned.configured.label,
-        entrant=label,
+        entrant=row.label,
         entrant_kind="architecture",
         seed=seed,
-        split=half,
+        split=training.split if training.halves else None,
         metric=None,
         requires=None,
-        work=work,
+        # A backward pass costs about twice a forward pass.
+        work=float("inf") if steps is None else 3.0 * training.batch_size * steps * multiply_adds,
         payload={
             "dataset": describe_plugin(planned.configured),
-            "entrant": describe_plugin(entrant),
-            "training": training.model_dump(mode="json"),
+            "entrant": describe_plugin(row.entrant),
+            "training": alone.model_dump(mode="json"),
             "seed": seed,
         },
         document=document,
     )
 
 
+def score_request(planned: PlannedDataset, row: Row, scoring: Scoring, split: Split) -> dict[str, Any]:
+    """Return the part of the payload of scores that all metrics share."""
+    image_split, count = row.scored_on(split, planned.images[split])
+    return {
+        "split": image_split,
+        "images": count,
+        "sigmas": planned.levels,
+        "noise_seed": scoring.noise_seed,
+        # Whether noisy images were recorded.
+        **({} if scoring.sigmas else {"captured": True}),
+        "learned_from": row.learned_from(),
+        "partner_learned_from": row.learned_from(partner=True),
+        "sampling": scoring.sampling.model_dump(mode="json"),
+        "jacobian_precision": scoring.jacobian_precision,
+    }
+
+
 def score_unit(
     planned: PlannedDataset,
-    entrant: Configured,
-    label: str,
+    row: Row,
     metric: Configured,
     measure: Metric,
-    request: Request,
+    split: Split,
+    request: Mapping[str, Any],
     seed: int | None = None,
-    fit: str | None = None,
-    partner: str | None = None,
+    fits: Sequence[str] = (),
+    multiply_adds: float = 0.0,
 ) -> Unit:
-    """Build the unit that scores an entrant by a metric."""
-    document = _protocol(planned, metric, measure, request)
-    document["entrant"] = fit if fit is not None else entrant.identity
-    if (metric.plugin.name, request.split) == AUDITED:
+    """Build the unit that scores a row by a metric; ``fits`` are the keys of its fit, and of the fit of its partner."""
+    fit, partner = (*fits, None, None)[:2]
+    document = {
+        "code": function_digest(SCORE, frozenset(measure.needs)),
+        "dataset": planned.document,
+        "metric": metric.identity,
+        "split": split,
+        "entrant": row.entrant.identity if fit is None else fit,
+        **{name: request[name] for name in ("images", "sigmas", "noise_seed", "captured") if name in request},
+    }
+    if request["split"] != split:
+        document["shown"] = request["split"]
+    if "samples" in measure.needs:
+        document["sampling"] = request["sampling"]
+    if "jacobian" in measure.needs and request["jacobian_precision"] != "auto":
+        document["jacobian_precision"] = request["jacobian_precision"]
+    if (metric.plugin.name, split) == AUDITED:
         document["audit"] = {"code": function_digest(CHECKS)}
     # The key of a fit already contains the training images of the network.
-    if (fit is None and depends_on_images(entrant)) or measure.needs & {"training", "partner"}:
-        document["learned_from"] = request.learned_from
+    if (fit is None and row.depends_on_images) or measure.needs & {"training", "partner"}:
+        document["learned_from"] = request["learned_from"]
     if "partner" in measure.needs:
-        document["partner"] = partner if partner is not None else request.partner_learned_from
+        document["partner"] = request["partner_learned_from"] if partner is None else partner
     return Unit(
         kind="score",
         key=key_of(document),
         dataset=planned.configured.label,
-        entrant=label,
+        entrant=row.label,
         entrant_kind="reference" if fit is None else "architecture",
         seed=seed,
-        split=request.split,
+        split=split,
         metric=metric.label,
         requires=fit,
-        work=float(request.images * len(request.sigmas)),
+        work=multiply_adds * request["images"] * len(request["sigmas"]),
         payload={
             "dataset": describe_plugin(planned.configured),
-            "entrant": describe_plugin(entrant),
+            "entrant": describe_plugin(row.entrant),
             "metric": describe_plugin(metric),
-            "split": request.image_split,
-            "images": request.images,
-            "sigmas": request.sigmas,
-            "noise_seed": request.noise_seed,
-            **({"captured": True} if request.is_measured else {}),
-            "learned_from": request.learned_from,
-            "partner_learned_from": request.partner_learned_from,
-            "sampling": request.sampling,
-            "jacobian_precision": request.jacobian_precision,
+            **request,
         },
         partner=partner if "partner" in measure.needs else None,
         document=document,
     )
 
 
-def _protocol(planned: PlannedDataset, metric: Configured, measure: Metric, request: Request) -> dict[str, Any]:
-    """Return the document of a score without the entrant; scores with equal ones are comparable."""
-    document: dict[str, Any] = {
-        "code": function_digest(SCORE, frozenset(measure.needs)),
-        "dataset": planned.document,
-        "metric": metric.identity,
-        "split": request.split,
-        "images": request.images,
-        "sigmas": request.sigmas,
-        "noise_seed": request.noise_seed,
-    }
-    if request.is_measured:
-        document["captured"] = True
-    if request.image_split != request.split:
-        document["shown"] = request.image_split
-    if "samples" in measure.needs:
-        document["sampling"] = request.sampling
-    if "jacobian" in measure.needs and request.jacobian_precision != "auto":
-        document["jacobian_precision"] = request.jacobian_precision
-    return document
-
-
 def protocol_key(planned: PlannedDataset, noise_seed: int) -> str:
     """Return a digest of images and noise, which does not depend on code."""
-    return key_of({"dataset": _without_code(planned.document), "noise_seed": noise_seed})
+    return key_of({"dataset": _without(planned.document, ("code", "source")), "noise_seed": noise_seed})
 
 
-def _without_code(document: Any) -> Any:
+def _without(document: Any, excluded: Sequence[str]) -> Any:
+    """Return a nested document without the fields of some names."""
     if isinstance(document, Mapping):
-        return {name: _without_code(value) for name, value in document.items() if name not in CODE}
-    return [_without_code(item) for item in document] if isinstance(document, list | tuple) else document
-
-
-def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
-    """Remove the paths of files."""
-    parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}
-    nested = {
-        name: [_without_paths(item) for item in inner] if isinstance(inner, list) else _without_paths(inner)
-        for name, inner in identity["nested"].items()
-    }
-    return {**identity, "parameters": parameters, "nested": nested}
-
-
-def fits_training_subset(entrant: Configured) -> bool:
-    """Return whether a reference learns from the training images of networks."""
-    return bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
-
-
-def depends_on_images(entrant: Configured) -> bool:
-    """Return whether a reference depends on the training images of its row: it learns, or selects weights."""
-    return fits_training_subset(entrant) or entrant.published_training is not None
+        return {name: _without(value, excluded) for name, value in document.items() if name not in excluded}
+    return [_without(item, excluded) for item in document] if isinstance(document, list | tuple) else document
 
 
 def describe_plugin(configured: Configured) -> dict[str, Any]:

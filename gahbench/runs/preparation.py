@@ -11,7 +11,6 @@ from gahbench._util.error_text import error_text
 from gahbench._util.errors import DataError, GahbenchError, listing
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
-from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.configured import Configured, iterate_nested
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import open_registry
@@ -90,7 +89,7 @@ def prepare(
     >>> [outcome.error for outcome in prepare("quick")]
     [None]
     """
-    registry = open_registry(plugin_sources(plugins, suite))
+    registry = open_registry(plugins)
     loaded = load_suite(suite, registry, SuiteChanges.from_arguments(entrants, settings))
     outcomes: list[Prepared] = []
 

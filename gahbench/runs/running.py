@@ -17,7 +17,6 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
-from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
@@ -138,7 +137,7 @@ def run(
     seeds
         Seeds of the training runs, integers of at least 0; by default the seeds of the suite.
     plugins
-        Paths of plugin files, or of folders of plugin files; by default only those that the suite names.
+        Paths of plugin files, or of folders of plugin files; by default those in ``GAHBENCH_PLUGINS``.
     reuse
         Paths of other results folders, from which finished units with the same keys are taken; by default none.
     again
@@ -189,7 +188,7 @@ def run(
     >>> {entrant: round(psnr, 1) for entrant, psnr in board.items()}
     {'oracle-threshold[sym4]': 29.9, 'identity': 18.3}
     """
-    registry = open_registry(plugin_sources(plugins, suite))
+    registry = open_registry(plugins)
     # Raise errors of an unknown engine, tracker or suite before anything is written.
     chosen = registry.create("engine", engine)
     trackers = [registry.create("tracker", spec) for spec in track]
@@ -198,7 +197,7 @@ def run(
     folder, stop = results_folder(loaded, out), threading.Event()
     store = Store(folder)
     with store.lock(shard):
-        plan = plan_for(folder, loaded, registry)
+        plan = make_plan(loaded)
         # Only the engine "local" divides the processors of this machine among rows.
         local_workers = workers if engine.partition("[")[0] == "local" else None
         recorded = record_plan(folder, plan, registry.files, threads, local_workers)
@@ -232,13 +231,6 @@ def run(
 def results_folder(suite: Suite, out: str | Path | None = None) -> Path:
     """Return the path of the results folder of a suite, by default ``runs/NAME``."""
     return Path(out) if out is not None else Path("runs") / suite.name
-
-
-def plan_for(folder: Path, suite: Suite, registry: Registry) -> Plan:
-    """Return the plan of a suite with the plugins of a registry; networks with fits in the folder are not tried out."""
-    registry.require_files()
-    finished = Store(folder).finished()
-    return make_plan(suite, lambda key: f"fit-{key}" in finished)
 
 
 def shard_of(plan: Plan, shard: str, engine: Engine) -> tuple[Unit, ...]:

@@ -3,9 +3,9 @@
 import pytest
 
 import gahbench
+from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
-from gahbench.runs.running import plan_for
 from gahbench.store.plan_file import record_plan, require_plan
 from gahbench.store.store import Store
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(write_suite, tmp_path, command):
     out, call = tmp_path / "out", command("leaderboard")
     registry = Registry()
-    record_plan(out, plan_for(out, load_suite(write_suite(), registry), registry), registry.files)
+    record_plan(out, make_plan(load_suite(write_suite(), registry)), registry.files)
     assert "0 of 7 units done" in command("status")(out)[1]
     status, printed, errors = call(out)
     assert (status, printed) == (0, "")

@@ -101,7 +101,7 @@ def test_the_key_depends_on_whether_noise_is_recorded(tmp_path, pairs):
 @pytest.mark.parametrize(
     ("dataset", "scoring", "problem"),
     [
-        ("discs[size=16]", {}, "sigmas=measured, but the dataset has no recorded noisy images"),
+        ("discs[size=16]", {}, "the dataset has no recorded noisy images"),
         (None, {"splits": ["test", "train"], "images": 1}, "images=1 requested from the train split, which holds 0"),
         (None, {"metrics": ["psnr", "alignment[haar]"]}, "not defined under recorded noise"),
         (None, {"metrics": ["psnr", "transfer-gap"], "sigmas": [0.1]}, "set 'sigmas: measured' under 'scoring'"),

@@ -84,7 +84,7 @@ EDITS = (
     ("constant in the dataset", "gahbench_plugins/datasets/discs.py", None, lambda text: _constant(text)),
     (OTHERS, "gahbench/report/cells.py", None, lambda text: text + "\nEXTRA = 1\n"),
     (OTHERS, "gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
-    (OTHERS, "gahbench/planning/dry_run.py", "128, 256)", "128, 512)"),
+    (OTHERS, "gahbench/planning/suite_entries.py", "MAX_LABEL = 200", "MAX_LABEL = 201"),
     (OTHERS, "gahbench/store/finished.py", 'SCORES = "scores.csv"', 'SCORES = "values.csv"'),
     (OTHERS, "gahbench/cli/plugins.py", None, lambda text: text + "\nEXTRA = 1\n"),
 )
@@ -105,8 +105,7 @@ def keys(folder: Path) -> dict[str, str]:
 
     function_digest.cache_clear()
     registry = Registry((folder / "mine.py",))
-    # Treat all fits as finished, so that no dry run is started.
-    plan = make_plan(load_suite(folder / "suite.yaml", registry), lambda key: True)
+    plan = make_plan(load_suite(folder / "suite.yaml", registry))
     return {f"{unit.metric or 'fit'} of {unit.entrant}": unit.key for unit in plan.units}
 
 

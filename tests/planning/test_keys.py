@@ -1,6 +1,5 @@
 """Keys of units: which fields and edits change them."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -12,27 +11,37 @@ from isolation import copy_code
 
 from gahbench._util.keys import key_of
 from gahbench.planning.plan import make_plan
+from gahbench.planning.rows import Row, rows
 from gahbench.planning.suite import load_suite
-from gahbench.planning.units import FIT, SCORE, PlannedDataset, Request, fit_unit, score_unit
+from gahbench.planning.suite_entries import configure_entrant
+from gahbench.planning.units import FIT, SCORE, PlannedDataset, fit_unit, score_request, score_unit
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.registry import Registry
+from gahbench.registry.spec import parse_spec
 from gahbench.training.recipe import Training
 
 ROOT = Path(__file__).parents[2]
-LEARNED_FROM, PARTNER = {"split": "train", "count": None}, {"split": "B", "count": 5}
-REQUEST = Request("train", "train", 24, [0.1, 0.2], 0, {"count": 4}, "auto", LEARNED_FROM, PARTNER)
+REQUEST = {
+    "split": "train",
+    "images": 24,
+    "sigmas": [0.1, 0.2],
+    "noise_seed": 0,
+    "learned_from": {"split": "train", "count": None},
+    "partner_learned_from": {"split": "B", "count": 5},
+    "sampling": {"count": 4},
+    "jacobian_precision": "auto",
+}
 #: Different values, by field of the request.
 OTHERS = {
-    "split": "test",
-    "image_split": "A",
+    "split": "A",
     "images": 25,
     "sigmas": [0.1, 0.3],
     "noise_seed": 1,
-    "sampling": {"count": 5},
-    "jacobian_precision": "float32",
+    "captured": True,
     "learned_from": {"split": "A", "count": 10},
     "partner_learned_from": {"split": "B", "count": 6},
-    "is_measured": True,
+    "sampling": {"count": 5},
+    "jacobian_precision": "float32",
 }
 #: Fields that affect only the keys of some metrics and references.
 ONLY_FOR = {
@@ -43,15 +52,16 @@ ONLY_FOR = {
 }
 
 
-def score(builtin, request=REQUEST, metric="psnr", entrant="identity", dataset="discs[size=16]", **keywords):
+def planned(builtin, dataset="discs[size=16]"):
     configured = builtin.configure("dataset", dataset)
-    planned = PlannedDataset(configured, configured.build())
-    configured_metric = builtin.configure("metric", metric)
-    kind = "architecture" if entrant in builtin.names("architecture") else "reference"
-    denoiser = builtin.configure(kind, entrant)
-    return score_unit(
-        planned, denoiser, denoiser.label, configured_metric, configured_metric.build(), request, **keywords
-    )
+    return PlannedDataset(configured, configured.build())
+
+
+def score(builtin, metric="psnr", entrant="identity", dataset="discs[size=16]", split="train", request=(), **keywords):
+    measure = builtin.configure("metric", metric)
+    row = Row(configure_entrant(builtin, parse_spec(entrant)))
+    given = REQUEST | dict(request)
+    return score_unit(planned(builtin, dataset), row, measure, measure.build(), split, given, **keywords)
 
 
 @pytest.mark.parametrize(
@@ -59,14 +69,17 @@ def score(builtin, request=REQUEST, metric="psnr", entrant="identity", dataset="
     [("psnr", "identity"), ("psnr", "empirical-bayes"), ("sampling", "identity"), ("pair-cosine", "identity"),
      ("distance", "identity"), ("spectrum", "identity")],
 )  # fmt: skip
-def test_every_field_of_a_request_changes_the_key_of_a_score(builtin, metric, entrant):
-    before = score(builtin, metric=metric, entrant=entrant)
-    fields = [field.name for field in dataclasses.fields(Request)]
-    changed = {
-        name: score(builtin, dataclasses.replace(REQUEST, **{name: OTHERS[name]}), metric, entrant) for name in fields
+def test_every_field_of_a_request_changes_the_key_of_a_score(builtin, write_suite, metric, entrant):
+    suite = load_suite(write_suite(), builtin)
+    dataset = PlannedDataset(suite.datasets[0], suite.datasets[0].build(), [0.1], {"test": 3})
+    measured = suite.scoring.model_copy(update={"sigmas": ()})
+    assert score_request(dataset, next(rows(suite)), measured, "test").keys() == OTHERS.keys()
+    before = score(builtin, metric, entrant)
+    keys = {name: score(builtin, metric, entrant, request={name: value}).key for name, value in OTHERS.items()}
+    assert {name for name, key in keys.items() if key != before.key} == {
+        name for name in OTHERS if name not in ONLY_FOR or ONLY_FOR[name] & {metric, entrant}
     }
-    expected = {name for name in fields if name not in ONLY_FOR or ONLY_FOR[name] & {metric, entrant}}
-    assert {name for name, unit in changed.items() if unit.key != before.key} == expected
+    assert score(builtin, metric, entrant, split="test").key != before.key
 
 
 @pytest.mark.parametrize(
@@ -77,7 +90,7 @@ def test_every_field_of_a_request_changes_the_key_of_a_score(builtin, metric, en
         {"entrant": "unet"},
         {"dataset": "discs[size=32]"},
         {"dataset": "c-alpha[size=16]"},
-        {"fit": "a fit", "seed": 0, "entrant": "unet"},
+        {"fits": ["a fit"], "seed": 0, "entrant": "unet"},
     ],
 )
 def test_metric_entrant_and_dataset_change_the_key_of_a_score(builtin, change):
@@ -85,40 +98,32 @@ def test_metric_entrant_and_dataset_change_the_key_of_a_score(builtin, change):
 
 
 def test_the_work_of_a_score_is_images_times_noise_levels(builtin):
-    assert score(builtin).work == REQUEST.images * len(REQUEST.sigmas) == 48
+    assert score(builtin, multiply_adds=2.0).work == 2 * REQUEST["images"] * len(REQUEST["sigmas"]) == 96
     assert score(builtin).entrant_kind == "reference"
-    assert score(builtin, entrant="unet", seed=0, fit="one").entrant_kind == "architecture"
+    assert score(builtin, entrant="unet", seed=0, fits=["one"]).entrant_kind == "architecture"
 
 
-def test_fits_and_partners_change_the_keys_of_scores(builtin):
-    def key(metric, fit="one", partner="other"):
-        return score(builtin, metric=metric, entrant="unet", seed=0, fit=fit, partner=partner).key
+def test_units_name_fits_partners_and_the_scored_split_if_they_matter(builtin):
+    def unit(metric, fits=("one", "other"), split="train", shown="train"):
+        return score(builtin, metric, "unet", split=split, request={"split": shown}, seed=0, fits=fits)
 
-    assert key("psnr") != key("psnr", fit="another")
-    assert key("psnr") == key("psnr", partner="another")
-    assert key("pair-cosine") != key("pair-cosine", partner="another")
-
-
-def test_units_name_the_partner_and_the_scored_split_if_they_matter(builtin):
-    def unit(metric, **changes):
-        request = dataclasses.replace(REQUEST, **changes)
-        return score(builtin, request, metric, entrant="unet", seed=0, fit="one", partner="other")
-
+    assert unit("psnr").key != unit("psnr", ("another", "other")).key
+    assert unit("psnr").key == unit("psnr", ("one", "another")).key
+    assert unit("pair-cosine").key != unit("pair-cosine", ("one", "another")).key
     assert (unit("psnr").partner, unit("pair-cosine").partner) == (None, "other")
     assert unit("psnr").needs == ("one",)
-    assert "shown" not in unit("psnr").document
     # The joined text equals the split without being the same object, as after reading a file.
-    units = [unit("psnr", image_split=split) for split in ("".join("train"), "A", "B")]
+    units = [unit("psnr", shown=split) for split in ("".join("train"), "A", "B")]
     assert [score.document.get("shown") for score in units] == [None, "A", "B"]
     assert len({score.key for score in units}) == 3
-    assert unit("psnr", split="A", image_split="train").document["shown"] == "train"
+    assert unit("psnr", split="A").document["shown"] == "train"
 
 
 def test_documents_of_datasets_from_files_have_all_parameters_except_the_path(builtin):
     # The dataset has parameters before and after "path" in sort order.
-    configured = builtin.configure("dataset", "faces[size=24]")
-    document = PlannedDataset(configured, configured.build()).document
-    assert set(document["parameters"]) == {parameter.name for parameter in configured.plugin.parameters} - {"path"}
+    dataset = planned(builtin, "faces[size=24]")
+    names = {parameter.name for parameter in dataset.configured.plugin.parameters}
+    assert set(dataset.document["parameters"]) == names - {"path"}
     assert "colour" < "path" < "size"
 
 
@@ -145,14 +150,13 @@ def test_keys_of_a_plain_reference_do_not_contain_training_images(write_class):
     ],
 )
 def test_every_field_changes_the_key_of_a_fit(builtin, change):
-    def key(training=None, seed=0, entrant="unet", dataset="discs[size=16]", half=None, work=1.0, label="unet"):
-        configured = builtin.configure("dataset", dataset)
-        planned = PlannedDataset(configured, configured.build())
+    def key(training=None, seed=0, entrant="unet", dataset="discs[size=16]", multiply_adds=1.0):
         recipe = Training.model_validate(training or {"steps": 5})
-        return fit_unit(planned, builtin.configure("architecture", entrant), label, recipe, seed, half, work).key
+        row = Row(builtin.configure("architecture", entrant))
+        return fit_unit(planned(builtin, dataset), row, recipe, seed, multiply_adds).key
 
     assert key(**change) != key()
-    assert key(half="A", work=2.0, label="another") == key()
+    assert key(multiply_adds=2.0) == key({"steps": 5, "halves": True}) == key()
 
 
 def test_a_key_is_the_hash_of_the_document_that_the_unit_records(write_suite, builtin):

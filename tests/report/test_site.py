@@ -16,13 +16,13 @@ from gahbench._util.errors import ParameterError
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import judge, known_claims
 from gahbench.contracts.claims import CHECKED
+from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import file_stems, format_interval
 from gahbench.report.claims import needed_measurements, summarize
 from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
-from gahbench.runs.running import plan_for
 from gahbench.site.markdown import render_inline, render_markdown
 from gahbench.site.pages import write_site
 from gahbench.site.plugins import parse_docstring
@@ -193,7 +193,7 @@ def test_pages_show_the_published_board_and_warn_if_its_plan_was_changed(kept_ru
     text = (kept_run.parent / "kept.yaml").read_text(encoding="utf-8")
     text = text.replace("levels: 1}", "levels: 1, label: Mine}").replace("size: 16}", "size: 16, label: Discs}")
     suite.write_text(text, encoding="utf-8")
-    record_plan(out, plan_for(out, load_suite(suite, registry), registry), registry.files)
+    record_plan(out, make_plan(load_suite(suite, registry)), registry.files)
     with pytest.warns(
         UserWarning, match=rf"plan was changed after .*'gahbench leaderboard {out}' writes the board again"
     ):

@@ -173,7 +173,7 @@ def remote(tmp_path):
             return prepare(suite, plugins=self.plugins, **options)
 
         def plan(self, suite):
-            return plan_suite(suite, tmp_path / "out", plugins=self.plugins)
+            return plan_suite(suite, plugins=self.plugins)
 
     return Remote()
 

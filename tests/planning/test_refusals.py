@@ -1,0 +1,212 @@
+"""Invalid suites: each error is a line that names the place, what is wrong, and what is accepted."""
+
+import re
+import time
+
+import pytest
+from sample_files import TINY
+
+import gahbench
+from gahbench._util.errors import GahbenchError, SuiteError
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_changes import SuiteChanges
+
+UNET, HAAR = "unet: {width: 2, levels: 1}", "oracle-threshold: {basis: haar}"
+BASIS = "oracle-threshold:\n      basis: "
+#: What is replaced in the tiny suite, its replacement, the line of the error, and the message. The line is a number of
+#: lines after the replaced one, or its text.
+INVALID = [
+    ("- discs:", "- disks:", 0, "unknown dataset 'disks'; did you mean 'discs'"),
+    ("- unet:", "- unett:", 0, "unknown entrant 'unett'; did you mean 'unet'"),
+    ("width: 2", "widht: 2", 0, "architecture 'unet': unknown parameter 'widht'; did you mean 'width'"),
+    (UNET, "unet:\n      width: 2\n      widht: 1", 2, "unknown parameter 'widht'; did you mean 'width'"),
+    ("width: 2", "width: two", 0, "width='two'"),
+    ("width: 2", "width: 0", 0, "accepted: int ≥ 1"),
+    ("width: 2", "width: []", 0, "0 combinations of values; accepted: 1 to 10000"),
+    ("width: 2", f"width: {[*range(1, 10_002)]}", 0, "10001 combinations of values; accepted: 1 to 10000"),
+    ("levels: 1", f"levels: {[*range(9000)]}, bias: {[*range(9000)]}", 0, "81000000 combinations of values"),
+    (UNET, "unet: {width: 2}\n    levels: 1", 0, "expected a single plugin, as its name, or name: {parameter: value}"),
+    ("  - identity", "  - 3", 0, "expected a single plugin, as its name, or name: {parameter: value} (got 3)"),
+    ("  - identity", "  - identity[", 0, "the bracket after 'identity' is not closed"),
+    ("- identity", "- gaussian-blur[width=.inf]", 0, "width=inf: not a finite number"),
+    ("- identity", "- bf-cnn: {layers: 2147483648}", 0, "layers=2147483648: input should be less"),
+    ("size: 16", f"size: {2**63}", 0, f"accepted: integers of 64 bits, -{2**63} to {2**63 - 1}"),
+    # Labels, and the training of an entrant.
+    (UNET, "unet: {label: 3}", 0, "label=3; accepted: a single line"),
+    (UNET, 'unet: {label: "a\\nb"}', 0, "accepted: a single line of at most 200 characters"),
+    (UNET, "unet: {label: _a}", 0, "that does not begin with an underscore"),
+    (UNET, "unet: {label: net N=3}", 0, "or end as rows of numbers of training images do"),
+    ("[psnr, slope]", "[psnr, {slope: {label: a}}]", 0, "metric 'slope': unknown parameter 'label'"),
+    (UNET, "unet: {training: {train_images: 4}}", 0, "unknown field 'entrants.0.unet.training.train_images'"),
+    (UNET, "unet: {training: {stepz: 4}}", 0, "unet.training.stepz'; did you mean 'steps'? accepted: recipe"),
+    (UNET, "unet: {training: {steps: 0}}", 0, "entrants.0.unet.training.steps: input should be greater"),
+    (UNET, "unet: {training: 3}", 0, "unknown field 'entrants.0.unet.training.3'; accepted: recipe, steps"),
+    ("- identity", "- identity: {training: {steps: 3}}", 0, "reference 'identity' is not trained"),
+    # Plugins in the values of parameters.
+    (HAAR, "oracle-threshold: {basis: harr}", 0, "unknown basis 'harr'; did you mean 'haar'"),
+    (HAAR, BASIS + "{wavlet: {levels: 2}}", 1, "unknown basis 'wavlet'; did you mean 'wavelet'?"),
+    (HAAR, BASIS + "{wavelet: {level: 2}}", 1, "unknown parameter 'level'; did you mean 'levels'?"),
+    (HAAR, BASIS + "{wavelet: {levels: [2, 3]}}", 1, "basis 'wavelet': levels=[2, 3]"),
+    (HAAR, BASIS + "{wavelet: {}, haar: {}}", 1, "basis: expected one basis in a mapping, not 2: wavelet, haar"),
+    (HAAR, BASIS + "{wavelet: 3}", 1, "basis: wavelet: expected parameters with values, not 3"),
+    (HAAR, BASIS + "3", 1, 'accepted: a basis, such as "haar" or "wavelet[db4,levels=3]", or {wavelet: {...}}'),
+    (HAAR, "oracle-best-basis: {bases: haar}", 0, "list of plugins of kind basis, such as"),
+    ("discs: {size: 16}", "c-alpha: {construction: paper, contour: closed}", 0, "dataset 'c-alpha': "),
+    ("- identity", "- cycle-spin: {reference: optimal}", 0, "reference 'cycle-spin': "),
+    ("[psnr, slope]", "[psnr, {rate: {basis: patch-graph}}]", 0, "metric 'rate': "),
+    # Fields of the suite.
+    ("name: tiny", "name: t i", 0, "name: string should match pattern"),
+    ("name: tiny", "name: tiny/../..", 0, "name: string should match pattern"),
+    ("name: tiny", f"name: {101 * 'a'}", 0, "name: string should match pattern"),
+    ("name: tiny", '"na\\n": tiny', 0, "unknown field 'na\\n'"),
+    ("datasets:\n  - discs: {size: 16}", "datasets: discs", 0, "datasets: input should be a valid list (got 'discs')"),
+    ("baseline: oracle-threshold[haar]", "baseline: bayes-shrink", 0, "not among the entrants; unet[width"),
+    ("baseline:", "seeds: [0, 0]\nbaseline:", 0, "seeds: repeats a value"),
+    ("baseline:", f"seeds: [{2**63}]\nbaseline:", 0, f"{2**63} is not accepted"),
+    ("steps: 12", "step: 12", 0, "unknown field 'training.step'; did you mean 'steps'"),
+    ("steps: 12", "steps: many", 0, "training.steps"),
+    ("steps: 12", "recipe: [kl]", 0, "training.recipe"),
+    ("steps: 12", "steps: 12, epochs: 3", 0, "one budget, not steps and epochs"),
+    ("steps: 12", "seconds: 5", 0, "allow_time_budget"),
+    ("steps: 12", "steps: 12, sigma_min: 0.0", 0, "sigma_min > 0"),
+    ("steps: 12", "steps: 12, halves: on", 0, "halves: input should be a valid boolean (got 'on')"),
+    ("steps: 12", "steps: 12, learning_rate: .inf", 0, "learning_rate: input should be a finite number"),
+    ("steps: 12", "steps: 12, snapshots: 1", 0, "accepted: 0, 2, 3"),
+    ("steps: 12", "steps: {per_image: 0}", 0, "per_image: input should be greater than 0"),
+    ("steps: 12", "steps: {each: 3}", 0, "accepted: a whole number, or {per_image: 20, minimum: 500}"),
+    ("steps: 12", "steps: 12, train_images: [1, 3, 1]", 0, "repeats a number"),
+    ("steps: 12", "steps: 12, halves: true, split: B", 0, "trains on A and B already"),
+    ("scoring:", "scorings:", 0, "unknown field 'scorings'; did you mean 'scoring'"),
+    ("scoring: {", "scoring: 3 #", 0, "scoring: expected the fields sigmas, images, splits"),
+    ("sigmas: [0.1, 0.3]", "sigmas: [0.1, -0.3]", 0, "greater than 0 (got -0.3)"),
+    ("sigmas: [0.1, 0.3]", "sigmas: [0.1, .nan]", 0, "scoring.sigmas.1: input should be a finite number"),
+    ("sigmas: [0.1, 0.3]", "sigmas: []", 0, "at least 1 item"),
+    ("images: 3", "images: 3, splits: [validation]", 0, "scoring.splits: must include test, which the board"),
+    ("images: 3", "images: 3, sampling: {cuont: 3}", 0, "'scoring.sampling.cuont'; did you mean 'count'"),
+    ("metrics: [psnr, slope]", "metrics: [psnr, slop]", 0, "unknown metric 'slop'; did you mean 'slope'"),
+    # The plan.
+    ("images: 3", "images: all", "discs", "images=all requested from the test split, which is endless"),
+    ("metrics: [psnr, slope]", "metrics: [slope]", 0, "scoring.metrics must include psnr, by which the board ranks"),
+    ("slope]", "model-variance]", 0, "applies to no entrant of the suite; it needs a partner that learned"),
+    ("slope]", "doubling]", 0, "it needs networks with 'snapshots: 2' or more under 'training', 1 images"),
+    ("slope]", "transfer-gap]", 0, "compares recorded with drawn noise: set 'sigmas: measured' under 'scoring'"),
+    ("sigmas: [0.1, 0.3]", "sigmas: measured", "discs", "dataset 'discs[size=16]': the dataset has no recorded noisy"),
+    # YAML.
+    ("name: tiny", "? [a, b]\n: c\nname: tiny", 0, "is not the name of a field, or is repeated"),
+    ("name: tiny", "name: tiny\nname: other", 1, "'name' is not the name of a field, or is repeated"),
+    ("name: tiny", "name: &a [*a]", 0, "more than 40 levels"),
+    ("name: tiny", "name: " + 41 * "[" + 41 * "]", 0, "more than 40 levels"),
+    ("name: tiny", f"name: [{50_001 * 'x,'}]", 0, "50000 values, counting repetitions by aliases"),
+    ("name: tiny", "name: [tiny", 1, "not valid YAML"),
+    ("name: tiny", 'name: "\\ud800"', 0, "the character U+D800 is not accepted"),
+    ("name: tiny", "name: a\0b", 0, "unacceptable character #x0000"),
+    (HAAR, "threshold: {basis: wavelet[db4]}", 0, "inside {} and [], strings with brackets need quotes"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line", "message"), INVALID)
+def test_errors_name_the_file_the_line_and_accepted_values(write_suite, builtin, old, new, line, message):
+    file = write_suite((old, new))
+    where, later = (line, 0) if isinstance(line, str) else (old.splitlines()[0], line)
+    first = next(number for number, text in enumerate(TINY.splitlines(), 1) if where in text)
+    with pytest.raises(GahbenchError) as error:
+        make_plan(load_suite(file, builtin))
+    text = str(error.value)
+    assert message in text
+    assert text.startswith(f"{file}:{first + later}: "), text
+    assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.stepz=1", "unknown field 'training.stepz'; did you mean 'steps'"),
+        ("training={stepz: 5}", "unknown field 'training.stepz'; did you mean 'steps'"),
+        ("trainig.steps=1", "unknown field 'trainig'; did you mean 'training'"),
+        ("limits.steps=1", "unknown field 'limits.steps'; accepted: unit"),
+        ("training.steps=many", "training.steps: input should be a valid integer"),
+        ("scoring.sigmas=[0.1, -1]", "scoring.sigmas"),
+        ("entrants.unet.wdth=1", "architecture 'unet': unknown parameter 'wdth'"),
+        ("entrants.unett.width=1", "'unett' is not the name of a single entry; accepted: unet, identity, oracle-thr"),
+        ("entrants.9.width=1", "'9' is not the name of a single entry; .* an index from 0 below 3"),
+        ("entrants.2.basis.name=1", "'name' is not a field, since 'haar' has no fields"),
+        ("name.first=x", "'first' is not a field, since 'tiny' has no fields"),
+        ("training", "accepted: FIELD=VALUE, such as training.steps=100"),
+        ("training..steps=1", "accepted: FIELD=VALUE"),
+        ("training.steps=[1", r"'\[1' cannot be read"),
+        ("seeds=[-1]", "seeds: input should be greater than or equal to 0"),
+    ],
+)
+def test_errors_name_the_setting(write_suite, builtin, setting, message):
+    with pytest.raises(GahbenchError, match=rf"^--set {re.escape(setting)}: .*{message}"):
+        load_suite(write_suite(), builtin, SuiteChanges(settings=(setting,)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"entrants": ["unet[checkpoint=none.pt]"]}, r"--entrant unet\[.*\]: .* checkpoint='none\.pt': no such"),
+        ({"entrants": ["unett"]}, "--entrant unett: unknown entrant 'unett'; did you mean 'unet'"),
+        ({"only": ["bf*"]}, r"--only bf\*: matches none of unet\[width=2,levels=1\], identity"),
+        ({"datasets": ["faces"]}, r"--dataset faces: matches none of discs\[size=16\]"),
+        ({"metrics": ["sloppe"]}, "--metric sloppe: .*; did you mean 'slope'. it selects plugins of the suite"),
+        ({"seeds": 3}, r"--set seeds=3: seeds: input should be a valid list"),
+        ({"seeds": "01"}, '--set seeds="01": seeds: input should be a valid list'),
+        ({"seeds": [0.5]}, r"--set seeds=\[0.5\]: seeds: input should be a valid integer"),
+        ({"settings": {"name": object()}}, "settings: 'name' is set to a object"),
+    ],
+)
+def test_errors_name_the_option(write_suite, builtin, changes, message):
+    with pytest.raises(GahbenchError, match=rf"^{message}"):
+        load_suite(write_suite(), builtin, SuiteChanges.from_arguments(**changes))
+
+
+@pytest.mark.parametrize(
+    ("entrants", "message"),
+    [
+        ("unet: {label: A, training: {steps: 3}}\n  - unet: {label: A}", "two entries have the label 'A'"),
+        ("unet: {label: identity}\n  - identity", "two entries have the label 'identity'"),
+        ("unet: {width: [2, 3], label: one}", "two entries have the label 'one': unet"),
+        ("identity\n  - identity: {label: other}", "'identity' and 'other' are the same reference"),
+    ],
+)
+def test_a_label_belongs_to_one_entry(write_suite, builtin, entrants, message):
+    with pytest.raises(SuiteError, match=rf"tiny\.yaml:5: {message}"):
+        load_suite(write_suite((UNET, entrants)), builtin)
+
+
+@pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text"])
+def test_a_file_that_is_not_a_mapping_raises(write_suite, builtin, content):
+    with pytest.raises(SuiteError, match="the file: expected the fields name, version"):
+        load_suite(write_suite(text=content), builtin)
+
+
+@pytest.mark.parametrize("name", ["quik", 10_000 * "a", "a\0b", "a\nb", "/"])
+def test_invalid_names_and_folders_raise(builtin, name):
+    with pytest.raises(SuiteError, match=r"^no suite .*neither a file nor a built-in suite.* quick") as error:
+        load_suite(name, builtin)
+    assert str(error.value).isprintable()
+
+
+def test_bytes_that_are_not_utf8_raise(tmp_path, builtin):
+    (tmp_path / "suite.yaml").write_bytes(b"name: tiny\nname: \xff")
+    with pytest.raises(SuiteError, match=r"suite.yaml: cannot be read: 'utf-8' codec can't decode byte 0xff"):
+        load_suite(tmp_path / "suite.yaml", builtin)
+
+
+def test_aliases_that_expand_to_many_values_raise_quickly(write_suite, builtin):
+    lines = ["a0: &a0 x", *(f"a{level}: &a{level} [*a{level - 1}, *a{level - 1}]" for level in range(1, 40))]
+    started = time.process_time()
+    with pytest.raises(SuiteError, match="more than 40 levels, or 50000 values"):
+        load_suite(write_suite(text="\n".join(lines)), builtin)
+    assert time.process_time() - started < 1
+
+
+def test_an_unknown_entrant_without_plugin_files_suggests_plugins_dir(write_suite, write_plugin, builtin):
+    file = write_suite(("- identity", "- nobody"))
+    with pytest.raises(SuiteError, match=r"unknown entrant 'nobody'.*; --plugins-dir FILE_OR_FOLDER loads plugins"):
+        load_suite(file, builtin)
+    with pytest.raises(SuiteError) as error:
+        load_suite(file, gahbench.Registry((write_plugin("somebody", "return noisy"),)))
+    assert "--plugins-dir" not in str(error.value)
