@@ -16,7 +16,7 @@ from gahbench.contracts.citation import Citation
 from gahbench.contracts.claims import FILE_NAMES, Claim, Compared, Condition, Levels, Measure, Region
 
 
-@dataclass(config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class PaperFields:
     """The fields of a file of claims."""
 
