@@ -48,13 +48,12 @@ from .explore.scored import score as score
 from .networks.conversions import as_denoiser as as_denoiser
 from .planning.claim_files import read_claims as read_claims
 from .planning.plan import plan as plan
-from .registry.annotations import Code as Code
-from .registry.annotations import External as External
-from .registry.annotations import File as File
-from .registry.annotations import Names as Names
 from .registry.behaviour import behaviour_digest as behaviour_digest
 from .registry.configured import get_spec as get_spec
 from .registry.hookspecs import hookimpl as hookimpl
+from .registry.parameters import External as External
+from .registry.parameters import File as File
+from .registry.parameters import Names as Names
 from .registry.parameters import file_digest as file_digest
 from .registry.registry import Registry as Registry
 from .registry.registry import create as create

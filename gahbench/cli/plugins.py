@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import re
+import shlex
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,9 +21,8 @@ from gahbench._util.readable import pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say
 from gahbench.planning.suite_files import suite_files, suite_summary
-from gahbench.registry.plugin import KINDS, Kind, Plugin
+from gahbench.registry.plugin import KINDS, Kind, Plugin, own_docstring
 from gahbench.registry.registry import Problem, Registry, open_registry
-from gahbench.registry.source import own_docstring
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Kinds by their plural, which is the heading of the list.
 PLURALS = {**{"bases" if kind == "basis" else f"{kind}s": kind for kind in KINDS}, "suites": "suite"}
+#: Accepted names of new plugins.
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 #: Lines of a docstring that are not wrapped: lists, tables, examples and directives.
 _VERBATIM = re.compile(r"\s*([-*|]\s|>>>|\.\.\s|\[\[)")
 _UNDERLINE = re.compile(r"[-=~]{3,}")
@@ -66,7 +69,7 @@ def list_(
 def print_problems(problems: Iterable[Problem], console: Console) -> None:
     """Print which plugins failed to load, and why."""
     for problem in problems:
-        console.print(f"[red]failed to load[/red] {escape(problem.location)}: {escape(problem.error)}", soft_wrap=True)
+        console.print(f"[red]failed to load[/red] {escape(problem.origin)}: {escape(problem.error)}", soft_wrap=True)
 
 
 def _entries(name: str, registry: Registry) -> list[tuple[str, str]]:
@@ -230,9 +233,19 @@ def new(
     folder: Annotated[Path, typer.Option("--folder", help="Folder to write the file to.")] = Path(),
 ) -> None:
     """Write a commented plugin file that already works, as a template."""
-    from gahbench.registry.scaffold import next_commands, write_plugin
-
-    file = write_plugin(kind, name, folder)
+    if not _NAME.fullmatch(name):
+        raise ParameterError(f"'{name}': a plugin's name is lower-case words joined by hyphens, such as my-denoiser")
+    suffix = "yaml" if kind == "claim" else "py"
+    registry, file = open_registry(), folder / f"{name.replace('-', '_')}.{suffix}"
+    same_name = [f"a {other} named '{name}'" for other in KINDS if registry.find(other, name)]
+    if same_name or file.exists():
+        raise PluginError(f"{same_name[0] if same_name else file} already exists; choose another name")
+    template = importlib.resources.files("gahbench.cli").joinpath("templates", f"{kind}.{suffix}.txt")
+    class_name = "".join(word.capitalize() for word in name.split("-"))
+    text = template.read_text(encoding="utf-8").replace("PLUGIN_NAME", name).replace("CLASS_NAME", class_name)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(text.replace("THIS_FILE", file.name), encoding="utf-8")
     typer.echo(f"wrote {file}; now try")
-    for command in next_commands(kind, name, file):
-        typer.echo(f"  {command}")
+    for line in text.splitlines():
+        if (command := line.lstrip("# ")).startswith("gahbench "):
+            typer.echo(f"  {command.replace('THIS_FILE', shlex.quote(str(file)))}")

@@ -16,16 +16,16 @@ import ast
 import functools
 import hashlib
 import importlib.util
-import inspect
 import re
 import sys
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gahbench.registry.source import Imports, Sources, imports_of
-
+#: gahbench and its built-in plugins, whose packages only export names.
+OURS = ("gahbench", "gahbench_plugins")
+#: The alias and the dotted name of each import of a module.
+Imports = tuple[tuple[str, str], ...]
 #: Prefixes of the modules of gahbench whose code decides outcomes.
 COMPUTING = (
     "gahbench._util.noise", "gahbench._util.shapes", "gahbench.jacobian", "gahbench.contracts", "gahbench.networks",
@@ -33,9 +33,9 @@ COMPUTING = (
 )  # fmt: skip
 #: The decorator of methods that affect only metrics with a certain need.
 NEEDED = "gahbench.contracts.needs.needed"
-#: Attributes that only describe a class.
+#: Attributes that only describe a class, and attributes of metrics that only decide how values are displayed, and
+#: which suites are accepted.
 DESCRIPTIONS = {"citation", "display_name", "share_parts", "positive_parts"}
-#: Attributes of metrics that only decide how values are displayed, and which suites are accepted.
 DISPLAY_ATTRIBUTES = {
     "unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters", "advised_images", "any_noise",
     "without_clean",
@@ -53,7 +53,7 @@ def behaviour_digest(target: Any) -> str:
     Parameters
     ----------
     target
-        The class or function.
+        The class or function, defined in a file.
 
     Returns
     -------
@@ -67,12 +67,7 @@ def behaviour_digest(target: Any) -> str:
     >>> len(digest), digest == gahbench.behaviour_digest(gahbench.image_shape)
     (64, True)
     """
-    module = sys.modules[target.__module__]
-    file = getattr(module, "__file__", None)
-    if not file:
-        # The class was defined in a notebook or an interactive session.
-        return _reduce(textwrap.dedent(inspect.getsource(target)).encode(), (), frozenset(), frozenset())[0]
-    return _digest(Sources(module.__name__, Path(file)), module.__name__, target.__qualname__, frozenset())
+    return _digest(target.__module__, sys.modules[target.__module__].__file__, target.__qualname__, frozenset())
 
 
 @functools.cache
@@ -80,31 +75,101 @@ def function_digest(function: str, needs: frozenset[str] = frozenset()) -> str:
     """Return the digest of a function of gahbench, ``module:function``, without importing it."""
     module, _, name = function.partition(":")
     spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"there is no module {module}")
-    return _digest(Sources(module, Path(spec.origin)), module, name, needs)
+    return _digest(module, spec.origin if spec else None, name, needs)
 
 
-def _digest(sources: Sources, start: str, name: str, needs: frozenset[str]) -> str:
+def _digest(start: str, origin: str | None, name: str, needs: frozenset[str]) -> str:
     """Return the digest of a name in module ``start``, over this module and the modules that it uses."""
-    digests: dict[str, str] = {}
-    queue = [start]
-    while queue:
-        module = queue.pop()
-        file = sources.file(module)
-        computes = module.startswith(COMPUTING) or module.partition(".")[0] != "gahbench"
-        if module in digests or file is None or not (computes or module == start):
-            continue
+    if origin is None:
+        raise ModuleNotFoundError(f"{start}: no such module, or a module without a file")
+    sources, digests = Sources(start, Path(origin)), dict[str, str]()
+
+    def read(module: str, file: Path) -> list[str]:
+        if module.partition(".")[0] == "gahbench" and not module.startswith(COMPUTING) and module != start:
+            return []
         content = file.read_bytes()
         try:
             imports = imports_of(content, module, file.stem == "__init__")
-            own = frozenset(name for _, name in imports if any(sources.modules(name)))
+            own = frozenset(target for _, target in imports if any(sources.modules(target)))
             digests[module], used = _reduce(content, imports, own, needs)
         except (SyntaxError, ValueError):
             # The file holds compiled code, or invalid code that raises an error when it is imported.
             digests[module], used = _hash(content), []
-        queue += [found for used_name in used for found in sources.modules(used_name)]
+        return used
+
+    sources.walk(start, read)
     return _hash("\n".join([name, digests[start], *sorted(digests.values())]).encode())
+
+
+@functools.lru_cache(maxsize=1024)
+def imports_of(content: bytes, module: str, is_package: bool) -> Imports:
+    """Return all imports in the code of a module; ``import a.b`` also gives ``a.b`` with an empty alias."""
+    imports = []
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.Import):
+            for item in node.names:
+                top = item.name.partition(".")[0]
+                imports += [(item.asname or "", item.name), *([] if item.asname else [(top, top)])]
+        elif isinstance(node, ast.ImportFrom):
+            parts = module.split(".")
+            parents = parts[: len(parts) - node.level + is_package] if node.level else []
+            base = [*parents, *([node.module] if node.module else [])]
+            imports += [(item.asname or item.name, ".".join([*base, item.name])) for item in node.names]
+    return tuple(imports)
+
+
+class Sources:
+    """Finds the files of modules in a module's own package or folder, in gahbench, and in the built-in plugins."""
+
+    def __init__(self, name: str, file: Path) -> None:
+        top = name.partition(".")[0]
+        paths = {package: getattr(sys.modules.get(package), "__path__", None) for package in (top, *OURS)}
+        self._packages = {package: Path(next(iter(path))) for package, path in paths.items() if path}
+        self._folder = None if top in self._packages else file.parent
+        self._files: dict[str, Path | None] = {name: file}
+
+    def file(self, module: str) -> Path | None:
+        """Return the file of a module; ``None`` for modules of libraries, and for modules without a file."""
+        if module not in self._files:
+            top, *rest = module.split(".")
+            folder = self._packages.get(top, self._folder / top if self._folder and top else None)
+            # Packages of gahbench declare their imports in stubs.
+            names = ("/__init__.pyi", "/__init__.py", ".py") if is_ours(module) else ("/__init__.py", ".py")
+            paths = [Path(f"{folder.joinpath(*rest)}{name}") for name in names] if folder else []
+            self._files[module] = next(filter(Path.is_file, paths), None)
+        return self._files[module]
+
+    def modules(self, name: str) -> Iterator[str]:
+        """Yield the modules that define a dotted name, and the packages of a plugin that its import executes."""
+        parts = name.split(".")
+        for end in range(len(parts), 0, -1):
+            module = ".".join(parts[:end])
+            if (file := self.file(module)) is None:
+                continue
+            exports: list[str] = []
+            if is_ours(module) and file.stem == "__init__" and end < len(parts):
+                imports = imports_of(file.read_bytes(), module, True)
+                exports = [target for alias, target in imports if alias == parts[end] and target != name]
+            for export in exports:
+                yield from self.modules(".".join([export, *parts[end + 1 :]]))
+            if not exports:
+                yield module
+            if is_ours(module):
+                return
+
+    def walk(self, start: str, read: Callable[[str, Path], Iterable[str]]) -> None:
+        """Call ``read(module, file)`` once for a module, and for the modules that define the names that it returns."""
+        seen, queue = set[str](), [start]
+        while queue:
+            module = queue.pop()
+            if module not in seen and (file := self.file(module)) is not None:
+                seen.add(module)
+                queue += [found for name in read(module, file) for found in self.modules(name)]
+
+
+def is_ours(module: str) -> bool:
+    """Return whether a module is part of gahbench or of the built-in plugins."""
+    return module.partition(".")[0] in OURS
 
 
 def _hash(content: bytes) -> str:
@@ -174,10 +239,9 @@ class _Reducer(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def _is_unneeded(self, decorator: ast.expr) -> bool:
-        match decorator:
-            case ast.Call(function, [ast.Constant(need)]):
-                return _last_part(function) in self._decorators and need not in self._needs
-        return False
+        if not isinstance(decorator, ast.Call) or _last_part(decorator.func) not in self._decorators:
+            return False
+        return ast.literal_eval(decorator.args[0]) not in self._needs
 
     def _behaviour(self, node: ast.ClassDef) -> Iterator[ast.stmt]:
         """Yield the body of a class without attributes that only describe it; decorators may use all attributes."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import weakref
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gahbench._util.error_text import error_text
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError
 from gahbench._util.keys import key_of
-from gahbench._util.origins import package_origin, portable_origin
-from gahbench._util.readable import brief
+from gahbench._util.origins import portable_origin
 from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.published import Published, PublishedTraining
 from gahbench.registry.checked_images import add_image_checks
 from gahbench.registry.parameters import file_digest
@@ -25,6 +27,11 @@ from gahbench.registry.spec import Spec, format_value
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
+
+#: The attribute of built objects that holds their ``id``, which a copy does not have, and their spec.
+_SPEC = "_gahbench_spec"
+#: Methods of :class:`Preparable`.
+_METHODS = ("missing", "prepare")
 
 
 @dataclass(frozen=True)
@@ -40,19 +47,33 @@ class Configured:
     @property
     def text(self) -> str:
         """The spec for :func:`gahbench.registry.spec.parse_spec`: the label, with complete paths."""
-        return _format_spec(self.plugin, self.parameters, full_paths=True)
+        return self._format(self.parameters, full_paths=True)
 
     @property
     def default_label(self) -> str:
         """The label that the plugin has unless a suite sets a label."""
         labels = {name: map_values(lambda plugin: plugin.label, inner) for name, inner in self.nested.items()}
-        return _format_spec(self.plugin, self.parameters | labels)
+        return self._format(self.parameters | labels, full_paths=False)
+
+    def _format(self, values: dict[str, Any], full_paths: bool) -> str:
+        """Return the spec with the parameters that differ from their defaults or are always shown."""
+        always_shown = getattr(self.plugin.factory, "label_parameters", ())
+        parts = []
+        for index, parameter in enumerate(self.plugin.parameters):
+            value = values[parameter.name]
+            is_always_shown = value is not None and (parameter.name in always_shown or parameter.required)
+            if is_always_shown or value != parameter.default:
+                # Folders differ between machines.
+                shown = Path(value).name if parameter.is_path and value is not None and not full_paths else value
+                name = "" if index == 0 and isinstance(value, str) else f"{parameter.name}="
+                parts.append(f"{name}{format_value(shown)}")
+        return f"{self.plugin.name}[{','.join(parts)}]" if parts else self.plugin.name
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """All properties of the plugin and its nested plugins that determine results, as plain JSON."""
-        fingerprint = self._fingerprint
         # A fingerprint covers the content of the path. The fingerprint of a dataset enters keys elsewhere.
+        fingerprint = None if self.kind == "dataset" else self._fingerprint
         excluded = {*self.nested, *(() if fingerprint is None else ("path",))}
         parameters = {name: value for name, value in self.parameters.items() if name not in excluded}
         for parameter in self.plugin.parameters:
@@ -87,46 +108,33 @@ class Configured:
     @functools.cached_property
     def origins(self) -> tuple[str, ...]:
         """The external files and packages that define the plugin and its nested plugins."""
-        origins = set()
-        for item in iterate_nested(self):
-            code = [parameter.name for parameter in item.plugin.parameters if parameter.is_code]
-            if not item.plugin.is_built_in:
-                origins.add(portable_origin(item.plugin.origin))
-            elif any(item.parameters[name] is not None for name in code):
-                origins.add(package_origin(item.label))
-        return tuple(sorted(origins))
+        plugins = [item.plugin for item in iterate_nested(self)]
+        return tuple(sorted({portable_origin(plugin.origin) for plugin in plugins if not plugin.is_built_in}))
 
     @functools.cached_property
     def _fingerprint(self) -> str | None:
-        """The result of the plugin's method ``fingerprint``; ``None`` without such a method, and for datasets."""
+        """The result of the plugin's method ``fingerprint``; ``None`` without such a method."""
         factory = self.plugin.factory
-        if self.kind in ("dataset", "engine") or not callable(getattr(factory, "fingerprint", None)):
+        if self.kind == "engine" or (self.kind != "dataset" and not callable(getattr(factory, "fingerprint", None))):
             return None
-        if self.kind == "architecture":
-            return self._call_fingerprint(lambda: factory.fingerprint(**self.plugin.preset, **self.parameters))
-        return self._call_fingerprint(lambda: self.build().fingerprint())
-
-    def _call_fingerprint(self, call: Callable[[], Any]) -> str | None:
         try:
-            fingerprint = call()
-        except (ValueError, OSError) as error:
-            raise ParameterError(f"{self.plugin.where}: {brief(error)}") from error
+            if self.kind == "architecture":
+                fingerprint = factory.fingerprint(**self.plugin.preset, **self.parameters)
+            else:
+                fingerprint = self.build().fingerprint()
         except GahbenchError:
             raise
         except Exception as error:
-            raise PluginError(f"{self.where}: its fingerprint: {type(error).__name__}: {brief(error)}") from error
+            raise ParameterError(f"{self.where}: its fingerprint: {error_text(error)}") from error
         if not isinstance(fingerprint, str | None):
-            type_name = type(fingerprint).__name__
-            raise PluginError(f"{self.where}: its fingerprint is a {type_name}; accepted: a string, or None")
+            raise PluginError(f"{self.where}: its fingerprint is {fingerprint!r}; accepted: a string, or None")
         return fingerprint
 
     def _nested_identity(self, nested: Configured) -> dict[str, Any]:
         """Return the identity of a nested plugin; for a dataset, include the fingerprint of its images."""
-        identity = nested.identity
-        if nested.kind != "dataset" or self.kind == "dataset":
-            return identity
-        fingerprint = nested._call_fingerprint(lambda: nested.build().fingerprint())
-        return identity if fingerprint is None else {**identity, "fingerprint": fingerprint}
+        if nested.kind != "dataset" or self.kind == "dataset" or nested._fingerprint is None:
+            return nested.identity
+        return {**nested.identity, "fingerprint": nested._fingerprint}
 
     @property
     def kind(self) -> Kind:
@@ -142,13 +150,13 @@ class Configured:
         """Build a new object, after building the plugins that its parameters name."""
         objects = {name: map_values(Configured._build_argument, inner) for name, inner in self.nested.items()}
         filled_in = {"channels": channels if shape is None else shape[0], "shape": shape}
-        given = {name: value for name, value in filled_in.items() if value is not None}
-        built = self.plugin.build(self.parameters | objects, given)
+        built = self.plugin.build(self.parameters | objects, filled_in)
         # Built-in datasets need no checks here, since tests run the contract checks on them.
         if not self.plugin.is_built_in and isinstance(built, Dataset):
             # Code of the plugin may keep a reference to the object, so change its class in place.
             built.__class__ = add_image_checks(type(built), self.where)
-        record_spec(built, self.text)
+        with contextlib.suppress(TypeError):  # Some objects have no attributes.
+            vars(built)[_SPEC] = (id(built), self.text)
         return built
 
     def _build_argument(self) -> Any:
@@ -168,35 +176,6 @@ class Configured:
 def map_values(function: Callable[[Any], Any], values: Any) -> Any:
     """Apply a function to each item of a tuple, or to a single value."""
     return tuple(map(function, values)) if isinstance(values, tuple) else function(values)
-
-
-def _format_spec(plugin: Plugin, resolved: dict[str, Any], full_paths: bool = False) -> str:
-    """Return the canonical spec, with the parameters that differ from their defaults or are always shown."""
-    always_shown = getattr(plugin.factory, "label_parameters", ())
-    parts = []
-    for index, parameter in enumerate(plugin.parameters):
-        value = resolved[parameter.name]
-        is_always_shown = value is not None and (parameter.name in always_shown or parameter.required)
-        if is_always_shown or value != parameter.default:
-            # Folders differ between machines.
-            shown = Path(value).name if parameter.is_path and value is not None and not full_paths else value
-            is_positional = index == 0 and isinstance(value, str)
-            parts.append(f"{'' if is_positional else f'{parameter.name}='}{format_value(shown)}")
-    return f"{plugin.name}[{','.join(parts)}]" if parts else plugin.name
-
-
-#: Specs of built objects by ``id``, because distinct objects may be equal, and some have no hash.
-_SPECS: dict[int, tuple[weakref.ref[object], str]] = {}
-
-
-def record_spec(built: object, spec: str) -> None:
-    """Remember the spec of an object during its lifetime; skip objects that do not support weak references."""
-    key = id(built)
-    try:
-        reference = weakref.ref(built, lambda _: _SPECS.pop(key, None))
-    except TypeError:
-        return
-    _SPECS[key] = (reference, spec)
 
 
 def get_spec(built: object) -> str | None:
@@ -220,8 +199,8 @@ def get_spec(built: object) -> str | None:
     >>> gahbench.get_spec(gahbench.create("basis", "wavelet[db4]"))
     'wavelet[db4]'
     """
-    reference, spec = _SPECS.get(id(built), (None, None))
-    return spec if reference is not None and reference() is built else None
+    owner, spec = getattr(built, "__dict__", {}).get(_SPEC, (None, None))
+    return spec if owner == id(built) else None
 
 
 def citations(plugin: Plugin) -> tuple[Citation, ...]:
@@ -230,10 +209,7 @@ def citations(plugin: Plugin) -> tuple[Citation, ...]:
     works = citation if isinstance(citation, tuple) else () if citation is None else (citation,)
     for work in works:
         if not isinstance(work, Citation):
-            raise PluginError(
-                f"{plugin.where}: its citation is of type {type(work).__name__}; accepted: a gahbench.Citation, a "
-                "tuple of them, or None"
-            )
+            raise PluginError(f"{plugin.where}: its citation is {work!r}; accepted: a gahbench.Citation, or a tuple")
     return works
 
 
@@ -254,3 +230,44 @@ def citation_rows(entries: Iterable[Configured]) -> list[dict[str, Any]]:
         for work in citations(item.plugin)
     ]
     return list({tuple(row.values()): row for row in rows}.values())
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The preparation of a plugin: finding, and fetching, what it lacks."""
+
+    where: str
+    steps: Preparable
+
+    def missing(self) -> tuple[str, ...]:
+        """Return what the plugin lacks; raise an error unless its answer is a tuple or list of strings."""
+        texts: Any = self.steps.missing()
+        if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+            raise PluginError(f"{self.where}: missing() returned {texts!r}; accepted: a tuple of strings")
+        return tuple(texts)
+
+    def prepare(self) -> None:
+        """Fetch what is missing."""
+        self.steps.prepare()
+
+
+def preparation(configured: Configured) -> Preparation | None:
+    """Return the preparation of a plugin; ``None`` if its class defines neither ``missing`` nor ``prepare``."""
+    factory, steps = configured.plugin.factory, Preparable()
+    if configured.kind == "architecture":
+        # Only methods of the class count, since a network may have methods of these names for other purposes.
+        members = {name: inspect.getattr_static(factory, name, None) for name in _METHODS}
+        names = [name for name, member in members.items() if isinstance(member, staticmethod | classmethod)]
+        parameters = {**configured.plugin.preset, **configured.parameters}
+        vars(steps).update({name: functools.partial(getattr(factory, name), **parameters) for name in names})
+        return Preparation(configured.where, steps) if names else None
+    if not isinstance(factory, type) or _overrides(factory):
+        steps = configured.build()
+    return Preparation(configured.where, steps) if _overrides(type(steps)) else None
+
+
+def _overrides(plugin: type) -> bool:
+    """Return whether a class overrides a method of :class:`Preparable`."""
+    return issubclass(plugin, Preparable) and any(
+        getattr(plugin, name) is not getattr(Preparable, name) for name in _METHODS
+    )

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import functools
-import importlib
+import importlib.util
+import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from gahbench._util.error_text import error_text
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters
-from gahbench.registry.source import class_attribute, summary
 from gahbench.registry.spec import format_value
 
 Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker", "claim"]
 
+KINDS: tuple[Kind, ...] = get_args(Kind)
 #: Hook of each kind of plugin, in the order in which kinds are listed.
-HOOKS: dict[Kind, str] = {
-    "architecture": "register_architectures",
-    "dataset": "register_datasets",
-    "reference": "register_references",
-    "basis": "register_bases",
-    "metric": "register_metrics",
-    "engine": "register_engines",
-    "tracker": "register_trackers",
-    "claim": "register_claims",
-}
-KINDS = tuple(HOOKS)
+HOOKS = {kind: "register_bases" if kind == "basis" else f"register_{kind}s" for kind in KINDS}
 BUILT_IN = "built-in"
 
 
@@ -55,8 +48,10 @@ class Plugin:
     def summary(self) -> str:
         """First line of the docstring, read without importing a plugin that is registered as ``"module:Class"``."""
         if self.kind == "claim" and "file" in self.preset:
-            return _first_line(str(self.preset["file"]))
-        text = summary(self.target)
+            return _first_comment(str(self.preset["file"]))
+        target = self.target
+        doc = ast.get_docstring(_definition(target)) if isinstance(target, str) else own_docstring(target)
+        text = (doc or "").partition("\n")[0]
         preset = ", ".join(f"{key}={format_value(value)}" for key, value in self.preset.items())
         return f"{text} ({preset})" if preset else text
 
@@ -66,18 +61,29 @@ class Plugin:
 
         :mod:`gahbench.board.display_names` describes templates.
         """
-        text = class_attribute(self.target, "display_name")
+        text = self._attribute("display_name")
         return " ".join(text.split()) if isinstance(text, str) and text.strip() else self.name.replace("-", " ")
 
     @property
     def share_parts(self) -> tuple[str, ...]:
         """The parts of a metric that are shares, read without an import; empty by default."""
-        return tuple(class_attribute(self.target, "share_parts") or ())
+        return tuple(self._attribute("share_parts") or ())
 
     @property
     def positive_parts(self) -> tuple[str, ...]:
         """The parts of a metric that are positive, read without an import; empty by default."""
-        return tuple(class_attribute(self.target, "positive_parts") or ())
+        return tuple(self._attribute("positive_parts") or ())
+
+    def _attribute(self, name: str) -> Any:
+        """Return an attribute of the class, or a literal of ``"module:Class"``; ``None`` without it."""
+        if not isinstance(self.target, str):
+            return getattr(self.target, name, None)
+        for item in _definition(self.target).body:
+            if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
+                target = item.targets[0] if isinstance(item, ast.Assign) else item.target
+                if ast.unparse(target) == name:
+                    return ast.literal_eval(item.value)
+        return None
 
     @functools.cached_property
     def factory(self) -> Any:
@@ -88,8 +94,7 @@ class Plugin:
         try:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{self.where} from {self.origin} cannot be imported: {reason}") from error
+            raise PluginError(f"{self.where} from {self.origin} cannot be imported: {error_text(error)}") from error
 
     @functools.cached_property
     def constructor(self) -> tuple[Parameter, ...]:
@@ -112,8 +117,8 @@ class Plugin:
         arguments = {**self.preset, **parameters}
         for parameter in self.constructor:
             if parameter.name in FILLED_IN:
-                if parameter.name in filled_in:
-                    arguments[parameter.name] = filled_in[parameter.name]
+                if (value := filled_in.get(parameter.name)) is not None:
+                    arguments[parameter.name] = value
                 elif parameter.required:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
         try:
@@ -122,10 +127,29 @@ class Plugin:
             raise ParameterError(f"{self.where}: {error}") from error
 
 
-def _first_line(file: str) -> str:
+def _first_comment(file: str) -> str:
     """Return the text of the comment in the first line of a file."""
     try:
         with Path(file).open(encoding="utf-8") as lines:
             return lines.readline(1000).lstrip("# ").strip()
     except (OSError, UnicodeDecodeError) as error:
-        return f"cannot be read: {type(error).__name__}: {error}"
+        return f"cannot be read: {error_text(error)}"
+
+
+def own_docstring(target: Any) -> str:
+    """Return the docstring of a class or function without its indentation; empty if it is inherited or missing."""
+    return inspect.cleandoc(target.__doc__ or "")
+
+
+@functools.cache
+def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | ast.Module:
+    """Return the syntax tree of ``"module:name"``, without an import; an empty tree without such a name."""
+    module, _, name = target.partition(":")
+    try:
+        spec = importlib.util.find_spec(module)
+        tree = ast.parse(Path(spec.origin).read_bytes()) if spec is not None and spec.origin else ast.Module([], [])
+    except (ImportError, OSError, SyntaxError, ValueError) as error:
+        # The error takes the place of the docstring.
+        return ast.parse(repr(f"cannot be read: {error_text(error)}"))
+    definitions = (node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef))
+    return next((node for node in definitions if node.name == name), ast.Module([], []))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, cast
 
 import pluggy
 
-from gahbench._util.error_text import error_text
+from gahbench._util.error_text import error_with_location
 from gahbench._util.errors import ParameterError, PluginError, UntrustedError, listing, prefix_errors, suggestion
 from gahbench._util.origins import package_origin
 from gahbench._util.readable import brief
@@ -25,13 +24,10 @@ from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, map_values
 from gahbench.registry.hookspecs import Register
-from gahbench.registry.parameters import find_unplain, resolve
+from gahbench.registry.parameters import resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
-from gahbench.registry.plugin_files import add_environment_sources, load_file, plugin_files
+from gahbench.registry.plugin_files import load_file, plugin_files
 from gahbench.registry.spec import Spec, parse_spec
-
-#: The folder of gahbench. Errors that its code raises are reported at the line of the plugin file that called it.
-_GAHBENCH = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -40,28 +36,6 @@ class Problem:
 
     origin: str
     error: str
-    line: int | None = None
-    is_loaded: bool = True
-
-    @classmethod
-    def from_error(cls, origin: str, error: BaseException) -> Problem:
-        """Return the problem for an exception, with the lines of the plugin file and of the file that raised it."""
-        reason = error_text(error)
-        if isinstance(error, SyntaxError) and error.filename == origin:
-            return cls(origin, f"SyntaxError: {error.msg}", error.lineno, False)
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((frame.lineno for frame in reversed(frames) if frame.filename == origin), None)
-        last = frames[-1] if frames else None
-        if line is not None and last is not None and last.filename != origin:
-            # A helper file or a library raised the error. The message of a syntax error already names the file.
-            is_elsewhere = _GAHBENCH not in Path(last.filename).parents and not isinstance(error, SyntaxError)
-            reason += f" (raised at {last.filename}:{last.lineno})" if is_elsewhere else ""
-        return cls(origin, reason, line, False)
-
-    @property
-    def location(self) -> str:
-        """The origin, with the line if it is known."""
-        return self.origin if self.line is None else f"{self.origin}:{self.line}"
 
 
 class Registry:
@@ -72,7 +46,7 @@ class Registry:
     Parameters
     ----------
     sources
-        Plugin files, or folders whose files (and packages) are plugins.
+        Plugin files, or folders whose files are plugins.
     packages
         Names of the installed packages whose plugins are loaded; ``None`` for all.
     trust
@@ -104,17 +78,17 @@ class Registry:
         self.manager.add_hookspecs(hookspecs)
         self._plugins: dict[tuple[Kind, str], Plugin] = {}
         self._add_module(BUILT_IN, lambda: importlib.import_module("gahbench_plugins"))
-        for package, entry in plugin_packages():
+        for entry in sorted(importlib.metadata.entry_points(group="gahbench")):
+            package = entry.dist.name if entry.dist else entry.value
             if packages is None or package in packages:
                 self._add_module(package_origin(package), entry.load)
-        files = [file for source in self.sources for file in plugin_files(source)]
         #: The plugin files in the sources.
-        self.files = [file for file in files if file.is_file()]
-        for file in files:
+        self.files = [file for source in self.sources for file in plugin_files(source)]
+        for file in self.files:
             self._add_module(str(file), functools.partial(load_file, file))
 
     def require_files(self) -> None:
-        """Raise an error if a source that is a plugin file, rather than a folder, could not be loaded.
+        """Raise an error if a source that is a plugin file, rather than a folder, could not be loaded or registered.
 
         Raises
         ------
@@ -122,8 +96,8 @@ class Registry:
             If there is such a file; the message names file, line and error.
         """
         for problem in self.problems:
-            if not problem.is_loaded and Path(problem.origin) in self.sources:
-                raise PluginError(f"{problem.location}: cannot be loaded: {problem.error}")
+            if Path(problem.origin) in self.sources:
+                raise PluginError(f"{problem.origin}: cannot be loaded: {problem.error}")
 
     def names(self, kind: Kind) -> list[str]:
         """Return the sorted names of the plugins of a kind."""
@@ -147,8 +121,8 @@ class Registry:
         """
         if kind not in HOOKS:
             raise PluginError(f"unknown kind '{kind}'{suggestion(str(kind), KINDS) or ';'} accepted: {listing(KINDS)}")
-        if (kind, name) in self._plugins:
-            return self._plugins[kind, name]
+        if (plugin := self.find(kind, name)) is not None:
+            return plugin
         names = self.names(kind)
         raise PluginError(
             f"unknown {kind} '{name}'{suggestion(name, names) or ';'} registered: {listing(names)}{self.missing}"
@@ -157,7 +131,7 @@ class Registry:
     @property
     def missing(self) -> str:
         """Possible reasons why a plugin is unknown, for errors: files that failed to load, or were not given."""
-        reasons = [f"note that {problem.location} failed to load: {problem.error}" for problem in self.problems]
+        reasons = [f"note that {problem.origin} failed to load: {problem.error}" for problem in self.problems]
         if not self.sources:
             reasons.append("--plugins-dir FILE_OR_FOLDER loads plugins from your own files")
         return "".join(f"; {reason}" for reason in reasons)
@@ -182,27 +156,21 @@ class Registry:
         if not self.trust:
             _refuse_untrusted(plugin, values)
         kinds = {item.name: cast(Kind, item.names) for item in plugin.parameters if item.names is not None}
-        for name in kinds:
-            if name in values:
-                values[name] = self._to_spec(kinds[name], f"{plugin.where}: {name}", values[name])
+        for name in filter(kinds.__contains__, values):
+            with prefix_errors(f"{plugin.where}: {name}"):
+                values[name] = self._to_text(kinds[name], values[name])
         resolved = resolve(plugin.parameters, values, plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
         for name, nested_kind in kinds.items():
-            if (value := resolved[name]) is not None:
+            if resolved[name] is not None:
                 configure = functools.partial(self._configure_nested, nested_kind, f"{plugin.where}: {name}")
-                nested[name] = map_values(configure, value if isinstance(value, str) else tuple(value))
+                nested[name] = map_values(configure, resolved[name])
                 resolved[name] = map_values(lambda inner: inner.text, nested[name])
         configured = Configured(plugin, resolved, "", nested, self)
         return replace(configured, label=configured.default_label)
 
     def parse_mapping(self, kind: Kind, mapping: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
-        """Split a mapping that names a plugin, ``{name: {parameter: value}}``, into name and parameters.
-
-        Raises
-        ------
-        ParameterError
-            If the mapping has another form.
-        """
+        """Split a mapping that names a plugin, ``{name: {parameter: value}}``, into name and parameters."""
         form = "{name: {parameter: value}}"
         if len(mapping) != 1:
             names = listing(map(str, mapping))
@@ -212,15 +180,14 @@ class Registry:
             raise ParameterError(f"{key}: expected parameters with values, not {parameters!r}; accepted: {form}")
         return str(key), {str(name): value for name, value in (parameters or {}).items()}
 
-    def _to_spec(self, kind: Kind, where: str, value: Any) -> Any:
+    def _to_text(self, kind: Kind, value: Any) -> Any:
         """Return a value with a spec in place of each mapping that names a plugin."""
         if isinstance(value, list | tuple):
-            return [self._to_spec(kind, where, item) for item in value]
+            return [self._to_text(kind, item) for item in value]
         if not isinstance(value, dict):
             return value
-        with prefix_errors(where):
-            name, parameters = self.parse_mapping(kind, value)
-            return self.configure(kind, Spec(name, (), parameters)).text
+        name, parameters = self.parse_mapping(kind, value)
+        return self.configure(kind, Spec(name, (), parameters)).text
 
     def _configure_nested(self, kind: Kind, where: str, value: str) -> Configured:
         """Configure a plugin that a parameter names; errors name the parameter."""
@@ -234,6 +201,7 @@ class Registry:
     def _add_module(self, origin: str, load: Callable[[], Any]) -> None:
         """Register a plugin module and the plugins that its hooks register; record an error as a problem."""
         module: Any = None
+        plugins: list[Plugin] = []
         try:
             module = load()
             if self.manager.is_registered(module):
@@ -241,17 +209,15 @@ class Registry:
             self.manager.register(module)
             # pluggy ignores misspelt hooks unless this check raises an error.
             self.manager.check_pending()
-            plugins: list[Plugin] = []
             others = [other for other in self.manager.get_plugins() if other is not module]
             for kind, hook in HOOKS.items():
-                caller = self.manager.subset_hook_caller(hook, others)
-                caller(register=_registrar(kind, origin, plugins))
+                self.manager.subset_hook_caller(hook, others)(register=_registrar(kind, origin, plugins))
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
             if module is not None and self.manager.is_registered(module):
                 self.manager.unregister(module)
-            self.problems.append(Problem.from_error(origin, error))
+            self.problems.append(Problem(origin, error_with_location(error)))
             return
         for plugin in plugins:
             first = self._plugins.setdefault((plugin.kind, plugin.name), plugin)
@@ -264,16 +230,12 @@ class Registry:
 def _match_names(plugin: Plugin, spec: Spec, keywords: dict[str, Any]) -> dict[str, Any]:
     """Return the values in a spec and in further keywords, by the names of the parameters."""
     names = [parameter.name for parameter in plugin.parameters]
-    if len(spec.positional) > len(names):
-        raise ParameterError(
-            f"{plugin.where}: {len(spec.positional)} values without a name, for the parameters {listing(names)}"
-        )
-    values = dict(zip(names, spec.positional, strict=False))
-    for name, value in {**spec.keywords, **keywords}.items():
-        if name in values:
-            raise ParameterError(f"{plugin.where}: '{name}' is given twice")
-        values[name] = value
-    return values
+    named = {**spec.keywords, **keywords}
+    twice = [name for name in names[: len(spec.positional)] if name in named]
+    if twice or len(spec.positional) > len(names):
+        fault = f"'{twice[0]}' is given twice" if twice else f"{len(spec.positional)} values without a name"
+        raise ParameterError(f"{plugin.where}: {fault}; accepted: {listing(names)}")
+    return {**dict(zip(names, spec.positional, strict=False)), **named}
 
 
 def _refuse_untrusted(plugin: Plugin, given: dict[str, Any]) -> None:
@@ -281,9 +243,8 @@ def _refuse_untrusted(plugin: Plugin, given: dict[str, Any]) -> None:
     for parameter in plugin.parameters:
         name = parameter.name
         if name in given and parameter.needs_trust(given[name]):
-            resource = "code to run" if parameter.is_code else "files or a download"
             raise UntrustedError(
-                f"{plugin.where}: {name}={brief(repr(given[name]))} names {resource}; a results folder "
+                f"{plugin.where}: {name}={brief(repr(given[name]))} names code, files or a download; a results folder "
                 "may do so only with 'gahbench site --trust'"
             )
 
@@ -297,8 +258,6 @@ def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
         if isinstance(target, functools.partial) or not (isinstance(target, str) or callable(target)):
             accepted = "a class or 'module:Class', and keywords as preset parameters"
             raise TypeError(f"register('{name}', ...) takes {accepted}, not {target!r}")
-        if (reason := find_unplain(preset)) is not None:
-            raise ValueError(f"register('{name}', ...): preset values {preset}: {reason}")
         if parse_spec(name) != Spec(name):
             raise ValueError(f"register('{name}', ...): not a name; to preset parameters, pass keywords")
         plugins.append(Plugin(kind, name, target, origin, preset))
@@ -307,17 +266,10 @@ def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
     return register
 
 
-def plugin_packages() -> list[tuple[str, importlib.metadata.EntryPoint]]:
-    """Return the names of the installed packages with plugins, and their entry points."""
-    entries = sorted(importlib.metadata.entry_points(group="gahbench"))
-    return [(entry.dist.name if entry.dist else entry.value, entry) for entry in entries]
-
-
 def open_registry(plugins: Sequence[str | Path] = (), trust: bool = True) -> Registry:
-    """Return a registry of installed plugins, the given files and folders, and the paths in ``GAHBENCH_PLUGINS``."""
-    sources = add_environment_sources(plugins)
+    """Return a registry of installed plugins, and of the given files and folders."""
     # A registry with files is not cached, since files may have changed.
-    return Registry(sources, trust=trust) if sources else _installed_registry(trust)
+    return Registry(tuple(map(Path, plugins)), trust=trust) if plugins else _installed_registry(trust)
 
 
 @functools.cache

@@ -11,8 +11,7 @@ from gahbench._util.error_text import error_text
 from gahbench._util.errors import DataError, GahbenchError, listing
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
-from gahbench.registry.configured import Configured, iterate_nested
-from gahbench.registry.preparation import preparation
+from gahbench.registry.configured import Configured, iterate_nested, preparation
 from gahbench.registry.registry import open_registry
 
 

@@ -137,7 +137,7 @@ def run(
     seeds
         Seeds of the training runs, integers of at least 0; by default the seeds of the suite.
     plugins
-        Paths of plugin files, or of folders of plugin files; by default those in ``GAHBENCH_PLUGINS``.
+        Paths of plugin files, or of folders of plugin files; by default none.
     reuse
         Paths of other results folders, from which finished units with the same keys are taken; by default none.
     again

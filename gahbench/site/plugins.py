@@ -18,11 +18,9 @@ from gahbench.explore.dataset_probe import BASIS_PIXELS, DatasetProbe
 from gahbench.explore.preview import Preview, card_facts, make_preview
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.planning.units import configure_recorded
-from gahbench.registry.configured import Configured, citations, iterate_nested
-from gahbench.registry.plugin import Kind, Plugin
-from gahbench.registry.preparation import preparation
+from gahbench.registry.configured import Configured, citations, iterate_nested, preparation
+from gahbench.registry.plugin import Kind, Plugin, own_docstring
 from gahbench.registry.registry import Registry
-from gahbench.registry.source import own_docstring
 from gahbench.registry.spec import format_value, parse_spec
 from gahbench.report.contact_sheet import format_psnr, to_picture
 from gahbench.report.page.images import Picture, make_strip

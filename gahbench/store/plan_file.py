@@ -16,8 +16,7 @@ from gahbench._util.keys import canonical, key_of
 from gahbench._util.sealed import parse_sealed, seal
 from gahbench.contracts.unit import Unit
 from gahbench.planning.suite_version import SuiteVersion, suite_version
-from gahbench.registry.plugin_files import module_name
-from gahbench.registry.source import source_files
+from gahbench.registry.plugin_files import module_name, source_files
 
 if TYPE_CHECKING:
     from gahbench.planning.plan import Plan
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 PLAN = "plan.json"
 #: Maximum number of bytes of the file; the file of a plan of 200,000 units has 150 million.
 MAX_BYTES = 2**30
-#: Data files of a plugin package are copied only if their total size is at most this many bytes.
-MAX_DATA = 200_000_000
 #: The fields of a unit whose values are shared by many units, and are stored once.
 _SHARED = ("payload", "document")
 
@@ -153,26 +150,21 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
     """Copy plugin files, and the neighbouring files that they import, into a results folder; return their paths."""
     copied: list[str] = []
-    homes = {file: file.parents[file.name == "__init__.py"] for file in plugins}
     # Files of one folder stay together, since they may share neighbours.
-    for home in dict.fromkeys(homes.values()):
-        files = [file for file in plugins if homes[file] == home]
-        members = {member.relative_to(home).as_posix(): member for file in files for member in _members(file, home)}
+    for home in dict.fromkeys(file.parent for file in plugins):
+        files = [file for file in plugins if file.parent == home]
+        members = {member.relative_to(home).as_posix(): member for file in files for member in _members(file)}
         digests = {name: sha256_of(member) for name, member in members.items()}
         target = f"plugins/{key_of(digests)[:8]}"
         for name, member in members.items():
             copy = folder / target / name
             if not copy.is_file() or sha256_of(copy) != digests[name]:
                 write_atomically(copy, member.read_bytes())
-        sources = (file.parent if file.name == "__init__.py" else file for file in files)
-        copied += [f"{target}/{source.relative_to(home).as_posix()}" for source in sources]
+        copied += [f"{target}/{file.name}" for file in files]
     return tuple(copied)
 
 
-def _members(file: Path, home: Path) -> Iterator[Path]:
-    """Yield the files that a plugin file needs: itself, the neighbours that it imports, and data of its package."""
-    yield from (path for path in source_files(module_name(file), file).values() if path.is_relative_to(home))
-    if file.name == "__init__.py":
-        data = [path for path in file.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-        size = sum(path.stat().st_size for path in data)
-        yield from (path for path in data if size <= MAX_DATA or path.suffix == ".py")
+def _members(file: Path) -> Iterator[Path]:
+    """Yield a plugin file, and the neighbouring files that it imports."""
+    members = source_files(module_name(file), file).values()
+    yield from (path for path in members if path.is_relative_to(file.parent))

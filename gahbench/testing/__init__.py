@@ -24,10 +24,9 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.engines import Engine
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
-from gahbench.registry.configured import Configured, citations
+from gahbench.registry.configured import Configured, citations, preparation
 from gahbench.registry.plugin import HOOKS, KINDS, Kind
 from gahbench.registry.plugin_files import CLAIM_SUFFIXES
-from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry
 from gahbench.runs.trackers import Tracker
 from gahbench.testing.architectures import check_architecture
@@ -117,7 +116,7 @@ def check_file(file: str | Path, progress: Callable[[Report], None] = lambda rep
     origins = {str(source) for source in registry.files}
     problems = [problem for problem in registry.problems if problem.origin in origins]
     if problems:
-        raise PluginError("; ".join(f"{problem.location}: cannot be loaded: {problem.error}" for problem in problems))
+        raise PluginError("; ".join(f"{problem.origin}: cannot be loaded: {problem.error}" for problem in problems))
     plugins = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin in origins]
     if not plugins:
         raise PluginError(

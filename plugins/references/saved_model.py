@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from gahbench import Code, File, ParameterError, Shape, as_denoiser, file_digest
+from gahbench import File, ParameterError, Shape, as_denoiser, file_digest
 from gahbench._util.readable import brief
 
 from ._network import NetworkReference
@@ -42,7 +42,7 @@ class TorchScript(NetworkReference):
 
     def __init__(
         self,
-        checkpoint: Annotated[str, File(), Code()],
+        checkpoint: Annotated[str, File()],
         sigma: Literal["none", "level", "map"] = "level",
         output: Literal["image", "residual", "eps", "score"] = "image",
         range: Literal["unit", "symmetric", "bytes"] = "unit",

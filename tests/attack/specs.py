@@ -57,7 +57,7 @@ def likely(draw: st.DrawFn, kind: Kind, depth: int = 3) -> tuple[str, dict[str, 
             continue
         choices = [scalars, values, st.lists(scalars, max_size=3)]
         if not parameter.required:
-            choices += 2 * [st.just(parameter.converted_default)]
+            choices += 2 * [st.just(parameter.default)]
         if parameter.names is not None and depth:
             inner = likely(parameter.names, depth - 1)
             choices += 3 * [inner.map(lambda pair: _format_spec(*pair)), inner.map(lambda pair: {pair[0]: pair[1]})]

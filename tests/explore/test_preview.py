@@ -155,7 +155,7 @@ FAULTS = {
     "card": ("card = 'mine, free'", "card is 'mine, free'; accepted: a gahbench.Card"),
     "optimum": ("optimum = gahbench.Optimum('exactly')", "of kind exact, bracket, rate, none"),
     "fingerprint": ("def fingerprint(self): raise RuntimeError('gone')", "fingerprint: RuntimeError: gone"),
-    "array": (IMAGES + "[[0.5]]", "4 images of the split 'test': it returned a list; accepted: a tensor"),
+    "array": (IMAGES + "[[0.5]]", "4 images of the split 'test': it returned a list; accepted: a dense tensor"),
     "sparse mean": (POSTERIOR + "noisy.to_sparse(), torch.ones(len(noisy)))", "mean must be an ordinary tensor, not a"),
     "posterior": ("def posterior(self, noisy, sigma): return noisy", "posterior at sigma=0.05: AttributeError"),
     "mean": (POSTERIOR + "noisy[:1], torch.ones(len(noisy)))", "the posterior mean must have shape"),

@@ -227,7 +227,6 @@ REACHED = {
         "tools.f(noisy)",
         "tool_folder/tools.py",
     ),
-    "a module as an argument": ({"_tools.py": F}, "import _tools\n", "vars(_tools)['f'](noisy)", "_tools.py"),
     "all names of a module": (
         {"_tools.py": "from _more import *\n", "_more.py": F},
         "from _tools import *\n",
@@ -247,23 +246,11 @@ REACHED = {
         "_pack.f(noisy)",
         "_pack/_deep.py",
     ),
-    "a relative import in a function of a package": (
-        {"_pack/__init__.py": "def g(x):\n    from . import _deep\n\n    return _deep.f(x)\n", "_pack/_deep.py": F},
-        "from _pack import g\n",
-        "g(noisy)",
-        "_pack/_deep.py",
-    ),
     "a table that a module of a package fills": (
         {"_pack/__init__.py": "TABLE = []\n", "_pack/setup.py": f"from . import TABLE\n\n\n{F}\nTABLE.append(f)\n"},
         "from _pack import TABLE, setup\n",
         "TABLE[0](noisy)",
         "_pack/setup.py",
-    ),
-    "a class that a function creates": (
-        {},
-        "def make():\n    class Made:\n        def f(self, x):\n            return x / 2\n\n    return Made\n",
-        "make()().f(noisy)",
-        "plugin.py",
     ),
 }
 
@@ -322,7 +309,7 @@ def test_methods_for_a_need_change_digests_of_metrics_with_the_need():
 
 @pytest.mark.parametrize("module", ["gahbench.nowhere", "nowhere_at_all"])
 def test_the_digest_of_a_missing_module_raises_an_error(module):
-    with pytest.raises(ModuleNotFoundError, match=f"(there is n|N)o module (named ')?{module}"):
+    with pytest.raises(ModuleNotFoundError, match=f"{module}: no such module"):
         function_digest(f"{module}:f")
 
 

@@ -14,22 +14,19 @@ from gahbench.testing import check_file
 
 GOOD = "torch.full((count, 1, 8, 8), 0.5)"
 INVALID = {
-    "array": ("numpy.zeros((count, 1, 8, 8))", "returned a ndarray; accepted: a tensor"),
-    "objects": ("numpy.array([None] * count, dtype=object)", "returned a ndarray; accepted: a tensor"),
-    "nothing": ("None", "returned a NoneType; accepted: a tensor"),
-    "sparse": (f"{GOOD}.to_sparse()", "returned a nested or sparse tensor"),
-    "nested": (f"torch.nested.nested_tensor(list({GOOD}))", "returned a nested or sparse tensor"),
+    "array": ("numpy.zeros((count, 1, 8, 8))", "returned a ndarray; accepted: a dense tensor"),
+    "nothing": ("None", "returned a NoneType; accepted: a dense tensor"),
+    "sparse": (f"{GOOD}.to_sparse()", "accepted: a dense tensor"),
+    "nested": (f"torch.nested.nested_tensor(list({GOOD}))", "accepted: a dense tensor"),
     "meta": ("torch.empty(count, 1, 8, 8, device='meta')", "float32 on the device meta; accepted: float32 on cpu"),
     "double": (f"{GOOD}.double()", "float64 on the device cpu; accepted: float32"),
-    "integers": (f"{GOOD}.long()", "int64 on the device cpu; accepted: float32"),
-    "complex": (f"{GOOD}.to(torch.complex64)", "complex64 on the device cpu"),
     "quantized": (f"torch.quantize_per_tensor({GOOD}, .1, 0, torch.quint8)", "quint8 on the device cpu"),
     "gradient": (f"{GOOD}.requires_grad_()", "a tensor that requires a gradient"),
     "not a number": (f"{GOOD} * torch.nan", "128 values that are infinite or NaN"),
     "too few": (f"{GOOD}[:1]", "the shape (1, 1, 8, 8); accepted: (2, 1, 8, 8)"),
     "colour": (f"{GOOD}.expand(-1, 3, -1, -1)", "the shape (2, 3, 8, 8); accepted: (2, 1, 8, 8)"),
-    "not stable": (f"{GOOD} / count", "the first of 1 images of the split 'test' differs from an earlier call"),
-    "random": ("torch.rand(count, 1, 8, 8)", "the first of 1 images of the split 'test' differs from an earlier call"),
+    "not stable": (f"{GOOD} / count", "the first of 2 images of the split 'test' differs"),
+    "random": ("torch.rand(count, 1, 8, 8)", "the first of 2 images of the split 'test' differs"),
 }
 
 
@@ -55,18 +52,6 @@ def test_invalid_images_raise_an_error_and_fail_the_contract_checks(file, case):
     (report,) = check_file(plugin)
     assert report.failed
     assert "runs" not in report.failed
-
-
-def test_sample_inspect_and_preview_refuse_invalid_images(file):
-    images, _ = INVALID["not stable"]
-    arguments = {"dataset": "mine", "plugins": [file(images)]}
-    for call in (
-        lambda: gahbench.preview("mine", [0.1], count=2, plugins=arguments["plugins"]),
-        lambda: gahbench.inspect("wiener-linear", sigmas=[0.1], bases=["dct"], **arguments),
-        lambda: gahbench.sample("wiener-linear", count=1, **arguments),
-    ):
-        with pytest.raises(PluginError, match=r"dataset 'mine'.*differs from an earlier call"):
-            call()
 
 
 class ConstantImages(gahbench.Dataset):
@@ -106,9 +91,7 @@ def test_a_copy_may_have_different_images():
     other.level = 0.5
     assert float(other.images("test", 2).mean()) == 0.5
     checked.level = 0.75
-    with pytest.raises(
-        PluginError, match="here: the first of 2 images of the split 'test' differs from an earlier call"
-    ):
+    with pytest.raises(PluginError, match="here: the first of 2 images of the split 'test' differs"):
         checked.images("test", 2)
 
 

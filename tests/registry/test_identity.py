@@ -5,10 +5,9 @@ from typing import Annotated
 
 import pytest
 
-from gahbench._util.errors import ParameterError, PluginError
+from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.keys import key_of
-from gahbench.registry.annotations import File
-from gahbench.registry.parameters import constructor_parameters
+from gahbench.registry.parameters import File, constructor_parameters
 from gahbench.registry.registry import Registry
 
 HEAD = "import hashlib\nfrom pathlib import Path\nfrom typing import Annotated\n"
@@ -66,18 +65,13 @@ def test_keys_depend_on_the_fingerprint(identity, tmp_path, case):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_an_invalid_fingerprint_raises_an_error(identity, case):
-    for body, error, message in (
-        ("return 3", PluginError, "its fingerprint is a int; accepted: a string, or None"),
-        ("raise KeyError('lost')", PluginError, "its fingerprint: KeyError: 'lost'"),
-        ("raise ValueError('no such table')", ParameterError, "no such table"),
-        (READS, ParameterError, "No such file"),
+    for body, message in (
+        ("return 3", "its fingerprint is 3; accepted: a string, or None"),
+        ("raise KeyError('lost')", "its fingerprint: KeyError: 'lost'"),
+        (READS, "No such file"),
     ):
-        with pytest.raises(error, match=message):
+        with pytest.raises(GahbenchError, match=message):
             identity(case, body)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_fingerprint_of_none_is_not_part_of_the_identity(identity, case):
     without_fingerprint = identity(case, "return None")
     assert set(without_fingerprint) == {"kind", "name", "preset", "parameters", "source", "nested"}
     assert all("fingerprint" not in inner for inner in without_fingerprint["nested"].values())
@@ -134,9 +128,9 @@ def test_labels_show_only_the_name_of_a_file(registry, tmp_path):
 def test_an_unreadable_file_is_refused(registry, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path, message in (
-        ("gone.bin", r"file='gone.bin': no such file in .* \(accepted: path of a file\)"),
+        ("gone.bin", r"file='gone.bin': no such file"),
         (tmp_path, "is a folder; expected a regular file"),
-        (tmp_path / "fifo", r"fifo': is a FIFO; expected a regular file \(accepted: path of a file\)"),
+        (tmp_path / "fifo", r"fifo': is a FIFO; expected a regular file"),
     ):
         with pytest.raises(ParameterError, match=message):
             registry.configure("reference", f"reads[{path}]")
@@ -151,6 +145,4 @@ def test_a_file_parameter_may_be_optional():
     def factory(file: Annotated[str | None, File()] = None) -> None: ...
 
     (parameter,) = constructor_parameters(factory, "factory")
-    assert parameter.is_file
-    assert parameter.converted_default is None
-    assert parameter.type_name == "path of a file or null"
+    assert (parameter.default, parameter.type_name) == (None, "path of a file or null")

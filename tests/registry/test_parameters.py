@@ -9,9 +9,7 @@ from pydantic import Field
 
 from gahbench import Basis
 from gahbench._util.errors import ParameterError, PluginError
-from gahbench.registry.annotations import Names
-from gahbench.registry.parameters import Parameter, constructor_parameters, resolve
-from gahbench.registry.plugin import KINDS
+from gahbench.registry.parameters import Names, Parameter, constructor_parameters, resolve
 
 
 class Plugin:
@@ -58,21 +56,15 @@ def test_integers_become_floats_and_lists_become_tuples():
         ({"width": 0}, "accepted: int ≥ 1, ≤ 512"),
         ({"width": 2.5}, "width=2.5"),
         ({"width": True}, "width=True"),
-        ({"rate": "fast"}, "rate='fast'"),
+        ({"width": object()}, "not a plain value"),
         ({"mode": "c"}, "accepted: 'a' or 'b'"),
         ({"sizes": 3}, "accepted: list of int"),
         ({"levels": "two"}, "accepted: int or null"),
         ({"basis": 3}, "accepted: a basis or null"),
         ({"bases": "dct"}, "accepted: list of plugins of kind basis or null"),
         ({"bases": ["dct", "haar", "db2", "db4"]}, "at most 3 items"),
-        ({"other": ["dct"]}, "accepted: a basis or null"),
         ({"rate": math.inf}, "rate=inf: not a finite number (accepted: float)"),
-        ({"rate": -math.nan}, "rate=nan: not a finite number"),
         ({"rate": 10**400}, "rate=1000"),
-        ({"sizes": [3, math.inf]}, "sizes=[3, inf]"),
-        ({"levels": 2**63}, f"levels={2**63}: not accepted; accepted: integers of 64 bits, -{2**63} to {2**63 - 1}"),
-        ({"levels": 10**400}, ": not accepted; accepted: integers of 64 bits"),
-        ({"sizes": [1, -(2**63) - 1]}, ": not accepted; accepted: integers of 64 bits"),
         ({"channels": 3}, "come from the dataset"),
     ],
 )
@@ -91,16 +83,13 @@ def test_parameters_that_name_plugins_are_recognised():
         ("other", "basis"),
     ]
     assert [parameter.default for parameter in named] == ["dct", ("dct", "haar"), None]
+    assert [parameter.name for parameter in PARAMETERS if parameter.is_sequence] == ["sizes", "bases"]
     assert not any(parameter.required for parameter in named)
     assert resolve(PARAMETERS, {"basis": None, "bases": ["pixel"], "other": "dct"}, "x").items() >= {
         ("basis", None),
         ("bases", ("pixel",)),
         ("other", "dct"),
     }
-
-
-def test_parameters_with_list_values_are_recognised():
-    assert [parameter.name for parameter in PARAMETERS if parameter.is_sequence] == ["sizes", "bases"]
 
 
 def test_a_missing_required_parameter_raises_an_error():
@@ -120,22 +109,10 @@ def untyped(width=3): ...
 def hidden(**options: int): ...
 
 
-def infinite(width: int = 3, bound: object = math.inf): ...
-
-
-def nan(bound: object = math.nan): ...
-
-
-def nested(bound: object = (1.0, -math.inf)): ...
-
-
-def as_text(basis: Annotated[str, Names("basis")]): ...
+def infinite(bound: object = (1.0, -math.inf)): ...
 
 
 def with_default(basis: Annotated[Basis, Names("basis")] = "dct"): ...
-
-
-def network(network: Annotated[str | None, Names("architecture")] = None): ...
 
 
 @pytest.mark.parametrize(
@@ -143,27 +120,13 @@ def network(network: Annotated[str | None, Names("architecture")] = None): ...
     [
         (untyped, "x: parameter 'width' needs a type annotation"),
         (hidden, "hides parameters"),
-        (infinite, "x: the default bound=inf: not a finite number"),
-        (nan, "x: the default bound=nan: not a finite number"),
-        (nested, "x: the default bound=(1.0, -inf): not a finite number"),
-        (as_text, "such as Annotated[gahbench.Basis, gahbench.Names('basis')]"),
+        (infinite, "x: the default bound=(1.0, -inf) is not finite"),
         (with_default, "write its default as a spec in its annotation: Names('basis', default=...)"),
-        (network, "such as Annotated[gahbench.ArchitectureFactory, gahbench.Names('architecture')]"),
     ],
 )
 def test_invalid_constructors_are_refused(factory, message):
     with pytest.raises(PluginError, match=re.escape(message)):
         constructor_parameters(factory, "x")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_examples_in_error_messages_are_valid(builtin, kind):
-    parameter = Parameter("other", Annotated[str, Names(kind)])
-    (plain, full), mapping = re.findall(r'"(.+?)"', parameter.accepted), re.search(r"{(.*): {...}}", parameter.accepted)
-    for text in (plain, full):
-        assert builtin.configure(kind, text).label
-    assert mapping is not None
-    assert builtin.find(kind, mapping[1]) is not None
 
 
 def test_a_mapping_may_name_a_plugin(builtin):

@@ -1,4 +1,4 @@
-"""Parameters that name code, files or downloads are annotated, and refused if a results folder sets them."""
+"""Parameters that name files, downloads or code are annotated, and refused if a results folder sets them."""
 
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -6,8 +6,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import UntrustedError
-from gahbench.registry.annotations import Code, External, File, Names
-from gahbench.registry.parameters import constructor_parameters
+from gahbench.registry.parameters import External, File, Names, constructor_parameters
 from gahbench.registry.registry import Registry
 
 #: Text parameters of built-in plugins that name neither code nor files nor downloads.
@@ -37,7 +36,7 @@ def test_every_text_parameter_of_a_built_in_plugin_is_annotated_or_harmless(buil
     for plugin in (plugin for kind in KINDS for plugin in builtin.plugins(kind)):
         for parameter in (parameter for parameter in plugin.parameters if parameter.names is None):
             key = f"{plugin.name}.{parameter.name}"
-            if parameter.is_code or parameter.is_external:
+            if parameter.needs_trust("x"):
                 annotated.add(key)
             elif admits_text(parameter.annotation):
                 texts.add(key)
@@ -48,18 +47,12 @@ def test_every_text_parameter_of_a_built_in_plugin_is_annotated_or_harmless(buil
 @pytest.mark.parametrize(
     ("kind", "spec", "text"),
     [
-        ("architecture", "module[factory=evilmod:Net]", "'module': factory='evilmod:Net' names code to run"),
-        ("architecture", "module[evilmod:Net]", "factory='evilmod:Net' names code"),
-        ("architecture", "timm-unet[pretrained=true]", "pretrained=True names files or a download"),
-        ("architecture", "drunet[weights=/nowhere]", "weights='/nowhere' names files"),
+        ("architecture", "module[evilmod:Net]", "'module': factory='evilmod:Net' names code, files or a download"),
+        ("architecture", "timm-unet[pretrained=true]", "pretrained=True names code, files"),
         ("dataset", "whole[path=/nowhere]", "only with 'gahbench site --trust'"),
-        ("dataset", "finite[dataset=whole[path=/nowhere]]", "finite': dataset=.*whole': path='/nowhere' names files"),
-        ("dataset", "finite[dataset=finite[dataset=whole[/nowhere]]]", "path='/nowhere' names files"),
-        ("dataset", "hf-dataset[name=a/b]", "name='a/b' names files or a download"),
-        ("reference", "torchscript[/nowhere]", "checkpoint='/nowhere' names code"),
-        ("reference", "hf[repo=a/b]", "repo='a/b' names files or a download"),
-        ("reference", "untrained[architecture=module[factory=evilmod:Net]]", "names code to run"),
-        ("metric", "distance[to=untrained[architecture=module[evilmod:Net]]]", "names code to run"),
+        ("dataset", "finite[dataset=finite[dataset=whole[/nowhere]]]", "finite': dataset=.*'whole': path='/nowhere'"),
+        ("reference", "torchscript[/nowhere]", "checkpoint='/nowhere'"),
+        ("metric", "distance[to=untrained[architecture=module[evilmod:Net]]]", "factory='evilmod:Net'"),
     ],
 )
 def test_parameters_that_a_results_folder_may_not_choose_are_refused(untrusting_registry, kind, spec, text):
@@ -68,23 +61,11 @@ def test_parameters_that_a_results_folder_may_not_choose_are_refused(untrusting_
         untrusting_registry.configure(kind, spec)
 
 
-def test_untrusted_mappings_are_refused(untrusting_registry):
+def test_untrusted_mappings_are_refused_and_harmless_values_accepted(untrusting_registry):
     with pytest.raises(UntrustedError, match="path='/nowhere'"):
         untrusting_registry.configure("dataset", "finite", dataset={"whole": {"path": "/nowhere"}})
-
-
-@pytest.mark.parametrize(
-    ("kind", "spec"),
-    [
-        ("dataset", "whole[path=null]"),
-        ("dataset", "faces"),
-        ("dataset", "torchvision[name=CIFAR10]"),
-        ("architecture", "timm-unet[pretrained=false]"),
-        ("reference", "oracle-threshold[basis=wavelet[sym4]]"),
-    ],
-)
-def test_harmless_values_are_accepted(untrusting_registry, kind, spec):
-    assert untrusting_registry.configure(kind, spec).plugin.name == spec.partition("[")[0]
+    for kind, spec in (("dataset", "faces[path=null]"), ("architecture", "timm-unet[pretrained=false]")):
+        assert untrusting_registry.configure(kind, spec).plugin.name == spec.partition("[")[0]
 
 
 def test_annotations_in_external_plugins_need_trust():
@@ -92,19 +73,13 @@ def test_annotations_in_external_plugins_need_trust():
         def __init__(
             self,
             folder: Annotated[str, External()] = "scans",
-            reader: Annotated[str, Code()] | None = None,
             mask: Annotated[str, File()] | None = None,
             path: str = "",
             note: str = "",
             basis: Annotated[gahbench.Basis | None, Names("basis")] = None,
         ) -> None: ...
 
-    folder, reader, mask, path, note, basis = constructor_parameters(Scans, "here")
-    assert [parameter.needs_trust("x") for parameter in (folder, reader, mask, path, note, basis)] == [True] * 4 + [
-        False
-    ] * 2
-    assert [parameter.is_code for parameter in (folder, reader, mask)] == [False, True, False]
+    parameters = constructor_parameters(Scans, "here")
+    assert [parameter.needs_trust("x") for parameter in parameters] == [True, True, True, False, False]
     # Defaults need no trust, since the plugin chose them.
-    assert not folder.needs_trust("scans")
-    assert not path.needs_trust("")
-    assert not reader.needs_trust(None)
+    assert not any(parameter.needs_trust(parameter.default) for parameter in parameters)

@@ -124,7 +124,7 @@ def test_commands_name_the_forged_plugins(forge, command, tmp_path):
     status, _, errors = command("site")(folder, "--out", tmp_path / "out")
     assert status == 0
     assert "warning: not built: dataset 'whole': path=" in errors
-    assert "warning: not built: architecture 'module': factory='evilmod:Net' names code to run" in errors
+    assert "warning: not built: architecture 'module': factory='evilmod:Net' names code, files or a download" in errors
     for page in ("datasets/discs_size=16.html", "entrants/unet_width=2_levels=1.html"):
         read = Read((tmp_path / "out" / page).read_text(encoding="utf-8"))
         assert "a results folder may do so only with 'gahbench site --trust'." in read.text
