@@ -66,7 +66,6 @@ from .runs.process import RowProcess as RowProcess
 from .runs.row import run_row as run_row
 from .runs.running import run as run
 from .runs.status import status as status
-from .runs.trackers import Tracker as Tracker
 from .runs.verification import verify as verify
 
 __version__: str

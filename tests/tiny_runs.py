@@ -42,7 +42,7 @@ def plan_suite(suite: Path, *, plugins: Any = (), **changes: Any) -> Plan:
     """Plan a suite like ``gahbench plan``."""
     registry, suite_changes = open_registry(plugins), SuiteChanges.from_arguments(**changes)
     loaded = load_suite(suite, registry, suite_changes)
-    find_missing(loaded).require_datasets()
+    find_missing(loaded)
     return make_plan(loaded)
 
 

@@ -18,7 +18,6 @@ from gahbench.cli.progress import Progress
 if TYPE_CHECKING:
     from gahbench.board.results import Results
     from gahbench.registry.registry import Registry
-    from gahbench.runs.comparison import Comparison
 
 
 def leaderboard(
@@ -211,36 +210,27 @@ def compare(
     second: Annotated[Path, typer.Argument(help="The results folder to compare with the first.")],
 ) -> None:
     """Compare two results folders: paired differences in PSNR on the images and noise that they share."""
-    from gahbench.runs.comparison import compare as compare_folders
-
-    _print_comparison(compare_folders(first, second), Console())
-
-
-def _print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print differences in PSNR, then the entrants that only one folder has."""
+    from gahbench.board.statistics import Interval
     from gahbench.report import cells
     from gahbench.report.tables import markdown_table, table_of_rows
+    from gahbench.runs.comparison import compare as compare_folders
+    from gahbench.store.plan_file import short_names
 
-    first, second = comparison.names
-    shown = comparison.display_names
-    for dataset in dict.fromkeys(row.dataset for row in comparison.rows):
-        rows = [row for row in comparison.rows if row.dataset == dataset]
-        levels = list(dict.fromkeys(row.sigma for row in rows if row.sigma is not None))
-        differences = {(row.entrant, row.sigma): cells.format_interval(row.difference, sign=True) for row in rows}
-        body = [
-            [shown.entrant(row.entrant), cells.number(row.first), cells.number(row.second)]
-            + [differences[row.entrant, level] for level in (None, *levels)]
-            for row in rows
-            if row.sigma is None
-        ]
-        header = ["entrant", first, second, "difference", *(f"σ {level_name(sigma)}" for sigma in levels)]
+    console, names = Console(), short_names([first, second])
+    for dataset, rows in compare_folders(first, second).groupby("dataset", sort=False):
+        body, levels = [], rows["sigma"].dropna().unique()
+        for entrant, differences in rows.groupby("entrant", sort=False):
+            # The first row has the mean over all noise levels.
+            psnr = [cells.number(differences.iloc[0][name]) for name in ("first", "second")]
+            intervals = map(Interval, *(differences[name] for name in ("difference", "low", "high")))
+            body.append([str(entrant), *psnr, *(cells.format_interval(interval, sign=True) for interval in intervals)])
+        header = ["entrant", *names, "difference", *(f"σ {level_name(sigma)}" for sigma in levels)]
         console.out(
-            f"\n## {shown.dataset(dataset)}\n\nMean PSNR in dB; differences are {second} minus {first}, paired by "
-            "images and noise,\n± half the width of their 95 % intervals.\n",
+            f"\n## {dataset}\n\nMean PSNR in dB; differences are {names[1]} minus {names[0]}, paired by images and "
+            "noise,\n± half the width of their 95 % intervals.\n",
             highlight=False,
         )
-        console.out(markdown_table(table_of_rows(dataset, header, body, 1)), highlight=False)
-    console.out("".join(f"\n- {line}" for line in comparison.unmatched), highlight=False)
+        console.out(markdown_table(table_of_rows(str(dataset), header, body, 1)), highlight=False)
 
 
 def cite(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shlex
@@ -18,7 +19,7 @@ from gahbench._util.errors import listing
 from gahbench._util.readable import format_duration, pluralize, printable
 from gahbench.cli import options
 from gahbench.cli.printing import say
-from gahbench.contracts.engines import Event, check_device
+from gahbench.contracts.engines import Event
 
 if TYPE_CHECKING:
     from gahbench.runs.status import Failure, Status
@@ -78,15 +79,15 @@ def _status_lines(status: Status, folder: Path) -> Iterator[str]:
     if status.running:
         yield ""
         yield "started, and not ended"
-    for running in status.running:
-        steps = f", step {running.progress['step']}" if "step" in running.progress else ""
-        place = f"on {running.host}, process {running.process}"
-        times = f"for {format_duration(running.seconds)}, last report {format_duration(running.silent)} ago"
-        yield f"  {running.unit.label}: {place}, {times}{steps}"
+    for label, report in status.running.items():
+        steps = f", step {report['step']}" if "step" in report else ""
+        place = f"on {report['host']}, process {report['process']}"
+        times = f"for {format_duration(report['seconds'])}, last report {format_duration(report['silent'])} ago"
+        yield f"  {label}: {place}, {times}{steps}"
     if status.failures:
         yield ""
         yield "failed"
-        for label, reason in status.failures[:_MAX_FAILURES]:
+        for label, reason in itertools.islice(status.failures.items(), _MAX_FAILURES):
             yield f"  {label}: {reason}"
         if len(status.failures) > _MAX_FAILURES:
             yield f"  and {len(status.failures) - _MAX_FAILURES} more"
@@ -154,9 +155,6 @@ def verify(
     units: options.Units = 10,
     fits: options.Fits = None,
     seed: options.SampleSeed = None,
-    workers: options.SampleWorkers = None,
-    device: options.SampleDevice = None,
-    plugins_dir: options.Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check the files of a results folder, and compute a random sample of its scores and fits again.
@@ -172,16 +170,7 @@ def verify(
     from gahbench.store.archive import open_folder
 
     with open_folder(folder) as source:
-        table = verify_folder(
-            source,
-            units=units,
-            fits=fits,
-            seed=seed,
-            workers=workers,
-            device=device if device is None else check_device(device),
-            plugins=plugins_dir or (),
-            report=_print_event,
-        )
+        table = verify_folder(source, units=units, fits=fits, seed=seed, report=_print_event)
     reproduced = int((table["verdict"] == REPRODUCED).sum())
     if as_json:
         typer.echo(table.to_json(orient="records", indent=1))

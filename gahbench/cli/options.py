@@ -100,10 +100,3 @@ Fits = Annotated[
     typer.Option(min=0, help="Number of fits to train again. [default: 1 fit of less than ten minutes]"),
 ]
 SampleSeed = Annotated[int | None, typer.Option("--seed", help="Seed of the random choice of units. [default: random]")]
-SampleWorkers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Number of rows that run at a time. [default: cores / threads]")
-]
-SampleDevice = Annotated[
-    str | None,
-    typer.Option("--device", help="Device of networks: cpu, cuda or auto. [default: as for each unit]"),
-]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gahbench._util.readable import format_duration, format_number, pluralize
@@ -12,6 +12,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Cuda, hardware
 from gahbench.planning.plan import Plan
 from gahbench.planning.rows import rows
+from gahbench.runs.status import OVERHEAD, estimate_durations
 from gahbench.store.plan_file import read_plan
 from gahbench.store.store import Store
 
@@ -19,19 +20,22 @@ from gahbench.store.store import Store
 _KINDS = ("fit", "score")
 #: Seconds of training on a CPU above which the time on a GPU is printed too.
 _LONG_TRAINING = 12 * 3600.0
+#: Assumed seconds of a score if no score by the metric has finished: about the PSNR of a few dozen small images.
+NOMINAL_SCORE = 0.5
 _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 
 
 def print_plan(plan: Plan, folder: Path) -> None:
     """Print the fits and scores of a plan, how many are finished, and an estimate of the time left."""
     # Raise an error if the folder holds results of another suite.
-    read_plan(folder, plan.suite.name)
-    for line in _lines(plan, Store(folder), folder):
+    recorded = read_plan(folder, plan.suite.name)
+    estimate = estimate_durations(recorded.units if recorded else (), plan.board["datasets"], Store(folder))
+    for line in _lines(plan, Store(folder), estimate):
         say(line)
     say(f"results folder: {folder}")
 
 
-def _lines(plan: Plan, store: Store, folder: Path) -> Iterator[str]:
+def _lines(plan: Plan, store: Store, estimate: Callable[[Unit], float | None]) -> Iterator[str]:
     all_rows, done = list(rows(plan.suite)), store.undamaged(plan.units)
     width = 2 + max(len(row.label) for row in all_rows)
     units_of: dict[tuple[str, str], list[Unit]] = defaultdict(list)
@@ -54,7 +58,7 @@ def _lines(plan: Plan, store: Store, folder: Path) -> Iterator[str]:
             yield f"  {row.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
     left = [unit for unit in plan.units if unit.folder not in done]
     yield ""
-    yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan, folder)}"
+    yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan, estimate)}"
 
 
 def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
@@ -70,25 +74,22 @@ def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
     ]
 
 
-def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
-    """Estimate the time that unfinished units take from the durations of similar units on this machine.
+def _estimate(left: list[Unit], plan: Plan, estimate: Callable[[Unit], float | None]) -> str:
+    """Estimate the time that unfinished units take from the durations of finished units.
 
     Without such durations, a fit is assumed to take its multiply-adds divided by the rate of a matrix product, and a
     score to take a nominal time. The estimate includes the time to start workers and to write the board.
     """
     if not left:
         return "nothing is left to do"
-    from gahbench._util.resources import cpu_count, processor_name
-    from gahbench.runs.durations import NOMINAL_SCORE, OVERHEAD, image_values, recorded_durations
+    from gahbench._util.resources import cpu_count
     from gahbench.training.hardware import eager_rate
 
     machine = hardware()
     device = machine.device
     threads = plan.suggested_threads()
     rate = eager_rate(device, threads)
-    durations = recorded_durations(folder, processor_name())
-    values = image_values(plan.board["datasets"])
-    times = {unit.key: durations.estimate(unit, values) for unit in left}
+    times = {unit.key: estimate(unit) for unit in left}
     untimed_fits = [unit for unit in left if times[unit.key] is None and unit.kind == "fit"]
     untimed_scores = [unit for unit in left if times[unit.key] is None and unit.kind == "score"]
     workers = len(machine.devices()) if machine.is_accelerator else max(1, cpu_count() // threads)
@@ -107,7 +108,7 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
                 f"{format_number(Cuda.nominal_rate)} a second"
             )
     if untimed_scores:
-        untimed = f"{pluralize(len(untimed_scores), 'score')} without a similar score timed on this machine"
+        untimed = f"{pluralize(len(untimed_scores), 'score')} by metrics that have not been timed"
         notes.append(f"{untimed}, assumed to take {NOMINAL_SCORE:g} s each: scores with Jacobians take longer")
     overhead = f"including {OVERHEAD:g} s to start and to write the board"
     return "; ".join([f"about {format_duration(seconds)} with {pluralize(workers, 'worker')}, {overhead}", *notes])

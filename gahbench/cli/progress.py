@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import Self
 
 from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
 
-from gahbench._util.live_display import LiveDisplay
-from gahbench._util.readable import format_duration
-
-#: Share of the work after which the remaining time is estimated.
-MIN_SHARE = 0.05
+#: Seconds between two lines if the output is not a terminal.
+LINE_SECONDS = 5.0
 
 
-class Progress(LiveDisplay):
-    """Progress display on standard error: a live line on a terminal, otherwise a line every few seconds.
+class Progress:
+    """Progress display on standard error: a bar on a terminal, otherwise a line every few seconds.
 
     Use it as a context manager, and call it whenever the current step or the finished share changes.
 
@@ -25,15 +26,32 @@ class Progress(LiveDisplay):
     """
 
     def __init__(self, command: str) -> None:
-        self.command, self.text, self.share = command, "", 0.0
-        super().__init__(Console(stderr=True))
+        self.command, self._printed = command, time.monotonic()
+        self._console = Console(stderr=True)
+        self._bars = Bars(
+            *(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(20),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            ),
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bars.add_task(command, total=1.0)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
 
     def __call__(self, text: str, share: float = 0.0) -> None:
         """Set the current step, and the finished share of the work in [0, 1]."""
-        self.text, self.share = text, share
-
-    def line(self) -> str:
-        """Return the current line of the display."""
-        elapsed, share = time.monotonic() - self.started, self.share
-        left = f", about {format_duration(elapsed * (1 - share) / share)} left" if share > MIN_SHARE else ""
-        return f"{self.command} for {format_duration(elapsed)}{left}{': ' * bool(self.text)}{self.text}"
+        self._bars.update(self._task, description=f"{self.command}: {text}", completed=share)
+        if self._bars.disable and time.monotonic() - self._printed > LINE_SECONDS:
+            self._printed = time.monotonic()
+            self._console.print(Text(f"{self.command}: {text}"), soft_wrap=True, highlight=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +15,7 @@ from gahbench.cli.printing import say
 from gahbench.planning.suite_changes import SuiteChanges
 
 if TYPE_CHECKING:
-    from gahbench.runs.preparation import Missing, Prepared
+    from gahbench.runs.preparation import Prepared
     from gahbench.runs.running import Outcome
 
 
@@ -103,7 +103,6 @@ def plan(
     print_problems(registry.problems, Console(stderr=True))
     loaded = load_suite(suite, registry, changes)
     missing = find_missing(loaded)
-    missing.require_datasets()
     folder = results_folder(loaded, out)
     planned = make_plan(loaded)
     print_plan(planned, folder)
@@ -143,11 +142,11 @@ def _print_prepared(prepared: Prepared) -> None:
         say(f"{prepared.plugin}: already available")
 
 
-def _print_missing(missing: Missing, suite: str, options: Mapping[str, Any]) -> None:
+def _print_missing(missing: Sequence[tuple[str, str]], suite: str, options: Mapping[str, Any]) -> None:
     """Print a line for each missing item, with the command that obtains it."""
     arguments = [part for option, values in options.items() for value in values for part in (option, value)]
     command = shlex.join(["gahbench", "prepare", suite, *arguments])
-    for plugin, item in missing.items:
+    for plugin, item in missing:
         say(f"missing: {plugin}: {item}; to get it: {command}", "yellow")
 
 

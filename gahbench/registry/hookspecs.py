@@ -14,8 +14,6 @@ import pluggy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gahbench.contracts.unit import Unit
-
 hookspec = pluggy.HookspecMarker("gahbench")
 #: Marks a function of a plugin as the implementation of a hook.
 hookimpl = pluggy.HookimplMarker("gahbench")
@@ -56,7 +54,7 @@ def register_engines(register: Register) -> None:
 
 @hookspec
 def register_trackers(register: Register) -> None:
-    """Register tools for tracking experiments: ``gahbench.Tracker`` classes."""
+    """Register tools for tracking experiments: classes whose methods are the hooks below."""
 
 
 @hookspec
@@ -68,30 +66,33 @@ def register_claims(register: Register) -> None:
 
 
 @hookspec
-def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-    """Handle the start of a run, in the main process, in a results ``folder``; ``todo`` are the unfinished units."""
+def run_started(folder: Path, suite: dict[str, Any]) -> None:
+    """Handle the start of a run, in the main process, as the other hooks below.
+
+    Parameters
+    ----------
+    folder
+        The results folder.
+    suite
+        The run as plain JSON: ``suite`` (its name), ``units`` (the number of units), ``todo`` (the number of unfinished
+        units), ``datasets``, ``entrants``, ``metrics``, ``splits``, ``sigmas``, ``seeds`` (lists), and ``training``
+        (the recipe of each trained row).
+    """
 
 
 @hookspec
-def run_finished(folder: Path, results: Any) -> None:
-    """Handle the end of a run, in the main process, after its board is written; units may have failed."""
+def log_training(row: str, step: int, values: dict[str, float]) -> None:
+    """Log values of a fit after a step: ``loss``, and ``validation_psnr`` in dB if it was measured at this step.
+
+    Rows are named as in progress lines: ``unet[width=16] on discs[size=32] (seed 1)``.
+    """
 
 
 @hookspec
-def unit_started(unit: Unit) -> None:
-    """Handle the start of a unit, in the main process."""
+def log_scores(row: str, values: dict[str, float]) -> None:
+    """Log means over images by metric and noise level (``psnr/0.1``), as soon as they are measured."""
 
 
 @hookspec
-def unit_progress(unit: Unit, progress: dict[str, Any]) -> None:
-    """Handle the progress of a fit, in the main process, about twice a second."""
-
-
-@hookspec
-def unit_finished(unit: Unit, seconds: float) -> None:
-    """Handle the end of a unit, in the main process; ``seconds`` is the duration of the unit."""
-
-
-@hookspec
-def unit_failed(unit: Unit, error: str) -> None:
-    """Handle the failure of a unit, in the main process; ``error`` says why the unit failed."""
+def run_finished(results: Any) -> None:
+    """Handle the end of a run, after its board is written: the ``gahbench.Results``, or ``None`` after an error."""

@@ -9,8 +9,9 @@ import json
 import math
 import platform
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem, Registry, built_in_registry
 from gahbench.store.archive import open_folder
-from gahbench.store.finished import Examination, warn_of_damage
+from gahbench.store.finished import Examination, FinishedUnit, warn_of_damage
 from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan, short_names
 from gahbench.store.store import BusyError, Store, UnwritableError
 
@@ -48,7 +49,7 @@ def collect(folder: str | Path) -> Results:
     """Write the tables, board, figures and pictures of a results folder from its finished units.
 
     Units whose checksums do not match are left out with a warning. If nothing has changed since the board was written,
-    no file is written, and the folder need not be writable.
+    no file is written.
 
     Parameters
     ----------
@@ -63,8 +64,7 @@ def collect(folder: str | Path) -> Results:
     Raises
     ------
     ResultsError
-        If the folder is not a results folder, a run is at work in it, a finished unit cannot be read, or the board must
-        be written but the folder is not writable.
+        If the folder is not a results folder, is not writable, or a run is at work in it, or a unit cannot be read.
 
     Examples
     --------
@@ -79,38 +79,26 @@ def collect(folder: str | Path) -> Results:
     """
     from gahbench.board.results import load_results
 
-    refusal = None
-    require_plan(Path(folder))
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(Store(Path(folder)).lock())
-        except UnwritableError as error:
-            refusal = error
-        write_results(Path(folder), refusal=refusal)
-    return load_results(folder)
+    path = Path(folder)
+    if not (path / PLAN).is_file():
+        require_plan(path)  # Raises an error before the lock creates the folder.
+    with Store(path).lock():
+        write_results(path)
+    return load_results(path)
 
 
-def update_board(folder: Path) -> bool:
-    """Write the board of a folder if it has units; return ``False`` if it has none, or a run is at work in it."""
-    if not (folder / PLAN).is_file() or not (folder / "units").is_dir():
-        return False
-    try:
-        collect(folder)
-    except (BusyError, UnwritableError):
-        return False
-    return True
+def update_board(folder: Path) -> None:
+    """Write the board of a folder if it has units, and can be written since no run is at work in it."""
+    if (folder / PLAN).is_file() and (folder / "units").is_dir():
+        with contextlib.suppress(BusyError, UnwritableError):
+            collect(folder)
 
 
-def write_results(
-    folder: Path,
-    problems: Sequence[Problem] = (),
-    registry: Registry | None = None,
-    refusal: UnwritableError | None = None,
-) -> frozenset[str]:
+def write_results(folder: Path, problems: Sequence[Problem] = (), registry: Registry | None = None) -> frozenset[str]:
     """Write the files of a results folder as :func:`collect` does; return the folder names of damaged units.
 
-    The caller holds the lock of the folder, or passes the error why it cannot be written, which is raised if the board
-    is out of date. Plugins of ``registry``, by default the built-in plugins, name entrants and datasets on the board.
+    The caller holds the lock of the folder. Plugins of ``registry``, by default the built-in plugins, name entrants and
+    datasets on the board.
     """
     from gahbench.board.results import saved_digest
     from gahbench.report.publish import publish
@@ -125,13 +113,9 @@ def write_results(
     states = _unit_states(plan, store, examination)
     digest = _digest(plan, states, examination)
     if saved != digest:
-        if refusal is not None:
-            raise refusal
-        results, sheets = _read_results(plan, examination, states, registry), _sheets(folder, plan)
-        publish(results, folder, digest, *sheets)
+        publish(_read_results(plan, examination, states, registry), folder, digest, *_sheets(folder, plan))
         _write_environment(folder, problems)
-    if refusal is None:
-        store.sweep()
+    store.sweep()
     return frozenset(examination.damaged)
 
 
@@ -142,24 +126,20 @@ def _sheets(folder: Path, plan: RecordedPlan) -> tuple[list[Sheet], list[Sheet]]
     from gahbench.report.pictures import MAX_BYTES, make_sheets
 
     free = {row["dataset"] for row in plan.board["datasets"] if row.get("is_free")}
-    has_images = any(unit.kind == "score" and unit.metric == "psnr" for unit in plan.units)
-    if not free or not has_images:
+    if not free or not any(unit.metric == "psnr" for unit in plan.units):
         return [], []
     try:
-        # Damaged units have been warned of.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            kept_arrays, kept_vectors = kept_images(folder), kept_eigenvectors(folder)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # Damaged units have been warned of.
+            kept = kept_images(folder), kept_eigenvectors(folder)
     except ResultsError:
         return [], []
     # Of folds, which are one dataset on the board, the first has pictures.
     pooled = pooled_names(plan.dataset_specs)
     images: dict[str, list[StoredArrays]] = {}
     vectors: dict[str, list[StoredArrays]] = {}
-    for shown, of_datasets in ((images, kept_arrays), (vectors, kept_vectors)):
-        for name, stored in of_datasets.items():
-            if name in free:
-                shown.setdefault(pooled.get(name, name), stored)
+    for by_dataset, stored in zip((images, vectors), kept, strict=True):
+        for name in filter(free.__contains__, stored):
+            by_dataset.setdefault(pooled.get(name, name), stored[name])
     sheets = make_sheets(images, MAX_BYTES // 2 if vectors else MAX_BYTES)
     left = MAX_BYTES - sum(len(sheet.content) for sheet in sheets)
     return sheets, make_eigenvector_sheets(vectors, left) if vectors else []
@@ -167,15 +147,15 @@ def _sheets(folder: Path, plan: RecordedPlan) -> tuple[list[Sheet], list[Sheet]]
 
 def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
     """Write ``environment.json``: date, versions, processor, GPUs and plugin errors, but no names of hosts or users."""
-    required: list[str] = []
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        required = importlib.metadata.requires("gahbench") or []
-    versions = {}
-    for name in ("gahbench", *(Requirement(text).name for text in required if "extra ==" not in text)):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
+    required = [Requirement(text) for text in importlib.metadata.requires("gahbench") or ()]
+    names = [
+        "gahbench",
+        *(each.name for each in required if each.marker is None or each.marker.evaluate({"extra": ""})),
+    ]
+    packages = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            packages[name] = importlib.metadata.version(name)
     content = {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
@@ -183,7 +163,7 @@ def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
         "processor": processor_name(),
         "processors": cpu_count(),
         "gpus": [device.name for kind in KINDS.values() if kind.is_accelerator for device in kind.devices()],
-        "packages": versions,
+        "packages": packages,
         "plugin_problems": [problem.error for problem in problems],
     }
     write_json(folder / ENVIRONMENT, content)
@@ -244,39 +224,35 @@ def _read_results(
 
     from gahbench.board.results import Results
 
-    rows = _Rows(plan.suite, list(plan.board["entrants"]))
     # Fits come first, so that scores that lack a network because its fit failed are not listed as failures.
-    for unit in sorted(plan.units, key=lambda unit: unit.kind != "fit"):
-        state = states[unit.folder]
-        if state != "done":
-            rows.add_unfinished(unit, state or None)
-            continue
-        finished = examination.undamaged[unit.folder]
-        done = finished.done
-        if (training := plan.board["trainings"].get(unit.entrant)) is not None:
-            rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + training] = None
-        if unit.kind == "fit":
-            rows.add_fit(unit, done)
-        else:
-            rows.add_scores(unit, done, finished.scores())
-    for dataset, entrant, reason in plan.board["refused"]:
-        if entrant in rows.entrants:
-            rows.notes[dataset, entrant, REFUSED + reason] = None
-    board = plan.board
+    units, board = sorted(plan.units, key=lambda unit: unit.kind != "fit"), plan.board
+    # The rows of a sweep follow the entrants of the suite.
+    entrants = list(dict.fromkeys([*board["entrants"], *(unit.entrant for unit in units)]))
     # Citations of entrants that are not on the board are left out.
-    cited = {*map(base_label, rows.entrants), *(row["dataset"] for row in board["datasets"]), *board["needs"]}
+    cited = {*map(base_label, entrants), *(row["dataset"] for row in board["datasets"]), *board["needs"]}
+    rows = _Rows(plan.suite)
+    for unit in units:
+        if (state := states[unit.folder]) != "done":
+            rows.add_unfinished(unit, state)
+            continue
+        if (training := board["trainings"].get(unit.entrant)) is not None:
+            rows.notes.append((unit.dataset, unit.entrant, OWN_TRAINING + training))
+        rows.add(unit, examination.undamaged[unit.folder])
+    rows.notes += [
+        (dataset, label, REFUSED + reason) for dataset, label, reason in board["refused"] if label in entrants
+    ]
     tables: dict[str, list[Any]] = {
         **{name: getattr(rows, name) for name in ("scores", "fits", "failures")},
-        **{name: list(getattr(rows, name)) for name in ("notes", "flags")},
+        **{name: list(dict.fromkeys(getattr(rows, name))) for name in ("notes", "flags")},
         "costs": [{"dataset": dataset, "entrant": entrant, **cost} for (dataset, entrant), cost in rows.costs.items()],
         **{name: board[name] for name in ("datasets", "metrics", "ratios")},
         "citations": [row for row in board["citations"] if row["entry"] in cited],
-        "checks": [(*row, *checks) for row, checks in rows.checks.items()],
+        "checks": [(*row, *min(checks)) for row, checks in rows.checks.items()],
     }
     frames: dict[str, Any] = {name: pd.DataFrame(table, columns=list(SCHEMAS[name])) for name, table in tables.items()}
     results = Results(
         suite=plan.suite,
-        entrants=rows.entrants,
+        entrants=entrants,
         baseline=board["baseline"],
         version=plan.version,
         registry=built_in_registry if registry is None else lambda: registry,
@@ -296,80 +272,59 @@ def _digest(plan: RecordedPlan, states: Mapping[str, str], examination: Examinat
 _FIT_FACTS = ("parameters", "train_seconds", "steps", "device", "precision", "compiled", "budget")
 
 
-@dataclass
 class _Rows:
     """The rows of the tables of results, to which units are added one by one."""
 
-    suite: str
-    entrants: list[str]
-    scores: list[tuple[Any, ...]] = field(default_factory=list)
-    fits: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    #: Dictionaries serve as ordered sets.
-    notes: dict[tuple[str, str, str], None] = field(default_factory=dict)
-    flags: dict[tuple[str, str, str], None] = field(default_factory=dict)
-    #: The version of the oldest checks of each row, and the kind of fresh images they used, by dataset and entrant.
-    checks: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
-    #: The cost of each row, by dataset and entrant.
-    costs: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    _failed_fits: set[str] = field(default_factory=set)
+    def __init__(self, suite: str) -> None:
+        self.suite = suite
+        self.scores: list[tuple[Any, ...]] = []
+        self.fits: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
+        self.notes: list[tuple[str, str, str]] = []
+        self.flags: list[tuple[str, str, str]] = []
+        #: The version of the checks of each row, and the kind of fresh images they used, by dataset and entrant.
+        self.checks: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+        #: The cost of each row, by dataset and entrant.
+        self.costs: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
+        self._failed_fits: set[str] = set()
 
-    def add_fit(self, unit: Unit, done: Mapping[str, Any]) -> None:
-        """Add a trained network and its flags; partners trained on split B are not listed on boards."""
-        names = self._identify(unit)
-        self._add_flags(unit, done)
-        if unit.split != "B":
-            self.fits.append({**names, **{name: done[name] for name in _FIT_FACTS}})
-            images = done["steps"] * unit.payload["training"]["batch_size"]
-            self.costs.setdefault((unit.dataset, unit.entrant), {})["training_images"] = images
-
-    def add_scores(
-        self, unit: Unit, done: Mapping[str, Any], values: Iterable[tuple[float | None, int | None, float, str]]
-    ) -> None:
-        """Add the values (sigma, image, value, part) of a metric, and the notes and checks of its entrant."""
-        names = self._identify(unit)
-        self._add_flags(unit, done)
+    def add(self, unit: Unit, finished: FinishedUnit) -> None:
+        """Add a finished unit; partners trained on split B are not listed on boards."""
+        row, done = (unit.dataset, unit.entrant), finished.done
+        names = {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}
+        self.flags += [(*row, flag) for flag in done.get("flags", ())]
+        if unit.kind == "fit":
+            if unit.split != "B":
+                self.fits.append({**names, **{name: done[name] for name in _FIT_FACTS}})
+                self.costs[row]["training_images"] = done["steps"] * unit.payload["training"]["batch_size"]
+            return
         if (unit.metric, unit.split) == AUDITED:
             # Notes may depend on the noise levels that an entrant has seen; here it has seen all levels.
-            self.notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
-            recorded = done.get("checks", {})
-            checks = recorded.get("version", 1), recorded.get("images", "")
-            row = unit.dataset, unit.entrant
-            self.checks[row] = min(checks, self.checks.get(row, checks))
+            self.notes += [(*row, note) for note in done.get("notes", ())]
+            checks = done.get("checks", {})
+            self.checks[row].append((checks.get("version", 1), checks.get("images", "")))
             self._add_cost(row, done)
             if done.get("parameters") is not None:
                 # A reference with parameters is a network that was trained elsewhere.
                 self.fits.append({**names, "parameters": done["parameters"], "compiled": False})
-        head = (self.suite, unit.dataset, unit.entrant, done["kind"], unit.seed, unit.split)
-        for sigma, image, value, part in values:
+        head = (self.suite, *row, done["kind"], unit.seed, unit.split)
+        for sigma, image, value, part in finished.scores():
             self.scores.append((*head, sigma, f"{unit.metric}.{part}" if part else unit.metric, image, value))
 
     def _add_cost(self, row: tuple[str, str], done: Mapping[str, Any]) -> None:
         """Add the measured cost of a row; of several seeds, the fastest counts."""
         measured, environment = done.get("cost", {}), done.get("environment", {})
-        if not measured:
-            return
-        cost = self.costs.setdefault(row, {})
         if "multiply_adds" in measured:
-            cost["multiply_adds"] = measured["multiply_adds"]
-        if measured.get("seconds", math.inf) < cost.get("seconds", math.inf):
+            self.costs[row]["multiply_adds"] = measured["multiply_adds"]
+        if "seconds" in measured and measured["seconds"] < self.costs[row].get("seconds", math.inf):
             device = environment.get("device", "cpu")
-            cost["seconds"] = measured["seconds"]
-            cost["machine"] = environment.get("processor", "") if device == "cpu" else device
+            machine = environment.get("processor", "") if device == "cpu" else device
+            self.costs[row] |= {"seconds": measured["seconds"], "machine": machine}
 
-    def _add_flags(self, unit: Unit, done: Mapping[str, Any]) -> None:
-        self.flags |= {(unit.dataset, unit.entrant, flag): None for flag in done.get("flags", ())}
-
-    def add_unfinished(self, unit: Unit, error: str | None) -> None:
-        """Add a unit that failed or has not run, unless it waits for a fit that failed."""
-        names = self._identify(unit)
-        if unit.kind == "fit" and error is not None:
+    def add_unfinished(self, unit: Unit, error: str) -> None:
+        """Add a unit that failed or, without an error, has not run, unless it waits for a fit that failed."""
+        if unit.kind == "fit" and error:
             self._failed_fits.add(unit.key)
-        if error is not None or not self._failed_fits.intersection(unit.needs):
+        if error or not self._failed_fits.intersection(unit.needs):
+            names = {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}
             self.failures.append({**names, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
-
-    def _identify(self, unit: Unit) -> dict[str, Any]:
-        """Return the columns that identify a unit, and list a new entrant after the entrants of the suite."""
-        if unit.entrant not in self.entrants:
-            self.entrants.append(unit.entrant)
-        return {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}

@@ -3,75 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gahbench._util.errors import ResultsError
 from gahbench.board.combined import combine, labels_of_earlier_parts, part_label, relabel
-from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.facts import dataset_names
 from gahbench.board.results import Results, load_results
 from gahbench.board.scorecube import psnr_cube
-from gahbench.board.statistics import Interval, total
-from gahbench.registry.registry import built_in_registry
+from gahbench.board.statistics import total
 from gahbench.store.plan_file import short_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The mean PSNR of an entrant in two runs and its difference, in dB.
-
-    The values are those of one noise level, or of all levels if ``sigma`` is ``None``. ``difference`` is ``second``
-    minus ``first``, with its 95 % interval.
-    """
-
-    dataset: str
-    entrant: str
-    sigma: float | None
-    first: float
-    second: float
-    difference: Interval
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The differences between two runs.
-
-    Attributes
-    ----------
-    names
-        Short names of the two folders.
-    rows
-        Differences in PSNR, by dataset, entrant and noise level.
-    unmatched
-        Entrants that only one of the folders has, each as a line of text.
-    display_names
-        Display names of entrants and datasets; ``rows`` hold labels.
-    """
-
-    names: tuple[str, str]
-    rows: tuple[Difference, ...] = field(repr=False)
-    unmatched: tuple[str, ...] = ()
-    display_names: DisplayNames = field(default_factory=DisplayNames, repr=False)
-
-    def table(self) -> pd.DataFrame:
-        """Return the rows as a table; ``low`` and ``high`` bound the 95 % interval; sigma is NaN for all levels."""
-        import pandas as pd
-
-        values = [
-            {**vars(row), "difference": row.difference.value, "low": row.difference.low, "high": row.difference.high}
-            for row in self.rows
-        ]
-        return pd.DataFrame(values)
-
-
-def compare(first: str | Path, second: str | Path) -> Comparison:
+def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
     """Compare two results folders by paired differences in PSNR.
 
     The folders are compared on the datasets that they share, which are matched by content, not by label.
@@ -85,9 +34,10 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
 
     Returns
     -------
-    Comparison
-        Its ``table()`` has one row for each shared dataset, shared entrant and noise level, and one for the mean over
-        all levels.
+    pandas.DataFrame
+        A row for each shared dataset, shared entrant and noise level, and a row for the mean over all levels, whose
+        ``sigma`` is NaN. The columns ``first`` and ``second`` are mean PSNRs in dB, ``difference`` is second minus
+        first, and ``low`` and ``high`` bound its 95 % interval.
 
     Raises
     ------
@@ -101,50 +51,41 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
     >>> import warnings
     >>> import gahbench
     >>> with warnings.catch_warnings(action="ignore"):
-    ...     comparison = gahbench.compare("results/basis", "results/posteriors")
-    >>> row = comparison.rows[0]
-    >>> row.dataset, row.entrant, float(row.difference.value)
-    ('c-alpha[alpha=2,size=24]', 'lower-bound', 0.0)
+    ...     table = gahbench.compare("results/basis", "results/posteriors")
+    >>> table.loc[0, ["dataset", "entrant", "difference"]].tolist()
+    ['c-alpha[alpha=2,size=24]', 'lower-bound', 0.0]
     """
+    import pandas as pd
+
     names = short_names([Path(first), Path(second)])
     parts = {name: load_results(folder) for name, folder in zip(names, (first, second), strict=True)}
-    new_labels = labels_of_earlier_parts(parts)
-    parts = {name: relabel(part, new_labels[name]) for name, part in parts.items()}
-    old, new = parts.values()
-    specs = [dict(zip(part.datasets["dataset"], part.datasets["spec"], strict=True)) for part in (old, new)]
-    if not specs[0].keys() & specs[1].keys():
-        raise ResultsError(
-            f"no common dataset: {names[0]} has {', '.join(sorted(specs[0]))}, and {names[1]} has "
-            f"{', '.join(sorted(specs[1]))}"
-        )
-    shown = display_names(built_in_registry(), [*old.entrants, *new.entrants], specs[0] | specs[1])
-    unmatched = tuple(
-        f"{shown.entrant(label)}: only in {name}"
-        for name, part, other in ((names[0], old, new), (names[1], new, old))
-        for label in sorted(set(part.entrants) - set(other.entrants))
-    )
-    return Comparison((names[0], names[1]), tuple(_compare_scores(parts)), unmatched, shown)
+    labels = labels_of_earlier_parts(parts)
+    parts = {name: relabel(part, labels[name]) for name, part in parts.items()}
+    datasets = {name: sorted(part.datasets["dataset"]) for name, part in parts.items()}
+    if not set.intersection(*map(set, datasets.values())):
+        held = ", and ".join(f"{name} has {', '.join(labels)}" for name, labels in datasets.items())
+        raise ResultsError(f"no common dataset: {held}")
+    columns = ["dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"]
+    return pd.DataFrame(_differences(parts), columns=columns)
 
 
-def _compare_scores(parts: Mapping[str, Results]) -> Iterator[Difference]:
-    both = combine(parts)
+def _differences(parts: Mapping[str, Results]) -> Iterator[tuple[Any, ...]]:
+    both, first = combine(parts), next(iter(parts.values()))
     pairs = [set(part.scores[["dataset", "entrant"]].itertuples(index=False, name=None)) for part in parts.values()]
-    shared, first = set.intersection(*pairs), next(iter(parts.values()))
     for dataset in dataset_names(first):
-        labels = [label for label in first.entrants if (dataset, label) in shared]
-        if not labels:
+        shared = [label for label in first.entrants if (dataset, label) in set.intersection(*pairs)]
+        if not shared:
             continue
         cube = psnr_cube(both, dataset, both.left_out)
-        sample, row_of = cube.shared_sample, {label: row for row, label in enumerate(cube.entrants)}
-        for label in labels:
+        row_of = {label: row for row, label in enumerate(cube.entrants)}
+        for label in shared:
             # An entrant with the same scores in both folders has a single row.
-            rows = [row_of.get(part_label(label, name), row_of.get(label)) for name in parts]
-            pair = [sample.row(row) for row in rows if row is not None]
+            indices = [row_of.get(part_label(label, name), row_of.get(label)) for name in parts]
+            pair = [cube.shared_sample.row(index) for index in indices if index is not None]
             if len(pair) < 2:
                 continue
-            differences = total([pair[1], pair[0].apply(np.negative)])
-            overall = differences.apply(lambda array: array.mean(axis=-1, keepdims=True)).intervals()[0]
-            old, new = (part.values for part in pair)
-            yield Difference(dataset, label, None, float(old.mean()), float(new.mean()), overall)
-            for level, (sigma, difference) in enumerate(zip(cube.sigmas, differences.intervals(), strict=True)):
-                yield Difference(dataset, label, sigma, float(old[level]), float(new[level]), difference)
+            samples = [*pair, total([pair[1], pair[0].apply(np.negative)])]
+            means = [sample.apply(lambda array: array.mean(axis=-1, keepdims=True)) for sample in samples]
+            for sigmas, (old, new, difference) in (((np.nan,), means), (cube.sigmas, samples)):
+                for sigma, *psnr, change in zip(sigmas, old.values, new.values, difference.intervals(), strict=True):
+                    yield dataset, label, sigma, *map(float, psnr), change.value, change.low, change.high

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from gahbench._util.noise import derive_seed
-from gahbench._util.shapes import Shape
 from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.contracts.denoisers import Denoiser, visible_truth
+from gahbench.contracts.denoisers import visible_truth
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.training.hardware import multiply_adds
@@ -36,14 +35,16 @@ def measure_cost(evaluation: Evaluation) -> dict[str, float]:
         processes may slow down some of them; ``multiply_adds``, per pixel: only of networks that torch's meta device
         supports.
     """
-    if evaluation.denoiser.kind not in PRACTICAL_KINDS:
-        return {}
-    cost = {}
-    # A denoiser that fails here keeps its scores.
-    with contextlib.suppress(Exception):
-        cost["seconds"] = _seconds_per_megapixel(evaluation)
-    with contextlib.suppress(Exception):
-        cost["multiply_adds"] = _multiply_adds_per_pixel(evaluation.denoiser, evaluation.shape)
+    cost: dict[str, float] = {}
+    if evaluation.denoiser.kind in PRACTICAL_KINDS:
+        # A denoiser that fails here keeps its scores.
+        with contextlib.suppress(Exception):
+            cost["seconds"] = _seconds_per_megapixel(evaluation)
+        network = getattr(evaluation.denoiser, "network", None)
+        if isinstance(network, nn.Module):
+            with contextlib.suppress(Exception):
+                work = multiply_adds(copy.deepcopy(network).to("meta"), evaluation.shape)
+                cost["multiply_adds"] = work / math.prod(evaluation.shape[1:])
     return {name: value for name, value in cost.items() if math.isfinite(value) and value > 0}
 
 
@@ -51,7 +52,6 @@ def _seconds_per_megapixel(evaluation: Evaluation) -> float:
     sigma = evaluation.sigmas[len(evaluation.sigmas) // 2]
     count, kind = min(len(evaluation.clean), evaluation.batches.size, IMAGES), evaluation.denoiser.kind
     truth = Truth(evaluation.clean[:count], evaluation.dataset, evaluation.split, evaluation.start)
-    pixels = count * math.prod(evaluation.shape[1:])
     durations: list[float] = []
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(derive_seed("noise", "cost"))
@@ -60,11 +60,4 @@ def _seconds_per_megapixel(evaluation: Evaluation) -> float:
             started = time.perf_counter()
             evaluation.apply(noisy, sigma, visible)
             durations.append(time.perf_counter() - started)
-    return 1e6 * min(durations) / pixels
-
-
-def _multiply_adds_per_pixel(denoiser: Denoiser, shape: Shape) -> float:
-    network = getattr(denoiser, "network", None)
-    if not isinstance(network, nn.Module):
-        return math.nan
-    return multiply_adds(copy.deepcopy(network).to("meta"), shape) / math.prod(shape[1:])
+    return 1e6 * min(durations) / (count * math.prod(evaluation.shape[1:]))

@@ -16,33 +16,12 @@ from gahbench.registry.registry import open_registry
 
 
 @dataclass(frozen=True)
-class Missing:
-    """Downloads and computations that the plugins of a suite still need, and datasets that lack images.
-
-    ``items`` are pairs of a plugin and a description.
-    """
-
-    suite: Path
-    items: tuple[tuple[str, str], ...] = ()
-    datasets: tuple[str, ...] = ()
-
-    def require_datasets(self) -> None:
-        """Raise an error if a dataset lacks images."""
-        if self.datasets:
-            items = "".join(f"; missing on this machine: {plugin}: {what}" for plugin, what in self.items)
-            raise DataError(
-                f"{self.suite}: the units of {listing(self.datasets)} cannot be planned before the images are "
-                f"available, since their content is part of every key; 'gahbench prepare' fetches what is missing"
-                f"{items}"
-            )
-
-
-@dataclass(frozen=True)
 class Prepared:
-    """The outcome of preparing one plugin: the items that were fetched, and the error if an item is still missing."""
+    """The outcome of preparing one plugin: the items that were fetched, those still missing, and the error if any."""
 
     plugin: str
     fetched: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -90,58 +69,61 @@ def prepare(
     """
     registry = open_registry(plugins)
     loaded = load_suite(suite, registry, SuiteChanges.from_arguments(entrants, settings))
-    outcomes: list[Prepared] = []
-
-    def prepare_plugin(configured: Configured) -> bool:
-        try:
-            preparer = preparation(configured)
-            if preparer is None:
-                return True
-            missing = preparer.missing()
-            preparer.prepare()
-            left = preparer.missing()
-            error = f"still missing: {'; '.join(left)}" if left else None
-            outcome = Prepared(configured.where, tuple(text for text in missing if text not in left), error)
-        except Exception as raised:
-            is_expected = isinstance(raised, GahbenchError | ValueError)
-            outcome = Prepared(configured.where, error=str(raised) if is_expected else error_text(raised))
-        outcomes.append(outcome)
-        report(outcome)
-        return outcome.error is None
-
-    _visit(loaded, prepare_plugin)
-    return tuple(outcomes)
+    return tuple(_visit(loaded, report)[0])
 
 
-def find_missing(suite: Suite) -> Missing:
-    """Return the items that the plugins of a suite lack on this machine, without fetching any."""
-    items: list[tuple[str, str]] = []
+def find_missing(suite: Suite) -> list[tuple[str, str]]:
+    """Return what the plugins of a suite lack on this machine, as pairs of a plugin and a description; fetch nothing.
 
-    def lacks_nothing(configured: Configured) -> bool:
-        try:
-            preparer = preparation(configured)
-            texts = preparer.missing() if preparer is not None else ()
-        except Exception:
-            return True  # Planning reports the error.
-        items.extend((configured.where, text) for text in texts)
-        return not texts
-
-    is_ready = _visit(suite, lacks_nothing)
-    datasets = tuple(dataset.label for dataset in suite.datasets if not is_ready[dataset.kind, dataset.text])
-    return Missing(suite.path, tuple(items), datasets)
-
-
-def _visit(suite: Suite, function: Callable[[Configured], bool]) -> dict[tuple[str, str], bool]:
-    """Call a function, which returns whether a plugin is ready, for each plugin; return what is ready by kind and spec.
-
-    Plugins that parameters name come first; the function is not called for a plugin whose parameters name one that is
-    not ready, since a constructor may read the images of a dataset.
+    Raises
+    ------
+    DataError
+        If a dataset lacks images, without which a suite cannot be planned.
     """
-    is_ready: dict[tuple[str, str], bool] = {}
+    outcomes, datasets = _visit(suite, None)
+    items = [(outcome.plugin, text) for outcome in outcomes for text in outcome.missing]
+    if datasets:
+        missing = "".join(f"; missing on this machine: {plugin}: {text}" for plugin, text in items)
+        raise DataError(
+            f"{suite.path}: the units of {listing(datasets)} cannot be planned before the images are available, since "
+            f"their content is part of every key; 'gahbench prepare' fetches what is missing{missing}"
+        )
+    return items
+
+
+def _visit(suite: Suite, report: Callable[[Prepared], None] | None) -> tuple[list[Prepared], list[str]]:
+    """Prepare the plugins of a suite, or only ask what they lack if there is no ``report``.
+
+    Return the outcomes, and the labels of datasets that are not ready. Plugins that parameters name come first; a
+    plugin whose parameters name one that is not ready is not built, since a constructor may read images.
+    """
+    outcomes, is_ready = list[Prepared](), dict[tuple[str, str], bool]()
     for entry in (*suite.datasets, *suite.entrants, *suite.metrics):
         for configured in reversed(list(iterate_nested(entry))):
-            if (configured.kind, configured.text) not in is_ready:
-                _, *nested = iterate_nested(configured)
-                can_be_built = all(is_ready[inner.kind, inner.text] for inner in nested)
-                is_ready[configured.kind, configured.text] = can_be_built and function(configured)
-    return is_ready
+            key, (_, *nested) = (configured.kind, configured.text), iterate_nested(configured)
+            if key in is_ready:
+                continue
+            is_ready[key] = all(is_ready[inner.kind, inner.text] for inner in nested)
+            if is_ready[key] and (outcome := _prepare(configured, fetch=report is not None)):
+                outcomes.append(outcome)
+                is_ready[key] = not outcome.missing
+                if report is not None:
+                    is_ready[key] = outcome.error is None
+                    report(outcome)
+    return outcomes, [dataset.label for dataset in suite.datasets if not is_ready[dataset.kind, dataset.text]]
+
+
+def _prepare(configured: Configured, fetch: bool) -> Prepared | None:
+    """Return what a plugin lacks, after fetching it if ``fetch``; ``None`` for a plugin that needs no preparation."""
+    try:
+        if (preparer := preparation(configured)) is None:
+            return None
+        missing = left = preparer.missing()
+        if fetch:
+            preparer.prepare()
+            left = preparer.missing()
+    except Exception as error:
+        is_expected = isinstance(error, GahbenchError | ValueError)
+        return Prepared(configured.where, error=str(error) if is_expected else error_text(error))
+    fetched = tuple(text for text in missing if text not in left)
+    return Prepared(configured.where, fetched, left, f"still missing: {'; '.join(left)}" if left else None)

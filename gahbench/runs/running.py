@@ -6,11 +6,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.errors import ParameterError, listing
+from gahbench._util.errors import ParameterError
 from gahbench._util.readable import pluralize
 from gahbench.contracts.engines import Engine, Event, Row
 from gahbench.contracts.unit import Unit
@@ -21,13 +20,12 @@ from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
 from gahbench.runs.execute import execute, rows_of, stop_on_signals, watching
-from gahbench.runs.hooks import call_hook, notify
+from gahbench.runs.hooks import Follower, call_hook, describe_run, tracking
 from gahbench.runs.progress import progress_report
 from gahbench.runs.reuse import Reused
 from gahbench.runs.reuse import reuse as take
 from gahbench.runs.row import run_row
 from gahbench.runs.rows import move_to_replaced
-from gahbench.runs.trackers import tracking
 from gahbench.store.finished import warn_of_damage
 from gahbench.store.plan_file import record_plan
 from gahbench.store.store import DAMAGED, REPLACED, Store
@@ -37,6 +35,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from gahbench.board.results import Results
+
+
+#: Maximum number of units that are named as not taken from other folders.
+MAX_LEFT_OUT = 12
 
 
 @dataclass
@@ -159,8 +161,8 @@ def run(
         A part of the rows, ``I/N``, such as ``2/8`` for the second of eight machines that share the folder. Each part
         locks itself; once all parts have run, :func:`gahbench.collect` writes the board. By default all rows.
     report
-        Function to call with each :class:`gahbench.Event`. By default progress is shown: a bar in a notebook, a table
-        on a terminal, lines elsewhere.
+        Function to call with each :class:`gahbench.Event`. By default progress is shown: bars on a terminal, lines
+        elsewhere.
 
     Returns
     -------
@@ -191,7 +193,7 @@ def run(
     registry = open_registry(plugins)
     # Raise errors of an unknown engine, tracker or suite before anything is written.
     chosen = registry.create("engine", engine)
-    trackers = [registry.create("tracker", spec) for spec in track]
+    trackers = {spec: registry.create("tracker", spec) for spec in track}
     changes = SuiteChanges.from_arguments(entrants, settings, datasets, metrics, only, seeds)
     loaded = load_suite(suite, registry, changes)
     folder, stop = results_folder(loaded, out), threading.Event()
@@ -203,28 +205,29 @@ def run(
         recorded = record_plan(folder, plan, registry.files, threads, local_workers)
         units = shard_of(plan, shard, chosen)
         reused = take(units, folder, [Path(source) for source in reuse]) if reuse else None
-        notes = [f"failed to load {problem.location}: {problem.error}" for problem in registry.problems]
+        notes = [f"failed to load {problem.origin}: {problem.error}" for problem in registry.problems]
         notes += [*_describe(reused), *_move_away(store, units, again, loaded.name)]
         # Units with equal keys are the same unit, for example if two datasets have the same images.
         finished = store.finished()
         todo = tuple({unit.key: unit for unit in units if unit.folder not in finished}.values())
         with contextlib.ExitStack() as stack:
-            stack.enter_context(tracking(trackers, registry))
+            stack.enter_context(tracking(trackers, registry.manager))
             done = sum(unit.folder in finished for unit in units)
             send = report or stack.enter_context(progress_report(len(units), done, store))
             for text in notes:
                 send(Event("note", None, {"text": text}))
-            call_hook(registry, "run_started", lambda: {"folder": folder, "units": units, "todo": todo})
+            call_hook(registry.manager, "run_started", lambda: describe_run(folder, loaded.name, units, todo))
             if todo:
                 copies = [file for name in recorded.plugins for file in plugin_files(folder.resolve() / name)]
                 files = tuple(copies if chosen.remote else registry.files)
                 template = Row(folder.resolve(), (), files, recorded.threads or 1, device, loaded.limits)
-                with stop_on_signals(stop), watching(todo, store, partial(notify, registry, send), stop) as note:
+                follower = Follower(registry.manager, send, store)
+                with stop_on_signals(stop), watching(todo, store, follower, stop) as note:
                     execute(todo, chosen, template, run_row, stop, note, workers)
             damaged = frozenset[str]() if shard else write_results(folder, registry.problems, registry)
             numbers = _count(units, store.states(units, damaged))
             outcome = Outcome(folder, *numbers, stop.is_set(), reused, registry)
-            call_hook(registry, "run_finished", lambda: {"folder": folder, "results": outcome.results})
+            call_hook(registry.manager, "run_finished", lambda: {"results": None if shard else outcome.results})
     return outcome
 
 
@@ -271,8 +274,6 @@ def _describe(reused: Reused | None) -> Iterator[str]:
         return
     fits = sum(unit.kind == "fit" for unit in reused.taken)
     yield f"{pluralize(len(reused.taken), 'unit')} taken from other folders, {pluralize(fits, 'fit')} among them"
-    if reused.other_weights:
-        labels = listing(unit.label for unit in reused.other_weights)
-        yield f"not taken, since they measured weights that differ from those in this folder: {labels}"
-    if reused.damaged:
-        yield f"not taken, since damaged: {listing(map(str, reused.damaged))}"
+    yield from (f"not taken: {text}" for text in reused.left_out[:MAX_LEFT_OUT])
+    if (more := len(reused.left_out) - MAX_LEFT_OUT) > 0:
+        yield f"not taken: {more} more"

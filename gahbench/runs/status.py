@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.error_text import remove_library_frames
+from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in
 from gahbench._util.sealed import read_record
 from gahbench.contracts.unit import Unit
-from gahbench.runs.durations import OVERHEAD, Durations, image_values
 from gahbench.runs.rows import select_rows
 from gahbench.store.attempts import PARTIAL, PROGRESS
-from gahbench.store.plan_file import RecordedPlan, require_plan
+from gahbench.store.plan_file import require_plan
 from gahbench.store.store import DAMAGED, Store
 
-
-@dataclass(frozen=True)
-class Running:
-    """An attempt at a unit that has not ended: where it runs, and how far it has come.
-
-    ``seconds`` is the time since its start, ``silent`` the time since it last reported, by the clock of this machine;
-    ``progress`` has the fields of :class:`gahbench.training.trainer.Progress`, or is empty.
-    """
-
-    unit: Unit
-    host: str
-    process: int | None
-    seconds: float
-    silent: float
-    progress: dict[str, Any]
+#: Seconds that a run takes in addition to its units: to start worker processes, and to write the board and its figures.
+OVERHEAD = 6.0
+#: The maximum number of finished units whose durations are read.
+_MAX_UNITS = 1000
 
 
 @dataclass(frozen=True)
@@ -48,9 +40,12 @@ class Status:
         Numbers of units that are finished, have failed, cannot run since their fit failed, and are left to do
         (including the running ones).
     running
-        Attempts at units that have not ended; an attempt whose process was killed stays until the next run.
+        The last report of each attempt at a unit that has not ended, by the label of the unit: ``host``, ``process``,
+        ``seconds`` since its start, ``silent`` (seconds since the report, by the clock of this machine) and, for a fit,
+        the fields of :class:`gahbench.training.trainer.Progress`. An attempt whose process was killed stays until the
+        next run.
     failures
-        Label and error of each failed unit.
+        The error of each failed unit, by its label.
     remaining
         Estimated seconds until all units are done; ``None`` if unknown.
     is_published
@@ -64,11 +59,11 @@ class Status:
     failed: int
     blocked: int
     waiting: int
-    running: tuple[Running, ...]
-    failures: tuple[tuple[str, str], ...]
+    running: Mapping[str, Mapping[str, Any]]
+    failures: Mapping[str, str]
     remaining: float | None
-    is_published: bool = False
-    damaged: int = 0
+    is_published: bool
+    damaged: int
 
 
 def status(folder: str | Path) -> Status:
@@ -103,25 +98,31 @@ def status(folder: str | Path) -> Status:
     """
     folder = Path(folder)
     plan, store = require_plan(folder), Store(folder)
-    units = {unit.folder: unit for unit in plan.units}
     finished, failed = store.ended()
+    failures = {unit.label: store.failure_of(unit.folder) for unit in plan.units if unit.folder in failed - finished}
     states = store.states(plan.units)
     waiting = [unit for unit, state in zip(plan.units, states, strict=True) if state == "left"]
-    running = tuple(_running({unit.folder: unit for unit in waiting}, store))
-    seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], plan, store)
+    running = _running({unit.folder: unit for unit in waiting}, store)
+    estimate = estimate_durations(plan.units, plan.board["datasets"], store)
+    times = [seconds for unit in waiting if (seconds := estimate(unit)) is not None]
+    # Units without an estimate are assumed to take as long as the others.
+    rounds = len(waiting) / max(1, len(running))
     return Status(
-        plan.suite,
-        *(states.count("done"), states.count("failed"), states.count("blocked"), len(waiting)),
-        running,
-        tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
-        None if seconds is None else seconds / max(1, len(running)) + (OVERHEAD if waiting else 0.0),
-        not store.units.is_dir() and (folder / "results.json").is_file(),
-        sum(PARTIAL not in name for name in names_in(folder / DAMAGED)),
+        suite=plan.suite,
+        done=states.count("done"),
+        failed=states.count("failed"),
+        blocked=states.count("blocked"),
+        waiting=len(waiting),
+        running=running,
+        failures=failures,
+        remaining=OVERHEAD + rounds * statistics.mean(times) if times else None,
+        is_published=not store.units.is_dir() and (folder / "results.json").is_file(),
+        damaged=sum(PARTIAL not in name for name in names_in(folder / DAMAGED)),
     )
 
 
-def _running(waiting: Mapping[str, Unit], store: Store) -> Iterator[Running]:
-    """Yield the attempts at units that have not ended; of several attempts at a unit, the newest."""
+def _running(waiting: Mapping[str, Unit], store: Store) -> dict[str, dict[str, Any]]:
+    """Return the last report of attempts at units that have not ended; of several attempts at a unit, the newest."""
     newest: dict[str, tuple[float, Path]] = {}
     for name in names_in(store.units):
         key, separator, _ = name.partition(PARTIAL)
@@ -129,22 +130,45 @@ def _running(waiting: Mapping[str, Unit], store: Store) -> Iterator[Running]:
             with contextlib.suppress(OSError):
                 touched = (store.units / name / PROGRESS).stat().st_mtime
                 newest[key] = max(newest.get(key, (0.0, Path())), (touched, store.units / name))
+    running, now = {}, time.time()
     for key, (touched, attempt) in sorted(newest.items()):
-        report = read_record(attempt / PROGRESS)
-        started, now = report.pop("started", touched), time.time()
-        host, process = report.pop("host", "unknown"), report.pop("process", None)
-        yield Running(waiting[key], host, process, max(0.0, now - started), max(0.0, now - touched), report)
+        report = {"host": "unknown", "process": None, "started": touched, **read_record(attempt / PROGRESS)}
+        times = {"seconds": max(0.0, now - report.pop("started")), "silent": max(0.0, now - touched)}
+        running[waiting[key].label] = report | times
+    return running
 
 
-def _seconds_left(waiting: list[Unit], done: list[Unit], plan: RecordedPlan, store: Store) -> float | None:
-    """Return the estimated seconds that one worker would need for some units; ``None`` if unknown."""
-    durations, values = Durations(), image_values(plan.board["datasets"])
-    durations.add(done, store, values)
-    times = [durations.estimate(unit, values) for unit in waiting]
-    estimates = [seconds for seconds in times if seconds is not None]
-    # A unit without an estimate is assumed to take as long as the longest.
-    untimed = (len(times) - len(estimates)) * max(estimates, default=0.0)
-    return None if waiting and not estimates else sum(estimates) + untimed
+def estimate_durations(
+    units: Iterable[Unit], datasets: Iterable[Mapping[str, Any]], store: Store
+) -> Callable[[Unit], float | None]:
+    """Return a function that estimates the seconds of a unit from finished units of a plan; ``None`` without any.
+
+    The durations of fits are proportional to their work, and those of each metric to the number of values.
+    """
+    values = {row["dataset"]: math.prod(row[name] for name in ("channels", "height", "width")) for row in datasets}
+
+    def size(unit: Unit) -> float:
+        if unit.kind == "fit":
+            return unit.work if unit.work < math.inf else 0.0
+        levels = max(1, len(unit.payload.get("sigmas", ())))
+        return float(unit.payload.get("images", 1) * levels * values.get(unit.dataset, 0))
+
+    finished = store.finished()
+    done = [unit for unit in units if unit.folder in finished and size(unit)]
+    seconds, sizes = defaultdict[str | None, float](float), defaultdict[str | None, float](float)
+    for unit in done[:: 1 + len(done) // _MAX_UNITS]:
+        with contextlib.suppress(ResultsError):
+            record = store.done_record(unit) or {}
+            # The training time of a fit that was resumed includes earlier attempts.
+            seconds[unit.metric] += max(record.get(name) or 0.0 for name in ("seconds", "train_seconds"))
+            sizes[unit.metric] += size(unit)
+
+    def estimate(unit: Unit) -> float | None:
+        if unit.kind == "fit" and (budget := unit.payload.get("training", {}).get("seconds")) is not None:
+            return float(budget)
+        return size(unit) * seconds[unit.metric] / sizes[unit.metric] if seconds[unit.metric] and size(unit) else None
+
+    return estimate
 
 
 @dataclass(frozen=True)

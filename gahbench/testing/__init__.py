@@ -28,7 +28,6 @@ from gahbench.registry.configured import Configured, citations, preparation
 from gahbench.registry.plugin import HOOKS, KINDS, Kind
 from gahbench.registry.plugin_files import CLAIM_SUFFIXES
 from gahbench.registry.registry import Registry
-from gahbench.runs.trackers import Tracker
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
 from gahbench.testing.claims import check_claims
@@ -48,7 +47,7 @@ _NOUNS: dict[Kind, tuple[type | None, Callable[[Configured], Iterator[Finding]]]
     "basis": (Basis, check_basis),
     "metric": (Metric, check_metric),
     "engine": (Engine, check_engine),
-    "tracker": (Tracker, check_tracker),
+    "tracker": (None, check_tracker),
     "claim": (None, check_claims),
 }
 

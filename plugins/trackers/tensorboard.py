@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench import Results, Tracker
+from gahbench import Results, hookimpl
 
 from .._extras import require
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_OPEN = 64
 
 
-class TensorBoard(Tracker):
+class TensorBoard:
     """Writes event files for TensorBoard, with a run for each row; needs the extra ``tensorboard``.
 
     View the files with ``tensorboard --logdir FOLDER``. The suite and the board are written as text summaries of the
@@ -38,23 +38,27 @@ class TensorBoard(Tracker):
         self.folder = None if folder is None else Path(folder)
         self._writers: OrderedDict[str, SummaryWriter] = OrderedDict()
 
-    def start(self, folder: Path, suite: Mapping[str, Any]) -> None:
+    @hookimpl
+    def run_started(self, folder: Path, suite: Mapping[str, Any]) -> None:
         """Write the suite as text."""
         self._root = self.folder or folder / "tensorboard"
         text = json.dumps(suite, indent=2)
         # An indentation of four spaces is a code block in Markdown.
         self._writer("").add_text("suite", text.replace("\n", "\n    ").join(("    ", "")), 0)
 
+    @hookimpl
     def log_training(self, row: str, step: int, values: Mapping[str, float]) -> None:
         """Write scalars at a step."""
         for name, value in values.items():
             self._writer(row).add_scalar(name, value, step)
 
+    @hookimpl
     def log_scores(self, row: str, values: Mapping[str, float]) -> None:
         """Write scalars at step 0."""
         self.log_training(row, 0, values)
 
-    def finish(self, results: Results | None) -> None:
+    @hookimpl
+    def run_finished(self, results: Results | None) -> None:
         """Write the board as text, and close the files."""
         if results is not None:
             self._writer("").add_text("leaderboard", _markdown(results), 0)

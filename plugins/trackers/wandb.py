@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gahbench import Results, Tracker
+from gahbench import Results, hookimpl
 
 from .._extras import require
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import wandb
 
 
-class WandB(Tracker):
+class WandB:
     """Logs to Weights & Biases: a run for each row, and a run for the suite; needs the extra ``wandb``.
 
     The project has the name of the suite, and the group has the name of the results folder. Scores are in the summary
@@ -38,22 +38,26 @@ class WandB(Tracker):
         self.folder, self.project, self.mode = folder, project, mode
         self._row_runs: dict[str, wandb.Run] = {}
 
-    def start(self, folder: Path, suite: Mapping[str, Any]) -> None:
+    @hookimpl
+    def run_started(self, folder: Path, suite: Mapping[str, Any]) -> None:
         """Open the run of the suite."""
         # Disable error reports of wandb to its developers.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._results, self._suite = folder, suite
         self._suite_run = self._open_run(folder.name, "suite", suite)
 
+    @hookimpl
     def log_training(self, row: str, step: int, values: Mapping[str, float]) -> None:
         """Log values of a row at a training step."""
         self._row_run(row).log({**values, "step": step})
 
+    @hookimpl
     def log_scores(self, row: str, values: Mapping[str, float]) -> None:
         """Write scores of a row to the summary of its run."""
         self._row_run(row).summary.update(dict(values))
 
-    def finish(self, results: Results | None) -> None:
+    @hookimpl
+    def run_finished(self, results: Results | None) -> None:
         """Log the board as a table, and end all runs."""
         import wandb
 

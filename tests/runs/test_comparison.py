@@ -47,35 +47,35 @@ def run(runs):
 
 
 def test_differences_agree_with_the_tidy_tables(runs):
-    comparison = compare(*runs)
-    assert comparison.names == ("one", "two")
-    rows = {(row.entrant, row.sigma): row for row in comparison.rows}
-    assert {entrant for entrant, _ in rows} == {UNET, "identity", "oracle-threshold[haar]"}
+    table = compare(*runs)
+    assert table.columns.tolist() == ["dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"]
+    # BayesShrink is in one folder only.
+    assert set(table["entrant"]) == {UNET, "identity", "oracle-threshold[haar]"}
     scores = [gahbench.load_results(folder).scores for folder in runs]
     for sigma in (0.1, 0.3):
         first, second = (
-            table[(table["entrant"] == UNET) & (table["sigma"] == sigma) & (table["metric"] == "psnr")]
+            rows[(rows["entrant"] == UNET) & (rows["sigma"] == sigma) & (rows["metric"] == "psnr")]
             .set_index("image")["value"]
             .sort_index()
-            for table in scores
+            for rows in scores
         )
-        row = rows[UNET, sigma]
-        assert row.first == pytest.approx(first.mean())
-        assert row.difference.value == pytest.approx((second - first).mean())
+        row = table[(table["entrant"] == UNET) & (table["sigma"] == sigma)].iloc[0]
+        assert row["first"] == pytest.approx(first.mean())
+        assert row["difference"] == pytest.approx((second - first).mean())
         # The interval of paired differences is far narrower than that of either mean.
         error = (second - first).std() / len(first) ** 0.5
         # 2.57 is the quantile of t with 5 degrees of freedom; studentised intervals of few values are somewhat wider.
-        assert 0.7 < (row.difference.high - row.difference.low) / (2 * 2.57 * error) < 2
-    assert rows["identity", None].difference.value == 0
-    table = comparison.table()
-    assert set(table.columns) == {"dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"}
-    assert comparison.unmatched == ("BayesShrink, haar wavelets: only in two",)
+        assert 0.7 < (row["high"] - row["low"]) / (2 * 2.57 * error) < 2
+    overall = table[table["sigma"].isna()].set_index("entrant")
+    assert overall.loc["identity", "difference"] == 0
+    levels = table[(table["entrant"] == UNET) & table["sigma"].notna()]
+    assert overall.loc[UNET, "difference"] == pytest.approx(levels["difference"].mean())
 
 
 def test_the_commands_print_comparisons_and_combined_boards(runs, command):
     status, printed, errors = command("compare")(*runs)
     assert (status, "differences are two minus one" in " ".join(printed.split())) == (0, True), errors
-    assert all(line in printed for line in ("## Discs", "| Identity ", "- BayesShrink, haar wavelets: only in two"))
+    assert all(line in printed for line in ("## discs[size=16]", "| identity ", " one |", " two |", " σ 0.1 |"))
     status, printed, _ = command("leaderboard")(*runs)
     assert status == 0
     assert all(f"{UNET} ({name})" in printed for name in ("one", "two"))
@@ -224,7 +224,7 @@ def test_a_reference_whose_psnr_differs_under_equal_noise_gives_two_rows(runs):
 def test_rows_of_a_sweep_remain_rows_of_a_sweep_when_merged(run, tmp_path):
     sweep = {"training.train_images": [2, 3], "training.steps": 3}
     parts = [run(tmp_path / name, settings=sweep, seeds=[seed]) for seed, name in enumerate("AB")]
-    compared = {row.entrant for row in compare(tmp_path / "A", tmp_path / "B").rows}
+    compared = set(compare(tmp_path / "A", tmp_path / "B")["entrant"])
     assert {f"{UNET} N=2", f"{UNET} N=3"} <= compared
     both = parts[0].merge(parts[1], ("A", "B"))
     assert f"{UNET} (A) N=2" in both.entrants
@@ -234,9 +234,10 @@ def test_rows_of_a_sweep_remain_rows_of_a_sweep_when_merged(run, tmp_path):
 
 def test_datasets_are_matched_by_content_and_not_by_label(runs, run, tmp_path, command):
     run(tmp_path / "out", settings={"datasets": [{"discs": {"size": 16, "label": "small"}}]}, only=["identity"])
-    comparison = compare(runs[0], tmp_path / "out")
-    rows = {(row.dataset, row.entrant): row.difference.value for row in comparison.rows if row.sigma is None}
-    assert rows == {("discs[size=16]", "identity"): 0, ("discs[size=16]", "oracle-threshold[haar]"): 0}
+    table = compare(runs[0], tmp_path / "out")
+    assert set(table["dataset"]) == {"discs[size=16]"}
+    assert set(table["entrant"]) == {"identity", "oracle-threshold[haar]"}
+    assert set(table["difference"]) == {0}
     status, printed, errors = command("leaderboard")(runs[0], tmp_path / "out")
     assert status == 0, errors
     assert "small" not in printed

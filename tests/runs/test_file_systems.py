@@ -178,10 +178,9 @@ def test_a_folder_whose_name_is_not_utf_8_can_be_used(tmp_path):
 def test_a_lock_that_is_not_a_regular_file_is_refused_at_once(finished):
     (finished / ".lock").unlink()
     os.mkfifo(finished / ".lock")
-    # Nothing has changed, so collecting needs no lock.
-    assert len(collect(finished).leaderboard(full=True)) == 2
-    with pytest.raises(ResultsError, match=r"cannot be written as a results folder: "):
-        gahbench.run(finished.parent / "tiny.yaml", finished, engine="inline")
+    for write in (lambda: collect(finished), lambda: gahbench.run(finished.parent / "tiny.yaml", finished)):
+        with pytest.raises(ResultsError, match=r"cannot be written as a results folder: .*not a regular file"):
+            write()
 
 
 #: Seconds for which a mount caches names and attributes.

@@ -1,5 +1,7 @@
 """Tests of preparing suites; files that are copied stand for downloads."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -181,23 +183,24 @@ def remote(tmp_path):
 def test_everything_that_a_suite_misses_is_listed_and_prepared_once(remote):
     entrants = '[weighted, "oracle-threshold[tables]", "threshold[tables]"]'
     suite = remote.suite(entrants=entrants, metrics="[psnr, sharpness]")
-    missing = remote.missing(suite)
-    assert dict(missing.items) == {
-        "dataset 'set'": "the file images.npy",
-        "architecture 'weighted'": "weights of the network",
-        "basis 'tables'": "the file table",
-        "metric 'sharpness'": "the file inception",
-    }
-    assert missing.datasets == ("set",)
+    missing = [
+        ("dataset 'set'", "the file images.npy"),
+        ("architecture 'weighted'", "weights of the network"),
+        ("basis 'tables'", "the file table"),
+        ("metric 'sharpness'", "the file inception"),
+    ]
+    listed = "".join(f"; missing on this machine: {plugin}: {text}" for plugin, text in missing)
+    with pytest.raises(DataError, match=rf"the units of set cannot be planned .*{re.escape(listed)}$"):
+        remote.missing(suite)
     # Asking what is missing fetches nothing.
     assert list(remote.here.iterdir()) == []
     reported = []
     outcomes = remote.prepare(suite, report=reported.append)
     assert [(outcome.plugin, outcome.fetched, outcome.error) for outcome in outcomes] == [
-        (plugin, (text,), None) for plugin, text in missing.items
+        (plugin, (text,), None) for plugin, text in missing
     ]
     assert tuple(reported) == outcomes
-    assert remote.missing(suite).items == ()
+    assert remote.missing(suite) == []
     assert [outcome.fetched for outcome in remote.prepare(suite)] == [(), (), (), ()]
     # ``prepare`` is called once for each plugin in each call, even if nothing is missing.
     log = (remote.here / "log").read_text().split()
@@ -206,9 +209,9 @@ def test_everything_that_a_suite_misses_is_listed_and_prepared_once(remote):
 
 def test_added_entrants_are_prepared_too(remote):
     suite = remote.suite(datasets="['discs[size=8]']")
-    assert remote.missing(suite).items == ()
-    assert [plugin for plugin, _ in remote.missing(suite, ["weighted"]).items] == ["architecture 'weighted'"]
-    assert remote.missing(suite, ["weighted[weights=false]"]).items == ()
+    assert remote.missing(suite) == []
+    assert [plugin for plugin, _ in remote.missing(suite, ["weighted"])] == ["architecture 'weighted'"]
+    assert remote.missing(suite, ["weighted[weights=false]"]) == []
     assert [outcome.plugin for outcome in remote.prepare(suite, entrants=["weighted"])] == ["architecture 'weighted'"]
 
 
@@ -223,8 +226,10 @@ def test_a_suite_can_be_planned_once_its_images_are_present(remote):
 
 def test_a_dataset_is_not_built_before_the_dataset_that_it_reads_is_ready(remote):
     suite = remote.suite(datasets="[around, set]")
-    assert remote.missing(suite).items == (("dataset 'set'", "the file images.npy"),)
-    assert remote.missing(suite).datasets == ("around", "set")
+    with pytest.raises(
+        DataError, match=r"the units of around, set cannot be planned .*: dataset 'set': the file images"
+    ):
+        remote.missing(suite)
     assert [outcome.plugin for outcome in remote.prepare(suite)] == ["dataset 'set'"]
     assert [row["dataset"] for row in remote.plan(suite).datasets] == ["around", "set"]
 
@@ -260,7 +265,7 @@ def test_invalid_preparation_methods_of_a_plugin_are_reported(remote, old, new, 
 def test_instance_methods_of_a_network_are_not_called(remote):
     suite = remote.suite(datasets="['discs[size=8]']", entrants="[trunk]")
     assert remote.prepare(suite) == ()
-    assert remote.missing(suite).items == ()
+    assert remote.missing(suite) == []
 
 
 @pytest.fixture
@@ -278,19 +283,17 @@ def test_planning_decodes_no_images_if_that_takes_long(remote, folder, monkeypat
     extra = "" if name == "whole" else ",size=8"
     suite = remote.suite(datasets=f"['{name}[path={folder}{extra}]']", metrics="[psnr]").rename(folder / "suite.yaml")
     suite.write_text(suite.read_text().replace("images: 2", "images: 1"))
-    (item,) = remote.missing(suite).items
-    what = "images" if name == "faces" else "photographs"
-    assert item[1].startswith(f"6 {what} of {folder}, decoded into ")
-    with pytest.raises(DataError, match="cannot be planned"):
+    what = f"6 {'images' if name == 'faces' else 'photographs'} of {folder}, decoded into "
+    with pytest.raises(DataError, match=f"cannot be planned .*: {re.escape(what)}"):
         remote.plan(suite)
     (prepared,) = remote.prepare(suite)
-    assert (prepared.fetched, prepared.error) == ((item[1],), None)
+    assert (prepared.fetched[0].startswith(what), prepared.error) == (True, None)
 
     def decode(content, name):
         raise AssertionError("decoded")
 
     monkeypatch.setattr("gahbench_plugins.datasets._reading.decode.decode", decode)
-    assert remote.missing(suite).items == ()
+    assert remote.missing(suite) == []
     with pytest.warns(UserWarning, match="converted to grey"):
         assert len(remote.plan(suite).units) == 1
     assert remote.prepare(suite)[0].fetched == ()
@@ -309,7 +312,7 @@ def test_the_search_for_near_duplicates_among_many_images_is_prepared(remote, fo
 
 def test_a_missing_folder_is_an_error(remote, folder):
     suite = remote.suite(datasets=f"['faces[path={folder / 'none'}]']")
-    assert remote.missing(suite).items == ()
+    assert remote.missing(suite) == []
     (failed,) = remote.prepare(suite)
     assert "no such file or folder" in failed.error
 

@@ -70,7 +70,7 @@ def test_units_of_another_folder_are_reused(write_suite, out, tmp_path):
     outcome, done = run_and_list(grown, tmp_path / "new", reuse=[out])
     assert {unit.entrant for unit in done} == {"bayes-shrink[sym4]"}
     assert len(outcome.reused.taken) == 7
-    assert outcome.reused.damaged == outcome.reused.other_weights == ()
+    assert outcome.reused.left_out == ()
     both = board(outcome).set_index("entrant")["psnr"], board(first).set_index("entrant")["psnr"]
     assert both[0][both[1].index].equals(both[1])
     # The reused units do not depend on the other folder.
@@ -83,11 +83,13 @@ def test_damaged_units_are_not_reused_and_the_next_folder_is_tried(write_suite, 
     (fit,) = units_of(out, kind="fit")
     (Store(out).path(fit) / "weights.safetensors").write_bytes(b"")
     outcome, done = run_and_list(write_suite(), tmp_path / "one", reuse=[out])
-    assert outcome.reused.damaged == (Store(out).path(fit),)
     # The scores are recomputed too, since the retrained weights may differ from those that they measured.
-    assert {unit.entrant for unit in done} == {unit.entrant for unit in outcome.reused.other_weights} == {UNET}
+    damaged, *others = outcome.reused.left_out
+    assert damaged == f"{fit.label} of {out}: damaged"
+    assert all("measured weights that differ" in text and UNET in text for text in others)
+    assert {unit.entrant for unit in done} == {UNET}
     outcome, done = run_and_list(write_suite(), tmp_path / "two", reuse=[out, tiny_run])
-    assert (outcome.reused.damaged, done) == ((Store(out).path(fit),), [])
+    assert (outcome.reused.left_out, done) == ((), [])
 
 
 def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, tiny_run, tmp_path, monkeypatch):
@@ -108,7 +110,7 @@ def test_scores_of_other_weights_are_not_reused(write_suite, out, tmp_path):
     run_and_list(write_suite(OTHER_LEVELS), tmp_path / "new")
     outcome, done = run_and_list(write_suite(), tmp_path / "new", reuse=[out])
     assert {(unit.kind, unit.entrant) for unit in done} == {("score", UNET)}
-    assert len(outcome.reused.other_weights) == len(done) == 2
+    assert len(outcome.reused.left_out) == len(done) == 2
     assert len(outcome.reused.taken) == 4
     assert board(outcome).equals(board(first))
 

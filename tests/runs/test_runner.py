@@ -189,31 +189,6 @@ def test_scores_of_a_network_that_returns_nan_fail(write_suite, write_plugin, tm
     assert "NaN" in outcome.leaderboard(full=True).set_index("entrant").loc["nan", "note"]
 
 
-def test_lifecycle_hooks_are_called(write_suite, write_plugin, tmp_path):
-    plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
-    log = tmp_path / "log"
-    plugin.write_text(
-        plugin.read_text() + f"\nLOG = {str(log)!r}\n"
-        "def note(text):\n    with open(LOG, 'a') as file: file.write(text + '\\n')\n"
-        "@gahbench.hookimpl\ndef run_started(folder, units, todo): note(f'run {len(units)} {len(todo)}')\n"
-        "@gahbench.hookimpl\ndef run_finished(folder, results): note(f'end {folder.name} {len(results.fits)}')\n"
-        "@gahbench.hookimpl\ndef unit_progress(unit, progress):\n"
-        '    note(f\'progress {unit.entrant} {progress["step"]} of {progress["steps"]}\')\n'
-        "@gahbench.hookimpl\ndef unit_started(unit): note('started ' + unit.entrant)\n"
-        "@gahbench.hookimpl\ndef unit_finished(unit, seconds): note('finished ' + unit.entrant)\n"
-        "@gahbench.hookimpl\ndef unit_failed(unit, error):\n"
-        "    note('failed ' + unit.entrant + ' ' + error)\n    raise RuntimeError('hook')\n"
-    )
-    # A hook that raises does not end the run.
-    with pytest.warns(UserWarning, match="a plugin's hook unit_failed raised RuntimeError: hook"):
-        run(write_suite(("steps: 12", "steps: 400")), tmp_path / "out", entrants=["unlucky"], plugins=[plugin])
-    lines = log.read_text().splitlines()
-    assert lines.count("started identity") == lines.count("finished identity") == 2
-    assert "failed unlucky RuntimeError: no luck" in lines
-    assert (lines[0], lines[-1]) == ("run 10 10", "end out 1")
-    assert any(line.startswith(f"progress {UNET} ") and line.endswith(" of 400") for line in lines)
-
-
 def test_a_run_whose_report_raises_ends_and_can_be_continued(write_suite, tiny_run, tmp_path):
     def report(event):
         raise ZeroDivisionError

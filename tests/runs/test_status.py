@@ -1,13 +1,15 @@
 """Tests of the state of published and read-only folders, and of the reasons of failures."""
 
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import gahbench
 from gahbench._util.error_text import remove_library_frames
-from gahbench.runs.status import failures, status
+from gahbench.runs.status import estimate_durations, failures, status
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
@@ -39,9 +41,28 @@ def test_status_of_a_read_only_folder_shows_running_units(out, monkeypatch):
         return opened(path, mode, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", refuse)
-    (running,) = status(out).running
-    assert (running.unit.folder, running.process, running.progress) == (unit.folder, os.getpid(), {"step": 3})
-    assert 0 <= running.silent <= running.seconds < 60
+    ((label, report),) = status(out).running.items()
+    assert (label, report["process"], report["step"]) == (unit.label, os.getpid(), 3)
+    assert 0 <= report["silent"] <= report["seconds"] < 60
+
+
+def test_estimates_are_proportional_to_the_work_of_fits_and_to_the_values_of_scores(out):
+    plan, store = require_plan(out), Store(out)
+    (fit,) = [unit for unit in plan.units if unit.kind == "fit"]
+    scores = [unit for unit in plan.units if unit.metric == "psnr"]
+    recorded = {unit: store.done_record(unit) for unit in plan.units}
+    datasets = plan.board["datasets"]
+    estimate = estimate_durations(plan.units, datasets, store)
+    assert estimate(replace(fit, work=2 * fit.work)) == pytest.approx(2 * recorded[fit]["seconds"])
+    mean = sum(recorded[unit]["seconds"] for unit in scores) / len(scores)
+    more = {**scores[0].payload, "images": 2 * scores[0].payload["images"], "sigmas": [0.1] * 6}
+    assert estimate(replace(scores[0], payload=more)) == pytest.approx(6 * mean)
+    timed = {**fit.payload, "training": {**fit.payload["training"], "seconds": 90}}
+    assert estimate(replace(fit, payload=timed, work=math.inf)) == 90
+    # Unknown work is not taken for zero work.
+    for unit in (replace(fit, work=0.0), replace(scores[0], metric="ssim"), replace(scores[0], dataset="rays")):
+        assert estimate(unit) is None
+    assert estimate_durations((), datasets, store)(fit) is None
 
 
 #: A traceback of a worker on another machine; lines that begin with a minus sign belong to frames of libraries.

@@ -1,19 +1,22 @@
-"""Tests of trackers: they receive values once and in order, and their errors do not end a run."""
+"""Tests of the hooks that follow a run: they receive values once and in order, and their errors do not end a run."""
 
 import os
-from functools import partialmethod
 
+import pluggy
 import pytest
 from sample_files import TINY
 
 import gahbench
-from gahbench.runs.trackers import Tracker
+from gahbench.contracts.engines import Event
+from gahbench.registry import hookspecs
+from gahbench.runs.hooks import Follower, call_hook, describe_run, tracking
 from gahbench.store.plan_file import require_plan
+from gahbench.store.store import Store
 
 UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
 
 
-class Memo(Tracker):
+class Memo:
     """A tracker that records its calls, and fails in one of them."""
 
     def __init__(self, fails=""):
@@ -24,15 +27,26 @@ class Memo(Tracker):
         if name == self.fails:
             raise OSError("no server")
 
-    start = partialmethod(note, "start")
-    log_training = partialmethod(note, "training")
-    log_scores = partialmethod(note, "scores")
-    finish = partialmethod(note, "finish")
+    @gahbench.hookimpl
+    def run_started(self, folder, suite):
+        self.note("start", folder, suite)
+
+    @gahbench.hookimpl
+    def log_training(self, row, step, values):
+        self.note("training", row, step, values)
+
+    @gahbench.hookimpl
+    def log_scores(self, row, values):
+        self.note("scores", row, values)
+
+    @gahbench.hookimpl
+    def run_finished(self, results):
+        self.note("finish", results)
 
 
 @pytest.fixture
-def done(build_once, figures_not_rendered):
-    """Return the folder, the units (fits first) and the results of a finished run."""
+def follow(build_once, figures_not_rendered):
+    """Return a function that lets a tracker follow a finished run, whose units end again after some progress."""
 
     def fill(home):
         text = TINY.replace("metrics: [psnr, slope]", "metrics: [psnr], splits: [test, train]")
@@ -40,95 +54,89 @@ def done(build_once, figures_not_rendered):
         assert gahbench.run(home / "tiny.yaml", home / "out", engine="inline").failed == 0
 
     folder = build_once("tracked", fill) / "out"
-    return folder, tuple(require_plan(folder).units), gahbench.load_results(folder)
+    units = require_plan(folder).units
+
+    def run(tracker, *progress):
+        manager = pluggy.PluginManager("gahbench")
+        manager.add_hookspecs(hookspecs)
+        follower = Follower(manager, lambda event: None, Store(folder))
+        with tracking({"memo": tracker}, manager):
+            call_hook(manager, "run_started", lambda: describe_run(folder, "tiny", units, units[1:]))
+            events = [Event("progress", units[0], details) for details in progress]
+            for event in (*events, *(Event("finished", unit, {"seconds": 1.0}) for unit in units)):
+                follower(event)
+            call_hook(manager, "run_finished", lambda: {"results": "the board"})
+        return tracker.calls
+
+    return run
 
 
 def progress(step, psnr=None, fraction=0.5):
     return {"step": step, "fraction": fraction, "loss": 1 / step, "psnr": psnr}
 
 
-def test_a_tracker_receives_each_value_once_and_in_order(done):
-    folder, units, results = done
-    memo = Memo()
-    memo.run_started(folder, units, units[1:])
-    fit, *scores = units
-    for reported in (progress(5), progress(7, 20.0), progress(8, 20.0), progress(6, 20.0), progress(12, 21.0, 1.0)):
-        memo.unit_progress(fit, reported)
-    for unit in units:
-        memo.unit_finished(unit)
-    memo.run_finished(results)
-    memo.run_finished(None)
-    name, path, suite = memo.calls[0]
-    assert (name, path) == ("start", folder)
+def test_a_tracker_receives_each_value_once_and_in_order(follow):
+    steps = progress(5), progress(7, 20.0), progress(8, 20.0), progress(6, 20.0), progress(12, 21.0, 1.0)
+    (_, folder, suite), *calls = follow(Memo(), *steps)
+    assert folder.is_absolute()
     assert (suite["suite"], suite["units"], suite["todo"]) == ("tiny", 7, 6)
     assert (suite["splits"], suite["sigmas"], suite["metrics"]) == (["test", "train"], [0.1, 0.3], ["psnr"])
-    assert list(suite["training"]) == [UNET]
     assert suite["training"][UNET]["steps"] == 12
-    training = [call[2:] for call in memo.calls if call[0] == "training"]
+    training = [call[1:] for call in calls if call[0] == "training"]
     # The history has the steps 6 and 12, of which only 12 is later than the reported progress.
-    assert [step for step, _ in training] == [5, 7, 8, 12]
-    assert [values.get("validation_psnr") for _, values in training[:3]] == [None, 20.0, None]
-    assert set(training[3][1]) == {"loss", "validation_psnr"}
+    assert [(row, step) for row, step, _ in training] == [(UNET, step) for step in (5, 7, 8, 12)]
+    assert [values.get("validation_psnr") for *_, values in training[:3]] == [None, 20.0, None]
+    assert set(training[3][2]) == {"loss", "validation_psnr"}
     # The identity leaves the noise: -20 log10(sigma), in closed form.
-    identity = [
-        values
-        for name, row, *values_list in memo.calls
-        if row == "identity on discs[size=16]"
-        for values in values_list
-    ]
-    assert identity == [
+    assert [call[2] for call in calls if call[:2] == ("scores", "identity on discs[size=16]")] == [
         pytest.approx({"psnr/0.1": 20.0, "psnr/0.3": 10.4576}, abs=1e-4),
         pytest.approx({"psnr on train/0.1": 20.0, "psnr on train/0.3": 10.4576}, abs=1e-4),
     ]
-    assert len(scores) == 6
-    assert [call for call in memo.calls if call[0] == "finish"] == [("finish", results)]
+    assert calls[-1] == ("finish", "the board")
 
 
-def test_a_history_without_reported_progress_is_logged_completely(done):
-    folder, units, _ = done
-    memo = Memo()
-    memo.run_started(folder, units, units)
-    memo.unit_finished(units[0])
-    assert [call[1:3] for call in memo.calls[1:]] == [(UNET, 6), (UNET, 12)]
-
-
-def call_all_hooks(memo, folder, units, results):
-    memo.run_started(folder, units, units)
-    for unit in units:
-        memo.unit_finished(unit)
-    memo.run_finished(results)
+def test_a_history_without_reported_progress_is_logged_completely(follow):
+    assert [call[1:3] for call in follow(Memo()) if call[0] == "training"] == [(UNET, 6), (UNET, 12)]
 
 
 @pytest.mark.parametrize("call", ["start", "training", "scores", "finish"])
-def test_a_failing_tracker_gives_one_warning_and_is_not_called_again(done, call):
-    folder, units, results = done
-    memo = Memo(call)
-    with pytest.warns(
-        UserWarning, match="the tracker Memo failed and is not used any more; the run continues: OS"
-    ) as caught:
-        call_all_hooks(memo, folder, units, results)
+def test_a_failing_tracker_gives_one_warning_and_is_not_called_again(follow, call):
+    with pytest.warns(UserWarning, match="the tracker memo failed and is not called any more; the run") as caught:
+        calls = follow(Memo(call))
     assert len(caught) == 1
-    assert [name for name, *_ in memo.calls].index(call) == len(memo.calls) - 1
+    assert [name for name, *_ in calls].index(call) == len(calls) - 1
+
+
+def test_trackers_learn_that_an_error_ended_the_run_and_need_hooks_with_the_right_names(follow):
+    memo = Memo()
+    with pytest.raises(KeyError):
+        follow(memo, {})
+    assert memo.calls[-1] == ("finish", None)
+    misspelt = type("Misspelt", (), {"log_score": gahbench.hookimpl(lambda self, row, values: None)})
+    for tracker, text in ((object(), "has no method that is marked with gahbench.hookimpl"), (misspelt(), "log_score")):
+        with pytest.raises(gahbench.PluginError, match=text):
+            follow(tracker)
 
 
 @pytest.mark.processes
-def test_a_tracker_of_a_plugin_file_is_called_in_the_main_process(write_suite, tmp_path, figures_not_rendered):
-    plugin = tmp_path / "memo.py"
+def test_the_hooks_of_a_tracker_and_of_a_plugin_file_are_called_in_the_main_process(
+    write_suite, tmp_path, figures_not_rendered
+):
+    plugin, log = tmp_path / "memo.py", tmp_path / "log"
     plugin.write_text(
         "import os\nimport gahbench\n\n"
         "@gahbench.hookimpl\ndef register_trackers(register): register('memo', Memo)\n\n"
-        "class Memo(gahbench.Tracker):\n    def __init__(self, file: str): self.file = file\n"
-        "    def start(self, folder, suite): self.note('start')\n"
-        "    def log_training(self, row, step, values): self.note(row, step)\n"
-        "    def log_scores(self, row, values): self.note(row, *values)\n"
-        "    def finish(self, results): self.note('finish', len(results.fits))\n"
+        f"@gahbench.hookimpl\ndef log_training(row, step): Memo({str(log)!r}).note('file', row, step)\n\n"
+        "class Memo:\n    def __init__(self, file: str): self.file = file\n"
+        "    @gahbench.hookimpl\n    def run_started(self, folder, suite): self.note('start')\n"
+        "    @gahbench.hookimpl\n    def log_training(self, row, step, values): self.note(row, step)\n"
+        "    @gahbench.hookimpl\n    def log_scores(self, row, values): self.note(row, *values)\n"
+        "    @gahbench.hookimpl\n    def run_finished(self, results): self.note('finish', len(results.fits))\n"
         "    def note(self, *words):\n"
         "        with open(self.file, 'a') as file: print(os.getpid(), *words, file=file)\n"
     )
-    log = tmp_path / "log"
-    file, spec = write_suite(("[psnr, slope]", "[psnr]")), f"memo[file={log}]"
-    gahbench.run(file, tmp_path / "out", plugins=[plugin], workers=1, track=[spec])
+    file = write_suite(("[psnr, slope]", "[psnr]"))
+    gahbench.run(file, tmp_path / "out", plugins=[plugin], workers=1, track=[f"memo[file={log}]"])
     lines = [line.removeprefix(f"{os.getpid()} ") for line in log.read_text().splitlines()]
     assert (lines[0], lines[-1]) == ("start", "finish 1")
-    assert f"{UNET} 12" in lines
-    assert "identity on discs[size=16] psnr/0.1 psnr/0.3" in lines
+    assert {f"{UNET} 12", f"file {UNET} 12", "identity on discs[size=16] psnr/0.1 psnr/0.3"} <= set(lines)

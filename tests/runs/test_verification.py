@@ -13,7 +13,7 @@ from sample_files import HALF
 from tiny_runs import run, run_for_fixture, units_of
 
 from gahbench._util.errors import ResultsError
-from gahbench.runs.verification import MAX_SECONDS, SCORE, verify
+from gahbench.runs.verification import MAX_SECONDS, TOLERANCES, verify
 from gahbench.store.plan_file import require_plan, write_plan
 from gahbench.store.store import Store
 
@@ -27,7 +27,7 @@ scoring: {sigmas: [0.1, 0.3], images: 24, metrics: [psnr, ssim]}
 """
 CHEATS = Path(__file__).parents[1] / "attack" / "cheating_plugins.py"
 #: Options of a verification that computes everything again.
-ALL = {"units": 100, "fits": 100, "workers": 1, "seed": 0}
+ALL = {"units": 100, "fits": 100, "seed": 0}
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
@@ -213,7 +213,7 @@ def test_an_entrant_that_knows_what_it_is_scored_on_is_found(units_here, tmp_pat
     assert {row[0] for row in found} == {cheat}
 
 
-@pytest.mark.parametrize(("factor", "count"), [(1 + 0.9 * SCORE, 0), (1 + 1.1 * SCORE, 1)])
+@pytest.mark.parametrize(("factor", "count"), [(1 + 0.9 * TOLERANCES["score"], 0), (1 + 1.1 * TOLERANCES["score"], 1)])
 def test_scores_may_differ_by_their_tolerance(folder, units_here, factor, count):
     edit_scores(score_of(folder, "visu-shrink[sym4]"), lambda value: factor * value)
     assert len(problems(folder, fits=0)) == count
@@ -250,6 +250,6 @@ def test_a_folder_without_scores_cannot_be_verified(folder):
 def test_one_short_fit_is_trained_by_default(folder, units_here):
     for seed in (0, 1):
         forge_done(Store(folder).path(fit_of(folder, "linear", seed)), train_seconds=MAX_SECONDS)
-    table = verify(folder, units=1, workers=1)
+    table = verify(folder, units=1)
     (unit,) = table[table["check"] == "weights"]["unit"]
     assert unit.startswith("fit bf-cnn")

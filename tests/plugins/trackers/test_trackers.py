@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench.runs.trackers import row_name
+from gahbench.runs.hooks import row_name
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
@@ -55,12 +55,12 @@ def test_tensorboard_limits_open_files_without_losing_rows(tmp_path, monkeypatch
 
     monkeypatch.setattr(tensorboard, "MAX_OPEN", 2)
     tracker = gahbench.create("tracker", "tensorboard")
-    tracker.start(tmp_path, {})
+    tracker.run_started(tmp_path, {})
     for step in range(3):
         for row in "abc":
             tracker.log_training(row, step, {"loss": float(step)})
             assert len(tracker._writers) <= 2
-    tracker.finish(None)
+    tracker.run_finished(None)
     for row in "abc":
         result = EventAccumulator(str(tmp_path / "tensorboard" / row)).Reload().Scalars("loss")
         # The order of the files of a row follows their names, which hold whole seconds.
