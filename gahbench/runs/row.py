@@ -14,7 +14,6 @@ import threading
 import time
 import traceback
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -165,83 +164,11 @@ def _build(registry: Registry, kind: Kind, recorded: Mapping[str, Any], shape: S
     return configured.build(shape)
 
 
-#: The maximum number of distinct notes of a basis that are listed; the most common ones come first.
-MAX_LISTED_NOTES = 3
+#: The maximum number of notes of a reference that are listed.
+MAX_NOTES = 4
 #: The maximum number of datasets that are kept in memory for later units.
 MAX_DATASETS = 4
 _REQUEST = ("split", "images", "sigmas", "noise_seed", "captured", "sampling", "jacobian_precision")
-
-
-class _Measurements:
-    """Builds the measurements of score units from their payloads and the networks in the store.
-
-    Datasets and the last measurement are kept in memory for the next unit.
-    """
-
-    def __init__(self, registry: Registry, store: Store, device: torch.device, choices: Choices) -> None:
-        self._registry, self._store, self._device, self._choices = registry, store, device, choices
-        self._last: tuple[Any, Measurement] | None = None
-        self._dataset = functools.lru_cache(maxsize=MAX_DATASETS)(
-            lambda described: _build(registry, "dataset", json.loads(described))
-        )
-
-    def dataset(self, recorded: Mapping[str, Any]) -> Dataset:
-        """Return the dataset that a payload describes."""
-        dataset: Dataset = self._dataset(json.dumps(recorded, sort_keys=True))
-        return dataset
-
-    def get(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
-        """Return the measurement of a score unit, which all metrics of an entrant share."""
-        payload = unit.payload
-        dataset = self.dataset(payload["dataset"])
-        network = networks.get(unit.requires or "")
-        key = (unit.requires, network, {name: value for name, value in payload.items() if name != "metric"})
-        if self._last is None or self._last[0] != key:
-            measurement = Measurement(
-                dataset,
-                self._subject(unit, dataset, unit.requires, payload["learned_from"]),
-                {name: payload[name] for name in _REQUEST if name in payload},
-                self._device,
-                self._choices,
-            )
-            self._last = (key, measurement)
-        measurement = self._last[1]
-        if unit.partner is not None or payload["partner_learned_from"] is not None:
-            # Only units of metrics that need a partner name a partner.
-            measurement.partner = functools.partial(
-                self._subject, unit, dataset, unit.partner, payload["partner_learned_from"]
-            )
-        return measurement
-
-    def _subject(
-        self, unit: Unit, dataset: Dataset, fit: str | None, learned_from: Mapping[str, Any] | None
-    ) -> Subject:
-        entrant = unit.payload["entrant"]
-        if fit is None:
-            return Subject(functools.partial(self._reference, entrant, learned_from), learned_from)
-        finished = open_finished(self._store.fit_folder(fit))
-
-        network = functools.partial(functools.partial, self._network, entrant, dataset, finished)
-        snapshots = [(step, network(file)) for step, file in finished.snapshots.items()]
-        return Subject(network(WEIGHTS), learned_from, snapshots)
-
-    def _reference(self, entrant: Mapping[str, Any], learned_from: Mapping[str, Any] | None) -> Reference:
-        reference: Reference = _build(self._registry, "reference", entrant)
-        if isinstance(reference, Published) and reference.published_training is not None and learned_from is not None:
-            reference.select_weights(learned_from["split"], learned_from["count"])
-        return reference
-
-    def _network(self, entrant: Mapping[str, Any], dataset: Dataset, fit: FinishedUnit, file: str) -> nn.Module:
-        from safetensors.torch import load
-
-        try:
-            # The bytes that are hashed are the bytes that are loaded.
-            weights = load(fit.read(file))
-        except DamagedError as error:
-            raise ResultsError(f"{error}; run again, which trains the network again") from error
-        network: nn.Module = _build(self._registry, "architecture", entrant, dataset.shape)
-        network.load_state_dict(weights)
-        return network
 
 
 class _Runner:
@@ -260,6 +187,10 @@ class _Runner:
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")},
         }
         self._choices = Choices(store.precision)
+        self._dataset = functools.lru_cache(maxsize=MAX_DATASETS)(
+            lambda described: _build(self._registry, "dataset", json.loads(described))
+        )
+        self._last: tuple[Any, Measurement] | None = None
         #: The last measurement whose claimed risks were verified.
         self._verified_measurement: Measurement | None = None
 
@@ -267,10 +198,6 @@ class _Runner:
     def _registry(self) -> Registry:
         # Plugins are imported with the first unit, so that an error of an import is a failure of that unit.
         return Registry(self._row.plugins, packages_of(origin for unit in self._row.units for origin in unit.origins))
-
-    @functools.cached_property
-    def _measurements(self) -> _Measurements:
-        return _Measurements(self._registry, self.store, self.device, self._choices)
 
     def run(self, unit: Unit) -> None:
         """Run a unit, and record its failure."""
@@ -313,7 +240,7 @@ class _Runner:
     def _fit(self, unit: Unit, attempt: Attempt) -> None:
         started, payload = time.monotonic(), unit.payload
         _check_code(unit, FIT)
-        dataset = self._measurements.dataset(payload["dataset"])
+        dataset = self._dataset(json.dumps(payload["dataset"], sort_keys=True))
         training = Training.model_validate(payload["training"])
         network = functools.partial(_build, self._registry, "architecture", payload["entrant"], dataset.shape)
         watched = WatchedFit(network, training, payload["seed"])
@@ -348,7 +275,7 @@ class _Runner:
         metric: Metric = _build(self._registry, "metric", unit.payload["metric"])
         _check_code(unit, SCORE, frozenset(metric.needs))
         networks = self._checksums(unit)
-        measurement = self._measurements.get(unit, networks)
+        measurement = self._measurement(unit, networks)
         files = write_scores(attempt.folder, measurement.score(metric))
         if self._verified_measurement is not measurement:
             claimed = [check_claimed_risk(evaluation) for evaluation in measurement.evaluations]
@@ -373,28 +300,70 @@ class _Runner:
         self.hardware.synchronise()
         attempt.finish({**facts, "seconds": time.monotonic() - started}, keep=files)
 
+    def _measurement(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
+        """Return the measurement of a score unit, which all metrics of an entrant share."""
+        payload = unit.payload
+        dataset = self._dataset(json.dumps(payload["dataset"], sort_keys=True))
+        network = networks.get(unit.requires or "")
+        key = (unit.requires, network, {name: value for name, value in payload.items() if name != "metric"})
+        if self._last is None or self._last[0] != key:
+            measurement = Measurement(
+                dataset,
+                self._subject(unit, dataset, unit.requires, payload["learned_from"]),
+                {name: payload[name] for name in _REQUEST if name in payload},
+                self.device,
+                self._choices,
+            )
+            self._last = (key, measurement)
+        measurement = self._last[1]
+        if unit.partner is not None or payload["partner_learned_from"] is not None:
+            # Only units of metrics that need a partner name a partner.
+            measurement.partner = functools.partial(
+                self._subject, unit, dataset, unit.partner, payload["partner_learned_from"]
+            )
+        return measurement
+
+    def _subject(
+        self, unit: Unit, dataset: Dataset, fit: str | None, learned_from: Mapping[str, Any] | None
+    ) -> Subject:
+        entrant = unit.payload["entrant"]
+        if fit is None:
+            return Subject(functools.partial(self._reference, entrant, learned_from), learned_from)
+        finished = open_finished(self.store.fit_folder(fit))
+
+        network = functools.partial(functools.partial, self._network, entrant, dataset, finished)
+        snapshots = [(step, network(file)) for step, file in finished.snapshots.items()]
+        return Subject(network(WEIGHTS), learned_from, snapshots)
+
+    def _reference(self, entrant: Mapping[str, Any], learned_from: Mapping[str, Any] | None) -> Reference:
+        reference: Reference = _build(self._registry, "reference", entrant)
+        if isinstance(reference, Published) and reference.published_training is not None and learned_from is not None:
+            reference.select_weights(learned_from["split"], learned_from["count"])
+        return reference
+
+    def _network(self, entrant: Mapping[str, Any], dataset: Dataset, fit: FinishedUnit, file: str) -> nn.Module:
+        from safetensors.torch import load
+
+        try:
+            # The bytes that are hashed are the bytes that are loaded.
+            weights = load(fit.read(file))
+        except DamagedError as error:
+            raise ResultsError(f"{error}; run again, which trains the network again") from error
+        network: nn.Module = _build(self._registry, "architecture", entrant, dataset.shape)
+        network.load_state_dict(weights)
+        return network
+
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
         """Return the checksums of the networks that a unit needs; networks with equal keys may differ by rounding."""
         return {key: self.store.weights_checksum(key) for key in unit.needs}
 
 
 def collect_notes(reference: Reference, evaluations: Sequence[Evaluation]) -> list[str]:
-    """Return the notes of a reference; notes of its basis are counted over the evaluations of all image shapes."""
+    """Return the notes of a reference; if images have several shapes, also the first notes of its basis on them."""
     notes, basis = list(reference.notes), getattr(reference, "basis", None)
-    if len(evaluations) == 1 or not isinstance(basis, Basis):
-        return notes
-    counts: Counter[str] = Counter()
-    for evaluation in evaluations:
-        counts.update(dict.fromkeys(basis.notes(evaluation.shape), len(evaluation.clean)))
-    images = sum(len(evaluation.clean) for evaluation in evaluations)
-    listed = [
-        note if count == images else f"{note} ({count} of {images} images)"
-        for note, count in counts.most_common(MAX_LISTED_NOTES)
-    ]
-    if unlisted := len(counts) - len(listed):
-        listed.append(f"images of {unlisted} other shapes are treated likewise")
-    first = basis.notes(evaluations[0].shape)
-    return [*(note for note in notes if note not in first), *listed]
+    if len(evaluations) > 1 and isinstance(basis, Basis):
+        notes += [note for evaluation in evaluations for note in basis.notes(evaluation.shape)]
+    return list(dict.fromkeys(notes))[:MAX_NOTES]
 
 
 def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
