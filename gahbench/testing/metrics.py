@@ -197,7 +197,8 @@ class _SmoothingNetwork(nn.Module):
 def _network_evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
     """Return the evaluation of a network that meets all needs."""
     clean = dataset.images("test", max(NETWORK_IMAGES, metric.min_images))
-    captured, sigmas = None, NETWORK_SIGMAS[: 1 if "captured" in metric.needs else None]
+    sigmas = NETWORK_SIGMAS[: 1 if "captured" in metric.needs else None]
+    captured: Captured | None = None
     if "captured" in metric.needs:
         levels = torch.full((len(clean),), sigmas[0], dtype=torch.float64)
         captured = Captured(clean + sample_noise(clean, sigmas[0]), levels, torch.zeros_like(levels))
