@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "package", ["gahbench", *(f"gahbench.{name}" for name in ("evaluation", "networks", "noise", "sampling"))]
+    "package", ["gahbench", *(f"gahbench.{name}" for name in ("evaluation", "jacobian", "networks", "sampling"))]
 )
 def test_dir_lists_all_public_names_of_a_package(package):
     module = importlib.import_module(package)

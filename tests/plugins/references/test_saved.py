@@ -73,14 +73,6 @@ def test_every_convention_gives_the_same_denoiser(tmp_path, kind, sigma, output,
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_saved_models_run_only_where_external_code_is_allowed(tmp_path, write_suite):
-    save_model(tmp_path / "model.ts", "torchscript", "none", Smooth("none", "image", 1.0, 0.0))
-    file = write_suite(("  - identity", "  - torchscript: {checkpoint: model.ts, sigma: none}"))
-    with pytest.raises(gahbench.GahbenchError, match="would run in this process, where they can change"):
-        gahbench.run(file, tmp_path / "out", engine="inline", only=["torchscript"])
-
-
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
 def test_errors_of_unsuitable_models_state_what_is_accepted(tmp_path, kind):
     (tmp_path / "text.pt").write_text("not a model")
