@@ -144,15 +144,11 @@ def _resolve_requested(registry: Registry, text: str) -> Resolved:
 
 def _warn_of_unusual_levels(suite: Suite) -> None:
     """Warn of noise levels above 1, and of levels outside the training range of networks."""
-    levels = suite.scoring.sigmas  # empty for measured noise
-    limits = {"of images, 0 to 1: a level of 8-bit images is written 25/255": (0.0, 1.0)}
+    ranges = {"of images, 0 to 1: a level of 8-bit images is written 25/255": (0.0, 1.0)}
     for entrant in suite.entrants:
         if entrant.kind == "architecture":
-            training = suite.trainings.get(entrant.label, suite.training)
-            limits[f"in which {entrant.label} is trained (sigma_min, sigma_max)"] = (
-                training.sigma_min,
-                training.sigma_max,
-            )
-    for name, (low, high) in limits.items():
-        if outside := [level_name(sigma) for sigma in levels if not low <= sigma <= high]:
-            warnings.warn(f"{suite.path}: sigmas {', '.join(outside)} are outside the range {name}", stacklevel=3)
+            own = suite.trainings.get(entrant.label, suite.training)
+            ranges[f"in which {entrant.label} is trained (sigma_min, sigma_max)"] = own.sigma_min, own.sigma_max
+    for name, (low, high) in ranges.items():
+        if outside := [level_name(sigma) for sigma in suite.scoring.sigmas if not low <= sigma <= high]:
+            warnings.warn(f"{suite.path}: sigmas {listing(outside)} are outside the range {name}", stacklevel=3)

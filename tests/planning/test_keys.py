@@ -97,12 +97,6 @@ def test_metric_entrant_and_dataset_change_the_key_of_a_score(builtin, change):
     assert score(builtin, **change).key != score(builtin).key
 
 
-def test_the_work_of_a_score_is_images_times_noise_levels(builtin):
-    assert score(builtin, multiply_adds=2.0).work == 2 * REQUEST["images"] * len(REQUEST["sigmas"]) == 96
-    assert score(builtin).entrant_kind == "reference"
-    assert score(builtin, entrant="unet", seed=0, fits=["one"]).entrant_kind == "architecture"
-
-
 def test_units_name_fits_partners_and_the_scored_split_if_they_matter(builtin):
     def unit(metric, fits=("one", "other"), split="train", shown="train"):
         return score(builtin, metric, "unet", split=split, request={"split": shown}, seed=0, fits=fits)
