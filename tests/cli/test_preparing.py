@@ -91,14 +91,12 @@ def test_prepare_downloads_once_and_then_plan_succeeds(command, write, scikit_le
     assert "missing" not in printed
 
 
-def test_without_a_network_prepare_explains_a_manual_download(command, write, scikit_learn):
-    scikit_learn.error = OSError("<urlopen error [Errno -3] Temporary failure in name resolution>")
+def test_a_failed_download_is_reported(command, write, scikit_learn):
+    scikit_learn.error = OSError("no route")
     suite = write("faces[source=olivetti]")
     status, printed, _ = command("prepare")(suite)
     assert status == 1
     assert "dataset 'faces[source=olivetti]': could not be obtained: source=olivetti cannot be fetched" in printed
-    assert "name resolution>; its address is https://ndownloader.figshare.com/files/5976027; by hand: put " in printed
-    assert f"from a machine where it was fetched at {scikit_learn.home / 'olivetti_py3.pkz'}; " in printed
     assert printed.endswith(f"suite {suite}: 1 of 1 could not be obtained\n")
 
 

@@ -12,7 +12,7 @@ from gahbench import DataError
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
-from gahbench_plugins.datasets._reading import encoded, files
+from gahbench_plugins.datasets._reading import encoded
 
 #: Plugins whose files are in the folder "remote" until they are prepared.
 PLUGINS = """
@@ -308,17 +308,3 @@ def test_the_search_for_near_duplicates_among_many_images_is_prepared(remote, fo
     assert gahbench.create("dataset", f"faces[path={folder},near_duplicates=keep]").missing() == ()
     assert remote.prepare(suite)[0].error is None
     assert faces.missing() == ()
-
-
-def test_a_missing_folder_is_an_error(remote, folder):
-    suite = remote.suite(datasets=f"['faces[path={folder / 'none'}]']")
-    assert remote.missing(suite) == []
-    (failed,) = remote.prepare(suite)
-    assert "no such file or folder" in failed.error
-
-
-def test_few_images_need_no_preparation(remote, folder, monkeypatch):
-    monkeypatch.setattr(encoded, "SLOW_BYTES", 1 << 20)
-    for name in ("faces", "photos", "whole"):
-        assert gahbench.create("dataset", f"{name}[path={folder}]").missing() == ()
-    assert files.open_encoded(folder).size() == sum(file.stat().st_size for file in folder.iterdir())
