@@ -117,6 +117,9 @@ def test_plan_estimates_the_time_from_budgets_and_nominal_times(figures_not_rend
     assert "2 scores by metrics that have not been timed, assumed to take 0.5 s each" in printed
     assert call("run", oracles, "--engine", "inline")[0] == 0
     assert "to do: 0 of 1 units; nothing is left to do" in call("plan", oracles)[1]
+    out = call("plan", oracles, "--entrant", "visu-shrink")[1]
+    assert "to do: 1 of 2 units; about 6." in out
+    assert "timed" not in out
 
 
 def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write_suite, write_plugin, tmp_path):
