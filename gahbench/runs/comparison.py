@@ -52,8 +52,8 @@ def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
     >>> import gahbench
     >>> with warnings.catch_warnings(action="ignore"):
     ...     table = gahbench.compare("results/basis", "results/posteriors")
-    >>> table.loc[0, ["dataset", "entrant", "difference"]].tolist()
-    ['c-alpha[alpha=2,size=24]', 'lower-bound', 0.0]
+    >>> table["dataset"][0], table["entrant"][0], float(table["difference"][0])
+    ('c-alpha[alpha=2,size=24]', 'lower-bound', 0.0)
     """
     import pandas as pd
 
