@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,7 +13,7 @@ from rich.text import Text
 LINE_SECONDS = 5.0
 
 
-class Progress:
+class Progress(Bars):
     """Progress display on standard error: a bar on a terminal, otherwise a line every few seconds.
 
     Use it as a context manager, and call it whenever the current step or the finished share changes.
@@ -27,31 +26,24 @@ class Progress:
 
     def __init__(self, command: str) -> None:
         self.command, self._printed = command, time.monotonic()
-        self._console = Console(stderr=True)
-        self._bars = Bars(
+        console = Console(stderr=True)
+        super().__init__(
             *(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(20),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
             ),
-            console=self._console,
+            console=console,
             transient=True,
             redirect_stdout=False,
-            disable=not self._console.is_terminal,
+            disable=not console.is_terminal,
         )
-        self._task = self._bars.add_task(command, total=1.0)
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bars.stop()
+        self._task = self.add_task(command, total=1.0)
 
     def __call__(self, text: str, share: float = 0.0) -> None:
         """Set the current step, and the finished share of the work in [0, 1]."""
-        self._bars.update(self._task, description=f"{self.command}: {text}", completed=share)
-        if self._bars.disable and time.monotonic() - self._printed > LINE_SECONDS:
+        self.update(self._task, description=f"{self.command}: {text}", completed=share)
+        if self.disable and time.monotonic() - self._printed > LINE_SECONDS:
             self._printed = time.monotonic()
-            self._console.print(Text(f"{self.command}: {text}"), soft_wrap=True, highlight=False)
+            self.console.print(Text(f"{self.command}: {text}"), soft_wrap=True, highlight=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -25,16 +25,16 @@ _SLOW_SCORE = 20.0
 LINE_SECONDS = 30.0
 
 
-class ProgressReport:
+class ProgressReport(Progress):
     """Reports the progress of a run on a console; a context manager that is called with every event."""
 
     def __init__(self, total: int, done: int, console: Console, store: Store | None = None) -> None:
         self.total, self.done, self.failed, self.store = total, done, 0, store
-        self._console, self._printed = console, time.monotonic()
+        self._printed = time.monotonic()
         # Labels contain brackets, which rich would take for markup.
         name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1))
         state = TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True))
-        self._bars = Progress(
+        super().__init__(
             *(name, BarColumn(10), TimeElapsedColumn(), state),
             console=console,
             transient=True,
@@ -43,14 +43,7 @@ class ProgressReport:
             expand=True,
         )
         self._running: dict[str, TaskID] = {}
-        self._all = self._bars.add_task("all units", total=total, completed=done, state="")
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bars.stop()
+        self._all = self.add_task("all units", total=total, completed=done, state="")
 
     def __call__(self, event: Event) -> None:
         """Record an event, and report it."""
@@ -60,7 +53,7 @@ class ProgressReport:
         elif event.kind == "note":
             self._print_unit(unit, details["text"], "yellow")
         elif event.kind == "started":
-            self._running[unit.key] = self._bars.add_task(unit.label, total=None, state="")
+            self._running[unit.key] = self.add_task(unit.label, total=None, state="")
             if unit.kind == "fit":
                 self._print_unit(unit, "started")
         elif event.kind == "progress":
@@ -73,17 +66,17 @@ class ProgressReport:
         quality = f"loss {details['loss']:.3g}" if details["psnr"] is None else f"{details['psnr']:.2f} dB"
         left = format_duration(max(1.0, details["remaining_seconds"]))
         state = f"step {details['step']}{steps}, {quality}, {left} left"
-        self._bars.update(self._running[unit.key], total=1.0, completed=details["fraction"], state=state)
-        if self._bars.disable and time.monotonic() - self._printed > LINE_SECONDS:
+        self.update(self._running[unit.key], total=1.0, completed=details["fraction"], state=state)
+        if self.disable and time.monotonic() - self._printed > LINE_SECONDS:
             self._print_unit(unit, state)
 
     def _on_end(self, unit: Unit, event: Event) -> None:
-        self._bars.remove_task(self._running.pop(unit.key))
+        self.remove_task(self._running.pop(unit.key))
         self.done += event.kind == "finished"
         self.failed += event.kind == "failed"
         failed = f", {self.failed} failed" if self.failed else ""
         state = f"{self.done} of {self.total} units done{failed}"
-        self._bars.update(self._all, completed=self.done + self.failed, state=state)
+        self.update(self._all, completed=self.done + self.failed, state=state)
         if event.kind == "failed":
             self._print_unit(unit, f"failed: {event.details['error']}", "red")
         else:
@@ -108,7 +101,7 @@ class ProgressReport:
 
     def _print(self, text: str, style: str) -> None:
         self._printed = time.monotonic()
-        self._console.print(Text(text, style=style), soft_wrap=True, highlight=False)
+        self.console.print(Text(text, style=style), soft_wrap=True, highlight=False)
 
 
 def progress_report(total: int, done: int, store: Store) -> ProgressReport:

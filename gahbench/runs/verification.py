@@ -144,34 +144,34 @@ def _choose(done: Sequence[Stored], units: int, fits: int | None, chooser: rando
     scores = [each for each in done if each.unit.kind == "score" and networks.keys() >= set(each.unit.needs)]
     psnr = {each.unit.row: each for each in scores if (each.unit.metric, each.unit.split) == AUDITED}
     chosen = chooser.sample(scores, min(units, len(scores)))
-    tasks = [_task(each, "score", **_recorded_settings(each)) for each in chosen]
+    tasks = [_task(each, "score") for each in chosen]
     for row in dict.fromkeys(each.unit.row for each in chosen):
         tasks += _changed(psnr[row], chooser) if row in psnr else ()
     pairs = [(each, networks[each.unit.requires]) for each in psnr.values() if each.unit.requires is not None]
     if fits is None:
         pairs, fits = [pair for pair in pairs if pair[1].files.done["train_seconds"] < MAX_SECONDS], 1
     for score, fit in chooser.sample(pairs, min(fits, len(pairs))):
-        tasks.append(_task(fit, "weights", **_recorded_settings(fit)))
+        tasks.append(_task(fit, "weights"))
         unit, _, check = _task(score, "fit")
         tasks.append((replace(unit, requires=tasks[-1][0].key), score, check))
     return tasks
 
 
 def _task(stored: Stored, check: str, **changes: Any) -> Task:
-    """Return the task to compute a unit with changes of its payload, under a key of its own."""
-    key, payload = key_of([stored.unit.key, check]), stored.unit.payload | changes
-    return replace(stored.unit, key=key, payload=payload, document=None), stored, check
+    """Return the task to compute a unit under a key of its own, with changes of its payload.
 
-
-def _recorded_settings(stored: Stored) -> dict[str, Any]:
-    """Return the precision, compilation and steps of a unit's record, which the plan may leave open."""
+    Precision, compilation and steps are those of its record, since the plan may leave them open.
+    """
     done, payload = stored.files.done, stored.unit.payload
     if stored.unit.kind == "score":
-        return {"jacobian_precision": done.get("jacobian_precision", payload["jacobian_precision"])}
-    training = {"precision": done["precision"], "compile": "always" if done["compiled"] else "never"}
-    if payload["training"]["seconds"] is not None:
-        training |= {"seconds": None, "steps": done["steps"]}
-    return {"training": payload["training"] | training}
+        changes = {"jacobian_precision": done.get("jacobian_precision", payload["jacobian_precision"])} | changes
+    else:
+        training = {"precision": done["precision"], "compile": "always" if done["compiled"] else "never"}
+        if payload["training"]["seconds"] is not None:
+            training |= {"seconds": None, "steps": done["steps"]}
+        changes = {"training": payload["training"] | training}
+    key = key_of([stored.unit.key, check])
+    return replace(stored.unit, key=key, payload=payload | changes, document=None), stored, check
 
 
 def _changed(stored: Stored, chooser: random.Random) -> Iterator[Task]:

@@ -17,7 +17,7 @@ def shown_lines(monkeypatch):
 
     def record(self, *args, **options):
         set_step(self, *args, **options)
-        lines.append(self._bars.tasks[0].description)
+        lines.append(self.tasks[0].description)
 
     monkeypatch.setattr(Progress, "__call__", record)
     return lines
