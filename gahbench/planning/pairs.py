@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 from gahbench._util.errors import ParameterError, SuiteError, listing
+from gahbench._util.processes import detach, start_process
+from gahbench._util.resources import kill_group
 from gahbench._util.shapes import Shape
 from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.references import Reference
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset
 from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
+from gahbench.registry.spec import Spec
+
+#: Seconds for which an external network may be tried out, which usually takes milliseconds.
+TIMEOUT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +74,8 @@ def _try_pair(entrant: Configured, reference: Reference | None, planned: Planned
     """Count the operations of a network on torch's meta device, or ask a reference whether it accepts the images."""
     try:
         if entrant.kind == "architecture":
-            tried = [_try_network(entrant, shape) for shape in planned.shapes]
-            return tried[0]
+            tried = [(_try_apart if entrant.origins else _try_network)(entrant, shape) for shape in planned.shapes]
+            return next((pair for pair in tried if pair.refusal is not None), tried[0])
         if reference is None:
             return Pair()
         if not reference.supports(planned.dataset):
@@ -77,6 +89,35 @@ def _try_pair(entrant: Configured, reference: Reference | None, planned: Planned
     except Exception:
         pass  # The row of a broken plugin reports the error.
     return Pair()
+
+
+def _try_apart(configured: Configured, shape: Shape) -> Pair:
+    """Try out an external network in a process of its own, which it may end; its row then reports the error."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    sources = tuple(configured.registry.sources)
+    process = start_process(_send_pair, (sender, sources, configured.plugin.name, configured.parameters, shape))
+    sender.close()
+    try:
+        if receiver.poll(TIMEOUT_SECONDS):
+            return receiver.recv()  # type: ignore[no-any-return]
+    except EOFError:
+        pass  # The process has ended.
+    finally:
+        kill_group(process.pid)
+        process.join()
+        receiver.close()
+    return Pair()
+
+
+def _send_pair(sender: Connection, sources: tuple[Path, ...], name: str, values: dict[str, Any], shape: Shape) -> None:
+    """Send the outcome of trying a network from this new process, without the output of plugins."""
+    detach(os.devnull)
+    try:
+        pair = _try_network(Registry(sources).configure("architecture", Spec(name, (), values)), shape)
+    except ValueError as error:
+        pair = Pair(refusal=str(error))
+    sender.send(pair)
+    os._exit(0)
 
 
 def _try_network(configured: Configured, shape: Shape) -> Pair:

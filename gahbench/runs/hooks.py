@@ -38,6 +38,9 @@ def tracking(trackers: Mapping[str, object], manager: pluggy.PluginManager) -> I
     except BaseException:
         call_hook(manager, "run_finished", lambda: {"results": None})
         raise
+    finally:
+        for tracker in filter(manager.is_registered, trackers.values()):
+            manager.unregister(tracker)
 
 
 def call_hook(manager: pluggy.PluginManager, name: str, arguments: Callable[[], Mapping[str, object]]) -> None:

@@ -22,7 +22,7 @@ from gahbench.store.store import Store
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("figures_not_rendered")]
 
 DEATHS = {
-    "raises": ("raise ValueError('no luck')", "ValueError: no luck"),
+    "raises": ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
     "exits": ("os._exit(3)", "exited with status 3"),
     "segfaults": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
     "killed": ("import signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
@@ -170,7 +170,7 @@ def test_a_row_gets_threads_environment_and_subprocesses(write_suite, write_plug
         "child.start(); child.join()\n"
         "pools = {pool['num_threads'] for pool in threadpoolctl.threadpool_info()}\n"
         "told = os.environ['SOME_VARIABLE'], torch.get_num_threads(), sorted(pools), child.exitcode\n"
-        "raise ValueError(*told)"
+        "raise RuntimeError(*told)"
     )
     plugin = write_plugin("told", body)
     for threads in (1, 2):
@@ -178,7 +178,7 @@ def test_a_row_gets_threads_environment_and_subprocesses(write_suite, write_plug
         outcome = gahbench.run(
             write_suite(), out, entrants=["told"], only=["identity"], plugins=[plugin], threads=threads
         )
-        assert f"ValueError: ('here', {threads}, [{threads}], 0)" in set(outcome.results.failures["error"])
+        assert f"RuntimeError: ('here', {threads}, [{threads}], 0)" in set(outcome.results.failures["error"])
 
 
 def test_a_plugin_that_changes_during_a_run_fails_its_units(write_suite, write_plugin, tmp_path):
