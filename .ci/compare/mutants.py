@@ -196,9 +196,7 @@ def try_all(checkout: Checkout, faulty: list[tuple[str, Site]], limit: float, *t
 def main() -> None:
     with ExitStack() as stack:
         arguments, pair = open_checkouts(stack, __doc__, count=60, seed=0, limit=600.0)
-        within, count, *tests = (
-            ("gahbench/devices", 2, "tests/devices/test_devices.py") if arguments.smoke else ("", arguments.count)
-        )
+        within, count, *tests = ("gahbench/_util", 2, "tests/_util") if arguments.smoke else ("", arguments.count)
         drawn = draw([checkout.folder for checkout in pair], within, count, arguments.seed)
         outcomes = []
         for side, checkout in enumerate(pair[: 1 if pair[0].folder == pair[1].folder else 2]):
