@@ -83,7 +83,8 @@ def test_every_built_in_plugin_passes_its_checks(request, builtin, tmp_path, kin
     if name == "wandb":
         wandb.teardown()
     assert report.passed, str(report)
-    assert len(report.findings) >= 3
+    # A tracker is any class with hooks, which two runs call.
+    assert len(report.findings) >= (2 if kind == "tracker" else 3)
     # Units of all built-in plugins share worker processes.
     assert changed_names(before) == []
     assert not any("raise ValueError in forward" in finding.detail for finding in report.findings), str(report)
