@@ -303,7 +303,9 @@ def test_few_images_are_decoded_ahead_of_those_that_are_used(tmp_path, monkeypat
     monkeypatch.setattr(decoding, "IN_FLIGHT", 2 * 12 * 12)
     most = 0
     for used, image in decoding.Decoding(open_encoded(folder)):
-        assert (waiting[used], image.shape) == (f"{folder}: {NAMES[used]}", (12, 12, 3))
+        # Threads begin in any order.
+        assert f"{folder}: {NAMES[used]}" in waiting
+        assert image.shape == (12, 12, 3)
         most = max(most, len(waiting) - used)
     assert 1 <= most <= 3
 
