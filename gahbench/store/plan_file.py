@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,12 +65,9 @@ def record_plan(
     ``workers`` rows at a time.
     """
     recorded = read_plan(folder, plan.suite.name)
-    # The plan does not count the work of fits that are done, so the work is taken from the earlier plan.
-    work = {unit.folder: unit.work for unit in recorded.units} if recorded else {}
-    units = tuple(unit if unit.work else replace(unit, work=work.get(unit.folder, 0.0)) for unit in plan.units)
     threads = threads or (recorded and recorded.threads) or plan.suggested_threads(workers)
     copies, suite = copy_plugins(plugins, folder), plan.suite
-    new = RecordedPlan(suite.name, units, plan.board, threads, copies, suite.text, suite.changes)
+    new = RecordedPlan(suite.name, plan.units, plan.board, threads, copies, suite.text, suite.changes)
     write_plan(folder, new)
     return new
 
