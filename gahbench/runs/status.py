@@ -98,10 +98,10 @@ def status(folder: str | Path) -> Status:
     """
     folder = Path(folder)
     plan, store = require_plan(folder), Store(folder)
-    finished, failed = store.ended()
-    failures = {unit.label: store.failure_of(unit.folder) for unit in plan.units if unit.folder in failed - finished}
     states = store.states(plan.units)
-    waiting = [unit for unit, state in zip(plan.units, states, strict=True) if state == "left"]
+    by_state = list(zip(plan.units, states, strict=True))
+    failures = {unit.label: store.failure_of(unit.folder) for unit, state in by_state if state == "failed"}
+    waiting = [unit for unit, state in by_state if state == "left"]
     running = _running({unit.folder: unit for unit in waiting}, store)
     estimate = estimate_durations(plan.units, plan.board["datasets"], store)
     times = [seconds for unit in waiting if (seconds := estimate(unit)) is not None]
