@@ -25,19 +25,20 @@ from gahbench.training.file_names import HISTORY
 @contextlib.contextmanager
 def tracking(trackers: Mapping[str, object], manager: pluggy.PluginManager) -> Iterator[None]:
     """Let trackers, given by their specs, follow a run; the hooks learn if an error ends it."""
-    for spec, tracker in trackers.items():
-        try:
-            manager.register(tracker, f"the tracker {spec}")
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise PluginError(f"tracker '{spec}': {error}") from error
-        if not manager.get_hookcallers(tracker):
-            raise PluginError(f"tracker '{spec}': has no method that is marked with gahbench.hookimpl")
     try:
-        yield
-    except BaseException:
-        call_hook(manager, "run_finished", lambda: {"results": None})
-        raise
+        for spec, tracker in trackers.items():
+            try:
+                manager.register(tracker, f"the tracker {spec}")
+                manager.check_pending()
+            except pluggy.PluginValidationError as error:
+                raise PluginError(f"tracker '{spec}': {error}") from error
+            if not manager.get_hookcallers(tracker):
+                raise PluginError(f"tracker '{spec}': has no method that is marked with gahbench.hookimpl")
+        try:
+            yield
+        except BaseException:
+            call_hook(manager, "run_finished", lambda: {"results": None})
+            raise
     finally:
         for tracker in filter(manager.is_registered, trackers.values()):
             manager.unregister(tracker)
