@@ -169,25 +169,21 @@ class Registry:
         configured = Configured(plugin, resolved, "", nested, self)
         return replace(configured, label=configured.default_label)
 
-    def parse_mapping(self, kind: Kind, mapping: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
-        """Split a mapping that names a plugin, ``{name: {parameter: value}}``, into name and parameters."""
-        form = "{name: {parameter: value}}"
-        if len(mapping) != 1:
-            names = listing(map(str, mapping))
-            raise ParameterError(f"expected one {kind} in a mapping, not {len(mapping)}: {names}; accepted: {form}")
-        ((key, parameters),) = mapping.items()
-        if not isinstance(parameters, dict | None):
-            raise ParameterError(f"{key}: expected parameters with values, not {parameters!r}; accepted: {form}")
-        return str(key), {str(name): value for name, value in (parameters or {}).items()}
-
     def _to_text(self, kind: Kind, value: Any) -> Any:
-        """Return a value with a spec in place of each mapping that names a plugin."""
+        """Return a value with a spec in place of each mapping that names a plugin, ``{name: {parameter: value}}``."""
         if isinstance(value, list | tuple):
             return [self._to_text(kind, item) for item in value]
         if not isinstance(value, dict):
             return value
-        name, parameters = self.parse_mapping(kind, value)
-        return self.configure(kind, Spec(name, (), parameters)).text
+        form = "{name: {parameter: value}}"
+        if len(value) != 1:
+            names = listing(map(str, value))
+            raise ParameterError(f"expected one {kind} in a mapping, not {len(value)}: {names}; accepted: {form}")
+        ((key, parameters),) = value.items()
+        if not isinstance(parameters, dict | None):
+            raise ParameterError(f"{key}: expected parameters with values, not {parameters!r}; accepted: {form}")
+        values = {str(name): item for name, item in (parameters or {}).items()}
+        return self.configure(kind, Spec(str(key), (), values)).text
 
     def _configure_nested(self, kind: Kind, where: str, value: str) -> Configured:
         """Configure a plugin that a parameter names; errors name the parameter."""
