@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -47,7 +48,9 @@ def try_pairs(suite: Suite, datasets: Sequence[PlannedDataset]) -> Pairs:
     pairs: Pairs = {}
     for entrant in suite.entrants:
         reference = _build_reference(suite, entrant)
-        tried = {planned.configured.label: _try_pair(entrant, reference, planned) for planned in datasets}
+        # Datasets share most shapes, and an external network takes a process for each.
+        network = functools.cache(functools.partial(_try_apart if entrant.origins else _try_network, entrant))
+        tried = {planned.configured.label: _try_pair(entrant, reference, network, planned) for planned in datasets}
         pairs |= {(label, entrant.label): pair for label, pair in tried.items()}
         where = f"{suite.location(entrant)}: {entrant.where}"
         defined = [(label, pair.refusal) for label, pair in tried.items() if pair.is_defined]
@@ -70,11 +73,13 @@ def _build_reference(suite: Suite, entrant: Configured) -> Reference | None:
         return None  # The row of a broken plugin reports the error.
 
 
-def _try_pair(entrant: Configured, reference: Reference | None, planned: PlannedDataset) -> Pair:
+def _try_pair(
+    entrant: Configured, reference: Reference | None, network: Callable[[Shape], Pair], planned: PlannedDataset
+) -> Pair:
     """Count the operations of a network on torch's meta device, or ask a reference whether it accepts the images."""
     try:
         if entrant.kind == "architecture":
-            tried = [(_try_apart if entrant.origins else _try_network)(entrant, shape) for shape in planned.shapes]
+            tried = list(map(network, planned.shapes))
             return next((pair for pair in tried if pair.refusal is not None), tried[0])
         if reference is None:
             return Pair()
