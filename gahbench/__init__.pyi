@@ -26,8 +26,6 @@ from .contracts.datasets import Posterior as Posterior
 from .contracts.datasets import Split as Split
 from .contracts.datasets import TrueBasis as TrueBasis
 from .contracts.engines import Engine as Engine
-from .contracts.engines import Event as Event
-from .contracts.engines import Execution as Execution
 from .contracts.engines import Job as Job
 from .contracts.engines import Row as Row
 from .contracts.metrics import Metric as Metric

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import pandas as pd
 import pytest
 
 import gahbench
+from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.registry import open_registry
 from gahbench.runs.preparation import find_missing
+from gahbench.runs.progress import Display
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
@@ -48,9 +51,16 @@ def plan_suite(suite: Path, *, plugins: Any = (), **changes: Any) -> Plan:
 
 def run_and_list(suite: Path, out: Path, **options: Any) -> tuple[Any, list[Any]]:
     """Run a suite in this process; return the outcome and the finished units."""
-    events: list[Any] = []
-    outcome = run(suite, out, report=events.append, **options)
-    return outcome, [event.unit for event in events if event.kind == "finished"]
+    done: list[Any] = []
+
+    class Listing(Display):
+        def finish(self, unit: Unit, seconds: float, means: Mapping[str, float]) -> None:
+            done.append(unit)
+            super().finish(unit, seconds, means)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gahbench.runs.running.Display", Listing)
+        return run(suite, out, **options), done
 
 
 def board(results: Any) -> pd.DataFrame:

@@ -19,28 +19,12 @@ from gahbench._util.errors import listing
 from gahbench._util.readable import format_duration, pluralize, printable
 from gahbench.cli import options
 from gahbench.cli.printing import say
-from gahbench.contracts.engines import Event
 
 if TYPE_CHECKING:
     from gahbench.runs.status import Failure, Status
 
 #: Maximum number of failed units that are printed.
 _MAX_FAILURES = 20
-
-
-def _print_event(event: Event) -> None:
-    """Print a log line when a unit starts, finishes or fails."""
-    if event.kind == "progress":
-        return
-    message: str = event.kind
-    if event.kind == "finished":
-        message = f"done in {format_duration(event.details['seconds'])}"
-    elif event.kind == "failed":
-        message = f"failed: {event.details['error']}"
-    elif event.kind == "note":
-        message = str(event.details["text"])
-    label = f"{event.unit.label}: " if event.unit is not None else ""
-    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {label}{message}", err=True)
 
 
 def status(
@@ -170,7 +154,7 @@ def verify(
     from gahbench.store.archive import open_folder
 
     with open_folder(folder) as source:
-        table = verify_folder(source, units=units, fits=fits, seed=seed, report=_print_event)
+        table = verify_folder(source, units=units, fits=fits, seed=seed)
     reproduced = int((table["verdict"] == REPRODUCED).sum())
     if as_json:
         typer.echo(table.to_json(orient="records", indent=1))

@@ -70,12 +70,6 @@ Reuse = Annotated[
     list[Path] | None,
     typer.Option(help="Take finished units with equal keys from this results folder or archive. Repeatable."),
 ]
-Again = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Run entrants of this label, name or pattern again; finished units move to replaced/. Repeatable."
-    ),
-]
 Track = Annotated[list[str] | None, typer.Option(help="Track the run with tensorboard or wandb[...]. Repeatable.")]
 Shard = Annotated[
     str,

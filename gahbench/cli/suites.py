@@ -38,7 +38,6 @@ def run(
     threads: options.Threads = None,
     device: options.Device = "auto",
     reuse: options.Reuse = None,
-    again: options.Again = None,
     track: options.Track = None,
     shard: options.Shard = "",
     report: Annotated[bool, typer.Option("--report", help="Also write report.html to the folder.")] = False,
@@ -61,7 +60,6 @@ def run(
         seeds=seed or (),
         plugins=plugins_dir or (),
         reuse=reuse or (),
-        again=again or (),
         engine=engine,
         workers=workers,
         threads=threads,
@@ -172,17 +170,10 @@ def _conclude(outcome: Outcome, shard: str) -> None:
     if outcome.waiting:
         say(f"{unfinished}: see 'gahbench status {folder}'; then 'gahbench leaderboard' writes the board", err=True)
     if outcome.failed:
-        scores = outcome.failed - outcome.blocked - outcome.failed_fits
-        kinds = [
-            pluralize(number, kind) for number, kind in ((outcome.failed_fits, "fit"), (scores, "score")) if number
-        ]
-        blocked = (
-            f"; {pluralize(outcome.blocked, 'score')} not started, since the network is missing"
-            if outcome.blocked
-            else ""
-        )
-        advice = f"'gahbench why {folder}' prints the tracebacks"
-        say(f"{' and '.join(kinds)} failed{blocked}; {advice}", "red", err=True)
+        text = f"{pluralize(outcome.failed - outcome.blocked, 'unit')} failed"
+        if outcome.blocked:
+            text += f"; {pluralize(outcome.blocked, 'score')} not started, since the network is missing"
+        say(f"{text}; 'gahbench why {folder}' prints the tracebacks", "red", err=True)
         raise typer.Exit(1)
     if outcome.waiting:
         raise typer.Exit(130)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,35 +28,6 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     unit: Annotated[float, Field(gt=0)] | None = None
-
-
-EventKind = Literal["started", "progress", "finished", "failed", "note"]
-
-
-@dataclass(frozen=True)
-class Event:
-    """An event in the life of a unit.
-
-    Parameters
-    ----------
-    kind
-        ``started``, ``progress``, ``finished``, ``failed``, or ``note`` (a message for the user).
-    unit
-        The unit; ``None`` for a note about the whole run.
-    details
-        For ``progress``: the fields of :class:`gahbench.training.trainer.Progress`; for ``finished``: ``seconds``; for
-        ``failed``: ``error``; for ``note``: ``text``.
-
-    Examples
-    --------
-    >>> import gahbench
-    >>> gahbench.Event("note", None, {"text": "submitted 4 jobs"}).details["text"]
-    'submitted 4 jobs'
-    """
-
-    kind: EventKind
-    unit: Unit | None
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,34 +86,6 @@ class Job(Protocol):
         """Ask the job to end: a row that has not started is dropped, and a running fit writes a checkpoint."""
 
 
-@dataclass(frozen=True)
-class Execution:
-    """What an engine is to run.
-
-    Parameters
-    ----------
-    folder
-        Path of the results folder.
-    units
-        The units that will be submitted.
-    threads
-        Number of threads of each row.
-    workers
-        Number of rows that run at the same time, at least 1; ``None`` for the engine's default.
-    device
-        Device of networks: ``cpu``, ``cuda``, or ``auto``.
-    stop
-        Event that is set when the run is to end. A row in this process may be passed it, as ``function(row, stop)``.
-    """
-
-    folder: Path
-    units: Sequence[Unit]
-    threads: int
-    workers: int | None
-    device: str
-    stop: threading.Event
-
-
 class Engine(ABC):
     """A way to run rows of units.
 
@@ -155,8 +98,8 @@ class Engine(ABC):
     >>> import gahbench
     >>> class Thread(gahbench.Engine):
     ...     # Runs rows one after the other in a thread of this process.
-    ...     def start(self, run):
-    ...         self.pool, self.stop = ThreadPoolExecutor(1), run.stop
+    ...     def start(self, row, workers, stop):
+    ...         self.pool, self.stop = ThreadPoolExecutor(1), stop
     ...     def submit(self, function, row):
     ...         return self.pool.submit(function, row, self.stop)
     ...     def close(self):
@@ -172,8 +115,19 @@ class Engine(ABC):
     #: Maximum number of jobs, into which rows are packed after ``start``; ``None`` for one job per row.
     jobs: int | None = None
 
-    def start(self, run: Execution) -> None:
-        """Prepare for a run; raise :class:`gahbench.GahbenchError` if the engine cannot run here."""
+    def start(self, row: Row, workers: int | None, stop: threading.Event) -> None:
+        """Prepare for a run; raise :class:`gahbench.GahbenchError` if the engine cannot run here.
+
+        Parameters
+        ----------
+        row
+            All units that will be submitted, with the settings of their rows.
+        workers
+            Number of rows that run at the same time, at least 1; ``None`` for the engine's default.
+        stop
+            Event that is set when the run is to end. A row in this process may be passed it, as
+            ``function(row, stop)``.
+        """
 
     def earlier(self) -> Sequence[tuple[Row, Job]]:
         """Return jobs of an earlier run of this folder that are still alive; by default there are none."""

@@ -75,8 +75,8 @@ def run_started(folder: Path, suite: dict[str, Any]) -> None:
         The results folder.
     suite
         The run as plain JSON: ``suite`` (its name), ``units`` (the number of units), ``todo`` (the number of unfinished
-        units), ``datasets``, ``entrants``, ``metrics``, ``splits``, ``sigmas``, ``seeds`` (lists), and ``training``
-        (the recipe of each trained row).
+        units), ``datasets``, ``entrants``, ``metrics``, ``seeds`` (lists), and ``training`` (the recipe of each
+        trained row).
     """
 
 

@@ -72,7 +72,7 @@ def collect(folder: str | Path) -> Results:
     >>> import gahbench
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     outcome = gahbench.run("quick", folder, datasets=["discs"], metrics=["psnr"], only=["identity"],
-    ...                            settings={"scoring.images": 2}, engine="inline", report=lambda event: None)
+    ...                            settings={"scoring.images": 2}, engine="inline", quiet=True)
     ...     results = gahbench.collect(folder)
     >>> results
     Results('quick', 1 datasets, 2 entrants, 20 scores)

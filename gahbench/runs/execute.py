@@ -18,17 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.errors import GahbenchError, ResultsError
+from gahbench._util.errors import GahbenchError
 from gahbench._util.files import names_in
 from gahbench._util.origins import files_of
 from gahbench._util.readable import format_duration
 from gahbench._util.resources import cpu_count
-from gahbench._util.sealed import read_record
-from gahbench.contracts.engines import Engine, Event, Execution, Job, Row
+from gahbench.contracts.engines import Engine, Job, Row
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Hardware, hardware
 from gahbench.registry.registry import built_in_registry
-from gahbench.store.attempts import PARTIAL, PROGRESS
+from gahbench.runs.row import run_row
+from gahbench.store.attempts import PARTIAL
 from gahbench.store.store import Store
 
 #: A unit fails once it has ended its process, or lost its machine, this many times in a row without a new checkpoint.
@@ -39,8 +39,8 @@ MAX_REFERENCES = 8
 MAX_FAILED_STARTS = 3
 #: Seconds for which rows may write their checkpoints when the run is stopped.
 GRACE_SECONDS = 60.0
-#: Seconds between two looks at jobs, and at the results folder (or ten times the duration of a look if that is longer).
-POLL_SECONDS, WATCH_SECONDS = 0.1, 0.5
+#: Seconds between two looks at jobs.
+POLL_SECONDS = 0.1
 #: Errors of a full or read-only file system, for which waiting does not help, and seconds to wait after other errors.
 PERMANENT_ERRORS, RETRY_SECONDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS), 5.0
 
@@ -87,17 +87,13 @@ def pack(rows: Sequence[list[Unit]], jobs: int) -> list[list[Unit]]:
 
 
 def execute(
-    units: Sequence[Unit],
+    row: Row,
     engine: Engine,
-    template: Row,
-    function: Callable[..., None],
     stop: threading.Event,
     note: Callable[[str], None] = lambda text: None,
     workers: int | None = None,
 ) -> None:
-    """Run units by an engine until all are done or have failed, or ``stop`` is set.
-
-    ``template`` is a row with the settings of all rows, and ``function`` runs a row.
+    """Run the units of ``row``, with its settings, by an engine until all are done or have failed, or ``stop`` is set.
 
     Raises
     ------
@@ -107,8 +103,8 @@ def execute(
         If the file system is full or read-only.
     """
     try:
-        engine.start(Execution(template.folder, units, template.threads, workers, template.device, stop))
-        _Execution(engine, template, function, stop, note).run(units)
+        engine.start(row, workers, stop)
+        _Execution(row, engine, stop, note).run()
     finally:
         engine.close()
 
@@ -135,64 +131,51 @@ def run_in_processes(row: Row, stop: threading.Event | None = None, workers: int
     OSError
         If the file system is full or read-only.
     """
-    from gahbench.runs.row import run_row
-
-    stop, engine = stop or threading.Event(), built_in_registry().create("engine", "local")
-    execute(row.units, engine, row, run_row, stop, workers=workers)
+    engine: Engine = built_in_registry().create("engine", "local")
+    execute(row, engine, stop or threading.Event(), workers=workers)
 
 
 class _Execution:
     """Submission of rows, and collection of their ends."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        template: Row,
-        function: Callable[..., None],
-        stop: threading.Event,
-        note: Callable[[str], None],
-    ) -> None:
-        self.engine, self.template, self.function, self.stop, self.note = engine, template, function, stop, note
-        self.store = Store(template.folder)
+    def __init__(self, row: Row, engine: Engine, stop: threading.Event, note: Callable[[str], None]) -> None:
+        self.row, self.engine, self.stop, self.note, self.store = row, engine, stop, note, Store(row.folder)
+        #: Each row with its job, and the attempts at its units that were there before.
         self.jobs: list[tuple[Row, Job, set[str]]] = []
         #: How often each unit was lost since its last checkpoint, and when that was written.
         self.losses: Counter[str] = Counter()
         self.checkpoints: dict[str, float] = {}
         self.failed_starts = 0
 
-    def run(self, units: Sequence[Unit]) -> None:
+    def run(self) -> None:
         """Submit the rows of units that no earlier job runs, and collect their ends."""
-        planned, taken = {unit.folder for unit in units}, set()
+        planned, taken = {unit.folder for unit in self.row.units}, set[str]()
         for row, job in self.engine.earlier():
             if (names := {unit.folder for unit in row.units}) & planned:
                 self.jobs.append((row, job, set()))
                 taken |= names
-        rows = rows_of(unit for unit in units if unit.folder not in taken)
+        rows = rows_of(unit for unit in self.row.units if unit.folder not in taken)
         if self.engine.jobs is not None:
             rows = pack(rows, max(1, self.engine.jobs - len(self.jobs)))
         attempts = self._attempts()
         for members in rows:
             if not self.stop.is_set():
                 # Files of other plugins are not imported by a row, which they could change or end.
-                files = files_of((name for unit in members for name in unit.origins), self.template.plugins)
-                self._submit(replace(self.template, units=tuple(members), plugins=files), attempts)
+                files = files_of((name for unit in members for name in unit.origins), self.row.plugins)
+                self._submit(replace(self.row, units=tuple(members), plugins=files), attempts)
         while self.jobs and not self.stop.is_set() and not self.engine.detach:
             try:
                 self._collect()
                 self.stop.wait(POLL_SECONDS)
             except OSError as error:
-                if error.errno in PERMANENT_ERRORS:
-                    raise
-                # The file server may respond again soon.
-                self.note(f"{error}; trying again")
-                self.stop.wait(RETRY_SECONDS)
+                self._wait_after(error)
         if self.stop.is_set():
             self._end_jobs()
 
     def _submit(self, row: Row, attempts: Mapping[str, set[str]]) -> None:
         """Submit a row, and keep the attempts at its units that are there already."""
         earlier = {name for unit in row.units for name in attempts.get(unit.folder, ())}
-        self.jobs.append((row, self.engine.submit(self.function, row), earlier))
+        self.jobs.append((row, self.engine.submit(run_row, row), earlier))
 
     def _attempts(self) -> dict[str, set[str]]:
         """Return the names of the attempts in the folder, by unit."""
@@ -220,17 +203,14 @@ class _Execution:
         """Submit the rest of a row again, without its first unit if that is lost too often."""
         error, unit, attempts_now = job.exception(), row.units[0], self._attempts()
         if isinstance(error, OSError) and error.errno is not None:
-            if error.errno in PERMANENT_ERRORS:
-                raise error
-            self.note(f"{error}; trying again")
-            self.stop.wait(RETRY_SECONDS)
-        elif text := exceeded_limit(row.folder, unit):
+            self._wait_after(error)
+        elif text := _exceeded_limit(row.folder, unit):
             limit = format_duration(row.limits.unit or 0.0)
-            self._give_up(unit, f"took longer than {limit}, the limit of a unit in this suite", text)
+            self.store.fail(unit, f"took longer than {limit}, the limit of a unit in this suite", text)
         elif not has_ended_units and all(attempts_now.get(unit.folder, set()) <= attempts for unit in row.units):
             self.failed_starts += 1
             if self.failed_starts >= MAX_FAILED_STARTS:
-                raise GahbenchError(f"rows do not start: {describe(error)}") from error
+                raise GahbenchError(f"rows do not start: {_describe(error)}") from error
         else:
             self.failed_starts = 0
             self._count_loss(unit, error)
@@ -238,21 +218,24 @@ class _Execution:
         if left := [unit for unit in row.units if unit.folder not in failed and not unit.is_blocked(failed)]:
             self._submit(replace(row, units=tuple(left)), attempts_now)
 
+    def _wait_after(self, error: OSError) -> None:
+        """Wait, since a file server may respond again soon; raise the error if that does not help."""
+        if error.errno in PERMANENT_ERRORS:
+            raise error
+        self.note(f"{error}; trying again")
+        self.stop.wait(RETRY_SECONDS)
+
     def _count_loss(self, unit: Unit, error: BaseException | None) -> None:
         written = self.store.checkpoint_time(unit.folder)
         if written > self.checkpoints.get(unit.folder, 0.0):
             self.losses[unit.folder] = 0
         self.checkpoints[unit.folder] = written
         self.losses[unit.folder] += 1
-        reason, _, details = describe(error).partition("\n")
+        reason, _, details = _describe(error).partition("\n")
         if self.losses[unit.folder] < MAX_LOSSES:
             self.note(f"{unit.label}: {reason}; the unit will be tried again")
         else:
-            self._give_up(unit, f"lost {MAX_LOSSES} times in a row; the last time: {reason}", details)
-
-    def _give_up(self, unit: Unit, error: str, details: str) -> None:
-        self.store.fail(unit, error, details)
-        self.losses.pop(unit.folder, None)
+            self.store.fail(unit, f"lost {MAX_LOSSES} times in a row; the last time: {reason}", details)
 
     def _end_jobs(self) -> None:
         """Ask all jobs to end, and give them time to write checkpoints."""
@@ -272,13 +255,13 @@ ROW_BYTES = 8 << 30
 MAX_ROWS_PER_DEVICE = 4
 
 
-def worker_devices(run: Execution, workers: int | None = None, workers_per_gpu: int | None = None) -> list[Hardware]:
+def worker_devices(row: Row, workers: int | None = None, workers_per_gpu: int | None = None) -> list[Hardware]:
     """Return the device of each row that may run at the same time on this machine, one per device in turn.
 
     Parameters
     ----------
-    run
-        The run.
+    row
+        The units of a run, with its settings.
     workers
         Number of rows, at least 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every ``threads``
         processors.
@@ -291,13 +274,13 @@ def worker_devices(run: Execution, workers: int | None = None, workers_per_gpu: 
     GahbenchError
         If the device is not available.
     """
-    devices = hardware(run.device).devices()
+    devices = hardware(row.device).devices()
     if not devices:
-        raise GahbenchError(f"device '{run.device}' was requested, but this machine has none that torch can use")
+        raise GahbenchError(f"device '{row.device}' was requested, but this machine has none that torch can use")
     if not devices[0].is_accelerator:
-        return devices * (workers or max(1, cpu_count() // run.threads))
+        return devices * (workers or max(1, cpu_count() // row.threads))
     processors = cpu_count() // len(devices)
-    shares = [workers_per_gpu or _rows_per_device(run.units, slot.memory, processors) for slot in devices]
+    shares = [workers_per_gpu or _rows_per_device(row.units, slot.memory, processors) for slot in devices]
     rounds = range(max(shares))
     in_turn = [slot for turn in rounds for slot, share in zip(devices, shares, strict=True) if turn < share]
     return [in_turn[index % len(in_turn)] for index in range(workers or len(in_turn))]
@@ -317,115 +300,18 @@ def _work_per_step(unit: Unit) -> float | None:
     return unit.work / steps if isinstance(steps, int) and steps and 0 < unit.work < float("inf") else None
 
 
-def describe(error: BaseException | None) -> str:
+def _describe(error: BaseException | None) -> str:
     """Return why a job ended; further lines are details, such as the end of its output."""
     return "its job ended before the unit" if error is None else str(error) or type(error).__name__
 
 
-def exceeded_limit(folder: Path, unit: Unit) -> str:
+def _exceeded_limit(folder: Path, unit: Unit) -> str:
     """Return the stacks of a process that exceeded the time limit of a unit, and delete them; empty without any."""
     text = ""
     for file in (folder / "logs").glob(f"limit-{unit.folder}-*.txt"):
         text += file.read_text(errors="replace")
         file.unlink(missing_ok=True)
     return text
-
-
-@contextlib.contextmanager
-def watching(
-    units: Sequence[Unit], store: Store, report: Callable[[Event], None], stop: threading.Event
-) -> Iterator[Callable[[str], None]]:
-    """Report the events of units, as read from the results folder by a thread, within a context.
-
-    The context yields a function that reports a note on the whole run. An error of ``report`` stops the run, and is
-    raised at the end.
-    """
-    watch, ended = _Watch(units, store, report, stop), threading.Event()
-
-    def follow() -> None:
-        pause = 0.0
-        while not ended.wait(max(WATCH_SECONDS, pause)):
-            started = time.monotonic()
-            watch.update()
-            pause = 10 * (time.monotonic() - started)
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield watch.pending.append
-    finally:
-        ended.set()
-        thread.join()
-        watch.update()
-    if watch.error is not None:
-        raise watch.error
-
-
-class _Watch:
-    """The state of units when it was last reported."""
-
-    def __init__(
-        self, units: Sequence[Unit], store: Store, report: Callable[[Event], None], stop: threading.Event
-    ) -> None:
-        self._units = {unit.folder: unit for unit in units}
-        self._store, self._report, self._stop = store, report, stop
-        self._seen: dict[str, dict[str, Any]] = {}
-        self._ended: set[str] = set()
-        #: Notes on the whole run that are not reported yet, and the error of a function that reports.
-        self.pending: list[str] = []
-        self.error: BaseException | None = None
-
-    def update(self) -> None:
-        """Report what has changed since the last call."""
-        try:
-            while self.pending:
-                self._report(Event("note", None, {"text": self.pending.pop(0)}))
-            # The file server may respond again at the next call.
-            with contextlib.suppress(OSError):
-                self._update()
-        except BaseException as error:
-            self.error = self.error or error
-            self._stop.set()
-
-    def _update(self) -> None:
-        names = names_in(self._store.units)
-        for name in names:
-            key = name.partition(PARTIAL)[0]
-            if PARTIAL in name and key in self._units and key not in self._ended:
-                self._on_progress(self._units[key], read_record(self._store.units / name / PROGRESS))
-        failed, finished = self._store.failed(), set(names)
-        ended = ((failed | finished) & self._units.keys()) - self._ended
-        # The fits of a plan come before their scores.
-        for name in [name for name in self._units if name in ended] if ended else ():
-            if name in finished:
-                done = self._done(self._units[name])
-                for text in done.get("notes", ()) if self._units[name].kind == "fit" else ():
-                    self._report(Event("note", self._units[name], {"text": text}))
-                self._on_end(name, "finished", {"seconds": float(done.get("seconds", 0.0))})
-            else:
-                self._on_end(name, "failed", {"error": self._store.failure_of(name)})
-
-    def _on_progress(self, unit: Unit, progress: dict[str, Any]) -> None:
-        if not progress or progress == self._seen.get(unit.folder):
-            return
-        if unit.folder not in self._seen:
-            self._report(Event("started", unit))
-        self._seen[unit.folder] = progress
-        if "step" in progress:
-            self._report(Event("progress", unit, progress))
-
-    def _on_end(self, name: str, kind: Any, details: dict[str, Any]) -> None:
-        self._ended.add(name)
-        if name not in self._seen:
-            self._report(Event("started", self._units[name]))
-        self._report(Event(kind, self._units[name], details))
-
-    def _done(self, unit: Unit) -> Mapping[str, Any]:
-        """Return the record of a finished unit; empty if it is damaged."""
-        try:
-            return self._store.done_record(unit) or {}
-        except ResultsError:
-            return {}
 
 
 @contextlib.contextmanager

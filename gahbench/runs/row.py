@@ -39,7 +39,7 @@ from gahbench.contracts.published import Published
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.devices.batches import take_memory_notes
-from gahbench.devices.hardware import hardware, is_out_of_memory, release_memory
+from gahbench.devices.hardware import hardware, release_memory
 from gahbench.evaluation.audit import audit, audit_repetition, check_claimed_risk
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
@@ -93,8 +93,8 @@ def run_row(row: Row, stop: threading.Event | None = None) -> None:
     >>> import gahbench
     >>> class Inline(gahbench.Engine):
     ...     # Runs rows in this process.
-    ...     def start(self, run):
-    ...         self.stop = run.stop
+    ...     def start(self, row, workers, stop):
+    ...         self.stop = stop
     ...     def submit(self, function, row):
     ...         job = concurrent.futures.Future()
     ...         job.set_result(function(row, self.stop))
@@ -219,9 +219,9 @@ class _Runner:
         if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
             raise StorageError(cause.errno, str(error)) from error
         if self.hardware.is_lost:
-            raise DeviceLostError(f"its device was lost: {explain(error)}")
+            raise DeviceLostError(f"its device was lost: {error_text(error)}")
         with storing(self.store.failures):
-            self.store.fail(unit, explain(error), shorten(as_text(_traceback(error)), MAX_TRACEBACK))
+            self.store.fail(unit, error_text(error), shorten(as_text(_traceback(error)), MAX_TRACEBACK))
 
     def _compute(self, unit: Unit) -> None:
         """Compute a unit and finish it in the store."""
@@ -397,7 +397,7 @@ def _audit_row(measurement: Measurement) -> dict[str, Any]:
     try:
         audited = audit(largest)
     except Exception as error:
-        flag = as_text(f"could not be denoised again for the checks: {explain(error)}")
+        flag = as_text(f"could not be denoised again for the checks: {error_text(error)}")
         return {"flags": [flag], "checks": checks}
     count_text = ""
     if len(measurement.evaluations) > 1:
@@ -415,17 +415,6 @@ def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) 
     """Raise an error if a unit was planned with other code of gahbench, since its key would not describe the result."""
     if unit.document is not None and unit.document["code"] != function_digest(function, needs):
         raise PluginError("the code of gahbench has changed since this run was planned; run again")
-
-
-def explain(error: BaseException) -> str:
-    """Return an error as one line, shortened if it is long; if memory ran out, it begins with "out of memory"."""
-    if isinstance(error, Stopped):
-        return "Stopped: raised without a request to stop"
-    text = error_text(error)
-    if is_out_of_memory(error):
-        _, _, message = text.partition(": ")
-        return f"out of memory: {message}" if message else "out of memory"
-    return text
 
 
 def _traceback(error: BaseException) -> str:

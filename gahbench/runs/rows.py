@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError, listing, suggestion
-from gahbench._util.files import names_in
 from gahbench.board.selection import is_chosen
 from gahbench.contracts.row_labels import base_label
-from gahbench.contracts.unit import Unit
-from gahbench.store.attempts import PARTIAL
 from gahbench.store.plan_file import require_plan
-from gahbench.store.store import REPLACED, Store
 from gahbench.store.stored_files import StoredWeights, stored_weights
 
 
@@ -29,17 +25,6 @@ def select_rows(names: Iterable[str], labels: Iterable[str], source: str) -> set
             )
         selected |= matching
     return selected
-
-
-def move_to_replaced(units: Sequence[Unit], folder: Path, entrants: Iterable[str], suite: str) -> int:
-    """Move the finished units of some entrants to ``replaced/``, so that a run recomputes them; return their number."""
-    store = Store(folder)
-    rows = select_rows(entrants, (unit.entrant for unit in units), f"suite '{suite}'")
-    replaced = {unit.folder for unit in units if unit.entrant in rows}
-    # In reverse order, scores come before the networks that they measured.
-    listed = sorted(names_in(store.units), reverse=True)
-    store.move_away((name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in replaced), REPLACED)
-    return store.move_away((name for name in listed if name in replaced), REPLACED)
 
 
 def weights(folder: str | Path, entrant: str) -> list[StoredWeights]:

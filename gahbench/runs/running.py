@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError
 from gahbench._util.readable import pluralize
-from gahbench.contracts.engines import Engine, Event, Row
+from gahbench.contracts.engines import Engine, Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, load_suite
@@ -19,16 +19,15 @@ from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
-from gahbench.runs.execute import execute, rows_of, stop_on_signals, watching
-from gahbench.runs.hooks import Follower, call_hook, describe_run, tracking
-from gahbench.runs.progress import progress_report
+from gahbench.runs.execute import execute, rows_of, stop_on_signals
+from gahbench.runs.hooks import call_hook, describe_run, tracking
+from gahbench.runs.progress import Display
 from gahbench.runs.reuse import Reused
 from gahbench.runs.reuse import reuse as take
-from gahbench.runs.row import run_row
-from gahbench.runs.rows import move_to_replaced
+from gahbench.runs.watch import Watch
 from gahbench.store.finished import warn_of_damage
 from gahbench.store.plan_file import record_plan
-from gahbench.store.store import DAMAGED, REPLACED, Store
+from gahbench.store.store import DAMAGED, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,8 +50,8 @@ class Outcome:
         Path of the results folder.
     done, failed, waiting
         Numbers of units that are finished, that failed or cannot run since their fit failed, and that are left to do.
-    blocked, failed_fits
-        Numbers of the ``failed`` units that cannot run since their fit failed, and that are fits.
+    blocked
+        Number of the ``failed`` units that cannot run since their fit failed.
     stopped
         Whether the run was stopped, for example by Ctrl-C.
     reused
@@ -65,7 +64,6 @@ class Outcome:
     done: int
     failed: int
     blocked: int
-    failed_fits: int
     waiting: int
     stopped: bool
     reused: Reused | None
@@ -108,14 +106,13 @@ def run(
     seeds: Sequence[int] = (),
     plugins: Sequence[Source] = (),
     reuse: Sequence[Source] = (),
-    again: Sequence[str] = (),
     engine: str = "local",
     workers: int | None = None,
     threads: int | None = None,
     device: str = "auto",
     track: Sequence[str] = (),
     shard: str = "",
-    report: Callable[[Event], None] | None = None,
+    quiet: bool = False,
 ) -> Outcome:
     """Run a suite; finished units in the results folder are not run again.
 
@@ -142,9 +139,6 @@ def run(
         Paths of plugin files, or of folders of plugin files; by default none.
     reuse
         Paths of other results folders, from which finished units with the same keys are taken; by default none.
-    again
-        Labels, names or patterns of entrants to recompute; their finished units are moved to ``replaced/`` in the
-        results folder. By default none.
     engine
         The engine, a spec ``name[key=value,...]``: ``local`` (processes on this machine, the default),
         ``inline`` (this process), or another engine plugin.
@@ -160,9 +154,8 @@ def run(
     shard
         A part of the rows, ``I/N``, such as ``2/8`` for the second of eight machines that share the folder. Each part
         locks itself; once all parts have run, :func:`gahbench.collect` writes the board. By default all rows.
-    report
-        Function to call with each :class:`gahbench.Event`. By default progress is shown: bars on a terminal, lines
-        elsewhere.
+    quiet
+        Whether to show no progress. By default progress is shown: bars on a terminal, lines elsewhere.
 
     Returns
     -------
@@ -183,7 +176,7 @@ def run(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     outcome = run("quick", folder, datasets=["discs"], metrics=["psnr"], only=["identity"],
-    ...                   settings={"scoring.images": 2}, engine="inline", report=lambda event: None)
+    ...                   settings={"scoring.images": 2}, engine="inline", quiet=True)
     ...     board = outcome.leaderboard().set_index("entrant")["psnr"]
     >>> outcome.done, outcome.failed
     (2, 0)
@@ -206,27 +199,33 @@ def run(
         units = shard_of(plan, shard, chosen)
         reused = take(units, folder, [Path(source) for source in reuse]) if reuse else None
         notes = [f"failed to load {problem.origin}: {problem.error}" for problem in registry.problems]
-        notes += [*_describe(reused), *_move_away(store, units, again, loaded.name)]
+        notes += _describe(reused)
+        damaged = store.move_damaged(units)
+        warn_of_damage(damaged.values(), f"moved to {folder / DAMAGED}, and will be recomputed")
+        # Units that failed are tried again.
+        _, failed = store.ended()
+        for unit in units:
+            if unit.folder in failed:
+                store.forget_failure(unit)
         # Units with equal keys are the same unit, for example if two datasets have the same images.
         finished = store.finished()
         todo = tuple({unit.key: unit for unit in units if unit.folder not in finished}.values())
         with contextlib.ExitStack() as stack:
             stack.enter_context(tracking(trackers, registry.manager))
             done = sum(unit.folder in finished for unit in units)
-            send = report or stack.enter_context(progress_report(len(units), done, store))
+            display = stack.enter_context(Display(len(units), done, quiet=quiet))
             for text in notes:
-                send(Event("note", None, {"text": text}))
+                display.note(text)
             call_hook(registry.manager, "run_started", lambda: describe_run(folder, loaded.name, units, todo))
             if todo:
                 copies = [file for name in recorded.plugins for file in plugin_files(folder.resolve() / name)]
                 files = tuple(copies if chosen.remote else registry.files)
-                template = Row(folder.resolve(), (), files, recorded.threads or 1, device, loaded.limits)
-                follower = Follower(registry.manager, send, store)
-                with stop_on_signals(stop), watching(todo, store, follower, stop) as note:
-                    execute(todo, chosen, template, run_row, stop, note, workers)
-            damaged = frozenset[str]() if shard else write_results(folder, registry.problems, registry)
-            numbers = _count(units, store.states(units, damaged))
-            outcome = Outcome(folder, *numbers, stop.is_set(), reused, registry)
+                row = Row(folder.resolve(), todo, files, recorded.threads or 1, device, loaded.limits)
+                with stop_on_signals(stop), Watch(todo, store, display, registry.manager) as watch:
+                    execute(row, chosen, stop, watch.note, workers)
+            states = store.states(units, frozenset() if shard else write_results(folder, registry.problems, registry))
+            done, failures, blocked, left = map(states.count, ("done", "failed", "blocked", "left"))
+            outcome = Outcome(folder, done, failures + blocked, blocked, left, stop.is_set(), reused, registry)
             call_hook(registry.manager, "run_finished", lambda: {"results": None if shard else outcome.results})
     return outcome
 
@@ -246,26 +245,6 @@ def shard_of(plan: Plan, shard: str, engine: Engine) -> tuple[Unit, ...]:
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise ParameterError(f"shard '{shard}'; accepted: I/N with I from 1 to N, such as 2/8")
     return tuple(unit for row in rows_of(plan.units)[int(index) - 1 :: int(count)] for unit in row)
-
-
-def _count(units: Sequence[Unit], states: Sequence[str]) -> tuple[int, int, int, int, int]:
-    """Return the numbers of an outcome: done, failed, blocked, failed fits and waiting."""
-    done, failed, blocked, waiting = map(states.count, ("done", "failed", "blocked", "left"))
-    fits = sum(unit.kind == "fit" for unit, state in zip(units, states, strict=True) if state == "failed")
-    return done, failed + blocked, blocked, fits, waiting
-
-
-def _move_away(store: Store, units: Sequence[Unit], again: Sequence[str], suite: str) -> Iterator[str]:
-    """Move away units that are to be run again or are damaged, and forget failures; yield lines on that."""
-    if again:
-        moved = move_to_replaced(units, store.folder, again, suite)
-        yield f"{pluralize(moved, 'unit')} moved to {store.folder / REPLACED}, to be run again"
-    damaged = store.move_damaged(units)
-    warn_of_damage(damaged.values(), f"moved to {store.folder / DAMAGED}, and will be recomputed")
-    _, failed = store.ended()
-    for unit in units:
-        if unit.folder in failed:
-            store.forget_failure(unit)
 
 
 def _describe(reused: Reused | None) -> Iterator[str]:

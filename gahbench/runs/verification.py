@@ -10,7 +10,7 @@ import contextlib
 import random
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,14 +19,15 @@ import numpy as np
 
 from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.keys import key_of
-from gahbench.contracts.engines import Event, Row
+from gahbench.contracts.engines import Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED, configure_recorded, describe_plugin
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, built_in_registry
-from gahbench.runs.execute import execute, stop_on_signals, watching
+from gahbench.runs.execute import execute, stop_on_signals
+from gahbench.runs.progress import Display
 from gahbench.runs.reuse import copy_unit
-from gahbench.runs.row import run_row
+from gahbench.runs.watch import Watch
 from gahbench.store.finished import FinishedUnit, is_network, open_finished
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
@@ -67,7 +68,7 @@ def verify(
     units: int = 10,
     fits: int | None = None,
     seed: int | None = None,
-    report: Callable[[Event], None] = lambda event: None,
+    quiet: bool = False,
 ) -> pd.DataFrame:
     """Compare the files of a results folder with their checksums, and compute samples of scores and fits again.
 
@@ -85,8 +86,8 @@ def verify(
         ten minutes.
     seed
         Seed of the random choice of scores, fits, noise and images; by default a different choice each time.
-    report
-        Function to call with each :class:`gahbench.Event`.
+    quiet
+        Whether to show no progress.
 
     Returns
     -------
@@ -107,8 +108,8 @@ def verify(
     >>> import gahbench
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     outcome = gahbench.run("quick", folder, datasets=["discs"], metrics=["psnr"], only=["identity"],
-    ...                            settings={"scoring.images": 2}, engine="inline", report=lambda event: None)
-    ...     table = gahbench.verify(folder, units=1)
+    ...                            settings={"scoring.images": 2}, engine="inline", quiet=True)
+    ...     table = gahbench.verify(folder, units=1, quiet=True)
     >>> table[["check", "verdict"]].values.tolist()
     [['score', 'reproduced'], ['other noise', 'reproduced']]
     """
@@ -129,9 +130,10 @@ def verify(
         for stored in done:
             if any(stored.unit.key in unit.needs for unit in todo):
                 copy_unit(stored.unit, store, target)
+        engine = built_in_registry().create("engine", ENGINE)
         row = Row(target.folder, todo, plugins, plan.threads or 1, "cpu" if devices == {"cpu"} else "auto")
-        with watching(todo, target, report, stop) as note:
-            execute(todo, built_in_registry().create("engine", ENGINE), row, run_row, stop, note)
+        with Display(len(todo), quiet=quiet) as display, Watch(todo, target, display) as watch:
+            execute(row, engine, stop, watch.note)
         table += [row for task in tasks for row in _compare(*task, target)]
     if stop.is_set():
         raise KeyboardInterrupt

@@ -34,8 +34,8 @@ from gahbench.store.finished import (
 )  # fmt: skip
 from gahbench.training.file_names import WEIGHTS
 
-#: Subfolders for units that were moved away since their files were damaged, or the user asked to recompute them.
-DAMAGED, REPLACED = "damaged", "replaced"
+#: Subfolder for units that were moved away since their files were damaged.
+DAMAGED = "damaged"
 
 
 class BusyError(ResultsError):

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gahbench.contracts.engines import Engine, Row
+from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
-from gahbench.runs.execute import execute, watching
-from gahbench.runs.row import run_row
+from gahbench.runs.execute import execute
+from gahbench.runs.progress import Display
 from gahbench.runs.running import run
+from gahbench.runs.watch import Watch
 from gahbench.store.store import Store
 from gahbench.testing.findings import Finding
 
@@ -30,6 +32,18 @@ scoring: {sigmas: [0.1], images: 2}
 _LONG = 2000
 
 
+class _StopAtStart(Display):
+    """Sets an event when a unit has started."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__(1, quiet=True)
+        self._stop = stop
+
+    def begin(self, unit: Unit) -> None:
+        super().begin(unit)
+        self._stop.set()
+
+
 def check_engine(configured: Configured) -> Iterator[Finding]:
     """Check the engine on a tiny plan in which one unit fails."""
     engine: Engine = configured.build()
@@ -40,8 +54,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         plan = make_plan(load_suite(file, registry))
         broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
         store, stop = Store(Path(folder) / "results"), threading.Event()
-        template = Row(store.folder, (), device="cpu")
-        execute((*plan.units, broken), engine, template, run_row, stop)
+        execute(Row(store.folder, (*plan.units, broken), device="cpu"), engine, stop)
         undamaged = store.undamaged(plan.units)
         done = [unit.folder in undamaged for unit in plan.units]
         yield Finding("finishes units in the store", all(done), f"{sum(done)} of {len(done)}")
@@ -50,8 +63,8 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         training = {**fit.payload["training"], "steps": _LONG}
         long = dataclasses.replace(fit, key="long", payload={**fit.payload, "training": training})
         stopped = Store(Path(folder) / "stopped")
-        with watching([long], stopped, lambda event: stop.set(), stop):
-            execute([long], configured.build(), dataclasses.replace(template, folder=stopped.folder), run_row, stop)
+        with Watch([long], stopped, _StopAtStart(stop)):
+            execute(Row(stopped.folder, (long,), device="cpu"), configured.build(), stop)
         has_stopped = not stopped.ended()[0] and stopped.checkpoint_time(long.folder) > 0
         yield Finding("a fit that is asked to stop writes a checkpoint and ends", has_stopped)
 
@@ -65,6 +78,6 @@ def check_tracker(configured: Configured) -> Iterator[Finding]:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 sources, track = configured.registry.sources, [configured.text]
-                run(file, out, plugins=sources, engine="inline", track=track, report=lambda event: None)
+                run(file, out, plugins=sources, engine="inline", track=track, quiet=True)
             messages = [str(warning.message) for warning in caught if "the tracker " in str(warning.message)]
             yield Finding(check, not messages, "; ".join(messages))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
-from gahbench import Engine, Execution, GahbenchError, Job, Row, run_in_processes
+from gahbench import Engine, GahbenchError, Job, Row, run_in_processes
 
 from .._extras import import_optional
 
@@ -38,7 +38,7 @@ class Dask(Engine):
         self.scheduler, self._token = scheduler, uuid.uuid4().hex
         self._client: Any = None
 
-    def start(self, run: Execution) -> None:
+    def start(self, row: Row, workers: int | None, stop: threading.Event) -> None:
         """Connect to the scheduler."""
         try:
             self._client = self._distributed.Client(self.scheduler, timeout=TIMEOUT_SECONDS, set_as_default=False)
@@ -46,7 +46,7 @@ class Dask(Engine):
             raise GahbenchError(f"no scheduler of Dask answers at {self.scheduler}: {error}") from error
         # Dask counts the death of a worker against all tasks that it holds, so a task may see many.
         self._client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 100))
-        self.jobs = run.workers
+        self.jobs = workers
 
     def submit(self, function: Callable[..., None], row: Row) -> Job:
         """Submit a task; Dask starts the tasks that were submitted first."""

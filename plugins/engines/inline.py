@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from gahbench import Engine, Execution, Row
+from gahbench import Engine, Row
 
 
 class Inline(Engine):
@@ -14,9 +15,9 @@ class Inline(Engine):
     A plugin that changes the state of the process, such as torch's settings, may change the results of other plugins.
     """
 
-    def start(self, run: Execution) -> None:
+    def start(self, row: Row, workers: int | None, stop: threading.Event) -> None:
         """Keep the event that ends rows."""
-        self._stop = run.stop
+        self._stop = stop
 
     def submit(self, function: Callable[..., None], row: Row) -> Future[None]:
         """Run a row; a unit that exits or crashes ends this process."""

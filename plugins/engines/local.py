@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from gahbench import Engine, Execution, GahbenchError, Row, RowProcess, worker_devices
+from gahbench import Engine, GahbenchError, Row, RowProcess, worker_devices
 
 
 class Local(Engine):
@@ -32,10 +33,10 @@ class Local(Engine):
     ) -> None:
         self.workers_per_gpu, self._method = workers_per_gpu, start
 
-    def start(self, run: Execution) -> None:
+    def start(self, row: Row, workers: int | None, stop: threading.Event) -> None:
         """Open a slot for each row that may run at the same time."""
-        devices = worker_devices(run, run.workers, self.workers_per_gpu)
-        self._running, self._stop, self._working = set[RowProcess](), run.stop, len(devices)
+        devices = worker_devices(row, workers, self.workers_per_gpu)
+        self._running, self._stop, self._working = set[RowProcess](), stop, len(devices)
         self._devices: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for slot in devices:
             self._devices.put(slot)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Engine, Execution, GahbenchError, Job, Row, run_in_processes
+from gahbench import Engine, GahbenchError, Job, Row, run_in_processes
 
 from .._extras import import_optional
 
@@ -73,21 +73,21 @@ class Slurm(Engine):
         count = str(gpus).rpartition(":")[2]
         self._gpus = int(count) if count.isdecimal() else 1
 
-    def start(self, run: Execution) -> None:
+    def start(self, row: Row, workers: int | None, stop: threading.Event) -> None:
         """Prepare the submission of jobs."""
         if missing := [name for name in ("sbatch", "squeue", "scancel", "srun") if shutil.which(name) is None]:
             text = f"needs {', '.join(missing)} in the PATH: run gahbench where jobs are submitted, as on a login node"
             raise GahbenchError(f"the engine 'slurm' {text}")
-        self.jobs = run.workers or self.workers or max(1, min(sum(unit.kind == "fit" for unit in run.units), MAX_JOBS))
+        self.jobs = workers or self.workers or max(1, min(sum(unit.kind == "fit" for unit in row.units), MAX_JOBS))
         # Runs of a folder find each other's jobs by this name.
-        self._name = f"gahbench-{hashlib.sha256(str(run.folder).encode()).hexdigest()[:12]}"
+        self._name = f"gahbench-{hashlib.sha256(str(row.folder).encode()).hexdigest()[:12]}"
         self._numbers, self._listed_at = set[str](), float("-inf")
         # The shell of a job becomes Python, so that signals reach it alone.
         python = f"exec {shlex.quote(sys.executable)}"
-        self._executor = self._submitit.SlurmExecutor(run.folder / "slurm", python=python)
+        self._executor = self._submitit.SlurmExecutor(row.folder / "slurm", python=python)
         self._executor.update_parameters(
             job_name=self._name,
-            cpus_per_task=run.threads * self._gpus,
+            cpus_per_task=row.threads * self._gpus,
             setup=[self._setup or ":", '[ $? = 0 ] || { echo "the setup failed"; exit 1; }'],
             # A job that loses its node or is preempted is requeued, and appends to its log.
             additional_parameters={"requeue": True, "signal": "B:USR2@120", **self._options},

@@ -129,14 +129,14 @@ def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write
     assert status == 1
     assert "RuntimeError: no luck" in printed
     why = f"gahbench why {tmp_path / 'out'}"
-    assert f"1 fit failed; 2 scores not started, since the network is missing; '{why}' prints the tracebacks" in stderr
+    assert f"1 unit failed; 2 scores not started, since the network is missing; '{why}' prints the tracebacks" in stderr
 
 
 def test_a_single_failed_score_is_counted_in_the_singular(figures_not_rendered, call, write, write_class, tmp_path):
     plugin = write_class("reference", "def denoise(self, noisy, sigma, truth): raise RuntimeError", "unlucky")
     options = ("--out", tmp_path / "out", "--engine", "inline", "-p", plugin)
     status, _, stderr = call("run", write("one.yaml", REFERENCE % "unlucky"), *options)
-    assert (status, "1 score failed; 'gahbench why" in stderr) == (1, True)
+    assert (status, "1 unit failed; 'gahbench why" in stderr) == (1, True)
 
 
 def write_bad_image(folder: Path) -> Path:

@@ -114,7 +114,7 @@ def test_the_snippet_for_fitting_a_basis_works(tmp_path, folder, basis):
 
 CONTRACTS = (
     *(Dataset, Preparable, Reference, Basis, Metric, Evaluation, LocalFilters, Scores, Engine),
-    *(gahbench.Execution, gahbench.Job, gahbench.Row, gahbench.Truth, gahbench.TrainingData),
+    *(gahbench.Job, gahbench.Row, gahbench.Truth, gahbench.TrainingData),
 )
 
 

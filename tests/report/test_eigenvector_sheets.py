@@ -107,7 +107,7 @@ scoring: {sigmas: [0.1], images: 2, metrics: [psnr, spectrum]}
 def test_a_run_shows_eigenvectors_and_publishes_those_at_free_images(tmp_path):
     (tmp_path / "eigen.yaml").write_text(SUITE, encoding="utf-8")
     folder = tmp_path / "out"
-    gahbench.run(tmp_path / "eigen.yaml", folder, engine="inline", report=lambda event: None)
+    gahbench.run(tmp_path / "eigen.yaml", folder, engine="inline", quiet=True)
     discs, _ = kept_eigenvectors(folder)
     names = {file.name for file in (folder / "pictures").iterdir()}
     assert {name for name in names if name.startswith("eigenvectors-")} == {"eigenvectors-discs_size=12.png"}

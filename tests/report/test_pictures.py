@@ -135,7 +135,7 @@ def test_images_that_are_not_free_are_not_published(tmp_path):
         only=["identity"],
         settings=settings,
         engine="inline",
-        report=lambda event: None,
+        quiet=True,
     )
     assert list(load_pictures(tmp_path)) == [DISCS.replace("16", "32")]
     assert (tmp_path / "pictures" / "discs_size=32.png").is_file()

@@ -79,9 +79,12 @@ def test_a_unit_that_is_damaged_during_a_run_counts_as_failed(out):
     (out / "results.json").unlink()
     victim = folder_of(out, "identity") / "scores.csv"
     # Move one unit away, so that the run has something to do.
-    Store(out).move_away([folder_of(out, "identity", "slope").name], "replaced")
+    Store(out).move_away([folder_of(out, "identity", "slope").name], "elsewhere")
+    plugin = out.parent / "damaging.py"
+    hook = f"def log_scores(): open({str(victim)!r}, 'w').close()"
+    plugin.write_text(f"import gahbench\n\n@gahbench.hookimpl\n{hook}\n")
     with pytest.warns(UserWarning, match="1 finished unit was damaged, and not on the board"):
-        outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline", report=lambda _: victim.write_bytes(b""))
+        outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline", plugins=[plugin])
     assert (outcome.done, outcome.failed, outcome.waiting) == (3, 1, 0)
 
 

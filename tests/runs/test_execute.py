@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import gahbench
 from gahbench._util.origins import portable_origin
-from gahbench.contracts.engines import Execution, Limits
+from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Cuda
-from gahbench.runs.execute import execute, pack, rows_of, watching, worker_devices
+from gahbench.runs.execute import execute, pack, rows_of, worker_devices
 from gahbench.runs.running import shard_of
 from gahbench.store.store import Store
 
@@ -50,11 +50,11 @@ def run(tmp_path):
 
     def run(units, function, **options):
         engine, notes = Scripted(function), []
-        template = gahbench.Row(tmp_path, (), device="cpu", limits=Limits(unit=options.pop("limit", None)))
+        row = gahbench.Row(tmp_path, tuple(units), device="cpu", limits=Limits(unit=options.pop("limit", None)))
         stop = options.pop("stop", threading.Event())
         for name, value in options.items():
             setattr(engine, name, value)
-        execute(units, engine, template, None, stop, notes.append)
+        execute(row, engine, stop, notes.append)
         return engine, notes
 
     return run
@@ -132,8 +132,8 @@ def test_a_row_imports_only_the_plugin_files_that_its_units_name_and_scores_by_t
     units = [make_unit(key, "score", metric=metric) for key, metric in (("own", own), ("psnr", built_in))]
     rows = []
     engine = Scripted(lambda row: rows.append(row) or finish_all(row))
-    template = gahbench.Row(tmp_path, (), files, device="cpu")
-    execute([*units, make_unit("other", "score", entrant="identity")], engine, template, None, threading.Event())
+    units.append(make_unit("other", "score", entrant="identity"))
+    execute(gahbench.Row(tmp_path, tuple(units), files, device="cpu"), engine, threading.Event())
     assert {row.plugins: [unit.key for unit in row.units] for row in rows} == {
         files[1:]: ["psnr", "own"],
         (): ["other"],
@@ -249,39 +249,11 @@ def test_nothing_is_submitted_after_a_stop_and_jobs_are_asked_to_end(run):
     assert job.cancelled_by_run
 
 
-def test_events_are_read_from_the_folder_and_a_note_names_its_unit(tmp_path):
-    store, events = Store(tmp_path), []
-    units = (FIT, SCORE, OTHER, dataclasses.replace(FIT, key="f", work=0.0))
-    with watching(units, store, events.append, threading.Event()) as note:
-        note("submitted 1 job")
-        attempt = store.begin(FIT)
-        attempt.report(step=3, fraction=0.5)
-        attempt.finish({"notes": ["low on memory"], "seconds": 1.0}, keep=())
-        store.fail(OTHER, "no luck", "")
-    told = [(event.kind, event.unit and event.unit.key, event.details) for event in events]
-    assert told[0] == ("note", None, {"text": "submitted 1 job"})
-    assert ("note", "a", {"text": "low on memory"}) in told
-    kinds = [(kind, key) for kind, key, _ in told]
-    assert kinds.index(("started", "a")) < kinds.index(("finished", "a"))
-    assert [details for kind, _, details in told if kind == "failed"] == [{"error": "no luck"}]
-    assert not {"b", "f"} & {key for _, key in kinds}
-
-
-def test_an_error_of_a_function_that_reports_stops_the_run_and_is_raised(tmp_path):
-    def report(event):
-        raise ZeroDivisionError
-
-    stop = threading.Event()
-    with pytest.raises(ZeroDivisionError), watching([FIT], Store(tmp_path), report, stop) as note:
-        note("hello")
-    assert stop.is_set()
-
-
 GIGABYTE = 1 << 30
 
 
-def execution(units, threads=1, device="cpu"):
-    return Execution(Path(), units, threads, None, device, threading.Event())
+def row_of(unit, threads=1, device="cpu"):
+    return gahbench.Row(Path(), (unit,), (), threads, device)
 
 
 @pytest.mark.parametrize(
@@ -301,17 +273,17 @@ def test_small_networks_share_a_gpu_as_far_as_memory_and_processors_allow(
     monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: [cls("cuda:0")]))
     monkeypatch.setattr(Cuda, "memory", gigabytes * GIGABYTE)
     monkeypatch.setattr("gahbench.runs.execute.cpu_count", lambda: processors)
-    assert list(map(str, worker_devices(execution([fit], device="cuda")))) == ["cuda:0"] * rows
+    assert list(map(str, worker_devices(row_of(fit, device="cuda")))) == ["cuda:0"] * rows
 
 
 def test_rows_are_spread_over_devices_in_turn_and_share_processors_without_any(monkeypatch):
     monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: [cls("cuda:0"), cls("cuda:1")]))
     monkeypatch.setattr(Cuda, "memory", 80 * GIGABYTE)
     monkeypatch.setattr("gahbench.runs.execute.cpu_count", lambda: 12)
-    run = execution([SCORE], device="cuda")
-    assert list(map(str, worker_devices(run, workers=3))) == ["cuda:0", "cuda:1", "cuda:0"]
-    assert list(map(str, worker_devices(run, workers_per_gpu=2))) == ["cuda:0", "cuda:1"] * 2
-    assert len(worker_devices(execution([SCORE], threads=5))) == 2
+    row = row_of(SCORE, device="cuda")
+    assert list(map(str, worker_devices(row, workers=3))) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert list(map(str, worker_devices(row, workers_per_gpu=2))) == ["cuda:0", "cuda:1"] * 2
+    assert len(worker_devices(row_of(SCORE, threads=5))) == 2
     monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: []))
     with pytest.raises(gahbench.GahbenchError, match="device 'cuda' was requested, but this machine has none"):
-        worker_devices(run)
+        worker_devices(row)

@@ -1,5 +1,6 @@
 """Tests of progress reports: bars on a terminal, lines elsewhere."""
 
+import contextlib
 import io
 import re
 from dataclasses import replace
@@ -8,9 +9,8 @@ import pytest
 from rich.console import Console
 
 import gahbench
-from gahbench.contracts.engines import Event
 from gahbench.contracts.unit import Unit
-from gahbench.runs.progress import ProgressReport
+from gahbench.runs.progress import Display
 
 FIT = Unit("fit", "k", "d", "e", "architecture", 0, None, None, None, 1.0, {})
 SCORE = replace(FIT, kind="score", key="s", entrant="identity", seed=None, metric="psnr", split="test")
@@ -20,39 +20,27 @@ PROGRESS = {
 }  # fmt: skip
 
 
-class Scores:
-    """A store in which the mean PSNR of each unit is 20 dB plus its training seed."""
-
-    def read_scores(self, unit):
-        return [
-            (sigma, image, value + (unit.seed or 0), "")
-            for sigma, value in ((0.1, 25.0), (0.3, 15.0))
-            for image in (0, 1)
-        ]
-
-
-def lines(total, *events):
-    """Return the lines that are printed for events, each of a unit that has started."""
-    console = Console(file=io.StringIO(), width=200)
-    with ProgressReport(total, 0, console, Scores()) as report:
-        for event in events:
-            report(event)
-    return console.file.getvalue().splitlines()
+@contextlib.contextmanager
+def shown(total, **options):
+    """Yield a display, and a list that receives the lines that it has printed."""
+    console, lines = Console(file=io.StringIO(), **{"width": 200} | options), []
+    with Display(total, console=console) as display:
+        yield display, lines
+    lines += console.file.getvalue().splitlines()
 
 
 def test_a_unit_is_reported_from_its_start_to_its_end(monkeypatch):
     monkeypatch.setattr("gahbench.runs.progress.LINE_SECONDS", -1)
-    assert lines(
-        2,
-        Event("note", None, {"text": "slurm: 4 running"}),
-        Event("started", FIT),
-        Event("note", FIT, {"text": "slow"}),
-        Event("progress", FIT, PROGRESS),
-        Event("progress", FIT, {**PROGRESS, "psnr": None, "steps": None}),
-        Event("finished", FIT, {"seconds": 2.0}),
-        Event("started", SCORE),
-        Event("failed", SCORE, {"error": "no luck"}),
-    ) == [
+    with shown(2) as (display, lines):
+        display.note("slurm: 4 running")
+        display.begin(FIT)
+        display.note("slow", FIT)
+        display.report(FIT, PROGRESS)
+        display.report(FIT, {**PROGRESS, "psnr": None, "steps": None})
+        display.finish(FIT, 2.0, {})
+        display.begin(SCORE)
+        display.fail(SCORE, "no luck")
+    assert lines == [
         "slurm: 4 running",
         "[0/2] fit e on d (seed 0): started",
         "[0/2] fit e on d (seed 0): slow",
@@ -64,36 +52,35 @@ def test_a_unit_is_reported_from_its_start_to_its_end(monkeypatch):
 
 
 def test_psnrs_are_shown_as_soon_as_they_are_measured_and_progress_only_now_and_then():
-    events = [Event("started", FIT), Event("progress", FIT, PROGRESS)]
-    for unit in (SCORE, replace(SCORE, metric="ssim"), replace(SCORE, entrant="unet", seed=1)):
-        events += [Event("started", unit), Event("finished", unit, {"seconds": 0.5})]
-    assert lines(9, *events)[1:] == [
+    with shown(9) as (display, lines):
+        display.begin(FIT)
+        display.report(FIT, PROGRESS)
+        for unit, psnr in ((SCORE, 25.0), (replace(SCORE, metric="ssim"), 1.0), (replace(SCORE, entrant="unet"), 26.0)):
+            display.begin(unit)
+            display.finish(unit, 0.5, {"psnr/0.1": psnr, "psnr/0.3": 15.0})
+    assert lines[1:] == [
         "[1/9] score identity on d psnr on test: 20.00 dB, done in 0.5 s",
-        "[3/9] score unet on d (seed 1) psnr on test: 21.00 dB, done in 0.5 s",
+        "[3/9] score unet on d psnr on test: 20.50 dB, done in 0.5 s",
     ]
 
 
 @pytest.mark.parametrize("width", [60, 140])
 def test_a_terminal_shows_labels_literally_and_keeps_the_step_and_the_time_left(width):
-    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     unit = replace(FIT, entrant="unet[width=16] [/b] $x_$", dataset="c-alpha[alpha=2,size=32,construction=paper]")
-    with ProgressReport(9, 0, console) as report:
-        report(Event("started", unit))
-        report(Event("progress", unit, PROGRESS))
-    printed = console.file.getvalue()
-    assert "fit unet[width=16] [/b] $x_$ on c-alpha" in printed
-    line = [line for line in printed.splitlines() if "120/480" in line][-1]
+    with shown(9, width=width, force_terminal=True, color_system=None) as (display, lines):
+        display.begin(unit)
+        display.report(unit, PROGRESS)
+    assert any("fit unet[width=16] [/b] $x_$ on c-alpha" in line for line in lines)
+    line = [line for line in lines if "120/480" in line][-1]
     assert "1 min 12 s left" in line
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
-def test_run_prints_lines_unless_it_is_given_a_report(write_suite, capsys):
+def test_run_prints_lines_unless_it_is_quiet(write_suite, capsys):
     gahbench.run(write_suite(), "out", only=["identity"], engine="inline")
     assert re.search(r"score identity on discs\[size=16\].*: .*done in", capsys.readouterr().err)
-    events = []
-    gahbench.run(write_suite(), "out", only=["identity"], engine="inline", again=["identity"], report=events.append)
-    assert "identity" not in capsys.readouterr().err
-    assert {event.kind for event in events} >= {"started", "finished"}
+    gahbench.run(write_suite(), "other", only=["identity"], engine="inline", quiet=True)
+    assert capsys.readouterr().err == ""
 
 
 CELLS = (

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from other_machine import change_score, change_weights
+from other_machine import change_weights
 from tiny_runs import UNET, board, run, run_and_list, units_of
 
 import gahbench
@@ -130,29 +130,3 @@ def test_a_network_is_reused_together_with_the_scores_that_measured_it(write_sui
 def test_folders_without_units_to_reuse_are_refused(write_suite, out, tmp_path, source, text):
     with pytest.raises(ResultsError, match=text):
         run_and_list(write_suite(), out, reuse=[tmp_path / source])
-
-
-def test_an_entrant_is_recomputed_on_request(write_suite, out):
-    first = board(gahbench.load_results(out))
-    change_weights(out)
-    (changed,) = units_of(out, entrant="identity", metric="psnr")
-    change_score(Store(out).path(changed))
-    other, done = run_and_list(write_suite(), out)
-    assert done == []
-    assert not board(other).equals(first)
-    outcome, done = run_and_list(write_suite(), out, again=[UNET])
-    assert sorted((unit.kind, unit.entrant) for unit in done) == [("fit", UNET), *[("score", UNET)] * 2]
-    assert len(list((out / "replaced").iterdir())) == 3
-    before, after = (table.set_index("entrant") for table in (first, board(outcome)))
-    assert after.loc[UNET].equals(before.loc[UNET])
-    assert after.loc["identity", "psnr"] != before.loc["identity", "psnr"]
-    # The next run computes nothing.
-    assert run_and_list(write_suite(), out)[1] == []
-
-
-def test_checkpoints_of_replaced_networks_are_moved_too(write_suite, out):
-    (fit,) = units_of(out, kind="fit")
-    attempt = Store(out).begin(fit)
-    (attempt.folder / "checkpoint-5.pt").write_bytes(b"rubbish")
-    _, done = run_and_list(write_suite(OTHER_LEVELS), out, again=[UNET])
-    assert {unit.metric for unit in done if unit.entrant == UNET} == {None, "psnr", "slope"}

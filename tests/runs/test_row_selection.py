@@ -54,8 +54,6 @@ def test_the_commands_print_their_outcome_and_the_board(write_suite, tiny_run, c
     _, errors = call("run", suite, "--out", out, "--reuse", first, "--engine", "inline")
     assert "7 units taken from other folders, 1 fit among them" in errors
     assert "to do: 0 of 7 units" in call("plan", suite, "--out", out)[0]
-    _, errors = call("run", suite, "--out", out, "--engine", "inline", "--again", "identity")
-    assert f"2 units moved to {out}/replaced, to be run again" in errors
     printed, _ = call("weights", out, "--entrant", UNET)
     dataset, seed, weights, history, label = printed.strip().split("\t")
     assert (dataset, seed, label) == ("discs[size=16]", "0", UNET)

@@ -189,17 +189,6 @@ def test_scores_of_a_network_that_returns_nan_fail(write_suite, write_plugin, tm
     assert "NaN" in outcome.leaderboard(full=True).set_index("entrant").loc["nan", "note"]
 
 
-def test_a_run_whose_report_raises_ends_and_can_be_continued(write_suite, tiny_run, tmp_path):
-    def report(event):
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        run(write_suite(), tmp_path / "out", report=report)
-    outcome = run(write_suite(), tmp_path / "out")
-    assert outcome.done == 7
-    assert board(outcome).equals(board(gahbench.load_results(tiny_run)))
-
-
 def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_suite, write_class, tmp_path):
     body = (
         "met = ()\n"

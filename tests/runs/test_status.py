@@ -31,7 +31,7 @@ def test_status_of_a_read_only_folder_shows_running_units(out, monkeypatch):
     assert not status(out).is_published
     store = Store(out)
     unit = next(unit for unit in require_plan(out).units if unit.kind == "score")
-    store.move_away([unit.folder], "replaced")
+    store.move_away([unit.folder], "elsewhere")
     store.begin(unit).report(step=3)
     opened = Path.open
 

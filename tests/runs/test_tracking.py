@@ -1,15 +1,21 @@
 """Tests of the hooks that follow a run: they receive values once and in order, and their errors do not end a run."""
 
+import dataclasses
+import io
 import os
+import shutil
 
 import pluggy
 import pytest
+from rich.console import Console
 from sample_files import TINY
 
 import gahbench
-from gahbench.contracts.engines import Event
+from gahbench.contracts.unit import Unit
 from gahbench.registry import hookspecs
-from gahbench.runs.hooks import Follower, call_hook, describe_run, tracking
+from gahbench.runs.hooks import call_hook, describe_run, tracking
+from gahbench.runs.progress import Display
+from gahbench.runs.watch import Watch
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
@@ -45,7 +51,7 @@ class Memo:
 
 
 @pytest.fixture
-def follow(build_once, figures_not_rendered):
+def follow(build_once, figures_not_rendered, tmp_path):
     """Return a function that lets a tracker follow a finished run, whose units end again after some progress."""
 
     def fill(home):
@@ -59,12 +65,15 @@ def follow(build_once, figures_not_rendered):
     def run(tracker, *progress):
         manager = pluggy.PluginManager("gahbench")
         manager.add_hookspecs(hookspecs)
-        follower = Follower(manager, lambda event: None, Store(folder))
         with tracking({"memo": tracker}, manager):
             call_hook(manager, "run_started", lambda: describe_run(folder, "tiny", units, units[1:]))
-            events = [Event("progress", units[0], details) for details in progress]
-            for event in (*events, *(Event("finished", unit, {"seconds": 1.0}) for unit in units)):
-                follower(event)
+            store = Store(tmp_path / str(len(list(tmp_path.iterdir()))))
+            watch, attempt = Watch(units, store, Display(len(units), quiet=True), manager), store.begin(units[0])
+            for details in progress:
+                attempt.report(**details)
+                watch.update()
+            shutil.copytree(folder / "units", store.units, dirs_exist_ok=True)
+            watch.update()
             call_hook(manager, "run_finished", lambda: {"results": "the board"})
         return tracker.calls
 
@@ -72,7 +81,8 @@ def follow(build_once, figures_not_rendered):
 
 
 def progress(step, psnr=None, fraction=0.5):
-    return {"step": step, "fraction": fraction, "loss": 1 / step, "psnr": psnr}
+    details = {"step": step, "steps": 12, "fraction": fraction, "loss": 1 / step, "psnr": psnr}
+    return {**details, "remaining_seconds": 1.0}
 
 
 def test_a_tracker_receives_each_value_once_and_in_order(follow):
@@ -80,7 +90,7 @@ def test_a_tracker_receives_each_value_once_and_in_order(follow):
     (_, folder, suite), *calls = follow(Memo(), *steps)
     assert folder.is_absolute()
     assert (suite["suite"], suite["units"], suite["todo"]) == ("tiny", 7, 6)
-    assert (suite["splits"], suite["sigmas"], suite["metrics"]) == (["test", "train"], [0.1, 0.3], ["psnr"])
+    assert (suite["metrics"], suite["seeds"]) == (["psnr"], [0])
     assert suite["training"][UNET]["steps"] == 12
     training = [call[1:] for call in calls if call[0] == "training"]
     # The history has the steps 6 and 12, of which only 12 is later than the reported progress.
@@ -108,14 +118,35 @@ def test_a_failing_tracker_gives_one_warning_and_is_not_called_again(follow, cal
 
 
 def test_trackers_learn_that_an_error_ended_the_run_and_need_hooks_with_the_right_names(follow):
-    memo = Memo()
-    with pytest.raises(KeyError):
-        follow(memo, {})
-    assert memo.calls[-1] == ("finish", None)
+    memo, manager = Memo(), pluggy.PluginManager("gahbench")
+    manager.add_hookspecs(hookspecs)
+    with pytest.raises(KeyError), tracking({"memo": memo}, manager):
+        raise KeyError
+    assert memo.calls == [("finish", None)]
     misspelt = type("Misspelt", (), {"log_score": gahbench.hookimpl(lambda self, row, values: None)})
     for tracker, text in ((object(), "has no method that is marked with gahbench.hookimpl"), (misspelt(), "log_score")):
         with pytest.raises(gahbench.PluginError, match=text):
             follow(tracker)
+
+
+def test_what_happens_to_units_is_read_from_the_folder_and_a_note_names_its_unit(tmp_path):
+    fit = Unit("fit", "a", "discs", "unet", "architecture", 0, None, None, None, 1.0, {})
+    units, store = [dataclasses.replace(fit, key=key, seed=seed) for seed, key in enumerate("abc")], Store(tmp_path)
+    console = Console(file=io.StringIO(), width=200)
+    with Watch(units, store, Display(3, console=console)) as watch:
+        watch.note("submitted 1 job")
+        attempt = store.begin(fit)
+        attempt.report()
+        attempt.finish({"notes": ["low on memory"], "seconds": 1.0}, keep=())
+        store.fail(units[1], "no luck", "")
+    assert console.file.getvalue().splitlines() == [
+        "submitted 1 job",
+        "[0/3] fit unet on discs (seed 0): started",
+        "[0/3] fit unet on discs (seed 0): low on memory",
+        "[1/3] fit unet on discs (seed 0): done in 1.0 s",
+        "[1/3] fit unet on discs (seed 1): started",
+        "[2/3] fit unet on discs (seed 1): failed: no luck",
+    ]
 
 
 @pytest.mark.processes

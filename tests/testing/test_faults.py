@@ -346,7 +346,7 @@ from gahbench_plugins.engines.inline import Inline
 """
 SUBMIT = "def submit(self, function, row):\n    "
 THREADS = (
-    "def start(self, run): self.pool = ThreadPoolExecutor(1)\n"
+    "def start(self, row, workers, stop): self.pool = ThreadPoolExecutor(1)\n"
     "def submit(self, function, row): return self.pool.submit(function, row)\n"
     "def close(self): self.pool.shutdown()\n"
 )

@@ -26,7 +26,7 @@ DEATHS = {
     "exits": ("os._exit(3)", "exited with status 3"),
     "segfaults": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
     "killed": ("import signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
-    "memory": ("return noisy + torch.zeros(1 << 45)", "out of memory"),
+    "memory": ("return noisy + torch.zeros(1 << 45)", "can't allocate memory"),
     "hangs": (
         "import ctypes; ctypes.PyDLL(None).sleep(1000)",
         "took longer than 20 s, the limit of a unit in this suite",
@@ -149,7 +149,7 @@ import torch
 import gahbench
 # OpenMP's threads run in this process before the fork server starts.
 torch.ones(1000, 1000) @ torch.ones(1000, 1000)
-outcome = gahbench.run("tiny.yaml", "out", report=lambda event: None)
+outcome = gahbench.run("tiny.yaml", "out", quiet=True)
 print(outcome.done, outcome.failed)
 """
 
@@ -252,7 +252,7 @@ def test_the_slot_of_a_lost_device_is_removed_and_the_last_ends_the_rows(monkeyp
     monkeypatch.setattr("gahbench_plugins.engines.local.RowProcess", Process)
     monkeypatch.setattr("gahbench_plugins.engines.local.worker_devices", lambda *_: [Gpu(0), Gpu(1)][:count])
     engine = gahbench.create("engine", "local")
-    engine.start(gahbench.Execution(tmp_path, (), 1, None, "cuda", threading.Event()))
+    engine.start(gahbench.Row(tmp_path, (), device="cuda"), None, threading.Event())
     jobs = [engine.submit(None, None) for _ in range(3)]
     wait_for(lambda: all(job.done() for job in jobs))
     errors = [job.exception() for job in jobs]
