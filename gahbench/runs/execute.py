@@ -13,7 +13,7 @@ import threading
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Hardware, hardware
 from gahbench.registry.registry import built_in_registry
 from gahbench.runs.row import run_row
-from gahbench.store.attempts import PARTIAL
 from gahbench.store.store import Store
 
 #: A unit fails once it has ended its process, or lost its machine, this many times in a row without a new checkpoint.
@@ -140,7 +139,7 @@ class _Execution:
 
     def __init__(self, row: Row, engine: Engine, stop: threading.Event, note: Callable[[str], None]) -> None:
         self.row, self.engine, self.stop, self.note, self.store = row, engine, stop, note, Store(row.folder)
-        #: Each row with its job, and the attempts at its units that were there before.
+        #: Each row with its job, and the names of units and attempts when it was submitted.
         self.jobs: list[tuple[Row, Job, set[str]]] = []
         #: How often each unit was lost since its last checkpoint, and when that was written.
         self.losses: Counter[str] = Counter()
@@ -149,74 +148,60 @@ class _Execution:
 
     def run(self) -> None:
         """Submit the rows of units that no earlier job runs, and collect their ends."""
-        planned, taken = {unit.folder for unit in self.row.units}, set[str]()
+        planned = {unit.folder for unit in self.row.units}
         for row, job in self.engine.earlier():
-            if (names := {unit.folder for unit in row.units}) & planned:
+            if planned & {unit.folder for unit in row.units}:
                 self.jobs.append((row, job, set()))
-                taken |= names
+        taken, names = {unit.folder for row, *_ in self.jobs for unit in row.units}, set(names_in(self.store.units))
         rows = rows_of(unit for unit in self.row.units if unit.folder not in taken)
         if self.engine.jobs is not None:
             rows = pack(rows, max(1, self.engine.jobs - len(self.jobs)))
-        attempts = self._attempts()
         for members in rows:
             if not self.stop.is_set():
                 # Files of other plugins are not imported by a row, which they could change or end.
                 files = files_of((name for unit in members for name in unit.origins), self.row.plugins)
-                self._submit(replace(self.row, units=tuple(members), plugins=files), attempts)
+                self._submit(replace(self.row, units=tuple(members), plugins=files), names)
         while self.jobs and not self.stop.is_set() and not self.engine.detach:
             try:
-                self._collect()
+                for item in [item for item in self.jobs if item[1].done()]:
+                    self._on_end(*item)
+                    self.jobs.remove(item)
                 self.stop.wait(POLL_SECONDS)
             except OSError as error:
                 self._wait_after(error)
         if self.stop.is_set():
             self._end_jobs()
 
-    def _submit(self, row: Row, attempts: Mapping[str, set[str]]) -> None:
-        """Submit a row, and keep the attempts at its units that are there already."""
-        earlier = {name for unit in row.units for name in attempts.get(unit.folder, ())}
-        self.jobs.append((row, self.engine.submit(run_row, row), earlier))
+    def _submit(self, row: Row, names: set[str]) -> None:
+        self.jobs.append((row, self.engine.submit(run_row, row), names))
 
-    def _attempts(self) -> dict[str, set[str]]:
-        """Return the names of the attempts in the folder, by unit."""
-        attempts: dict[str, set[str]] = {}
-        for name in names_in(self.store.units):
-            if PARTIAL in name:
-                attempts.setdefault(name.partition(PARTIAL)[0], set()).add(name)
-        return attempts
-
-    def _collect(self) -> None:
-        """Handle the jobs that have ended."""
-        if not (ended := [item for item in self.jobs if item[1].done()]):
-            return
+    def _rest(self, row: Row) -> Row:
+        """Return a row without the units that have ended, or cannot run since their fit failed."""
         finished, failed = self.store.ended()
-        for item in ended:
-            row, job, attempts = item
-            left = [unit for unit in row.units if unit.folder not in finished | failed and not unit.is_blocked(failed)]
-            if left:
-                self._on_early_end(replace(row, units=tuple(left)), job, attempts, len(left) < len(row.units))
-            else:
-                self.failed_starts = 0
-            self.jobs.remove(item)
+        left = (unit for unit in row.units if unit.folder not in finished | failed and not unit.is_blocked(failed))
+        return replace(row, units=tuple(left))
 
-    def _on_early_end(self, row: Row, job: Job, attempts: set[str], has_ended_units: bool) -> None:
+    def _on_end(self, row: Row, job: Job, before: set[str]) -> None:
         """Submit the rest of a row again, without its first unit if that is lost too often."""
-        error, unit, attempts_now = job.exception(), row.units[0], self._attempts()
+        rest, names = self._rest(row), set(names_in(self.store.units))
+        if not rest.units:
+            self.failed_starts = 0
+            return
+        error, unit = job.exception(), rest.units[0]
         if isinstance(error, OSError) and error.errno is not None:
             self._wait_after(error)
         elif text := _exceeded_limit(row.folder, unit):
             limit = format_duration(row.limits.unit or 0.0)
             self.store.fail(unit, f"took longer than {limit}, the limit of a unit in this suite", text)
-        elif not has_ended_units and all(attempts_now.get(unit.folder, set()) <= attempts for unit in row.units):
+        elif len(rest.units) == len(row.units) and not any(name.startswith(unit.folder) for name in names - before):
             self.failed_starts += 1
             if self.failed_starts >= MAX_FAILED_STARTS:
                 raise GahbenchError(f"rows do not start: {_describe(error)}") from error
         else:
             self.failed_starts = 0
             self._count_loss(unit, error)
-        failed = self.store.failed()
-        if left := [unit for unit in row.units if unit.folder not in failed and not unit.is_blocked(failed)]:
-            self._submit(replace(row, units=tuple(left)), attempts_now)
+        if (rest := self._rest(row)).units:
+            self._submit(rest, names)
 
     def _wait_after(self, error: OSError) -> None:
         """Wait, since a file server may respond again soon; raise the error if that does not help."""
