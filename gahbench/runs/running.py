@@ -31,7 +31,6 @@ from gahbench.store.store import DAMAGED, Store
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from gahbench.board.results import Results
 
@@ -76,18 +75,9 @@ class Outcome:
 
         return load_results(self.folder, self.registry)
 
-    @property
-    def scores(self) -> pd.DataFrame:
-        """The tidy table of scores of :class:`gahbench.board.results.Results`."""
-        return self.results.scores
-
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
         """Return the board as :meth:`gahbench.Results.leaderboard` does: one row for each dataset and entrant."""
         return self.results.leaderboard(full)
-
-    def figure(self, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
-        """Draw a figure of a dataset, as :meth:`gahbench.Results.figure` does."""
-        return self.results.figure(dataset, metrics)
 
 
 Source = str | Path
@@ -161,7 +151,7 @@ def run(
     -------
     Outcome
         The numbers of units that are ``done`` and ``failed``; ``results`` with the tidy table ``scores`` and the
-        ``leaderboard()``.
+        figures; and the ``leaderboard()``.
 
     Raises
     ------

@@ -118,7 +118,7 @@ def test_a_failing_partner_affects_only_metrics_of_pairs(write_suite, write_plug
     outcome = run(file, tmp_path / "out", plugins=[write_plugin("mine", body)])
     failed = outcome.results.failures
     assert failed["stage"].tolist() == ["fit"]
-    assert set(outcome.scores["metric"]) == {"psnr"}
+    assert set(outcome.results.scores["metric"]) == {"psnr"}
 
 
 def test_partners_start_from_the_same_weights_or_not():
@@ -146,7 +146,7 @@ def outcome(tmp_path_factory):
 
 
 def values(outcome, entrant, metric, split="test"):
-    scores = outcome.scores
+    scores = outcome.results.scores
     rows = scores[(scores["entrant"] == entrant) & (scores["metric"] == metric) & (scores["split"] == split)]
     return rows["value"].tolist()
 
@@ -234,5 +234,5 @@ def test_networks_trained_on_endless_images_have_no_metrics_of_training_images(w
     file = write_suite(*changes, (METRICS, "psnr, generalization-gap, memorization, sampling"), text=SWEEP)
     outcome = gahbench.run(file, out=tmp_path / "out", engine="inline")
     assert outcome.failed == 0
-    measured = outcome.scores[outcome.scores["entrant"] == UNET]["metric"].unique()
+    measured = outcome.results.scores[outcome.results.scores["entrant"] == UNET]["metric"].unique()
     assert {name.partition(".")[0] for name in measured} == {"psnr", "sampling"}

@@ -48,7 +48,7 @@ def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(
     ):
         outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline")
     assert (outcome.done, outcome.failed) == (4, 0)
-    assert outcome.scores.equals(before)
+    assert outcome.results.scores.equals(before)
     status, printed, _ = command("status")(out)
     assert (status, "2 units moved to damaged/, since a checksum did not match" in printed) == (0, True)
 

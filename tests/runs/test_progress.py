@@ -86,7 +86,7 @@ def test_run_prints_lines_unless_it_is_quiet(write_suite, capsys):
 CELLS = (
     "import gahbench\nrun = gahbench.run('tiny.yaml', 'out', only=['unet*'], seeds=[3], workers=1, threads=1)",
     "run.results",
-    "run.figure()",
+    "run.results.figure()",
 )
 
 

@@ -23,14 +23,14 @@ def test_a_run_writes_a_board_and_weights_that_can_be_loaded(write_suite, out):
     assert {"leaderboard.csv", "leaderboard.md", "scores.parquet", "environment.json"} <= names
     assert len(list((out / "figures").glob("*.svg"))) == 1
     needed = {"suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"}
-    assert needed <= set(outcome.scores.columns)
+    assert needed <= set(outcome.results.scores.columns)
     rows = outcome.leaderboard(full=True).set_index("entrant")
     assert set(rows.index) == {UNET, "identity", "oracle-threshold[haar]"}
     assert rows.loc["oracle-threshold[haar]", "gain_over_baseline"] == 0
     assert rows.loc["identity", "gain_over_noisy"] == pytest.approx(0, abs=0.5)
     assert rows.loc[UNET, "parameters"] > 0
     loaded = gahbench.load_results(out)
-    assert loaded.scores.equals(outcome.scores)
+    assert loaded.scores.equals(outcome.results.scores)
     assert loaded.leaderboard(full=True).equals(outcome.leaderboard(full=True))
     (fit,) = (out / "units").glob("fit-*")
     assert (fit / "history.csv").read_text().startswith("step,seconds,loss,psnr@")
@@ -43,7 +43,7 @@ def test_all_entrants_are_scored_on_the_same_images_and_noise(write_suite, write
     """The same denoiser under two names has equal scores, to the last digit."""
     body, names = "def denoise(self, noisy, sigma, truth): return noisy", ["again", "twice"]
     files = [write_class("reference", body, name) for name in names]
-    scores = run(write_suite(), tmp_path / "out", entrants=names, plugins=files).scores
+    scores = run(write_suite(), tmp_path / "out", entrants=names, plugins=files).results.scores
     values = scores.pivot_table(index=["metric", "sigma", "image"], columns="entrant", values="value", dropna=False)
     assert len(values["again"].dropna()) == 6 + 3
     assert values["again"].dropna().equals(values["twice"].dropna().rename("again"))
@@ -202,14 +202,14 @@ def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_s
     suite = write_suite(("metrics: [psnr, slope]", "metrics: [ssim, psnr, slope]"))
     outcome = run(suite, tmp_path / "out", plugins=[file], entrants=["mean"])
     assert outcome.failed == 0
-    levels = sorted(outcome.scores["sigma"].dropna().unique().tolist())
+    levels = sorted(outcome.results.scores["sigma"].dropna().unique().tolist())
     rows = outcome.leaderboard(full=True).set_index("entrant")
     assert rows.loc["mean", "note"].split("; ")[-1] == f"met {tuple(levels)}"
     assert rows.loc["identity", "note"] == ""
-    dataset = gahbench.create("dataset", outcome.scores["dataset"].iloc[0])
+    dataset = gahbench.create("dataset", outcome.results.scores["dataset"].iloc[0])
     mean, clean = dataset.images("train", 10).mean(0), dataset.images("test", 2)
     psnr = -10 * (mean - clean).double().square().mean((1, 2, 3)).log10()
-    scores = outcome.scores.query("entrant == 'mean' and metric == 'psnr' and image < 2").sort_values(
+    scores = outcome.results.scores.query("entrant == 'mean' and metric == 'psnr' and image < 2").sort_values(
         ["sigma", "image"]
     )
     assert scores["value"].tolist() == pytest.approx(psnr.tolist() * len(levels))
