@@ -44,7 +44,7 @@ from gahbench.evaluation.audit import audit, audit_repetition, check_claimed_ris
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.precision import Choices
-from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE, configure_recorded
+from gahbench.planning.units import AUDITED, CHECKS_VERSION, FIT, SCORE, configure_recorded
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
@@ -287,7 +287,7 @@ class _Runner:
             count = denoiser.num_parameters
             notes = collect_notes(denoiser, measurement.evaluations)
             facts |= {"notes": list(map(as_text, notes)), "parameters": None if count is None else int(count)}
-        checks = _run_checks(unit, measurement)
+        checks = run_checks(unit, measurement)
         facts["notes"] += checks.pop("notes", [])
         facts |= checks
         facts["precision"] = "float32"
@@ -377,38 +377,18 @@ def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
     return {**facts, "jacobian_error": error} if error else facts
 
 
-def _run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
-    """Check the denoiser of a score unit; return ``flags``, and for the audited score also ``notes`` and ``checks``."""
-    if (unit.payload["metric"]["name"], unit.split) == AUDITED:
-        return _audit_row(measurement)
-    # For other metrics, only check that the denoiser returns the same output again.
-    evaluation = measurement.evaluation
-    if unit.split != AUDITED[1] or not evaluation._denoised or evaluation.denoiser.kind in SEES_DATASET:
-        return {}
-    return {"flags": [as_text(flag) for flag in audit_repetition(evaluation).flags]}
-
-
-def _audit_row(measurement: Measurement) -> dict[str, Any]:
-    """Audit a denoiser; if the audit raises an error, the denoiser is flagged and keeps its scores."""
-    # If images have several shapes, the evaluation with the most images is audited.
-    largest = max(measurement.evaluations, key=lambda evaluation: len(evaluation.clean))
-    images = sum(len(evaluation.clean) for evaluation in measurement.evaluations)
-    checks: dict[str, Any] = {"version": CHECKS_VERSION, "code": function_digest(CHECKS), "images": ""}
-    try:
-        audited = audit(largest)
-    except Exception as error:
-        flag = as_text(f"could not be denoised again for the checks: {error_text(error)}")
-        return {"flags": [flag], "checks": checks}
-    count_text = ""
-    if len(measurement.evaluations) > 1:
-        count_text = f" (of {len(largest.clean)} of {images} images)"
-        checks["checked"] = len(largest.clean)
-    return {
-        "flags": [as_text(f"{flag}{count_text}") for flag in audited.flags],
-        "notes": [as_text(note) for note in audited.notes],
-        "checks": {**checks, **audited.facts, "images": audited.images},
-        "cost": measure_cost(largest),
-    }
+def run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
+    """Check the denoiser of a score unit; return facts: flags, and of the audited score also notes, checks and cost."""
+    # If images have several shapes, the evaluation with the most images is checked.
+    evaluation = max(measurement.evaluations, key=lambda evaluation: len(evaluation.clean))
+    if (unit.payload["metric"]["name"], unit.split) != AUDITED:
+        # Only check that the denoiser returns the same output again.
+        is_checked = unit.split == AUDITED[1] and evaluation._denoised and evaluation.denoiser.kind not in SEES_DATASET
+        return {"flags": list(map(as_text, audit_repetition(evaluation).flags))} if is_checked else {}
+    audited = audit(evaluation)
+    checks = {"version": CHECKS_VERSION, "checked": len(evaluation.clean), **audited.facts, "images": audited.images}
+    flags, notes = (list(map(as_text, texts)) for texts in (audited.flags, audited.notes))
+    return {"flags": flags, "notes": notes, "checks": checks, "cost": measure_cost(evaluation)}
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:
