@@ -99,7 +99,8 @@ class Engine(ABC):
     >>> class Thread(gahbench.Engine):
     ...     # Runs rows one after the other in a thread of this process.
     ...     def start(self, row, workers, stop):
-    ...         self.pool, self.stop = ThreadPoolExecutor(1), stop
+    ...         super().start(row, workers, stop)
+    ...         self.pool = ThreadPoolExecutor(1)
     ...     def submit(self, function, row):
     ...         return self.pool.submit(function, row, self.stop)
     ...     def close(self):
@@ -125,9 +126,10 @@ class Engine(ABC):
         workers
             Number of rows that run at the same time, at least 1; ``None`` for the engine's default.
         stop
-            Event that is set when the run is to end. A row in this process may be passed it, as
-            ``function(row, stop)``.
+            Event that is set when the run is to end, kept as the attribute ``stop``. A row in this process may be
+            passed it, as ``function(row, self.stop)``.
         """
+        self.stop = stop
 
     def earlier(self) -> Sequence[tuple[Row, Job]]:
         """Return jobs of an earlier run of this folder that are still alive; by default there are none."""

@@ -93,8 +93,6 @@ def run_row(row: Row, stop: threading.Event | None = None) -> None:
     >>> import gahbench
     >>> class Inline(gahbench.Engine):
     ...     # Runs rows in this process.
-    ...     def start(self, row, workers, stop):
-    ...         self.stop = stop
     ...     def submit(self, function, row):
     ...         job = concurrent.futures.Future()
     ...         job.set_result(function(row, self.stop))

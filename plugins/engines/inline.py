@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -15,15 +14,11 @@ class Inline(Engine):
     A plugin that changes the state of the process, such as torch's settings, may change the results of other plugins.
     """
 
-    def start(self, row: Row, workers: int | None, stop: threading.Event) -> None:
-        """Keep the event that ends rows."""
-        self._stop = stop
-
     def submit(self, function: Callable[..., None], row: Row) -> Future[None]:
         """Run a row; a unit that exits or crashes ends this process."""
         job: Future[None] = Future()
         try:
-            function(row, self._stop)
+            function(row, self.stop)
         except Exception as error:
             job.set_exception(error)
         else:

@@ -35,8 +35,9 @@ class Local(Engine):
 
     def start(self, row: Row, workers: int | None, stop: threading.Event) -> None:
         """Open a slot for each row that may run at the same time."""
+        super().start(row, workers, stop)
         devices = worker_devices(row, workers, self.workers_per_gpu)
-        self._running, self._stop, self._working = set[RowProcess](), stop, len(devices)
+        self._running, self._working = set[RowProcess](), len(devices)
         self._devices: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for slot in devices:
             self._devices.put(slot)
@@ -54,8 +55,8 @@ class Local(Engine):
         self._slots.shutdown()
 
     def _run(self, function: Callable[..., None], row: Row) -> None:
-        while not self._stop.is_set():
-            device, process = self._devices.get(), RowProcess(function, row, self._stop, self._method)
+        while not self.stop.is_set():
+            device, process = self._devices.get(), RowProcess(function, row, self.stop, self._method)
             self._running.add(process)
             try:
                 process.run(device.environment)

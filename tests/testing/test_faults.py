@@ -367,7 +367,7 @@ ENGINES = {
         "runs",
     ),
     "returns no job": (SUBMIT + "super().submit(function, row)", "runs"),
-    "cannot be stopped": (SUBMIT + "self._stop = threading.Event()\n    return super().submit(function, row)", STOPS),
+    "cannot be stopped": (SUBMIT + "self.stop = threading.Event()\n    return super().submit(function, row)", STOPS),
     "cancels only rows that wait": (THREADS, STOPS),
 }
 FAULTS = {
