@@ -140,4 +140,4 @@ class Engine(ABC):
         """Start ``function(row)`` in a process that may use the results folder, now or when resources are free."""
 
     def close(self) -> None:
-        """End all jobs at once, and release resources; called at the end of a run."""
+        """End all jobs at once, and release resources; called at the end of a run that has started."""

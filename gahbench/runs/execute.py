@@ -101,8 +101,8 @@ def execute(
     OSError
         If the file system is full or read-only.
     """
+    engine.start(row, workers, stop)
     try:
-        engine.start(row, workers, stop)
         _Execution(row, engine, stop, note).run()
     finally:
         engine.close()

@@ -286,4 +286,4 @@ def test_rows_are_spread_over_devices_in_turn_and_share_processors_without_any(m
     assert len(worker_devices(row_of(SCORE, threads=5))) == 2
     monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: []))
     with pytest.raises(gahbench.GahbenchError, match="device 'cuda' was requested, but this machine has none"):
-        worker_devices(row)
+        execute(row, gahbench.create("engine", "local"), threading.Event())
