@@ -16,8 +16,8 @@ from gahbench._util.error_text import remove_library_frames
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in
 from gahbench._util.sealed import read_record
+from gahbench.board.selection import choose_labels
 from gahbench.contracts.unit import Unit
-from gahbench.runs.rows import select_rows
 from gahbench.store.attempts import PARTIAL, PROGRESS
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import DAMAGED, Store
@@ -185,7 +185,7 @@ def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> 
     """Return the failures of a results folder, grouped by error and traceback."""
     units, store = require_plan(folder).units, Store(folder)
     labels = list(dict.fromkeys(unit.entrant for unit in units))
-    rows = select_rows(entrants, labels, str(folder)) if entrants else labels
+    rows = choose_labels(entrants, labels, "entrant", ResultsError)
     failed = store.failed()
     groups: dict[tuple[str, str], dict[str, Unit]] = {}
     for unit in units:

@@ -123,6 +123,6 @@ def test_why_prints_the_traceback_of_user_code_without_control_characters(write_
     assert "runs/row.py" in call(out, "unlucky", "--full")[1]
     assert call(out, "identity")[1] == "no unit of identity has failed\n"
     status, _, errors = call(out, "unluky")
-    assert (status, "no entrant 'unluky'; did you mean 'unlucky'?" in errors) == (2, True)
+    assert (status, "entrants unluky are not in the results; did you mean 'unlucky'?" in errors) == (2, True)
     assert [len(unit.units) for unit in failures(out)] == [2]
     assert f"'gahbench why {out}' prints the tracebacks" in command("status")(out)[1]
