@@ -11,7 +11,7 @@ import pandas as pd
 
 from gahbench._util.sealed import read_record
 from gahbench.runs.collect import collect
-from gahbench.store.attempts import PROGRESS
+from gahbench.store.units import PROGRESS
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 90.0, explain: Callable[[], str] = lambda: "") -> None:

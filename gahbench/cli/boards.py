@@ -48,7 +48,7 @@ def leaderboard(
     """
     from gahbench.report.export import export_board
     from gahbench.report.tables import print_board as print_results
-    from gahbench.store.archive import is_archive
+    from gahbench.store.store import is_archive
 
     if (
         len(folders) == 1
@@ -151,7 +151,7 @@ def print_report(folder: Path, registry: Registry, out: Path | None = None, rows
     """Write the report of a results folder, and print its path and size."""
     from gahbench.report.page.report import write_report
     from gahbench.runs.collect import load_rows
-    from gahbench.store.archive import is_archive, open_folder
+    from gahbench.store.store import is_archive, open_folder
 
     file = out or (folder.with_suffix(".html") if is_archive(folder) else folder / "report.html")
     with open_folder(folder) as source:

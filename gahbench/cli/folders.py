@@ -151,7 +151,7 @@ def verify(
     """
     from gahbench.runs.verification import REPRODUCED
     from gahbench.runs.verification import verify as verify_folder
-    from gahbench.store.archive import open_folder
+    from gahbench.store.store import open_folder
 
     with open_folder(folder) as source:
         table = verify_folder(source, units=units, fits=fits, seed=seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from gahbench._util.readable import format_duration, format_number, pluralize
@@ -36,7 +36,7 @@ def print_plan(plan: Plan, folder: Path) -> None:
 
 
 def _lines(plan: Plan, store: Store, estimate: Callable[[Unit], float | None]) -> Iterator[str]:
-    all_rows, done = list(rows(plan.suite)), store.undamaged(plan.units)
+    all_rows, done = list(rows(plan.suite)), store.examine(plan.units).undamaged
     width = 2 + max(len(row.label) for row in all_rows)
     units_of: dict[tuple[str, str], list[Unit]] = defaultdict(list)
     for unit in plan.units:
@@ -61,7 +61,7 @@ def _lines(plan: Plan, store: Store, estimate: Callable[[Unit], float | None]) -
     yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan, estimate)}"
 
 
-def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
+def _cells(units: list[Unit], parameters: int, done: Collection[str]) -> list[str]:
     fits = [unit for unit in units if unit.kind == "fit"]
     scores = [unit for unit in units if unit.kind == "score"]
     work = sum(unit.work for unit in units)

@@ -31,7 +31,7 @@ from gahbench.evaluation.rates import MAX_PSNR
 from gahbench.report.cells import fold_label, number
 from gahbench.report.drawing import PALETTE, check_suffix, create_panels, encode, figure_style
 from gahbench.report.pictures import load_pictures
-from gahbench.store.stored_files import StoredArrays, stored_arrays
+from gahbench.store.store import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,7 @@ import numpy as np
 from gahbench._util.errors import ResultsError
 from gahbench.report.cells import file_stems
 from gahbench.report.pictures import FOLDER, Bytes, Sheet, encode_tiles, load_sheets, read_tiles
-from gahbench.store.stored_files import StoredArrays, stored_arrays
+from gahbench.store.store import StoredArrays, stored_arrays
 
 #: The metric that keeps eigenvectors, and the key of the descriptions of sheets in ``results.json``.
 METRIC, KEY = "spectrum", "eigenvectors"

@@ -23,7 +23,7 @@ from gahbench._util.checks import is_inside
 from gahbench._util.files import read_regular
 from gahbench.board.results import index_or_none, saved_files
 from gahbench.report.cells import file_stems
-from gahbench.store.stored_files import StoredArrays
+from gahbench.store.store import StoredArrays
 
 #: The folder of the sheets in a results folder.
 FOLDER = "pictures"

@@ -34,7 +34,7 @@ from gahbench.report.drawing import (
     split_intervals,
 )
 from gahbench.store.plan_file import require_plan
-from gahbench.store.stored_files import StoredWeights, stored_weights
+from gahbench.store.store import StoredWeights, stored_weights
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results

@@ -29,15 +29,14 @@ from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem, Registry, built_in_registry
-from gahbench.store.archive import open_folder
-from gahbench.store.finished import Examination, FinishedUnit, warn_of_damage
 from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan, short_names
-from gahbench.store.store import BusyError, Store, UnwritableError
+from gahbench.store.store import BusyError, Examination, Store, open_folder, warn_of_damage
+from gahbench.store.units import FinishedUnit
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
     from gahbench.report.pictures import Sheet
-    from gahbench.store.stored_files import StoredArrays
+    from gahbench.store.store import StoredArrays
 
 #: The file with the date, machine and package versions of a board.
 ENVIRONMENT = "environment.json"
@@ -90,7 +89,7 @@ def collect(folder: str | Path) -> Results:
 def update_board(folder: Path) -> None:
     """Write the board of a folder if it has units, and can be written since no run is at work in it."""
     if (folder / PLAN).is_file() and (folder / "units").is_dir():
-        with contextlib.suppress(BusyError, UnwritableError):
+        with contextlib.suppress(BusyError):
             collect(folder)
 
 

@@ -49,9 +49,8 @@ from gahbench.registry.behaviour import function_digest
 from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
 from gahbench.runs.cost import measure_cost
-from gahbench.store.attempts import Attempt
-from gahbench.store.finished import DamagedError, FinishedUnit, open_finished, write_scores
 from gahbench.store.store import DAMAGED, Store
+from gahbench.store.units import Attempt, DamagedError, FinishedUnit, open_finished, write_scores
 from gahbench.training.checkpoint import Checkpoints
 from gahbench.training.file_names import WEIGHTS
 from gahbench.training.fit_checks import WatchedFit
@@ -327,7 +326,7 @@ class _Runner:
         entrant = unit.payload["entrant"]
         if fit is None:
             return Subject(functools.partial(self._reference, entrant, learned_from), learned_from)
-        finished = open_finished(self.store.fit_folder(fit))
+        finished = open_finished(self.store.units / f"fit-{fit}")
 
         network = functools.partial(functools.partial, self._network, entrant, dataset, finished)
         snapshots = [(step, network(file)) for step, file in finished.snapshots.items()]

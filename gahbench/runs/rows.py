@@ -7,7 +7,7 @@ from pathlib import Path
 from gahbench._util.errors import ResultsError
 from gahbench.board.selection import choose_labels
 from gahbench.store.plan_file import require_plan
-from gahbench.store.stored_files import StoredWeights, stored_weights
+from gahbench.store.store import StoredWeights, stored_weights
 
 
 def weights(folder: str | Path, entrant: str) -> list[StoredWeights]:

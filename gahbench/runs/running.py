@@ -25,9 +25,8 @@ from gahbench.runs.progress import Display
 from gahbench.runs.reuse import Reused
 from gahbench.runs.reuse import reuse as take
 from gahbench.runs.watch import Watch
-from gahbench.store.finished import warn_of_damage
 from gahbench.store.plan_file import record_plan
-from gahbench.store.store import DAMAGED, Store
+from gahbench.store.store import DAMAGED, Store, warn_of_damage
 
 if TYPE_CHECKING:
     import pandas as pd

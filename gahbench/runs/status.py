@@ -18,9 +18,9 @@ from gahbench._util.files import names_in
 from gahbench._util.sealed import read_record
 from gahbench.board.selection import choose_labels
 from gahbench.contracts.unit import Unit
-from gahbench.store.attempts import PARTIAL, PROGRESS
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import DAMAGED, Store
+from gahbench.store.units import PARTIAL, PROGRESS
 
 #: Seconds that a run takes in addition to its units: to start worker processes, and to write the board and its figures.
 OVERHEAD = 6.0

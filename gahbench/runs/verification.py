@@ -28,9 +28,10 @@ from gahbench.runs.execute import execute, stop_on_signals
 from gahbench.runs.progress import Display
 from gahbench.runs.reuse import copy_unit
 from gahbench.runs.watch import Watch
-from gahbench.store.finished import FinishedUnit, is_network, open_finished
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
+from gahbench.store.units import FinishedUnit, open_finished
+from gahbench.training.file_names import WEIGHTS
 from gahbench.training.recipe import Training
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _changed(stored: Stored, chooser: random.Random) -> Iterator[Task]:
 def _compare(unit: Unit, stored: Stored, check: str, target: Store) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of the table that compare a computed unit with a stored unit."""
     if unit.folder not in target.finished():
-        yield _row(stored.unit, check, f"failed: {target.failure(unit) or 'was not computed'}")
+        yield _row(stored.unit, check, f"failed: {target.failure_of(unit.folder)}")
         return
     computed = open_finished(target.path(unit))
     if check == "weights":
@@ -225,7 +226,7 @@ def _compare_fits(stored: Stored, computed: FinishedUnit) -> Iterator[tuple[Any,
     from safetensors.numpy import load
 
     def weights(finished: FinishedUnit) -> NDArray[Any]:
-        files = [load(finished.read(name)) for name in sorted(filter(is_network, finished.names))]
+        files = [load(finished.read(name)) for name in sorted([WEIGHTS, *finished.snapshots.values()])]
         return np.concatenate([np.zeros(0), *(array.ravel() for file in files for _, array in sorted(file.items()))])
 
     training, before, now = stored.unit.payload["training"], stored.files.done, computed.done

@@ -20,9 +20,8 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED
 from gahbench.runs.hooks import call_hook, row_name
 from gahbench.runs.progress import Display
-from gahbench.store.attempts import PARTIAL, PROGRESS
-from gahbench.store.finished import open_finished
 from gahbench.store.store import Store
+from gahbench.store.units import PARTIAL, PROGRESS, open_finished
 from gahbench.training.file_names import HISTORY
 
 #: Seconds between two looks at the results folder (or ten times the duration of a look if that is longer).

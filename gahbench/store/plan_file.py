@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.checks import Count, InnerPath, check_record
 from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import read_regular, sha256_of, write_atomically
+from gahbench._util.files import names_in, read_regular, write_atomically
 from gahbench._util.keys import canonical, key_of
 from gahbench._util.sealed import parse_sealed, seal
 from gahbench.contracts.unit import Unit
@@ -82,15 +82,14 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
 
     lines = []
     for unit in plan.units:
-        record = unit.record()
+        record = unit.record() | {"work": unit.work}
         for name in _SHARED:
             record[name] = record[name] and {key: index_of(value) for key, value in record[name].items()}
-        lines.append(json.dumps({**record, "work": unit.work if unit.work < float("inf") else None}))
-    names = ("suite", "threads", "plugins", "board", "suite_text", "changes")
-    parts = [f'"{name}": {json.dumps(getattr(plan, name))}' for name in names]
+        lines.append(json.dumps(record))
+    facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name != "units"}
+    parts = [f'"{name}": {json.dumps(value)}' for name, value in facts.items()]
     parts += [f'"{name}": [\n' + ",\n".join(rows) + "\n]" for name, rows in (("values", texts), ("units", lines))]
-    content = seal(("{\n" + ",\n".join(parts) + "\n}\n").encode())
-    file = folder / PLAN
+    file, content = folder / PLAN, seal(("{\n" + ",\n".join(parts) + "\n}\n").encode())
     if not file.is_file() or file.read_bytes() != content:
         write_atomically(file, content)
 
@@ -99,14 +98,19 @@ def read_plan(folder: Path, suite: str | None = None) -> RecordedPlan | None:
     """Return the recorded plan of a folder, of a suite if given; ``None`` if the folder is absent or empty."""
     file, advice = folder / PLAN, f"give another folder, and '--reuse {folder}' to take its finished units"
     try:
-        plan = _parse(read_regular(file, MAX_BYTES))
+        parsed = parse_sealed(read_regular(file, MAX_BYTES))
+        for record in parsed["units"]:
+            for name in _SHARED:
+                indices = record[name]
+                record[name] = indices and {key: parsed["values"][index] for key, index in indices.items()}
+        plan: RecordedPlan = check_record(RecordedPlan, parsed, "a plan")
     except FileNotFoundError:
-        if folder.is_dir() and (names := [child.name for child in folder.iterdir() if not child.name.startswith(".")]):
+        if names := names_in(folder):
             raise ResultsError(
                 f"{folder}: not a results folder (it holds {names[0]} but no {PLAN}); give a new or empty one"
             ) from None
         return None
-    except (OSError, KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ResultsError(f"{file}: cannot be read as a plan of gahbench ({reason}); {advice}") from error
     if suite not in (None, plan.suite):
@@ -122,23 +126,9 @@ def require_plan(folder: Path) -> RecordedPlan:
     return plan
 
 
-def _parse(content: bytes) -> RecordedPlan:
-    parsed, units = parse_sealed(content), []
-    for record in parsed["units"]:
-        if record.get("shown", True):  # Earlier versions kept units that their boards did not show.
-            for name in _SHARED:
-                indices = record[name]
-                record[name] = indices and {key: parsed["values"][index] for key, index in indices.items()}
-            units.append(record | {"work": float("inf") if record["work"] is None else record["work"]})
-    plan: RecordedPlan = check_record(RecordedPlan, parsed | {"units": units}, "a plan")
-    return plan
-
-
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """Return the shortest ends of the paths of folders that distinguish them."""
-    parts = [folder.absolute().parts for folder in folders]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-depth:]) for part in parts]
+    """Return the names of folders, or their paths if two folders have the same name."""
+    for names in ([folder.absolute().name for folder in folders], list(map(str, folders))):
         if len(set(names)) == len(names):
             return names
     raise ResultsError(f"{listing(map(str, folders))}: a folder is given twice")
@@ -150,18 +140,10 @@ def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
     # Files of one folder stay together, since they may share neighbours.
     for home in dict.fromkeys(file.parent for file in plugins):
         files = [file for file in plugins if file.parent == home]
-        members = {member.relative_to(home).as_posix(): member for file in files for member in _members(file)}
-        digests = {name: sha256_of(member) for name, member in members.items()}
-        target = f"plugins/{key_of(digests)[:8]}"
-        for name, member in members.items():
-            copy = folder / target / name
-            if not copy.is_file() or sha256_of(copy) != digests[name]:
-                write_atomically(copy, member.read_bytes())
+        paths = [path for file in files for path in source_files(module_name(file), file).values()]
+        members = {path.relative_to(home).as_posix(): path.read_bytes() for path in paths if path.is_relative_to(home)}
+        target = f"plugins/{key_of(members)[:8]}"
+        for name, content in members.items():
+            write_atomically(folder / target / name, content)
         copied += [f"{target}/{file.name}" for file in files]
     return tuple(copied)
-
-
-def _members(file: Path) -> Iterator[Path]:
-    """Yield a plugin file, and the neighbouring files that it imports."""
-    members = source_files(module_name(file), file).values()
-    yield from (path for path in members if path.is_relative_to(file.parent))

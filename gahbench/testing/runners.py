@@ -55,10 +55,10 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
         store, stop = Store(Path(folder) / "results"), threading.Event()
         execute(Row(store.folder, (*plan.units, broken), device="cpu"), engine, stop)
-        undamaged = store.undamaged(plan.units)
+        undamaged = store.examine(plan.units).undamaged
         done = [unit.folder in undamaged for unit in plan.units]
         yield Finding("finishes units in the store", all(done), f"{sum(done)} of {len(done)}")
-        yield Finding("records a failure and continues", store.failure(broken) is not None)
+        yield Finding("records a failure and continues", broken.folder in store.failed())
         (fit,) = [unit for unit in plan.units if unit.kind == "fit"]
         training = {**fit.payload["training"], "steps": _LONG}
         long = dataclasses.replace(fit, key="long", payload={**fit.payload, "training": training})

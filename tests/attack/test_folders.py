@@ -2,7 +2,7 @@
 
 import pytest
 
-from gahbench.store.finished import FinishedUnit
+from gahbench.store.units import FinishedUnit
 
 from .damage import Damage
 from .folders import attempt, finished_run

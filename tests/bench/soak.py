@@ -26,9 +26,9 @@ from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.runs.collect import collect
 from gahbench.runs.process import ORPHAN_SECONDS
-from gahbench.store.finished import write_scores
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
+from gahbench.store.units import write_scores
 
 SUITE = """
 name: soak
@@ -117,11 +117,9 @@ def check(folder, expected):
     # Rows of a command that was killed end within some seconds.
     time.sleep(ORPHAN_SECONDS)
     store, units = Store(folder), require_plan(folder).units
-    lost = [unit.label for unit in units if unit.folder not in store.undamaged(units)]
-    if lost:
+    undamaged = store.examine(units, full=True).undamaged
+    if lost := [unit.label for unit in units if unit.folder not in undamaged]:
         raise SystemExit(f"{folder}: lost: {lost}")
-    for unit in units:
-        store.verify(store.path(unit))
     if not board(folder).equals(expected):
         raise SystemExit(f"{folder}: its leaderboard differs")
     if list(store.units.glob("*.partial*")):
@@ -143,11 +141,9 @@ def races(folder, count):
     for process in processes:
         process.join()
     store, units = Store(folder), [numbered(number) for number in range(count)]
-    whole = store.undamaged(units)
+    whole = store.examine(units, full=True).undamaged
     if len(whole) < count:
         raise SystemExit(f"races: {count - len(whole)} units of {count} are not done, or damaged")
-    for unit in units:
-        store.verify(store.path(unit))
     print(
         f"races: {count}, units not done or damaged: {count - len(whole)}, attempts left: "
         f"{len(list(store.units.glob('*.partial*')))}, errors: {sum(process.exitcode != 0 for process in processes)}"

@@ -25,7 +25,7 @@ def main():
         time_command("plan", ["plan", str(suite), "--out", str(folder)])
         seconds = time_command("run", run)
         units = require_plan(folder).units
-        assert len(Store(folder).undamaged(units)) == len(units)
+        assert len(Store(folder).examine(units).undamaged) == len(units)
         print(f"{len(units)} units, {len(units) / seconds:.1f} units/s")
         time_command("status", ["status", str(folder)])
         time_command("leaderboard", ["leaderboard", str(folder)])

@@ -85,7 +85,7 @@ EDITS = (
     (OTHERS, "gahbench/report/cells.py", None, lambda text: text + "\nEXTRA = 1\n"),
     (OTHERS, "gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
     (OTHERS, "gahbench/planning/suite_entries.py", "MAX_LABEL = 200", "MAX_LABEL = 201"),
-    (OTHERS, "gahbench/store/finished.py", 'SCORES = "scores.csv"', 'SCORES = "values.csv"'),
+    (OTHERS, "gahbench/store/units.py", 'PARTIAL = ".partial"', 'PARTIAL = ".attempt"'),
     (OTHERS, "gahbench/cli/plugins.py", None, lambda text: text + "\nEXTRA = 1\n"),
 )
 

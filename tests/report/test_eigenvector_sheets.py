@@ -8,7 +8,7 @@ import gahbench
 from gahbench.registry.registry import Registry
 from gahbench.report.eigenvector_sheets import kept_eigenvectors, make_eigenvector_sheets
 from gahbench.report.page.report import html_report
-from gahbench.store.stored_files import StoredArrays
+from gahbench.store.store import StoredArrays
 
 LIMIT = 100_000
 RANKS = (1, 2, 3, 5, 9, 17, 33, 65)

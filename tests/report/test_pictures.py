@@ -12,7 +12,7 @@ import gahbench
 from gahbench.report import pictures
 from gahbench.report.contact_sheet import kept_images
 from gahbench.report.pictures import MAX_BYTES, load_pictures, make_sheets
-from gahbench.store.stored_files import StoredArrays
+from gahbench.store.store import StoredArrays
 
 DISCS = "discs[size=16]"
 

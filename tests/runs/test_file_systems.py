@@ -24,6 +24,7 @@ import contextlib, io, json, subprocess, sys
 from pathlib import Path
 from gahbench.cli import main
 from gahbench.store.store import Store
+from gahbench.store.units import FinishedUnit
 
 def run(arguments):
     sys.argv, out, err, status = ["gahbench", *arguments], io.StringIO(), io.StringIO(), 0
@@ -36,7 +37,9 @@ def run(arguments):
 
 def finished_units(folder):
     store = Store(Path(folder))
-    return sorted(store.verify(store.units / name).folder.name for name in store.finished())
+    for name in store.finished():
+        FinishedUnit(store.units / name).check(full=True)
+    return sorted(store.finished())
 
 outputs = []
 for name, *arguments in json.loads(sys.argv[1]):

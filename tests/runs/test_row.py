@@ -14,8 +14,8 @@ import torch
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
-from gahbench.store.finished import DamagedError
 from gahbench.store.store import Store
+from gahbench.store.units import DamagedError
 from gahbench.training.trainer import Stopped
 
 
@@ -125,14 +125,14 @@ def test_a_row_of_other_code_is_refused_in_one_line(row):
     changed = dataclasses.replace(fit, document={**fit.document, "code": "other"})
     gahbench.run_row(dataclasses.replace(row, units=(changed,)))
     message = "PluginError: the code of gahbench has changed since this run was planned; run again"
-    assert Store(row.folder).failure(fit) == message
+    assert Store(row.folder).failure_of(fit.folder) == message
 
 
 def test_a_damaged_checkpoint_is_moved_away_with_a_note(row):
     store, fit = Store(row.folder), row.units[0]
     (store.begin(fit).folder / "checkpoint-5.pt").write_bytes(b"rubbish")
     gahbench.run_row(dataclasses.replace(row, units=(fit,)))
-    assert store.undamaged([fit])
+    assert store.examine([fit]).undamaged
     note = store.done_record(fit)["notes"][0]
     moved = store.folder / "damaged" / f"{fit.folder}.partial-checkpoint-5.pt"
     assert note.startswith("cannot resume from checkpoint-5.pt: its content does not match its digest; the")
@@ -170,7 +170,7 @@ def test_a_lost_device_is_noticed_even_if_the_unit_caught_its_error(row, monkeyp
     store = Store(row.folder)
     assert (store.finished(), store.failed()) == (set(), set())
     gahbench.run_row(dataclasses.replace(row, units=(score,)))
-    assert store.undamaged([score])
+    assert store.examine([score]).undamaged
 
 
 def test_notes_about_reduced_batches_are_recorded_with_the_unit(row, monkeypatch):

@@ -81,15 +81,10 @@ def test_datasets_with_equal_images_are_computed_once(write_suite, tmp_path):
 
 
 def test_damaged_weights_are_not_scored_but_trained_again(write_suite, out, monkeypatch):
-    before = gahbench.load_results(out)
     (weights,) = (out / "units").glob("fit-*/weights.safetensors")
     content = weights.read_bytes()
     flip(weights)
-    # Nothing loads the weights, so the earlier scores remain valid.
-    assert board(run(write_suite(), out)).equals(board(before))
-    with pytest.warns(
-        UserWarning, match=r"3 finished units were damaged, moved to .*damaged, and will be recomputed: .*"
-    ):
+    with pytest.warns(UserWarning, match="3 finished units were damaged, moved to .*damaged, and will be recomputed"):
         outcome, finished = run_and_list(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out)
     done = [unit.metric for unit in finished if unit.seed == 0]
     assert (done[0], sorted(done[1:])) == (None, ["psnr", "slope", "ssim"])

@@ -1,22 +1,26 @@
-"""Tests of the store: values are read back exactly, and the folder of a finished unit is validated before use."""
+"""Tests of the store: the first complete attempt becomes the unit, and the folder of a unit is validated before use."""
 
 import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
+import zipfile
 from pathlib import Path
 
 import pytest
 from finished_units import FIT_FACTS, forge_done
 
 from gahbench._util.errors import ResultsError
+from gahbench._util.files import StorageError
 from gahbench._util.keys import key_of
 from gahbench._util.sealed import MAX_RECORD
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
-from gahbench.store.finished import DamagedError, warn_of_damage, write_scores
-from gahbench.store.store import BusyError, Store, UnwritableError
+from gahbench.store import store as store_module
+from gahbench.store.store import BusyError, Store, open_folder, warn_of_damage
+from gahbench.store.units import DamagedError, FinishedUnit, write_scores
 
 FIT = Unit("fit", "f", "d", "e", "architecture", 0, None, None, None, 0.0, {})
 
@@ -34,7 +38,7 @@ def score_of_fit(key):
 def finish(store, unit, scores=None, **facts):
     attempt = store.begin(unit)
     write_scores(attempt.folder, scores or Scores([1.0, 2.0], [0.1, 0.1], [0, 1]))
-    return attempt.finish({"kind": "classical", "seconds": 1.0, **facts}, keep=("scores.csv",))
+    attempt.finish({"kind": "classical", "seconds": 1.0, **facts}, keep=("scores.csv",))
 
 
 def finish_fit(store, content=b"weights"):
@@ -45,10 +49,14 @@ def finish_fit(store, content=b"weights"):
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path)
-    finish(store, score())
-    return store
+def empty(tmp_path):
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def store(empty):
+    finish(empty, score())
+    return empty
 
 
 def reason_for_damage(store, unit):
@@ -58,27 +66,101 @@ def reason_for_damage(store, unit):
     (reason,) = examination.damaged.values()
     with pytest.raises(DamagedError):
         store.read_scores(unit)
-    assert set(store.move_damaged([unit, unit])) == {unit}
+    assert set(store.move_damaged([unit, unit])) == {unit.folder}
     assert store.finished() == set()
-    assert finish(store, unit)
-    assert store.undamaged([unit])
+    finish(store, unit)
+    assert store.examine([unit]).undamaged
     assert store.move_damaged([unit]) == {}
     return reason
 
 
-def test_a_unit_is_done_only_once_its_attempt_is_finished(tmp_path):
-    store = Store(tmp_path)
-    assert not store.undamaged([score()])
-    attempt = store.begin(score())
+def test_a_unit_is_done_only_once_its_attempt_is_finished(empty):
+    attempt = empty.begin(score())
     write_scores(attempt.folder, Scores([1.0]))
     (attempt.folder / "more.txt").write_text("x")
-    assert not store.undamaged([score()])
-    assert attempt.finish({"kind": "classical"}, keep=("scores.csv",))
-    assert store.undamaged([score()])
-    store.begin(score())
-    store.sweep()
-    assert {file.name for file in store.units.iterdir()} == {score().folder}
-    assert {file.name for file in store.path(score()).iterdir()} == {"scores.csv", "unit.json", "done.json"}
+    assert not empty.examine([score()]).undamaged
+    attempt.finish({"kind": "classical"}, keep=("scores.csv",))
+    assert empty.examine([score()]).undamaged
+    assert {file.name for file in empty.path(score()).iterdir()} == {"scores.csv", "unit.json", "done.json"}
+
+
+def test_the_first_complete_attempt_becomes_the_unit(empty):
+    first, second = empty.begin(score()), empty.begin(score())
+    write_scores(first.folder, Scores([1.0]))
+    write_scores(second.folder, Scores([2.0]))
+    first.finish({"kind": "classical"}, keep=("scores.csv",))
+    second.finish({"kind": "classical"}, keep=("scores.csv",))
+    assert empty.read_scores(score()) == [(None, None, 1.0, "")]
+    assert [file.name for file in empty.units.iterdir()] == [score().folder]
+
+
+def write_checkpoint(attempt, text, step=5):
+    """Write a checkpoint as fits do: under a temporary name, which is then renamed."""
+    file = attempt.folder / "other"
+    file.write_text(text)
+    return file.replace(attempt.folder / f"checkpoint-{step}.pt")
+
+
+def test_a_fit_resumes_from_the_newest_checkpoints_of_any_attempt(empty):
+    for number, when in ((1, 100.0), (3, 300.0), (2, 200.0)):
+        attempt = empty.begin(FIT)
+        for step in (5, 10):
+            os.utime(write_checkpoint(attempt, f"{number} at {step}", step), (when, when))
+    # The process that wrote this file was killed.
+    (attempt.folder / ".checkpoint-15.pt.x.tmp").write_text("half")
+    # A link is not copied, since it may lead outside the folder.
+    (attempt.folder / "checkpoint-20.pt").symlink_to("checkpoint-10.pt")
+    last = empty.begin(FIT)
+    assert {file.name: file.read_text() for file in last.folder.iterdir()} == {
+        "checkpoint-5.pt": "3 at 5",
+        "checkpoint-10.pt": "3 at 10",
+    }
+    assert empty.checkpoint_time(FIT.folder) == 300.0
+    # Of the earlier attempts, only the newest is kept.
+    assert len(list(empty.units.iterdir())) == 2
+    other = empty.begin(score())
+    last.finish({}, keep=())
+    empty.sweep()
+    assert {file.name for file in empty.units.iterdir()} == {FIT.folder, other.folder.name}
+
+
+def test_a_later_attempt_does_not_change_files_of_a_finished_unit(empty):
+    first = empty.begin(FIT)
+    for name in ("history.csv", "weights.safetensors", "snapshot-5.safetensors"):
+        (first.folder / name).write_text("first")
+    write_checkpoint(first, "1")
+    second = empty.begin(FIT)
+    assert {file.name for file in second.folder.iterdir()} == {"checkpoint-5.pt", "snapshot-5.safetensors"}
+    first.finish(FIT_FACTS, keep=("weights.safetensors", "history.csv", "snapshot-5.safetensors"))
+    for name in ("history.csv", "snapshot-5.safetensors"):
+        (second.folder / name).write_text("another")
+    FinishedUnit(empty.path(FIT)).check(full=True)
+
+
+def test_a_unit_cannot_be_finished_without_its_files(empty):
+    attempt = empty.begin(FIT)
+    (attempt.folder / "weights.safetensors").write_text("weights")
+    with pytest.raises(StorageError, match="snapshot-10"):
+        attempt.finish({}, keep=("weights.safetensors", "snapshot-10.safetensors"))
+    assert not empty.examine([FIT]).undamaged
+
+
+@pytest.mark.parametrize("fault", ["repeated", "removed"])
+def test_a_rename_that_fails_is_ignored_only_if_the_unit_is_finished(empty, monkeypatch, fault):
+    """A network file system may lose its reply and repeat the rename, which then finds nothing at the old name."""
+    rename, attempt = Path.rename, empty.begin(FIT)
+
+    def fail(path, target):
+        rename(path, target if fault == "repeated" else empty.folder / "elsewhere")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    if fault == "removed":
+        with pytest.raises(StorageError, match="No such file"):
+            attempt.finish({}, keep=())
+    else:
+        attempt.finish({}, keep=())
+        assert FIT.folder in empty.finished()
 
 
 @pytest.mark.parametrize(
@@ -92,10 +174,9 @@ def test_a_unit_is_done_only_once_its_attempt_is_finished(tmp_path):
         (Scores([0.5, 0.7], None, [0, 0], ["", "null"]), [(None, 0, 0.5, ""), (None, 0, 0.7, "null")]),
     ],
 )
-def test_scores_are_read_back_exactly(tmp_path, scores, rows):
-    store = Store(tmp_path)
-    finish(store, score(), scores)
-    assert store.read_scores(score()) == rows
+def test_scores_are_read_back_exactly(empty, scores, rows):
+    finish(empty, score(), scores)
+    assert empty.read_scores(score()) == rows
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", f"sigma,image,value,part\n,,1,{'x' * 140_000}\n", "", "\n"])
@@ -106,17 +187,14 @@ def test_files_that_are_not_score_tables_are_refused(store, content):
         store.read_scores(score())
 
 
-def test_a_change_that_keeps_the_file_size_is_detected(store):
-    store.verify(store.path(score()))
-    file = store.path(score()) / "scores.csv"
-    file.write_text(file.read_text().replace("2.0", "3.0"))
-    assert "scores.csv: damaged, its checksum" in reason_for_damage(store, score())
-
-
-def test_a_changed_done_record_is_detected(store):
-    file = store.path(score()) / "done.json"
-    file.write_text(file.read_text().replace('"classical"', '"trained"'))
-    assert "done.json: its checksum does not match its content" in reason_for_damage(store, score())
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [("scores.csv", "2.0", "3.0"), ("done.json", '"classical"', '"trained"')]
+)
+def test_a_change_that_keeps_the_file_size_is_detected(store, name, old, new):
+    file = store.path(score()) / name
+    file.write_text(file.read_text().replace(old, new))
+    assert f"{name}: " in (reason := reason_for_damage(store, score()))
+    assert "its checksum" in reason
 
 
 def test_units_whose_folders_were_swapped_are_damaged(store):
@@ -126,8 +204,7 @@ def test_units_whose_folders_were_swapped_are_damaged(store):
     first.rename(first.with_name("aside"))
     second.rename(first)
     first.with_name("aside").rename(second)
-    assert set(store.examine([score("a"), score("b")]).damaged) == {first.name, second.name}
-    assert set(store.move_damaged([score("a"), score("b")])) == {score("a"), score("b")}
+    assert set(store.move_damaged([score("a"), score("b"), score()])) == {first.name, second.name}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '"\\ud800"', "[" * 100_000, '{"files": []}', "9" * 5000])
@@ -142,7 +219,7 @@ def test_invalid_records_are_damaged(store, name, content):
 
 @pytest.mark.parametrize(
     "files",
-    [{"../x": {"bytes": 1, "sha256": "0" * 64}}, {"unit.json": {"bytes": 1, "sha256": None}}, {}],
+    [{"../x": {"bytes": 1, "sha256": "0" * 64}}, {"unit.json": {"bytes": 1, "sha256": None}}, {"unit.json": 1}, {}],
     ids=repr,
 )
 def test_invalid_names_and_checksums_of_files_are_damaged(store, files):
@@ -175,7 +252,7 @@ def test_entries_that_are_not_unit_folders_are_damaged(store):
     (store.units / "score-folder").mkdir()
     os.mkfifo(store.units / "score-fifo")
     units = [score_of_fit(key) for key in ("file", "folder", "fifo")]
-    assert set(store.move_damaged(units)) == set(units)
+    assert set(store.move_damaged(units)) == {unit.folder for unit in units}
     assert len(list((store.folder / "damaged").iterdir())) == 3
     (store.folder / "other").mkdir()
     (store.folder / "other" / "units").touch()
@@ -183,25 +260,17 @@ def test_entries_that_are_not_unit_folders_are_damaged(store):
         Store(store.folder / "other").finished()
 
 
-def test_weights_are_hashed_if_a_pending_unit_measures_them(tmp_path):
-    store = Store(tmp_path)
-    finish_fit(store)
-    (store.path(FIT) / "weights.safetensors").write_bytes(b"WEIGHTS")
-    assert store.move_damaged([FIT]) == {}
-    assert set(store.move_damaged([FIT, score_of_fit("s")])) == {FIT}
-
-
-def test_a_score_counts_only_with_the_weights_that_it_measured(tmp_path):
-    store = Store(tmp_path)
-    digest = finish_fit(store)
+def test_a_score_counts_only_with_the_weights_that_it_measured(empty):
+    digest = finish_fit(empty)
     first, second = score_of_fit("s1"), score_of_fit("s2")
-    finish(store, first, kind="trained", networks={FIT.key: digest})
-    finish(store, second, kind="trained", networks={FIT.key: "0" * 64})
-    assert store.undamaged([FIT, first, second]) == {FIT.folder, first.folder}
-    assert list(store.move_damaged([FIT, first, second])) == [second]
-    # The scores of a damaged network are moved away too, since the retrained weights may differ by rounding.
-    (store.path(FIT) / "weights.safetensors").write_bytes(b"")
-    assert set(store.move_damaged([FIT, first])) == {FIT, first}
+    finish(empty, first, kind="trained", networks={FIT.key: digest})
+    finish(empty, second, kind="trained", networks={FIT.key: "0" * 64})
+    assert empty.examine([first, FIT, second]).undamaged.keys() == {FIT.folder, first.folder}
+    assert set(empty.move_damaged([FIT, first, second])) == {second.folder}
+    # The content of weights is compared when a run starts; the scores of damaged weights count as damaged too.
+    (empty.path(FIT) / "weights.safetensors").write_bytes(b"WEIGHTS")
+    assert empty.examine([FIT, first]).damaged == {}
+    assert set(empty.move_damaged([FIT, first])) == {FIT.folder, first.folder}
 
 
 def test_an_unreadable_file_does_not_cause_a_unit_to_be_recomputed(store, monkeypatch):
@@ -216,27 +285,25 @@ def test_an_unreadable_file_does_not_cause_a_unit_to_be_recomputed(store, monkey
     with pytest.raises(ResultsError, match="Permission denied"):
         store.move_damaged([score()])
     monkeypatch.undo()
-    assert store.undamaged([score()])
+    assert store.examine([score()]).undamaged
 
 
-def test_a_failure_record_is_deleted_once_the_unit_finishes(tmp_path):
-    store = Store(tmp_path)
-    store.fail(score(), "ValueError: no", "Traceback ...")
-    assert store.failure(score()) == "ValueError: no"
-    assert json.loads(next(store.failures.iterdir()).read_text())["traceback"] == "Traceback ..."
-    assert not store.undamaged([score()])
-    finish(store, score())
-    assert store.failure(score()) is None
+def test_a_failure_record_is_deleted_once_the_unit_finishes(empty):
+    empty.fail(score(), "ValueError:\nno", "Traceback ...")
+    assert empty.ended() == (set(), {score().folder})
+    assert empty.failure_of(score().folder) == "ValueError: no"
+    assert json.loads(next(empty.failures.iterdir()).read_text())["traceback"] == "Traceback ..."
+    finish(empty, score())
     # A finished unit is not recorded as failed.
-    store.fail(score(), "lost", "")
-    assert store.failed() == set()
-    (store.failures / "fit-odd.json").write_text("[1]")
-    assert store.failure_of("fit-odd") == "unknown"
+    empty.fail(score(), "lost", "")
+    assert empty.failed() == set()
+    (empty.failures / "fit-odd.json").write_text("[1]")
+    assert empty.failure_of("fit-odd") == "no reason was recorded"
 
 
-def test_a_warning_of_damage_lists_five_units_at_most():
-    with pytest.warns(UserWarning, match="^7 finished units were damaged, moved: 0; 1; 2; 3; 4; and 2 more$"):
-        warn_of_damage(map(str, range(7)), "moved")
+def test_a_warning_of_damage_is_shortened():
+    with pytest.warns(UserWarning, match="^700 finished units were damaged, moved: 0; 1; 2; .* … .*; 698; 699$"):
+        warn_of_damage(map(str, range(700)), "moved")
 
 
 def test_one_run_or_shards_of_one_run_lock_a_folder(store):
@@ -268,6 +335,65 @@ def test_a_lock_that_is_not_a_regular_file_is_refused(store, kind):
         os.mkfifo(store.folder / ".lock")
     else:
         (store.folder / ".lock").symlink_to("other")
-    with pytest.raises(UnwritableError, match="cannot be written as a results folder"), store.lock():
+    with pytest.raises(BusyError, match="cannot be written as a results folder"), store.lock():
         pass
     assert (store.folder / "other").read_text() == "kept"
+
+
+def pack(file, members):
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    return file
+
+
+def files_in(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_archive_is_a_folder_until_the_context_ends(tmp_path):
+    content = {"plan.json": b"{}", "units/fit-1/weights.safetensors": bytes(range(256)) * 9, "empty": b""}
+    with open_folder(pack(tmp_path / "first.zip", content)) as copy:
+        assert copy.name == "first"
+        assert files_in(copy) == content
+    assert not copy.exists()
+    with open_folder(tmp_path) as opened:
+        assert opened == tmp_path
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/../../outside", "/tmp/outside", "link", "fifo"])
+def test_members_are_written_as_regular_files_inside_the_folder(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    member = zipfile.ZipInfo(name)
+    member.external_attr = {"link": stat.S_IFLNK, "fifo": stat.S_IFIFO}.get(name, stat.S_IFREG) << 16
+    with open_folder(pack(tmp_path / "bad.zip", {member: b"/etc/passwd"})) as folder:
+        assert list(files_in(folder).values()) == [b"/etc/passwd"]
+        assert not any(path.is_symlink() for path in folder.rglob("*"))
+        assert {path.name for path in tmp_path.iterdir()} == {"bad.zip", folder.parent.name}
+
+
+@pytest.mark.parametrize("change", ["truncated", "flipped", "text", "encrypted", "lies", "many", "large", "nested"])
+def test_damaged_and_large_archives_are_refused(tmp_path, monkeypatch, change):
+    monkeypatch.setattr(store_module, "MAX_MEMBERS", 5)
+    monkeypatch.setattr(store_module, "MAX_BYTES", 200_000)
+    members = {
+        "many": dict.fromkeys("abcdef", b""),
+        "large": {"a": bytes(100_001), "b": bytes(100_001)},
+        "nested": {"a": b"", "a/b": b""},
+    }
+    file = pack(tmp_path / "bad.zip", members.get(change, {"zeros": bytes(100_000), "name": bytes(range(256))}))
+    content = bytearray(file.read_bytes())
+    if change == "truncated":
+        del content[len(content) // 2 :]
+    elif change == "flipped":
+        content[content.index(b"name") + 20] ^= 255
+    elif change == "text":
+        content[:] = b"not an archive"
+    elif change == "encrypted":
+        content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    elif change == "lies":
+        # The size that a member states is not trusted.
+        content = content.replace((100_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    file.write_bytes(content)
+    with pytest.raises(ResultsError, match=r"bad\.zip: cannot be unpacked"), open_folder(file):
+        pass

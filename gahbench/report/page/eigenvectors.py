@@ -19,7 +19,7 @@ from gahbench.report.page.images import MAX_CHARACTERS, Picture, PictureRow, in_
 
 if TYPE_CHECKING:
     from gahbench.report.pictures import Bytes
-    from gahbench.store.stored_files import StoredArrays
+    from gahbench.store.store import StoredArrays
 
 #: Numbers of images and of eigenvectors, the first of which that fits into :data:`MAX_CHARACTERS` is used.
 _LIMITS = ((2, 8), (2, 5), (1, 6), (1, 4), (1, 3), (1, 2))

@@ -31,7 +31,7 @@ from gahbench.report.page.charts import MAX_DRAWN, Source
 
 if TYPE_CHECKING:
     from gahbench.report.contact_sheet import Floats
-    from gahbench.store.stored_files import StoredArrays
+    from gahbench.store.store import StoredArrays
 
 #: The largest number of characters of all pictures, and of all sheets of samples, of a page.
 MAX_CHARACTERS, MAX_SHEET_CHARACTERS = 500_000, 1_200_000
