@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pydantic
 import yaml
 
-from gahbench._util.errors import SuiteError, suggestion
+from gahbench._util.errors import SuiteError, listing, suggestion
 from gahbench._util.readable import brief
 
 Location = tuple[str | int, ...]
@@ -22,118 +22,100 @@ Location = tuple[str | int, ...]
 #: Limits of a document: levels of nesting, and values, which count again for each alias.
 MAX_DEPTH, MAX_VALUES = 40, 50_000
 #: Accepted integers: signed integers of 64 bits, as in torch and tables.
-INTEGERS = range(-(2**63), 2**63)
-ACCEPTED_INTEGERS = f"accepted: integers of 64 bits, {INTEGERS.start} to {INTEGERS.stop - 1}"
-
+_INTEGERS = range(-(2**63), 2**63)
 _TAG = "tag:yaml.org,2002:"
-#: Types of plain scalars in order: pattern and first characters (YAML 1.2.2, section 10.3.2).
+#: Patterns of the types of plain scalars, in order (YAML 1.2.2, section 10.3.2).
 _CORE = {
-    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    "float": (
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
 }
 _FRACTION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*/\s*(\d+\.?\d*|\.\d+)\s*")
 
 
 class _Loader(yaml.SafeLoader):
-    """Resolves plain scalars by the core schema alone."""
+    """Resolves plain scalars by the core schema alone, and records the line of each value."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lines: dict[Location, int] = {}
+
+    def build(self, node: yaml.Node, location: Location = ()) -> Any:
+        """Return the value of a node, with a copy of it for each alias."""
+        self.lines.setdefault(location, node.start_mark.line + 1)
+        if len(location) > MAX_DEPTH or len(self.lines) > MAX_VALUES:
+            raise _error(f"more than {MAX_DEPTH} levels, or {MAX_VALUES} values, counting repetitions by aliases", node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            mapping = {}
+            for key, value in node.value:
+                inside = (*location, key.value)
+                if not isinstance(key, yaml.ScalarNode) or inside in self.lines:
+                    raise _error(f"'{brief(key.value, 60)}' is not the name of a field, or is repeated", key)
+                self.lines[inside] = key.start_mark.line + 1
+                mapping[self.construct_object(key)] = self.build(value, inside)
+            return mapping
+        # NUL is invalid in paths, and lone surrogates cannot be encoded.
+        if invalid := re.search("[\0\ud800-\udfff]", node.value):
+            raise _error(f"the character U+{ord(invalid[0]):04X} is not accepted", node)
+        return self.construct_object(node)
+
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        """Return a signed integer of 64 bits."""
+        number = int(node.value, {"0o": 8, "0x": 16}.get(node.value[:2], 10))
+        if number not in _INTEGERS:
+            accepted = f"accepted: integers of 64 bits, {_INTEGERS.start} to {_INTEGERS.stop - 1}"
+            raise _error(f"{brief(node.value, 100)} is not accepted; {accepted}", node)
+        return number
 
 
 class _Dumper(yaml.SafeDumper):
     """Quotes strings that YAML 1.1 or 1.2 would not read as strings, and escapes line breaks."""
 
 
-def _construct_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    number = int(node.value, {"0o": 8, "0x": 16}.get(node.value[:2], 10))
-    if number not in INTEGERS:
-        raise _error(f"{brief(node.value, 100)} is not accepted; {ACCEPTED_INTEGERS}", node)
-    return number
-
-
 def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-_Loader.yaml_implicit_resolvers = {}
-for _name, (_pattern, _first) in _CORE.items():
+for _name, _pattern in _CORE.items():
     for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), list(_first))
-_Loader.add_constructor(f"{_TAG}int", _construct_integer)
+        _class.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), None)
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_integer)
 _Dumper.add_representer(
     str, lambda dumper, text: dumper.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
 )
 
 
-def _load(text: str, lines: dict[Location, int]) -> Any:
-    """Read YAML, and record the line of each value."""
+def _load(text: str) -> tuple[Any, dict[Location, int]]:
+    """Read YAML; return its value, and the line of each part."""
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
-        return None if node is None else _build(loader, node, (), lines)
+        return None if node is None else loader.build(node), loader.lines
     except RecursionError:
         raise yaml.YAMLError(f"more than {MAX_DEPTH} levels of lists and mappings") from None
     except (KeyError, ValueError) as error:
         raise yaml.YAMLError(f"a value cannot be read: {error}") from error
 
 
-def _build(loader: yaml.SafeLoader, node: yaml.Node, location: Location, lines: dict[Location, int]) -> Any:
-    """Return the value of a node, with a copy of it for each alias."""
-    lines.setdefault(location, node.start_mark.line + 1)
-    if len(location) > MAX_DEPTH or len(lines) > MAX_VALUES:
-        raise _error(f"more than {MAX_DEPTH} levels, or {MAX_VALUES} values, counting repetitions by aliases", node)
-    if isinstance(node, yaml.SequenceNode):
-        return [_build(loader, item, (*location, index), lines) for index, item in enumerate(node.value)]
-    if isinstance(node, yaml.MappingNode):
-        mapping = {}
-        for key, value in node.value:
-            inside = (*location, key.value)
-            if not isinstance(key, yaml.ScalarNode) or inside in lines:
-                raise _error(f"'{brief(key.value, 60)}' is not the name of a field, or is repeated", key)
-            lines[inside] = key.start_mark.line + 1
-            mapping[loader.construct_object(key)] = _build(loader, value, inside, lines)
-        return mapping
-    # NUL is invalid in paths, and lone surrogates cannot be encoded.
-    if invalid := re.search("[\0\ud800-\udfff]", node.value):
-        raise _error(f"the character U+{ord(invalid[0]):04X} is not accepted", node)
-    return loader.construct_object(node)
-
-
 def load_scalar(text: str) -> Any:
-    """Read a YAML value with the core schema of YAML 1.2: ``1e-3`` is a number, ``010`` is 10, ``on`` is a string.
-
-    Parameters
-    ----------
-    text
-        The value in YAML syntax.
-
-    Raises
-    ------
-    yaml.YAMLError
-        If the text is not valid YAML.
-    """
-    return _load(text, {})
+    """Read a YAML value with the core schema of YAML 1.2; raise ``yaml.YAMLError`` if it is invalid."""
+    return _load(text)[0]
 
 
 def dump_flow(value: Any) -> str:
-    """Write a value as YAML on a single line, which :func:`load_scalar` reads back.
-
-    Parameters
-    ----------
-    value
-        A string, number, boolean, ``None``, list or mapping, nested to any depth. Keys of mappings are sorted.
+    """Write a value as YAML on a single line with sorted keys, which :func:`load_scalar` reads back.
 
     Examples
     --------
     >>> dump_flow({"b": ["on", "1e-3"], "a": 1e-3})
     "{a: 0.001, b: ['on', '1e-3']}"
     """
-    text: str = yaml.dump(
-        value, Dumper=_Dumper, default_flow_style=True, sort_keys=True, allow_unicode=False, width=float("inf")
-    )
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("\n...")
 
 
@@ -148,10 +130,9 @@ class Document:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        lines: dict[Location, int] = {}
         try:
             self.text = path.read_text(encoding="utf-8")
-            self.content: Any = _load(self.text, lines)
+            self.content, lines = _load(self.text)
         except (OSError, ValueError) as error:
             raise SuiteError(f"{path}: cannot be read: {error}") from error
         except yaml.YAMLError as error:
@@ -182,24 +163,21 @@ class Document:
         """Return the first of pydantic's errors, with the place of the invalid part, and accepted names of fields."""
         # If a required field is misspelt, pydantic also reports it as missing; report the misspelling.
         first = min(error.errors(), key=lambda item: not item["type"].startswith(("extra", "unexpected")))
-        full_location = (*inside, *first["loc"])
-        if first["type"].startswith(("extra", "unexpected")):
-            return self.unknown_field(full_location, accepted(full_location[:-1]))
+        location, kind, message = (*inside, *first["loc"]), first["type"], first["msg"].removeprefix("Value error, ")
+        if kind.startswith(("extra", "unexpected")):
+            return self.unknown_field(location, accepted(location[:-1]))
         # Pydantic adds the names of types to the location.
-        location = full_location if first["type"] == "missing" else self._known(full_location)
-        message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
-        if first["type"] in ("model_type", "dataclass_type"):
-            message = f"expected the fields {', '.join(accepted(location))}"
+        location = location if kind == "missing" else self._known(location)
+        if kind in ("model_type", "dataclass_type"):
+            message = f"expected the fields {listing(accepted(location))}"
         value = "" if isinstance(first["input"], dict | tuple) else f" (got {brief(repr(first['input']))})"
-        name = ".".join(map(str, location)) or "the file"
-        return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{value}")
+        text = f"{message[0].lower()}{message[1:]}".replace("tuple", "list")
+        return self.error(location, f"{'.'.join(map(str, location)) or 'the file'}: {text}{value}")
 
     def unknown_field(self, location: Location, accepted: Sequence[str]) -> SuiteError:
         """Return the error about an unknown field."""
-        near = suggestion(str(location[-1]), accepted) or ";"
-        return self.error(
-            location, f"unknown field '{'.'.join(map(str, location))}'{near} accepted: {', '.join(accepted)}"
-        )
+        near, name = suggestion(str(location[-1]), accepted) or ";", ".".join(map(str, location))
+        return self.error(location, f"unknown field '{name}'{near} accepted: {listing(accepted)}")
 
     def _known(self, location: Location) -> Location:
         """Return the longest known prefix of a location."""
