@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from annotated_types import Predicate
+from pydantic import Field, TypeAdapter, ValidationError
 
 
 def as_text(value: Any) -> str:
@@ -22,27 +24,16 @@ def is_inside(value: Any) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
-def _inner_path(value: str) -> str:
-    if not is_inside(value):
-        raise ValueError("must be a relative path inside the folder")
-    return value
-
-
 #: A non-negative integer of 64 bits, the largest that tables store.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-#: A finite number.
-Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
 #: A SHA-256 digest in hexadecimal digits.
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 #: A file name.
 FileName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,200}$")]
 #: A relative path inside a folder.
-InnerPath = Annotated[str, AfterValidator(_inner_path)]
-
-
-@functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+InnerPath = Annotated[str, Predicate(is_inside)]
+#: Returns the validator of a type, which takes longer to build than a record to validate.
+_adapter: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
 
 
 def check_record(kind: Any, record: Any, name: str) -> Any:

@@ -16,9 +16,6 @@ from typing import Any
 
 from gahbench._util.errors import ParameterError, ResultsError
 
-#: Kinds of files by the first letter of ``stat.filemode``.
-_KINDS = {"d": "a folder", "l": "a link", "p": "a FIFO", "s": "a socket", "c": "a device", "b": "a device"}
-
 
 class StorageError(OSError):
     """A file of a results folder cannot be read or written; this does not count as a failure of the unit."""
@@ -43,10 +40,8 @@ def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
     """
     try:
         # Check before opening, since opening a device may already have effects.
-        mode = Path(path).stat(follow_symlinks=follow).st_mode
-        if not stat.S_ISREG(mode):
-            kind = _KINDS.get(stat.filemode(mode)[0], "a special file")
-            raise OSError(errno.EINVAL, f"is {kind}; expected a regular file", str(path))
+        if not stat.S_ISREG(Path(path).stat(follow_symlinks=follow).st_mode):
+            raise OSError(errno.EINVAL, "is a folder, link or special file; expected a regular file", str(path))
         return Path(path).open("rb")
     except ValueError as error:
         raise OSError(errno.EINVAL, f"is not a valid path: {error}", str(path)) from error

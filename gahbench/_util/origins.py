@@ -8,8 +8,6 @@ from pathlib import Path
 from gahbench._util.files import sha256_of
 
 _PACKAGE = "package '"
-#: Number of hexadecimal digits of the digest of a file.
-_DIGITS = 16
 
 
 def package_origin(package: str) -> str:
@@ -28,7 +26,7 @@ def portable_origin(origin: str) -> str:
         return origin
     file = Path(origin)
     try:
-        return f"{_name(file)} {sha256_of(file)[:_DIGITS]}"
+        return f"{_name(file)} {sha256_of(file)[:16]}"
     except OSError:
         return f"{_name(file)} missing"
 

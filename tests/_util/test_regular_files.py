@@ -8,18 +8,6 @@ import pytest
 from gahbench._util.files import check_regular, delete_file, open_regular, read_regular
 
 
-def make(kind, path):
-    if kind == "FIFO":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    else:
-        with socket.socket(socket.AF_UNIX) as bound:
-            bound.bind(str(path))
-
-
 @pytest.fixture
 def current_folder(tmp_path, monkeypatch):
     """The current folder, relative to which paths are short enough for a socket."""
@@ -27,29 +15,25 @@ def current_folder(tmp_path, monkeypatch):
     return type(tmp_path)()
 
 
-@pytest.mark.parametrize("kind", ["FIFO", "folder", "device", "socket"])
-def test_special_files_are_refused(current_folder, kind):
-    make(kind, current_folder / "x")
-    for read in (open_regular, check_regular, read_regular):
-        with pytest.raises(OSError, match=rf"is a {kind}; expected a regular file: 'x'"):
-            read(current_folder / "x")
+def test_special_files_are_refused(current_folder):
+    os.mkfifo("fifo")
+    (current_folder / "folder").mkdir()
+    (current_folder / "device").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+    for name in ("fifo", "folder", "device", "socket"):
+        for read in (open_regular, check_regular, read_regular):
+            with pytest.raises(OSError, match=rf"expected a regular file: '{name}'"):
+                read(name)
 
 
 def test_regular_files_and_links_to_them_are_read(tmp_path):
     (tmp_path / "a").write_bytes(b"content")
     (tmp_path / "b").symlink_to("a")
-    with open_regular(tmp_path / "b") as file:
-        assert file.read() == b"content"
-    assert read_regular(str(tmp_path / "a"), 7) == b"content"
+    assert read_regular(str(tmp_path / "b"), 7) == b"content"
     with pytest.raises(OSError, match="has 7 bytes; accepted: up to 6"):
         read_regular(tmp_path / "a", 6)
-
-
-def test_links_are_followed_only_on_request(tmp_path):
-    (tmp_path / "a").write_text("x")
-    (tmp_path / "b").symlink_to("a")
-    assert read_regular(tmp_path / "b") == b"x"
-    with pytest.raises(OSError, match="is a link"):
+    with pytest.raises(OSError, match="link or special file"):
         read_regular(tmp_path / "b", follow=False)
 
 
@@ -71,9 +55,6 @@ def test_delete_file_deletes_no_folders_and_no_files_behind_links(tmp_path):
 
 
 def test_invalid_paths_raise_os_errors(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        open_regular(tmp_path / "gone")
-    with pytest.raises(OSError, match=r"null (byte|character)"):
-        open_regular("a\0b")
-    with pytest.raises(OSError, match="too long"):
-        open_regular("x" * 10_000)
+    for path, text in ((tmp_path / "gone", "No such file"), ("a\0b", "null (byte|character)"), ("x" * 10_000, "long")):
+        with pytest.raises(OSError, match=text):
+            open_regular(path)

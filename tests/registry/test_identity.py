@@ -129,8 +129,8 @@ def test_an_unreadable_file_is_refused(registry, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path, message in (
         ("gone.bin", r"file='gone.bin': no such file"),
-        (tmp_path, "is a folder; expected a regular file"),
-        (tmp_path / "fifo", r"fifo': is a FIFO; expected a regular file"),
+        (tmp_path, "is a folder, link or special file; expected a regular file"),
+        (tmp_path / "fifo", r"fifo': is a folder, link or special file; expected a regular file"),
     ):
         with pytest.raises(ParameterError, match=message):
             registry.configure("reference", f"reads[{path}]")

@@ -216,7 +216,7 @@ def test_links_out_of_the_folder_and_large_texts_are_warned_about(texts, home, m
     with pytest.warns(UserWarning, match="left out") as warned:
         assert pages.rendered_readmes == {}
     messages = "\n".join(str(warning.message) for warning in warned)
-    assert f"left out: {texts / 'kept' / 'README.md'}: is a link; expected a regular file" in messages
+    assert f"left out: {texts / 'kept' / 'README.md'}: is a folder, link or special file" in messages
     assert f"left out: {texts / 'README.md'}: has 1,001 bytes; accepted: up to 1,000" in messages
     assert [load_environment(run.source.folder) for run in pages.catalogue.runs] == [{}]
     assert _opened == []

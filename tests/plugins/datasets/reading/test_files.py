@@ -324,9 +324,9 @@ def test_large_images_are_processed_in_parts(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", [".npy", ".pt", ".zip", ".png", ""])
 def test_files_that_are_not_regular_are_refused_without_blocking(tmp_path, suffix):
     os.mkfifo(tmp_path / f"f{suffix}")
-    assert_refused(tmp_path / f"f{suffix}", "is a FIFO; expected a regular file; accepted: a folder of images")
+    assert_refused(tmp_path / f"f{suffix}", "expected a regular file; accepted: a folder of images")
     (tmp_path / f"d{suffix}").symlink_to("/dev/zero")
-    assert_refused(tmp_path / f"d{suffix}", "is a device; expected a regular file")
+    assert_refused(tmp_path / f"d{suffix}", "expected a regular file")
 
 
 def test_a_folder_named_like_an_image_is_refused(tmp_path):
