@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,29 @@ _LOCK = threading.Lock()
 def start_process(function: Callable[..., None], arguments: tuple[Any, ...], start: str | None = None) -> Any:
     """Start a function in a new process, which is not a daemon, by ``forkserver`` or ``spawn``."""
     context: Any = multiprocessing.get_context(start or START)
+    if START == "forkserver":
+        context.set_forkserver_preload(["gahbench.runs.preloaded"])
     process = context.Process(target=function, args=arguments, daemon=False)
-    with _LOCK, _without_main(), _safe_path():
+    # The fork server, which starts with the first process, imports the same packages as this process.
+    variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+    # The script that this process runs may have no guard against being imported by a new process.
+    main = {"__main__": types.ModuleType("__main__")}
+    with _LOCK, _replaced(os.environ, variables), _replaced(sys.modules, main):
         process.start()
     return process
+
+
+@contextlib.contextmanager
+def _replaced(mapping: MutableMapping[str, Any], values: Mapping[str, Any]) -> Iterator[None]:
+    """Replace values of a mapping within a context."""
+    before = {name: mapping[name] for name in values if name in mapping}
+    mapping.update(values)
+    try:
+        yield
+    finally:
+        for name in values.keys() - before.keys():
+            del mapping[name]
+        mapping.update(before)
 
 
 def detach(output: str | os.PathLike[str]) -> None:
@@ -33,29 +52,3 @@ def detach(output: str | os.PathLike[str]) -> None:
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep a new process from importing the script that this process runs, which may have no guard against that."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Let the fork server, which starts with the first process, import the same packages as this process."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["gahbench.runs.preloaded"])
-    variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-    before = {name: os.environ[name] for name in variables if name in os.environ}
-    os.environ |= variables
-    try:
-        yield
-    finally:
-        for name in variables.keys() - before.keys():
-            del os.environ[name]
-        os.environ |= before
