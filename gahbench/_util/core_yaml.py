@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pydantic
 import yaml
@@ -36,8 +36,6 @@ _FRACTION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*/\s*(\d+\.?\d*|\.\d+)\s*")
 
 class _Loader(yaml.SafeLoader):
     """Resolves plain scalars by the core schema alone, and records the line of each value."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -81,6 +79,7 @@ def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
+_Loader.yaml_implicit_resolvers = {}
 for _name, _pattern in _CORE.items():
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), None)

@@ -27,26 +27,18 @@ class GahbenchError(Exception):
     unknown basis 'harr'; did you mean 'haar'
     """
 
-    #: Whether line breaks in the message are kept.
-    _keeps_lines = True
-
     def __str__(self) -> str:
-        text = printable(shorten(super().__str__(), LONGEST_MESSAGE), "\n")
+        # Errors that quote input are printed on a single line.
+        kept = "" if isinstance(self, PluginError | ParameterError | SuiteError | DataError) else "\n"
         # Escapes make the text longer, so shorten it again.
-        return shorten(text if self._keeps_lines else text.replace("\n", "\\n"), LONGEST_MESSAGE)
+        return shorten(printable(shorten(super().__str__(), LONGEST_MESSAGE), kept), LONGEST_MESSAGE)
 
 
-class _OneLineError(GahbenchError):
-    """An error whose message quotes input, and is printed on a single line."""
-
-    _keeps_lines = False
-
-
-class PluginError(_OneLineError):
+class PluginError(GahbenchError):
     """A plugin cannot be found, loaded or registered."""
 
 
-class ParameterError(_OneLineError):
+class ParameterError(GahbenchError):
     """A parameter is unknown, has the wrong type, or is out of range."""
 
 
@@ -54,11 +46,11 @@ class UntrustedError(ParameterError):
     """A results folder sets a parameter that names code, files or a download, but ``--trust`` is not set."""
 
 
-class SuiteError(_OneLineError):
+class SuiteError(GahbenchError):
     """A suite file cannot be read or is invalid."""
 
 
-class DataError(_OneLineError):
+class DataError(GahbenchError):
     """Images are missing, unreadable, or too few."""
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import ParameterError, SuiteError, listing
-from gahbench._util.processes import detach, start_process
-from gahbench._util.resources import kill_group
+from gahbench._util.resources import detach, kill_group, start_process
 from gahbench._util.shapes import Shape
 from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.references import Reference

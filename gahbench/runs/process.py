@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import GahbenchError
-from gahbench._util.processes import detach, start_process
-from gahbench._util.resources import kill_group, signal_name
+from gahbench._util.resources import detach, kill_group, signal_name, start_process
 from gahbench.contracts.engines import Row
 from gahbench.devices.hardware import hardware
 
