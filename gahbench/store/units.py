@@ -149,7 +149,7 @@ class FinishedUnit:
 
     def check(self, full: bool = False) -> None:
         """Compare the checksums of all files but ``unit.json``; of networks only the sizes, unless ``full``."""
-        for name in set(self.names) - {UNIT}:
+        for name in sorted({*self.names} - {UNIT}):
             if full or not name.endswith(Path(WEIGHTS).suffix):
                 self.read(name)
                 continue

@@ -27,17 +27,7 @@ READS_INDEX, WRITES_INDEX = ("index", "_unsafe_index"), ("index_put", "index_put
 #: Lazy views, computed at once, because torch would compute them later without dispatching to the tensor class.
 EAGER = {"_conj": torch.ops.aten._conj_physical.default, "_neg_view": torch.ops.aten.neg.default}
 #: Constructors that torch implements by resizing their result.
-FACTORIES = (
-    "empty_strided",
-    "arange",
-    "linspace",
-    "logspace",
-    "eye",
-    "randperm",
-    "range",
-    "tril_indices",
-    "triu_indices",
-)
+FACTORIES = ["empty_strided", "arange", "linspace", "logspace", "eye", "randperm", "tril_indices", "triu_indices"]
 
 #: Lists of recorded waits, one for each active context, and libraries of operations, which must be kept alive.
 _records, _libraries = [], []
