@@ -30,7 +30,7 @@ from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem, Registry, built_in_registry
 from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan, short_names
-from gahbench.store.store import BusyError, Examination, Store, open_folder, warn_of_damage
+from gahbench.store.store import Examination, LockError, Store, open_folder, warn_of_damage
 from gahbench.store.units import FinishedUnit
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def collect(folder: str | Path) -> Results:
 def update_board(folder: Path) -> None:
     """Write the board of a folder if it has units, and can be written since no run is at work in it."""
     if (folder / PLAN).is_file() and (folder / "units").is_dir():
-        with contextlib.suppress(BusyError):
+        with contextlib.suppress(LockError):
             collect(folder)
 
 

@@ -40,7 +40,7 @@ DAMAGED = "damaged"
 MAX_MEMBERS, MAX_BYTES = 100_000, 4 * 2**30
 
 
-class BusyError(ResultsError):
+class LockError(ResultsError):
     """A results folder cannot be locked, since another run is at work in it, or since it cannot be written."""
 
 
@@ -74,7 +74,7 @@ class Store:
                     file = os.fdopen(os.open(self.folder / name, flags, 0o666), "r+b", buffering=0)
                     self._take(stack.enter_context(file), is_shared=bool(shard) and name == ".lock")
             except OSError as error:
-                raise BusyError(f"{self.folder}: cannot be written as a results folder: {error}") from error
+                raise LockError(f"{self.folder}: cannot be written as a results folder: {error}") from error
             yield
 
     def _take(self, file: io.FileIO, is_shared: bool) -> None:
@@ -88,7 +88,7 @@ class Store:
             except (BlockingIOError, PermissionError):
                 holder = file.read(200).decode(errors="replace") or "shards of a run"
                 text = f"another run is at work in this folder ({holder}); wait for it, or stop it"
-                raise BusyError(f"{self.folder}: {text}") from None
+                raise LockError(f"{self.folder}: {text}") from None
         file.truncate(0)
         if not is_shared:
             file.write(f"host {socket.gethostname()}, process {os.getpid()}".encode())

@@ -19,7 +19,7 @@ from gahbench._util.sealed import MAX_RECORD
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store import store as store_module
-from gahbench.store.store import BusyError, Store, open_folder, warn_of_damage
+from gahbench.store.store import LockError, Store, open_folder, warn_of_damage
 from gahbench.store.units import DamagedError, FinishedUnit, write_scores
 
 FIT = Unit("fit", "f", "d", "e", "architecture", 0, None, None, None, 0.0, {})
@@ -309,11 +309,11 @@ def test_a_warning_of_damage_is_shortened():
 def test_one_run_or_shards_of_one_run_lock_a_folder(store):
     with store.lock():
         for shard in ("", "1/2"):
-            with pytest.raises(BusyError, match=rf"\(host .*, process {os.getpid()}\)"), store.lock(shard):
+            with pytest.raises(LockError, match=rf"\(host .*, process {os.getpid()}\)"), store.lock(shard):
                 pass
     with store.lock("1/2"), store.lock("2/2"):
         for shard in ("", "2/2"):
-            with pytest.raises(BusyError, match="another run is at work"), store.lock(shard):
+            with pytest.raises(LockError, match="another run is at work"), store.lock(shard):
                 pass
     with store.lock():
         pass
@@ -335,7 +335,7 @@ def test_a_lock_that_is_not_a_regular_file_is_refused(store, kind):
         os.mkfifo(store.folder / ".lock")
     else:
         (store.folder / ".lock").symlink_to("other")
-    with pytest.raises(BusyError, match="cannot be written as a results folder"), store.lock():
+    with pytest.raises(LockError, match="cannot be written as a results folder"), store.lock():
         pass
     assert (store.folder / "other").read_text() == "kept"
 
