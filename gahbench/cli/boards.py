@@ -144,7 +144,7 @@ def report(
     """
     from gahbench.registry.registry import open_registry
 
-    print_report(folder, open_registry(plugins_dir or (), trust=False), out, rows or ())
+    print_report(folder, open_registry(plugins_dir or ()), out, rows or ())
 
 
 def print_report(folder: Path, registry: Registry, out: Path | None = None, rows: Sequence[Path] = ()) -> None:
@@ -178,19 +178,15 @@ def site(
         ),
     ] = "",
     plugins_dir: options.Plugins = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Also build plugins whose parameters name code, files or downloads.")
-    ] = False,
 ) -> None:
-    """Write a website of results folders: an index, and a page for each run, entrant, dataset and README.md.
+    """Write a website of results folders: an index, and a page for each run and README.md.
 
-    The site works from disk and from any server, and loads nothing from other servers. Without --trust, plugins whose
-    parameters name code, files or downloads are not built, and their pages say so.
+    The site works from disk and from any server, and loads nothing from other servers.
     """
     from gahbench.registry.registry import open_registry
     from gahbench.site.pages import write_site
 
-    registry = open_registry(plugins_dir or (), trust)
+    registry = open_registry(plugins_dir or ())
     with Progress("building the site") as progress:
         written = write_site(
             folder,

@@ -28,7 +28,7 @@ from gahbench.networks.network_facts import (
     torch_func_obstacle,
     with_random_weights,
 )
-from gahbench.networks.receptive_field import SIDES, receptive_field
+from gahbench.networks.receptive_field import receptive_field
 from gahbench.registry.configured import Configured, citations
 from gahbench.registry.registry import Registry
 from gahbench.testing.references import fitted_samples
@@ -62,15 +62,13 @@ class Fact:
     value: str
 
 
-def facts(
-    configured: Configured, registry: Registry, shape: Shape | None = None, sides: Sequence[int] = SIDES
-) -> Iterator[Fact]:
-    """Yield the facts about a plugin, according to its kind; receptive fields are measured on images of ``sides``."""
+def facts(configured: Configured, registry: Registry, shape: Shape | None = None) -> Iterator[Fact]:
+    """Yield the facts about a plugin, according to its kind."""
     try:
         if configured.kind == "architecture":
-            yield from _architecture(configured, shape, sides)
+            yield from _architecture(configured, shape)
         if configured.kind == "reference":
-            yield from _reference(configured, registry, shape, sides)
+            yield from _reference(configured, registry, shape)
         if configured.kind == "metric":
             yield from _metric(configured.build())
         if configured.kind == "claim":
@@ -98,7 +96,7 @@ def _dataset(dataset: Dataset) -> Iterator[Fact]:
         yield Fact("note", note)
 
 
-def _architecture(configured: Configured, requested: Shape | None, sides: Sequence[int]) -> Iterator[Fact]:
+def _architecture(configured: Configured, requested: Shape | None) -> Iterator[Fact]:
     shape, refusal = _find_accepted_shape(configured, requested or SHAPE)
     if shape is None:
         yield Fact("network", f"unknown: {refusal}")
@@ -116,7 +114,7 @@ def _architecture(configured: Configured, requested: Shape | None, sides: Sequen
     yield Fact(
         "receptive field",
         _value_or_reason(
-            lambda: str(receptive_field(lambda trial: _build_with_random_weights(configured, trial), shape[0], sides))
+            lambda: str(receptive_field(lambda trial: _build_with_random_weights(configured, trial), shape[0]))
         ),
     )
     small = _find_accepted_shape(configured, (shape[0], *SMALL[1:]))[0] or shape
@@ -131,7 +129,7 @@ def _architecture(configured: Configured, requested: Shape | None, sides: Sequen
     yield Fact("torch.func", _value_or_reason(lambda: _format_obstacle(torch_func_obstacle(network, noisy, sigma))))
 
 
-def _reference(configured: Configured, registry: Registry, shape: Shape | None, sides: Sequence[int]) -> Iterator[Fact]:
+def _reference(configured: Configured, registry: Registry, shape: Shape | None) -> Iterator[Fact]:
     reference: Reference = configured.build()
     yield Fact("kind", _value_or_reason(lambda: _KINDS.get(reference.kind, str(reference.kind))))
     learns = "from training and validation images, if at all" if type(reference).fit is not Reference.fit else "nothing"
@@ -141,7 +139,7 @@ def _reference(configured: Configured, registry: Registry, shape: Shape | None, 
     for inner in configured.nested.values():
         if isinstance(inner, Configured) and inner.kind == "architecture":
             yield Fact("network", inner.label)
-            yield from _architecture(inner, shape, sides)
+            yield from _architecture(inner, shape)
             yield Fact("citation of the network", _value_or_reason(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
 
 

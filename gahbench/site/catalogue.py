@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -20,22 +19,12 @@ from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.facts import base_entrants, optimum_of
 from gahbench.board.results import INDEX, Results, load_results
-from gahbench.contracts.row_labels import base_label, split_label
+from gahbench.contracts.row_labels import base_label
 from gahbench.registry.registry import Registry
 from gahbench.report import cells
-from gahbench.report.cells import (
-    Cell,
-    Column,
-    bracket_column,
-    file_stems,
-    plain_column,
-    rank_bar,
-    rank_text,
-    value_column,
-)
+from gahbench.report.cells import Cell, Column, bracket_column, file_stems, plain_column, value_column
 from gahbench.report.page.charts import Source
 from gahbench.report.page.entrant_tables import DISTANCE
-from gahbench.store.plan_file import RecordedPlan
 
 #: The page that describes a folder.
 README = "README.md"
@@ -60,24 +49,9 @@ class Run:
         return self.source.results
 
     @property
-    def plan(self) -> RecordedPlan | None:
-        """The plan of the run; ``None`` if it has no valid plan."""
-        return self.source.plan
-
-    @property
     def entrants(self) -> list[str]:
         """The labels of entrants; the rows of a sweep share one label."""
         return base_entrants(self.results)
-
-    @cached_property
-    def recorded_plugins(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
-        """The plugins that the plan records with their parameters, by ``entrant`` or ``dataset`` and label."""
-        plugins: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for unit in self.plan.units if self.plan else ():
-            for kind, label in (("entrant", base_label(unit.entrant)), ("dataset", unit.dataset)):
-                if isinstance(payload := unit.payload.get(kind), Mapping):
-                    plugins.setdefault((kind, label), payload)
-        return plugins
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +61,6 @@ class Standing:
     run: Run
     board: DatasetBoard
     entry: Entry
-
-    @property
-    def image_count(self) -> str:
-        """The number of training images, as text; empty outside sweeps."""
-        return split_label(self.entry.entrant)[1] or ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +89,10 @@ class Catalogue:
         return dict(sorted(standings.items()))
 
     @cached_property
-    def pages(self) -> dict[str, dict[str, str]]:
-        """The paths of pages in the site: of runs by name, and of entrants and datasets by label."""
-        names = {"runs": [run.name for run in self.runs], "entrants": self.entrants, "datasets": self.datasets}
-        return {
-            folder: {label: f"{folder}/{stem}.html" for label, stem in file_stems(list(labels)).items()}
-            for folder, labels in names.items()
-        }
+    def pages(self) -> dict[str, str]:
+        """The paths of the pages of runs in the site, by name."""
+        stems = file_stems([run.name for run in self.runs])
+        return {name: f"runs/{stem}.html" for name, stem in stems.items()}
 
     @cached_property
     def names(self) -> DisplayNames:
@@ -136,13 +102,6 @@ class Catalogue:
             datasets |= dict(zip(run.results.datasets["dataset"], run.results.datasets["spec"], strict=True))
         registry = self.runs[0].source.registry
         return display_names(registry, (label for run in self.runs for label in run.results.entrants), datasets)
-
-    def pages_from(self, root: str) -> dict[str, dict[str, str]]:
-        """Return the links to pages from a page whose relative path to the root of the site is ``root``."""
-        return {
-            folder: {label: root + page for label, page in page_by_label.items()}
-            for folder, page_by_label in self.pages.items()
-        }
 
 
 def load_catalogue(folder: Path, registry: Registry) -> Catalogue:
@@ -174,53 +133,25 @@ def _load_runs(folder: Path, registry: Registry) -> Iterator[tuple[str, str, Res
             warnings.warn(f"left out: {error}", stacklevel=4)
 
 
-def standings_table(
-    standings: Sequence[Standing], pages: Mapping[str, Mapping[str, str]], names: DisplayNames
-) -> list[Column]:
-    """Return the table of an entrant on all boards, with a row for each board, or several rows for a sweep."""
-    rows = [(standing.board, standing.entry.entrant) for standing in standings]
-    gains = [board.estimate(label, "gain_over_baseline") for board, label in rows]
-    columns = [
-        _link_column(
-            "dataset",
-            [(standing.board.dataset, pages["datasets"][standing.board.dataset]) for standing in standings],
-            names.dataset,
-        ),
-        _link_column("run", [(standing.run.name, pages["runs"][standing.run.name]) for standing in standings]),
-        plain_column("images", [standing.image_count or cells.DASH for standing in standings]),
-        Column("rank", [_rank_cell(standing) for standing in standings]),
-        value_column("PSNR", [board.estimate(label, "psnr") for board, label in rows]),
-        value_column("gain", gains, sign=True, has_bars=True),
-        _distance_column(rows, has_bars=True),
-        _parameter_column([standing.entry.parameters for standing in standings]),
-    ]
-    return [column for column in columns if column.is_known]
-
-
-def boards_by_dataset(contents: Catalogue) -> list[tuple[str, str, str, list[Column]]]:
-    """Return for each dataset its label, its page, its facts, and a table of its boards with their best entrants."""
+def boards_by_dataset(contents: Catalogue) -> list[tuple[str, str, list[Column]]]:
+    """Return for each dataset its label, its facts, and a table of its boards with their best entrants."""
     listed = []
     for dataset, boards in contents.datasets.items():
         run = boards[0][0]
         optimum, shape = optimum_of(run.results, dataset)[0], shape_text(shape_of(run, dataset))
         facts = f"images of {shape}, optimum {optimum}, {pluralize(len(boards), 'board')}"
-        listed.append((dataset, contents.pages["datasets"][dataset], facts, _boards_table(contents, boards)))
+        listed.append((dataset, facts, _boards_table(contents, boards)))
     return listed
 
 
 def _boards_table(contents: Catalogue, boards: Sequence[tuple[Run, DatasetBoard]]) -> list[Column]:
     """Return the table of the boards of a dataset, each with the entrant whose rank is 1."""
-    pages = contents.pages
     best = [next((entry.entrant for entry in board.entries if entry.rank == 1), "") for _, board in boards]
     rows = [(board, label) for (_, board), label in zip(boards, best, strict=True)]
     columns = [
-        _link_column("run", [(run.name, pages["runs"][run.name]) for run, _ in boards]),
+        _link_column("run", [(run.name, board_address(contents.pages, run, board)) for run, board in boards]),
         plain_column("entrants", [str(len(board.entries)) for _, board in boards]),
-        _link_column(
-            "best",
-            [(label or cells.DASH, pages["entrants"].get(base_label(label), "")) for label in best],
-            contents.names.entrant,
-        ),
+        _link_column("best", [(label or cells.DASH, "") for label in best], contents.names.entrant),
         value_column("PSNR", [board.estimate(label, "psnr") for board, label in rows]),
         _distance_column(rows),
     ]
@@ -229,14 +160,14 @@ def _boards_table(contents: Catalogue, boards: Sequence[tuple[Run, DatasetBoard]
 
 def entrants_table(contents: Catalogue) -> tuple[list[Column], list[str]]:
     """Return the table of all entrants, and the kind of each."""
-    entrants, pages = contents.entrants, contents.pages["entrants"]
+    entrants = contents.entrants
     kinds = [kind_of(standings) for standings in entrants.values()]
     ranked = [
         [standing.entry.rank for standing in standings if standing.entry.rank is not None]
         for standings in entrants.values()
     ]
     columns = [
-        _link_column("entrant", [(label, pages[label]) for label in entrants], contents.names.entrant),
+        _link_column("entrant", [(label, "") for label in entrants], contents.names.entrant),
         plain_column("kind", kinds, is_text=True),
         _parameter_column([largest_parameter_count(standings) for standings in entrants.values()]),
         plain_column("boards", [str(count_boards(standings)) for standings in entrants.values()]),
@@ -283,18 +214,16 @@ def _link_column(head: str, links: Sequence[tuple[str, str]], name: Callable[[st
     return Column(head, link_cells, is_text=True)
 
 
-def _distance_column(rows: Sequence[tuple[DatasetBoard, str]], has_bars: bool = False) -> Column:
+def board_address(pages: Mapping[str, str], run: Run, board: DatasetBoard) -> str:
+    """Return the address of the board of a dataset on the page of its run."""
+    return f"{pages[run.name]}#d{list(run.results.board.datasets).index(board)}-board"
+
+
+def _distance_column(rows: Sequence[tuple[DatasetBoard, str]]) -> Column:
     low, high = ([board.estimate(label, "deficit", part) for board, label in rows] for part in ("min", ""))
-    return bracket_column(DISTANCE, low, high, has_bars=has_bars)
+    return bracket_column(DISTANCE, low, high)
 
 
 def _parameter_column(counts: Sequence[int | None]) -> Column:
     column_cells = [Cell(cells.count(number), "" if number is None else str(number)) for number in counts]
     return Column("parameters", column_cells)
-
-
-def _rank_cell(standing: Standing) -> Cell:
-    if standing.entry.rank is None:
-        return Cell(rank_text(standing.entry))
-    ranked = sum(entry.rank is not None for entry in standing.board.entries)
-    return Cell(f"{rank_text(standing.entry)} of {ranked}", bar=rank_bar(standing.entry, ranked))

@@ -76,21 +76,11 @@ def render_markdown(
     return RenderedMarkdown(title, renderer.renderer.render(tokens, renderer.options, {}))
 
 
-def render_paragraphs(text: str) -> str:
-    """Render text with paragraphs, lists and ``code`` as HTML."""
-    return str(_renderer("emphasis", "link", "image", "heading", "lheading", "html_block").render(text))
-
-
-def render_inline(text: str) -> str:
-    """Render one paragraph of text with ``code`` as HTML."""
-    return str(_renderer("emphasis", "link", "image").renderInline(text))
-
-
-def _renderer(*without: str) -> MarkdownIt:
+def _renderer() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     # HTML in the text is shown as text.
-    renderer = MarkdownIt("commonmark", {"html": False}).enable("table").disable(list(without))
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     for name, rule in {
         "table_open": _table_start,
         "table_close": _table_end,

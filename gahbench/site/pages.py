@@ -1,4 +1,4 @@
-"""A site of results folders: an index, and a page for each run, entrant, dataset and README.md."""
+"""A site of results folders: an index, and a page for each run and README.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import posixpath
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,14 @@ from xml.sax.saxutils import escape
 from markupsafe import Markup
 
 from gahbench._util.checks import is_inside
-from gahbench._util.errors import GahbenchError, ParameterError
+from gahbench._util.errors import ParameterError
 from gahbench._util.files import delete_file, names_in, read_regular, write_output
 from gahbench._util.readable import pluralize
-from gahbench._util.shapes import Shape
 from gahbench.board.claim_values import Table
 from gahbench.board.results import BOARD
-from gahbench.contracts.citation import Citation, bibliography
-from gahbench.explore.description import facts as measured_facts
-from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
-from gahbench.report.cells import LENGTH, count
+from gahbench.report.cells import LENGTH
 from gahbench.report.claims import CLAIMS, GENERATED, JudgedClaim, judge_claims, summary
-from gahbench.report.page.entrant_tables import column_definitions, dataset_table
 from gahbench.report.page.report import (
     SAME_ORIGIN,
     render_page,
@@ -39,22 +34,8 @@ from gahbench.report.page.report import (
 )
 from gahbench.report.page.svg import colours_in
 from gahbench.site import index
-from gahbench.site.catalogue import (
-    README,
-    Catalogue,
-    Run,
-    boards_by_dataset,
-    count_boards,
-    entrants_table,
-    kind_of,
-    largest_parameter_count,
-    load_catalogue,
-    shape_of,
-    shape_text,
-    standings_table,
-)
-from gahbench.site.markdown import Links, RenderedMarkdown, render_inline, render_markdown, render_paragraphs
-from gahbench.site.plugins import UsedPlugin, dataset_samples, references_of, used_plugin
+from gahbench.site.catalogue import README, Catalogue, board_address, boards_by_dataset, entrants_table, load_catalogue
+from gahbench.site.markdown import Links, RenderedMarkdown, render_markdown
 from gahbench.site.processes import map_in_processes
 
 #: The list of the files of a site, which lets a new site in the same folder replace all of them.
@@ -64,8 +45,6 @@ STYLE, SCRIPT = "assets/style.css", "assets/script.js"
 ENTRIES = "assets/entries.js"
 #: The cached properties of results that take most of the time of a site.
 DERIVED = ("left_out", "optimum_checks", "deficit_curves", "rate_verdicts", "board", "means_over_datasets")
-#: The sides of images on which receptive fields are measured: larger images take gigabytes in transformers.
-SIDES = (64, 128)
 #: The largest Markdown file, in bytes: the time to render forged Markdown grows with the square of its size.
 MAX_BYTES = 200_000
 
@@ -96,7 +75,7 @@ def write_site(
     progress("reading results", 0.0)
     pages = Pages(folder, load_catalogue(folder, registry), registry, title, source, documentation)
     pages.compute_boards(lambda text: progress(text, 0.0))
-    progress("measuring networks and judging claims", 0.0)
+    progress("judging claims", 0.0)
     all_pages = []
     for page in pages.build():
         all_pages.append(page)
@@ -116,19 +95,6 @@ def write_site(
         if name not in files:
             delete_file(out, name)
     return sorted(files)
-
-
-#: The identity of a network, or its label, and the shape of images.
-_NetworkKey = tuple[str, Shape | None]
-
-
-def _network_key(network: Configured, shape: Shape | None) -> _NetworkKey:
-    """Return the key under which entrants share the facts of a network."""
-    try:
-        return network.identity_key, shape
-    except GahbenchError:
-        # A package or a file of the network is missing here.
-        return network.label, shape
 
 
 @dataclass(frozen=True)
@@ -151,7 +117,6 @@ class Pages:
     title: str
     source_url: str = ""
     documentation: str = ""
-    _network_facts: dict[_NetworkKey, list[tuple[str, str]]] = field(default_factory=dict)
 
     @cached_property
     def readmes(self) -> dict[str, str]:
@@ -173,7 +138,7 @@ class Pages:
     @cached_property
     def readme_pages(self) -> dict[str, str]:
         """The pages of the README.md files in the site, by path in the folder."""
-        pages = self.catalogue.pages["runs"]
+        pages = self.catalogue.pages
         run_pages = {run.readme: pages[run.name].replace("runs/", "reading/", 1) for run in self.catalogue.runs}
         return {path: run_pages.get(path, "reading.html") for path in self.readmes}
 
@@ -190,7 +155,7 @@ class Pages:
         """The targets of links in README.md files."""
         pages = {README: self.readme_pages.get(README, "index.html")}
         for run in self.catalogue.runs:
-            page = self.catalogue.pages["runs"][run.name]
+            page = self.catalogue.pages[run.name]
             pages |= {run.path: page, posixpath.normpath(f"{run.path}/{BOARD}"): page}
             if run.readme in self.readme_pages:
                 pages[run.readme] = self.readme_pages[run.readme]
@@ -202,8 +167,7 @@ class Pages:
     @property
     def count(self) -> int:
         """The number of pages."""
-        labels = sum(map(len, self.catalogue.pages.values()))
-        return 1 + bool(self.claims) + len(self.rendered_readmes) + labels
+        return 1 + bool(self.claims) + len(self.rendered_readmes) + len(self.catalogue.runs)
 
     @cached_property
     def rendered_readmes(self) -> dict[str, RenderedMarkdown]:
@@ -228,39 +192,30 @@ class Pages:
             vars(runs[name]).update(values)
 
     def entries(self) -> list[tuple[str, str, str, str]]:
-        """Return the title, address, kind and name of each page about results, and of each claim."""
+        """Return the title, address, kind and name of each board, dataset and claim."""
         pages, names = self.catalogue.pages, self.catalogue.names
         readmes = {run.name: self.rendered_readmes.get(run.readme) for run in self.catalogue.runs}
         boards = [
-            (index.run_title(run, readmes[run.name]), pages["runs"][run.name], "board", run.name)
-            for run in self.catalogue.runs
+            (index.run_title(run, readmes[run.name]), pages[run.name], "board", run.name) for run in self.catalogue.runs
         ]
-        entrants = [(names.entrant(label), page, "entrant", label) for label, page in pages["entrants"].items()]
-        datasets = [(names.dataset(label), page, "dataset", label) for label, page in pages["datasets"].items()]
+        datasets = [
+            (names.dataset(label), board_address(pages, *boards_of_dataset[0]), "dataset", label)
+            for label, boards_of_dataset in self.catalogue.datasets.items()
+        ]
         claims = [
             (claim.statement, f"claims.html#paper-{number}", "claim", f"{claim.name}, {paper}")
             for number, (paper, of_paper, _) in enumerate(claims_by_paper(self.claims), start=1)
             for claim in of_paper
         ]
-        return [*boards, *entrants, *datasets, *claims]
+        return [*boards, *datasets, *claims]
 
     def build(self) -> Iterator[Page]:
         """Build and yield all pages."""
-        self._measure_networks()
         yield self._build_index()
         if self.claims:
             yield self._build_claims()
         yield from map(self._build_readme, self.rendered_readmes)
-        labels = self.catalogue.pages
-        runs, entrants, datasets = ([(kind, label) for label in labels[kind]] for kind in labels)
-        yield from map_in_processes(self._build_labelled, [*runs, *entrants, *datasets])
-
-    def _build_labelled(self, kind_and_label: tuple[str, str]) -> Page:
-        """Build the page of a run, an entrant or a dataset."""
-        kind, label = kind_and_label
-        if kind == "runs":
-            return self._build_run(next(run for run in self.catalogue.runs if run.name == label))
-        return self._build_entrant(label) if kind == "entrants" else self._build_dataset(label)
+        yield from map_in_processes(self._build_run, list(self.catalogue.pages))
 
     def _make_page(self, template: str, path: str, heading: str, values: dict[str, Any], groups: int = 1) -> Page:
         root = "../" * path.count("/")
@@ -272,7 +227,7 @@ class Pages:
                 "documentation": self.documentation,
                 "has_claims": bool(self.claims),
             },
-            "pages": self.catalogue.pages_from(root),
+            "pages": {name: root + page for name, page in self.catalogue.pages.items()},
             "names": self.catalogue.names,
             "keys": {},
             "indices": {},
@@ -294,7 +249,7 @@ class Pages:
             index.QUESTION,
             {
                 "size": pluralize(len(runs), "open run"),
-                "main": index.main_board(runs, titles, self.catalogue.pages["runs"]),
+                "main": index.main_board(runs, titles, self.catalogue.pages),
                 "cards": [index.make_card(run, readmes[run.name], self.links) for run in runs],
                 "datasets": boards_by_dataset(self.catalogue),
                 "count_of_entrants": pluralize(len(self.catalogue.entrants), "entrant"),
@@ -318,10 +273,11 @@ class Pages:
     def _readme_title(self, path: str) -> str:
         return self.rendered_readmes[path].title or path
 
-    def _build_run(self, run: Run) -> Page:
-        path, text = self.catalogue.pages["runs"][run.name], self.readme_pages.get(run.readme)
+    def _build_run(self, name: str) -> Page:
+        run = next(run for run in self.catalogue.runs if run.name == name)
+        path, text = self.catalogue.pages[name], self.readme_pages.get(run.readme)
         values = report_values(run.source)
-        heading = values["heading"] if values["heading"] == run.name else f"{run.name}: {values['heading']}"
+        heading = values["heading"] if values["heading"] == name else f"{name}: {values['heading']}"
         about = (f"../{text}", self._readme_title(run.readme)) if text else None
         return self._make_page(
             "body.html", path, heading, {**values, "heading": heading, "about": about}, values["groups"]
@@ -332,98 +288,6 @@ class Pages:
         run = next((run for run in self.catalogue.runs if run.readme == path), None)
         values = {"markup": Markup(page.markup), "run": run and run.name}
         return self._make_page("site/reading.html", self.readme_pages[path], self._readme_title(path), values)
-
-    def _build_entrant(self, label: str) -> Page:
-        standings = self.catalogue.entrants[label]
-        runs = [run for run in self.catalogue.runs if label in run.entrants]
-        plugin, shape = self._entrant_plugins[label], self._shape_of_entrant(label)
-        values = {
-            "spec": label,
-            "kind": kind_of(standings),
-            "boards": pluralize(count_boards(standings), "board"),
-            "parameters": count(largest_parameter_count(standings)),
-            "networks": [
-                (
-                    "" if network is plugin.configured else network.label,
-                    self._network_facts[_network_key(network, shape)],
-                )
-                for network in plugin.networks
-            ],
-            "standings": standings_table(standings, self.catalogue.pages_from("../"), self.catalogue.names),
-            "baselines": list(dict.fromkeys(run.results.baseline for run in runs if run.results.baseline)),
-            **self._plugin_values(plugin, runs, label),
-        }
-        name = self.catalogue.names.entrant(label)
-        return self._make_page("site/entrant.html", self.catalogue.pages["entrants"][label], name, values)
-
-    @cached_property
-    def _entrant_plugins(self) -> dict[str, UsedPlugin]:
-        """The plugins of entrants, by label."""
-        return {
-            label: used_plugin(
-                [run for run in self.catalogue.runs if label in run.entrants], "entrant", label, self.registry
-            )
-            for label in self.catalogue.entrants
-        }
-
-    def _measure_networks(self) -> None:
-        """Measure the facts of networks in several processes, once for entrants that share a network."""
-        networks = {
-            _network_key(network, self._shape_of_entrant(label)): network
-            for label, plugin in self._entrant_plugins.items()
-            for network in plugin.networks
-        }
-
-        def measure(key: _NetworkKey) -> list[tuple[str, str]]:
-            facts = measured_facts(networks[key], self.registry, key[1], SIDES)
-            # A fact that is unknown here may be known on other machines.
-            return [
-                (fact.name, fact.value)
-                for fact in facts
-                if fact.name != "citation" and not fact.value.startswith("unknown")
-            ]
-
-        self._network_facts.update(zip(networks, map_in_processes(measure, list(networks)), strict=True))
-
-    def _shape_of_entrant(self, label: str) -> Shape | None:
-        """Return the shape of images of the first dataset that an entrant is scored on."""
-        standings = self.catalogue.entrants[label]
-        return next((shape_of(standing.run, standing.board.dataset) for standing in standings), None)
-
-    def _build_dataset(self, label: str) -> Page:
-        boards = self.catalogue.datasets[label]
-        runs = [run for run, _ in boards]
-        plugin = used_plugin(runs, "dataset", label, self.registry)
-        rows = [(run, board, dataset_table(board, column_definitions(run.results))) for run, board in boards]
-        labels = dict.fromkeys(label for _, _, table in rows for label in table.entrants)
-        numbers = {run.name: list(run.results.board.datasets).index(board) for run, board in boards}
-        values = {
-            "spec": label,
-            "indices": {name: index for index, name in enumerate(labels)},
-            "kinds": sorted({kind for _, _, table in rows for kind in table.kinds if kind}),
-            "shape": shape_text(shape_of(runs[0], label)),
-            "boards": [(run.name, f"d{numbers[run.name]}-curves", table) for run, _, table in rows],
-            "samples": dataset_samples(plugin),
-            **self._plugin_values(plugin, runs, label),
-        }
-        groups = max(len(table.groups) for _, _, table in rows)
-        name = self.catalogue.names.dataset(label)
-        return self._make_page("site/dataset.html", self.catalogue.pages["datasets"][label], name, values, groups)
-
-    def _plugin_values(self, plugin: UsedPlugin, runs: Sequence[Run], label: str) -> dict[str, Any]:
-        if plugin.refusal:
-            warnings.warn(
-                f"not built: {plugin.refusal}; its page shows neither images nor measured facts", stacklevel=2
-            )
-        works: list[Citation] = list(references_of(runs, label, plugin))
-        return {
-            "refusal": plugin.refusal,
-            "plugin": plugin.plugin,
-            "text": Markup(render_paragraphs(plugin.docstring.text)),
-            "rows": [(name, value, Markup(render_inline(meaning))) for name, value, meaning in plugin.rows],
-            "works": works,
-            "bibtex": bibliography(works),
-        }
 
 
 def claims_by_paper(claims: Sequence[JudgedClaim]) -> list[tuple[str, list[JudgedClaim], str]]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_pages import CLAIM, RUN, TEXTS, hostile_failures, hostile_results, write_small_site
+from hostile_pages import CLAIM, RUN, TEXTS, hostile_failures, hostile_results
 
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.report.page.report import html_report
 from gahbench.report.publish import publish
+from gahbench.site.pages import write_site
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -63,7 +64,7 @@ def site(
         (folder / "figure.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         (home / "secret.csv").write_text("secret\n", encoding="utf-8")
         (folder / "secret.csv").symlink_to(home / "secret.csv")
-        write_small_site(folder, home / "out", registry, base_url="https://example.org/b")
+        write_site(folder, home / "out", registry, base_url="https://example.org/b")
 
     home = build_once("hostile-site", fill)
     return home / "results", home / "out"

@@ -1,14 +1,10 @@
 """Results whose names, notes and errors contain markup, and a parser of pages."""
 
 from html.parser import HTMLParser
-from unittest import mock
 
 from fake_results import failure, fit, realistic, results
 
-from gahbench.explore.description import Fact
-from gahbench.explore.preview import make_preview
 from gahbench.report.page.provenance import Failure
-from gahbench.site.pages import write_site
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -76,20 +72,6 @@ def hostile_results(entrants=12):
 
 def hostile_failures(source):
     return [Failure("fit of <i>", "RuntimeError: </li>", 'Traceback </pre><script>alert("x")</script>')]
-
-
-def write_small_site(folder, out, registry, **options):
-    """Write a site with small images of datasets, whose networks are not measured."""
-
-    def make_small_preview(configured):
-        return make_preview(configured, [0.1], count=1, max_pixels=256)
-
-    facts = [Fact("receptive field", "7x7 pixels"), Fact("citation", "none"), Fact("blind", "unknown: /a/file")]
-    with (
-        mock.patch("gahbench.site.pages.measured_facts", return_value=facts),
-        mock.patch("gahbench.site.plugins._make_preview", make_small_preview),
-    ):
-        return write_site(folder, out, registry, **options)
 
 
 class Read(HTMLParser):

@@ -4,12 +4,11 @@ import json
 import os
 import re
 import shutil
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from fake_results import realistic, results
-from hostile_pages import HOSTILE, NAME, RUN, Read, write_small_site
+from hostile_pages import HOSTILE, NAME, RUN, Read
 
 from gahbench import load_results
 from gahbench._util.errors import ParameterError
@@ -19,13 +18,11 @@ from gahbench.contracts.claims import CHECKED
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
-from gahbench.report.cells import file_stems, format_interval
 from gahbench.report.claims import needed_measurements, summarize
 from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
-from gahbench.site.markdown import render_inline, render_markdown
+from gahbench.site.markdown import render_markdown
 from gahbench.site.pages import write_site
-from gahbench.site.plugins import parse_docstring
 from gahbench.store.plan_file import record_plan
 
 
@@ -110,13 +107,13 @@ def test_the_search_of_the_documentation_finds_every_page_about_results(site, pa
     text = (site[1] / "assets" / "entries.js").read_text(encoding="utf-8")
     entries = json.loads(text.removeprefix("const siteEntries = ").removesuffix(";\n"))
     addresses = {address for _, address, _, _ in entries}
-    assert {page for page in pages if page.startswith(("runs/", "entrants/", "datasets/"))} <= addresses
+    assert {page for page in pages if page.startswith("runs/")} <= addresses
     for _, address, kind, _ in entries:
         page, _, anchor = address.partition("#")
         assert page in pages
-        assert bool(anchor) == (kind == "claim")
+        assert bool(anchor) == (kind != "board")
         assert not anchor or any(attributes.get("id") == anchor for _, attributes in pages[page].tags)
-    assert {kind for _, _, kind, _ in entries} == {"board", "entrant", "dataset", "claim"}
+    assert {kind for _, _, kind, _ in entries} == {"board", "dataset", "claim"}
 
 
 def test_headings_of_external_pages_have_no_prefix():
@@ -128,37 +125,8 @@ def test_headings_of_external_pages_have_no_prefix():
 
     rendered = render_markdown("[one](../a.md#b) [two](x.md)", link, lambda path: None)
     assert requested == ["../a.md", "x.md"]
-    assert render_inline("``a_b`` is *<i>*") == "<code>a_b</code> is *&lt;i&gt;*"
     # Only the headings of the site have the prefix.
     assert 'href="https://example.org/../a.md#b"' in rendered.markup
-
-
-def test_the_page_of_an_entrant_shows_its_rank_on_every_board(pages, kept_run):
-    results = load_results(kept_run)
-    board = results.board.datasets[0]
-    entry = next(entry for entry in board.entries if entry.kind == "trained")
-    assert results.names.entrant(entry.entrant) != entry.entrant
-    title = f"{results.names.entrant(entry.entrant)} – gahbench"
-    read = next(read for name, read in pages.items() if name.startswith("entrants/") and title in read.text)
-    ranked = sum(other.rank is not None for other in board.entries)
-    rank = f"{entry.rank}" if entry.rank == entry.rank_high else f"{entry.rank}–{entry.rank_high}"
-    assert f"{rank} of {ranked}" in read.text
-    # The page states the spec below the name, and as the tooltip of a dataset.
-    assert entry.entrant in read.text
-    assert board.dataset in [of.get("title") for tag, of in read.tags if tag == "bdi"]
-    assert format_interval(board.estimate(entry.entrant, "psnr")) in read.text
-    assert "7x7 pixels" in read.text
-    assert "/a/file" not in read.text
-    assert f"../datasets/{file_stems([board.dataset])[board.dataset]}.html" in read.addresses
-
-
-def test_the_page_of_a_dataset_shows_its_facts_and_images(pages):
-    read = pages["datasets/discs_size=16.html"]
-    assert "drawn by gahbench" in read.text
-    assert [of["alt"].partition(",")[0] for tag, of in read.tags if tag == "img"] == ["clean", "noisy", "optimal"]
-    unknown = next(read for name, read in pages.items() if name.startswith("datasets/") and NAME in read.text)
-    assert "not registered when this page was built" in unknown.text
-    assert "No images: this dataset could not be built" in unknown.text
 
 
 def test_a_report_contains_its_suite_file(pages, kept_run):
@@ -172,11 +140,11 @@ def test_a_site_replaces_an_earlier_site_and_nothing_else(builtin, tmp_path):
     folder, out = tmp_path / "results", tmp_path / "out"
     scores, fits, datasets = realistic([("a", "classical", 2, 0.6, 1)], NAME, (0.1,), images=5)
     publish(results(scores, fits, datasets=datasets), folder / "fake", "0" * 64)
-    files = write_small_site(folder, out, builtin, base_url="https://example.org/b")
+    files = write_site(folder, out, builtin, base_url="https://example.org/b")
     first_files = {name: (out / name).read_bytes() for name in files if name != "site.json"}
     urls = re.findall("<loc>https://example.org/b/(.*?)</loc>", first_files.pop("sitemap.xml").decode())
     assert sorted(map(unquote, urls)) == [name for name in files if name.endswith(".html")]
-    assert set(files) - set(write_small_site(folder, out, builtin)) == {"sitemap.xml"}
+    assert set(files) - set(write_site(folder, out, builtin)) == {"sitemap.xml"}
     assert not (out / "sitemap.xml").exists()
     assert {name: (out / name).read_bytes() for name in first_files} == first_files
     with pytest.raises(ParameterError, match="contains files other than a site; expected a new or an empty folder"):
@@ -197,20 +165,10 @@ def test_pages_show_the_published_board_and_warn_if_its_plan_was_changed(kept_ru
     with pytest.warns(
         UserWarning, match=rf"plan was changed after .*'gahbench leaderboard {out}' writes the board again"
     ):
-        write_small_site(tmp_path / "runs", tmp_path / "site", registry)
+        write_site(tmp_path / "runs", tmp_path / "site", registry)
     assert "unet[width=2,levels=1]" in (tmp_path / "site" / "runs" / "out.html").read_text(encoding="utf-8")
     collect(out)
     assert "Mine" in load_results(out).entrants
-
-
-@pytest.mark.usefixtures("figures_not_rendered", "charts_not_drawn")
-def test_a_network_whose_package_is_missing_has_a_page(tmp_path):
-    folder, name = tmp_path / "results", "module[factory=missing_package:Net]"
-    scores, fits, datasets = realistic([(name, "trained", 2, 0.6, 1)], NAME, (0.1,), images=5)
-    publish(results(scores, fits, datasets=datasets), folder / "fake", "0" * 64)
-    files = write_small_site(folder, tmp_path / "site", Registry())
-    (page,) = [file for file in files if file.startswith("entrants/")]
-    assert "7x7 pixels" in (tmp_path / "site" / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.filterwarnings("default:left out")
@@ -223,30 +181,3 @@ def test_a_folder_without_results_is_refused(command, tmp_path):
     assert "holds no results; expected a folder of results folders" in errors
     status, _, errors = command("site")(tmp_path / "nowhere", "--out", tmp_path / "out")
     assert (status, "holds no results" in errors) == (2, True)
-
-
-def test_docstrings_are_parsed():
-    class Blur:
-        """A blur.
-
-        With :func:`~scipy.ndimage.gaussian_filter`.
-
-        Parameters
-        ----------
-        width, height : int
-            Size of the window,
-            in pixels.
-        mode
-            At borders.
-
-        Raises
-        ------
-        ValueError
-            If not.
-        """
-
-    docstring = parse_docstring(Blur)
-    assert docstring.text == "A blur.\n\nWith ``scipy.ndimage.gaussian_filter``."
-    size = "Size of the window, in pixels."
-    assert docstring.parameters == {"width": size, "height": size, "mode": "At borders."}
-    assert parse_docstring(Path.cwd).text

@@ -5,7 +5,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hostile_pages import write_small_site
+
+from gahbench.site.pages import write_site
 
 pytestmark = pytest.mark.extras("playwright", "axe_core_python")
 RESULTS = Path(__file__).parents[2] / "results"
@@ -14,8 +15,6 @@ KINDS = (
     "claims",
     "index",
     "runs/quick",
-    "entrants/unet_width=16_levels=2",
-    "datasets/discs_size=32",
     "reading",
     "reading/basis",
 )
@@ -24,7 +23,7 @@ KINDS = (
 @pytest.fixture(scope="module")
 def published(build_once, builtin):
     """The site of the published results."""
-    return build_once("published-site", lambda home: write_small_site(RESULTS, home / "out", builtin)) / "out"
+    return build_once("published-site", lambda home: write_site(RESULTS, home / "out", builtin)) / "out"
 
 
 def test_all_links_lead_to_pages_without_errors(browse, published):
@@ -96,12 +95,4 @@ def test_entrants_are_filtered_and_sorted(browse, published):
     assert firsts[: len(numbers)] == list(map(str, numbers))
     page.locator("#boards summary", has_text="Discs, size 24").click()
     page.locator("#boards details[open] a").first.click()
-    assert page.locator("h1").text_content() == "Discs, size 24"
-
-
-def test_a_run_leads_to_its_entrants(browse, published):
-    page = browse(published / "runs" / "quick.html")
-    page.get_by_role("link", name="about U-Net", exact=True).first.click()
-    assert page.locator("h1").text_content() == "U-Net, width 16, levels 2"
-    # The entrant is on several boards of the published results.
-    assert page.locator("#standings tbody tr").count() > 1
+    assert "#d" in page.url

@@ -1,4 +1,4 @@
-"""Images of a page, reduced to few colours: strips of denoised images, and sheets of samples."""
+"""Images of a page, reduced to few colours: denoised images, and sheets of samples."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ _LIMITS = ((3, 2, 96), (1, 2, 96), (1, 2, 64), (1, 2, 48), (1, 1, 48), (1, 1, 32
 #: The note of a page without pictures.
 NO_PICTURES = "This folder holds no pictures: they are written with the PSNR, of images that anybody may redistribute."
 _GREYS, _ERRORS, _COLOURS, _SHEET_COLOURS = 48, 16, 64, 32
-_GAP = 2  # pixels between the images of a strip
 _MIN_SIDE = 96  # pixels of the screen along the longer side of an image
 
 
@@ -192,30 +191,6 @@ def _picture_url(content: bytes, shape: tuple[int, ...]) -> str:
     """Return the ``data:`` URL of a picture."""
     picture = Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape))
     return png_data_url(picture, _COLOURS)
-
-
-def make_strip(images: Floats, caption: str) -> Picture:
-    """Return images (N, H, W) or (N, H, W, 3) side by side as one picture."""
-    levels = _GREYS - 1 if images.ndim == 3 else 255
-    steps = np.round(images * levels).clip(0, levels).astype(np.uint8)
-    height, width = steps.shape[1:3]
-    scale = max(1, -(-_MIN_SIDE // max(height, width)))
-    across = len(steps) * (width + _GAP) - _GAP
-    return Picture(_strip_url(steps.tobytes(), steps.shape), scale * across, scale * height, caption, caption)
-
-
-@functools.lru_cache(maxsize=4096)
-def _strip_url(content: bytes, shape: tuple[int, ...]) -> str:
-    """Return the ``data:`` URL of a strip; gaps between grey images are transparent."""
-    steps = np.frombuffer(content, np.uint8).reshape(shape)
-    gap = np.full((shape[1], _GAP, *shape[3:]), _GREYS if len(shape) == 3 else 255, np.uint8)
-    joined = np.concatenate([part for image in steps for part in (image, gap)][:-1], axis=1)
-    if joined.ndim == 3:
-        return png_data_url(Image.fromarray(joined), _COLOURS)
-    picture = Image.fromarray(joined, "P")
-    shades = [round(255 * step / (_GREYS - 1)) for step in range(_GREYS)]
-    picture.putpalette([shade for step in [*shades, 255] for shade in (step, step, step)])
-    return png_data_url(picture, _COLOURS, transparency=_GREYS)
 
 
 @dataclass(frozen=True)

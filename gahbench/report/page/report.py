@@ -71,8 +71,7 @@ def write_report(folder: Path, out: Path, registry: Registry, results: Results |
 def html_report(folder: Path, registry: Registry, results: Results | None = None) -> str:
     """Return the report of a results folder as one HTML page; equal folders give equal pages."""
     values = report_values(Source(folder, results or load_results(folder, registry), registry))
-    no_pages: dict[str, dict[str, str]] = {"runs": {}, "entrants": {}, "datasets": {}}
-    body = render_template("body.html", {**values, "site": None, "pages": no_pages, "about": None})
+    body = render_template("body.html", {**values, "site": None, "pages": {}, "about": None})
     style, script = stylesheet(colours_in(body), values["groups"]), template_text("script.js")
     hashes = (_hash_source(style), _hash_source(script))
     return render_page(
