@@ -49,7 +49,6 @@ from .planning.plan import plan as plan
 from .registry.behaviour import behaviour_digest as behaviour_digest
 from .registry.configured import get_spec as get_spec
 from .registry.hookspecs import hookimpl as hookimpl
-from .registry.parameters import External as External
 from .registry.parameters import File as File
 from .registry.parameters import Names as Names
 from .registry.parameters import file_digest as file_digest

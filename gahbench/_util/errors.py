@@ -42,10 +42,6 @@ class ParameterError(GahbenchError):
     """A parameter is unknown, has the wrong type, or is out of range."""
 
 
-class UntrustedError(ParameterError):
-    """A results folder sets a parameter that names code, files or a download, but ``--trust`` is not set."""
-
-
 class SuiteError(GahbenchError):
     """A suite file cannot be read or is invalid."""
 

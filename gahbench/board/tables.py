@@ -120,7 +120,8 @@ class Tables:
         plugin = None if self.registry is None else self.registry().find("metric", name.name)
         if plugin is None:
             return "linear"
-        return "logit" if name.part in plugin.share_parts else "log" if name.part in plugin.positive_parts else "linear"
+        scales: dict[str, IntervalScale] = {"share_parts": "logit", "positive_parts": "log"}
+        return next((scales[parts] for parts in scales if name.part in (plugin.attribute(parts) or ())), "linear")
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:

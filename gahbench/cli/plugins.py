@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import inspect
 import re
 import shlex
 import textwrap
@@ -21,7 +22,7 @@ from gahbench._util.readable import pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say
 from gahbench.planning.suite_files import suite_files, suite_summary
-from gahbench.registry.plugin import KINDS, Kind, Plugin, own_docstring
+from gahbench.registry.plugin import KINDS, Kind, Plugin
 from gahbench.registry.registry import Problem, Registry, open_registry
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
@@ -137,7 +138,7 @@ def _print_plugin(plugin: Plugin, configured: Configured | None, console: Consol
     label = configured.label if configured else plugin.name
     console.print(f"{plugin.kind} {label}  ({plugin.origin})", style="bold", markup=False, highlight=False)
     # All claims share a single factory, whose docstring does not describe them.
-    doc = plugin.summary if plugin.kind == "claim" else own_docstring(plugin.factory)
+    doc = plugin.summary if plugin.kind == "claim" else inspect.cleandoc(plugin.factory.__doc__ or "")
     text = reflow(doc, console.width) or "This plugin has no docstring; `gahbench list` would show its first line."
     say(text, "" if doc else "dim")
     table = Table(title="parameters", title_justify="left", box=None, pad_edge=False)

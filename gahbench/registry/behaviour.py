@@ -74,8 +74,7 @@ def behaviour_digest(target: Any) -> str:
 def function_digest(function: str, needs: frozenset[str] = frozenset()) -> str:
     """Return the digest of a function of gahbench, ``module:function``, without importing it."""
     module, _, name = function.partition(":")
-    spec = importlib.util.find_spec(module)
-    return _digest(module, spec.origin if spec else None, name, needs)
+    return _digest(module, getattr(importlib.util.find_spec(module), "origin", None), name, needs)
 
 
 def _digest(start: str, origin: str | None, name: str, needs: frozenset[str]) -> str:
@@ -109,7 +108,7 @@ def imports_of(content: bytes, module: str, is_package: bool) -> Imports:
         if isinstance(node, ast.Import):
             for item in node.names:
                 top = item.name.partition(".")[0]
-                imports += [(item.asname or "", item.name), *([] if item.asname else [(top, top)])]
+                imports += [(item.asname, item.name)] if item.asname else [("", item.name), (top, top)]
         elif isinstance(node, ast.ImportFrom):
             parts = module.split(".")
             parents = parts[: len(parts) - node.level + is_package] if node.level else []
@@ -146,16 +145,16 @@ class Sources:
             module = ".".join(parts[:end])
             if (file := self.file(module)) is None:
                 continue
-            exports: list[str] = []
-            if is_ours(module) and file.stem == "__init__" and end < len(parts):
-                imports = imports_of(file.read_bytes(), module, True)
-                exports = [target for alias, target in imports if alias == parts[end] and target != name]
+            if not is_ours(module):
+                yield module
+                continue
+            is_export = file.stem == "__init__" and end < len(parts)
+            imports = imports_of(file.read_bytes(), module, True) if is_export else ()
+            exports = [target for alias, target in imports if alias == parts[end] and target != name]
             for export in exports:
                 yield from self.modules(".".join([export, *parts[end + 1 :]]))
-            if not exports:
-                yield module
-            if is_ours(module):
-                return
+            yield from () if exports else (module,)
+            return
 
     def walk(self, start: str, read: Callable[[str, Path], Iterable[str]]) -> None:
         """Call ``read(module, file)`` once for a module, and for the modules that define the names that it returns."""

@@ -17,21 +17,22 @@ from gahbench._util.origins import portable_origin
 from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.citation import Citation
-from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.published import Published, PublishedTraining
-from gahbench.registry.checked_images import add_image_checks
 from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import Spec, format_value
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gahbench.registry.registry import Registry
 
 #: The attribute of built objects that holds their ``id``, which a copy does not have, and their spec.
 _SPEC = "_gahbench_spec"
-#: Methods of :class:`Preparable`.
-_METHODS = ("missing", "prepare")
+#: Accepted difference of an image between batches of different sizes; the contract checks are stricter.
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,6 @@ class Configured:
             if parameter.name in parameters and (files := parameter.files(self.parameters)):
                 digests = [file_digest(file) for file in files]
                 parameters[parameter.name] = {"sha256": digests[0] if len(digests) == 1 else digests}
-        nested = {name: map_values(self._nested_identity, inner) for name, inner in self.nested.items()}
         return {
             "kind": self.kind,
             "name": self.plugin.name,
@@ -88,17 +88,15 @@ class Configured:
             "parameters": parameters,
             "source": self.plugin.digest,
             **({"fingerprint": fingerprint} if fingerprint is not None else {}),
-            "nested": {name: list(inner) if isinstance(inner, tuple) else inner for name, inner in nested.items()},
+            "nested": {name: map_values(self._nested_identity, inner) for name, inner in self.nested.items()},
         }
 
     @functools.cached_property
     def published_training(self) -> PublishedTraining | None:
         """The training images of a reference with published weights; ``None`` for other plugins."""
         factory = self.plugin.factory
-        if not (isinstance(factory, type) and issubclass(factory, Published)):
-            return None
-        built: Published = self.build()
-        return built.published_training
+        is_published = isinstance(factory, type) and issubclass(factory, Published)
+        return self.build().published_training if is_published else None
 
     @functools.cached_property
     def identity_key(self) -> str:
@@ -115,7 +113,7 @@ class Configured:
     def _fingerprint(self) -> str | None:
         """The result of the plugin's method ``fingerprint``; ``None`` without such a method."""
         factory = self.plugin.factory
-        if self.kind == "engine" or (self.kind != "dataset" and not callable(getattr(factory, "fingerprint", None))):
+        if self.kind != "dataset" and not callable(getattr(factory, "fingerprint", None)):
             return None
         try:
             if self.kind == "architecture":
@@ -171,6 +169,43 @@ class Configured:
             return changed
 
         return ArchitectureFactory(self.label, self.build, self.parameters, with_parameters)
+
+
+def add_image_checks(plugin: type[Dataset], where: str) -> type[Dataset]:
+    """Return a subclass of a dataset's class whose ``images`` raises ``PluginError`` for invalid results."""
+
+    def images(self: Dataset, split: Split, count: int, *start: int, **named: int) -> Tensor:
+        batch = plugin.images(self, split, count, *start, **named)
+        fault = image_fault(batch, (count, *self.shape))
+        if fault is None and count and not any((*start, *named.values())):
+            is_stable = batch[:1].allclose(plugin.images(self, split, 1), rtol=0, atol=TOLERANCE)
+            fault = None if is_stable else "another first image than for 1 image; accepted: the same for any number"
+        if fault is not None:
+            raise PluginError(f"{where}: {count} images of the split '{split}': it returned {fault}")
+        return batch
+
+    names = {name: getattr(plugin, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(plugin.__name__, (plugin,), {**names, "images": functools.wraps(plugin.images)(images)})
+
+
+def unchecked_images(dataset: Dataset) -> Callable[..., Any]:
+    """Return the plugin's own method ``images``, for checks that give more details about the result."""
+    return functools.partial(inspect.unwrap(type(dataset).images), dataset)
+
+
+def image_fault(batch: Any, shape: tuple[int, ...]) -> str | None:
+    """Return why a result is no valid batch of images of shape (N, C, H, W); ``None`` if it is valid."""
+    import torch
+
+    if not isinstance(batch, torch.Tensor) or batch.layout != torch.strided or batch.is_nested:
+        return f"a {type(batch).__name__}; accepted: a dense tensor"
+    if tuple(batch.shape) != shape:
+        return f"the shape {tuple(batch.shape)}; accepted: {shape}"
+    if batch.dtype != torch.float32 or batch.device.type != "cpu" or batch.requires_grad:
+        kind = f"{str(batch.dtype).removeprefix('torch.')} on the device {batch.device.type}"
+        return f"{kind}{', with a gradient' if batch.requires_grad else ''}; accepted: float32 on cpu, no gradient"
+    invalid = int((~batch.isfinite()).sum())
+    return f"{invalid:,} values that are infinite or NaN; accepted: finite values" if invalid else None
 
 
 def map_values(function: Callable[[Any], Any], values: Any) -> Any:
@@ -237,37 +272,34 @@ class Preparation:
     """The preparation of a plugin: finding, and fetching, what it lacks."""
 
     where: str
-    steps: Preparable
+    find: Callable[[], Any]
+    prepare: Callable[[], None]
 
     def missing(self) -> tuple[str, ...]:
         """Return what the plugin lacks; raise an error unless its answer is a tuple or list of strings."""
-        texts: Any = self.steps.missing()
-        if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+        texts = self.find()
+        if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
             raise PluginError(f"{self.where}: missing() returned {texts!r}; accepted: a tuple of strings")
         return tuple(texts)
-
-    def prepare(self) -> None:
-        """Fetch what is missing."""
-        self.steps.prepare()
 
 
 def preparation(configured: Configured) -> Preparation | None:
     """Return the preparation of a plugin; ``None`` if its class defines neither ``missing`` nor ``prepare``."""
-    factory, steps = configured.plugin.factory, Preparable()
+    factory = configured.plugin.factory
     if configured.kind == "architecture":
         # Only methods of the class count, since a network may have methods of these names for other purposes.
-        members = {name: inspect.getattr_static(factory, name, None) for name in _METHODS}
-        names = [name for name, member in members.items() if isinstance(member, staticmethod | classmethod)]
+        if not isinstance(inspect.getattr_static(factory, "missing", None), staticmethod | classmethod):
+            return None
         parameters = {**configured.plugin.preset, **configured.parameters}
-        vars(steps).update({name: functools.partial(getattr(factory, name), **parameters) for name in names})
-        return Preparation(configured.where, steps) if names else None
-    if not isinstance(factory, type) or _overrides(factory):
-        steps = configured.build()
-    return Preparation(configured.where, steps) if _overrides(type(steps)) else None
+        methods = [functools.partial(getattr(factory, name), **parameters) for name in ("missing", "prepare")]
+        return Preparation(configured.where, *methods)
+    if isinstance(factory, type) and not _is_prepared(factory):
+        return None
+    built: Preparable = configured.build()
+    return Preparation(configured.where, built.missing, built.prepare) if _is_prepared(type(built)) else None
 
 
-def _overrides(plugin: type) -> bool:
+def _is_prepared(plugin: type) -> bool:
     """Return whether a class overrides a method of :class:`Preparable`."""
-    return issubclass(plugin, Preparable) and any(
-        getattr(plugin, name) is not getattr(Preparable, name) for name in _METHODS
-    )
+    own = getattr(plugin, "missing", None), getattr(plugin, "prepare", None)
+    return issubclass(plugin, Preparable) and own != (Preparable.missing, Preparable.prepare)

@@ -14,6 +14,7 @@ import functools
 import glob
 import inspect
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,6 @@ from gahbench._util.readable import brief
 FILLED_IN = ("channels", "shape")
 #: Stands for a number in the path of a :class:`gahbench.File` with ``numbers``.
 PLACEHOLDER = "{N}"
-_TYPE_NAMES = {str: "text", bool: "true or false", NoneType: "null"}
 _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _Metadata = TypeVar("_Metadata")
 
@@ -65,29 +65,10 @@ class Names:
 
 
 @dataclass(frozen=True)
-class External:
-    """Annotation of a parameter that makes a plugin read files, use the network, or run code that the parameter names.
-
-    A results folder from another person chooses the parameters of its plugins. ``gahbench site`` builds a plugin with
-    such a parameter only with ``--trust``, unless its value is the default, ``None`` or ``False``. A parameter
-    named ``path`` is treated as if it had this annotation.
-
-    Examples
-    --------
-    >>> from typing import Annotated
-    >>> import gahbench
-    >>> class Scans(gahbench.Dataset):
-    ...     def __init__(self, folder: Annotated[str, gahbench.External()]) -> None:
-    ...         self.folder = folder
-    """
-
-
-@dataclass(frozen=True)
-class File(External):
+class File:
     """Annotation of a string parameter that is the path of a file whose content decides the outcome.
 
-    Keys depend on the SHA-256 of the file's content, and not on its name or folder; labels show only its name. The
-    parameter is also :class:`External`.
+    Keys depend on the SHA-256 of the file's content, and not on its name or folder; labels show only its name.
 
     Parameters
     ----------
@@ -120,30 +101,26 @@ def _admits(annotation: Any, *types: type) -> bool:
     return is_type or any(_admits(part, *types) for part in get_args(annotation))
 
 
-def _type_name(annotation: Any) -> str:
-    """Return a type in words."""
+def _type_name(annotation: Any, text: str = "text") -> str:
+    """Return a type in words; ``text`` stands for strings."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
+        for item in arguments[1:]:
+            text = (
+                f"{item.kind} name" if isinstance(item, Names) else "path of a file" if isinstance(item, File) else text
+            )
         constraints = [part for item in arguments[1:] for part in (item, *getattr(item, "metadata", ()))]
         limits = [(sign, getattr(part, name, None)) for part in constraints for name, sign in _SIGNS.items()]
         bounds = [f"{sign} {limit}" for sign, limit in limits if limit is not None]
-        return " ".join([_type_name(arguments[0]), ", ".join(bounds)]).strip()
+        return " ".join([_type_name(arguments[0], text), ", ".join(bounds)]).strip()
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (list, tuple):
-        return f"list of {_type_name(arguments[0])}"
+        return f"list of {_type_name(arguments[0], text)}"
     if arguments:
-        return " or ".join(map(_type_name, arguments))
-    return _TYPE_NAMES.get(annotation) or str(getattr(annotation, "__name__", annotation))
-
-
-def _is_finite(value: Any) -> bool:
-    """Return whether keys, which are JSON, can hold all numbers in a value."""
-    try:
-        json.dumps(value, allow_nan=False, skipkeys=True, default=str)
-    except ValueError:
-        return False
-    return True
+        return " or ".join(_type_name(part, text) for part in arguments)
+    names = {str: text, bool: "true or false", NoneType: "null"}
+    return names.get(annotation) or str(getattr(annotation, "__name__", annotation))
 
 
 @dataclass(frozen=True)
@@ -169,11 +146,6 @@ class Parameter:
         """Whether this parameter is the path of a file or folder; labels show only the last part."""
         return self.name == "path" or _metadata(self.annotation, File) is not None
 
-    def needs_trust(self, value: Any) -> bool:
-        """Return whether a value names code, files or a download, other than by the parameter's default."""
-        is_external = self.is_path or _metadata(self.annotation, External) is not None
-        return is_external and value not in (None, False, self.default)
-
     @property
     def is_sequence(self) -> bool:
         """Whether a list is a single value of this parameter, rather than a grid of values."""
@@ -182,13 +154,7 @@ class Parameter:
     @property
     def type_name(self) -> str:
         """The accepted type in words, for errors and descriptions."""
-        if self.names is not None:
-            text = f"list of plugins of kind {self.names}" if self.is_sequence else f"a {self.names}"
-        elif _metadata(self.annotation, File) is not None:
-            text = "path of a file"
-        else:
-            return _type_name(self.annotation)
-        return f"{text} or null" if _admits(self.annotation, NoneType) else text
+        return _type_name(self.annotation)
 
     @functools.cached_property
     def _adapter(self) -> pydantic.TypeAdapter[Any]:
@@ -197,20 +163,17 @@ class Parameter:
     def check(self, value: Any) -> Any:
         """Return the value in the type that the constructor expects; raise ``ParameterError`` if it is invalid."""
         if isinstance(value, str) and self.is_path:
-            value = resolve_path(value)
+            value = _resolve_path(value)
         elif _admits(self.annotation, float):
             value = [as_number(item) for item in value] if isinstance(value, list | tuple) else as_number(value)
         try:
             # JSON mode is strict about types (no "3" for 3), yet accepts a list for a tuple, since YAML has no tuples.
-            accepted = self._adapter.validate_json(json.dumps(value), strict=True)
-            if _is_finite(accepted):
-                return accepted
-            reason = "not a finite number"
+            return self._adapter.validate_json(json.dumps(value, allow_nan=False), strict=True)
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
         except (TypeError, ValueError):
-            reason = "not a plain value"
-        forms = ', written as "name", "name[key=value]" or {name: {key: value}}' if self.names else ""
+            reason = "not a plain, finite value"
+        forms = ', written as "name" or "name[key=value]"' if self.names else ""
         raise ParameterError(
             f"{self.name}={brief(repr(value))}: {reason[0].lower()}{reason[1:]} (accepted: {self.type_name}{forms})"
         )
@@ -218,13 +181,11 @@ class Parameter:
     def files(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the files that a path names, given the values of all parameters: one for each number in the path."""
         path, file = values[self.name], _metadata(self.annotation, File)
-        if file is None or not isinstance(path, str):
+        if file is None or path is None:
             return ()
-        if not file.numbers or PLACEHOLDER not in path:
-            return (path,)
-        numbers = values.get(file.numbers) or ()
+        numbers = values[file.numbers] if file.numbers and PLACEHOLDER in path else PLACEHOLDER
         numbers = numbers if isinstance(numbers, list | tuple) else (numbers,)
-        return tuple(path.replace(PLACEHOLDER, str(number)) for number in numbers)
+        return tuple(path.replace(PLACEHOLDER, str(number)) for number in numbers if number is not None)
 
 
 def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
@@ -245,7 +206,7 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
             raise PluginError(f"{where}: '{item}' hides parameters; name each parameter, with its type")
         if name not in hints:
             raise PluginError(f"{where}: parameter '{name}' needs a type annotation, such as '{name}: int'")
-        if not _is_finite(item.default):
+        if isinstance(item.default, float) and not math.isfinite(item.default):
             raise PluginError(f"{where}: the default {name}={item.default} is not finite; None may stand for no bound")
         parameters.append(_parameter(name, hints[name], item.default, where))
     return tuple(parameters)
@@ -258,10 +219,9 @@ def _parameter(name: str, annotation: Any, default: Any, where: str) -> Paramete
         with contextlib.suppress(ParameterError), relative_to(None):
             default = Parameter(name, annotation).check(default)
         return Parameter(name, annotation, default)
-    if not (default is None or default is inspect.Parameter.empty):
+    if default not in (None, inspect.Parameter.empty):
         raise PluginError(
-            f"{where}: parameter '{name}' receives an object, so write its default as a spec in its annotation: "
-            f"Names('{names.kind}', default=...)"
+            f"{where}: parameter '{name}' receives an object; write its default as Names('{names.kind}', default=...)"
         )
     spec: Any = tuple[str, ...] if _admits(annotation, list, tuple) else str
     spec = spec | None if _admits(annotation, NoneType) else spec
@@ -272,12 +232,10 @@ def _parameter(name: str, annotation: Any, default: Any, where: str) -> Paramete
 def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the values of all parameters: the given values, after checks, and the defaults of other parameters."""
     names = [parameter.name for parameter in parameters]
-    for name in given:
-        if name not in names:
-            extra = " ('channels' and 'shape' come from the dataset)" if name in FILLED_IN else ""
-            raise ParameterError(
-                f"{where}: unknown parameter '{name}'{extra}{suggestion(name, names) or ';'} accepted: {listing(names)}"
-            )
+    for name in (name for name in given if name not in names):
+        extra = " ('channels' and 'shape' come from the dataset)" if name in FILLED_IN else ""
+        near = suggestion(name, names) or ";"
+        raise ParameterError(f"{where}: unknown parameter '{name}'{extra}{near} accepted: {listing(names)}")
     resolved = {}
     with prefix_errors(where):
         for parameter in parameters:
@@ -288,14 +246,13 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
             else:
                 resolved[parameter.name] = parameter.default
         for parameter in parameters:
-            for path in parameter.files(resolved) if parameter.name in given else ():
+            for path in parameter.files(resolved):
                 try:
                     check_regular(Path(path).expanduser())
                 except (OSError, RuntimeError) as error:
                     reason = brief(error)
-                    raise ParameterError(
-                        f"{parameter.name}={brief(path)!r}: {reason[0].lower()}{reason[1:]}"
-                    ) from error
+                    text = f"{parameter.name}={brief(path)!r}: {reason[0].lower()}{reason[1:]}"
+                    raise ParameterError(text) from error
     return resolved
 
 
@@ -349,7 +306,7 @@ def relative_to(folder: Path | None) -> Iterator[None]:
         _FOLDER.reset(token)
 
 
-def resolve_path(path: str) -> str:
+def _resolve_path(path: str) -> str:
     """Return a path, resolved against the folder of :func:`relative_to` if it exists there, for any number in it."""
     folder = _FOLDER.get()
     pattern = glob.escape(path).replace(PLACEHOLDER, "*")

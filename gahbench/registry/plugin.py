@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
-import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -46,14 +45,20 @@ class Plugin:
 
     @property
     def summary(self) -> str:
-        """First line of the docstring, read without importing a plugin that is registered as ``"module:Class"``."""
+        """First line of the docstring, read without importing a plugin that is registered as ``"module:Class"``.
+
+        The summary of a file of claims is the comment in its first line.
+        """
         if self.kind == "claim" and "file" in self.preset:
-            return _first_comment(str(self.preset["file"]))
+            try:
+                with Path(self.preset["file"]).open(encoding="utf-8") as file:
+                    return file.readline(1000).lstrip("# ").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                return f"cannot be read: {error_text(error)}"
         target = self.target
-        doc = ast.get_docstring(_definition(target)) if isinstance(target, str) else own_docstring(target)
-        text = (doc or "").partition("\n")[0]
+        doc = ast.get_docstring(_definition(target)) if isinstance(target, str) else target.__doc__
         preset = ", ".join(f"{key}={format_value(value)}" for key, value in self.preset.items())
-        return f"{text} ({preset})" if preset else text
+        return (doc or "").strip().partition("\n")[0] + (f" ({preset})" if preset else "")
 
     @property
     def display_name(self) -> str:
@@ -61,28 +66,18 @@ class Plugin:
 
         :mod:`gahbench.board.display_names` describes templates.
         """
-        text = self._attribute("display_name")
+        text = self.attribute("display_name")
         return " ".join(text.split()) if isinstance(text, str) and text.strip() else self.name.replace("-", " ")
 
-    @property
-    def share_parts(self) -> tuple[str, ...]:
-        """The parts of a metric that are shares, read without an import; empty by default."""
-        return tuple(self._attribute("share_parts") or ())
-
-    @property
-    def positive_parts(self) -> tuple[str, ...]:
-        """The parts of a metric that are positive, read without an import; empty by default."""
-        return tuple(self._attribute("positive_parts") or ())
-
-    def _attribute(self, name: str) -> Any:
-        """Return an attribute of the class, or a literal of ``"module:Class"``; ``None`` without it."""
+    def attribute(self, name: str) -> Any:
+        """Return an attribute of the class, or a literal of ``"module:Class"``, without an import; else ``None``."""
         if not isinstance(self.target, str):
             return getattr(self.target, name, None)
         for item in _definition(self.target).body:
-            if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
-                target = item.targets[0] if isinstance(item, ast.Assign) else item.target
-                if ast.unparse(target) == name:
-                    return ast.literal_eval(item.value)
+            match item:
+                case ast.Assign([ast.Name(key)], value) | ast.AnnAssign(ast.Name(key), _, ast.expr() as value):
+                    if key == name:
+                        return ast.literal_eval(value)
         return None
 
     @functools.cached_property
@@ -125,20 +120,6 @@ class Plugin:
             return self.factory(**arguments)
         except ValueError as error:
             raise ParameterError(f"{self.where}: {error}") from error
-
-
-def _first_comment(file: str) -> str:
-    """Return the text of the comment in the first line of a file."""
-    try:
-        with Path(file).open(encoding="utf-8") as lines:
-            return lines.readline(1000).lstrip("# ").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        return f"cannot be read: {error_text(error)}"
-
-
-def own_docstring(target: Any) -> str:
-    """Return the docstring of a class or function without its indentation; empty if it is inherited or missing."""
-    return inspect.cleandoc(target.__doc__ or "")
 
 
 @functools.cache

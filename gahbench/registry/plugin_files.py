@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 import types
 from pathlib import Path
@@ -12,6 +11,11 @@ from gahbench._util.errors import PluginError
 from gahbench._util.files import check_regular
 from gahbench.registry.behaviour import Sources, imports_of, is_ours
 from gahbench.registry.hookspecs import Register, hookimpl
+
+#: Suffixes of files of claims.
+CLAIM_SUFFIXES = (".yaml", ".yml")
+#: Attribute of a module that holds the contents of its plugin file and helpers.
+_CONTENTS = "__gahbench_contents__"
 
 
 def plugin_files(source: Path) -> list[Path]:
@@ -33,7 +37,7 @@ def source_files(name: str, file: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
 
     def read(module: str, path: Path) -> list[str]:
-        if path.suffix != ".py" or is_ours(module):
+        if is_ours(module):
             return []
         files[module] = path
         try:
@@ -45,32 +49,18 @@ def source_files(name: str, file: Path) -> dict[str, Path]:
     return files
 
 
-#: Suffixes of files of claims.
-CLAIM_SUFFIXES = (".yaml", ".yml")
-
-
-def _claims_module(file: Path) -> types.ModuleType:
-    """Return a plugin module that registers the claims of a YAML file by the file's name, without reading it."""
-    module = types.ModuleType(module_name(file))
-
-    @hookimpl
-    def register_claims(register: Register) -> None:
-        register(file.stem.replace("_", "-"), "gahbench:read_claims", file=str(file))
-
-    vars(module)["register_claims"] = register_claims
-    return module
-
-
-#: Attribute of a module that holds the contents of its plugin file and helpers.
-_CONTENTS = "__gahbench_contents__"
-
-
 def load_file(file: Path) -> types.ModuleType:
-    """Import a plugin file under a unique name; the file may import other files in its folder."""
+    """Import a plugin file under a unique name, unless it is unchanged; it may import other files in its folder."""
     check_regular(file)
-    if file.suffix in CLAIM_SUFFIXES:
-        return _claims_module(file)
     name = module_name(file)
+    module = types.ModuleType(name)
+    if file.suffix in CLAIM_SUFFIXES:
+        # A file of claims is registered by its name, and read later.
+        def register_claims(register: Register) -> None:
+            register(file.stem.replace("_", "-"), "gahbench:read_claims", file=str(file))
+
+        vars(module)["register_claims"] = hookimpl(register_claims)
+        return module
     files = source_files(name, file)
     contents = {module: path.read_bytes() for module, path in files.items()}
     if name in sys.modules and vars(sys.modules[name])[_CONTENTS] == contents:
@@ -84,11 +74,7 @@ def load_file(file: Path) -> types.ModuleType:
         sys.modules.pop(helper, None)  # The file may have changed.
     if str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None:
-        raise ImportError(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    vars(module)[_CONTENTS] = contents
+    vars(module).update({"__file__": str(file), _CONTENTS: contents})
     sys.modules[name] = module
     try:
         # Cached bytecode, which a loader would use, is stale if the file is edited twice within a second.

@@ -17,9 +17,8 @@ from typing import Any, cast
 import pluggy
 
 from gahbench._util.error_text import error_with_location
-from gahbench._util.errors import ParameterError, PluginError, UntrustedError, listing, prefix_errors, suggestion
+from gahbench._util.errors import ParameterError, PluginError, listing, prefix_errors, suggestion
 from gahbench._util.origins import package_origin
-from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, map_values
@@ -27,7 +26,7 @@ from gahbench.registry.hookspecs import Register
 from gahbench.registry.parameters import resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import load_file, plugin_files
-from gahbench.registry.spec import Spec, parse_spec
+from gahbench.registry.spec import Spec, format_value, parse_spec
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,6 @@ class Registry:
         Plugin files, or folders whose files are plugins.
     packages
         Names of the installed packages whose plugins are loaded; ``None`` for all.
-    trust
-        Whether parameters may name code, files and downloads. With ``False``, for the parameters in another person's
-        results folder, :meth:`configure` refuses such values before it imports, reads or builds anything.
 
     Raises
     ------
@@ -68,10 +64,7 @@ class Registry:
     (1, 16, 16)
     """
 
-    def __init__(
-        self, sources: tuple[Path, ...] = (), packages: Collection[str] | None = None, trust: bool = True
-    ) -> None:
-        self.trust = trust
+    def __init__(self, sources: tuple[Path, ...] = (), packages: Collection[str] | None = None) -> None:
         self.sources = tuple(Path(source).resolve() for source in sources)
         self.problems: list[Problem] = []
         self.manager = pluggy.PluginManager("gahbench")
@@ -139,56 +132,36 @@ class Registry:
     def configure(self, kind: Kind, spec: Spec | str, **keywords: Any) -> Configured:
         """Resolve a plugin's name and parameters into a :class:`Configured`.
 
-        The value of a parameter that names a plugin may be a string, ``"wavelet[levels=3]"``, or a mapping,
-        ``{"wavelet": {"levels": 3}}``.
+        The value of a parameter that names a plugin is a string, such as ``"wavelet[levels=3]"``.
 
         Raises
         ------
         PluginError, ParameterError
             If the name or a parameter is not accepted.
-        UntrustedError
-            If a parameter, here or of a nested plugin, names code, files or a download without ``trust``.
         """
-        if isinstance(spec, str):
-            spec = parse_spec(spec)
+        spec = parse_spec(spec) if isinstance(spec, str) else spec
         plugin = self.get(kind, spec.name)
-        values = _match_names(plugin, spec, keywords)
-        if not self.trust:
-            _refuse_untrusted(plugin, values)
-        kinds = {item.name: cast(Kind, item.names) for item in plugin.parameters if item.names is not None}
-        for name in filter(kinds.__contains__, values):
-            with prefix_errors(f"{plugin.where}: {name}"):
-                values[name] = self._to_text(kinds[name], values[name])
-        resolved = resolve(plugin.parameters, values, plugin.where)
+        names, named = [parameter.name for parameter in plugin.parameters], spec.keywords | keywords
+        positional = dict(zip(names, spec.positional, strict=False))
+        if len(positional) < len(spec.positional) or positional.keys() & named.keys():
+            given = listing([*map(format_value, spec.positional), *(f"{name}=..." for name in named)])
+            raise ParameterError(
+                f"{plugin.where}: cannot assign the values {given}; accepted, once each: {listing(names)}"
+            )
+        resolved = resolve(plugin.parameters, positional | named, plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
-        for name, nested_kind in kinds.items():
-            if resolved[name] is not None:
-                configure = functools.partial(self._configure_nested, nested_kind, f"{plugin.where}: {name}")
+        for parameter in plugin.parameters:
+            if parameter.names and resolved[name := parameter.name] is not None:
+                configure = functools.partial(self._configure_nested, parameter.names, f"{plugin.where}: {name}")
                 nested[name] = map_values(configure, resolved[name])
                 resolved[name] = map_values(lambda inner: inner.text, nested[name])
         configured = Configured(plugin, resolved, "", nested, self)
         return replace(configured, label=configured.default_label)
 
-    def _to_text(self, kind: Kind, value: Any) -> Any:
-        """Return a value with a spec in place of each mapping that names a plugin, ``{name: {parameter: value}}``."""
-        if isinstance(value, list | tuple):
-            return [self._to_text(kind, item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        form = "{name: {parameter: value}}"
-        if len(value) != 1:
-            names = listing(map(str, value))
-            raise ParameterError(f"expected one {kind} in a mapping, not {len(value)}: {names}; accepted: {form}")
-        ((key, parameters),) = value.items()
-        if not isinstance(parameters, dict | None):
-            raise ParameterError(f"{key}: expected parameters with values, not {parameters!r}; accepted: {form}")
-        values = {str(name): item for name, item in (parameters or {}).items()}
-        return self.configure(kind, Spec(str(key), (), values)).text
-
-    def _configure_nested(self, kind: Kind, where: str, value: str) -> Configured:
+    def _configure_nested(self, kind: str, where: str, value: str) -> Configured:
         """Configure a plugin that a parameter names; errors name the parameter."""
         with prefix_errors(f"{where}={value}"):
-            return self.configure(kind, value)
+            return self.configure(cast(Kind, kind), value)
 
     def create(self, kind: Kind, spec: Spec | str, shape: Shape | None = None, **keywords: Any) -> Any:
         """Build a plugin from its name and parameters."""
@@ -208,9 +181,7 @@ class Registry:
             others = [other for other in self.manager.get_plugins() if other is not module]
             for kind, hook in HOOKS.items():
                 self.manager.subset_hook_caller(hook, others)(register=_registrar(kind, origin, plugins))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
+        except (Exception, SystemExit) as error:
             if module is not None and self.manager.is_registered(module):
                 self.manager.unregister(module)
             self.problems.append(Problem(origin, error_with_location(error)))
@@ -221,28 +192,6 @@ class Registry:
                 origins = f"by {first.origin} and by {origin}"
                 reason = f"{plugin.where} is registered twice, {origins}: the first is kept; rename the second"
                 self.problems.append(Problem(origin, reason))
-
-
-def _match_names(plugin: Plugin, spec: Spec, keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return the values in a spec and in further keywords, by the names of the parameters."""
-    names = [parameter.name for parameter in plugin.parameters]
-    named = {**spec.keywords, **keywords}
-    twice = [name for name in names[: len(spec.positional)] if name in named]
-    if twice or len(spec.positional) > len(names):
-        fault = f"'{twice[0]}' is given twice" if twice else f"{len(spec.positional)} values without a name"
-        raise ParameterError(f"{plugin.where}: {fault}; accepted: {listing(names)}")
-    return {**dict(zip(names, spec.positional, strict=False)), **named}
-
-
-def _refuse_untrusted(plugin: Plugin, given: dict[str, Any]) -> None:
-    """Refuse values that name code, files or a download."""
-    for parameter in plugin.parameters:
-        name = parameter.name
-        if name in given and parameter.needs_trust(given[name]):
-            raise UntrustedError(
-                f"{plugin.where}: {name}={brief(repr(given[name]))} names code, files or a download; a results folder "
-                "may do so only with 'gahbench site --trust'"
-            )
 
 
 def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
@@ -262,10 +211,10 @@ def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
     return register
 
 
-def open_registry(plugins: Sequence[str | Path] = (), trust: bool = True) -> Registry:
+def open_registry(plugins: Sequence[str | Path] = ()) -> Registry:
     """Return a registry of installed plugins, and of the given files and folders."""
     # A registry with files is not cached, since files may have changed.
-    return Registry(tuple(map(Path, plugins)), trust=trust) if plugins else _installed_registry(trust)
+    return Registry(tuple(map(Path, plugins))) if plugins else _installed_registry()
 
 
 @functools.cache
@@ -274,9 +223,7 @@ def built_in_registry() -> Registry:
     return Registry(packages=())
 
 
-@functools.cache
-def _installed_registry(trust: bool) -> Registry:
-    return Registry(trust=trust)
+_installed_registry = functools.cache(Registry)
 
 
 def create(

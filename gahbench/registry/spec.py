@@ -39,10 +39,10 @@ def parse_spec(text: str) -> Spec:
     """Parse ``name`` or ``name[value,key=value]``."""
     text = text.strip()
     name, bracket, rest = text.partition("[")
-    if len(text) > MAX_LENGTH or not _NAME.fullmatch(name.strip()):
-        raise _error(text, f"names have at most 100 letters, digits, '.', '_' and '-'; at most {MAX_LENGTH} characters")
-    if bracket and not rest.endswith("]"):
-        raise _error(text, "the bracket is not closed at the end")
+    if len(text) > MAX_LENGTH or not _NAME.fullmatch(name.strip()) or (bracket and not rest.endswith("]")):
+        raise _error(
+            text, f"names are up to 100 letters, digits, '.', '_' and '-'; specs up to {MAX_LENGTH} characters"
+        )
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
     for key, value in _split(rest[:-1], text):
@@ -51,14 +51,12 @@ def parse_spec(text: str) -> Spec:
         except yaml.YAMLError as error:
             reason = getattr(error, "problem", None) or "invalid YAML"
             raise _error(text, f"cannot read the value '{value.strip()}': {reason}") from error
-        if key in keywords:
-            raise _error(text, f"'{key}' is given twice")
-        if key is not None:
-            keywords[key] = parsed
-        elif keywords:
-            raise _error(text, f"'{value.strip()}' without a name follows a named parameter")
-        else:
+        if key is None and not keywords:
             positional.append(parsed)
+        elif key is None or key in keywords:
+            raise _error(text, f"'{key or value.strip()}' is given twice, or needs a name after a named parameter")
+        else:
+            keywords[key] = parsed
     return Spec(name.strip(), tuple(positional), keywords)
 
 
@@ -72,18 +70,15 @@ def _split(text: str, whole: str) -> Iterator[tuple[str | None, str]]:
     depth, start = 0, 0
     for index, char in enumerate(f"{masked},"):
         depth += (char in "[{") - (char in "]}")
-        if not 0 <= depth <= MAX_DEPTH:
+        if not 0 <= depth <= MAX_DEPTH or (depth and index == len(masked)):
             raise _error(whole, f"brackets do not match, or are nested more than {MAX_DEPTH} deep")
-        if char == "," and not depth:
+        if char == "," and not depth and masked:
             part, shown = text[start:index], masked[start:index]
-            if _UNCLOSED.search(shown) or (not part.strip() and masked):
+            if _UNCLOSED.search(shown) or not part.strip():
                 raise _error(whole, "a parameter is empty, or a quote is not closed")
             key, equals, _ = re.split(r"[\[{'\"]", shown, maxsplit=1)[0].partition("=")
-            if part:
-                yield (key.strip(), part[len(key) + 1 :]) if equals else (None, part)
+            yield (key.strip(), part[len(key) + 1 :]) if equals else (None, part)
             start = index + 1
-    if depth:
-        raise _error(whole, "a bracket is not closed")
 
 
 def format_value(value: Any) -> str:

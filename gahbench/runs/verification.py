@@ -23,7 +23,7 @@ from gahbench.contracts.engines import Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED, configure_recorded, describe_plugin
 from gahbench.registry.plugin_files import plugin_files
-from gahbench.registry.registry import Registry, built_in_registry
+from gahbench.registry.registry import built_in_registry
 from gahbench.runs.execute import execute, stop_on_signals
 from gahbench.runs.progress import Display
 from gahbench.runs.reuse import copy_unit
@@ -187,7 +187,7 @@ def _changed(stored: Stored, chooser: random.Random) -> Iterator[Task]:
     if "seed" in dataset["parameters"] and not dataset["origins"] and payload["images"] >= MIN_IMAGES:
         drawn = dataset | {"parameters": dataset["parameters"] | {"seed": chooser.getrandbits(31)}}
         with contextlib.suppress(GahbenchError):
-            configured = configure_recorded(Registry(packages=(), trust=False), "dataset", drawn)
+            configured = configure_recorded(built_in_registry(), "dataset", drawn)
             if configured.build().available("test") is None:
                 yield _task(stored, "new images", noise_seed=noise_seed, dataset=describe_plugin(configured))
 

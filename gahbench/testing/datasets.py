@@ -13,8 +13,7 @@ from gahbench._util.errors import DataError
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import SPLITS, Card, Dataset, Optimum, OptimumKind, Split, validate_sources
 from gahbench.jacobian import LARGEST_EXACT
-from gahbench.registry.checked_images import image_faults, unchecked_images
-from gahbench.registry.configured import Configured
+from gahbench.registry.configured import Configured, image_fault, unchecked_images
 from gahbench.testing.findings import Finding, check_notes, expect, require
 from gahbench.testing.samples import sample_noise
 
@@ -83,7 +82,7 @@ def _check_images(
     """Check the images of a split, and their sources."""
     load = unchecked_images(dataset)
     images = load(split, count)
-    fault = next((fault for _, fault in image_faults(images, (count, *dataset.shape)) if fault), None)
+    fault = image_fault(images, (count, *dataset.shape))
     yield require(f"{name}: images are valid", not fault, f"it returned {fault}")
     outside = float(((images < 0) | (images > 1)).float().mean())
     yield Finding(f"{name}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")

@@ -12,7 +12,6 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from gahbench import External
 from gahbench._util.errors import suggestion
 
 from ._arguments import as_mapping, as_text
@@ -67,7 +66,7 @@ class Module(nn.Module):
         self,
         channels: int,
         shape: tuple[int, int, int] | None,
-        factory: Annotated[str, External()],
+        factory: str,
         arguments: Annotated[str, BeforeValidator(as_text)] = "{}",
         output: Literal["image", "residual"] = "image",
         scale: Literal[1, 255] = 1,

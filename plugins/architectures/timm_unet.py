@@ -16,8 +16,6 @@ from timm.models import create_model, get_pretrained_cfg, is_model, list_models
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gahbench import External
-
 from .._papers import RONNEBERGER_2015
 from ._bias_free import convolution, residual_output
 from ._inputs import append_noise_level, need_shape, next_multiple, pad_to_multiple
@@ -75,7 +73,7 @@ class TimmUNet(nn.Module):
         channels: int,
         shape: tuple[int, int, int] | None = None,
         backbone: str = "resnet18",
-        pretrained: Annotated[bool, External()] = False,
+        pretrained: bool = False,
         levels: Annotated[int, Field(ge=1)] | None = None,
         width: Annotated[int, Field(ge=1)] = 32,
         blind: bool = True,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Card, DataError, External
+from gahbench import Card, DataError
 from gahbench._util.readable import brief
 
 from .._extras import require
@@ -58,7 +58,7 @@ class HuggingFace(Library):
 
     def __init__(
         self,
-        name: Annotated[str, External()] | None = None,
+        name: str | None = None,
         path: str | None = None,
         subset: str | None = None,
         column: str | None = None,

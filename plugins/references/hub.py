@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench import ArchitectureFactory, External, Names, ParameterError, Reference, Shape, Truth
+from gahbench import ArchitectureFactory, Names, ParameterError, Reference, Shape, Truth
 from gahbench._util.readable import brief
 from gahbench.jacobian import LinearMaps
 
@@ -70,7 +70,7 @@ class HuggingFace(Reference):
 
     def __init__(
         self,
-        repo: Annotated[str, External()],
+        repo: str,
         revision: str = "main",
         file: str | None = None,
         architecture: Annotated[ArchitectureFactory | None, Names("architecture")] = None,

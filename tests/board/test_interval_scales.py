@@ -1,5 +1,6 @@
 """Scales of intervals that metrics declare, and agreement of figures and boards."""
 
+import itertools
 import subprocess
 import sys
 from dataclasses import astuple
@@ -46,18 +47,18 @@ def test_the_scale_of_an_interval_is_that_of_the_metric_whatever_the_values(metr
 
 def test_the_names_of_parts_of_metrics_with_a_scale_are_documented():
     for plugin in built_in_registry().plugins("metric"):
-        for part in filter(None, (*plugin.share_parts, *plugin.positive_parts)):
+        declared = {name: plugin.attribute(name) or () for name in ("share_parts", "positive_parts")}
+        for part in filter(None, itertools.chain(*declared.values())):
             is_ratio = part in plugin.factory.ratios
             documented = " ".join(str(base.__doc__) for base in plugin.factory.__mro__)
             assert is_ratio or f"``{part}``" in documented, (plugin.name, part)
-        assert plugin.share_parts == tuple(getattr(plugin.factory, "share_parts", ()))
-        assert plugin.positive_parts == tuple(getattr(plugin.factory, "positive_parts", ()))
+        assert declared == {name: getattr(plugin.factory, name, ()) for name in declared}
 
 
 def test_scales_are_read_without_importing_torch():
     code = (
         "import sys; from gahbench.registry.registry import built_in_registry;"
-        "assert 'affine' in built_in_registry().get('metric', 'own-half').share_parts;"
+        "assert 'affine' in built_in_registry().get('metric', 'own-half').attribute('share_parts');"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True)

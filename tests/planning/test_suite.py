@@ -31,39 +31,17 @@ def keys(suite, registry):
         ("bf-cnn[width=2,layers=3]", ["bf-cnn[width=2,layers=3]"]),
         (f'"{UNET_LABEL}"\n  - identity', []),
         (
-            "threshold: {basis: [haar, {wavelet: {name: db4, levels: 2}}, 'wavelet[db4,levels=3]']}",
+            "threshold: {basis: [haar, 'wavelet[db4,levels=2]', 'wavelet[db4,levels=3]']}",
             ["threshold[haar]", "threshold[wavelet[db4,levels=2]]", "threshold[wavelet[db4,levels=3]]"],
         ),
         (
-            "oracle-best-basis: {bases: [[haar, dct], [haar, {wavelet: {name: db4, levels: 2}}]]}",
+            "oracle-best-basis: {bases: [[haar, dct], [haar, 'wavelet[db4,levels=2]']]}",
             ["oracle-best-basis[bases=[haar,dct]]", "oracle-best-basis[bases=[haar,'wavelet[db4,levels=2]']]"],
         ),
     ],
 )
 def test_lists_make_grids_without_duplicates(write_suite, builtin, entry, labels):
     assert [entrant.label for entrant in entrants(write_suite, builtin, entry)] == labels
-
-
-@pytest.mark.parametrize(
-    ("mapping", "text"),
-    [
-        ("threshold: {basis: {wavelet: {name: db4}}, k: 2}", "threshold: {basis: 'wavelet[db4]', k: 2}"),
-        ("threshold: {basis: {dct: }}", "threshold: {basis: dct}"),
-        (
-            "cycle-spin: {reference: {threshold: {basis: {wavelet: {name: db4}}, k: 2}}}",
-            "cycle-spin: {reference: 'threshold[wavelet[db4],k=2]'}",
-        ),
-        (
-            "oracle-best-basis: {bases: [haar, {wavelet: {name: db4, levels: 2}}]}",
-            "oracle-best-basis: {bases: [haar, 'wavelet[db4,levels=2]']}",
-        ),
-    ],
-)
-def test_a_nested_mapping_is_the_same_as_a_text(write_suite, builtin, mapping, text):
-    (actual,), (expected,) = entrants(write_suite, builtin, mapping), entrants(write_suite, builtin, text)
-    assert (actual.label, actual.parameters, actual.identity) == (
-        expected.label, expected.parameters, expected.identity
-    )  # fmt: skip
 
 
 def test_a_recipe_sets_defaults(write_suite, builtin):

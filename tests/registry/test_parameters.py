@@ -56,15 +56,14 @@ def test_integers_become_floats_and_lists_become_tuples():
         ({"width": 0}, "accepted: int ≥ 1, ≤ 512"),
         ({"width": 2.5}, "width=2.5"),
         ({"width": True}, "width=True"),
-        ({"width": object()}, "not a plain value"),
+        ({"width": object()}, "not a plain, finite value"),
         ({"mode": "c"}, "accepted: 'a' or 'b'"),
         ({"sizes": 3}, "accepted: list of int"),
         ({"levels": "two"}, "accepted: int or null"),
-        ({"basis": 3}, "accepted: a basis or null"),
-        ({"bases": "dct"}, "accepted: list of plugins of kind basis or null"),
+        ({"basis": 3}, "accepted: basis name or null"),
+        ({"bases": "dct"}, "accepted: list of basis name or null"),
         ({"bases": ["dct", "haar", "db2", "db4"]}, "at most 3 items"),
-        ({"rate": math.inf}, "rate=inf: not a finite number (accepted: float)"),
-        ({"rate": 10**400}, "rate=1000"),
+        ({"rate": math.inf}, "rate=inf: not a plain, finite value (accepted: float)"),
         ({"channels": 3}, "come from the dataset"),
     ],
 )
@@ -99,7 +98,7 @@ def test_a_missing_required_parameter_raises_an_error():
     assert all(parameter.required for parameter in parameters)
     with pytest.raises(ParameterError, match=r"'width' \(int\) is required"):
         resolve(parameters, {"basis": "dct"}, "x")
-    with pytest.raises(ParameterError, match=r"'basis' \(a basis\) is required"):
+    with pytest.raises(ParameterError, match=r"'basis' \(basis name\) is required"):
         resolve(parameters, {"width": 3}, "x")
 
 
@@ -109,7 +108,7 @@ def untyped(width=3): ...
 def hidden(**options: int): ...
 
 
-def infinite(bound: object = (1.0, -math.inf)): ...
+def infinite(bound: float = -math.inf): ...
 
 
 def with_default(basis: Annotated[Basis, Names("basis")] = "dct"): ...
@@ -120,36 +119,13 @@ def with_default(basis: Annotated[Basis, Names("basis")] = "dct"): ...
     [
         (untyped, "x: parameter 'width' needs a type annotation"),
         (hidden, "hides parameters"),
-        (infinite, "x: the default bound=(1.0, -inf) is not finite"),
-        (with_default, "write its default as a spec in its annotation: Names('basis', default=...)"),
+        (infinite, "x: the default bound=-inf is not finite"),
+        (with_default, "write its default as Names('basis', default=...)"),
     ],
 )
 def test_invalid_constructors_are_refused(factory, message):
     with pytest.raises(PluginError, match=re.escape(message)):
         constructor_parameters(factory, "x")
-
-
-def test_a_mapping_may_name_a_plugin(builtin):
-    given = {"threshold": {"basis": {"wavelet": {"name": "db4", "levels": 2}}}}
-    configured = builtin.configure("reference", "cycle-spin", reference=given, shifts=2)
-    assert configured.label == "cycle-spin[threshold[wavelet[db4,levels=2]],shifts=2]"
-    several = ["haar", {"wavelet": {"levels": 2}}]
-    assert "wavelet[sym4,levels=2]" in builtin.configure("reference", "oracle-best-basis", bases=several).label
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"wavelet": {"level": 2}}, "reference 'threshold': basis: basis 'wavelet': unknown parameter 'level'"),
-        (
-            {"haar": None, "dct": None},
-            "reference 'threshold': basis: expected one basis in a mapping, not 2: haar, dct",
-        ),
-    ],
-)
-def test_an_invalid_mapping_is_refused(builtin, given, message):
-    with pytest.raises((ParameterError, PluginError), match=message):
-        builtin.configure("reference", "threshold", basis=given)
 
 
 def test_fractions_become_numbers_but_strings_stay_strings():

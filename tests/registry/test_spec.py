@@ -25,13 +25,13 @@ def test_nested_specs_and_lists_are_parsed_as_values():
     ("text", "reason"),
     [
         *((text, "expected a name or name") for text in ("", "[a=1]", "a" * 101, f"x[a={20_000 * 'x'}]")),
-        ("unet[width=1", "the bracket is not closed at the end"),
-        ("unet[width=[1]", "a bracket is not closed"),
-        ("unet[a={x]", "a bracket is not closed"),
+        ("unet[width=1", "expected a name or name"),
+        ("unet[width=[1]", "brackets do not match"),
+        ("unet[a={x]", "brackets do not match"),
         ("unet[width=1]]", "brackets do not match"),
         ("unet[a=" + 41 * "[" + 41 * "]" + "]", "nested more than 40 deep"),
         ("unet[width=1,width=2]", "given twice"),
-        ("unet[width=1,2]", "follows a named"),
+        ("unet[width=1,2]", "after a named parameter"),
         *((text, "a parameter is empty, or a quote is not closed") for text in ("u[,]", "u[a='x]", 'u[a="x\\"]')),
         *(
             (f"u[a={value}]", "cannot read the value")
