@@ -26,6 +26,7 @@ import pydantic
 from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import ParameterError, PluginError, listing, prefix_errors, suggestion
 from gahbench._util.files import check_regular, sha256_of
+from gahbench._util.keys import canonical
 from gahbench._util.readable import brief
 
 FILLED_IN = ("channels", "shape")
@@ -168,7 +169,9 @@ class Parameter:
             value = [as_number(item) for item in value] if isinstance(value, list | tuple) else as_number(value)
         try:
             # JSON mode is strict about types (no "3" for 3), yet accepts a list for a tuple, since YAML has no tuples.
-            return self._adapter.validate_json(json.dumps(value, allow_nan=False), strict=True)
+            accepted = self._adapter.validate_json(json.dumps(value), strict=True)
+            canonical(accepted)  # Keys hold finite numbers only.
+            return accepted
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
         except (TypeError, ValueError):

@@ -39,10 +39,10 @@ def parse_spec(text: str) -> Spec:
     """Parse ``name`` or ``name[value,key=value]``."""
     text = text.strip()
     name, bracket, rest = text.partition("[")
-    if len(text) > MAX_LENGTH or not _NAME.fullmatch(name.strip()) or (bracket and not rest.endswith("]")):
-        raise _error(
-            text, f"names are up to 100 letters, digits, '.', '_' and '-'; specs up to {MAX_LENGTH} characters"
-        )
+    if len(text) > MAX_LENGTH or not _NAME.fullmatch(name.strip()):
+        raise _error(text, f"names have at most 100 letters, digits, '.', '_' and '-'; at most {MAX_LENGTH} characters")
+    if bracket and not rest.endswith("]"):
+        raise _error(text, "the bracket is not closed")
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
     for key, value in _split(rest[:-1], text):

@@ -60,7 +60,7 @@ def likely(draw: st.DrawFn, kind: Kind, depth: int = 3) -> tuple[str, dict[str, 
             choices += 2 * [st.just(parameter.default)]
         if parameter.names is not None and depth:
             inner = likely(parameter.names, depth - 1)
-            choices += 3 * [inner.map(lambda pair: _format_spec(*pair)), inner.map(lambda pair: {pair[0]: pair[1]})]
+            choices += 6 * [inner.map(lambda pair: _format_spec(*pair))]
         parameters[parameter.name] = draw(st.one_of(choices))
     return plugin.name, parameters
 

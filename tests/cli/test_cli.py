@@ -232,7 +232,7 @@ def test_describe_shows_defaults_that_name_plugins(call):
     (row,) = [line for line in call("describe", "oracle-best-basis")[1].splitlines() if line.startswith("bases  ")]
     assert row.split()[-2:] == ["[sym4,dct]"] * 2
     (row,) = [line for line in call("describe", "heat-kernel")[1].splitlines() if line.startswith("basis  ")]
-    assert row.split()[-4:] == ["a", "basis", "graph-laplacian", "graph-laplacian"]
+    assert row.split()[-4:] == ["basis", "name", "graph-laplacian", "graph-laplacian"]
 
 
 def test_describe_does_not_show_inherited_docstrings(call, write_plugin):

@@ -25,7 +25,7 @@ def test_nested_specs_and_lists_are_parsed_as_values():
     ("text", "reason"),
     [
         *((text, "expected a name or name") for text in ("", "[a=1]", "a" * 101, f"x[a={20_000 * 'x'}]")),
-        ("unet[width=1", "expected a name or name"),
+        ("unet[width=1", "not closed"),
         ("unet[width=[1]", "brackets do not match"),
         ("unet[a={x]", "brackets do not match"),
         ("unet[width=1]]", "brackets do not match"),
