@@ -110,9 +110,8 @@ def imports_of(content: bytes, module: str, is_package: bool) -> Imports:
                 top = item.name.partition(".")[0]
                 imports += [(item.asname, item.name)] if item.asname else [("", item.name), (top, top)]
         elif isinstance(node, ast.ImportFrom):
-            parts = module.split(".")
-            parents = parts[: len(parts) - node.level + is_package] if node.level else []
-            base = [*parents, *([node.module] if node.module else [])]
+            parents = module.split(".")[: is_package - node.level or None] if node.level else []
+            base = [*parents, *filter(None, [node.module])]
             imports += [(item.asname or item.name, ".".join([*base, item.name])) for item in node.names]
     return tuple(imports)
 
