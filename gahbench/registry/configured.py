@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _SPEC = "_gahbench_spec"
 #: Accepted difference of an image between batches of different sizes; the contract checks are stricter.
 TOLERANCE = 1e-4
+#: Methods of :class:`Preparable`.
+_METHODS = ("missing", "prepare")
 
 
 @dataclass(frozen=True)
@@ -267,39 +269,21 @@ def citation_rows(entries: Iterable[Configured]) -> list[dict[str, Any]]:
     return list({tuple(row.values()): row for row in rows}.values())
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """The preparation of a plugin: finding, and fetching, what it lacks."""
-
-    where: str
-    find: Callable[[], Any]
-    prepare: Callable[[], None]
-
-    def missing(self) -> tuple[str, ...]:
-        """Return what the plugin lacks; raise an error unless its answer is a tuple or list of strings."""
-        texts = self.find()
-        if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
-            raise PluginError(f"{self.where}: missing() returned {texts!r}; accepted: a tuple of strings")
-        return tuple(texts)
-
-
-def preparation(configured: Configured) -> Preparation | None:
-    """Return the preparation of a plugin; ``None`` if its class defines neither ``missing`` nor ``prepare``."""
+def preparation(configured: Configured) -> Preparable | None:
+    """Return the methods ``missing`` and ``prepare`` of a plugin; ``None`` if its class defines neither."""
     factory = configured.plugin.factory
     if configured.kind == "architecture":
         # Only methods of the class count, since a network may have methods of these names for other purposes.
         if not isinstance(inspect.getattr_static(factory, "missing", None), staticmethod | classmethod):
             return None
-        parameters = {**configured.plugin.preset, **configured.parameters}
-        methods = [functools.partial(getattr(factory, name), **parameters) for name in ("missing", "prepare")]
-        return Preparation(configured.where, *methods)
-    if isinstance(factory, type) and not _is_prepared(factory):
-        return None
-    built: Preparable = configured.build()
-    return Preparation(configured.where, built.missing, built.prepare) if _is_prepared(type(built)) else None
+        steps, parameters = Preparable(), {**configured.plugin.preset, **configured.parameters}
+        vars(steps).update({name: functools.partial(getattr(factory, name), **parameters) for name in _METHODS})
+        return steps
+    built = configured.build() if not isinstance(factory, type) or _is_prepared(factory) else None
+    return built if _is_prepared(type(built)) else None
 
 
 def _is_prepared(plugin: type) -> bool:
     """Return whether a class overrides a method of :class:`Preparable`."""
-    own = getattr(plugin, "missing", None), getattr(plugin, "prepare", None)
-    return issubclass(plugin, Preparable) and own != (Preparable.missing, Preparable.prepare)
+    own = [getattr(plugin, name, None) for name in _METHODS]
+    return issubclass(plugin, Preparable) and own != [Preparable.missing, Preparable.prepare]

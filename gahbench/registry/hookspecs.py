@@ -7,12 +7,10 @@ Every ``register_...`` hook receives a callback ``register(name, target, **prese
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pluggy
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 hookspec = pluggy.HookspecMarker("gahbench")
 #: Marks a function of a plugin as the implementation of a hook.

@@ -102,14 +102,10 @@ def _admits(annotation: Any, *types: type) -> bool:
     return is_type or any(_admits(part, *types) for part in get_args(annotation))
 
 
-def _type_name(annotation: Any, text: str = "text") -> str:
+def _type_name(annotation: Any, text: str) -> str:
     """Return a type in words; ``text`` stands for strings."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        for item in arguments[1:]:
-            text = (
-                f"{item.kind} name" if isinstance(item, Names) else "path of a file" if isinstance(item, File) else text
-            )
         constraints = [part for item in arguments[1:] for part in (item, *getattr(item, "metadata", ()))]
         limits = [(sign, getattr(part, name, None)) for part in constraints for name, sign in _SIGNS.items()]
         bounds = [f"{sign} {limit}" for sign, limit in limits if limit is not None]
@@ -155,7 +151,9 @@ class Parameter:
     @property
     def type_name(self) -> str:
         """The accepted type in words, for errors and descriptions."""
-        return _type_name(self.annotation)
+        is_file = _metadata(self.annotation, File) is not None
+        text = f"{self.names} name" if self.names else "path of a file" if is_file else "text"
+        return _type_name(self.annotation, text)
 
     @functools.cached_property
     def _adapter(self) -> pydantic.TypeAdapter[Any]:

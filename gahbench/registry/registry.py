@@ -189,9 +189,8 @@ class Registry:
         for plugin in plugins:
             first = self._plugins.setdefault((plugin.kind, plugin.name), plugin)
             if first is not plugin:
-                origins = f"by {first.origin} and by {origin}"
-                reason = f"{plugin.where} is registered twice, {origins}: the first is kept; rename the second"
-                self.problems.append(Problem(origin, reason))
+                twice = f"registered twice, by {first.origin} and by {origin}: the first is kept; rename the second"
+                self.problems.append(Problem(origin, f"{plugin.where} is {twice}"))
 
 
 def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
@@ -200,11 +199,10 @@ def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
     def register(name: str, target: Any = None, /, **preset: Any) -> Any:
         if target is None:
             return functools.partial(register, name, **preset)
-        if isinstance(target, functools.partial) or not (isinstance(target, str) or callable(target)):
-            accepted = "a class or 'module:Class', and keywords as preset parameters"
-            raise TypeError(f"register('{name}', ...) takes {accepted}, not {target!r}")
-        if parse_spec(name) != Spec(name):
-            raise ValueError(f"register('{name}', ...): not a name; to preset parameters, pass keywords")
+        is_target = isinstance(target, str) or (callable(target) and not isinstance(target, functools.partial))
+        if not is_target or parse_spec(name) != Spec(name):
+            accepted = "a name, a class or 'module:Class', and keywords as preset parameters"
+            raise TypeError(f"register('{name}', {target!r}): accepted: {accepted}")
         plugins.append(Plugin(kind, name, target, origin, preset))
         return target
 

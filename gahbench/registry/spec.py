@@ -6,6 +6,7 @@ without a name is positional, as in a call of the constructor. Quotes protect co
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -81,34 +82,25 @@ def _split(text: str, whole: str) -> Iterator[tuple[str | None, str]]:
             start = index + 1
 
 
-def format_value(value: Any) -> str:
+def format_value(value: Any, is_item: bool = False) -> str:
     """Format a finite plain value, or nested lists and mappings of such values, for :func:`parse_spec`."""
     if isinstance(value, bool | None):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_format_item, value))}]"
-    if isinstance(value, str):
-        return value if _is_plain(f"x[{value}]", value) else _quote(value)
+        return f"[{','.join(format_value(item, is_item=True) for item in value)}]"
+    if isinstance(value, dict):
+        items = [f"{_quote(str(name))}: {format_value(item, is_item=True)}" for name, item in value.items()]
+        return f"{{{','.join(items)}}}"
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else str(value)
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{_quote(str(name))}: {_format_item(item)}" for name, item in value.items()) + "}"
-    return str(value)
-
-
-def _format_item(value: Any) -> str:
-    """Format an item of a list, in which brackets need quotes."""
     if not isinstance(value, str):
-        return format_value(value)
-    return value if not _BRACKETS & set(value) and _is_plain(f"x[[{value}]]", [value]) else _quote(value)
-
-
-def _is_plain(spec: str, value: Any) -> bool:
-    """Return whether a value that contains a string without quotes is parsed unchanged."""
-    try:
-        return spec.isprintable() and parse_spec(spec).positional == (value,)
-    except ParameterError:
-        return False
+        return str(value)
+    # A string needs quotes unless it is read unchanged without quotes; items of lists with brackets always need them.
+    spec, parsed = (f"x[[{value}]]", [value]) if is_item else (f"x[{value}]", value)
+    with contextlib.suppress(ParameterError):
+        if spec.isprintable() and parse_spec(spec).positional == (parsed,) and not (is_item and _BRACKETS & set(value)):
+            return value
+    return _quote(value)
 
 
 def _quote(text: str) -> str:

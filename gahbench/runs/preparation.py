@@ -119,6 +119,8 @@ def _prepare(configured: Configured, fetch: bool) -> Prepared | None:
         if (preparer := preparation(configured)) is None:
             return None
         missing = left = preparer.missing()
+        if not isinstance(missing, tuple | list):
+            raise TypeError(f"missing() returned {missing!r}; accepted: a tuple of strings")
         if fetch:
             preparer.prepare()
             left = preparer.missing()

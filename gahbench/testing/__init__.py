@@ -161,6 +161,7 @@ def _check_preparation(configured: Configured) -> Iterator[Finding]:
 
     with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
         missing = steps.missing()
+    yield require("missing() returns a tuple of strings", isinstance(missing, tuple | list), f"{missing!r}")
     detail = f"it connected to {requests[0]}; look only for files" if requests else "; ".join(missing)
     yield Finding("missing() works without a network", not requests, detail)
 

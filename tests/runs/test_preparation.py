@@ -252,7 +252,7 @@ def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(re
         (
             '(f"the file {self.file}",)',
             'f"the file {self.file}"',
-            "dataset 'set': missing() returned 'the file images.npy'; accepted: a tuple of strings",
+            "TypeError: missing() returned 'the file images.npy'; accepted: a tuple of strings",
         ),
     ],
 )

@@ -459,7 +459,7 @@ PREPARATIONS = {
     "does nothing": (MISSING_FILE, [NOTHING_MISSING]),
     "opens a URL": (CONNECTS.format("urllib.request.urlopen('http://gahbench.invalid')"), [MISSING]),
     "connects a socket": (CONNECTS.format("with socket.socket() as s: s.connect(('127.0.0.1', 9))"), [MISSING]),
-    "a string": ("def missing(self): return 'its images'\n", ["runs"]),
+    "a string": ("def missing(self): return 'its images'\n", ["missing() returns a tuple of strings"]),
 }
 
 
