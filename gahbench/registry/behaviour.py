@@ -137,23 +137,18 @@ class Sources:
             self._files[module] = next(filter(Path.is_file, paths), None)
         return self._files[module]
 
-    def modules(self, name: str) -> Iterator[str]:
-        """Yield the modules that define a dotted name, and the packages of a plugin that its import executes."""
+    def modules(self, name: str) -> list[str]:
+        """Return the modules that define a dotted name, and the packages of a plugin that its import executes."""
         parts = name.split(".")
-        for end in range(len(parts), 0, -1):
-            module = ".".join(parts[:end])
-            if (file := self.file(module)) is None:
-                continue
-            if not is_ours(module):
-                yield module
-                continue
-            is_export = file.stem == "__init__" and end < len(parts)
-            imports = imports_of(file.read_bytes(), module, True) if is_export else ()
-            exports = [target for alias, target in imports if alias == parts[end] and target != name]
-            for export in exports:
-                yield from self.modules(".".join([export, *parts[end + 1 :]]))
-            yield from () if exports else (module,)
-            return
+        prefixes = [(".".join(parts[:end]), parts[end:]) for end in range(len(parts), 0, -1)]
+        found = [(module, rest, file) for module, rest in prefixes if (file := self.file(module)) is not None]
+        if not is_ours(name) or not found:
+            return [module for module, _, _ in found]
+        module, rest, file = found[0]
+        imports = imports_of(file.read_bytes(), module, True) if rest and file.stem == "__init__" else ()
+        exports = [target for alias, target in imports if alias == rest[0] and target != name]
+        names = [".".join([export, *rest[1:]]) for export in exports]
+        return [defining for name in names for defining in self.modules(name)] if exports else [module]
 
     def walk(self, start: str, read: Callable[[str, Path], Iterable[str]]) -> None:
         """Call ``read(module, file)`` once for a module, and for the modules that define the names that it returns."""
@@ -224,7 +219,9 @@ class _Reducer(ast.NodeTransformer):
                 return None
             case ast.If(test) if _NOT_RUN.fullmatch(ast.unparse(test)):
                 return None
-            case ast.FunctionDef(decorator_list=decorators) if any(map(self._is_unneeded, decorators)):
+            case ast.FunctionDef(decorator_list=[*_, ast.Call(decorator, [ast.Constant(need)])]) if (
+                _last_part(decorator) in self._decorators and need not in self._needs
+            ):
                 return None
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 node.returns = None
@@ -235,11 +232,6 @@ class _Reducer(ast.NodeTransformer):
             case ast.ClassDef():
                 node.body = list(self._behaviour(node))
         return self.generic_visit(node)
-
-    def _is_unneeded(self, decorator: ast.expr) -> bool:
-        if not isinstance(decorator, ast.Call) or _last_part(decorator.func) not in self._decorators:
-            return False
-        return ast.literal_eval(decorator.args[0]) not in self._needs
 
     def _behaviour(self, node: ast.ClassDef) -> Iterator[ast.stmt]:
         """Yield the body of a class without attributes that only describe it; decorators may use all attributes."""
