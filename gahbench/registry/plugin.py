@@ -109,15 +109,10 @@ class Plugin:
 
     def build(self, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
         """Call the plugin's class or function."""
-        arguments = {**self.preset, **parameters}
-        for parameter in self.constructor:
-            if parameter.name in FILLED_IN:
-                if (value := filled_in.get(parameter.name)) is not None:
-                    arguments[parameter.name] = value
-                elif parameter.required:
-                    raise ParameterError(f"{self.where}: '{parameter.name}' is required")
+        names = [parameter.name for parameter in self.constructor]
+        accepted = {name: value for name, value in filled_in.items() if name in names and value is not None}
         try:
-            return self.factory(**arguments)
+            return self.factory(**self.preset, **parameters, **accepted)
         except ValueError as error:
             raise ParameterError(f"{self.where}: {error}") from error
 
