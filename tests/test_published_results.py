@@ -15,7 +15,7 @@ from gahbench.contracts.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_entries import configure_entrant
-from gahbench.planning.suite_version import suite_version
+from gahbench.planning.suite_files import suite_version
 from gahbench.planning.units import PlannedDataset, protocol_key
 from gahbench.registry.spec import parse_spec
 from gahbench.report.page.charts import Source

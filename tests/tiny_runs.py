@@ -43,7 +43,7 @@ def run_for_fixture(suite: Path, out: Path, **options: Any) -> None:
 
 def plan_suite(suite: Path, *, plugins: Any = (), **changes: Any) -> Plan:
     """Plan a suite like ``gahbench plan``."""
-    registry, suite_changes = open_registry(plugins), SuiteChanges.from_arguments(**changes)
+    registry, suite_changes = open_registry(plugins), SuiteChanges(**changes)
     loaded = load_suite(suite, registry, suite_changes)
     find_missing(loaded)
     return make_plan(loaded)

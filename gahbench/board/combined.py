@@ -13,7 +13,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
 from gahbench.board.tables import SCHEMAS, Tables, psnr_rows
 from gahbench.contracts.row_labels import row_label, split_label
-from gahbench.planning.suite_version import SuiteVersion
+from gahbench.planning.suite_files import SuiteVersion
 
 if TYPE_CHECKING:
     import pandas as pd

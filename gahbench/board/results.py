@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.checks import is_inside
+from gahbench._util.checks import check_record, is_inside
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular
 from gahbench._util.sealed import parse_json, parse_sealed
@@ -28,7 +28,7 @@ from gahbench.board.scorecube import left_out_rows
 from gahbench.board.tables import SCHEMAS, Tables, empty, plain
 from gahbench.board.transfer import Transfer, transfers
 from gahbench.contracts.citation import Citation
-from gahbench.planning.suite_version import SuiteVersion
+from gahbench.planning.suite_files import SuiteVersion
 from gahbench.registry.registry import built_in_registry
 
 if TYPE_CHECKING:
@@ -329,7 +329,7 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
             **tables,
             entrants=index["entrants"],
             baseline=index["baseline"],
-            version=SuiteVersion.from_record(index.get("suite_version")),
+            version=check_record(SuiteVersion | None, index.get("suite_version"), "the version of the suite"),
             registry=built_in_registry if registry is None else lambda: registry,
         )
     except KeyError as error:

@@ -12,7 +12,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.statistics import IntervalScale
-from gahbench.planning.suite_version import SuiteVersion
+from gahbench.planning.suite_files import SuiteVersion
 
 if TYPE_CHECKING:
     import pandas as pd

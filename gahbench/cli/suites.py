@@ -94,9 +94,7 @@ def plan(
     from gahbench.runs.preparation import find_missing
     from gahbench.runs.running import results_folder
 
-    changes = SuiteChanges.from_arguments(
-        entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ()
-    )
+    changes = SuiteChanges(entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ())
     registry = open_registry(plugins_dir or ())
     print_problems(registry.problems, Console(stderr=True))
     loaded = load_suite(suite, registry, changes)

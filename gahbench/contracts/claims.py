@@ -6,7 +6,6 @@ The guide ``plugins/claims/README.md`` describes the fields of all classes, whic
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
@@ -33,7 +32,6 @@ Slope = Literal["input-psnr", "log10-N"]
 Scale = Literal["linear", "log10"]
 Fact = Literal["images", "seeds", "levels", "decibels", "N", "side", "steps"]
 
-_ID = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 #: Names of fields in YAML files that differ from the names of attributes.
 FILE_NAMES = {"start": "from", "end": "to", "number": "N", "metrics": "metric"}
 
@@ -43,7 +41,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _as_levels(value: Any) -> Any:
-    if isinstance(value, str) and not value[:1].isdigit() and value[:1] != ".":
+    if isinstance(value, str) and value.isalpha():
         return {"take": value}
     return {"at": value} if isinstance(value, str | int | float | list) else value
 
@@ -85,30 +83,29 @@ class Region(_Fields):
     @property
     def low(self) -> float:
         """The lower end; minus infinity if the region is unbounded below."""
-        end = self.start if self.start is not None else self.above
-        return -math.inf if end is None else end
+        return next((end for end in (self.start, self.above) if end is not None), -math.inf)
 
     @property
     def high(self) -> float:
         """The upper end; infinity if the region is unbounded above."""
-        end = self.end if self.end is not None else self.below
-        return math.inf if end is None else end
+        return next((end for end in (self.end, self.below) if end is not None), math.inf)
 
     def contains(self, value: float) -> bool:
         """Return whether a value lies in the region; NaN does not."""
+        return all(self._within(value))
+
+    def _within(self, value: float) -> tuple[bool, bool]:
+        """Return whether a value is on the inner side of the lower end, and of the upper end."""
         above = value >= self.low if self.above is None else value > self.low
-        below = value <= self.high if self.below is None else value < self.high
-        return above and below
+        return above, value <= self.high if self.below is None else value < self.high
 
     def outcome(self, low: float, high: float) -> Outcome:
         """Return ``holds`` if an interval lies inside the region, ``fails`` if outside, otherwise ``undecided``."""
-        if math.isnan(low) or math.isnan(high) or low > high:
+        if not low <= high:  # An end may be NaN.
             return "undecided"
         if self.contains(low) and self.contains(high):
             return "holds"
-        below = high < self.low or (high == self.low and self.above is not None)
-        above = low > self.high or (low == self.high and self.below is not None)
-        return "fails" if below or above else "undecided"
+        return "undecided" if self._within(high)[0] and self._within(low)[1] else "fails"
 
     def distance(self, value: float) -> float:
         """Return the distance of a value from the nearest end; negative outside the region."""
@@ -132,17 +129,13 @@ class Levels(_Fields):
     start: _Number = 0.0
     end: _Number = math.inf
 
-    def __post_init__(self) -> None:
-        if not all(level > 0 for level in self.at) or self.start > self.end:
-            raise ValueError(f"levels are greater than 0, and 'from' is at most 'to', not {self}")
-
     def __str__(self) -> str:
         if self.at:
             return ", ".join(f"{level:g}" for level in self.at)
-        if self.start > 0 or self.end < math.inf:
-            range_ = f"≥ {self.start:g}" if self.end == math.inf else f"{self.start:g} to {self.end:g}"
-            return range_ if self.take == "each" else f"{self.take} of {range_}"
-        return self.take
+        if (self.start, self.end) == (0, math.inf):
+            return self.take
+        levels = f"≥ {self.start:g}" if self.end == math.inf else f"{self.start:g} to {self.end:g}"
+        return levels if self.take == "each" else f"{self.take} of {levels}"
 
 
 _Levels = Annotated[Levels, BeforeValidator(_as_levels)]
@@ -157,10 +150,6 @@ class Compared(_Fields):
     dataset: str = ""
     split: str = ""
     number: _Levels | None = None
-
-    def __post_init__(self) -> None:
-        if not (self.metrics or self.entrant or self.dataset or self.split or self.number):
-            raise ValueError("a comparison needs at least one of metric, entrant, dataset, split, N")
 
 
 @dataclass(frozen=True)
@@ -180,9 +169,6 @@ class Measure(_Fields):
     slope: Slope | None = None
 
     def __post_init__(self) -> None:
-        for name in (self.metric, *(metric for other in (self.minus, self.over) if other for metric in other.metrics)):
-            if name.count("[") != name.count("]"):
-                raise ValueError(f"metric: the brackets of {name!r} are not closed, as in distance[pspc*]")
         if self.minus is not None and (self.over is not None or self.scale == "log10"):
             raise ValueError("over and scale: log10 cannot be combined with minus, as differences may be negative")
         levels = self.number if self.slope == "log10-N" else self.sigma
@@ -237,11 +223,6 @@ class Claim(_Fields):
     missing
         The quantity of the claim that gahbench cannot measure yet; empty if it can measure all.
 
-    Raises
-    ------
-    ValueError
-        If the id is not accepted.
-
     Examples
     --------
     >>> import gahbench
@@ -250,7 +231,7 @@ class Claim(_Fields):
     True
     """
 
-    id: str
+    id: Annotated[str, Field(pattern="^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$")]
     paper: Citation
     location: _NonEmptyLine
     checked: Checked
@@ -263,10 +244,6 @@ class Claim(_Fields):
     published: _Line = ""
     reading: _Line = ""
     missing: _Line = ""
-
-    def __post_init__(self) -> None:
-        if not _ID.fullmatch(self.id):
-            raise ValueError(f"id={self.id!r}: letters, digits and single hyphens are accepted")
 
     @property
     def source(self) -> str:

@@ -189,7 +189,7 @@ def inspect(
         raise ParameterError(f"index={index}; accepted: 0 or more")
     if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
         raise ParameterError(f"others={others}; accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
-    configured = configure_denoiser(registry, entrant, checkpoint, "inspect")
+    configured = configure_denoiser(registry, entrant, checkpoint)
     family = registry.configure("dataset", dataset)
     images = load_images(family, index, image, size, colour, others)
     check_ranks(ranks, image_shape(images.clean))

@@ -92,7 +92,7 @@ def sample(
     ('converged', 'converged', 'converged')
     """
     sampling, target_device, registry = make_sampling(settings), find_device(device), open_registry(plugins)
-    configured = configure_denoiser(registry, entrant, checkpoint, "sample")
+    configured = configure_denoiser(registry, entrant, checkpoint)
     family = registry.configure("dataset", dataset)
     reference, images = configured.build(), family.build()
     denoise = _fit_denoiser(reference, images, target_device, f"{configured.where} on {family.label}")

@@ -48,30 +48,26 @@ def metric_titles(metrics: Iterable[Configured]) -> list[dict[str, str]]:
         {
             "metric": _score_name(metric, part),
             "title": _fill_title(title, metric),
-            "null": _score_name(metric, nulls[part]) if part in nulls else "",
+            "null": _score_name(metric, metric.plugin.factory.nulls.get(part)),
         }
         for metric in metrics
-        for nulls in (metric.plugin.factory.nulls,)
         for part, title in metric.plugin.factory.titles.items()
     ]
 
 
 def metric_ratios(metrics: Iterable[Configured]) -> list[dict[str, str]]:
     """Return the parts of metrics that are ratios of means, as rows of the table ``ratios``."""
+    names = ("metric", "numerator", "denominator")
     return [
-        {
-            "metric": _score_name(metric, part),
-            "numerator": _score_name(metric, numerator),
-            "denominator": _score_name(metric, denominator),
-        }
+        dict(zip(names, (_score_name(metric, part) for part in (ratio, *parts)), strict=True))
         for metric in metrics
-        for part, (numerator, denominator) in metric.plugin.factory.ratios.items()
+        for ratio, parts in metric.plugin.factory.ratios.items()
     ]
 
 
-def _score_name(metric: Configured, part: str) -> str:
-    """Return the name of a part of a metric in the table of scores."""
-    return f"{metric.label}.{part}" if part else metric.label
+def _score_name(metric: Configured, part: str | None) -> str:
+    """Return the name of a part of a metric in the table of scores; empty without a part."""
+    return "" if part is None else f"{metric.label}.{part}" if part else metric.label
 
 
 def _fill_title(title: str, metric: Configured) -> str:
@@ -85,13 +81,12 @@ def _fill_title(title: str, metric: Configured) -> str:
 def own_trainings(suite: Suite) -> dict[str, str]:
     """Return, by label, how the training of rows differs from the training of the suite."""
     default = suite.training.model_dump(mode="json")
-    own = {label: training.model_dump(mode="json") for label, training in suite.trainings.items()}
-    return {
-        row.label: ", ".join(
+    notes = {
+        label: ", ".join(
             f"{name}={format_value(value)} ({format_value(default[name])})"
-            for name, value in own[row.entrant.label].items()
+            for name, value in training.model_dump(mode="json").items()
             if value != default[name]
         )
-        for row in rows(suite)
-        if own.get(row.entrant.label, default) != default
+        for label, training in suite.trainings.items()
     }
+    return {row.label: notes[row.entrant.label] for row in rows(suite) if notes.get(row.entrant.label)}

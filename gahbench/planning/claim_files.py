@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import pydantic
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from gahbench._util.core_yaml import Document, Location
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.claims import FILE_NAMES, Claim, Compared, Condition, Levels, Measure, Region
 
+#: Types of the mappings in a file, by the name of the field.
+_TYPES: dict[str | int, Any] = {
+    "paper": Citation, "claims": Claim, "measure": Measure, "region": Region, "requires": Condition,
+    "minus": Compared, "over": Compared, "sigma": Levels, "N": Levels,
+}  # fmt: skip
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class PaperFields:
+
+class _Paper(BaseModel, extra="forbid"):
     """The fields of a file of claims."""
 
     paper: Citation
     claims: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
-    suites: dict[str, dict[str, Any]] = field(default_factory=dict)
+    suites: dict[str, dict[str, Any]] = {}
 
 
-#: Types of the mappings in a file, by the name of the field.
-_TYPES: dict[str | int, type[Any]] = {
-    "paper": Citation,
-    "measure": Measure,
-    "region": Region,
-    "requires": Condition,
-    "minus": Compared,
-    "over": Compared,
-    "sigma": Levels,
-    "N": Levels,
-    "claims": Claim,
-}
+_CLAIM = TypeAdapter(Claim)
 
 
 def read_claims(file: str) -> tuple[Claim, ...]:
@@ -69,28 +60,19 @@ def read_claims(file: str) -> tuple[Claim, ...]:
     claims: list[Claim] = []
     location: Location = ()
     try:
-        parsed = _adapter(PaperFields).validate_python(document.content)
+        parsed = _Paper.model_validate(document.content)
         for name, values in parsed.claims.items():
             location = ("claims", name)
-            suites = {
-                key: parsed.suites.get(str(values[key]), values[key])
-                for key in ("suite", "full_scale")
-                if key in values
-            }
-            claims.append(_adapter(Claim).validate_python({**values, **suites, "id": name, "paper": parsed.paper}))
-    except pydantic.ValidationError as error:
+            named = {key: values[key] for key in ("suite", "full_scale") if key in values}
+            suites = {key: parsed.suites.get(str(suite), suite) for key, suite in named.items()}
+            claims.append(_CLAIM.validate_python({**values, **suites, "id": name, "paper": parsed.paper}))
+    except ValidationError as error:
         raise document.validation_error(error, accepted_fields, location) from error
     return tuple(claims)
 
 
-@functools.cache
-def _adapter(kind: type[Any]) -> pydantic.TypeAdapter[Any]:
-    """Return a validator; cached, since building it takes longer than a file of claims."""
-    return pydantic.TypeAdapter(kind)
-
-
 def accepted_fields(location: Location) -> list[str]:
     """Return the accepted fields at a location in a file; files set id and paper of a claim outside its mapping."""
-    kind = next((_TYPES[part] for part in reversed(location) if part in _TYPES), PaperFields)
-    names = [item.name for item in fields(kind) if kind is not Claim or item.name not in ("id", "paper")]
-    return [FILE_NAMES.get(name, name) for name in names]
+    kind = next((_TYPES[part] for part in reversed(location) if part in _TYPES), None)
+    names = list(_Paper.model_fields) if kind is None else [item.name for item in fields(kind)]
+    return [FILE_NAMES.get(name, name) for name in names if kind is not Claim or name not in ("id", "paper")]

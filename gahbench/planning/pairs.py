@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from gahbench._util.errors import ParameterError, SuiteError, listing
 from gahbench._util.resources import detach, kill_group, start_process
@@ -20,7 +19,6 @@ from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
-from gahbench.registry.spec import Spec
 
 #: Seconds for which an external network may be tried out, which usually takes milliseconds.
 TIMEOUT_SECONDS = 20.0
@@ -46,42 +44,37 @@ def try_pairs(suite: Suite, datasets: Sequence[PlannedDataset]) -> Pairs:
     """Try out all pairs; raise if an entrant is undefined or refused on all datasets."""
     pairs: Pairs = {}
     for entrant in suite.entrants:
-        reference = _build_reference(suite, entrant)
-        # Datasets share most shapes, and an external network takes a process for each.
-        network = functools.cache(functools.partial(_try_apart if entrant.origins else _try_network, entrant))
-        tried = {planned.configured.label: _try_pair(entrant, reference, network, planned) for planned in datasets}
+        try_out = _trial(suite, entrant)
+        tried = {planned.configured.label: try_out(planned) for planned in datasets}
         pairs |= {(label, entrant.label): pair for label, pair in tried.items()}
         where = f"{suite.location(entrant)}: {entrant.where}"
-        defined = [(label, pair.refusal) for label, pair in tried.items() if pair.is_defined]
+        refusals = {label: pair.refusal for label, pair in tried.items() if pair.is_defined}
         # A run that selects some datasets of the suite may have no row of a reference.
-        if not defined and not any(option.startswith("--dataset ") for option in suite.changes):
+        if not refusals and not any(option.startswith("--dataset ") for option in suite.changes):
             optima = listing(f"{planned.configured.label}: {planned.dataset.optimum.kind}" for planned in datasets)
             raise SuiteError(f"{where}: not defined on any dataset of the suite; the kinds of optima are {optima}")
-        if defined and all(refusal is not None for _, refusal in defined):
-            raise SuiteError(f"{where} on {defined[0][0]}: {defined[0][1]}")
+        if refusals and None not in refusals.values():
+            raise SuiteError(f"{where} on {next(iter(refusals))}: {next(iter(refusals.values()))}")
     return pairs
 
 
-def _build_reference(suite: Suite, entrant: Configured) -> Reference | None:
-    """Return the reference, or ``None`` for an architecture and for a reference that cannot be built."""
+def _trial(suite: Suite, entrant: Configured) -> Callable[[PlannedDataset], Pair]:
+    """Return a function that tries out an entrant on a dataset."""
+    if entrant.kind == "architecture":
+        # Datasets share most shapes, and an external network takes a process for each.
+        network = functools.cache(functools.partial(_try_apart if entrant.origins else _try_network, entrant))
+        # The outcome of the first shape that the network refuses, or else of the first shape.
+        return lambda planned: min(map(network, planned.shapes), key=lambda pair: pair.refusal is None)
     try:
-        return suite.build(entrant) if entrant.kind == "reference" else None
+        return functools.partial(_try_reference, suite.build(entrant))
     except SuiteError:
         raise
     except Exception:
-        return None  # The row of a broken plugin reports the error.
+        return lambda planned: Pair()  # The row of a broken plugin reports the error.
 
 
-def _try_pair(
-    entrant: Configured, reference: Reference | None, network: Callable[[Shape], Pair], planned: PlannedDataset
-) -> Pair:
-    """Count the operations of a network on torch's meta device, or ask a reference whether it accepts the images."""
+def _try_reference(reference: Reference, planned: PlannedDataset) -> Pair:
     try:
-        if entrant.kind == "architecture":
-            tried = list(map(network, planned.shapes))
-            return next((pair for pair in tried if pair.refusal is not None), tried[0])
-        if reference is None:
-            return Pair()
         if not reference.supports(planned.dataset):
             return Pair(is_defined=False)
         if planned.dataset.noise_kind is not None and reference.kind in SEES_DATASET:
@@ -95,46 +88,42 @@ def _try_pair(
     return Pair()
 
 
-def _try_apart(configured: Configured, shape: Shape) -> Pair:
-    """Try out an external network in a process of its own, which it may end; its row then reports the error."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    sources = tuple(configured.registry.sources)
-    process = start_process(_send_pair, (sender, sources, configured.plugin.name, configured.parameters, shape))
-    sender.close()
-    try:
-        if receiver.poll(TIMEOUT_SECONDS):
-            return receiver.recv()  # type: ignore[no-any-return]
-    except EOFError:
-        pass  # The process has ended.
-    finally:
-        kill_group(process.pid)
-        process.join()
-        receiver.close()
-    return Pair()
-
-
-def _send_pair(sender: Connection, sources: tuple[Path, ...], name: str, values: dict[str, Any], shape: Shape) -> None:
-    """Send the outcome of trying a network from this new process, without the output of plugins."""
-    detach(os.devnull)
-    try:
-        pair = _try_network(Registry(sources).configure("architecture", Spec(name, (), values)), shape)
-    except ValueError as error:
-        pair = Pair(refusal=str(error))
-    sender.send(pair)
-    os._exit(0)
-
-
-def _try_network(configured: Configured, shape: Shape) -> Pair:
+def _try_network(network: Configured, shape: Shape) -> Pair:
+    """Count the parameters and operations of a network on torch's meta device."""
     import torch
 
     from gahbench.training.hardware import multiply_adds
 
-    with torch.device("meta"):
-        network = configured.build(shape).eval()
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    parameters = 0
     try:
-        return Pair(parameters=parameters, work=multiply_adds(network, shape))
-    except ValueError:
-        raise
+        with torch.device("meta"):
+            built = network.build(shape).eval()
+        parameters = sum(parameter.numel() for parameter in built.parameters())
+        return Pair(parameters=parameters, work=multiply_adds(built, shape))
+    except (ValueError, ParameterError) as error:
+        return Pair(refusal=str(error))
     except Exception:
-        return Pair(parameters=parameters)  # Some operations do not support the meta device.
+        return Pair(parameters=parameters)  # The network is broken, or its operations do not support the device.
+
+
+def _try_apart(network: Configured, shape: Shape) -> Pair:
+    """Try out an external network in a process of its own, which it may end; its row then reports the error."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    sources = tuple(network.registry.sources)
+    process = start_process(_send_pair, (sender, sources, network.text, shape))
+    sender.close()
+    try:
+        return Pair(**receiver.recv()) if receiver.poll(TIMEOUT_SECONDS) else Pair()
+    except EOFError:
+        return Pair()  # The process has ended.
+    finally:
+        kill_group(process.pid)
+        process.join()
+        receiver.close()
+
+
+def _send_pair(sender: Connection, sources: tuple[Path, ...], network: str, shape: Shape) -> None:
+    """Send the outcome of trying a network from this new process, without the output of plugins."""
+    detach(os.devnull)
+    sender.send(vars(_try_network(Registry(sources).configure("architecture", network), shape)))
+    os._exit(0)

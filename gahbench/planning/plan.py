@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError, prefix_errors
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.captured import MEASURED
-from gahbench.contracts.datasets import Dataset, Split
+from gahbench.contracts.datasets import Dataset, Split, all_shapes
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
@@ -73,18 +73,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlannedSuite:
-    """The plan of a suite, before a run."""
+    """The plan of a suite, before a run.
 
-    _plan: Plan = field(repr=False)
+    Attributes
+    ----------
+    units
+        One row per unit, fits first: kind (fit, score), dataset, entrant, seed, metric and key.
+    """
 
-    @property
-    def units(self) -> pd.DataFrame:
-        """One row per unit, fits first: kind (fit, score), dataset, entrant, seed, metric and key."""
-        import pandas as pd
-
-        columns = ("kind", "dataset", "entrant", "seed", "metric", "key")
-        frame = pd.DataFrame({name: [getattr(unit, name) for unit in self._plan.units] for name in columns})
-        return frame.astype({"seed": "Int64"})
+    units: pd.DataFrame = field(repr=False)
 
 
 def plan(
@@ -124,26 +121,38 @@ def plan(
     >>> units[["kind", "entrant", "metric"]].values.tolist()
     [['score', 'identity', 'psnr'], ['score', 'oracle-threshold[sym4]', 'psnr']]
     """
-    registry = open_registry(plugins)
-    changes = SuiteChanges.from_arguments(entrants, settings, datasets, metrics, only, seeds)
-    return PlannedSuite(make_plan(load_suite(suite, registry, changes)))
+    import pandas as pd
+
+    changes = SuiteChanges(entrants, settings, datasets, metrics, only, seeds)
+    units = make_plan(load_suite(suite, open_registry(plugins), changes)).units
+    columns = ("kind", "dataset", "entrant", "seed", "metric", "key")
+    frame = pd.DataFrame({name: [getattr(unit, name) for unit in units] for name in columns})
+    return PlannedSuite(frame.astype({"seed": "Int64"}))
 
 
 def make_plan(suite: Suite) -> Plan:
     """Expand a suite into units, and check everything that needs no computation."""
     built = [_build(suite, configured) for configured in suite.datasets]
-    datasets, facts = [planned for planned, _ in built], tuple(facts for _, facts in built)
+    datasets = [planned for planned, _ in built]
     measures = [(metric, suite.build(metric)) for metric in suite.metrics]
-    _check_ranking(suite, datasets)
+    has_clean = any(planned.dataset.noise_kind is None for planned in datasets)
+    if has_clean and all(metric.plugin.name != "psnr" for metric in suite.metrics):
+        where = suite.location(suite.metrics[0])
+        raise SuiteError(f"{where}: scoring.metrics must include psnr, by which the board ranks if images are clean")
     for metric, measure in measures:
         with prefix_errors(f"{suite.location(metric)}: {metric.where}"):
-            _check_metric(suite, metric, measure, datasets)
+            for planned in datasets:
+                if reason := _refusal(suite, measure, planned):
+                    raise ParameterError(f"on {planned.configured.label}: {reason}")
+                if (images := planned.images["test"]) < (advised := measure.advised_images):
+                    text = f"{metric.where}: images={images}: it may leave out some; {advised} or more are advised"
+                    warnings.warn(text, stacklevel=2)
             check_applies(suite, measure)
     pairs = try_pairs(suite, datasets)
     units = [unit for planned in datasets for unit in _units(suite, planned, measures, pairs)]
     # Fits come first; otherwise, the stable sort keeps the order of units.
     units.sort(key=lambda unit: unit.kind != "fit")
-    return Plan(suite, tuple(units), facts, pairs)
+    return Plan(suite, tuple(units), tuple(facts for _, facts in built), pairs)
 
 
 def _build(suite: Suite, configured: Configured) -> tuple[PlannedDataset, dict[str, Any]]:
@@ -154,7 +163,8 @@ def _build(suite: Suite, configured: Configured) -> tuple[PlannedDataset, dict[s
             dataset: Dataset = suite.build(configured)
             images = {split: scored_images(scoring, dataset, split) for split in scoring.splits}
             _require(dataset, "test", images["test"], "images")
-            planned = PlannedDataset(configured, dataset, noise_levels(scoring, dataset), images)
+            shapes = all_shapes(dataset, images["test"])
+            planned = PlannedDataset(configured, dataset, noise_levels(scoring, dataset), images, shapes)
             facts = dataset_row(planned, scoring)
         except GahbenchError:
             raise
@@ -171,41 +181,24 @@ def _require(dataset: Dataset, split: Split, count: int, parameter: str) -> None
         raise DataError(f"{parameter}={count} requested from the {split} split, which holds {available} images")
 
 
-def _check_ranking(suite: Suite, datasets: Sequence[PlannedDataset]) -> None:
-    """Raise if there are clean images, but no PSNR, by which boards rank."""
-    has_psnr = any(metric.plugin.name == "psnr" for metric in suite.metrics)
-    if not has_psnr and any(planned.dataset.noise_kind is None for planned in datasets):
-        raise SuiteError(
-            f"{suite.location(suite.metrics[0])}: scoring.metrics must include psnr, by which the board ranks; only "
-            "noisy images without clean references have no psnr"
-        )
-
-
-def _check_metric(suite: Suite, metric: Configured, measure: Metric, datasets: Sequence[PlannedDataset]) -> None:
-    """Raise if a metric is not defined on the images or the noise of a dataset."""
-    is_measured = not suite.scoring.sigmas
-    if not is_measured and "captured" in measure.needs:
-        raise ParameterError(f"compares recorded with drawn noise: set 'sigmas: {MEASURED}' under 'scoring'")
-    for planned in datasets:
-        dataset, images = planned.dataset, planned.images["test"]
-        reason = None if dataset.noise_kind is None else refusal_without_clean(measure, dataset.noise_kind)
-        if is_measured and dataset.noise_kind is None and not measure.any_noise:
-            reason = f"not defined under recorded noise; accepted with sigmas={MEASURED}: metrics that compare images"
-        if reason is None and images < measure.min_images:
-            reason = f"images={images}; accepted: {measure.min_images} or more"
-        if reason is None and images < measure.advised_images:
-            warnings.warn(
-                f"{metric.where}: images={images}: it may leave out some; {measure.advised_images} or more are advised",
-                stacklevel=3,
-            )
+def _refusal(suite: Suite, metric: Metric, planned: PlannedDataset) -> str | None:
+    """Return why a metric is not defined on the images or the noise of a dataset; ``None`` if it is."""
+    dataset, images, is_measured = planned.dataset, planned.images["test"], not suite.scoring.sigmas
+    if not is_measured and "captured" in metric.needs:
+        return f"compares recorded with drawn noise: set 'sigmas: {MEASURED}' under 'scoring'"
+    if dataset.noise_kind is not None and (reason := refusal_without_clean(metric, dataset.noise_kind)):
+        return reason
+    if dataset.noise_kind is None and is_measured and not metric.any_noise:
+        return f"not defined under recorded noise; accepted with sigmas={MEASURED}: metrics that compare images"
+    if images < metric.min_images:
+        return f"images={images}; accepted: {metric.min_images} or more"
+    try:
         # A metric may accept some of several shapes; refused images have no value.
-        if reason is None and dataset.shapes(1) is None:
-            try:
-                measure.check(dataset.shape, planned.levels)
-            except ValueError as error:
-                reason = str(error)
-        if reason is not None:
-            raise ParameterError(f"on {planned.configured.label}: {reason}")
+        if dataset.shapes(1) is None:
+            metric.check(dataset.shape, planned.levels)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _units(

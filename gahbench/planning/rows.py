@@ -86,7 +86,7 @@ def rows(suite: Suite) -> Iterator[Row]:
     training = suite.training
     for entrant in suite.entrants:
         try:
-            published = None if entrant.kind == "architecture" else entrant.published_training
+            published = entrant.published_training
         except ParameterError as error:
             raise SuiteError(f"{suite.location(entrant)}: {error}") from error
         if entrant.kind == "architecture" or ((training.is_sweep or training.halves) and _learns(entrant)):

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from gahbench._util.core_yaml import Document
-from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, listing, prefix_errors, suggestion
+from gahbench._util.errors import ParameterError, SuiteError, listing, prefix_errors, suggestion
 from gahbench._util.readable import level_name
 from gahbench.contracts.engines import Limits
 from gahbench.planning.suite_changes import ENTRANT, SuiteChanges, apply_settings, select_plugins
 from gahbench.planning.suite_entries import ENTRANTS, Entries, Resolved, configure_entrant, unique
 from gahbench.planning.suite_fields import Scoring, SuiteFile, accepted_fields
-from gahbench.planning.suite_files import find_suite, suite_files
+from gahbench.planning.suite_files import SET, find_suite, suite_files
 from gahbench.registry.configured import Configured
 from gahbench.registry.parameters import relative_to
 from gahbench.registry.registry import Registry
@@ -54,13 +52,13 @@ class Suite:
     training: Training
     scoring: Scoring
     seeds: tuple[int, ...]
+    limits: Limits
     path: Path
-    added: tuple[str, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    places: dict[str, str] = field(default_factory=dict)
-    trainings: dict[str, Training] = field(default_factory=dict)
-    text: str = ""
-    changes: tuple[str, ...] = ()
+    text: str
+    added: tuple[str, ...]
+    places: dict[str, str]
+    trainings: dict[str, Training]
+    changes: tuple[str, ...]
 
     def build(self, configured: Configured) -> Any:
         """Build a plugin of the suite."""
@@ -74,13 +72,12 @@ class Suite:
         return self.places.get(configured.where, str(self.path))
 
 
-def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Sequence[str] = ()) -> Suite:
-    """Read, validate and resolve a suite; changes may be a list of added entrants."""
+def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | None = None) -> Suite:
+    """Read, validate and resolve a suite."""
     registry.require_files()
-    if not isinstance(changes, SuiteChanges):
-        changes = SuiteChanges(tuple(changes))
+    options = (changes or SuiteChanges()).options()
     document = Document(find_suite(name))
-    apply_settings(document, changes.settings)
+    apply_settings(document, options[SET])
     try:
         parsed = SuiteFile.model_validate(document.content)
     except pydantic.ValidationError as error:
@@ -90,55 +87,42 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     is_shipped = document.path in suite_files().values()
     with relative_to(None if is_shipped else document.path.parent):
         datasets = entries.resolve(("datasets",), ("dataset",), parsed.datasets)
-        file_entrants = entries.resolve(("entrants",), ENTRANTS, parsed.entrants)
+        listed = entries.resolve(("entrants",), ENTRANTS, parsed.entrants)
         metrics = entries.resolve(("scoring", "metrics"), ("metric",), parsed.scoring.metrics)
-        requested = [_resolve_requested(registry, text) for text in changes.entrants]
-        entrants = unique([*file_entrants, *requested])
-        baseline = _baseline(document, registry, _plugins(entrants), parsed.baseline)
-    kept = {baseline, *(item.configured.label for item in requested)}
+    requested = [_resolve_requested(registry, text) for text in options[ENTRANT]]
+    entrants = unique([*listed, *requested])
+    labels = [item.configured.label for item in entrants]
+    if parsed.baseline not in (None, *labels):
+        near = suggestion(str(parsed.baseline), labels) or ";"
+        reason = f"the baseline '{parsed.baseline}' is not among the entrants{near} accepted: {listing(labels)}"
+        raise document.error(("baseline",), reason)
+    kept = {parsed.baseline, *(item.configured.label for item in requested)}
     psnr = {item.configured.label for item in metrics if item.configured.plugin.name == "psnr"}
     suite = Suite(
         name=parsed.name,
-        datasets=select_plugins(_plugins(datasets), changes.datasets, "--dataset"),
-        entrants=select_plugins(_plugins(entrants), changes.only, "--only", kept),
-        metrics=select_plugins(_plugins(metrics), changes.metrics, "--metric", psnr),
-        baseline=baseline,
+        datasets=select_plugins(datasets, options, "--dataset"),
+        entrants=select_plugins(entrants, options, "--only", kept),
+        metrics=select_plugins(metrics, options, "--metric", psnr),
+        baseline=parsed.baseline,
         training=parsed.training,
         scoring=parsed.scoring,
         seeds=parsed.seeds,
-        path=document.path,
-        added=tuple(item.configured.label for item in entrants if item.place.startswith(ENTRANT)),
         limits=parsed.limits,
+        path=document.path,
+        text=document.text,
+        added=tuple(labels[len(listed) :]),
         places={item.configured.where: item.place for item in (*datasets, *entrants, *metrics)},
         trainings={item.configured.label: item.training for item in entrants if item.training is not None},
-        text=document.text,
-        changes=changes.options,
+        changes=tuple(f"{option} {text}" for option, texts in options.items() for text in texts),
     )
     if not is_shipped:
         _warn_of_unusual_levels(suite)
     return suite
 
 
-def _plugins(items: Iterable[Resolved]) -> tuple[Configured, ...]:
-    return tuple(item.configured for item in items)
-
-
-def _baseline(
-    document: Document, registry: Registry, entrants: Sequence[Configured], baseline: str | None
-) -> str | None:
-    """Return the label of the baseline, which a suite may name by label, or by name and parameters."""
-    labels = {entrant.text: entrant.label for entrant in entrants}
-    if baseline is None or baseline in labels.values():
-        return baseline
-    with contextlib.suppress(GahbenchError, KeyError):
-        return labels[configure_entrant(registry, parse_spec(baseline)).text]
-    near, names = suggestion(baseline, labels.values()) or ";", listing(labels.values())
-    raise document.error(("baseline",), f"the baseline '{baseline}' is not among the entrants{near} {names}")
-
-
 def _resolve_requested(registry: Registry, text: str) -> Resolved:
     place = f"{ENTRANT} {text}"
-    with prefix_errors(place), relative_to(None):
+    with prefix_errors(place):
         return Resolved(configure_entrant(registry, parse_spec(text)), place)
 
 

@@ -13,46 +13,35 @@ from gahbench._util.core_yaml import Document, Location, load_scalar
 from gahbench._util.errors import GahbenchError, ParameterError, listing, prefix_errors, suggestion
 from gahbench._util.readable import brief
 from gahbench.contracts.row_labels import matches
+from gahbench.planning.suite_entries import Resolved
+from gahbench.planning.suite_files import SET
 from gahbench.registry.configured import Configured
 
-SET, ENTRANT = "--set", "--entrant"
+ENTRANT = "--entrant"
 
 
 @dataclass(frozen=True)
 class SuiteChanges:
-    """Changes to a suite for a run, as the values of command-line options."""
+    """Changes to a suite, as the arguments of :func:`gahbench.run` of the same names."""
 
-    entrants: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    entrants: Sequence[str] = ()
+    settings: Mapping[str, Any] | Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    metrics: Sequence[str] = ()
+    only: Sequence[str] = ()
+    seeds: Sequence[int] = ()
 
-    @classmethod
-    def from_arguments(
-        cls,
-        entrants: Iterable[str] = (),
-        settings: Mapping[str, Any] | Iterable[str] = (),
-        datasets: Iterable[str] = (),
-        metrics: Iterable[str] = (),
-        only: Iterable[str] = (),
-        seeds: Iterable[int] = (),
-    ) -> SuiteChanges:
-        """Build changes; settings are strings or a mapping, ``{"training.steps": 100}``, and seeds become a setting."""
+    def options(self) -> dict[str, tuple[str, ...]]:
+        """Return the values of command-line options that make the changes; seeds are a setting."""
+        settings = self.settings
         if isinstance(settings, Mapping):
             settings = [_format_setting(str(name), value) for name, value in settings.items()]
-        settings = (*_as_tuple(settings), *(() if seeds == () else [_format_setting("seeds", seeds)]))
-        return cls(*map(_as_tuple, (entrants, settings, datasets, metrics, only)))
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """The changes as command-line options."""
-        options = (SET, ENTRANT, "--only", "--dataset", "--metric")
-        values = (self.settings, self.entrants, self.only, self.datasets, self.metrics)
-        return tuple(f"{option} {text}" for option, texts in zip(options, values, strict=True) for text in texts)
+        seeds = () if self.seeds == () else (_format_setting("seeds", self.seeds),)
+        values = {ENTRANT: self.entrants, "--only": self.only, "--dataset": self.datasets, "--metric": self.metrics}
+        return {SET: (*_as_tuple(settings), *seeds), **{name: _as_tuple(texts) for name, texts in values.items()}}
 
 
-def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:
+def _as_tuple(texts: Sequence[str]) -> tuple[str, ...]:
     # A string is one value, not a sequence of characters.
     return (texts,) if isinstance(texts, str) else tuple(texts)
 
@@ -81,52 +70,44 @@ def apply_settings(document: Document, settings: Iterable[str]) -> None:
 
 def _set_field(container: Any, names: Sequence[str], value: Any) -> Location:
     """Set a field in nested mappings and lists of plugins, and return its location."""
-    name, *inner = names
+    key: str | int
+    key, *inner = names
     if isinstance(container, list):
         plugins = [entry if isinstance(entry, dict) else {str(entry): {}} for entry in container]
         entries = [str(next(iter(plugin), "")).partition("[")[0].strip() for plugin in plugins]
-        if entries.count(name) != 1 and not (name.isdecimal() and int(name) < len(entries)):
-            raise GahbenchError(
-                f"'{name}' is not the name of a single entry; accepted: {listing(entries)}, or an index from 0 below "
-                f"{len(entries)}"
-            )
-        index = entries.index(name) if entries.count(name) == 1 else int(name)
-        if not inner:
-            container[index] = value
-            return (index,)
-        container[index], plugin = plugins[index], entries[index]
-        # The path may leave out the name of the plugin.
-        inner = inner if inner[0] == plugin and len(inner) > 1 else [plugin, *inner]
-        return (index, *_set_field(container[index], inner, value))
-    if not isinstance(container, dict):
-        raise GahbenchError(f"'{name}' is not a field, since {brief(repr(container), 60)} has no fields")
-    if not inner:
-        container[name] = value
-        return (name,)
-    if container.get(name) is None:
-        container[name] = {}
-    return (name, *_set_field(container[name], inner, value))
+        if entries.count(key) != 1 and not (key.isdecimal() and int(key) < len(entries)):
+            accepted = f"{listing(entries)}, or an index from 0 below {len(entries)}"
+            raise GahbenchError(f"'{key}' is not the name of a single entry; accepted: {accepted}")
+        key = entries.index(key) if entries.count(key) == 1 else int(key)
+        if inner:
+            container[key] = plugins[key]
+            # The path may leave out the name of the plugin.
+            inner = inner if inner[0] == entries[key] and len(inner) > 1 else [entries[key], *inner]
+    elif not isinstance(container, dict):
+        raise GahbenchError(f"'{key}' is not a field, since {brief(repr(container), 60)} has no fields")
+    elif inner and container.get(key) is None:
+        container[key] = {}
+    if inner:
+        return (key, *_set_field(container[key], inner, value))
+    container[key] = value
+    return (key,)
 
 
 def select_plugins(
-    plugins: tuple[Configured, ...], patterns: Sequence[str], option: str, keep: Collection[str | None] = ()
+    items: Sequence[Resolved], options: Mapping[str, Sequence[str]], option: str, keep: Collection[str | None] = ()
 ) -> tuple[Configured, ...]:
-    """Return the plugins whose label or name matches a pattern or is in ``keep``; without patterns, all plugins."""
-
-    def is_match(plugin: Configured, pattern: str) -> bool:
-        # An architecture with a checkpoint is the plugin 'pretrained', so its name is only in the label.
-        return matches(plugin.label, pattern) or matches(plugin.plugin.name, pattern)
-
-    for pattern in patterns:
-        if not any(is_match(plugin, pattern) for plugin in plugins):
-            labels = [plugin.label for plugin in plugins]
-            near = suggestion(pattern, [*labels, *(plugin.plugin.name for plugin in plugins)])
+    """Return the plugins that a pattern of an option matches, or that are in ``keep``; all plugins without patterns."""
+    plugins = [item.configured for item in items]
+    # An architecture with a checkpoint is the plugin 'pretrained', so its name is only in the label.
+    names = {plugin.label: (plugin.label, plugin.plugin.name) for plugin in plugins}
+    selected = set(keep if options[option] else names)
+    for pattern in options[option]:
+        found = [label for label in names if any(matches(name, pattern) for name in names[label])]
+        if not found:
+            near = suggestion(pattern, [name for pair in names.values() for name in pair])
             raise ParameterError(
-                f"{option} {pattern}: matches none of {listing(labels)}{near or ';'} it selects plugins of the suite; "
+                f"{option} {pattern}: matches none of {listing(names)}{near or ';'} it selects plugins of the suite; "
                 f"{ENTRANT} NAME adds an entrant, and {SET} replaces the lists datasets and scoring.metrics"
             )
-    return tuple(
-        plugin
-        for plugin in plugins
-        if not patterns or plugin.label in keep or any(is_match(plugin, pattern) for pattern in patterns)
-    )
+        selected.update(found)
+    return tuple(plugin for plugin in plugins if plugin.label in selected)

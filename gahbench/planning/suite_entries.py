@@ -17,7 +17,6 @@ from gahbench._util.core_yaml import Document, Location
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
 from gahbench._util.readable import brief
 from gahbench.contracts.row_labels import split_label
-from gahbench.planning.suite_fields import Entry
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
@@ -53,43 +52,41 @@ class Entries:
     registry: Registry
     training: Mapping[str, Any]
 
-    def resolve(self, location: Location, kinds: tuple[Kind, ...], entries: Sequence[Entry]) -> list[Resolved]:
+    def resolve(self, location: Location, kinds: tuple[Kind, ...], specs: Sequence[Spec]) -> list[Resolved]:
         """Return the plugins of a field, without duplicates."""
-        expanded = (self._expand((*location, index), kinds, entry) for index, entry in enumerate(entries))
+        plugins = [
+            plugin
+            for index, spec in enumerate(specs)
+            for plugin in self._expand((*location, index, spec.name), kinds, spec)
+        ]
         with self._located(location):
-            return unique(itertools.chain.from_iterable(expanded))
+            return unique(plugins)
 
-    def _expand(self, location: Location, kinds: tuple[Kind, ...], entry: Entry) -> Iterator[Resolved]:
-        """Yield the plugins of an entry: a grid, if values of its parameters are lists."""
-        if isinstance(entry, str):
-            with self._located(location):
-                spec = parse_spec(entry)
-        else:
-            ((name, given),) = entry.items()
-            spec, location = Spec(name, (), given or {}), (*location, name)
+    def _expand(self, location: Location, kinds: tuple[Kind, ...], spec: Spec) -> list[Resolved]:
+        """Return the plugins of an entry: a grid, if values of its parameters are lists."""
         values = dict(spec.keywords)
         fields = values.pop(TRAINING, None)
         training = self._own_training((*location, TRAINING), fields) if fields else None
-        with self._located(location):
+        with self._located(location, values):
             plugins = filter(None, (self.registry.find(kind, spec.name) for kind in kinds))
             lists = {parameter.name for plugin in plugins for parameter in plugin.parameters if parameter.is_sequence}
-        axes = []
-        for name, value in values.items():
             # A list of lists is a grid of values of a parameter whose values are lists.
-            is_grid = isinstance(value, list) and (name not in lists or isinstance(next(iter(value), None), list))
-            axes.append(value if is_grid else [value])
-        if not 1 <= (count := math.prod(map(len, axes))) <= MAX_CONFIGURATIONS:
-            raise self.document.error(location, f"{count} combinations of values; accepted: 1 to {MAX_CONFIGURATIONS}")
-        for combination in itertools.product(*axes):
-            member = replace(spec, keywords=dict(zip(values, combination, strict=True)))
-            with self._located(location, values):
-                configured = configure_entrant(self.registry, member, kinds)
-                if training is not None and configured.kind != "architecture":
-                    raise ParameterError(f"{configured.where} is not trained; training is accepted for architectures")
-                if training is not None and LABEL not in values:
-                    shown = ",".join(f"{TRAINING}.{name}={format_value(value)}" for name, value in fields.items())
-                    configured = replace(configured, label=_append(configured.label, shown))
-                yield Resolved(configured, self.document.place(location), training)
+            axes = [
+                value if isinstance(value, list) and (name not in lists or isinstance(next(iter(value), None), list))
+                else [value] for name, value in values.items()
+            ]  # fmt: skip
+            if not 1 <= (count := math.prod(map(len, axes))) <= MAX_CONFIGURATIONS:
+                raise ParameterError(f"{count} combinations of values; accepted: 1 to {MAX_CONFIGURATIONS}")
+            members = [
+                configure_entrant(self.registry, replace(spec, keywords=dict(zip(values, axis, strict=True))), kinds)
+                for axis in itertools.product(*axes)
+            ]
+            if training is not None and members[0].kind != "architecture":
+                raise ParameterError(f"{members[0].where} is not trained; training is accepted for architectures")
+        if training is not None and LABEL not in values:
+            shown = ",".join(f"{TRAINING}.{name}={format_value(value)}" for name, value in fields.items())
+            members = [replace(member, label=_append(member.label, shown)) for member in members]
+        return [Resolved(member, self.document.place(location), training) for member in members]
 
     def _own_training(self, location: Location, fields: Any) -> Training:
         """Return the training of an entrant that overrides fields of the suite's training."""
@@ -113,9 +110,9 @@ class Entries:
             raise
         except GahbenchError as error:
             text = str(error)
-            found = {name: re.search(rf"\b{re.escape(name)}['=:]", text) for name in parameters}
-            positions = {name: match.start() for name, match in found.items() if match}
-            named = (min(positions, key=positions.__getitem__),) if positions else ()
+            matches = {name: re.search(rf"\b{re.escape(name)}['=:]", text) for name in parameters}
+            positions = {match.start(): name for name, match in matches.items() if match}
+            named = (positions[min(positions)],) if positions else ()
             raise self.document.error((*location, *named), text) from error
 
 
@@ -123,11 +120,11 @@ def configure_entrant(registry: Registry, spec: Spec, kinds: tuple[Kind, ...] = 
     """Resolve an entrant, or another plugin of a suite, with its label; an architecture may have a ``checkpoint``."""
     found = [kind for kind in kinds if registry.find(kind, spec.name)]
     if len(found) != 1 and kinds == ENTRANTS:
-        names = {kind: registry.names(kind) for kind in kinds}
-        near = suggestion(spec.name, itertools.chain(*names.values())) if not found else ""
-        lists = "; ".join(f"{kind}s: {listing(names[kind])}" for kind in kinds)
+        names = [name for kind in kinds for name in registry.names(kind)]
+        problem, near = ("ambiguous", "") if found else ("unknown", suggestion(spec.name, names))
         raise PluginError(
-            f"{'ambiguous' if found else 'unknown'} entrant '{spec.name}'{near or ';'} {lists}{registry.missing}"
+            f"{problem} entrant '{spec.name}'{near or ';'} architectures and references: {listing(names)}"
+            f"{registry.missing}"
         )
     kind, keywords = (*found, *kinds)[0], dict(spec.keywords)
     # The labels of metrics are the names of their scores.
@@ -137,10 +134,9 @@ def configure_entrant(registry: Registry, spec: Spec, kinds: tuple[Kind, ...] = 
         plugins = registry.get(kind, spec.name), registry.get("reference", PRETRAINED)
         own, outer = ({parameter.name for parameter in plugin.parameters} for plugin in plugins)
         if "checkpoint" not in own:
-            inner = {name: value for name, value in keywords.items() if name not in outer - own}
-            network = registry.configure("architecture", replace(spec, keywords=inner))
-            keywords = {name: value for name, value in keywords.items() if name in outer - own}
-            kind, spec = "reference", Spec(PRETRAINED, (), {"architecture": network.text, **keywords})
+            outside = {name: keywords.pop(name) for name in list(keywords) if name in outer - own}
+            network = registry.configure("architecture", replace(spec, keywords=keywords))
+            kind, spec = "reference", Spec(PRETRAINED, (), {"architecture": network.text, **outside})
     configured = registry.configure(kind, spec)
     if configured.plugin.name == PRETRAINED:
         # The label of an architecture with a checkpoint is name[key=value,checkpoint=FILE].
@@ -173,22 +169,17 @@ def unique(items: Iterable[Resolved]) -> list[Resolved]:
     by_label: dict[str, Resolved] = {}
     labels: dict[tuple[str, Training | None], str] = {}
     for item in items:
-        configured = item.configured
-        first = by_label.setdefault(configured.label, item)
-        if (first.configured.text, first.training) != (configured.text, item.training):
-            raise ParameterError(
-                f"two entries have the label '{configured.label}': {first.configured.text} and {configured.text}, or "
-                "different training; set a different label"
-            )
-        label = labels.setdefault((configured.text, item.training), configured.label)
-        if label != configured.label:
-            raise ParameterError(
-                f"'{label}' and '{configured.label}' are the same {configured.kind}; remove one of them"
-            )
+        label, text = item.configured.label, item.configured.text
+        first = by_label.setdefault(label, item)
+        if (first.configured.text, first.training) != (text, item.training):
+            texts = f"{first.configured.text} and {text}, or different training"
+            raise ParameterError(f"two entries have the label '{label}': {texts}; set a different label")
+        if (same := labels.setdefault((text, item.training), label)) != label:
+            raise ParameterError(f"'{same}' and '{label}' are the same {item.configured.kind}; remove one of them")
     return list(by_label.values())
 
 
-def configure_denoiser(registry: Registry, text: str, checkpoint: str | Path | None, verb: str) -> Configured:
+def configure_denoiser(registry: Registry, text: str, checkpoint: str | Path | None) -> Configured:
     """Resolve a denoiser that needs no training: a reference, or an architecture with weights."""
     spec = parse_spec(text)
     if checkpoint is not None:
@@ -197,6 +188,6 @@ def configure_denoiser(registry: Registry, text: str, checkpoint: str | Path | N
     if configured.kind == "architecture":
         raise ParameterError(
             f"architecture '{configured.label}' has no weights: give a checkpoint, as in "
-            f"{spec.name}[checkpoint=FILE] or --checkpoint FILE, or {verb} untrained[{configured.label}]"
+            f"{spec.name}[checkpoint=FILE] or --checkpoint FILE; untrained[{configured.label}] has random weights"
         )
     return configured

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WrapValidator
 
 from gahbench._util.core_yaml import Location, as_number
-from gahbench._util.errors import DataError
+from gahbench._util.errors import DataError, ParameterError
 from gahbench.contracts.captured import MEASURED, NoiseKind
 from gahbench.contracts.datasets import Dataset, Split, captured_level
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.metrics import Metric
+from gahbench.registry.spec import Spec, parse_spec
 from gahbench.sampling.settings import Sampling
 from gahbench.training.recipe import Training
 
@@ -29,14 +22,19 @@ _FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=Fal
 _SOME = Field(min_length=1, strict=False)
 
 
-def _check_entry(value: Any) -> Any:
-    is_mapping = isinstance(value, dict) and [type(inner) in (dict, type(None)) for inner in value.values()] == [True]
-    if not is_mapping and not isinstance(value, str):
-        raise ValueError("expected a single plugin, as its name, or name: {parameter: value}")
-    return value
+def _parse_entry(value: Any) -> Spec:
+    if isinstance(value, str):
+        try:
+            return parse_spec(value)
+        except ParameterError as error:
+            raise ValueError(str(error)) from error
+    if isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), dict | None):
+        return Spec(str(*value), (), {str(name): item for name, item in (inner or {}).items()})
+    raise ValueError("expected a single plugin, as its name, or name: {parameter: value}")
 
 
-Entry = Annotated[str | dict[str, dict[str, Any] | None], BeforeValidator(_check_entry)]
+#: A plugin with its unchecked parameters, which may be lists of values.
+Entry = Annotated[Spec, PlainValidator(_parse_entry)]
 
 
 def _has_test(splits: tuple[Split, ...]) -> tuple[Split, ...]:
@@ -49,10 +47,6 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(map(repr, values))) < len(values):
         raise ValueError("repeats a value")
     return values
-
-
-def _or_measured(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    return () if value == MEASURED else validate(value)
 
 
 class Scoring(BaseModel):
@@ -85,11 +79,11 @@ class Scoring(BaseModel):
         tuple[Annotated[float, Field(gt=0, le=100), BeforeValidator(as_number)], ...],
         _SOME,
         AfterValidator(_distinct),
-        WrapValidator(_or_measured),
+        WrapValidator(lambda value, validate: () if value == MEASURED else validate(value)),
     ]
     images: Annotated[int, Field(ge=1)] | Literal["all"] = 100
     splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct), AfterValidator(_has_test)] = ("test",)
-    metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct)] = ("psnr",)
+    metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct)] = Field(("psnr",), validate_default=True)
     noise_seed: int = 0
     sampling: Annotated[Sampling, Field(default_factory=Sampling)]
     jacobian_precision: Literal["auto", "float32"] = "auto"
@@ -140,13 +134,10 @@ class SuiteFile(BaseModel):
 
 def accepted_fields(location: Location) -> list[str]:
     """Return the accepted fields at a location of a suite file."""
-    models: dict[str, type[BaseModel]] = {
-        "training": Training,
-        "scoring": Scoring,
-        "limits": Limits,
-        "sampling": Sampling,
-    }
-    model = next((models[str(part)] for part in reversed(location) if part in models), SuiteFile)
+    sections: dict[str | int, type[BaseModel]] = {
+        "training": Training, "scoring": Scoring, "limits": Limits, "sampling": Sampling
+    }  # fmt: skip
+    model = next((sections[part] for part in reversed(location) if part in sections), SuiteFile)
     return list(model.model_fields)
 
 

@@ -1,16 +1,49 @@
-"""Built-in suites, and the files of suites."""
+"""Files of suites: the built-in suites, and the versions of frozen suites."""
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import importlib.resources
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from gahbench._util.checks import Count, Digest
 from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import SuiteError, listing, suggestion
 from gahbench._util.readable import brief
+
+#: The option that changes fields of a suite, after which its results are not those of its version.
+SET = "--set"
+
+
+@dataclass(frozen=True)
+class SuiteVersion:
+    """The version of a frozen suite, whose results are combined only if they follow the same text.
+
+    ``digest`` is the SHA-256 of the text of its file.
+    """
+
+    version: Count
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"version {self.version}, SHA-256 {self.digest[:12]}"
+
+
+def suite_version(text: str, changes: Sequence[str] = ()) -> SuiteVersion | None:
+    """Return the version that the text of a suite states; ``None`` without a version, or if settings were changed.
+
+    ``changes`` are command-line options. Options that select parts of the suite, or add entrants, keep its version.
+    """
+    version = _fields(text).get("version")
+    if type(version) is not int or any(change.startswith(f"{SET} ") for change in changes):
+        return None
+    return SuiteVersion(version, hashlib.sha256(text.encode()).hexdigest())
 
 
 def suite_files() -> dict[str, Path]:
@@ -20,23 +53,27 @@ def suite_files() -> dict[str, Path]:
 
 
 def suite_summary(file: Path) -> str:
-    """Return the description of a suite as a single line."""
-    try:
-        content = load_scalar(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        return f"cannot be read: {error}"
-    return " ".join(str(content.get("description", "")).split()) if isinstance(content, dict) else ""
+    """Return the description of a built-in suite as a single line."""
+    return " ".join(str(_fields(file.read_text(encoding="utf-8")).get("description", "")).split())
 
 
 def find_suite(name: str | Path) -> Path:
     """Return the file of a suite, given its path or the name of a built-in suite."""
     shipped = suite_files()
-    with contextlib.suppress(OSError, ValueError):  # The name may be no valid path.
-        if Path(name).is_file():
-            return Path(name)
+    if os.path.isfile(name):  # noqa: PTH113 (unlike Path.is_file, it accepts names that are no valid paths)
+        return Path(name)
     if str(name) not in shipped:
         raise SuiteError(
             f"no suite {brief(repr(str(name)))}: neither a file nor a built-in suite"
             f"{suggestion(str(name), shipped) or ';'} built in: {listing(shipped)}"
         )
     return shipped[str(name)]
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """Return the fields in the text of a suite file; none if it cannot be read."""
+    try:
+        content = load_scalar(text)
+    except yaml.YAMLError:
+        content = None
+    return content if isinstance(content, dict) else {}

@@ -15,7 +15,7 @@ from typing import Any
 from gahbench._util.errors import ParameterError
 from gahbench._util.keys import key_of
 from gahbench._util.shapes import Shape
-from gahbench.contracts.datasets import Dataset, Split, all_shapes
+from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.unit import Unit
 from gahbench.planning.rows import Row
@@ -39,23 +39,19 @@ CHECKS_VERSION = 2
 
 @dataclass(frozen=True)
 class PlannedDataset:
-    """A dataset, its configuration, and its noise levels and numbers of scored images by split."""
+    """A dataset, its configuration, noise levels, numbers of scored images by split, and shapes of its test images."""
 
     configured: Configured
     dataset: Dataset
     levels: list[float] = field(default_factory=list)
     images: Mapping[Split, int] = field(default_factory=dict)
+    shapes: tuple[Shape, ...] = ()
 
     @functools.cached_property
     def document(self) -> dict[str, Any]:
         """The dataset as documents of units describe it: with a fingerprint of images instead of paths of files."""
         identity, fingerprint = self.configured.identity, self.dataset.fingerprint()
         return {**(identity if fingerprint is None else _without(identity, ("path",))), "fingerprint": fingerprint}
-
-    @functools.cached_property
-    def shapes(self) -> tuple[Shape, ...]:
-        """The distinct shapes of the scored test images."""
-        return all_shapes(self.dataset, self.images["test"])
 
 
 def fit_unit(planned: PlannedDataset, row: Row, training: Training, seed: int, multiply_adds: float) -> Unit:

@@ -68,7 +68,7 @@ def prepare(
     [None]
     """
     registry = open_registry(plugins)
-    loaded = load_suite(suite, registry, SuiteChanges.from_arguments(entrants, settings))
+    loaded = load_suite(suite, registry, SuiteChanges(entrants, settings))
     return tuple(_visit(loaded, report)[0])
 
 

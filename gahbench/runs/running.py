@@ -176,7 +176,7 @@ def run(
     # Raise errors of an unknown engine, tracker or suite before anything is written.
     chosen = registry.create("engine", engine)
     trackers = {spec: registry.create("tracker", spec) for spec in track}
-    changes = SuiteChanges.from_arguments(entrants, settings, datasets, metrics, only, seeds)
+    changes = SuiteChanges(entrants, settings, datasets, metrics, only, seeds)
     loaded = load_suite(suite, registry, changes)
     folder, stop = results_folder(loaded, out), threading.Event()
     store = Store(folder)

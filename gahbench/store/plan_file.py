@@ -15,7 +15,7 @@ from gahbench._util.files import names_in, read_regular, write_atomically
 from gahbench._util.keys import canonical, key_of
 from gahbench._util.sealed import parse_sealed, seal
 from gahbench.contracts.unit import Unit
-from gahbench.planning.suite_version import SuiteVersion, suite_version
+from gahbench.planning.suite_files import SuiteVersion, suite_version
 from gahbench.registry.plugin_files import module_name, source_files
 
 if TYPE_CHECKING:

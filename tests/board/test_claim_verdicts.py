@@ -381,12 +381,6 @@ def test_logarithms_need_a_value_above_zero_in_every_training_run():
         claim(Region(above=0), minus=Compared(entrant="other"), scale="log10")
 
 
-@pytest.mark.parametrize("fields", [{"metric": "distance[pspc*"}, {"over": Compared(metrics=("distance[wiener",))}])
-def test_brackets_of_metrics_are_closed(fields):
-    with pytest.raises(ValueError, match="are not closed"):
-        claim(Region(above=0), **fields)
-
-
 def test_unverified_claims_are_listed_separately_and_not_counted():
     assert summary([("holds", "text"), ("holds", "code"), ("fails", "abstract"), ("fails", "unverified")]) == (
         "3 claims: 2 hold, 1 fails; 1 unverified, not counted"

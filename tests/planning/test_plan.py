@@ -48,6 +48,7 @@ class Broken:
     "A dataset whose shape raises."
     def __init__(self, error: str = "KeyError"): self.error = error
     def available(self, split): return None
+    def shapes(self, count): return None
     noise_kind = None
     @property
     def shape(self): raise {"KeyError": KeyError, "DataError": gahbench.DataError}[self.error]("no shape")
@@ -59,7 +60,7 @@ TWO_SIZES = ("  - discs: {size: 16}\n", "  - discs: {size: [16, 32]}\n")
 
 
 def keys(file, registry, extra=()):
-    plan = make_plan(load_suite(file, registry, extra))
+    plan = make_plan(load_suite(file, registry, SuiteChanges(extra)))
     return {
         (unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric): unit.key for unit in plan.units
     }
@@ -72,7 +73,7 @@ def plan_with(write_suite, tmp_path):
 
     def plan(*entrants, changes=(), added=()):
         listed = (ENTRANTS, "".join(f"  - {entrant}\n" for entrant in entrants)) if entrants else ("", "")
-        return make_plan(load_suite(write_suite(listed, NO_BASELINE, *changes), registry, added))
+        return make_plan(load_suite(write_suite(listed, NO_BASELINE, *changes), registry, SuiteChanges(added)))
 
     return plan
 
@@ -131,7 +132,7 @@ def test_python_gets_the_plan_as_a_table(write_suite, builtin):
     file = write_suite()
     units = gahbench.plan(file, seeds=[3], only=["unet*"]).units
     assert list(units) == ["kind", "dataset", "entrant", "seed", "metric", "key"]
-    expected = make_plan(load_suite(file, builtin, SuiteChanges.from_arguments(seeds=[3], only=["unet*"])))
+    expected = make_plan(load_suite(file, builtin, SuiteChanges(seeds=[3], only=["unet*"])))
     assert units["key"].tolist() == [unit.key for unit in expected.units]
     assert units[units["kind"] == "fit"]["seed"].tolist() == [3]
 
@@ -181,7 +182,8 @@ def test_networks_are_tried_out(write_suite, write_plugin, tmp_path):
         assert board.loc[("discs[size=32]", label), "psnr"] > 0
     # A network that raises other errors reports them in its row.
     registry = Registry((write_plugin("raises", "return self.noise(noisy) + undefined"),))
-    assert "raises" in {unit.entrant for unit in make_plan(load_suite(write_suite(), registry, ("raises",))).fits}
+    suite = load_suite(write_suite(), registry, SuiteChanges(["raises"]))
+    assert "raises" in {unit.entrant for unit in make_plan(suite).fits}
 
 
 def test_all_images_of_a_dataset_can_be_scored(plan_with):

@@ -64,7 +64,7 @@ INVALID = [
     ("name: tiny", f"name: {101 * 'a'}", 0, "name: string should match pattern"),
     ("name: tiny", '"na\\n": tiny', 0, "unknown field 'na\\n'"),
     ("datasets:\n  - discs: {size: 16}", "datasets: discs", 0, "datasets: input should be a valid list (got 'discs')"),
-    ("baseline: oracle-threshold[haar]", "baseline: bayes-shrink", 0, "not among the entrants; unet[width"),
+    ("baseline: oracle-threshold[haar]", "baseline: bayes-shrink", 0, "not among the entrants; accepted: unet[width"),
     ("baseline:", "seeds: [0, 0]\nbaseline:", 0, "seeds: repeats a value"),
     ("baseline:", f"seeds: [{2**63}]\nbaseline:", 0, f"{2**63} is not accepted"),
     ("steps: 12", "step: 12", 0, "unknown field 'training.step'; did you mean 'steps'"),
@@ -162,7 +162,7 @@ def test_errors_name_the_setting(write_suite, builtin, setting, message):
 )
 def test_errors_name_the_option(write_suite, builtin, changes, message):
     with pytest.raises(GahbenchError, match=rf"^{message}"):
-        load_suite(write_suite(), builtin, SuiteChanges.from_arguments(**changes))
+        load_suite(write_suite(), builtin, SuiteChanges(**changes))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from tiny_runs import UNET as UNET_LABEL
 import gahbench
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_version import suite_version
+from gahbench.planning.suite_files import suite_version
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 UNET, HAAR = "unet: {width: 2, levels: 1}", "  - oracle-threshold: {basis: haar}"

@@ -10,7 +10,7 @@ from gahbench.planning.suite_changes import SuiteChanges
 
 
 def load(file, registry, **changes):
-    return load_suite(file, registry, SuiteChanges.from_arguments(**changes))
+    return load_suite(file, registry, SuiteChanges(**changes))
 
 
 def labels(suite):
@@ -71,4 +71,4 @@ def test_filters_keep_the_baseline_psnr_and_added_entrants(write_suite, builtin)
 def test_an_added_entrant_cannot_have_the_label_of_an_entrant_with_its_own_training(write_suite, builtin):
     file = write_suite(("levels: 1}", 'levels: 1, label: "unet[width=2,levels=1]", training: {steps: 3}}'))
     with pytest.raises(gahbench.GahbenchError, match=r"two entries have the label 'unet\[width=2,levels=1\]'"):
-        load_suite(file, builtin, (UNET,))
+        load_suite(file, builtin, SuiteChanges(entrants=[UNET]))

@@ -11,7 +11,7 @@ from sample_files import REFERENCES
 import gahbench
 from gahbench._util.errors import ResultsError, SuiteError
 from gahbench.board.combined import combine
-from gahbench.planning.suite_version import SuiteVersion, suite_version
+from gahbench.planning.suite_files import SuiteVersion, suite_version
 
 FROZEN = ("name: tiny\n", "name: tiny\nversion: 2\n")
 VERSION = SuiteVersion(2, hashlib.sha256(REFERENCES.replace(*FROZEN).encode()).hexdigest())

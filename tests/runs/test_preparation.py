@@ -10,6 +10,7 @@ from tiny_runs import plan_suite
 import gahbench
 from gahbench import DataError
 from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
 from gahbench_plugins.datasets._reading import encoded
@@ -169,7 +170,7 @@ def remote(tmp_path):
             return file
 
         def missing(self, suite, entrants=()):
-            return find_missing(load_suite(suite, Registry(tuple(self.plugins)), entrants))
+            return find_missing(load_suite(suite, Registry(tuple(self.plugins)), SuiteChanges(entrants)))
 
         def prepare(self, suite, **options):
             return prepare(suite, plugins=self.plugins, **options)

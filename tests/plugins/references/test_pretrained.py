@@ -11,6 +11,7 @@ from gahbench._util.errors import SuiteError
 from gahbench.contracts.truth import Truth
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_changes import SuiteChanges
 
 NETWORK = {"width": 4, "layers": 3}
 SUITE = """
@@ -48,7 +49,7 @@ def denoise(reference, noisy, sigma=0.1):
 
 
 def plan(write_suite, builtin, file, text=SUITE, extra=()):
-    return make_plan(load_suite(write_suite(text=text.replace("FILE", str(file))), builtin, extra))
+    return make_plan(load_suite(write_suite(text=text.replace("FILE", str(file))), builtin, SuiteChanges(extra)))
 
 
 def test_pretrained_is_the_network_with_the_weights_of_the_file(file):
