@@ -106,7 +106,7 @@ class SuiteFile(BaseModel):
     entrants
         Architectures and references, in the same forms as datasets.
     baseline
-        Entrant relative to which the gains of other entrants are measured.
+        Label of the entrant relative to which the gains of other entrants are measured.
     training
         Training of architectures.
     scoring
