@@ -12,11 +12,10 @@ from published_pages import PUBLISHED, ROOT, load_results, table_after
 from gahbench._util.keys import key_of
 from gahbench.board.folds import pooled_names
 from gahbench.contracts.row_labels import base_label
-from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.planning.suite_files import suite_version
-from gahbench.planning.units import PlannedDataset, protocol_key
+from gahbench.planning.units import PlannedDataset, protocol_key, rows
 from gahbench.registry.spec import parse_spec
 from gahbench.report.page.charts import Source
 from gahbench.report.tables import markdown

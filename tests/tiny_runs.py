@@ -12,8 +12,7 @@ import pytest
 import gahbench
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
-from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite import SuiteChanges, load_suite
 from gahbench.registry.registry import open_registry
 from gahbench.runs.preparation import find_missing
 from gahbench.runs.progress import Display

@@ -11,7 +11,7 @@ from gahbench.cli.printing import say
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Cuda, hardware
 from gahbench.planning.plan import Plan
-from gahbench.planning.rows import rows
+from gahbench.planning.units import rows
 from gahbench.runs.status import OVERHEAD, estimate_durations
 from gahbench.store.plan_file import read_plan
 from gahbench.store.store import Store
@@ -48,11 +48,9 @@ def _lines(plan: Plan, store: Store, estimate: Callable[[Unit], float | None]) -
         yield " " * width + "".join(f"  {name:>13}" for name in _COLUMNS)
         for row in all_rows:
             pair = plan.pairs[dataset["dataset"], row.entrant.label]
-            if not pair.is_defined:
-                yield f"  {row.label:<{width - 2}}  not defined on this dataset: the optimum is '{dataset['optimum']}'"
-                continue
             if pair.refusal is not None:
-                yield f"  {row.label:<{width - 2}}  cannot run on this dataset: {pair.refusal}"
+                reason = f"cannot run on this dataset: {pair.refusal}" if pair.is_defined else pair.refusal
+                yield f"  {row.label:<{width - 2}}  {reason}"
                 continue
             cells = _cells(units_of[dataset["dataset"], row.label], pair.parameters, done)
             yield f"  {row.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)

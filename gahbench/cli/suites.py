@@ -12,7 +12,6 @@ from rich.console import Console
 from gahbench._util.readable import pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say
-from gahbench.planning.suite_changes import SuiteChanges
 
 if TYPE_CHECKING:
     from gahbench.runs.preparation import Prepared
@@ -89,7 +88,7 @@ def plan(
     from gahbench.cli.planned import print_plan
     from gahbench.cli.plugins import print_problems
     from gahbench.planning.plan import make_plan
-    from gahbench.planning.suite import load_suite
+    from gahbench.planning.suite import SuiteChanges, load_suite
     from gahbench.registry.registry import open_registry
     from gahbench.runs.preparation import find_missing
     from gahbench.runs.running import results_folder

@@ -7,10 +7,9 @@ from typing import Any
 
 from gahbench.contracts.captured import MEASURED
 from gahbench.contracts.datasets import validate_sources
-from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import Scoring
-from gahbench.planning.units import PlannedDataset, protocol_key
+from gahbench.planning.units import PlannedDataset, protocol_key, rows
 from gahbench.registry.configured import Configured
 from gahbench.registry.spec import format_value
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from gahbench._util.errors import ParameterError, SuiteError, listing
+from gahbench._util.errors import ParameterError, SuiteError
 from gahbench._util.resources import detach, kill_group, start_process
 from gahbench._util.shapes import Shape
 from gahbench.contracts.denoisers import SEES_DATASET
@@ -29,7 +29,7 @@ class Pair:
     """An entrant on a dataset, as far as it is known before a run."""
 
     is_defined: bool = True
-    #: Why the entrant refuses the images of the dataset.
+    #: Why the entrant refuses the images of the dataset, or is not defined on it.
     refusal: str | None = None
     #: Number of parameters of a network, and multiply-adds for an image of the first shape.
     parameters: int = 0
@@ -47,14 +47,12 @@ def try_pairs(suite: Suite, datasets: Sequence[PlannedDataset]) -> Pairs:
         try_out = _trial(suite, entrant)
         tried = {planned.configured.label: try_out(planned) for planned in datasets}
         pairs |= {(label, entrant.label): pair for label, pair in tried.items()}
-        where = f"{suite.location(entrant)}: {entrant.where}"
-        refusals = {label: pair.refusal for label, pair in tried.items() if pair.is_defined}
         # A run that selects some datasets of the suite may have no row of a reference.
-        if not refusals and not any(option.startswith("--dataset ") for option in suite.changes):
-            optima = listing(f"{planned.configured.label}: {planned.dataset.optimum.kind}" for planned in datasets)
-            raise SuiteError(f"{where}: not defined on any dataset of the suite; the kinds of optima are {optima}")
-        if refusals and None not in refusals.values():
-            raise SuiteError(f"{where} on {next(iter(refusals))}: {next(iter(refusals.values()))}")
+        is_selected = any(option.startswith("--dataset ") for option in suite.changes)
+        is_refused = any(pair.is_defined for pair in tried.values()) or not is_selected
+        if is_refused and all(pair.refusal is not None for pair in tried.values()):
+            label, first = next(iter(tried.items()))
+            raise SuiteError(f"{suite.location(entrant)}: {entrant.where} on {label}: {first.refusal}")
     return pairs
 
 
@@ -76,7 +74,7 @@ def _trial(suite: Suite, entrant: Configured) -> Callable[[PlannedDataset], Pair
 def _try_reference(reference: Reference, planned: PlannedDataset) -> Pair:
     try:
         if not reference.supports(planned.dataset):
-            return Pair(is_defined=False)
+            return Pair(False, f"not defined on this dataset: the optimum is '{planned.dataset.optimum.kind}'")
         if planned.dataset.noise_kind is not None and reference.kind in SEES_DATASET:
             return Pair(refusal="needs clean images; accepted on noisy images: classical references and networks")
         for shape in planned.shapes:

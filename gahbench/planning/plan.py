@@ -17,11 +17,9 @@ from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles, own_trainings
 from gahbench.planning.pairs import Pairs, try_pairs
-from gahbench.planning.rows import check_applies, rows
-from gahbench.planning.suite import Suite, load_suite
-from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite import Suite, SuiteChanges, load_suite
 from gahbench.planning.suite_fields import noise_levels, refusal_without_clean, scored_images
-from gahbench.planning.units import PlannedDataset, fit_unit, score_request, score_unit
+from gahbench.planning.units import PlannedDataset, check_applies, fit_unit, rows, score_request, score_unit
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import open_registry
 
@@ -59,7 +57,7 @@ class Plan:
                 [dataset["dataset"], row.label, pair.refusal]
                 for row in all_rows
                 for dataset in self.datasets
-                if (pair := self.pairs[dataset["dataset"], row.entrant.label]).refusal is not None
+                if (pair := self.pairs[dataset["dataset"], row.entrant.label]).is_defined and pair.refusal is not None
             ],
             "needs": {metric.label: sorted(metric.build().needs) for metric in self.suite.metrics},
         }
@@ -207,7 +205,7 @@ def _units(
     """Yield the units of a dataset, except of entrants that are undefined on it, or refuse its images."""
     for row in rows(suite):
         pair = pairs[planned.configured.label, row.entrant.label]
-        if not pair.is_defined or pair.refusal is not None:
+        if pair.refusal is not None:
             continue
         with prefix_errors(f"{suite.location(planned.configured)}: {planned.configured.where}"):
             for half in (row.split, row.partner):

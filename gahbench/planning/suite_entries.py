@@ -14,7 +14,7 @@ from typing import Any
 import pydantic
 
 from gahbench._util.core_yaml import Document, Location
-from gahbench._util.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
+from gahbench._util.errors import GahbenchError, ParameterError, PluginError, listing, suggestion
 from gahbench._util.readable import brief
 from gahbench.contracts.row_labels import split_label
 from gahbench.registry.configured import Configured
@@ -54,13 +54,10 @@ class Entries:
 
     def resolve(self, location: Location, kinds: tuple[Kind, ...], specs: Sequence[Spec]) -> list[Resolved]:
         """Return the plugins of a field, without duplicates."""
-        plugins = [
-            plugin
-            for index, spec in enumerate(specs)
-            for plugin in self._expand((*location, index, spec.name), kinds, spec)
-        ]
+        locations = [(*location, index, spec.name) for index, spec in enumerate(specs)]
+        expanded = [self._expand(where, kinds, spec) for where, spec in zip(locations, specs, strict=True)]
         with self._located(location):
-            return unique(plugins)
+            return unique(itertools.chain.from_iterable(expanded))
 
     def _expand(self, location: Location, kinds: tuple[Kind, ...], spec: Spec) -> list[Resolved]:
         """Return the plugins of an entry: a grid, if values of its parameters are lists."""
@@ -106,14 +103,9 @@ class Entries:
         """Add a place to errors: that of the parameter that a message names first, or of the entry."""
         try:
             yield
-        except SuiteError:
-            raise
         except GahbenchError as error:
-            text = str(error)
-            matches = {name: re.search(rf"\b{re.escape(name)}['=:]", text) for name in parameters}
-            positions = {match.start(): name for name, match in matches.items() if match}
-            named = (positions[min(positions)],) if positions else ()
-            raise self.document.error((*location, *named), text) from error
+            named = re.search(rf"\b({'|'.join(map(re.escape, parameters))})['=:]", str(error))
+            raise self.document.error((*location, *(named.groups() if named else ())), str(error)) from error
 
 
 def configure_entrant(registry: Registry, spec: Spec, kinds: tuple[Kind, ...] = ENTRANTS) -> Configured:

@@ -8,9 +8,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from gahbench._util.checks import Count, Digest
 from gahbench._util.core_yaml import load_scalar
@@ -40,8 +37,9 @@ def suite_version(text: str, changes: Sequence[str] = ()) -> SuiteVersion | None
 
     ``changes`` are command-line options. Options that select parts of the suite, or add entrants, keep its version.
     """
-    version = _fields(text).get("version")
-    if type(version) is not int or any(change.startswith(f"{SET} ") for change in changes):
+    # Early plans did not record the text.
+    version = (load_scalar(text) or {}).get("version")
+    if version is None or any(change.startswith(f"{SET} ") for change in changes):
         return None
     return SuiteVersion(version, hashlib.sha256(text.encode()).hexdigest())
 
@@ -54,7 +52,7 @@ def suite_files() -> dict[str, Path]:
 
 def suite_summary(file: Path) -> str:
     """Return the description of a built-in suite as a single line."""
-    return " ".join(str(_fields(file.read_text(encoding="utf-8")).get("description", "")).split())
+    return " ".join(load_scalar(file.read_text(encoding="utf-8")).get("description", "").split())
 
 
 def find_suite(name: str | Path) -> Path:
@@ -68,12 +66,3 @@ def find_suite(name: str | Path) -> Path:
             f"{suggestion(str(name), shipped) or ';'} built in: {listing(shipped)}"
         )
     return shipped[str(name)]
-
-
-def _fields(text: str) -> dict[str, Any]:
-    """Return the fields in the text of a suite file; none if it cannot be read."""
-    try:
-        content = load_scalar(text)
-    except yaml.YAMLError:
-        content = None
-    return content if isinstance(content, dict) else {}

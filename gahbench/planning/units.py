@@ -1,4 +1,4 @@
-"""Units of work, and their documents, whose hashes are the keys of the units.
+"""Rows of a board, their units of work, and the documents of units, whose hashes are the keys of the units.
 
 A document is plain JSON of everything that affects the outcome of a unit. It does not contain the order of units,
 paths, times, or the number of workers. It contains digests of the behaviour of code, under the names ``source`` (of a
@@ -8,17 +8,19 @@ plugin) and ``code`` (of the function that computes the unit).
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gahbench._util.errors import ParameterError
+from gahbench._util.errors import ParameterError, SuiteError, listing
 from gahbench._util.keys import key_of
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.metrics import Metric
+from gahbench.contracts.row_labels import row_label
+from gahbench.contracts.truth import TrainingSplit
 from gahbench.contracts.unit import Unit
-from gahbench.planning.rows import Row
+from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import Scoring
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.configured import Configured
@@ -35,6 +37,99 @@ CHECKS = "gahbench.evaluation.audit:audit"
 AUDITED = ("psnr", "test")
 #: Version of the rules of the audit, incremented when the rules detect more.
 CHECKS_VERSION = 2
+
+
+#: What metrics need of rows, for errors. Oracles cannot be sampled, since a sample has no clean image.
+_NEEDS = {
+    "partner": "a partner that learned from other images: 'halves: true' under 'training', or published weights",
+    "samples": "a denoiser that can be sampled: an architecture, or a reference of the kind optimal or trained",
+    "snapshots": "networks with 'snapshots: 2' or more under 'training'",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entrant, its training, and the images that it and its partner learn from."""
+
+    entrant: Configured
+    training: Training | None = None
+    split: TrainingSplit = "train"
+    partner: TrainingSplit | None = None
+    #: The number of images; ``None`` for all.
+    count: int | None = None
+    is_swept: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name of the row on the board."""
+        return row_label(self.entrant.label, self.count or "all") if self.is_swept else self.entrant.label
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Training of the row and of its partner, if any."""
+        return tuple(training for training in (self.training, self.training and self.training.partner) if training)
+
+    def learned_from(self, partner: bool = False) -> dict[str, Any] | None:
+        """Return the split and number of training images (``None``: all images); ``None`` without a partner."""
+        split = self.partner if partner else self.split
+        return None if split is None else {"split": split, "count": self.count}
+
+    def scored_on(self, split: Split, images: int) -> tuple[Split, int]:
+        """Return the split and number of images on which the row is scored, given the suite's split and number."""
+        if split != "train" or not (self.is_swept or self.split != "train"):
+            return split, images
+        return self.split, images if self.count is None else min(images, self.count)
+
+    def is_measured_by(self, metric: Metric, split: Split, images: int) -> bool:
+        """Return whether a metric applies to the row on a number of images of a split."""
+        is_network = self.entrant.kind == "architecture"
+        kind = getattr(self.entrant.plugin.factory, "kind", None)
+        met = {
+            "test": split == "test",
+            "partner": self.partner is not None,
+            "samples": is_network or self.training is not None or kind in ("optimal", "trained"),
+            "snapshots": is_network and self.training is not None and self.training.snapshots > 0,
+        }
+        has_images = self.scored_on(split, images)[1] >= metric.min_images
+        return has_images and all(met.get(need, True) for need in metric.needs)
+
+
+def _learns(entrant: Configured) -> bool:
+    """Return whether a reference learns from the training images of networks."""
+    return bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
+
+
+def rows(suite: Suite) -> Iterator[Row]:
+    """Yield the rows of a suite in the order of its entrants and numbers of training images."""
+    training = suite.training
+    for entrant in suite.entrants:
+        try:
+            published = entrant.published_training
+        except ParameterError as error:
+            raise SuiteError(f"{suite.location(entrant)}: {error}") from error
+        if entrant.kind == "architecture" or ((training.is_sweep or training.halves) and _learns(entrant)):
+            for member in suite.trainings.get(entrant.label, training).sweep:
+                count = member.train_images if isinstance(member.train_images, int) else None
+                partner: TrainingSplit | None = "B" if member.halves else None
+                yield Row(entrant, member, member.split, partner, count, training.is_sweep)
+        elif published is not None:
+            for count in published.train_images:
+                yield Row(entrant, None, published.half, published.partner, count, is_swept=True)
+        else:
+            yield Row(entrant)
+
+
+def check_applies(suite: Suite, metric: Metric) -> None:
+    """Raise if a metric applies to no row of the suite."""
+    scoring = suite.scoring
+    # `all` is resolved per dataset, where units are checked.
+    images = metric.min_images if scoring.images == "all" else scoring.images
+    if not any(row.is_measured_by(metric, split, images) for row in rows(suite) for split in scoring.splits):
+        needs = [text for need, text in _NEEDS.items() if need in metric.needs]
+        raise ParameterError(
+            "the metric applies to no entrant of the suite; it needs "
+            f"{listing([*needs, f'{metric.min_images} images or more'])}"
+        )
 
 
 @dataclass(frozen=True)
@@ -139,8 +234,9 @@ def score_unit(
         document["jacobian_precision"] = request["jacobian_precision"]
     if (metric.plugin.name, split) == AUDITED:
         document["audit"] = {"code": function_digest(CHECKS)}
-    # The key of a fit already contains the training images of the network.
-    if (fit is None and row.depends_on_images) or measure.needs & {"training", "partner"}:
+    # The key of a fit already contains the training images of the network. A reference may learn, or select weights.
+    depends_on_images = fit is None and (_learns(row.entrant) or row.entrant.published_training is not None)
+    if depends_on_images or measure.needs & {"training", "partner"}:
         document["learned_from"] = request["learned_from"]
     if "partner" in measure.needs:
         document["partner"] = request["partner_learned_from"] if partner is None else partner

@@ -9,8 +9,7 @@ from typing import Any
 
 from gahbench._util.error_text import error_text
 from gahbench._util.errors import DataError, GahbenchError, listing
-from gahbench.planning.suite import Suite, load_suite
-from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite import Suite, SuiteChanges, load_suite
 from gahbench.registry.configured import Configured, iterate_nested, preparation
 from gahbench.registry.registry import open_registry
 

@@ -14,8 +14,7 @@ from gahbench._util.readable import pluralize
 from gahbench.contracts.engines import Engine, Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
-from gahbench.planning.suite import Suite, load_suite
-from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite import Suite, SuiteChanges, load_suite
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results

@@ -11,10 +11,9 @@ from isolation import copy_code
 
 from gahbench._util.keys import key_of
 from gahbench.planning.plan import make_plan
-from gahbench.planning.rows import Row, rows
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_entries import configure_entrant
-from gahbench.planning.units import FIT, SCORE, PlannedDataset, fit_unit, score_request, score_unit
+from gahbench.planning.units import FIT, SCORE, PlannedDataset, Row, fit_unit, rows, score_request, score_unit
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import parse_spec

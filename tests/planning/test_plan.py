@@ -9,8 +9,7 @@ import pytest
 import gahbench
 from gahbench._util.errors import DataError, ParameterError, PluginError, SuiteError
 from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite import SuiteChanges, load_suite
 from gahbench.registry.registry import Registry
 
 PLUGINS = """
@@ -151,7 +150,7 @@ def test_references_are_planned_where_they_are_defined_and_accept_the_images(pla
 
 
 def test_an_entrant_without_any_dataset_raises_at_its_line_or_option(plan_with):
-    with pytest.raises(SuiteError, match=r"tiny\.yaml:6: reference 'elsewhere': not defined on any dataset .*: exact"):
+    with pytest.raises(SuiteError, match=r"tiny\.yaml:6: reference 'elsewhere' on discs.*: not defined .*'exact'"):
         plan_with("elsewhere")
     with pytest.raises(SuiteError, match=r"tiny\.yaml:7: reference 'picky' on discs.*16 is too few"):
         plan_with("unsure", "picky")

@@ -9,8 +9,7 @@ from sample_files import TINY
 import gahbench
 from gahbench._util.errors import GahbenchError, SuiteError
 from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite import SuiteChanges, load_suite
 
 UNET, HAAR = "unet: {width: 2, levels: 1}", "oracle-threshold: {basis: haar}"
 BASIS = "oracle-threshold:\n      basis: "
@@ -157,7 +156,7 @@ def test_errors_name_the_setting(write_suite, builtin, setting, message):
         ({"seeds": 3}, r"--set seeds=3: seeds: input should be a valid list"),
         ({"seeds": "01"}, '--set seeds="01": seeds: input should be a valid list'),
         ({"seeds": [0.5]}, r"--set seeds=\[0.5\]: seeds: input should be a valid integer"),
-        ({"settings": {"name": object()}}, "settings: 'name' is set to a object"),
+        ({"settings": {"name": object()}}, '--set name="<object object .*: name: string should match pattern'),
     ],
 )
 def test_errors_name_the_option(write_suite, builtin, changes, message):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gahbench.contracts.row_labels import base_label, number_of_images
-from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
+from gahbench.planning.units import rows
 
 HALVES = "halves: true, train_images: 3"
 

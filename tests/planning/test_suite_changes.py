@@ -5,8 +5,7 @@ from tiny_runs import UNET
 
 import gahbench
 from gahbench._util.errors import SuiteError
-from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite import SuiteChanges, load_suite
 
 
 def load(file, registry, **changes):

@@ -16,8 +16,8 @@ from gahbench.cli.app import app
 from gahbench.contracts.row_labels import base_label
 from gahbench.networks.initialisation import build_network
 from gahbench.planning.plan import make_plan
-from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
+from gahbench.planning.units import rows
 from gahbench.training.recipe import Training
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered")

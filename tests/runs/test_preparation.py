@@ -9,8 +9,7 @@ from tiny_runs import plan_suite
 
 import gahbench
 from gahbench import DataError
-from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite import SuiteChanges, load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
 from gahbench_plugins.datasets._reading import encoded

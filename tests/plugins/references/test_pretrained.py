@@ -10,8 +10,7 @@ import gahbench
 from gahbench._util.errors import SuiteError
 from gahbench.contracts.truth import Truth
 from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite import SuiteChanges, load_suite
 
 NETWORK = {"width": 4, "layers": 3}
 SUITE = """
