@@ -19,6 +19,7 @@ from .contracts.bases import Basis as Basis
 from .contracts.captured import Captured as Captured
 from .contracts.citation import Citation as Citation
 from .contracts.claims import Claim as Claim
+from .contracts.claims import read_claims as read_claims
 from .contracts.datasets import Card as Card
 from .contracts.datasets import Dataset as Dataset
 from .contracts.datasets import Optimum as Optimum
@@ -44,7 +45,6 @@ from .explore.preview import preview as preview
 from .explore.sample import sample as sample
 from .explore.scored import score as score
 from .networks.conversions import as_denoiser as as_denoiser
-from .planning.claim_files import read_claims as read_claims
 from .planning.plan import plan as plan
 from .registry.behaviour import behaviour_digest as behaviour_digest
 from .registry.configured import get_spec as get_spec

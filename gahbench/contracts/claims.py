@@ -1,18 +1,19 @@
 """Claims: statements of publications, each as a quantity in the tidy table and the region in which it must lie.
 
-The guide ``plugins/claims/README.md`` describes the fields of all classes, which files of claims set.
+The guide ``plugins/claims/README.md`` describes the fields of all classes, which YAML files of claims set.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from gahbench._util.core_yaml import as_number
+from gahbench._util.core_yaml import Document, Location, as_number
 from gahbench.contracts.citation import Citation
 
 Outcome = Literal["holds", "fails", "undecided", "not measured"]
@@ -92,20 +93,20 @@ class Region(_Fields):
 
     def contains(self, value: float) -> bool:
         """Return whether a value lies in the region; NaN does not."""
-        return all(self._within(value))
-
-    def _within(self, value: float) -> tuple[bool, bool]:
-        """Return whether a value is on the inner side of the lower end, and of the upper end."""
-        above = value >= self.low if self.above is None else value > self.low
-        return above, value <= self.high if self.below is None else value < self.high
+        return self._accepts(value, value)
 
     def outcome(self, low: float, high: float) -> Outcome:
         """Return ``holds`` if an interval lies inside the region, ``fails`` if outside, otherwise ``undecided``."""
         if not low <= high:  # An end may be NaN.
             return "undecided"
-        if self.contains(low) and self.contains(high):
+        if self._accepts(low, high):
             return "holds"
-        return "undecided" if self._within(high)[0] and self._within(low)[1] else "fails"
+        return "undecided" if self._accepts(high, low) else "fails"
+
+    def _accepts(self, first: float, second: float) -> bool:
+        """Return whether the lower end of the region accepts a first value, and the upper end a second one."""
+        above = first >= self.low if self.above is None else first > self.low
+        return above and (second <= self.high if self.below is None else second < self.high)
 
     def distance(self, value: float) -> float:
         """Return the distance of a value from the nearest end; negative outside the region."""
@@ -125,7 +126,7 @@ class Levels(_Fields):
     """A choice of noise levels, or of numbers of training images, and how values at them are reduced."""
 
     take: Take = "each"
-    at: Annotated[tuple[_Number, ...], BeforeValidator(_as_tuple)] = ()
+    at: Annotated[tuple[Annotated[_Number, Field(gt=0)], ...], BeforeValidator(_as_tuple)] = ()
     start: _Number = 0.0
     end: _Number = math.inf
 
@@ -249,3 +250,67 @@ class Claim(_Fields):
     def source(self) -> str:
         """The paper, the location in it, and the source that the statement was compared with."""
         return f"{self.paper}, {self.location} ({CHECKED[self.checked]})"
+
+
+@dataclass(frozen=True)
+class _Paper(_Fields):
+    """The fields of a file of claims."""
+
+    paper: Citation
+    claims: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    suites: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+#: Types of the mappings in a file, by the name of the field.
+_TYPES: dict[str | int, Any] = {
+    "paper": Citation, "claims": Claim, "measure": Measure, "region": Region, "requires": Condition,
+    "minus": Compared, "over": Compared, "sigma": Levels, "N": Levels,
+}  # fmt: skip
+_PAPER, _CLAIM = TypeAdapter(_Paper), TypeAdapter(Claim)
+
+
+def read_claims(file: str) -> tuple[Claim, ...]:
+    """Read the claims of a paper from a YAML file.
+
+    Parameters
+    ----------
+    file
+        Path of the file.
+
+    Returns
+    -------
+    tuple of Claim
+        Claims in the order of the file.
+
+    Raises
+    ------
+    SuiteError
+        If the file is invalid. The message names the file, the line, the field, and what is accepted.
+
+    Examples
+    --------
+    In a clone of the repository:
+
+    >>> import gahbench
+    >>> [claim.id for claim in gahbench.read_claims("plugins/claims/miyasawa-1961.yaml")][:1]
+    ['optimum-symmetric']
+    """
+    document, claims = Document(Path(file)), list[Claim]()
+    location: Location = ()
+    try:
+        parsed = _PAPER.validate_python(document.content)
+        for name, values in parsed.claims.items():
+            location = ("claims", name)
+            named = {key: values[key] for key in ("suite", "full_scale") if key in values}
+            suites = {key: parsed.suites.get(str(suite), suite) for key, suite in named.items()}
+            claims.append(_CLAIM.validate_python({**values, **suites, "id": name, "paper": parsed.paper}))
+    except ValidationError as error:
+        raise document.validation_error(error, accepted_fields, location) from error
+    return tuple(claims)
+
+
+def accepted_fields(location: Location) -> list[str]:
+    """Return the accepted fields at a location in a file; files set id and paper of a claim outside its mapping."""
+    kind = next((_TYPES[part] for part in reversed(location) if part in _TYPES), _Paper)
+    names = [item.name for item in fields(kind) if kind is not Claim or item.name not in ("id", "paper")]
+    return [FILE_NAMES.get(name, name) for name in names]
