@@ -192,6 +192,8 @@ def score_request(planned: PlannedDataset, row: Row, scoring: Scoring, split: Sp
     """Return the part of the payload of scores that all metrics share."""
     image_split, count = row.scored_on(split, planned.images[split])
     return {
+        "dataset": describe_plugin(planned.configured),
+        "entrant": describe_plugin(row.entrant),
         "split": image_split,
         "images": count,
         "sigmas": planned.levels,
@@ -251,12 +253,7 @@ def score_unit(
         metric=metric.label,
         requires=fit,
         work=multiply_adds * request["images"] * len(request["sigmas"]),
-        payload={
-            "dataset": describe_plugin(planned.configured),
-            "entrant": describe_plugin(row.entrant),
-            "metric": describe_plugin(metric),
-            **request,
-        },
+        payload={**request, "metric": describe_plugin(metric)},
         partner=partner if "partner" in measure.needs else None,
         document=document,
     )

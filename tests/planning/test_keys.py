@@ -72,7 +72,7 @@ def test_every_field_of_a_request_changes_the_key_of_a_score(builtin, write_suit
     suite = load_suite(write_suite(), builtin)
     dataset = PlannedDataset(suite.datasets[0], suite.datasets[0].build(), [0.1], {"test": 3})
     measured = suite.scoring.model_copy(update={"sigmas": ()})
-    assert score_request(dataset, next(rows(suite)), measured, "test").keys() == OTHERS.keys()
+    assert score_request(dataset, next(rows(suite)), measured, "test").keys() == {"dataset", "entrant", *OTHERS}
     before = score(builtin, metric, entrant)
     keys = {name: score(builtin, metric, entrant, request={name: value}).key for name, value in OTHERS.items()}
     assert {name for name, key in keys.items() if key != before.key} == {
