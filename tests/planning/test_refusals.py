@@ -18,75 +18,50 @@ BASIS = "oracle-threshold:\n      basis: "
 INVALID = [
     ("- discs:", "- disks:", 0, "unknown dataset 'disks'; did you mean 'discs'"),
     ("- unet:", "- unett:", 0, "unknown entrant 'unett'; did you mean 'unet'"),
-    ("width: 2", "widht: 2", 0, "architecture 'unet': unknown parameter 'widht'; did you mean 'width'"),
     (UNET, "unet:\n      width: 2\n      widht: 1", 2, "unknown parameter 'widht'; did you mean 'width'"),
-    ("width: 2", "width: two", 0, "width='two'"),
     ("width: 2", "width: 0", 0, "accepted: int ≥ 1"),
     ("width: 2", "width: []", 0, "0 combinations of values; accepted: 1 to 10000"),
-    ("width: 2", f"width: {[*range(1, 10_002)]}", 0, "10001 combinations of values; accepted: 1 to 10000"),
     ("levels: 1", f"levels: {[*range(9000)]}, bias: {[*range(9000)]}", 0, "81000000 combinations of values"),
     (UNET, "unet: {width: 2}\n    levels: 1", 0, "expected a single plugin, as its name, or name: {parameter: value}"),
     ("  - identity", "  - 3", 0, "expected a single plugin, as its name, or name: {parameter: value} (got 3)"),
-    (
-        "  - identity",
-        "  - identity[",
-        0,
-        "'identity[': expected a name or name[value,key=value,...]",
-    ),
-    ("- identity", "- gaussian-blur[width=.inf]", 0, "width=inf: not a plain, finite value"),
-    ("- identity", "- bf-cnn: {layers: 2147483648}", 0, "layers=2147483648: input should be less"),
+    ("  - identity", "  - identity[", 0, "'identity[': expected a name or name[value,key=value,...]"),
     ("size: 16", f"size: {2**63}", 0, f"accepted: integers of 64 bits, -{2**63} to {2**63 - 1}"),
     # Labels, and the training of an entrant.
-    (UNET, "unet: {label: 3}", 0, "label=3; accepted: a single line"),
     (UNET, 'unet: {label: "a\\nb"}', 0, "accepted: a single line of at most 200 characters"),
-    (UNET, "unet: {label: _a}", 0, "that does not begin with an underscore"),
     (UNET, "unet: {label: net N=3}", 0, "or end as rows of numbers of training images do"),
     ("[psnr, slope]", "[psnr, {slope: {label: a}}]", 0, "metric 'slope': unknown parameter 'label'"),
     (UNET, "unet: {training: {train_images: 4}}", 0, "unknown field 'entrants.0.unet.training.train_images'"),
-    (UNET, "unet: {training: {stepz: 4}}", 0, "unet.training.stepz'; did you mean 'steps'? accepted: recipe"),
     (UNET, "unet: {training: {steps: 0}}", 0, "entrants.0.unet.training.steps: input should be greater"),
     (UNET, "unet: {training: 3}", 0, "unknown field 'entrants.0.unet.training.3'; accepted: recipe, steps"),
     ("- identity", "- identity: {training: {steps: 3}}", 0, "reference 'identity' is not trained"),
     # Plugins in the values of parameters.
-    (HAAR, "oracle-threshold: {basis: harr}", 0, "unknown basis 'harr'; did you mean 'haar'"),
-    (HAAR, BASIS + "'wavlet[levels=2]'", 1, "unknown basis 'wavlet'; did you mean 'wavelet'?"),
+    (HAAR, BASIS + "harr", 1, "unknown basis 'harr'; did you mean 'haar'"),
     (HAAR, BASIS + "'wavelet[level=2]'", 1, "unknown parameter 'level'; did you mean 'levels'?"),
     (HAAR, BASIS + "{wavelet: {levels: 2}}", 1, 'a valid string (accepted: basis name, written as "name" or'),
-    (HAAR, BASIS + "3", 1, 'basis=3: input should be a valid string (accepted: basis name, written as "name"'),
     (HAAR, "oracle-best-basis: {bases: haar}", 0, "accepted: list of basis name, written as"),
     ("discs: {size: 16}", "c-alpha: {construction: paper, contour: closed}", 0, "dataset 'c-alpha': "),
     ("- identity", "- cycle-spin: {reference: optimal}", 0, "reference 'cycle-spin': "),
     ("[psnr, slope]", "[psnr, {rate: {basis: patch-graph}}]", 0, "metric 'rate': "),
     # Fields of the suite.
-    ("name: tiny", "name: t i", 0, "name: string should match pattern"),
     ("name: tiny", "name: tiny/../..", 0, "name: string should match pattern"),
-    ("name: tiny", f"name: {101 * 'a'}", 0, "name: string should match pattern"),
     ("name: tiny", '"na\\n": tiny', 0, "unknown field 'na\\n'"),
     ("datasets:\n  - discs: {size: 16}", "datasets: discs", 0, "datasets: input should be a valid list (got 'discs')"),
     ("baseline: oracle-threshold[haar]", "baseline: bayes-shrink", 0, "not among the entrants; accepted: unet[width"),
     ("baseline:", "seeds: [0, 0]\nbaseline:", 0, "seeds: repeats a value"),
-    ("baseline:", f"seeds: [{2**63}]\nbaseline:", 0, f"{2**63} is not accepted"),
     ("steps: 12", "step: 12", 0, "unknown field 'training.step'; did you mean 'steps'"),
-    ("steps: 12", "steps: many", 0, "training.steps"),
-    ("steps: 12", "recipe: [kl]", 0, "training.recipe"),
     ("steps: 12", "steps: 12, epochs: 3", 0, "one budget, not steps and epochs"),
     ("steps: 12", "seconds: 5", 0, "allow_time_budget"),
-    ("steps: 12", "steps: 12, sigma_min: 0.0", 0, "sigma_min > 0"),
     ("steps: 12", "steps: 12, halves: on", 0, "halves: input should be a valid boolean (got 'on')"),
     ("steps: 12", "steps: 12, learning_rate: .inf", 0, "learning_rate: input should be a finite number"),
     ("steps: 12", "steps: 12, snapshots: 1", 0, "accepted: 0, 2, 3"),
-    ("steps: 12", "steps: {per_image: 0}", 0, "per_image: input should be greater than 0"),
     ("steps: 12", "steps: {each: 3}", 0, "accepted: a whole number, or {per_image: 20, minimum: 500}"),
     ("steps: 12", "steps: 12, train_images: [1, 3, 1]", 0, "repeats a number"),
     ("steps: 12", "steps: 12, halves: true, split: B", 0, "trains on A and B already"),
-    ("scoring:", "scorings:", 0, "unknown field 'scorings'; did you mean 'scoring'"),
     ("scoring: {", "scoring: 3 #", 0, "scoring: expected the fields sigmas, images, splits"),
-    ("sigmas: [0.1, 0.3]", "sigmas: [0.1, -0.3]", 0, "greater than 0 (got -0.3)"),
     ("sigmas: [0.1, 0.3]", "sigmas: [0.1, .nan]", 0, "scoring.sigmas.1: input should be a finite number"),
     ("sigmas: [0.1, 0.3]", "sigmas: []", 0, "at least 1 item"),
     ("images: 3", "images: 3, splits: [validation]", 0, "scoring.splits: must include test, which the board"),
     ("images: 3", "images: 3, sampling: {cuont: 3}", 0, "'scoring.sampling.cuont'; did you mean 'count'"),
-    ("metrics: [psnr, slope]", "metrics: [psnr, slop]", 0, "unknown metric 'slop'; did you mean 'slope'"),
     # The plan.
     ("images: 3", "images: all", "discs", "images=all requested from the test split, which is endless"),
     ("metrics: [psnr, slope]", "metrics: [slope]", 0, "scoring.metrics must include psnr, by which the board ranks"),
@@ -98,11 +73,9 @@ INVALID = [
     ("name: tiny", "? [a, b]\n: c\nname: tiny", 0, "is not the name of a field, or is repeated"),
     ("name: tiny", "name: tiny\nname: other", 1, "'name' is not the name of a field, or is repeated"),
     ("name: tiny", "name: &a [*a]", 0, "more than 40 levels"),
-    ("name: tiny", "name: " + 41 * "[" + 41 * "]", 0, "more than 40 levels"),
     ("name: tiny", f"name: [{50_001 * 'x,'}]", 0, "50000 values, counting repetitions by aliases"),
     ("name: tiny", "name: [tiny", 1, "not valid YAML"),
     ("name: tiny", 'name: "\\ud800"', 0, "the character U+D800 is not accepted"),
-    ("name: tiny", "name: a\0b", 0, "unacceptable character #x0000"),
     (HAAR, "threshold: {basis: wavelet[db4]}", 0, "inside {} and [], strings with brackets need quotes"),
 ]
 
@@ -121,46 +94,29 @@ def test_errors_name_the_file_the_line_and_accepted_values(write_suite, builtin,
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("changes", "place", "message"),
     [
-        ("training.stepz=1", "unknown field 'training.stepz'; did you mean 'steps'"),
-        ("training={stepz: 5}", "unknown field 'training.stepz'; did you mean 'steps'"),
-        ("trainig.steps=1", "unknown field 'trainig'; did you mean 'training'"),
-        ("limits.steps=1", "unknown field 'limits.steps'; accepted: unit"),
-        ("training.steps=many", "training.steps: input should be a valid integer"),
-        ("scoring.sigmas=[0.1, -1]", "scoring.sigmas"),
-        ("entrants.unet.wdth=1", "architecture 'unet': unknown parameter 'wdth'"),
-        ("entrants.unett.width=1", "'unett' is not the name of a single entry; accepted: unet, identity, oracle-thr"),
-        ("entrants.9.width=1", "'9' is not the name of a single entry; .* an index from 0 below 3"),
-        ("entrants.2.basis.name=1", "'name' is not a field, since 'haar' has no fields"),
-        ("name.first=x", "'first' is not a field, since 'tiny' has no fields"),
-        ("training", "accepted: FIELD=VALUE, such as training.steps=100"),
-        ("training..steps=1", "accepted: FIELD=VALUE"),
-        ("training.steps=[1", r"'\[1' cannot be read"),
-        ("seeds=[-1]", "seeds: input should be greater than or equal to 0"),
+        ({"settings": "training={stepz: 5}"}, "--set training={stepz: 5}", "unknown field 'training.stepz'"),
+        ({"settings": "limits.steps=1"}, "--set limits.steps=1", "unknown field 'limits.steps'; accepted: unit"),
+        ({"settings": "entrants.unet.wdth=1"}, "--set entrants.unet.wdth=1", "unknown parameter 'wdth'"),
+        (
+            {"settings": "entrants.9.width=1"},
+            "--set entrants.9.width=1",
+            "accepted: unet, identity, oracle-threshold, or",
+        ),
+        ({"settings": "name.first=x"}, "--set name.first=x", "'first' is not a field, since 'tiny' has no fields"),
+        ({"settings": "training"}, "--set training", "accepted: FIELD=VALUE, such as training.steps=100"),
+        ({"settings": "training.steps=[1"}, "--set training.steps=[1", "'[1' cannot be read"),
+        ({"settings": {"name": object()}}, '--set name="<object object', "name: string should match pattern"),
+        ({"seeds": 3}, "--set seeds=3", "seeds: input should be a valid list"),
+        ({"entrants": ["unet[checkpoint=none.pt]"]}, "--entrant unet[checkpoint=none.pt]", "'none.pt': no such"),
+        ({"entrants": ["unett"]}, "--entrant unett", "unknown entrant 'unett'; did you mean 'unet'"),
+        ({"only": ["bf*"]}, "--only bf*", "matches none of unet[width=2,levels=1], identity"),
+        ({"metrics": ["sloppe"]}, "--metric sloppe", "did you mean 'slope'? it selects plugins of the suite"),
     ],
 )
-def test_errors_name_the_setting(write_suite, builtin, setting, message):
-    with pytest.raises(GahbenchError, match=rf"^--set {re.escape(setting)}: .*{message}"):
-        load_suite(write_suite(), builtin, SuiteChanges(settings=(setting,)))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"entrants": ["unet[checkpoint=none.pt]"]}, r"--entrant unet\[.*\]: .* checkpoint='none\.pt': no such"),
-        ({"entrants": ["unett"]}, "--entrant unett: unknown entrant 'unett'; did you mean 'unet'"),
-        ({"only": ["bf*"]}, r"--only bf\*: matches none of unet\[width=2,levels=1\], identity"),
-        ({"datasets": ["faces"]}, r"--dataset faces: matches none of discs\[size=16\]"),
-        ({"metrics": ["sloppe"]}, "--metric sloppe: .*; did you mean 'slope'. it selects plugins of the suite"),
-        ({"seeds": 3}, r"--set seeds=3: seeds: input should be a valid list"),
-        ({"seeds": "01"}, '--set seeds="01": seeds: input should be a valid list'),
-        ({"seeds": [0.5]}, r"--set seeds=\[0.5\]: seeds: input should be a valid integer"),
-        ({"settings": {"name": object()}}, '--set name="<object object .*: name: string should match pattern'),
-    ],
-)
-def test_errors_name_the_option(write_suite, builtin, changes, message):
-    with pytest.raises(GahbenchError, match=rf"^{message}"):
+def test_errors_name_the_option(write_suite, builtin, changes, place, message):
+    with pytest.raises(GahbenchError, match=rf"^{re.escape(place)}.*: .*{re.escape(message)}"):
         load_suite(write_suite(), builtin, SuiteChanges(**changes))
 
 
@@ -168,7 +124,6 @@ def test_errors_name_the_option(write_suite, builtin, changes, message):
     ("entrants", "message"),
     [
         ("unet: {label: A, training: {steps: 3}}\n  - unet: {label: A}", "two entries have the label 'A'"),
-        ("unet: {label: identity}\n  - identity", "two entries have the label 'identity'"),
         ("unet: {width: [2, 3], label: one}", "two entries have the label 'one': unet"),
         ("identity\n  - identity: {label: other}", "'identity' and 'other' are the same reference"),
     ],
@@ -178,7 +133,7 @@ def test_a_label_belongs_to_one_entry(write_suite, builtin, entrants, message):
         load_suite(write_suite((UNET, entrants)), builtin)
 
 
-@pytest.mark.parametrize("content", ["", "- a\n- b\n", "just text"])
+@pytest.mark.parametrize("content", ["", "- a\n- b\n"])
 def test_a_file_that_is_not_a_mapping_raises(write_suite, builtin, content):
     with pytest.raises(SuiteError, match="the file: expected the fields name, version"):
         load_suite(write_suite(text=content), builtin)

@@ -1,15 +1,26 @@
-"""Suite files: grids, labels, nested plugins, paths, warnings, and frozen suites."""
+"""Suite files: grids, labels, nested plugins, paths, warnings, versions, and changes from the command line."""
 
+import hashlib
+from dataclasses import replace
+
+import fake_results
+import numpy as np
 import pytest
+from sample_files import REFERENCES
 from tiny_runs import UNET as UNET_LABEL
 
 import gahbench
+from gahbench._util.errors import ResultsError, SuiteError
+from gahbench.board.combined import combine
 from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_files import suite_version
+from gahbench.planning.suite import SuiteChanges, load_suite
+from gahbench.planning.suite_files import SuiteVersion, suite_version
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 UNET, HAAR = "unet: {width: 2, levels: 1}", "  - oracle-threshold: {basis: haar}"
+BASELINE = "oracle-threshold[haar]"
+FROZEN = ("name: tiny\n", "name: tiny\nversion: 2\n")
+VERSION = SuiteVersion(2, hashlib.sha256(REFERENCES.replace(*FROZEN).encode()).hexdigest())
 
 
 def entrants(write_suite, builtin, text):
@@ -21,8 +32,16 @@ def keys(suite, registry):
     return [unit.key for unit in make_plan(load_suite(suite, registry)).units]
 
 
+def load(file, registry, **changes):
+    return load_suite(file, registry, SuiteChanges(**changes))
+
+
+def labels(suite):
+    return [entrant.label for entrant in suite.entrants]
+
+
 @pytest.mark.parametrize(
-    ("entry", "labels"),
+    ("entry", "expected"),
     [
         (
             "unet: {width: [3, 4], levels: [1, 2]}",
@@ -40,14 +59,8 @@ def keys(suite, registry):
         ),
     ],
 )
-def test_lists_make_grids_without_duplicates(write_suite, builtin, entry, labels):
-    assert [entrant.label for entrant in entrants(write_suite, builtin, entry)] == labels
-
-
-def test_a_recipe_sets_defaults(write_suite, builtin):
-    training = load_suite(write_suite(), builtin).training
-    assert (training.recipe, training.noise, training.weighting) == ("kl", "log-uniform", "inverse-variance")
-    assert (training.steps, training.epochs) == (12, None)
+def test_lists_make_grids_without_duplicates(write_suite, builtin, entry, expected):
+    assert [entrant.label for entrant in entrants(write_suite, builtin, entry)] == expected
 
 
 def test_labels_are_shown_and_do_not_change_keys(write_suite, builtin, tmp_path):
@@ -56,11 +69,11 @@ def test_labels_are_shown_and_do_not_change_keys(write_suite, builtin, tmp_path)
         (UNET, "unet: {width: 2, levels: 1, label: Small net (ours)}"),
         ("  - identity", '  - "identity[label=do nothing]"'),
         ("discs: {size: 16}", "discs: {size: 16, label: discs}"),
-        ("baseline: oracle-threshold[haar]", "baseline: do nothing"),
+        (f"baseline: {BASELINE}", "baseline: do nothing"),
     )
     assert keys(file, builtin) == plain
     board = gahbench.run(file, tmp_path / "out", engine="inline").leaderboard(full=True)
-    assert set(board["entrant"]) == {"Small net (ours)", "do nothing", "oracle-threshold[haar]"}
+    assert set(board["entrant"]) == {"Small net (ours)", "do nothing", BASELINE}
     assert set(board["dataset"]) == {"discs"}
     assert board.set_index("entrant").loc["do nothing", "gain_over_baseline"] == 0
     # A different label needs no new unit.
@@ -90,11 +103,10 @@ def test_the_board_notes_the_training_of_a_single_entrant(write_suite, builtin, 
 def test_paths_are_relative_to_the_suite_or_the_current_folder(write_suite, builtin, tmp_path, monkeypatch):
     from PIL import Image
 
-    for folder in ("suite", "current"):
+    for folder, side in (("suite", 24), ("current", 32)):
         (tmp_path / folder / "pictures").mkdir(parents=True)
         for number in range(20):
-            size = (24, 24) if folder == "suite" else (32, 32)
-            Image.new("L", size, number * 9).save(tmp_path / folder / "pictures" / f"{number:02}.png")
+            Image.new("L", (side, side), number * 9).save(tmp_path / folder / "pictures" / f"{number:02}.png")
     file = tmp_path / "suite" / "own.yaml"
     file.write_text(write_suite(("discs: {size: 16}", "faces: {path: pictures, size: 16}")).read_text())
     monkeypatch.chdir(tmp_path / "current")
@@ -113,28 +125,89 @@ def test_unusual_noise_levels_warn(write_suite, builtin):
         load_suite(write_suite(("[0.1, 0.3]", "[0.001, 0.1]")), builtin)
 
 
-def test_networks_of_the_frozen_suite_are_also_scored_after_half_of_their_steps(builtin):
-    suite = load_suite("standard-1", builtin)
-    assert suite_version(suite.text) is not None
-    steps = suite.training.total_steps(None)
-    assert suite.training.snapshot_steps(steps)[-2:] == (steps // 2, steps)
-    for training in suite.trainings.values():
-        assert training.model_copy(update={"learning_rate": suite.training.learning_rate}) == suite.training
-        assert training.schedule == "constant"
-        assert training.ema is not None
+def test_settings_change_and_add_fields(write_suite, builtin):
+    settings = ["training.steps=7", "scoring.sigmas=[25/255, 0.3]", "entrants.unet.width=3", "entrants.0.unet.levels=2"]
+    suite = load(write_suite(), builtin, settings=[*settings, "datasets.0.size=32"], seeds=range(4, 6))
+    assert (suite.training.steps, suite.scoring.sigmas, suite.seeds) == (7, (25 / 255, 0.3), (4, 5))
+    assert (labels(suite)[0], suite.datasets[0].label) == ("unet[width=3,levels=2]", "discs[size=32]")
+    assert suite.changes == tuple(f"--set {text}" for text in (*settings, "datasets.0.size=32", "seeds=[4, 5]"))
+    added = {"limits.unit": 60, "entrants.identity": "bayes-shrink", "entrants.unet.label": "\U0001f680"}
+    suite = load(write_suite(), builtin, settings=added)
+    assert (suite.limits.unit, labels(suite)) == (60, ["\U0001f680", "bayes-shrink[sym4]", BASELINE])
+    suite = load(write_suite(("  - identity\n", "  - bf-cnn\n")), builtin, settings="entrants.bf-cnn.layers=3")
+    assert suite.entrants[1].parameters["layers"] == 3
+    with pytest.raises(SuiteError, match=r"tiny\.yaml:6: .*unknown parameter 'wide'"):
+        load(write_suite(("width: 2", "wide: 2")), builtin, settings=["training.steps=1"])
 
 
-def test_the_learning_rates_of_the_frozen_suite_are_from_a_search_of_three_rates_for_a_fifth_of_the_steps(builtin):
-    suite, search = load_suite("standard-1", builtin), load_suite("standard-1-search", builtin)
-    candidates: dict[str, set[float]] = {}
-    for entrant in search.entrants:
-        candidates.setdefault(entrant.text, set()).add(search.trainings[entrant.label].learning_rate)
-    networks = [entrant for entrant in suite.entrants if entrant.kind == "architecture"]
-    assert {entrant.text for entrant in networks} == set(candidates)
-    for entrant in networks:
-        training = suite.trainings.get(entrant.label, suite.training)
-        assert len(candidates[entrant.text]) == 3
-        assert training.learning_rate in candidates[entrant.text]
-        fifth = {"steps": suite.training.steps // 5, "ema": 0.99, "snapshots": 0, "learning_rate": 0.1}
-        assert training.model_copy(update=fifth) == search.training.model_copy(update={"learning_rate": 0.1})
-    assert {dataset.text for dataset in search.datasets} < {dataset.text for dataset in suite.datasets}
+def test_settings_change_one_of_several_entries(write_suite, builtin):
+    file = write_suite(("  - identity", "  - unet: {width: 3, levels: 1}"))
+    with pytest.raises(gahbench.GahbenchError, match="'unet' is not the name of a single entry"):
+        load(file, builtin, settings=["entrants.unet.width=5"])
+    assert load(file, builtin, settings=["entrants.1.width=5"]).entrants[1].parameters["width"] == 5
+    # A setting changes only one use of an alias.
+    aliased = "  - unet: &small {width: 2}\n  - bf-cnn: *small"
+    suite = load(write_suite((f"  - {UNET}\n  - identity", aliased)), builtin, settings=["entrants.unet.width=7"])
+    assert [entrant.parameters["width"] for entrant in suite.entrants[:2]] == [7, 2]
+
+
+def test_filters_keep_the_baseline_psnr_and_added_entrants(write_suite, builtin):
+    file = write_suite()
+    suite = load(file, builtin, only="unet*", metrics=["slope"], datasets=["discs*"])
+    assert labels(suite) == [UNET_LABEL, BASELINE]
+    assert [metric.label for metric in suite.metrics] == ["psnr", "slope"]
+    for pattern in (UNET_LABEL, "unet", "unet[*"):
+        assert labels(load(file, builtin, only=[pattern])) == [UNET_LABEL, BASELINE]
+    added = load(file, builtin, only=["identity"], entrants=["unet[width=3]", "identity"])
+    assert labels(added) == ["identity", BASELINE, "unet[width=3]"]
+    assert added.added == ("unet[width=3]",)
+    # An added entrant is kept even if the file contains it.
+    assert labels(load(file, builtin, only=["identity"], entrants=[UNET_LABEL])) == [UNET_LABEL, "identity", BASELINE]
+
+
+def test_an_added_entrant_cannot_have_the_label_of_an_entrant_with_its_own_training(write_suite, builtin):
+    file = write_suite(("levels: 1}", f'levels: 1, label: "{UNET_LABEL}", training: {{steps: 3}}}}'))
+    with pytest.raises(gahbench.GahbenchError, match=r"two entries have the label 'unet\[width=2,levels=1\]'"):
+        load(file, builtin, entrants=[UNET_LABEL])
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "is_frozen"),
+    [
+        ("name: a\nversion: 2\n", (), True),
+        ("name: a\nversion: 2\n", ("--entrant identity", "--only identity", "--dataset discs"), True),
+        ("name: a\nversion: 2\n", ("--set training.steps=1",), False),
+        ("name: a\n", (), False),
+        ("", (), False),
+    ],
+)
+def test_a_suite_is_frozen_if_it_states_a_version_and_no_setting_was_changed(text, changes, is_frozen):
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert suite_version(text, changes) == (SuiteVersion(2, digest) if is_frozen else None)
+
+
+def test_a_board_names_the_version_and_the_digest_of_its_suite(tmp_path):
+    suite, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    suite.write_text(REFERENCES.replace(*FROZEN), encoding="utf-8")
+    results = gahbench.run(suite, out, engine="inline").results
+    assert results.version == gahbench.load_results(out).version == VERSION
+    assert f"version 2, SHA-256 {VERSION.digest[:12]}" in (out / "leaderboard.md").read_text(encoding="utf-8")
+    assert f"suite tiny, version 2, SHA-256 {VERSION.digest}" in gahbench.cite(out)
+    suite.write_text(REFERENCES.replace(FROZEN[0], "name: tiny\nversion: 0\n"), encoding="utf-8")
+    with pytest.raises(SuiteError, match=r"tiny.yaml:3: version"):
+        gahbench.run(suite, tmp_path / "other", engine="inline")
+
+
+def test_results_of_different_versions_of_a_suite_are_not_combined():
+    described = fake_results.dataset("d") | dict.fromkeys(("protocol", "notes"), "")
+    first, second = (
+        fake_results.results(
+            fake_results.rows("d", entrant, "classical", np.full((6, 4), 30.0)), datasets=[dict(described)]
+        )
+        for entrant in ("a", "b")
+    )
+    frozen = replace(first, version=VERSION)
+    assert combine({"first": frozen, "second": replace(second, version=VERSION)}).version == VERSION
+    assert combine({"first": frozen, "second": second}).version is None
+    with pytest.raises(ResultsError, match=r"first follows fake version 2, .* second follows version 3"):
+        combine({"first": frozen, "second": replace(second, version=SuiteVersion(3, "0" * 64))})
