@@ -130,10 +130,12 @@ def test_fits_come_first_and_scores_in_the_order_of_the_suite(plan_with):
 def test_python_gets_the_plan_as_a_table(write_suite, builtin):
     file = write_suite()
     units = gahbench.plan(file, seeds=[3], only=["unet*"]).units
-    assert list(units) == ["kind", "dataset", "entrant", "seed", "metric", "key"]
-    expected = make_plan(load_suite(file, builtin, SuiteChanges(seeds=[3], only=["unet*"])))
-    assert units["key"].tolist() == [unit.key for unit in expected.units]
-    assert units[units["kind"] == "fit"]["seed"].tolist() == [3]
+    expected = make_plan(load_suite(file, builtin, SuiteChanges(seeds=[3], only=["unet*"]))).units
+    names = ["kind", "dataset", "entrant", "seed", "metric", "key"]
+    assert list(units) == names
+    assert units.astype(object).where(units.notna(), None).to_numpy().tolist() == [
+        [getattr(unit, name) for name in names] for unit in expected
+    ]
 
 
 def test_references_are_planned_where_they_are_defined_and_accept_the_images(plan_with):
@@ -204,18 +206,13 @@ HALVES = trains("train_images: 2, halves: true")
         ({"test": 3, "train": 1}, [], (), None),
         ({"train": 0}, [], (), "train_images=1 requested from the train split, which holds 0 images"),
         ({"test": 2}, [], (), "images=3 requested from the test split, which holds 2 images"),
-        ({"train": 3}, [SPLITS], (), None),
         ({"train": 2}, [SPLITS], (), "images=3 requested from the train split, which holds 2 images"),
-        ({"train": 2}, [SPLITS, trains("train_images: 5")], (), "train_images=5 requested from the train split"),
-        ({"train": 4}, [trains("train_images: 4")], (), None),
         ({"train": 3}, [trains("train_images: 4")], (), "train_images=4 requested from the train split"),
         # In a sweep or with halves, networks are scored on the images that they learned from.
         ({"train": 2}, [SPLITS, trains("train_images: [1, 2]")], (UNET,), None),
         ({"train": 2}, [SPLITS, trains("train_images: [1, 2]")], (UNET, "identity"), "images=3 requested from the tr"),
-        ({"train": 1}, [SPLITS, trains("train_images: [1, 2]")], (UNET,), "train_images=2 requested from the train"),
         ({"train": 0, "A": 2, "B": 2}, [SPLITS, HALVES], (UNET,), None),
         ({"A": 2, "B": 1}, [HALVES], (), "train_images=2 requested from the B split"),
-        ({"A": 1, "B": 0}, [trains("halves: true")], (), "train_images=1 requested from the B split"),
         # Some references learn from training images in a sweep, or with halves.
         ({"train": 0}, [trains("train_images: 4")], ("identity",), None),
         ({"train": 3}, [trains("train_images: [1, 4]")], ("empirical-bayes",), "train_images=4 requested"),

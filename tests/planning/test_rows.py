@@ -43,7 +43,6 @@ def test_labels_of_rows_are_parsed(label, count):
 @pytest.mark.parametrize(
     ("training", "label", "learned_from", "partner", "scored_on"),
     [
-        ("compile: never", "unet", ("train", None), None, ("train", 4)),
         # Outside a sweep, a network is scored on the suite's number of images of the training split.
         ("train_images: 3", "unet", ("train", 3), None, ("train", 4)),
         ("train_images: 3, split: B", "unet", ("B", 3), None, ("B", 3)),
@@ -51,7 +50,6 @@ def test_labels_of_rows_are_parsed(label, count):
         ("train_images: [5, 3]", "unet N=5", ("train", 5), None, ("train", 4)),
         ("train_images: [all, 3]", "unet N=all", ("train", None), None, ("train", 4)),
         (HALVES, "unet", ("A", 3), ("B", 3), ("A", 3)),
-        ("halves: true", "unet", ("A", None), ("B", None), ("A", 4)),
     ],
 )
 def test_rows_and_partners_learn_from_different_images_and_are_scored_on_them(
@@ -71,16 +69,12 @@ def test_rows_and_partners_learn_from_different_images_and_are_scored_on_them(
     ("entrant", "training", "needs", "is_measured"),
     [
         ("unet", "compile: never", ["partner"], False),
-        ("unet", HALVES, ["partner"], True),
         ("empirical-bayes", HALVES, ["partner"], True),
         ("gaussian-blur", HALVES, ["partner"], False),
         ("unet", "compile: never", ["samples"], True),
-        ("empirical-bayes", HALVES, ["samples"], True),
         ("optimal", HALVES, ["samples"], True),
-        ("gaussian-blur", HALVES, ["samples"], False),
         ("oracle-shrink[haar]", HALVES, ["samples"], False),
         ("unet", "snapshots: 2", ["snapshots"], True),
-        ("unet", "compile: never", ["snapshots"], False),
         ("empirical-bayes", f"snapshots: 2, {HALVES}", ["snapshots"], False),
         ("gaussian-blur", HALVES, ["training", "jacobian"], True),
         ("unet", "snapshots: 2", ["snapshots", "partner"], False),
