@@ -50,9 +50,7 @@ def _as_levels(value: Any) -> Any:
 #: Types of fields as YAML files write them.
 _Number = Annotated[float, Field(strict=True), BeforeValidator(as_number)]
 _Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-_NonEmptyTexts = Annotated[_Texts, Field(min_length=1)]
 _Line = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]
-_NonEmptyLine = Annotated[_Line, Field(min_length=1)]
 
 
 class _Fields:
@@ -158,8 +156,8 @@ class Measure(_Fields):
     """A query on the tidy table: means over images and seeds, optionally compared with another measure and reduced."""
 
     metric: Annotated[str, Field(min_length=1)]
-    entrants: _NonEmptyTexts = ("*",)
-    datasets: _NonEmptyTexts = ("*",)
+    entrants: _Texts = ("*",)
+    datasets: _Texts = ("*",)
     without: _Texts = ()
     split: str = "test"
     sigma: _Levels = field(default_factory=Levels)
@@ -234,9 +232,9 @@ class Claim(_Fields):
 
     id: Annotated[str, Field(pattern="^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$")]
     paper: Citation
-    location: _NonEmptyLine
+    location: _Line
     checked: Checked
-    statement: _NonEmptyLine
+    statement: _Line
     measure: Measure
     region: Region
     suite: str | Mapping[str, Any]

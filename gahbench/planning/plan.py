@@ -137,6 +137,7 @@ def make_plan(suite: Suite) -> Plan:
     if has_clean and all(metric.plugin.name != "psnr" for metric in suite.metrics):
         where = suite.location(suite.metrics[0])
         raise SuiteError(f"{where}: scoring.metrics must include psnr, by which the board ranks if images are clean")
+    pairs = try_pairs(suite, datasets)
     for metric, measure in measures:
         with prefix_errors(f"{suite.location(metric)}: {metric.where}"):
             for planned in datasets:
@@ -146,7 +147,6 @@ def make_plan(suite: Suite) -> Plan:
                     text = f"{metric.where}: images={images}: it may leave out some; {advised} or more are advised"
                     warnings.warn(text, stacklevel=2)
             check_applies(suite, measure)
-    pairs = try_pairs(suite, datasets)
     units = [unit for planned in datasets for unit in _units(suite, planned, measures, pairs)]
     # Fits come first; otherwise, the stable sort keeps the order of units.
     units.sort(key=lambda unit: unit.kind != "fit")

@@ -62,23 +62,7 @@ def _format_setting(name: str, value: Any) -> str:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite with every plugin and parameter resolved.
-
-    Attributes that are not listed have the names of the fields of :class:`gahbench.planning.suite_fields.SuiteFile`.
-
-    Attributes
-    ----------
-    path, text
-        Path and content of the suite file.
-    added
-        Labels of the entrants that were added on the command line and are not in the file.
-    places
-        Files and lines of plugins, or the options that set them, by their ``where``.
-    trainings
-        Training of the entrants that override the training of the suite, by label.
-    changes
-        Command-line options that changed the suite.
-    """
+    """A suite with every plugin and parameter resolved; other fields are those of its file."""
 
     name: str
     datasets: tuple[Configured, ...]
@@ -89,11 +73,16 @@ class Suite:
     scoring: Scoring
     seeds: tuple[int, ...]
     limits: Limits
+    #: Path and content of the file.
     path: Path
     text: str
+    #: Labels of the entrants that were added on the command line and are not in the file.
     added: tuple[str, ...]
+    #: Files and lines of plugins, or the options that set them, by their ``where``.
     places: dict[str, str]
+    #: Training of the entrants that override the training of the suite, by label.
     trainings: dict[str, Training]
+    #: Command-line options that changed the suite.
     changes: tuple[str, ...]
 
     def build(self, configured: Configured) -> Any:

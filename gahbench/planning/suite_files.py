@@ -20,10 +20,7 @@ SET = "--set"
 
 @dataclass(frozen=True)
 class SuiteVersion:
-    """The version of a frozen suite, whose results are combined only if they follow the same text.
-
-    ``digest`` is the SHA-256 of the text of its file.
-    """
+    """The version of a frozen suite, and the SHA-256 of its text; results of different texts are not combined."""
 
     version: Count
     digest: Digest

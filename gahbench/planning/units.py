@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gahbench._util.errors import ParameterError, SuiteError, listing
+from gahbench._util.errors import ParameterError, listing
 from gahbench._util.keys import key_of
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, Split
@@ -37,8 +37,6 @@ CHECKS = "gahbench.evaluation.audit:audit"
 AUDITED = ("psnr", "test")
 #: Version of the rules of the audit, incremented when the rules detect more.
 CHECKS_VERSION = 2
-
-
 #: What metrics need of rows, for errors. Oracles cannot be sampled, since a sample has no clean image.
 _NEEDS = {
     "partner": "a partner that learned from other images: 'halves: true' under 'training', or published weights",
@@ -103,16 +101,12 @@ def rows(suite: Suite) -> Iterator[Row]:
     """Yield the rows of a suite in the order of its entrants and numbers of training images."""
     training = suite.training
     for entrant in suite.entrants:
-        try:
-            published = entrant.published_training
-        except ParameterError as error:
-            raise SuiteError(f"{suite.location(entrant)}: {error}") from error
         if entrant.kind == "architecture" or ((training.is_sweep or training.halves) and _learns(entrant)):
             for member in suite.trainings.get(entrant.label, training).sweep:
                 count = member.train_images if isinstance(member.train_images, int) else None
                 partner: TrainingSplit | None = "B" if member.halves else None
                 yield Row(entrant, member, member.split, partner, count, training.is_sweep)
-        elif published is not None:
+        elif (published := entrant.published_training) is not None:
             for count in published.train_images:
                 yield Row(entrant, None, published.half, published.partner, count, is_swept=True)
         else:
@@ -120,16 +114,11 @@ def rows(suite: Suite) -> Iterator[Row]:
 
 
 def check_applies(suite: Suite, metric: Metric) -> None:
-    """Raise if a metric applies to no row of the suite."""
-    scoring = suite.scoring
-    # `all` is resolved per dataset, where units are checked.
-    images = metric.min_images if scoring.images == "all" else scoring.images
-    if not any(row.is_measured_by(metric, split, images) for row in rows(suite) for split in scoring.splits):
-        needs = [text for need, text in _NEEDS.items() if need in metric.needs]
-        raise ParameterError(
-            "the metric applies to no entrant of the suite; it needs "
-            f"{listing([*needs, f'{metric.min_images} images or more'])}"
-        )
+    """Raise if a metric applies to no row of the suite, however many images are scored."""
+    splits, images = suite.scoring.splits, metric.min_images
+    if not any(row.is_measured_by(metric, split, images) for row in rows(suite) for split in splits):
+        needs = listing(text for need, text in _NEEDS.items() if need in metric.needs)
+        raise ParameterError(f"the metric applies to no entrant of the suite; it needs {needs}")
 
 
 @dataclass(frozen=True)

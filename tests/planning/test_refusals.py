@@ -66,7 +66,7 @@ INVALID = [
     ("images: 3", "images: all", "discs", "images=all requested from the test split, which is endless"),
     ("metrics: [psnr, slope]", "metrics: [slope]", 0, "scoring.metrics must include psnr, by which the board ranks"),
     ("slope]", "model-variance]", 0, "applies to no entrant of the suite; it needs a partner that learned"),
-    ("slope]", "doubling]", 0, "it needs networks with 'snapshots: 2' or more under 'training', 1 images"),
+    ("slope]", "doubling]", 0, "it needs networks with 'snapshots: 2' or more under 'training'"),
     ("slope]", "transfer-gap]", 0, "compares recorded with drawn noise: set 'sigmas: measured' under 'scoring'"),
     ("sigmas: [0.1, 0.3]", "sigmas: measured", "discs", "dataset 'discs[size=16]': the dataset has no recorded noisy"),
     # YAML.
