@@ -1,24 +1,15 @@
-"""Architectures: trainable denoisers, which need no base class."""
+"""Architectures, which need no base class, as parameters of other plugins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gahbench._util.shapes import Shape
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
-
-
-class Architecture(Protocol):
-    """A trainable denoiser: any ``torch.nn.Module`` with this ``forward``."""
-
-    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """Return the denoised images (never a residual) for ``noisy`` (N, C, H, W) and ``sigma`` (N,)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ from gahbench.contracts.truth import Truth
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gahbench.contracts.citation import Citations
     from gahbench.contracts.truth import TrainingData
     from gahbench.jacobian import FilterFamily
 
@@ -50,12 +49,8 @@ class Basis(Preparable, ABC):
     adaptive: ClassVar[bool] = False
     #: Whether the basis depends on the clean image, so that only oracles can use it.
     oracle: ClassVar[bool] = False
-    #: The name on boards (:mod:`gahbench.board.display_names`); if empty, it follows from the registered name.
-    display_name = ""
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The publications that the basis implements.
-    citation: ClassVar[Citations] = None
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError``, naming accepted shapes, for images (C, H, W) that the basis cannot analyse."""

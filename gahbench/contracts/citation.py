@@ -108,10 +108,6 @@ class Citation:
         return "\n".join([f"@{kind}{{{key or self.key},", *lines, "}"])
 
 
-#: Type of the attribute ``citation`` of a plugin's class.
-Citations = Citation | tuple[Citation, ...] | None
-
-
 def bibliography(works: Iterable[Citation]) -> str:
     """Return works as BibTeX, without duplicates, sorted by key; repeated keys get a distinguishing number."""
     entries: dict[str, str] = {}

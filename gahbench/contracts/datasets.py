@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gahbench.contracts.captured import Captured, NoiseKind
-    from gahbench.contracts.citation import Citations
     from gahbench.jacobian import LinearMaps
 
 #: Names of splits.
@@ -192,12 +191,8 @@ class Dataset(Preparable, ABC):
     True
     """
 
-    #: The name on boards (:mod:`gahbench.board.display_names`); if empty, it follows from the registered name.
-    display_name = ""
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The publications that the dataset implements.
-    citation: ClassVar[Citations] = None
     #: Whether splits may share images, because every split draws from the same finite set of images.
     splits_overlap: bool = False
     #: Side of the square images whose block averages the dataset returns, so that datasets of several sizes show the
@@ -417,16 +412,12 @@ def all_shapes(dataset: Dataset, count: int) -> tuple[Shape, ...]:
 
 
 def captured_level(dataset: Dataset, count: int) -> float | None:
-    """Return the noise level by which scores of recorded noise are stored; ``None`` without recorded noise.
-
-    It is the geometric mean of the noise levels of the first ``count`` test images, so that its input PSNR is the mean
-    of the images' input PSNR.
-    """
+    """Return the geometric mean of the noise levels of recorded noise; ``None`` without recorded noise."""
     shapes = dataset.shapes(count)
     if shapes is None:
         parts = [dataset.captured(count)]
     else:
         parts = [dataset.of_shape(shape).captured(shapes.count(shape)) for shape in dict.fromkeys(shapes)]
     logarithms = [math.log(sigma) for part in parts if part is not None for sigma in part.sigma.tolist()]
-    # Scores are stored by four significant digits.
+    # The input PSNR of this level, by which scores are stored, is the mean of the images' input PSNR.
     return float(f"{math.exp(sum(logarithms) / count):.4g}") if logarithms else None

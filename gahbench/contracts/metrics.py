@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gahbench.contracts.captured import NoiseKind
-    from gahbench.contracts.citation import Citations
     from gahbench.evaluation.evaluation import Evaluation
 
 
@@ -170,8 +169,6 @@ class Metric(Preparable, ABC):
     without_clean: ClassVar[frozenset[NoiseKind]] = frozenset()
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The publications that the metric implements.
-    citation: ClassVar[Citations] = None
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError``, naming accepted values, for images (C, H, W) or noise levels that are not supported."""

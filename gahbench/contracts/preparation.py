@@ -1,10 +1,20 @@
-"""Downloads and other preparation that a plugin may need before it can compute."""
+"""Attributes that only describe a plugin, and its preparation, such as downloads, before it can compute."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from gahbench.contracts.citation import Citation
 
 
 class Preparable:
     """A plugin that may need preparation; by default it needs none."""
+
+    #: The name on boards (:mod:`gahbench.board.display_names`); if empty, it follows from the registered name.
+    display_name = ""
+    #: The publications that the plugin implements.
+    citation: ClassVar[Citation | tuple[Citation, ...] | None] = None
 
     def missing(self) -> tuple[str, ...]:
         """Return a description of each download or computation that is still to be done on this machine."""

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from gahbench.contracts.citation import Citations
     from gahbench.contracts.truth import TrainingData
     from gahbench.jacobian import LinearMaps
 
@@ -45,12 +44,8 @@ class Reference(Preparable, ABC):
     #: Whether the reference learns from the training images of networks; if so, it has a row for each number of images
     #: in a sweep, and a partner that learns from the other half.
     fits_training_subset: ClassVar[bool] = False
-    #: The name on boards (:mod:`gahbench.board.display_names`); if empty, it follows from the registered name.
-    display_name = ""
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The publications that the reference implements.
-    citation: ClassVar[Citations] = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Refuse a class whose ``kind`` is unknown, with a ``ValueError``."""
