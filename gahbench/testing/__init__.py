@@ -14,7 +14,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 from gahbench._util.error_text import error_with_location
@@ -26,7 +25,6 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.registry.configured import Configured, citations, preparation
 from gahbench.registry.plugin import HOOKS, KINDS, Kind
-from gahbench.registry.plugin_files import CLAIM_SUFFIXES
 from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
@@ -105,13 +103,7 @@ def check_file(file: str | Path, progress: Callable[[Report], None] = lambda rep
     PluginError
         If the file does not exist, cannot be loaded, or registers nothing.
     """
-    file = Path(file)
-    if file.is_file() and file.suffix not in (".py", *CLAIM_SUFFIXES):
-        raise PluginError(
-            f"{file}: not a Python file; expected a plugin file that ends in .py, a folder of plugin files, or a "
-            "file of claims that ends in .yaml"
-        )
-    registry = Registry((file,))
+    registry = Registry((Path(file),))
     origins = {str(source) for source in registry.files}
     problems = [problem for problem in registry.problems if problem.origin in origins]
     if problems:
@@ -140,33 +132,20 @@ def _findings(configured: Configured) -> Iterator[Finding]:
             yield Finding("citations are valid", True, "; ".join(map(str, works)))
     except PluginError as error:
         yield Finding("citations are valid", False, str(error))
-    yield from _check_preparation(configured)
+    if (steps := preparation(configured)) is not None:
+        refuse = mock.Mock(side_effect=OSError("missing() may not use a network"))
+        with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
+            missing = steps.missing()
+        fault = f"it connected to {refuse.call_args.args}; look only for files" if refuse.called else ""
+        yield Finding("missing() works without a network", not refuse.called, fault or "; ".join(missing))
+
+        def still_missing() -> str | None:
+            steps.prepare()
+            return "; ".join(steps.missing()) or None
+
+        yield attempt("nothing is missing after prepare()", still_missing)
     base, check = _NOUNS[configured.kind]
     if base is not None:
         plugin = configured.build()
         yield require(f"is a gahbench.{base.__name__}", isinstance(plugin, base), f"it is a {type(plugin).__name__}")
     yield from check(configured)
-
-
-def _check_preparation(configured: Configured) -> Iterator[Finding]:
-    """Check that ``missing`` works without a network, and that nothing is missing after ``prepare``."""
-    steps = preparation(configured)
-    if steps is None:
-        return
-    requests: list[str] = []
-
-    def refuse(*arguments: Any, **keywords: Any) -> Any:
-        requests.append(", ".join(str(item) for item in arguments if not isinstance(item, socket.socket)))
-        raise OSError("missing() may not use a network")
-
-    with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
-        missing = steps.missing()
-    yield require("missing() returns a tuple of strings", isinstance(missing, tuple | list), f"{missing!r}")
-    detail = f"it connected to {requests[0]}; look only for files" if requests else "; ".join(missing)
-    yield Finding("missing() works without a network", not requests, detail)
-
-    def still_missing() -> str | None:
-        steps.prepare()
-        return "; ".join(steps.missing()) or None
-
-    yield attempt("nothing is missing after prepare()", still_missing)

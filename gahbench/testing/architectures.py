@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -59,13 +59,15 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
         yield from check_denoised(denoised, noisy)
         yield from check_batches(lambda part: _denoise(network, noisy[part], levels[part]), denoised, noisy, levels)  # noqa: B023
         if channels == 1:
-            yield _check_not_residual(denoised[0], clean[0], noisy[0] - clean[0])
+            rows = torch.stack([image.flatten() for image in (denoised[0], clean[0], noisy[0] - clean[0])])
+            with_clean, with_noise = torch.corrcoef(rows)[0, 1:].nan_to_num().tolist()
+            detail = f"correlation with the clean image {with_clean:.2f}, with the noise {with_noise:.2f}"
+            is_image = with_noise <= max(0.5, with_clean)
+            yield Finding("returns the denoised image, not the noise", is_image, f"{detail}, before training")
             yield check_sizes(network, shape)
-            yield _check_state(network, _build(configured, shape), noisy, levels)
             yield from _check_abilities(configured, network, noisy, levels)
-            yield from _check_one_device(_build(configured, shape), shape)
             yield check_learning(_build(configured, shape), shape)
-        yield _check_layout(_build(configured, shape), noisy, levels, denoised)
+        yield from _check_copy(network, _build(configured, shape), noisy, levels, denoised)
         obstacle = torch_func_obstacle(network, noisy[:2], levels[:2])
         yield _optional(f"has derivatives by torch.func, {images}", "it has no Jacobian scores", lambda: obstacle)  # noqa: B023
 
@@ -95,13 +97,6 @@ def _denoise(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
     return denoised
 
 
-def _check_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Finding:
-    rows = torch.stack([image.flatten() for image in (denoised, clean, noise)])
-    with_clean, with_noise = torch.corrcoef(rows)[0, 1:].nan_to_num().tolist()
-    detail = f"correlation with the clean image {with_clean:.2f}, with the noise {with_noise:.2f}, before training"
-    return Finding("returns the denoised image, not the noise", with_noise <= max(0.5, with_clean), detail)
-
-
 def check_sizes(network: nn.Module, shape: Shape) -> Finding:
     """Check that images of sizes other than ``shape`` are denoised, or refused with a ``ValueError``."""
     (channels, height, width), check = shape, "denoises other sizes, or raises ValueError"
@@ -124,28 +119,26 @@ def check_sizes(network: nn.Module, shape: Shape) -> Finding:
     return Finding(check, None, f"{detail}; {advice}; or pad images, as `module[..., multiple=8]` does")
 
 
-def _check_state(network: nn.Module, other: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
-    """Check that another instance with the same ``state_dict`` gives the same result."""
+def _check_copy(
+    network: nn.Module, other: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Tensor
+) -> Iterator[Finding]:
+    """Check that a copy of the weights gives the same results, also in memory format channels_last, as in training."""
 
-    def fault() -> str | None:
+    def state_fault() -> str | None:
         # Save tied tensors twice, like stored weights; the constructor ties them again.
         state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
         other.load_state_dict(load(save(state)))
-        fault = difference(_denoise(other, noisy, sigma), _denoise(network, noisy, sigma))
+        fault = difference(_denoise(other, noisy, sigma), denoised)
         return fault and f"a copy with the same state_dict differs: {fault}; keep all state in parameters and buffers"
 
-    return attempt("keeps all state in its state_dict", fault)
-
-
-def _check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Tensor) -> Finding:
-    """Check that images and weights may have the memory format channels_last, as in training."""
-
-    def fault() -> str | None:
+    def layout_fault() -> str | None:
         memory_format: Any = torch.channels_last
-        network.to(memory_format=memory_format)  # type: ignore[call-overload]
-        return difference(_denoise(network, noisy.contiguous(memory_format=memory_format), sigma), denoised, 1e-4)
+        other.to(memory_format=memory_format)  # type: ignore[call-overload]
+        return difference(_denoise(other, noisy.contiguous(memory_format=memory_format), sigma), denoised, 1e-4)
 
-    return attempt(f"returns the same in memory format channels_last, {pluralize(noisy.shape[1], 'channel')}", fault)
+    yield attempt("keeps all state in its state_dict", state_fault)
+    images = pluralize(noisy.shape[1], "channel")
+    yield attempt(f"returns the same in memory format channels_last, {images}", layout_fault)
 
 
 def _optional(ability: str, consequence: str, fault: Callable[[], str | None]) -> Finding:
@@ -155,7 +148,7 @@ def _optional(ability: str, consequence: str, fault: Callable[[], str | None]) -
 
 
 def _check_abilities(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterator[Finding]:
-    """Try a network in bfloat16, and on the meta device, on which plans count its work."""
+    """Try a network in bfloat16, and, as plans and GPUs demand, on another device than the CPU."""
     shape = image_shape(noisy)
 
     def precision_fault() -> str | None:
@@ -168,15 +161,10 @@ def _check_abilities(configured: Configured, network: nn.Module, noisy: Tensor, 
 
     yield _optional("works in bfloat16", "train with 'precision: float32'", precision_fault)
     yield _optional("can be planned, on torch's meta device", "plans do not know its work", planning_fault)
-
-
-def _check_one_device(network: nn.Module, shape: Shape) -> Iterator[Finding]:
-    """Check that a network that was built on the CPU denoises and trains after it has moved to another device."""
-    noisy, levels = torch.empty(2, *shape, device=DEVICE), torch.empty(2, device=DEVICE)
-    finding = check_on_meta("denoises", lambda: _denoise(network.to(DEVICE), noisy, levels))
-    yield finding
-    if finding.passed and any(parameter.requires_grad for parameter in network.parameters()):
-        yield check_on_meta("trains", lambda: network.train()(noisy, levels).square().mean().backward())
+    moved, inputs = _build(configured, shape), (noisy.to(DEVICE), sigma.to(DEVICE))
+    yield (finding := check_on_meta("denoises", lambda: _denoise(moved.to(DEVICE), *inputs)))
+    if finding.passed and any(parameter.requires_grad for parameter in moved.parameters()):
+        yield check_on_meta("trains", lambda: moved.train()(*inputs).square().mean().backward())
 
 
 def check_learning(network: nn.Module, shape: Shape) -> Finding:
@@ -185,11 +173,9 @@ def check_learning(network: nn.Module, shape: Shape) -> Finding:
     levels = torch.full((len(clean),), LEARNING_SIGMA)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=2e-3)
     network.train()
-    started, losses = time.monotonic(), list[float]()
-    recent, limit = math.inf, 0.9 * LEARNING_SIGMA**2
-    while len(losses) < MIN_STEPS or (recent >= limit and len(losses) < MAX_STEPS):
-        if time.monotonic() - started >= MAX_SECONDS:
-            break
+    started, losses, limit = time.monotonic(), list[float](), 0.9 * LEARNING_SIGMA**2
+    has_learnt = False
+    while not has_learnt and len(losses) < MAX_STEPS and time.monotonic() - started < MAX_SECONDS:
         noisy = clean + sample_noise(clean, LEARNING_SIGMA, draw=len(losses) + 1)
         loss = (network(noisy, levels) - clean).square().mean()
         optimizer.zero_grad()
@@ -197,7 +183,8 @@ def check_learning(network: nn.Module, shape: Shape) -> Finding:
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-        recent = sum(losses[-5:]) / len(losses[-5:])
+        recent = statistics.fmean(losses[-5:])
+        has_learnt = recent < limit and len(losses) >= MIN_STEPS
     if not recent < limit and len(losses) < MIN_STEPS:
         detail = f"{len(losses)} steps in {MAX_SECONDS:g} s; try a smaller network"
         return Finding("too slow for a test training", None, detail)

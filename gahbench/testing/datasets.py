@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Iterator
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from gahbench._util.errors import DataError
-from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import SPLITS, Card, Dataset, Optimum, OptimumKind, Split, validate_sources
 from gahbench.jacobian import LARGEST_EXACT
 from gahbench.registry.configured import Configured, image_fault, unchecked_images
-from gahbench.testing.findings import Finding, check_notes, expect, require
-from gahbench.testing.samples import sample_noise
+from gahbench.testing.findings import Finding, attempt, check_notes, expect, require
+from gahbench.testing.samples import same, sample_noise
 
 COUNT = 6
 #: Maximum number of images of a finite split to compare with the images of other splits.
@@ -29,72 +28,54 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
     """Check shapes, types, determinism, prefixes, splits and the stated optimum of a dataset."""
     dataset: Dataset = configured.build()
     if (shapes := dataset.shapes(dataset.available("test") or COUNT)) is not None:
-        yield from _check_shapes(configured, dataset, shapes)
+        for shape in dict.fromkeys(shapes):
+            part, count, name = dataset.of_shape(shape), list(shapes).count(shape), "x".join(map(str, shape))
+            actual = (part.shape, part.available("test"))
+            yield expect(f"of_shape has all images of {name}", actual == (shape, count), f"{actual[1]} of {actual[0]}")
+            yield from _check_images(part, lambda: configured.build().of_shape(shape), "test", count, name)  # noqa: B023
         return
-    counts = {split: min(COUNT, _available(dataset, split)) for split in SPLITS}
-    for split, count in counts.items():
-        if not count:
+    load, contents = unchecked_images(dataset), dict[Split, set[bytes]]()
+    for split in SPLITS:
+        available = dataset.available(split)
+        number = COUNT if available is None else min(MAX_COMPARED, available)
+        if number == 0:
             yield Finding(f"{split} split", None, "holds no images")
             continue
-        yield from _check_images(dataset, configured.build, split, count, split)
-        if dataset.available(split) is not None:
-            yield _check_refusal(dataset, split)
+        yield from _check_images(dataset, configured.build, split, min(COUNT, number), split)
+        if available is not None:
+            yield _check_refusal(dataset, split, available + 1)
+        contents[split] = {image.numpy().tobytes() for image in load(split, number)}
     fingerprint = dataset.fingerprint()
     is_valid = isinstance(fingerprint, str | None) and configured.build().fingerprint() == fingerprint
     yield expect("fingerprint is a string, the same for every instance, or None", is_valid, f"{fingerprint!r}")
     yield check_notes(dataset.notes)
-    # The halves A and B may be parts of train.
-    disjoint = [split for split, count in counts.items() if count and not dataset.splits_overlap]
-    contents = {split: _image_bytes(dataset, split) for split in disjoint}
     for left, right in itertools.combinations(contents, 2):
-        if not (left == "train" and right in ("A", "B")):
+        # The halves A and B may be parts of train.
+        if not dataset.splits_overlap and not (left == "train" and right in ("A", "B")):
             shared = len(contents[left] & contents[right])
             yield expect(f"{left} and {right} share no image", not shared, f"{shared} shared")
-    if count := counts["test"]:
-        yield from check_optimum(dataset, unchecked_images(dataset)("test", count))
-
-
-def _available(dataset: Dataset, split: Split) -> int:
-    """Return the number of images of a split to compare with other splits."""
-    available = dataset.available(split)
-    return COUNT if available is None else min(MAX_COMPARED, available)
-
-
-def _image_bytes(dataset: Dataset, split: Split) -> set[bytes]:
-    images = unchecked_images(dataset)(split, _available(dataset, split))
-    return {image.numpy().tobytes() for image in images}
-
-
-def _check_shapes(configured: Configured, dataset: Dataset, shapes: Sequence[Shape]) -> Iterator[Finding]:
-    """Check a set of test images of several shapes."""
-    is_valid = dataset.shape == shapes[0] and len({shape[0] for shape in shapes}) == 1
-    yield Finding("shape is that of the first image, and all have its number of channels", is_valid, f"{dataset.shape}")
-    for shape in dict.fromkeys(shapes):
-        part, count, name = dataset.of_shape(shape), list(shapes).count(shape), "x".join(map(str, shape))
-        actual = (part.shape, part.available("test"))
-        yield Finding(f"of_shape has all images of {name}", actual == (shape, count), f"{actual[1]} of {actual[0]}")
-        yield from _check_images(part, lambda: configured.build().of_shape(shape), "test", count, name)  # noqa: B023
+    if "test" in contents:
+        yield from _check_optimum(dataset, load("test", min(COUNT, dataset.available("test") or COUNT)))
 
 
 def _check_images(
     dataset: Dataset, build: Callable[[], Dataset], split: Split, count: int, name: str
 ) -> Iterator[Finding]:
     """Check the images of a split, and their sources."""
-    load = unchecked_images(dataset)
+    load, half = unchecked_images(dataset), count // 2
     images = load(split, count)
     fault = image_fault(images, (count, *dataset.shape))
     yield require(f"{name}: images are valid", not fault, f"it returned {fault}")
     outside = float(((images < 0) | (images > 1)).float().mean())
     yield Finding(f"{name}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
-    yield _same(f"{name}: a second instance returns the same images", unchecked_images(build())(split, count), images)
-    copy, half = images.clone(), count // 2
+    yield same(f"{name}: a second instance returns the same images", unchecked_images(build())(split, count), images)
+    copy = images.clone()
     images.zero_()
+    is_same = load(split, count).equal(copy)
     fault = "a change of the returned tensor changes later results; return a copy"
-    yield require(
-        f"{name}: changes of returned images do not affect later calls", load(split, count).equal(copy), fault
-    )
-    yield _same(f"{name}: a request for fewer images returns the first of them", load(split, half), copy[:half])
-    yield _same(f"{name}: start skips images", load(split, count - half, start=half), copy[half:])
+    yield require(f"{name}: changes of returned images do not affect later calls", is_same, fault)
+    yield same(f"{name}: a request for fewer images returns the first of them", load(split, half), copy[:half])
+    yield same(f"{name}: start skips images", load(split, count - half, start=half), copy[half:])
     try:
         sources = validate_sources(dataset, split, count)
     except DataError as error:
@@ -102,27 +83,22 @@ def _check_images(
         return
     if sources is not None:
         repeated, first = validate_sources(build(), split, count), validate_sources(dataset, split, half)
-        yield _same(f"{name}: a second instance returns the same sources", repeated, sources)
-        yield _same(f"{name}: a request for fewer sources returns the first of them", first, sources[:half])
+        yield same(f"{name}: a second instance returns the same sources", repeated, sources)
+        yield same(f"{name}: a request for fewer sources returns the first of them", first, sources[:half])
 
 
-def _same(check: str, actual: Any, expected: Any, tolerance: float = 0.0) -> Finding:
-    """Check that numbers are the same."""
-    left, right = (torch.as_tensor(values, dtype=torch.float64) for values in (actual, expected))
-    is_same = left.shape == right.shape and torch.allclose(left, right, rtol=tolerance, atol=tolerance)
-    return expect(check, is_same, f"{actual}, expected {expected}" if left.numel() <= COUNT else "")
+def _check_refusal(dataset: Dataset, split: Split, count: int) -> Finding:
+    def fault() -> str | None:
+        try:
+            unchecked_images(dataset)(split, count)
+        except DataError:
+            return None
+        return f"it returned {count} images"
+
+    return attempt(f"{split}: a request for too many images raises DataError", fault)
 
 
-def _check_refusal(dataset: Dataset, split: Split) -> Finding:
-    check, count = f"{split}: a request for too many images raises DataError", (dataset.available(split) or 0) + 1
-    try:
-        unchecked_images(dataset)(split, count)
-    except DataError as error:
-        return Finding(check, True, str(error))
-    return Finding(check, False, f"it returned {count} images")
-
-
-def check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
+def _check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     """Check the stated optimum of a dataset on its first test images, shape (N, C, H, W)."""
     optimum = dataset.optimum
     is_known = isinstance(optimum, Optimum) and optimum.kind in get_args(OptimumKind)
@@ -144,7 +120,7 @@ def check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
         is_valid = has_shape and levels.dtype == torch.float64 and bool(levels.isfinite().all())
         yield require("level sets are finite float64 values for each image", is_valid, f"{levels.dtype}")
         last = dataset.level_sets("test", 1, start=len(clean) - 1)
-        yield _same("level_sets: start skips images", last, levels[-1:], 1e-8)
+        yield same("level_sets: start skips images", last, levels[-1:], 1e-8)
 
 
 def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator[Finding]:
@@ -154,17 +130,17 @@ def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator
     yield require("posterior has the right shapes", has_shapes, f"{tuple(mean.shape)}, {tuple(trace.shape)}")
     is_valid = bool(mean.isfinite().all() and trace.isfinite().all() and (trace >= 0).all())
     yield Finding("posterior is finite, and its trace is not negative", is_valid)
-    error = (mean.double() - clean).square().flatten(1).sum(1).mean()
-    is_closer = bool(error < (noisy - clean).square().flatten(1).sum(1).mean())
+    error = float((mean.double() - clean).square().flatten(1).sum(1).mean())
+    is_closer = error < float((noisy - clean).square().flatten(1).sum(1).mean())
     yield Finding("posterior mean is closer to the clean image than the noisy image is", is_closer)
     # Errors below a millionth of the noise may be rounding errors.
     floor = 1e-6 * SIGMA**2 * clean[0].numel()
-    yield _check_magnitude("posterior trace", floor + float(trace.double().mean()), floor + float(error))
+    yield _check_magnitude("posterior trace", floor + float(trace.double().mean()), floor + error)
     if share is not None:
         is_share = share.shape == (len(noisy),) and bool(((share > 0) & (share <= 1)).all())
         yield Finding("effective sample size is a share in (0, 1]", is_share, f"{share}")
     first = dataset.posterior(noisy[:1], SIGMA).mean
-    yield _same("posterior of an image is deterministic and independent of the other images", first, mean[:1], 1e-5)
+    yield same("posterior of an image is deterministic and independent of the other images", first, mean[:1], 1e-5)
 
 
 def _check_magnitude(name: str, stated: float, realised: float) -> Finding:
@@ -174,17 +150,16 @@ def _check_magnitude(name: str, stated: float, realised: float) -> Finding:
 
 
 def _check_bracket(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator[Finding]:
-    bound = dataset.lower_bound("test", len(clean), SIGMA)
+    bound, last = dataset.lower_bound("test", len(clean), SIGMA), len(clean) - 1
     is_valid = bound.shape == (len(clean),) and bool(((bound >= 0) & (bound <= SIGMA**2)).all())
     yield require("lower bound lies between 0 and sigma^2", is_valid, f"{bound}")
     genie = dataset.genie(noisy, SIGMA, "test")
     yield require("the genie keeps the shape of images", genie.shape == noisy.shape, tuple(genie.shape))
-    realised, last = float((genie.double() - clean).square().mean()), len(clean) - 1
-    yield _check_magnitude("lower bound", float(bound.mean()), realised)
+    yield _check_magnitude("lower bound", float(bound.mean()), float((genie.double() - clean).square().mean()))
     start_bound = dataset.lower_bound("test", 1, SIGMA, start=last)
-    yield _same("lower_bound: start skips images", start_bound / SIGMA**2, bound[last:] / SIGMA**2, 1e-6)
+    yield same("lower_bound: start skips images", start_bound / SIGMA**2, bound[last:] / SIGMA**2, 1e-6)
     start_genie = dataset.genie(noisy[last:], SIGMA, "test", start=last)
-    yield _same("genie: start skips images", start_genie, genie[last:], 1e-4)
+    yield same("genie: start skips images", start_genie, genie[last:], 1e-4)
 
 
 def _check_filters(dataset: Dataset, noisy: Tensor) -> Iterator[Finding]:
@@ -200,14 +175,11 @@ def _check_filters(dataset: Dataset, noisy: Tensor) -> Iterator[Finding]:
     has_shape = len(maps) == len(noisy) and maps.shape == tuple(noisy.shape[1:])
     yield require("there is an optimal filter for each image", has_shape, f"{len(maps)} for images {maps.shape}")
     vectors = sample_noise(noisy, 1.0, draw=4).flatten(1)[:, None]
-    product, adjoint = maps.matvec(vectors), maps.rmatvec(vectors)
-    is_symmetric = torch.allclose(product, adjoint, atol=1e-4 * float(product.abs().max()))
-    yield Finding("optimal filters are symmetric", is_symmetric)
+    yield same("optimal filters are symmetric", maps.matvec(vectors), maps.rmatvec(vectors), 1e-4)
     if dataset.optimum.kind == "exact":
         # The optimal filter is the posterior covariance over sigma^2.
-        expected, traces = dataset.posterior(noisy, SIGMA).trace.double(), SIGMA**2 * maps.trace().value
-        agrees = torch.allclose(traces, expected, rtol=0.01, atol=1e-6 * SIGMA**2 * noisy[0].numel())
-        yield Finding("traces of optimal filters agree with the posterior", agrees, f"{traces}, {expected}")
+        expected, traces = dataset.posterior(noisy, SIGMA).trace.double() / SIGMA**2, maps.trace().value
+        yield same("traces of optimal filters agree with the posterior", traces, expected, 0.01)
 
 
 def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
@@ -216,12 +188,11 @@ def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     yield Finding("has_true_basis agrees with true_basis", is_consistent)
     if basis is None:
         return
-    vectors, energies = basis.vectors, basis.energies
+    vectors, energies = basis.vectors.double(), basis.energies
     has_shape = vectors.ndim == 3 and len(vectors) in (1, len(clean)) and vectors.shape[1] == pixels
     yield require("true basis has the right shape", has_shape, f"{tuple(vectors.shape)} for {pixels} pixels")
-    gram = vectors.double().mT @ vectors.double()
-    error = float((gram - torch.eye(len(gram[0]))).abs().max())
-    yield Finding("true basis is orthonormal", error < 1e-4, f"error {error:.1e}; accepted: below 1e-4")
+    gram = vectors.mT @ vectors
+    yield same("true basis is orthonormal", gram, torch.eye(len(gram[0])).expand(gram.shape), 1e-4)
     if energies is not None:
         is_valid = energies.shape == (len(vectors), vectors.shape[2]) and bool((energies >= 0).all())
         is_valid = is_valid and bool((energies.diff() <= 1e-6 * energies[:, :1]).all())

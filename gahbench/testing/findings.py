@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gahbench._util.error_text import error_with_location
@@ -66,11 +66,6 @@ def check_notes(notes: object) -> Finding:
     """Check the notes of a plugin."""
     is_valid = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
     return expect("notes are a tuple of strings", is_valid, f"{notes!r:.100}")
-
-
-def unsupported(families: Sequence[str]) -> Finding:
-    """Return the note about a plugin that supports no dataset of its checks."""
-    return Finding("supports a dataset of the checks", None, f"nothing is checked, since it refuses {families}")
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.captured import Captured
 from gahbench.contracts.datasets import Dataset
@@ -34,6 +34,7 @@ COUNT = 5
 SHARES = (0.1, 0.9)
 #: Image sides to try in order, until the metric accepts a side; small, for metrics that compute whole Jacobians.
 SIZES = (16, 64)
+WITHOUT_DATASET = "images without a dataset"
 #: Families for metrics that have no value on images without a dataset.
 FAMILIES = ("c-alpha[size=16]", "discs[size=16]")
 #: Families for checks with a network: the optimum of the second is exact and takes little time at every noise level.
@@ -71,109 +72,83 @@ class _PermutedEvaluation(Evaluation):
 def check_metric(configured: Configured) -> Iterator[Finding]:
     """Check that a metric's scores are valid, deterministic, and not worse for a better denoiser."""
     metric: Metric = configured.build()
-    registry = configured.registry
-    if metric.needs - {"test", "jacobian"}:
-        yield from _check_on_families(
-            metric, registry, NETWORK_FAMILIES, functools.partial(_network_evaluation, metric)
-        )
-        return
-    count = max(COUNT, metric.min_images)
-    clean, changes = sample_images(count, _accepted_shape(metric)), list[bool]()
+    registry, count, shape = configured.registry, max(COUNT, metric.min_images), (1, SIZES[0], SIZES[0])
+    for size in reversed(SIZES):
+        with contextlib.suppress(ValueError):
+            metric.check((1, size, size), SIGMAS)
+            shape = (1, size, size)
+    samples = sample_images(count, shape)
 
-    def score(share: float, order: Sequence[int] = range(count)) -> Scores:
-        denoiser = _PartialDenoiser(share, registry)
-        evaluation, fresh = (_PermutedEvaluation(denoiser, clean[list(order)], SIGMAS, order=order) for _ in range(2))
-        scores = validate_scores(metric.score(evaluation), SIGMAS, count)
-        denoised_equal = (evaluation.denoised(sigma).equal(fresh.denoised(sigma)) for sigma in SIGMAS)
-        changes.append(not (evaluation.clean.equal(fresh.clean) and all(denoised_equal)))
-        return scores
+    def evaluate(share: float, order: Sequence[int] = range(count)) -> Evaluation:
+        return _PermutedEvaluation(_PartialDenoiser(share, registry), samples[list(order)], SIGMAS, order=order)
 
-    def evaluate_family(dataset: Dataset) -> Evaluation:
-        denoiser = _PartialDenoiser(0.5, registry)
-        return Evaluation(denoiser, dataset.images("test", count), SIGMAS[:1], dataset=dataset)
+    def evaluate_on(name: str) -> Evaluation:
+        if name == WITHOUT_DATASET:
+            return evaluate(SHARES[1])
+        dataset: Dataset = registry.create("dataset", name)
+        if needs_network:
+            return _network_evaluation(metric, dataset)
+        return Evaluation(_PartialDenoiser(0.5, registry), dataset.images("test", count), SIGMAS[:1], dataset=dataset)
 
-    bad = _valid(lambda: score(SHARES[1]))
-    if not bad.value:
-        yield Finding("has no value without a dataset", None)
-        yield from _check_on_families(metric, registry, FAMILIES, evaluate_family)
+    needs_network = bool(metric.needs - {"test", "jacobian"})
+    for name in NETWORK_FAMILIES if needs_network else (WITHOUT_DATASET, *FAMILIES):
+        evaluation, unused = evaluate_on(name), evaluate_on(name)
+        if (bad := _score(metric, evaluation)).value:
+            break
+        yield Finding(f"has a value on {name}", None)
+    else:
+        # A metric of a network and its partner has a value on these families.
+        yield Finding("has a value", False if needs_network else None)
         return
     yield Finding("returns valid scores", True, f"{len(bad.value)} values")
-    yield Finding("is deterministic", list(bad.value) == list(score(SHARES[1]).value))
-    yield _check_direction(metric, _headline(score(SHARES[0])), _headline(bad))
-    fault = "it writes into them, which affects other metrics; work on a copy"
-    yield expect("does not change the images", not any(changes), fault)
-    yield attempt("does not depend on the order of images", lambda: _order_fault(score, count))
+    is_unchanged = evaluation.clean.equal(unused.clean)
+    is_unchanged &= all(evaluation.denoised(sigma).equal(unused.denoised(sigma)) for sigma in evaluation.sigmas)
+    yield expect("does not change the images", is_unchanged, "it writes into them; work on a copy")
+    yield Finding("is deterministic", list(bad.value) == list(_score(metric, unused).value))
+    if isinstance(evaluation, _PermutedEvaluation):
+        yield _check_direction(metric, _score(metric, evaluate(SHARES[0])), bad)
+        yield attempt("does not depend on the order of images", lambda: _order_fault(metric, evaluate, count))
 
 
-def _valid(compute: Callable[[], Scores]) -> Scores:
-    """Compute scores; end the checks if they are not valid."""
+def _score(metric: Metric, evaluation: Evaluation) -> Scores:
+    """Return the scores of a metric; end the checks if they are not valid."""
+    count = NETWORK_SAMPLING.count if "samples" in metric.needs else len(evaluation.clean)
     try:
-        return compute()
+        return validate_scores(metric.score(evaluation), evaluation.sigmas, count)
     except (TypeError, ValueError) as error:
         raise CheckFailed(Finding("returns valid scores", False, str(error))) from error
 
 
-def _accepted_shape(metric: Metric) -> Shape:
-    """Return the smallest shape in ``SIZES`` that a metric accepts; the largest if it accepts none."""
-    for size in SIZES:
-        with contextlib.suppress(ValueError):
-            metric.check((1, size, size), SIGMAS)
-            break
-    return (1, size, size)
-
-
-def _check_direction(metric: Metric, good: float | None, bad: float | None) -> Finding:
-    """Compare the headlines of a good and a bad denoiser."""
+def _check_direction(metric: Metric, *results: Scores) -> Finding:
+    """Compare the means of the headline for a good and a bad denoiser."""
     check = "is not worse for a better denoiser"
-    if good is None or bad is None or metric.higher_is_better is None:
+    headlines = [
+        [value for value, part in zip(scores.value, scores.part or [""] * len(scores.value), strict=True) if not part]
+        for scores in results
+    ]
+    if metric.higher_is_better is None or not all(headlines):
         return Finding(check, None, "there is no headline, or neither higher nor lower values of it are better")
+    good, bad = map(statistics.fmean, headlines)
     detail = f"{good:.4g} and {bad:.4g} for denoisers that keep {SHARES[0]:.0%} and {SHARES[1]:.0%} of the noise"
     if abs(good - bad) <= 1e-6:
         return Finding(check, None, f"undecided: {detail}")
     return Finding(check, (good > bad) == metric.higher_is_better, detail)
 
 
-def _headline(scores: Scores) -> float | None:
-    """Return the mean of the values of the headline; ``None`` without such values."""
-    parts = scores.part or [""] * len(scores.value)
-    values = [value for value, part in zip(scores.value, parts, strict=True) if part == ""]
-    return sum(values) / len(values) if values else None
-
-
-def _order_fault(score: Callable[[float, Sequence[int]], Scores], count: int) -> str | None:
+def _order_fault(metric: Metric, evaluate: Callable[[float, Sequence[int]], Evaluation], count: int) -> str | None:
     """Return how values change if images are permuted together with their noise; ``None`` if they do not change."""
-    order = [2, 0, 4, 1, 3, *range(count - 1, 4, -1)]
-    before, after = _by_key(score(0.5, range(count))), _by_key(score(0.5, order))
-    for (sigma, image, part), value in after.items():
-        expected = before.get((sigma, None if image is None else order[image], part), math.nan)
-        if not math.isclose(value, expected, rel_tol=1e-3, abs_tol=1e-4):
-            return f"permuted images have different values: {value:.6g} instead of {expected:.6g}"
+    values = []
+    for order in (range(count), [2, 0, 4, 1, 3, *range(count - 1, 4, -1)]):
+        scores = _score(metric, evaluate(0.5, order))
+        missing = [None] * len(scores.value)
+        images = [order[image] for image in scores.image] if scores.image else missing
+        keys = zip(scores.sigma or missing, images, scores.part or missing, strict=True)
+        values.append(dict(zip(keys, scores.value, strict=True)))
+    before, after = values
+    for key, value in after.items():
+        if not math.isclose(value, before.get(key, math.nan), rel_tol=1e-3, abs_tol=1e-4):
+            return f"permuted images have different values: {value:.6g} instead of {before.get(key, math.nan):.6g}"
     return None if len(before) == len(after) else "permuted images have fewer values"
-
-
-def _by_key(scores: Scores) -> dict[tuple[float | None, int | None, str | None], float]:
-    missing: list[None] = [None] * len(scores.value)
-    keys = zip(scores.sigma or missing, scores.image or missing, scores.part or missing, strict=True)
-    return dict(zip(keys, scores.value, strict=True))
-
-
-def _check_on_families(
-    metric: Metric, registry: Registry, families: Sequence[str], evaluate: Callable[[Dataset], Evaluation]
-) -> Iterator[Finding]:
-    """Check that a metric has deterministic scores on the first family that has values."""
-
-    def score(family: str) -> Scores:
-        evaluation = evaluate(registry.create("dataset", family))
-        count = NETWORK_SAMPLING.count if "samples" in metric.needs else len(evaluation.clean)
-        return validate_scores(metric.score(evaluation), evaluation.sigmas, count)
-
-    for family in families:
-        if values := list(_valid(functools.partial(score, family)).value):
-            yield Finding("returns valid scores", True, f"{len(values)} values")
-            yield Finding("is deterministic on a family", values == list(score(family).value))
-            return
-    # A metric of a network and its partner has a value on these families.
-    yield Finding("has a value on families", False if metric.needs - {"test", "jacobian"} else None)
 
 
 class _SmoothingNetwork(nn.Module):

@@ -52,25 +52,24 @@ class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an operation."""
         kwargs = kwargs or {}
         check_devices(func, args, kwargs)
-        result = func(*args, **kwargs)
-        generator = kwargs.get("generator")
+        result, generator = func(*args, **kwargs), kwargs.get("generator")
         if generator is not None and isinstance(result, Tensor) and generator.device.type != result.device.type:
-            name = func._schema.name.partition("::")[2]
-            raise DeviceMixError(f"{name}: expected a generator of the device, but found one of {generator.device}")
+            raise DeviceMixError(f"{func}: expected a generator of the device, but found one of {generator.device}")
         return result
 
 
 def check_on_meta(verb: str, compute: Callable[[], object]) -> Finding:
     """Check that a computation on the meta device would not fail on a GPU; the verb says what it does."""
+    check = f"{verb} on one device"
     try:
         with OneDevice():  # type: ignore[no-untyped-call]
             compute()
     except Exception as error:
         # Other errors are no faults, since the meta device lacks values and some operations.
-        text = str(error)
+        text, detail = str(error), error_with_location(error)
         if isinstance(error, DeviceMixError) or "tensor to numpy" in text:
-            return Finding(f"{verb} on one device", False, error_with_location(error))
+            return Finding(check, False, detail)
         needs_values = isinstance(error, NotImplementedError) or "meta tensor" in text
         note = "reads values, for which a GPU waits" if needs_values else "was not checked on torch's meta device"
-        return Finding(f"{verb} on one device, but {note}", None, brief(error_with_location(error), MAX_DETAIL))
-    return Finding(f"{verb} on one device", True)
+        return Finding(f"{check}, but {note}", None, brief(detail, MAX_DETAIL))
+    return Finding(check, True)

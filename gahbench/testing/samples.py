@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gahbench._util.errors import GahbenchError
 from gahbench._util.noise import generator
 from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, Split
+from gahbench.contracts.truth import TrainingData, Truth
+from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding, attempt, expect, require
 
 
@@ -31,7 +34,6 @@ def sample_noise(images: Tensor, sigma: float | Tensor, draw: int = 0) -> Tensor
 class SampleDataset(Dataset):
     """A dataset of 256 smooth random images in each split, of any shape."""
 
-    SIZE = 256
     shape = (0, 0, 0)
 
     def __init__(self, shape: Shape) -> None:
@@ -39,11 +41,30 @@ class SampleDataset(Dataset):
 
     def available(self, split: Split) -> int:
         """Return the number of images of a split, 256."""
-        return self.SIZE
+        return 256
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
         """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W)."""
-        return sample_images(self.SIZE, self.shape, split)[start : start + count]
+        return sample_images(256, self.shape, split)[start : start + count]
+
+
+def fitted(
+    configured: Configured, datasets: Sequence[Dataset], count: int, refusals: list[Exception]
+) -> Iterator[tuple[Any, Truth]]:
+    """Yield a basis or reference fitted to each dataset that it supports, with test images; list refused shapes."""
+    supported = [dataset for dataset in datasets if configured.build().supports(dataset)]
+    for dataset in supported:
+        plugin = configured.build()
+        try:
+            plugin.check_shape(dataset.shape)
+        except (ValueError, GahbenchError) as error:
+            # Some plugins only accept grey images, or even sides.
+            refusals.append(error)
+        else:
+            plugin.fit(TrainingData(dataset))
+            yield plugin, Truth(dataset.images("test", count), dataset)
+    if supported and len(refusals) == len(supported):
+        raise refusals[-1]
 
 
 def check_denoised(denoised: Any, noisy: Tensor) -> Iterator[Finding]:
@@ -62,22 +83,28 @@ def check_batches(compute: Callable[[slice], Tensor], result: Tensor, *arguments
     repeated = compute(slice(None)).clone()
     is_unchanged = all(map(torch.equal, arguments, copies))
     yield require("does not change its arguments", is_unchanged, "it writes into them; work on a copy")
-    yield expect("is deterministic", repeated.equal(result), difference(repeated, result))
+    yield same("is deterministic", repeated, result)
 
     def dependence() -> str | None:
         parts = [slice(0, 3), *(slice(index, index + 1) for index in range(len(result)))]
-        faults = (difference(compute(part), result[part], 1e-4) for part in parts)
-        return next((f"it depends on other images: {fault}" for fault in faults if fault), None)
+        return next(filter(None, (difference(compute(part), result[part], 1e-4) for part in parts)), None)
 
     yield attempt("treats each image of a batch separately, at its own noise level", dependence)
 
 
+def same(check: str, actual: Any, expected: Any, tolerance: float = 0.0) -> Finding:
+    """Check that numbers are the same, within a tolerance."""
+    fault = difference(torch.as_tensor(actual), torch.as_tensor(expected), tolerance)
+    return expect(check, fault is None, fault)
+
+
 def difference(left: Tensor, right: Tensor, tolerance: float = 0.0) -> str | None:
-    """Return the difference of two results in words; ``None`` if it is within a tolerance, relative to the largest."""
-    if fault := shape_fault(left, right):
+    """Return how results differ; ``None`` within a tolerance, relative to the largest value if that is above 1."""
+    if (fault := shape_fault(left, right)) or not left.numel():
         return fault
     largest = float((left - right).abs().max())
-    return None if largest <= tolerance * float(right.abs().max()) else f"largest difference {largest:.1e}"
+    is_same = largest <= tolerance * max(1.0, float(right.abs().max()))
+    return None if is_same else f"largest difference {largest:.1e}; accepted: {tolerance:g}"
 
 
 def shape_fault(result: Tensor, expected: Tensor) -> str | None:
