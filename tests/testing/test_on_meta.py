@@ -14,7 +14,7 @@ import gahbench
 
 @gahbench.hookimpl
 def register_architectures(register):
-    for network in (Sound, CpuTensor, NoBuffer, ThroughNumpy, Backward, OwnGenerator, Waits):
+    for network in (Sound, NoBuffer, ThroughNumpy, Backward, OwnGenerator, Waits):
         register(network.__name__, network)
 
 
@@ -37,11 +37,6 @@ class Sound(nn.Module):
 
     def forward(self, noisy, sigma):
         return noisy - self.layer(noisy)
-
-
-class CpuTensor(Sound):
-    def forward(self, noisy, sigma):
-        return super().forward(noisy, sigma) + torch.zeros(1, 1, 1)  # CpuTensor
 
 
 class NoBuffer(Sound):
@@ -108,7 +103,6 @@ class CpuWeights(Flips):
     synthesis = analysis
 """
 FAULTS = {
-    "CpuTensor": "denoises",
     "NoBuffer": "denoises",
     "ThroughNumpy": "denoises",
     "Backward": "trains",
