@@ -73,14 +73,12 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
 
 
 def _accepted_size(configured: Configured) -> int:
-    refusal: Exception | None = None
     for size in SIZES:
         try:
             _denoise(_build(configured, (1, size, size)), torch.zeros(1, 1, size, size), torch.ones(1))
+            return size
         except (ValueError, GahbenchError) as error:
             refusal = error
-        else:
-            return size
     raise ValueError(f"refuses all of the sizes {SIZES}: {refusal}") from refusal
 
 
