@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -21,14 +22,7 @@ from gahbench.networks.network_facts import one_line, torch_func_obstacle
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding, attempt, require
 from gahbench.testing.on_meta import DEVICE, check_on_meta
-from gahbench.testing.samples import (
-    check_batches,
-    check_denoised,
-    difference,
-    sample_images,
-    sample_noise,
-    shape_fault,
-)
+from gahbench.testing.samples import check_batches, check_denoised, difference, sample_images, sample_noise
 
 #: Image sides to try in order, until the architecture accepts a side.
 SIZES = (32, 64, 128)
@@ -91,8 +85,7 @@ def _build(configured: Configured, shape: Shape) -> nn.Module:
 
 @torch.no_grad()
 def _denoise(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
-    denoised: Tensor = network(noisy, sigma)
-    return denoised
+    return network(noisy, sigma)  # type: ignore[no-any-return]
 
 
 def check_sizes(network: nn.Module, shape: Shape) -> Finding:
@@ -102,7 +95,7 @@ def check_sizes(network: nn.Module, shape: Shape) -> Finding:
     for size in ((height, 2 * width), (height + 1, width + 3), (height // 2 - 1, width), (5, 6)):
         name, images = "x".join(map(str, size)), sample_images(2, (channels, *size))
         try:
-            fault = shape_fault(_denoise(network, images, torch.full((2,), 0.1)), images)
+            fault = difference(_denoise(network, images, torch.full((2,), 0.1)), images, math.inf)
             outcomes["fails on" if fault else "takes"].append(f"{name} ({fault})" if fault else name)
         except (ValueError, GahbenchError) as error:
             if not str(error).strip():
@@ -183,8 +176,6 @@ def check_learning(network: nn.Module, shape: Shape) -> Finding:
         losses.append(loss.item())
         recent = statistics.fmean(losses[-5:])
         has_learnt = recent < limit and len(losses) >= MIN_STEPS
-    if not recent < limit and len(losses) < MIN_STEPS:
-        detail = f"{len(losses)} steps in {MAX_SECONDS:g} s; try a smaller network"
-        return Finding("too slow for a test training", None, detail)
     detail = f"mean squared error {recent:.3f} after {len(losses)} steps; accepted: below {limit:.3f}"
-    return Finding("learns to denoise", recent < limit, detail)
+    is_too_slow = len(losses) < MIN_STEPS and not recent < limit
+    return Finding("learns to denoise", None if is_too_slow else recent < limit, detail)
