@@ -54,7 +54,6 @@ from .registry.parameters import Names as Names
 from .registry.parameters import file_digest as file_digest
 from .registry.registry import Registry as Registry
 from .registry.registry import create as create
-from .runs.collect import collect as collect
 from .runs.comparison import compare as compare
 from .runs.execute import run_in_processes as run_in_processes
 from .runs.execute import worker_devices as worker_devices

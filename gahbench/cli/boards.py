@@ -46,51 +46,26 @@ def leaderboard(
     The board of one folder is first written from its finished units, if it differs from them; while a run is at work in
     the folder, the scores so far are printed. A published board comes without units, so its values cannot be verified.
     """
+    from gahbench.board.selection import select
     from gahbench.report.export import export_board
     from gahbench.report.tables import print_board as print_results
-    from gahbench.store.store import is_archive
+    from gahbench.runs.collect import load_rows, update_board
 
-    if (
-        len(folders) == 1
-        and not is_archive(folders[0])
-        and not (entrant or dataset or metric or columns or form or out or legend)
-    ):
-        _print_folder(folders[0])
-        return
-    results, unfinished = _load_selected(folders, entrant or (), dataset or (), metric or ())
+    if len(folders) == 1:
+        update_board(folders[0])
+    results, left = load_rows(folders)
+    results = select(results, entrant or (), dataset or (), metric or ())
+    is_whole = len(folders) == 1 and folders[0].is_dir() and not (entrant or dataset or metric)
     if columns or form or out:
         write_or_print(export_board(results, form or "markdown", _split_columns(columns or "")), out)
-    else:
+    elif is_whole and not legend and not left[folders[0]]:
+        print_board(folders[0])
+        if not (folders[0] / "units").is_dir():
+            typer.echo("this folder has no units, so the values of its board cannot be verified", err=True)
+    elif not results.scores.empty:
         print_results(results, Console(), full_legend=legend)
-    for folder, count in unfinished.items():
+    for folder, count in left.items():
         _print_unfinished(folder, count, results)
-
-
-def _print_folder(folder: Path) -> None:
-    from gahbench.report.tables import print_board as print_results
-    from gahbench.runs.collect import results_so_far, update_board
-
-    update_board(folder)
-    if (so_far := results_so_far(folder)) is not None:
-        results, count = so_far
-        if not results.scores.empty:
-            print_results(results, Console())
-        _print_unfinished(folder, count, results)
-        return
-    print_board(folder)
-    if not (folder / "units").is_dir():
-        typer.echo("this folder has no units, so the values of its board cannot be verified", err=True)
-
-
-def _load_selected(
-    folders: Sequence[Path], entrants: Sequence[str], datasets: Sequence[str], metrics: Sequence[str]
-) -> tuple[Results, dict[Path, int]]:
-    """Return the selected results of all folders, and the number of unfinished units in each."""
-    from gahbench.board.selection import select
-    from gahbench.runs.collect import load_rows
-
-    results, unfinished = load_rows(folders)
-    return select(results, entrants, datasets, metrics), unfinished
 
 
 def _split_columns(text: str) -> list[str]:

@@ -53,8 +53,6 @@ def _status_lines(status: Status, folder: Path) -> Iterator[str]:
         yield f"suite {status.suite}: a board of {total} units, {note}"
         return
     yield f"suite {status.suite}: {status.done} of {total} units done, {status.failed} failed"
-    if status.damaged:
-        yield f"{pluralize(status.damaged, 'unit')} moved to damaged/, since a checksum did not match"
     if status.blocked:
         yield f"{status.blocked} units wait for failed units"
     if status.waiting and status.remaining is not None:

@@ -29,7 +29,7 @@ def print_plan(plan: Plan, folder: Path) -> None:
     """Print the fits and scores of a plan, how many are finished, and an estimate of the time left."""
     # Raise an error if the folder holds results of another suite.
     recorded = read_plan(folder, plan.suite.name)
-    estimate = estimate_durations(recorded.units if recorded else (), plan.board["datasets"], Store(folder))
+    estimate = estimate_durations(recorded.units if recorded else (), Store(folder))
     for line in _lines(plan, Store(folder), estimate):
         say(line)
     say(f"results folder: {folder}")

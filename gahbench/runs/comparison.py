@@ -42,7 +42,7 @@ def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
     Raises
     ------
     ResultsError
-        If the folders share no dataset, or scored a shared dataset on different images or with different noise.
+        If the folders share no entrant on a dataset, or scored a dataset on different images or with different noise.
 
     Examples
     --------
@@ -61,31 +61,29 @@ def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
     parts = {name: load_results(folder) for name, folder in zip(names, (first, second), strict=True)}
     labels = labels_of_earlier_parts(parts)
     parts = {name: relabel(part, labels[name]) for name, part in parts.items()}
-    datasets = {name: sorted(part.datasets["dataset"]) for name, part in parts.items()}
-    if not set.intersection(*map(set, datasets.values())):
-        held = ", and ".join(f"{name} has {', '.join(labels)}" for name, labels in datasets.items())
-        raise ResultsError(f"no common dataset: {held}")
     columns = ["dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"]
-    return pd.DataFrame(_differences(parts), columns=columns)
+    table = pd.DataFrame(_differences(parts), columns=columns)
+    if table.empty:
+        raise ResultsError(f"{first} and {second} have no common dataset with a common entrant")
+    return table
 
 
 def _differences(parts: Mapping[str, Results]) -> Iterator[tuple[Any, ...]]:
     both, first = combine(parts), next(iter(parts.values()))
-    pairs = [set(part.scores[["dataset", "entrant"]].itertuples(index=False, name=None)) for part in parts.values()]
+    pairs = [{*zip(part.scores["dataset"], part.scores["entrant"], strict=True)} for part in parts.values()]
+    shared = set.intersection(*pairs)
     for dataset in dataset_names(first):
-        shared = [label for label in first.entrants if (dataset, label) in set.intersection(*pairs)]
-        if not shared:
-            continue
         cube = psnr_cube(both, dataset, both.left_out)
-        row_of = {label: row for row, label in enumerate(cube.entrants)}
-        for label in shared:
+        rows = {label: cube.shared_sample.row(row) for row, label in enumerate(cube.entrants)}
+        for label in first.entrants:
             # An entrant with the same scores in both folders has a single row.
-            indices = [row_of.get(part_label(label, name), row_of.get(label)) for name in parts]
-            pair = [cube.shared_sample.row(index) for index in indices if index is not None]
-            if len(pair) < 2:
-                continue
-            samples = [*pair, total([pair[1], pair[0].apply(np.negative)])]
-            means = [sample.apply(lambda array: array.mean(axis=-1, keepdims=True)) for sample in samples]
-            for sigmas, (old, new, difference) in (((np.nan,), means), (cube.sigmas, samples)):
-                for sigma, *psnr, change in zip(sigmas, old.values, new.values, difference.intervals(), strict=True):
-                    yield dataset, label, sigma, *map(float, psnr), change.value, change.low, change.high
+            old, new = (rows.get(part_label(label, name), rows.get(label)) for name in parts)
+            if (dataset, label) in shared and old is not None and new is not None:
+                # The mean over noise levels comes first.
+                old, new, difference = (
+                    sample.apply(lambda array: np.concatenate([array.mean(axis=-1, keepdims=True), array], axis=-1))
+                    for sample in (old, new, total([new, old.apply(np.negative)]))
+                )
+                table = zip((np.nan, *cube.sigmas), old.values, new.values, difference.intervals(), strict=True)
+                for sigma, psnr, other, change in table:
+                    yield dataset, label, sigma, float(psnr), float(other), change.value, change.low, change.high

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,12 @@ def prepare(
     >>> [outcome.error for outcome in prepare("quick")]
     [None]
     """
-    registry = open_registry(plugins)
-    loaded = load_suite(suite, registry, SuiteChanges(entrants, settings))
-    return tuple(_visit(loaded, report)[0])
+    loaded = load_suite(suite, open_registry(plugins), SuiteChanges(entrants, settings))
+    outcomes = []
+    for outcome in _visit(loaded, fetch=True):
+        outcomes.append(outcome)
+        report(outcome)
+    return tuple(outcomes)
 
 
 def find_missing(suite: Suite) -> list[tuple[str, str]]:
@@ -79,50 +82,43 @@ def find_missing(suite: Suite) -> list[tuple[str, str]]:
     DataError
         If a dataset lacks images, without which a suite cannot be planned.
     """
-    outcomes, datasets = _visit(suite, None)
-    items = [(outcome.plugin, text) for outcome in outcomes for text in outcome.missing]
+    items = [(outcome.plugin, text) for outcome in _visit(suite, fetch=False) for text in outcome.missing]
+    lacking = {plugin for plugin, _ in items}
+    datasets = [entry.label for entry in suite.datasets if any(item.where in lacking for item in iterate_nested(entry))]
     if datasets:
-        missing = "".join(f"; missing on this machine: {plugin}: {text}" for plugin, text in items)
         raise DataError(
             f"{suite.path}: the units of {listing(datasets)} cannot be planned before the images are available, since "
-            f"their content is part of every key; 'gahbench prepare' fetches what is missing{missing}"
+            "their content is part of every key; 'gahbench prepare' fetches what is missing on this machine: "
+            + "; ".join(f"{plugin}: {text}" for plugin, text in items)
         )
     return items
 
 
-def _visit(suite: Suite, report: Callable[[Prepared], None] | None) -> tuple[list[Prepared], list[str]]:
-    """Prepare the plugins of a suite, or only ask what they lack if there is no ``report``.
+def _visit(suite: Suite, fetch: bool) -> Iterator[Prepared]:
+    """Yield the outcomes of the plugins of a suite that may need preparation, the plugins that parameters name first.
 
-    Return the outcomes, and the labels of datasets that are not ready. Plugins that parameters name come first; a
-    plugin whose parameters name one that is not ready is not built, since a constructor may read images.
+    A plugin whose parameters name one that is not ready is not built, since a constructor may read images.
     """
-    outcomes, is_ready = list[Prepared](), dict[tuple[str, str], bool]()
+    is_ready: dict[tuple[str, str], bool] = {}
     for entry in (*suite.datasets, *suite.entrants, *suite.metrics):
-        for configured in reversed(list(iterate_nested(entry))):
-            key, (_, *nested) = (configured.kind, configured.text), iterate_nested(configured)
-            if key in is_ready:
-                continue
-            is_ready[key] = all(is_ready[inner.kind, inner.text] for inner in nested)
-            if is_ready[key] and (outcome := _prepare(configured, fetch=report is not None)):
-                outcomes.append(outcome)
-                is_ready[key] = not outcome.missing
-                if report is not None:
-                    is_ready[key] = outcome.error is None
-                    report(outcome)
-    return outcomes, [dataset.label for dataset in suite.datasets if not is_ready[dataset.kind, dataset.text]]
+        for configured in reversed([*iterate_nested(entry)]):
+            key, *nested = [(each.kind, each.text) for each in iterate_nested(configured)]
+            if key not in is_ready:
+                is_ready[key] = all(map(is_ready.__getitem__, nested))
+                if is_ready[key] and (outcome := _prepare(configured, fetch)):
+                    is_ready[key] = outcome.error is None if fetch else not outcome.missing
+                    yield outcome
 
 
 def _prepare(configured: Configured, fetch: bool) -> Prepared | None:
     """Return what a plugin lacks, after fetching it if ``fetch``; ``None`` for a plugin that needs no preparation."""
     try:
-        if (preparer := preparation(configured)) is None:
+        if (steps := preparation(configured)) is None:
             return None
-        missing = left = preparer.missing()
-        if not isinstance(missing, tuple | list):
-            raise TypeError(f"missing() returned {missing!r}; accepted: a tuple of strings")
+        missing = left = steps.missing()
         if fetch:
-            preparer.prepare()
-            left = preparer.missing()
+            steps.prepare()
+            left = steps.missing()
     except Exception as error:
         is_expected = isinstance(error, GahbenchError | ValueError)
         return Prepared(configured.where, error=str(error) if is_expected else error_text(error))

@@ -141,7 +141,7 @@ def run(
         Trackers that follow the run, as specs ``name[key=value,...]``; by default none.
     shard
         A part of the rows, ``I/N``, such as ``2/8`` for the second of eight machines that share the folder. Each part
-        locks itself; once all parts have run, :func:`gahbench.collect` writes the board. By default all rows.
+        locks itself; once all parts have run, a run without ``shard`` writes the board. By default all rows.
     quiet
         Whether to show no progress. By default progress is shown: bars on a terminal, lines elsewhere.
 
@@ -211,7 +211,7 @@ def run(
                 row = Row(folder.resolve(), todo, files, recorded.threads or 1, device, loaded.limits)
                 with stop_on_signals(stop), Watch(todo, store, display, registry.manager) as watch:
                     execute(row, chosen, stop, watch.note, workers)
-            states = store.states(units, frozenset() if shard else write_results(folder, registry.problems, registry))
+            states = store.states(units, frozenset() if shard else write_results(folder, registry))
             done, failures, blocked, left = map(states.count, ("done", "failed", "blocked", "left"))
             outcome = Outcome(folder, done, failures + blocked, blocked, left, stop.is_set(), reused, registry)
             call_hook(registry.manager, "run_finished", lambda: {"results": None if shard else outcome.results})

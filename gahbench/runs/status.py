@@ -1,4 +1,4 @@
-"""The state of a results folder during a run, from directory listings alone and without torch."""
+"""The state of a results folder during a run, and the reasons of failures, without torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gahbench._util.sealed import read_record
 from gahbench.board.selection import choose_labels
 from gahbench.contracts.unit import Unit
 from gahbench.store.plan_file import require_plan
-from gahbench.store.store import DAMAGED, Store
+from gahbench.store.store import Store
 from gahbench.store.units import PARTIAL, PROGRESS
 
 #: Seconds that a run takes in addition to its units: to start worker processes, and to write the board and its figures.
@@ -50,8 +50,6 @@ class Status:
         Estimated seconds until all units are done; ``None`` if unknown.
     is_published
         Whether the folder is a published board without its units.
-    damaged
-        Number of units that were moved to ``damaged/``.
     """
 
     suite: str
@@ -63,13 +61,12 @@ class Status:
     failures: Mapping[str, str]
     remaining: float | None
     is_published: bool
-    damaged: int
 
 
 def status(folder: str | Path) -> Status:
     """Return the state of a results folder: finished, failed and running units, and the estimated time left.
 
-    Files of units are not read or compared with their checksums, as runs and :func:`gahbench.collect` do.
+    Files of units are not read or compared with their checksums, as runs do.
 
     Parameters
     ----------
@@ -99,74 +96,65 @@ def status(folder: str | Path) -> Status:
     folder = Path(folder)
     plan, store = require_plan(folder), Store(folder)
     states = store.states(plan.units)
-    by_state = list(zip(plan.units, states, strict=True))
-    failures = {unit.label: store.failure_of(unit.folder) for unit, state in by_state if state == "failed"}
-    waiting = [unit for unit, state in by_state if state == "left"]
-    running = _running({unit.folder: unit for unit in waiting}, store)
-    estimate = estimate_durations(plan.units, plan.board["datasets"], store)
-    times = [seconds for unit in waiting if (seconds := estimate(unit)) is not None]
+    failed, left = (
+        [unit for unit, state in zip(plan.units, states, strict=True) if state == name] for name in ("failed", "left")
+    )
+    running, estimate = (
+        _running({unit.folder: unit.label for unit in left}, store),
+        estimate_durations(plan.units, store),
+    )
+    times = [seconds for unit in left if (seconds := estimate(unit)) is not None]
     # Units without an estimate are assumed to take as long as the others.
-    rounds = len(waiting) / max(1, len(running))
+    remaining = OVERHEAD + len(left) / max(1, len(running)) * statistics.mean(times) if times else None
     return Status(
-        suite=plan.suite,
-        done=states.count("done"),
-        failed=states.count("failed"),
-        blocked=states.count("blocked"),
-        waiting=len(waiting),
-        running=running,
-        failures=failures,
-        remaining=OVERHEAD + rounds * statistics.mean(times) if times else None,
+        plan.suite,
+        *(states.count("done"), len(failed), states.count("blocked"), len(left)),
+        running,
+        {unit.label: store.failure_of(unit.folder) for unit in failed},
+        remaining,
         is_published=not store.units.is_dir() and (folder / "results.json").is_file(),
-        damaged=sum(PARTIAL not in name for name in names_in(folder / DAMAGED)),
     )
 
 
-def _running(waiting: Mapping[str, Unit], store: Store) -> dict[str, dict[str, Any]]:
-    """Return the last report of attempts at units that have not ended; of several attempts at a unit, the newest."""
-    newest: dict[str, tuple[float, Path]] = {}
+def _running(labels: Mapping[str, str], store: Store) -> dict[str, dict[str, Any]]:
+    """Return the last report on units, by label, given the labels by folder name; the newest attempt counts."""
+    running, now = dict[str, dict[str, Any]](), time.time()
     for name in names_in(store.units):
-        key, separator, _ = name.partition(PARTIAL)
-        if separator and key in waiting:
-            with contextlib.suppress(OSError):
-                touched = (store.units / name / PROGRESS).stat().st_mtime
-                newest[key] = max(newest.get(key, (0.0, Path())), (touched, store.units / name))
-    running, now = {}, time.time()
-    for key, (touched, attempt) in sorted(newest.items()):
-        report = {"host": "unknown", "process": None, "started": touched, **read_record(attempt / PROGRESS)}
-        times = {"seconds": max(0.0, now - report.pop("started")), "silent": max(0.0, now - touched)}
-        running[waiting[key].label] = report | times
+        folder, _, attempt = name.partition(PARTIAL)
+        file = store.units / name / PROGRESS
+        with contextlib.suppress(OSError):
+            if attempt and folder in labels:
+                silent = max(0.0, now - file.stat().st_mtime)
+                report = {"host": "unknown", "process": None, "started": now, **read_record(file)}
+                report |= {"seconds": max(silent, now - report.pop("started")), "silent": silent}
+                if silent <= running.get(labels[folder], report)["silent"]:
+                    running[labels[folder]] = report
     return running
 
 
-def estimate_durations(
-    units: Iterable[Unit], datasets: Iterable[Mapping[str, Any]], store: Store
-) -> Callable[[Unit], float | None]:
-    """Return a function that estimates the seconds of a unit from finished units of a plan; ``None`` without any.
+def estimate_durations(units: Iterable[Unit], store: Store) -> Callable[[Unit], float | None]:
+    """Return a function that estimates the seconds of a unit from finished units of a plan; ``None`` if unknown.
 
-    The durations of fits are proportional to their work, and those of each metric to the number of values.
+    The durations of fits are proportional to their work. A score takes as long as others by its metric on its dataset.
     """
-    values = {row["dataset"]: math.prod(row[name] for name in ("channels", "height", "width")) for row in datasets}
 
-    def size(unit: Unit) -> float:
-        if unit.kind == "fit":
-            return unit.work if unit.work < math.inf else 0.0
-        levels = max(1, len(unit.payload.get("sigmas", ())))
-        return float(unit.payload.get("images", 1) * levels * values.get(unit.dataset, 0))
+    def group(unit: Unit) -> tuple[object, float]:
+        # Units with the same name have the same rate, relative to their size.
+        return ("fit", unit.work) if unit.kind == "fit" else ((unit.metric, unit.dataset), 1.0)
 
-    finished = store.finished()
-    done = [unit for unit in units if unit.folder in finished and size(unit)]
-    seconds, sizes = defaultdict[str | None, float](float), defaultdict[str | None, float](float)
+    finished, seconds, sizes = store.finished(), defaultdict[object, float](float), defaultdict[object, float](float)
+    done = [unit for unit in units if unit.folder in finished and 0 < group(unit)[1] < math.inf]
     for unit in done[:: 1 + len(done) // _MAX_UNITS]:
-        with contextlib.suppress(ResultsError):
-            record = store.done_record(unit) or {}
-            # The training time of a fit that was resumed includes earlier attempts.
-            seconds[unit.metric] += max(record.get(name) or 0.0 for name in ("seconds", "train_seconds"))
-            sizes[unit.metric] += size(unit)
+        (name, size), record = group(unit), store.done_record(unit) or {}
+        # The training time of a fit that was resumed includes earlier attempts.
+        seconds[name] += max(record.get("seconds", 0.0), record.get("train_seconds", 0.0))
+        sizes[name] += size
 
     def estimate(unit: Unit) -> float | None:
-        if unit.kind == "fit" and (budget := unit.payload.get("training", {}).get("seconds")) is not None:
-            return float(budget)
-        return size(unit) * seconds[unit.metric] / sizes[unit.metric] if seconds[unit.metric] and size(unit) else None
+        if unit.kind == "fit" and unit.payload["training"]["seconds"] is not None:
+            return float(unit.payload["training"]["seconds"])
+        name, size = group(unit)
+        return size * seconds[name] / (sizes[name] or 1.0) or None
 
     return estimate
 
@@ -184,22 +172,18 @@ class Failure:
 def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> list[Failure]:
     """Return the failures of a results folder, grouped by error and traceback."""
     units, store = require_plan(folder).units, Store(folder)
-    labels = list(dict.fromkeys(unit.entrant for unit in units))
+    labels = dict.fromkeys(unit.entrant for unit in units)
     rows = choose_labels(entrants, labels, "entrant", ResultsError)
-    failed = store.failed()
-    groups: dict[tuple[str, str], dict[str, Unit]] = {}
-    for unit in units:
-        if unit.folder in failed and unit.entrant in rows:
-            details = store.failure_record(unit.folder).get("traceback")
-            text = details.strip("\n") if isinstance(details, str) else ""
-            reason = store.failure_of(unit.folder), text if full else remove_library_frames(text)
-            groups.setdefault(reason, {})[unit.folder] = unit
-    return [
-        Failure(
-            tuple(unit.label for unit in group.values()),
-            error,
-            text,
-            sum(unit.folder not in failed and unit.is_blocked(group.keys()) for unit in units),
-        )
-        for (error, text), group in groups.items()
-    ]
+    blocked, groups = list[Unit](), defaultdict[tuple[str, str], list[Unit]](list)
+    for unit, state in zip(units, store.states(units), strict=True):
+        if state == "blocked":
+            blocked.append(unit)
+        elif state == "failed" and unit.entrant in rows:
+            text = str(store.failure_record(unit.folder).get("traceback", "")).strip("\n")
+            groups[store.failure_of(unit.folder), text if full else remove_library_frames(text)].append(unit)
+    found = []
+    for reason, group in groups.items():
+        names = {unit.folder for unit in group}
+        waiting = sum(unit.is_blocked(names) for unit in blocked)
+        found.append(Failure(tuple(unit.label for unit in group), *reason, waiting))
+    return found

@@ -1,8 +1,4 @@
-"""Verification of a results folder: samples of its results are computed again, with one tolerance for each check.
-
-Scores are computed from the stored weights: under the stored noise, under other noise, and on images of generated
-families that nobody has seen. Fits are trained again from their recorded seeds and settings.
-"""
+"""Verification of a results folder: samples of its results are computed again, with one tolerance for each check."""
 
 from __future__ import annotations
 
@@ -13,9 +9,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.keys import key_of
@@ -24,7 +21,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED, configure_recorded, describe_plugin
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import built_in_registry
-from gahbench.runs.execute import execute, stop_on_signals
+from gahbench.runs.execute import run_in_processes
 from gahbench.runs.progress import Display
 from gahbench.runs.reuse import copy_unit
 from gahbench.runs.watch import Watch
@@ -34,33 +31,20 @@ from gahbench.store.units import FinishedUnit, open_finished
 from gahbench.training.file_names import WEIGHTS
 from gahbench.training.recipe import Training
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from numpy.typing import NDArray
-
 #: The tolerance of each check: the mean difference of scores relative to their mean absolute value; by how many
-#: decibels the PSNR may be better under the stored noise and on the test images; the distance of weights relative to
-#: their norm; the difference of the PSNR of a fit in decibels, which is less for most seeds. For honest rows of 24
-#: images of 16 x 16 pixels, the second and third have standard deviations of 0.2 dB and 0.8 dB.
-TOLERANCES = {"score": 1e-3, "other noise": 1.0, "new images": 3.0, "weights": 1e-6, "fit": 1.0}
-#: The minimum number of images that are compared with new images, since images differ in difficulty.
-MIN_IMAGES = 24
-#: By default, only fits that trained for fewer seconds are trained again.
-MAX_SECONDS = 600.0
-#: The engine that computes units again.
-ENGINE = "local"
+#: decibels the PSNR may be better under the stored noise and on the test images, with standard deviations of 0.2 dB and
+#: 0.8 dB for 24 images of 16 x 16 pixels; the difference of the PSNR of a fit. Weights must be equal to the last bit.
+TOLERANCES = {"score": 1e-3, "other noise": 1.0, "new images": 3.0, "fit": 1.0}
+#: Fields of records that must be equal, as far as a unit has them.
+FIELDS = ("kind", "parameters", "steps", "flagged", "training", "seed", "weights")
+#: Fewer images are not compared with new images, which differ in difficulty. Fits that trained for more seconds are not
+#: trained again by default.
+MIN_IMAGES, MAX_SECONDS = 24, 600.0
 REPRODUCED = "reproduced"
 
-
-class Stored(NamedTuple):
-    """A finished unit of the folder."""
-
-    unit: Unit
-    files: FinishedUnit
-
-
-#: A unit to compute, the stored unit with which it is compared, and the check.
-Task = tuple[Unit, Stored, str]
+#: A unit to compute, the unit of the folder with which it is compared, and the check.
+Task = tuple[Unit, Unit, str]
+Files = Mapping[str, FinishedUnit]
 
 
 def verify(
@@ -100,8 +84,6 @@ def verify(
     ------
     ResultsError
         If the folder is not a results folder, or has no finished score.
-    KeyboardInterrupt
-        If the verification is stopped.
 
     Examples
     --------
@@ -114,145 +96,105 @@ def verify(
     >>> table[["check", "verdict"]].values.tolist()
     [['score', 'reproduced'], ['other noise', 'reproduced']]
     """
-    import pandas as pd
-
     plan, store, stop = require_plan(Path(folder)), Store(Path(folder)), threading.Event()
-    planned = {unit.folder: unit for unit in sorted(plan.units, key=lambda unit: unit.folder)}
-    examination = store.examine(planned.values(), full=True)
-    done, damaged = [Stored(planned[name], each) for name, each in examination.undamaged.items()], examination.damaged
-    if not any(name.startswith("score-") for name in (*examination.undamaged, *damaged)):
+    planned, examination = {unit.folder: unit for unit in plan.units}, store.examine(plan.units, full=True)
+    table = [_row(planned[name], "files", f"damaged: {reason}") for name, reason in examination.damaged.items()]
+    files = examination.undamaged
+    tasks = list(_choose([planned[name] for name in files], files, units, fits, random.Random(seed)))
+    if not tasks and not table:
         raise ResultsError(f"{folder}: has no finished score; expected a results folder with its units")
-    table = [_row(unit, "files", f"damaged: {damaged[unit.folder]}") for unit in plan.units if unit.folder in damaged]
     plugins = tuple(file for name in plan.plugins for file in plugin_files(store.folder / name))
-    devices = {each.files.done.get("environment", {}).get("device") for each in done}
-    tasks = _choose(done, units, fits, random.Random(seed))
-    with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch, stop_on_signals(stop):
+    device = "cpu" if all(each.done["environment"]["device"] == "cpu" for each in files.values()) else "auto"
+    with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch:
         target, todo = Store(Path(scratch)), tuple(unit for unit, _, _ in tasks)
-        for stored in done:
-            if any(stored.unit.key in unit.needs for unit in todo):
-                copy_unit(stored.unit, store, target)
-        engine = built_in_registry().create("engine", ENGINE)
-        row = Row(target.folder, todo, plugins, plan.threads or 1, "cpu" if devices == {"cpu"} else "auto")
-        with Display(len(todo), quiet=quiet) as display, Watch(todo, target, display) as watch:
-            execute(row, engine, stop, watch.note)
-        table += [row for task in tasks for row in _compare(*task, target)]
-    if stop.is_set():
-        raise KeyboardInterrupt
+        for name in files.keys() & {f"fit-{key}" for unit in todo for key in unit.needs}:
+            copy_unit(planned[name], store, target)
+        with Display(len(todo), quiet=quiet) as display, Watch(todo, target, display):
+            run_in_processes(Row(target.folder, todo, plugins, plan.threads or 1, device), stop)
+        table += [row for task in tasks for row in _compare(*task, files, target)]
     return pd.DataFrame(table, columns=["unit", "check", "stored", "computed", "tolerance", "verdict"])
 
 
-def _choose(done: Sequence[Stored], units: int, fits: int | None, chooser: random.Random) -> list[Task]:
-    """Choose scores to compute from the stored weights, and fits to train with the PSNR of each, at random."""
-    networks = {each.unit.key: each for each in done if each.unit.kind == "fit"}
-    scores = [each for each in done if each.unit.kind == "score" and networks.keys() >= set(each.unit.needs)]
-    psnr = {each.unit.row: each for each in scores if (each.unit.metric, each.unit.split) == AUDITED}
+def _choose(done: Sequence[Unit], files: Files, units: int, fits: int | None, chooser: random.Random) -> Iterator[Task]:
+    """Yield random scores to compute from the stored weights, and fits to train, with the PSNR of each."""
+
+    def task(unit: Unit, check: str, **changes: Any) -> Task:
+        # The plan may leave open the precision, the compilation and the steps, which are those of the record.
+        record, training = files[unit.folder].done, unit.payload.get("training")
+        if training is not None:
+            choices = {"precision": record["precision"], "compile": "always" if record["compiled"] else "never"}
+            budget = {} if training["seconds"] is None else {"seconds": None, "steps": record["steps"]}
+            changes["training"] = training | choices | budget
+        elif "jacobian_precision" in record:
+            changes["jacobian_precision"] = record["jacobian_precision"]
+        again = replace(unit, key=key_of([unit.key, check]), payload=unit.payload | changes, document=None)
+        return again, unit, check
+
+    networks = {unit.key: unit for unit in done if unit.kind == "fit"}
+    scores = [unit for unit in done if unit.kind == "score" and networks.keys() >= set(unit.needs)]
+    psnr = {unit.row: unit for unit in scores if (unit.metric, unit.split) == AUDITED}
     chosen = chooser.sample(scores, min(units, len(scores)))
-    tasks = [_task(each, "score") for each in chosen]
-    for row in dict.fromkeys(each.unit.row for each in chosen):
-        tasks += _changed(psnr[row], chooser) if row in psnr else ()
-    pairs = [(each, networks[each.unit.requires]) for each in psnr.values() if each.unit.requires is not None]
+    yield from (task(unit, "score") for unit in chosen)
+    for score in {unit.row: psnr[unit.row] for unit in chosen if unit.row in psnr}.values():
+        noise, dataset = {"noise_seed": chooser.getrandbits(62)}, score.payload["dataset"]
+        if not score.payload.get("captured"):
+            yield task(score, "other noise", **noise)
+        # Plugins of the folder run in processes of their own only.
+        if "seed" in dataset["parameters"] and not dataset["origins"] and score.payload["images"] >= MIN_IMAGES:
+            drawn = dataset | {"parameters": dataset["parameters"] | {"seed": chooser.getrandbits(31)}}
+            with contextlib.suppress(GahbenchError):
+                configured = configure_recorded(built_in_registry(), "dataset", drawn)
+                if configured.build().available("test") is None:
+                    yield task(score, "new images", dataset=describe_plugin(configured), **noise)
+    trained = [(unit, networks[unit.requires]) for unit in psnr.values() if unit.requires is not None]
     if fits is None:
-        pairs, fits = [pair for pair in pairs if pair[1].files.done["train_seconds"] < MAX_SECONDS], 1
-    for score, fit in chooser.sample(pairs, min(fits, len(pairs))):
-        tasks.append(_task(fit, "weights"))
-        unit, _, check = _task(score, "fit")
-        tasks.append((replace(unit, requires=tasks[-1][0].key), score, check))
-    return tasks
+        trained, fits = [each for each in trained if files[each[1].folder].done["train_seconds"] < MAX_SECONDS], 1
+    for score, fit in chooser.sample(trained, min(fits, len(trained))):
+        yield (again := task(fit, "training"))
+        yield task(replace(score, requires=again[0].key), "fit")
 
 
-def _task(stored: Stored, check: str, **changes: Any) -> Task:
-    """Return the task to compute a unit under a key of its own, with changes of its payload.
-
-    Precision, compilation and steps are those of its record, since the plan may leave them open.
-    """
-    done, payload = stored.files.done, stored.unit.payload
-    if stored.unit.kind == "score":
-        changes = {"jacobian_precision": done.get("jacobian_precision", payload["jacobian_precision"])} | changes
-    else:
-        training = {"precision": done["precision"], "compile": "always" if done["compiled"] else "never"}
-        if payload["training"]["seconds"] is not None:
-            training |= {"seconds": None, "steps": done["steps"]}
-        changes = {"training": payload["training"] | training}
-    key = key_of([stored.unit.key, check])
-    return replace(stored.unit, key=key, payload=payload | changes, document=None), stored, check
-
-
-def _changed(stored: Stored, chooser: random.Random) -> Iterator[Task]:
-    """Yield the score of a row under other noise and, if its images are drawn from a seed, on new images."""
-    payload, noise_seed = stored.unit.payload, chooser.getrandbits(62)
-    if not payload.get("captured"):
-        yield _task(stored, "other noise", noise_seed=noise_seed)
-    # Plugins of the folder run in processes of their own only.
-    dataset = payload["dataset"]
-    if "seed" in dataset["parameters"] and not dataset["origins"] and payload["images"] >= MIN_IMAGES:
-        drawn = dataset | {"parameters": dataset["parameters"] | {"seed": chooser.getrandbits(31)}}
-        with contextlib.suppress(GahbenchError):
-            configured = configure_recorded(built_in_registry(), "dataset", drawn)
-            if configured.build().available("test") is None:
-                yield _task(stored, "new images", noise_seed=noise_seed, dataset=describe_plugin(configured))
-
-
-def _compare(unit: Unit, stored: Stored, check: str, target: Store) -> Iterator[tuple[Any, ...]]:
+def _compare(unit: Unit, stored: Unit, check: str, files: Files, target: Store) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of the table that compare a computed unit with a stored unit."""
     if unit.folder not in target.finished():
-        yield _row(stored.unit, check, f"failed: {target.failure_of(unit.folder)}")
+        yield _row(stored, check, f"failed: {target.failure_of(unit.folder)}")
         return
-    computed = open_finished(target.path(unit))
-    if check == "weights":
-        yield from _compare_fits(stored, computed)
+    both = (files[stored.folder], open_finished(target.path(unit)))
+    before, now = (_facts(each.done) for each in both)
+    if check == "training":
+        training = stored.payload["training"]
+        before |= stored.document or {}
+        now |= {"training": Training.model_validate(training).key_fields(), "seed": stored.seed}
+        # Rounding of other machines moves weights by half of their norm within 240 steps, so only scores are compared.
+        is_repeated = all(before[name] == now[name] for name in ("environment", "precision", "compiled"))
+        if not is_repeated or now["device"] != "cpu" or before["notes"] or before["resumed"] or training["seconds"]:
+            now["weights"] = before["weights"]
+    differing = [name for name in FIELDS if before.get(name) != now.get(name)]
+    states = (", ".join(f"{name}={facts.get(name)}" for name in differing) for facts in (before, now))
+    problem = "different: {} in the folder, and {} here".format(*states) if differing else ""
+    if check == "training":
+        yield _row(stored, check, problem)
         return
-    old, new = (np.array(finished.scores(), dtype=object).reshape(-1, 4) for finished in (stored.files, computed))
-    if check != "score":
-        psnr = [float(np.mean(rows[rows[:, 3] == "", 2])) for rows in (old, new)]
-        # Only a row that does better on what is stored knows it.
-        error = 0.0 if np.isnan(psnr).all() else abs(psnr[0] - psnr[1]) if check == "fit" else psnr[0] - psnr[1]
-        yield _row(stored.unit, check, None, (*psnr, error, TOLERANCES[check]))
-        return
-    problem = _difference(stored.files.done, computed.done, "kind", "parameters")
-    if len(flags := computed.done.get("flags", ())) > len(stored.files.done.get("flags", ())):
-        problem = f"different: is flagged here: {'; '.join(flags)}"
+    old, new = (np.array(each.scores(), dtype=object).reshape(-1, 4) for each in both)
     if not np.array_equal(old[:, [0, 1, 3]], new[:, [0, 1, 3]]):
-        yield _row(stored.unit, check, "different: other noise levels, images or parts are stored")
-        return
-    for part in dict.fromkeys(old[:, 3]):
+        problem, new = "different: other noise levels, images or parts are stored", old
+    for part in dict.fromkeys(old[:, 3]) if check == "score" else ("",):
         a, b = (rows[rows[:, 3] == part, 2].astype(float) for rows in (old, new))
-        error = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b)).mean()
-        tolerance = TOLERANCES[check] * np.nan_to_num(np.abs(a), posinf=0.0).mean() + 1e-6
-        yield _row(stored.unit, f"{check} {part}".strip(), problem, (a.mean(), b.mean(), error, tolerance))
+        gaps = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, a - b)
+        # Only a row that does better on what is stored knows it.
+        error = {"score": np.abs(gaps).mean(), "fit": abs(gaps.mean())}.get(check, gaps.mean())
+        scale = np.nan_to_num(np.abs(a), posinf=0.0).mean() + 1e-3 if check == "score" else 1.0
+        yield _row(stored, f"{check} {part}".strip(), problem, a.mean(), b.mean(), error, scale * TOLERANCES[check])
 
 
-def _compare_fits(stored: Stored, computed: FinishedUnit) -> Iterator[tuple[Any, ...]]:
-    """Compare the settings of a fit, and its weights and snapshots where training repeats to the last bit."""
-    from safetensors.numpy import load
-
-    def weights(finished: FinishedUnit) -> NDArray[Any]:
-        files = [load(finished.read(name)) for name in sorted([WEIGHTS, *finished.snapshots.values()])]
-        return np.concatenate([np.zeros(0), *(array.ravel() for file in files for _, array in sorted(file.items()))])
-
-    training, before, now = stored.unit.payload["training"], stored.files.done, computed.done
-    planned = {"training": Training.model_validate(training).key_fields(), "seed": stored.unit.seed}
-    problem = _difference(stored.unit.document or planned, planned, *planned)
-    problem = problem or _difference(before, now, "steps", "parameters")
-    # On other machines rounding moves weights by half of their norm within 240 steps, so only scores are compared.
-    is_repeated = now["device"] == "cpu" and not (before.get("resumed") or before.get("notes") or training["seconds"])
-    if is_repeated and not _difference(before, now, "environment", "precision", "compiled"):
-        old, new = weights(stored.files), weights(computed)
-        is_comparable = old.shape == new.shape
-        distance = float(np.linalg.norm(old - new) / (np.linalg.norm(new) or 1.0)) if is_comparable else np.inf
-        yield _row(stored.unit, "weights", problem, (0.0, distance, distance, TOLERANCES["weights"]))
-    elif problem:
-        yield _row(stored.unit, "weights", problem)
+def _facts(done: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is recorded about a unit, and a digest of its networks."""
+    networks = {name: file for name, file in done["files"].items() if name.endswith(Path(WEIGHTS).suffix)}
+    return {**done, "flagged": bool(done.get("flags")), "weights": key_of(networks)}
 
 
-def _row(unit: Unit, check: str, problem: str | None, numbers: Sequence[float] = (np.nan,) * 4) -> tuple[Any, ...]:
+def _row(unit: Unit, check: str, problem: str, *numbers: float) -> tuple[Any, ...]:
     """Return a row of the table, given a problem, or the stored and computed value, their error and its tolerance."""
-    stored, computed, error, tolerance = numbers
-    verdict = problem or (REPRODUCED if error <= tolerance else f"different: by {error:.2g}")
+    stored, computed, error, tolerance = numbers or (np.nan, np.nan, 0.0, np.nan)
+    verdict = problem or (REPRODUCED if not numbers or error <= tolerance else f"different: by {error:.2g}")
     return unit.label, check, stored, computed, tolerance, verdict
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any], *names: str) -> str | None:
-    for name in names:
-        if before.get(name) != now.get(name):
-            return f"different: the field '{name}' is {before.get(name)} in the folder, and {now.get(name)} here"
-    return None

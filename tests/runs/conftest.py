@@ -72,4 +72,4 @@ def row(tiny_units, tmp_path):
 @pytest.fixture
 def units_here(monkeypatch):
     """Compute units again in this process, since other processes take seconds to start."""
-    monkeypatch.setattr("gahbench.runs.verification.ENGINE", "inline")
+    monkeypatch.setattr("gahbench.runs.verification.run_in_processes", lambda row, stop: gahbench.run_row(row, stop))

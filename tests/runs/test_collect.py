@@ -30,7 +30,7 @@ def folder_of(out, entrant, metric="psnr"):
     return Store(out).path(unit)
 
 
-def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(out, command):
+def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(out):
     before = gahbench.load_results(out).scores
     first_folder, second_folder = folder_of(out, "identity"), folder_of(out, "oracle-threshold[haar]")
     first_folder.rename(out / "aside")
@@ -49,8 +49,6 @@ def test_units_whose_folders_were_swapped_are_left_off_the_board_and_recomputed(
         outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline")
     assert (outcome.done, outcome.failed) == (4, 0)
     assert outcome.results.scores.equals(before)
-    status, printed, _ = command("status")(out)
-    assert (status, "2 units moved to damaged/, since a checksum did not match" in printed) == (0, True)
 
 
 def test_a_changed_unit_causes_the_board_to_be_written_again(out):
@@ -68,9 +66,9 @@ def test_changed_tables_are_not_shown_but_written_again(out, command, name):
     board, content = (out / "leaderboard.md").read_text(), (out / name).read_bytes()
     (out / name).write_bytes(content.replace(b"1", b"7", 1))
     with Store(out).lock():
-        # During a run the board is not written; without its index it cannot be read.
+        # During a run the board is not written; without its scores and index it cannot be read.
         status, printed, errors = command("leaderboard")(out)
-        assert (status, printed) == ((2, "") if name == "results.json" else (0, board)), errors
+        assert (status, printed) == ((0, board) if "leaderboard" in name else (2, "")), errors
     assert command("leaderboard")(out)[:2] == (0, board)
     assert (out / name).read_bytes() == content
 

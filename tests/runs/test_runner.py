@@ -171,7 +171,7 @@ def test_shards_divide_the_rows_of_a_suite(write_suite, tmp_path):
     counts = [run(suite, out, shard=f"{index}/3").done for index in (1, 2, 3)]
     assert sorted(counts) == [0, 3, 4]  # There are two rows: a network, and both references.
     assert not (out / "results.json").exists()
-    assert board(gahbench.collect(out)).equals(board(run(suite, tmp_path / "whole")))
+    assert board(run(suite, out)).equals(board(run(suite, tmp_path / "whole")))
     for shard in ("0/3", "4/3", "1", "a/b"):
         with pytest.raises(gahbench.ParameterError, match="accepted: I/N with I from 1 to N"):
             run(suite, out, shard=shard)

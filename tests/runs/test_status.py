@@ -46,23 +46,20 @@ def test_status_of_a_read_only_folder_shows_running_units(out, monkeypatch):
     assert 0 <= report["silent"] <= report["seconds"] < 60
 
 
-def test_estimates_are_proportional_to_the_work_of_fits_and_to_the_values_of_scores(out):
+def test_estimates_are_proportional_to_the_work_of_fits_and_of_scores_by_metric_and_dataset(out):
     plan, store = require_plan(out), Store(out)
     (fit,) = [unit for unit in plan.units if unit.kind == "fit"]
     scores = [unit for unit in plan.units if unit.metric == "psnr"]
-    recorded = {unit: store.done_record(unit) for unit in plan.units}
-    datasets = plan.board["datasets"]
-    estimate = estimate_durations(plan.units, datasets, store)
-    assert estimate(replace(fit, work=2 * fit.work)) == pytest.approx(2 * recorded[fit]["seconds"])
-    mean = sum(recorded[unit]["seconds"] for unit in scores) / len(scores)
-    more = {**scores[0].payload, "images": 2 * scores[0].payload["images"], "sigmas": [0.1] * 6}
-    assert estimate(replace(scores[0], payload=more)) == pytest.approx(6 * mean)
+    recorded = {unit: store.done_record(unit)["seconds"] for unit in plan.units}
+    estimate = estimate_durations(plan.units, store)
+    assert estimate(replace(fit, work=2 * fit.work)) == pytest.approx(2 * recorded[fit])
+    assert estimate(scores[0]) == pytest.approx(sum(recorded[unit] for unit in scores) / len(scores))
     timed = {**fit.payload, "training": {**fit.payload["training"], "seconds": 90}}
     assert estimate(replace(fit, payload=timed, work=math.inf)) == 90
     # Unknown work is not taken for zero work.
     for unit in (replace(fit, work=0.0), replace(scores[0], metric="ssim"), replace(scores[0], dataset="rays")):
         assert estimate(unit) is None
-    assert estimate_durations((), datasets, store)(fit) is None
+    assert estimate_durations((), store)(fit) is None
 
 
 #: A traceback of a worker on another machine; lines that begin with a minus sign belong to frames of libraries.

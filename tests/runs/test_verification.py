@@ -81,7 +81,7 @@ def test_honest_results_are_reproduced_and_the_folder_is_not_changed(folder, uni
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     status, printed, _ = command("verify")(folder, "--units", 100, "--fits", 100, "--seed", 0)
     assert status == 0, printed
-    # 12 scores, their rows under other noise and on new images, and the weights and the PSNR of 4 fits.
+    # 12 scores, their rows under other noise and on new images, and the training and the PSNR of 4 fits.
     assert printed.splitlines()[-1] == f"{12 + 2 * 6 + 2 * 4} of 32 comparisons reproduced"
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
     status, printed, _ = command("verify")(folder, "--units", 1, "--fits", 0, "--json")
@@ -184,14 +184,14 @@ def damage(folder, done):
 @pytest.mark.parametrize(
     ("forge", "entrant", "check", "verdict"),
     [
-        (train_longer, "bf-cnn", "weights", "different: by "),
+        (train_longer, "bf-cnn", "training", "different: weights="),
         (train_longer_elsewhere, "linear", "fit", "different: by "),
-        (exchange_weights, "bf-cnn", "weights", "different: by "),
-        (scale_weights, "bf-cnn", "weights", "different: by "),
+        (exchange_weights, "bf-cnn", "training", "different: weights="),
+        (scale_weights, "bf-cnn", "training", "different: weights="),
         (edit_score, "identity", "score", "different: by 0.1"),
-        (change_kind, "identity", "score", "different: the field 'kind' is oracle in the folder, and classical here"),
-        (state_other_steps, "bf-cnn", "weights", "different: the field 'steps' is 2 in the folder, and 3 here"),
-        (plan_other_training, "bf-cnn", "weights", "different: the field 'training' is "),
+        (change_kind, "identity", "score", "different: kind=oracle in the folder, and kind=classical here"),
+        (state_other_steps, "bf-cnn", "training", "different: steps=2 in the folder, and steps=3 here"),
+        (plan_other_training, "bf-cnn", "training", "different: training="),
         (damage, "identity", "files", "damaged: "),
     ],
 )
@@ -251,5 +251,5 @@ def test_one_short_fit_is_trained_by_default(folder, units_here):
     for seed in (0, 1):
         forge_done(Store(folder).path(fit_of(folder, "linear", seed)), train_seconds=MAX_SECONDS)
     table = verify(folder, units=1)
-    (unit,) = table[table["check"] == "weights"]["unit"]
+    (unit,) = table[table["check"] == "training"]["unit"]
     assert unit.startswith("fit bf-cnn")
