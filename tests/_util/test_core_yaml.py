@@ -9,32 +9,17 @@ from hypothesis import strategies as st
 
 from gahbench._util.core_yaml import dump_flow, load_scalar
 
+#: YAML 1.2.2, section 10.3.2.
+CORE = {
+    "010": 10, "-0010": -10, "0o17": 15, "0x1F": 31, "+1": 1, "5.": 5.0, ".5": 0.5, "1e-3": 1e-3, "-2E4": -2e4,
+    ".inf": math.inf, "-.INF": -math.inf, "true": True, "FALSE": False, "null": None, "~": None, "": None,
+}  # fmt: skip
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    # YAML 1.2.2, section 10.3.2.
-    [
-        ("010", 10),
-        ("-0010", -10),
-        ("0o17", 15),
-        ("0x1F", 31),
-        ("+1", 1),
-        ("5.", 5.0),
-        (".5", 0.5),
-        ("1e-3", 1e-3),
-        ("-2E4", -2e4),
-        (".inf", math.inf),
-        ("-.INF", -math.inf),
-        ("true", True),
-        ("FALSE", False),
-        ("null", None),
-        ("~", None),
-        ("", None),
-    ],
-)
-def test_plain_scalars_follow_the_core_schema(text, value):
-    assert load_scalar(text) == value
-    assert type(load_scalar(text)) is type(value)
+
+@pytest.mark.parametrize("text", CORE)
+def test_plain_scalars_follow_the_core_schema(text):
+    assert load_scalar(text) == CORE[text]
+    assert type(load_scalar(text)) is type(CORE[text])
 
 
 #: Scalars that are numbers, booleans, dates or merge keys in YAML 1.1, and strings in YAML 1.2.

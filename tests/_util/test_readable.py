@@ -1,36 +1,18 @@
 """Numbers and strings formatted for people."""
 
-import pytest
-
 from gahbench._util.core_yaml import as_number
 from gahbench._util.readable import brief, format_duration, format_number, level_name, pluralize
 
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (9.94, "9.9 s"),
-        (9.96, "10 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (3599.6, "1 h 00 min"),
-        (7500, "2 h 05 min"),
-        (86399, "1 d 00 h"),
-        (273600, "3 d 04 h"),
-        (float("inf"), "unknown"),
-    ],
-)
-def test_durations_are_formatted(seconds, text):
-    assert format_duration(seconds) == text
+DURATIONS = {
+    0: "0.0 s", 9.94: "9.9 s", 9.96: "10 s", 59.4: "59 s", 59.6: "1 min 00 s", 3599.6: "1 h 00 min", 7500: "2 h 05 min",
+    86399: "1 d 00 h", 273600: "3 d 04 h", float("inf"): "unknown",
+}  # fmt: skip
+COUNTS = {0: "0", 840: "840", 1000: "1.0 k", 9949: "9.9 k", 92_160: "92 k", 999_600: "1.0 M", 7.66e6: "7.7 M"}
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (840, "840"), (1000, "1.0 k"), (9949, "9.9 k"), (92_160, "92 k"), (999_600, "1.0 M"), (7.66e6, "7.7 M")],
-)
-def test_counts_are_formatted(value, text):
-    assert format_number(value) == text
+def test_durations_and_counts_are_formatted():
+    assert {seconds: format_duration(seconds) for seconds in DURATIONS} == DURATIONS
+    assert {count: format_number(count) for count in COUNTS} == COUNTS
 
 
 def test_names_of_noise_levels_are_unique():
