@@ -136,6 +136,7 @@ def _findings(configured: Configured) -> Iterator[Finding]:
         refuse = mock.Mock(side_effect=OSError("missing() may not use a network"))
         with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
             missing = steps.missing()
+        yield require("missing() returns a tuple of strings", isinstance(missing, tuple | list), f"{missing!r}")
         fault = f"it connected to {refuse.call_args.args}; look only for files" if refuse.called else ""
         yield Finding("missing() works without a network", not refuse.called, fault or "; ".join(missing))
 
