@@ -79,7 +79,7 @@ def test_prepare_downloads_once_and_then_plan_succeeds(command, write, scikit_le
     assert (status, printed) == (2, "")
     assert f"error: {suite}: the units of shuffled[" in errors
     assert "cannot be planned before the images are available" in errors
-    assert errors.endswith(f"; missing on this machine: {dataset}: {download}\n")
+    assert errors.endswith(f" missing on this machine: {dataset}: {download}\n")
     assert not scikit_learn.home.exists()
 
     status, printed, _ = command("prepare")(suite)
