@@ -57,11 +57,9 @@ from .registry.registry import create as create
 from .runs.comparison import compare as compare
 from .runs.execute import run_in_processes as run_in_processes
 from .runs.execute import worker_devices as worker_devices
-from .runs.preparation import prepare as prepare
 from .runs.process import RowProcess as RowProcess
 from .runs.row import run_row as run_row
 from .runs.running import run as run
-from .runs.status import status as status
 from .runs.verification import verify as verify
 
 __version__: str

@@ -116,12 +116,16 @@ def prepare(
 
     Exit status: 0 everything is available, 1 something could not be obtained, 2 bad input.
     """
+    from gahbench.planning.suite import SuiteChanges, load_suite
+    from gahbench.registry.registry import open_registry
     from gahbench.runs.preparation import prepare as prepare_suite
 
-    prepared = prepare_suite(
-        suite, entrants=entrant or (), settings=settings or (), plugins=plugins_dir or (), report=_print_prepared
-    )
-    failed = sum(plugin.error is not None for plugin in prepared)
+    changes = SuiteChanges(entrant or (), settings or ())
+    prepared = []
+    for outcome in prepare_suite(load_suite(suite, open_registry(plugins_dir or ()), changes)):
+        _print_prepared(outcome)
+        prepared.append(outcome.error)
+    failed = len(prepared) - prepared.count(None)
     if failed:
         say(f"suite {suite}: {failed} of {len(prepared)} could not be obtained", "red")
         raise typer.Exit(1)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from gahbench._util.error_text import error_text
 from gahbench._util.errors import DataError, GahbenchError, listing
-from gahbench.planning.suite import Suite, SuiteChanges, load_suite
+from gahbench.planning.suite import Suite
 from gahbench.registry.configured import Configured, iterate_nested, preparation
-from gahbench.registry.registry import open_registry
 
 
 @dataclass(frozen=True)
@@ -24,56 +21,6 @@ class Prepared:
     error: str | None = None
 
 
-def prepare(
-    suite: str | Path,
-    *,
-    entrants: Sequence[str] = (),
-    settings: Mapping[str, Any] | Sequence[str] = (),
-    plugins: Sequence[str | Path] = (),
-    report: Callable[[Prepared], None] = lambda prepared: None,
-) -> tuple[Prepared, ...]:
-    """Download and decode everything that a suite needs on this machine.
-
-    A run also prepares its suite, but this needs network access if something is missing.
-
-    Parameters
-    ----------
-    suite
-        Path of a suite, or the name of a suite that gahbench ships.
-    entrants
-        Additional entrants, as specs ``name[key=value,...]``; by default none.
-    settings
-        Fields of the suite to override: a mapping such as ``{"scoring.images": 100}``, or strings such as
-        ``"scoring.images=100"``; by default none.
-    plugins
-        Paths of plugin files, or of folders of plugin files; by default only those that the suite names.
-    report
-        Function to call with each outcome as soon as it is known.
-
-    Returns
-    -------
-    tuple of Prepared
-        One outcome for each plugin that may need preparation: ``fetched`` describes what was missing and is here now;
-        ``error`` says why something is still missing, or is ``None``.
-
-    Raises
-    ------
-    GahbenchError
-        If the suite, a plugin or a parameter is invalid.
-
-    Examples
-    --------
-    >>> [outcome.error for outcome in prepare("quick")]
-    [None]
-    """
-    loaded = load_suite(suite, open_registry(plugins), SuiteChanges(entrants, settings))
-    outcomes = []
-    for outcome in _visit(loaded, fetch=True):
-        outcomes.append(outcome)
-        report(outcome)
-    return tuple(outcomes)
-
-
 def find_missing(suite: Suite) -> list[tuple[str, str]]:
     """Return what the plugins of a suite lack on this machine, as pairs of a plugin and a description; fetch nothing.
 
@@ -82,7 +29,7 @@ def find_missing(suite: Suite) -> list[tuple[str, str]]:
     DataError
         If a dataset lacks images, without which a suite cannot be planned.
     """
-    items = [(outcome.plugin, text) for outcome in _visit(suite, fetch=False) for text in outcome.missing]
+    items = [(outcome.plugin, text) for outcome in prepare(suite, fetch=False) for text in outcome.missing]
     lacking = {plugin for plugin, _ in items}
     datasets = [entry.label for entry in suite.datasets if any(item.where in lacking for item in iterate_nested(entry))]
     if datasets:
@@ -94,10 +41,11 @@ def find_missing(suite: Suite) -> list[tuple[str, str]]:
     return items
 
 
-def _visit(suite: Suite, fetch: bool) -> Iterator[Prepared]:
-    """Yield the outcomes of the plugins of a suite that may need preparation, the plugins that parameters name first.
+def prepare(suite: Suite, fetch: bool = True) -> Iterator[Prepared]:
+    """Fetch what a suite lacks on this machine; yield the outcome of each plugin that may need preparation.
 
-    A plugin whose parameters name one that is not ready is not built, since a constructor may read images.
+    With ``fetch=False``, plugins are only asked what is missing. Plugins that parameters name come first: a plugin
+    whose parameters name one that is not ready is not built, since a constructor may read images.
     """
     is_ready: dict[tuple[str, str], bool] = {}
     for entry in (*suite.datasets, *suite.entrants, *suite.metrics):

@@ -30,26 +30,13 @@ _MAX_UNITS = 1000
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a results folder.
+    """The state of a results folder: numbers of units by state, where ``waiting`` includes the running ones.
 
-    Attributes
-    ----------
-    suite
-        Name of the suite.
-    done, failed, blocked, waiting
-        Numbers of units that are finished, have failed, cannot run since their fit failed, and are left to do
-        (including the running ones).
-    running
-        The last report of each attempt at a unit that has not ended, by the label of the unit: ``host``, ``process``,
-        ``seconds`` since its start, ``silent`` (seconds since the report, by the clock of this machine) and, for a fit,
-        the fields of :class:`gahbench.training.trainer.Progress`. An attempt whose process was killed stays until the
-        next run.
-    failures
-        The error of each failed unit, by its label.
-    remaining
-        Estimated seconds until all units are done; ``None`` if unknown.
-    is_published
-        Whether the folder is a published board without its units.
+    ``running`` holds, by the label of a unit, the last report of its newest attempt: ``host``, ``process``, ``seconds``
+    since its start, ``silent`` seconds since the report and, for a fit, the fields of
+    :class:`gahbench.training.trainer.Progress`. An attempt whose process was killed stays until the next run.
+    ``failures`` holds the error of each failed unit, by label; ``remaining`` the estimated seconds until all units are
+    done, if known; ``is_published`` says whether the folder is a published board without its units.
     """
 
     suite: str
@@ -63,37 +50,8 @@ class Status:
     is_published: bool
 
 
-def status(folder: str | Path) -> Status:
-    """Return the state of a results folder: finished, failed and running units, and the estimated time left.
-
-    Files of units are not read or compared with their checksums, as runs do.
-
-    Parameters
-    ----------
-    folder
-        Path of a results folder.
-
-    Returns
-    -------
-    Status
-        The numbers of units that are ``done``, ``failed`` and ``waiting``, the ``running`` units, the ``failures``, and
-        the ``remaining`` seconds.
-
-    Raises
-    ------
-    ResultsError
-        If the folder is not a results folder.
-
-    Examples
-    --------
-    In a clone of the repository, a published board without its units:
-
-    >>> import gahbench
-    >>> state = gahbench.status("results/quick")
-    >>> state.suite, state.is_published
-    ('quick', True)
-    """
-    folder = Path(folder)
+def status(folder: Path) -> Status:
+    """Return the state of a results folder, without reading the files of its units."""
     plan, store = require_plan(folder), Store(folder)
     states = store.states(plan.units)
     failed, left = (

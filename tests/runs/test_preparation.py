@@ -169,10 +169,13 @@ def remote(tmp_path):
             return file
 
         def missing(self, suite, entrants=()):
-            return find_missing(load_suite(suite, Registry(tuple(self.plugins)), SuiteChanges(entrants)))
+            return find_missing(self.load(suite, entrants))
 
-        def prepare(self, suite, **options):
-            return prepare(suite, plugins=self.plugins, **options)
+        def prepare(self, suite, entrants=()):
+            return list(prepare(self.load(suite, entrants)))
+
+        def load(self, suite, entrants):
+            return load_suite(suite, Registry(tuple(self.plugins)), SuiteChanges(entrants))
 
         def plan(self, suite):
             return plan_suite(suite, plugins=self.plugins)
@@ -194,12 +197,10 @@ def test_everything_that_a_suite_misses_is_listed_and_prepared_once(remote):
         remote.missing(suite)
     # Asking what is missing fetches nothing.
     assert list(remote.here.iterdir()) == []
-    reported = []
-    outcomes = remote.prepare(suite, report=reported.append)
+    outcomes = remote.prepare(suite)
     assert [(outcome.plugin, outcome.fetched, outcome.error) for outcome in outcomes] == [
         (plugin, (text,), None) for plugin, text in missing
     ]
-    assert tuple(reported) == outcomes
     assert remote.missing(suite) == []
     assert [outcome.fetched for outcome in remote.prepare(suite)] == [(), (), (), ()]
     # ``prepare`` is called once for each plugin in each call, even if nothing is missing.

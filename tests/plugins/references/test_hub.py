@@ -9,6 +9,8 @@ from small_plugins import save_ddpm
 
 import gahbench
 from gahbench import ParameterError
+from gahbench.planning.suite import load_suite
+from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import prepare
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -102,11 +104,12 @@ def test_only_prepare_downloads_weights(cache, tmp_path, monkeypatch):
     with pytest.raises(ParameterError, match=r"not in the hub's cache, .*'gahbench prepare' downloads it"):
         from_file().check_shape((1, 8, 8))
     assert not calls
-    (prepared,) = [outcome for outcome in prepare(file) if "hf" in outcome.plugin]
+    suite = load_suite(file, Registry())
+    (prepared,) = [outcome for outcome in prepare(suite) if "hf" in outcome.plugin]
     assert prepared.error is None
     assert prepared.fetched == (f"weights of someone/denoiser at {COMMIT}, from the Hugging Face hub into its cache",)
     assert calls == [("someone/denoiser", "weights.safetensors", COMMIT)]
-    assert all(outcome.fetched == () for outcome in prepare(file))
+    assert all(outcome.fetched == () for outcome in prepare(suite))
     assert len(calls) == 1
 
 
