@@ -77,10 +77,8 @@ def function_digest(function: str, needs: frozenset[str] = frozenset()) -> str:
     return _digest(module, getattr(importlib.util.find_spec(module), "origin", None), name, needs)
 
 
-def _digest(start: str, origin: str | None, name: str, needs: frozenset[str]) -> str:
+def _digest(start: str, origin: Any, name: str, needs: frozenset[str]) -> str:
     """Return the digest of a name in module ``start``, over this module and the modules that it uses."""
-    if origin is None:
-        raise ModuleNotFoundError(f"{start}: no such module, or a module without a file")
     sources, digests = Sources(start, Path(origin)), dict[str, str]()
 
     def read(module: str, file: Path) -> list[str]:

@@ -307,12 +307,6 @@ def test_methods_for_a_need_change_digests_of_metrics_with_the_need():
     assert function_digest(score, frozenset(("test", "training"))) == plain
 
 
-@pytest.mark.parametrize("module", ["gahbench.nowhere", "nowhere_at_all"])
-def test_the_digest_of_a_missing_module_raises_an_error(module):
-    with pytest.raises(ModuleNotFoundError, match=f"{module}: no such module"):
-        function_digest(f"{module}:f")
-
-
 STABLE = """
 import functools
 import json as JSON
