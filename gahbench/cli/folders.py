@@ -119,7 +119,7 @@ def weights(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, including snapshots.")] = False,
 ) -> None:
     """Print the files of trained networks, tab-separated: dataset, seed, weights, history and entrant."""
-    from gahbench.runs.rows import weights as trained_weights
+    from gahbench.runs.status import weights as trained_weights
 
     networks = trained_weights(folder, entrant)
     if as_json:

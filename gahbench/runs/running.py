@@ -19,11 +19,10 @@ from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
 from gahbench.runs.execute import execute, rows_of, stop_on_signals
-from gahbench.runs.hooks import call_hook, describe_run, tracking
 from gahbench.runs.progress import Display
 from gahbench.runs.reuse import Reused
 from gahbench.runs.reuse import reuse as take
-from gahbench.runs.watch import Watch
+from gahbench.runs.watch import Watch, call_hook, describe_run, tracking
 from gahbench.store.plan_file import record_plan
 from gahbench.store.store import DAMAGED, Store, warn_of_damage
 

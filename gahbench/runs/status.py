@@ -1,4 +1,4 @@
-"""The state of a results folder during a run, and the reasons of failures, without torch."""
+"""What a results folder holds during a run and afterwards, from directory listings and without torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gahbench._util.sealed import read_record
 from gahbench.board.selection import choose_labels
 from gahbench.contracts.unit import Unit
 from gahbench.store.plan_file import require_plan
-from gahbench.store.store import Store
+from gahbench.store.store import Store, StoredWeights, stored_weights
 from gahbench.store.units import PARTIAL, PROGRESS
 
 #: Seconds that a run takes in addition to its units: to start worker processes, and to write the board and its figures.
@@ -145,3 +145,29 @@ def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> 
         waiting = sum(unit.is_blocked(names) for unit in blocked)
         found.append(Failure(tuple(unit.label for unit in group), *reason, waiting))
     return found
+
+
+def weights(folder: str | Path, entrant: str) -> list[StoredWeights]:
+    """Return the paths of the weights, training histories and snapshots of the finished fits of an entrant.
+
+    Parameters
+    ----------
+    folder
+        Path of a results folder with its units.
+    entrant
+        Label, name or pattern (``unet*``) of a trained entrant. The label of one row of a sweep, such as
+        ``unet[width=16] N=100``, selects only that row.
+
+    Returns
+    -------
+    list of StoredWeights
+        One item for each finished fit, in the order of the plan.
+
+    Raises
+    ------
+    ResultsError
+        If the folder is not a results folder, or has no such trained entrant.
+    """
+    plan = require_plan(Path(folder))
+    trained = dict.fromkeys(unit.entrant for unit in plan.units if unit.kind == "fit")
+    return stored_weights(Path(folder), plan, set(choose_labels([entrant], trained, "trained entrant", ResultsError)))

@@ -19,8 +19,7 @@ import gahbench
 from gahbench.report import figures
 from gahbench.report.tables import markdown
 from gahbench.runs.collect import collect
-from gahbench.runs.rows import weights
-from gahbench.runs.status import status
+from gahbench.runs.status import status, weights
 
 from .damage import Damage, damages, inflict
 from .harness import Campaign, accept_errors

@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import UNET, run
 
 from gahbench._util.errors import ResultsError
-from gahbench.runs.rows import weights
+from gahbench.runs.status import weights
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
@@ -54,7 +54,7 @@ def test_the_commands_print_their_outcome_and_the_board(write_suite, tiny_run, c
 
 
 def test_weights_are_found_without_torch(out, tmp_path):
-    count = f"import sys; from gahbench.runs.rows import weights; print(len(weights('out', {UNET!r})))"
+    count = f"import sys; from gahbench.runs.status import weights; print(len(weights('out', {UNET!r})))"
     code = f"{count}; print('torch' in sys.modules)"
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert completed.stdout.split() == ["1", "False"], completed.stderr

@@ -13,9 +13,8 @@ from sample_files import TINY
 import gahbench
 from gahbench.contracts.unit import Unit
 from gahbench.registry import hookspecs
-from gahbench.runs.hooks import call_hook, describe_run, tracking
 from gahbench.runs.progress import Display
-from gahbench.runs.watch import Watch
+from gahbench.runs.watch import Watch, call_hook, describe_run, tracking
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench.runs.hooks import row_name
+from gahbench.runs.watch import row_name
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
