@@ -18,7 +18,6 @@ from .contracts.architectures import ArchitectureFactory as ArchitectureFactory
 from .contracts.bases import Basis as Basis
 from .contracts.captured import Captured as Captured
 from .contracts.citation import Citation as Citation
-from .contracts.claims import Claim as Claim
 from .contracts.claims import read_claims as read_claims
 from .contracts.datasets import Card as Card
 from .contracts.datasets import Dataset as Dataset
@@ -58,7 +57,6 @@ from .runs.comparison import compare as compare
 from .runs.execute import run_in_processes as run_in_processes
 from .runs.execute import worker_devices as worker_devices
 from .runs.process import RowProcess as RowProcess
-from .runs.row import run_row as run_row
 from .runs.running import run as run
 from .runs.verification import verify as verify
 

@@ -190,45 +190,7 @@ class Condition(_Fields):
 
 @dataclass(frozen=True)
 class Claim(_Fields):
-    """A statement of a publication, and the measure and region by which gahbench decides on it.
-
-    Parameters
-    ----------
-    id
-        The name of the claim, of letters, digits and hyphens, unique within its paper.
-    paper
-        The publication.
-    location
-        The figure, table or section of the paper.
-    checked
-        The source that the statement and numbers were compared with: ``text``, ``abstract`` or ``code`` of the paper;
-        or ``unverified``. Unverified claims are listed separately and not counted.
-    statement
-        The claim in a sentence.
-    measure
-        The measured quantity.
-    region
-        The claim holds if the whole interval of the measure lies in the region, and fails if no part of it does.
-    suite
-        The smallest suite that tests the claim: the name of a shipped suite, or the content of a suite file.
-    full_scale
-        The suite at the scale of the publication, given like ``suite``; ``None`` if ``suite`` has that scale.
-    requires
-        The conditions; a case that does not meet all of them is not measured.
-    published
-        The published measurement and its data.
-    reading
-        How the query differs from the published measurement, and the consequences.
-    missing
-        The quantity of the claim that gahbench cannot measure yet; empty if it can measure all.
-
-    Examples
-    --------
-    >>> import gahbench
-    >>> claims = gahbench.create("claim", "miyasawa-1961")
-    >>> claims[0].checked in ("text", "abstract", "code", "unverified")
-    True
-    """
+    """A statement of a publication, and the measure and region by which gahbench decides on it."""
 
     id: Annotated[str, Field(pattern="^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$")]
     paper: Citation

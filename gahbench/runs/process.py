@@ -38,7 +38,7 @@ class RowProcess:
     Parameters
     ----------
     function
-        The function of a row and an event that ends it, as :func:`gahbench.run_row`.
+        The function of a row and an event that ends it, which the engine was given.
     row
         The row.
     stop

@@ -67,35 +67,10 @@ class DeviceLostError(GahbenchError):
 
 
 def run_row(row: Row, stop: threading.Event | None = None) -> None:
-    """Run the units of a row in this process, one after the other.
+    """Run the units of a row in this process, one after the other, until ``stop`` is set.
 
     Finished units and failures are written into the results folder. A unit that is finished, or whose fit failed, is
     skipped, so a row may be run again after any end.
-
-    Parameters
-    ----------
-    row
-        The row.
-    stop
-        Event that another thread sets to end the row: a running fit writes a checkpoint.
-
-    Raises
-    ------
-    GahbenchError
-        If the device was lost, so that this process cannot use it again.
-    OSError
-        If the results folder cannot be read or written.
-
-    Examples
-    --------
-    >>> import concurrent.futures
-    >>> import gahbench
-    >>> class Inline(gahbench.Engine):
-    ...     # Runs rows in this process.
-    ...     def submit(self, function, row):
-    ...         job = concurrent.futures.Future()
-    ...         job.set_result(function(row, self.stop))
-    ...         return job
     """
     store, stop = Store(row.folder), stop or threading.Event()
     keep_freed_blocks()

@@ -9,6 +9,7 @@ from tiny_runs import run_for_fixture
 import gahbench
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
+from gahbench.runs.row import run_row
 
 
 @pytest.fixture(scope="module")
@@ -72,4 +73,4 @@ def row(tiny_units, tmp_path):
 @pytest.fixture
 def units_here(monkeypatch):
     """Compute units again in this process, since other processes take seconds to start."""
-    monkeypatch.setattr("gahbench.runs.verification.run_in_processes", lambda row, stop: gahbench.run_row(row, stop))
+    monkeypatch.setattr("gahbench.runs.verification.run_in_processes", run_row)

@@ -14,6 +14,7 @@ import torch
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
+from gahbench.runs.row import run_row
 from gahbench.store.store import Store
 from gahbench.store.units import DamagedError
 from gahbench.training.trainer import Stopped
@@ -39,7 +40,7 @@ def end_first_unit(row, monkeypatch):
 
         monkeypatch.setattr("gahbench.runs.row._Runner._compute", compute)
         first = dataclasses.replace(row, units=row.units[:1])
-        gahbench.run_row(first, stop)
+        run_row(first, stop)
         return Store(row.folder).failure_record(row.units[0].folder)
 
     return end
@@ -91,19 +92,19 @@ def test_a_failed_rename_ends_a_row_and_fails_no_unit(row, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(OSError, match="Operation not permitted"):
-        gahbench.run_row(row)
+        run_row(row)
     assert Store(row.folder).failed() == set()
 
 
 def test_a_row_runs_again_only_what_is_left(row):
     store, (fit, *scores) = Store(row.folder), row.units
     store.fail(fit, "no luck", "")
-    gahbench.run_row(row)
+    run_row(row)
     # The scores of the failed network are not started.
     assert store.finished() == {unit.folder for unit in scores if not unit.needs}
     before = {path: path.stat().st_mtime_ns for path in store.units.iterdir()}
     store.forget_failure(fit)
-    gahbench.run_row(row)
+    run_row(row)
     assert store.finished() == {unit.folder for unit in row.units}
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -112,7 +113,7 @@ def test_a_row_leaves_the_state_of_its_process_as_it_was(row):
     torch.manual_seed(5)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     draws = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    gahbench.run_row(dataclasses.replace(row, threads=threads + 1))
+    run_row(dataclasses.replace(row, threads=threads + 1))
     assert torch.get_rng_state().equal(state)
     assert (random.getstate(), np.random.get_state()[1].tolist()) == draws  # noqa: NPY002
     assert torch.get_num_threads() == threads
@@ -123,7 +124,7 @@ def test_a_row_leaves_the_state_of_its_process_as_it_was(row):
 def test_a_row_of_other_code_is_refused_in_one_line(row):
     fit = row.units[0]
     changed = dataclasses.replace(fit, document={**fit.document, "code": "other"})
-    gahbench.run_row(dataclasses.replace(row, units=(changed,)))
+    run_row(dataclasses.replace(row, units=(changed,)))
     message = "PluginError: the code of gahbench has changed since this run was planned; run again"
     assert Store(row.folder).failure_of(fit.folder) == message
 
@@ -131,7 +132,7 @@ def test_a_row_of_other_code_is_refused_in_one_line(row):
 def test_a_damaged_checkpoint_is_moved_away_with_a_note(row):
     store, fit = Store(row.folder), row.units[0]
     (store.begin(fit).folder / "checkpoint-5.pt").write_bytes(b"rubbish")
-    gahbench.run_row(dataclasses.replace(row, units=(fit,)))
+    run_row(dataclasses.replace(row, units=(fit,)))
     assert store.examine([fit]).undamaged
     note = store.done_record(fit)["notes"][0]
     moved = store.folder / "damaged" / f"{fit.folder}.partial-checkpoint-5.pt"
@@ -166,15 +167,15 @@ def test_a_lost_device_is_noticed_even_if_the_unit_caught_its_error(row, monkeyp
         patch.setattr("gahbench.devices.hardware.Cpu.is_accelerator", True)
         patch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
         with pytest.raises(gahbench.GahbenchError, match=r"its device was lost: .*illegal memory access"):
-            gahbench.run_row(dataclasses.replace(row, units=(score,)))
+            run_row(dataclasses.replace(row, units=(score,)))
     store = Store(row.folder)
     assert (store.finished(), store.failed()) == (set(), set())
-    gahbench.run_row(dataclasses.replace(row, units=(score,)))
+    run_row(dataclasses.replace(row, units=(score,)))
     assert store.examine([score]).undamaged
 
 
 def test_notes_about_reduced_batches_are_recorded_with_the_unit(row, monkeypatch):
     monkeypatch.setattr("gahbench.runs.row.take_memory_notes", lambda: ["out of memory: computed in batches of 1"])
-    gahbench.run_row(row)
+    run_row(row)
     records = [Store(row.folder).done_record(unit) for unit in row.units]
     assert all("out of memory: computed in batches of 1" in record["notes"] for record in records)
