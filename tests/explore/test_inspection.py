@@ -189,7 +189,7 @@ def test_a_network_is_inspected_with_its_weights(tmp_path):
     for arguments, message in (
         (
             {"entrant": "bf-cnn[width=4]"},
-            rf"no weights: give a checkpoint, .* or inspect untrained\[{re.escape(label)}\]",
+            rf"no weights: give a checkpoint, .* untrained\[{re.escape(label)}\]",
         ),
         ({"entrant": "low-pass", "checkpoint": "w.pt"}, "'low-pass': unknown parameter 'checkpoint'"),
     ):
