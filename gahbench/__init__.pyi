@@ -14,11 +14,10 @@ from ._util.shapes import image_shape as image_shape
 from .board.claims import claims as claims
 from .board.results import Results as Results
 from .board.results import load_results as load_results
-from .contracts.architectures import ArchitectureFactory as ArchitectureFactory
 from .contracts.bases import Basis as Basis
-from .contracts.captured import Captured as Captured
 from .contracts.citation import Citation as Citation
 from .contracts.claims import read_claims as read_claims
+from .contracts.datasets import Captured as Captured
 from .contracts.datasets import Card as Card
 from .contracts.datasets import Dataset as Dataset
 from .contracts.datasets import Optimum as Optimum
@@ -30,8 +29,8 @@ from .contracts.engines import Job as Job
 from .contracts.engines import Row as Row
 from .contracts.metrics import Metric as Metric
 from .contracts.metrics import Scores as Scores
-from .contracts.published import Published as Published
-from .contracts.published import PublishedTraining as PublishedTraining
+from .contracts.references import ArchitectureFactory as ArchitectureFactory
+from .contracts.references import PublishedTraining as PublishedTraining
 from .contracts.references import Reference as Reference
 from .contracts.truth import TrainingData as TrainingData
 from .contracts.truth import Truth as Truth

@@ -18,6 +18,7 @@ from gahbench._util.readable import level_name, pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say, say_written
 from gahbench.cli.progress import Progress
+from gahbench.contracts.datasets import Split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +50,7 @@ def preview(
         list[str] | None, typer.Option("--sigma", "-s", help="Noise levels. Repeatable. [default: 0.05,0.15,0.4]")
     ] = None,
     count: Annotated[int | None, typer.Option(help="Number of images. [default: 4, or all if fewer]")] = None,
-    split: Annotated[str, typer.Option(help="Split: train, validation, test, A or B.")] = "test",
+    split: Annotated[Split, typer.Option(help="Split of the images.")] = "test",
     start: Annotated[int, typer.Option(help="Index of the first image.")] = 0,
     out: Annotated[
         Path | None,

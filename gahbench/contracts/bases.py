@@ -49,8 +49,6 @@ class Basis(Preparable, ABC):
     adaptive: ClassVar[bool] = False
     #: Whether the basis depends on the clean image, so that only oracles can use it.
     oracle: ClassVar[bool] = False
-    #: Parameters that labels always show, default or not.
-    label_parameters: ClassVar[tuple[str, ...]] = ()
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError``, naming accepted shapes, for images (C, H, W) that the basis cannot analyse."""

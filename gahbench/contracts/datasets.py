@@ -6,9 +6,9 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from gahbench._util.errors import DataError, OptimumError, ParameterError, listing, suggestion
+from gahbench._util.errors import DataError, OptimumError
 from gahbench._util.shapes import Shape
 from gahbench.contracts.preparation import Preparable
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gahbench.contracts.captured import Captured, NoiseKind
     from gahbench.jacobian import LinearMaps
 
 #: Names of splits.
@@ -26,15 +25,12 @@ OptimumKind = Literal["exact", "bracket", "rate", "none"]
 
 #: The splits. They share no images, except that A and B are disjoint halves of a finite ``train``, and except in
 #: families with ``splits_overlap``.
-SPLITS: tuple[Split, ...] = ("train", "validation", "test", "A", "B")
-
-
-def validate_split(name: str) -> Split:
-    """Return the name of a split; raise ``ParameterError`` if it is unknown."""
-    for known in SPLITS:
-        if known == name:
-            return known
-    raise ParameterError(f"unknown split '{name}'{suggestion(name, SPLITS) or ';'} accepted: {listing(SPLITS)}")
+SPLITS: tuple[Split, ...] = get_args(Split)
+#: Kinds of recorded noise: white and Gaussian, with the given noise levels; of independent pixels, with any
+#: distribution; or noise of which neither is known.
+NoiseKind = Literal["white", "independent", "unknown"]
+#: The noise of scores whose noisy images were recorded.
+MEASURED = "measured"
 
 
 @dataclass(frozen=True)
@@ -147,17 +143,47 @@ class TrueBasis:
     energies: Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """Recorded noisy images of N clean images, with their noise levels.
+
+    Parameters
+    ----------
+    noisy
+        The noisy images, shape (N, C, H, W), float32, in the units of the clean images; values outside [0, 1] are kept.
+    sigma
+        Noise level of each image, shape (N,), float64, greater than 0. Denoisers that need a noise level get this one.
+    reference_variance
+        Variance per pixel of the noise that is left in each clean image, shape (N,), float64: 0 for an exact reference,
+        and the variance of the mean for a mean of repeated captures. The PSNR subtracts it from squared errors.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> sigma = torch.tensor([0.05, 0.2], dtype=torch.float64)
+    >>> gahbench.Captured(torch.zeros(2, 1, 8, 8), sigma, torch.zeros_like(sigma))[:1].sigma
+    tensor([0.0500], dtype=torch.float64)
+    """
+
+    noisy: Tensor
+    sigma: Tensor
+    reference_variance: Tensor
+
+    def __getitem__(self, chosen: slice) -> Captured:
+        """Return a part of the images."""
+        return Captured(self.noisy[chosen], self.sigma[chosen], self.reference_variance[chosen])
+
+
 def validate_sources(dataset: Dataset, split: Split, count: int) -> list[int] | None:
     """Return the sources of the first images of a split, as integers; ``None`` if each image has its own source."""
     sources = dataset.sources(split, count)
-    if sources is None:
-        return None
     try:
         # Unlike int(), operator.index() refuses floats and strings.
-        numbers = [operator.index(source) for source in sources]
+        numbers = None if sources is None else list(map(operator.index, sources))
     except (TypeError, ValueError):
         numbers = []
-    if len(numbers) != count:
+    if numbers is not None and len(numbers) != count:
         raise DataError(
             f"sources('{split}', {count}) of {type(dataset).__name__} returned {sources!r:.100}; expected {count} "
             "integers, or None"
@@ -191,13 +217,15 @@ class Dataset(Preparable, ABC):
     True
     """
 
-    #: Parameters that labels always show, default or not.
-    label_parameters: ClassVar[tuple[str, ...]] = ()
     #: Whether splits may share images, because every split draws from the same finite set of images.
     splits_overlap: bool = False
     #: Side of the square images whose block averages the dataset returns, so that datasets of several sizes show the
     #: same scenes under the same noise; ``None`` if images are drawn at their final size.
     render_size: int | None = None
+    #: Whether :meth:`true_basis` returns a basis with energies; read without computing the basis.
+    has_true_basis: bool = False
+    #: Whether :meth:`level_sets` returns contours; read without computing the contours.
+    has_level_sets: bool = False
 
     @property
     @abstractmethod
@@ -336,19 +364,9 @@ class Dataset(Preparable, ABC):
         """
         raise OptimumError(f"{type(self).__name__}: no genie is known; its optimum is '{self.optimum.kind}'")
 
-    @property
-    def has_true_basis(self) -> bool:
-        """Whether :meth:`true_basis` returns a basis with energies, without computing the basis."""
-        return False
-
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
         """Return the basis in which the optimal denoiser shrinks each image; ``None`` if it is unknown."""
         return None
-
-    @property
-    def has_level_sets(self) -> bool:
-        """Whether :meth:`level_sets` returns contours, without computing the contours."""
-        return False
 
     def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
         """Return functions that are zero on the contour of each image; ``None`` if contours are unknown.
@@ -405,19 +423,12 @@ class Dataset(Preparable, ABC):
         return None
 
 
-def all_shapes(dataset: Dataset, count: int) -> tuple[Shape, ...]:
-    """Return the distinct shapes of the first test images of a dataset, in order of first occurrence."""
-    shapes = dataset.shapes(count)
-    return (dataset.shape,) if not shapes else tuple(dict.fromkeys(shapes))
-
-
 def captured_level(dataset: Dataset, count: int) -> float | None:
     """Return the geometric mean of the noise levels of recorded noise; ``None`` without recorded noise."""
     shapes = dataset.shapes(count)
-    if shapes is None:
-        parts = [dataset.captured(count)]
-    else:
-        parts = [dataset.of_shape(shape).captured(shapes.count(shape)) for shape in dict.fromkeys(shapes)]
-    logarithms = [math.log(sigma) for part in parts if part is not None for sigma in part.sigma.tolist()]
+    counts = {shape: shapes.count(shape) for shape in shapes} if shapes is not None else {}
+    groups = [(dataset.of_shape(shape), number) for shape, number in counts.items()] or [(dataset, count)]
+    parts = [group.captured(number) for group, number in groups]
+    levels = [level for part in parts if part is not None for level in part.sigma.tolist()]
     # The input PSNR of this level, by which scores are stored, is the mean of the images' input PSNR.
-    return float(f"{math.exp(sum(logarithms) / count):.4g}") if logarithms else None
+    return float(f"{math.exp(sum(map(math.log, levels)) / count):.4g}") if levels else None

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gahbench._util.shapes import Shape
-from gahbench.contracts.needs import Need
 from gahbench.contracts.preparation import Preparable
+from gahbench.contracts.truth import Need
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gahbench.contracts.captured import NoiseKind
+    from gahbench.contracts.datasets import NoiseKind
     from gahbench.evaluation.evaluation import Evaluation
 
 
@@ -65,65 +65,54 @@ class Scores:
         )
 
     @classmethod
-    def per_image(cls, values: Tensor) -> Scores:
-        """Lay out values of shape (N,), for every image over all noise levels."""
-        return cls(value=values.double().tolist(), image=list(range(len(values))))
+    def parts(
+        cls,
+        values: Mapping[str, Tensor] | Mapping[tuple[str, float], Tensor],
+        arrays: Mapping[str, Tensor] | None = None,
+    ) -> Scores:
+        """Lay out the finite values of parts, shape (N,) for each image, or () for all images together.
 
-    @classmethod
-    def parts(cls, values: Mapping[tuple[str, float], Tensor]) -> Scores:
-        """Lay out the values, shape (N,), of parts at noise levels, without NaN."""
+        The key of the values is a part with a noise level, or a part alone for values over all noise levels.
+        """
         rows = [
-            (value, sigma, image, part)
-            for (part, sigma), column in values.items()
-            for image, value in enumerate(column.double().tolist())
-            if not math.isnan(value)
-        ]
-        if not rows:
-            return cls([])
-        value, sigma, image, part = zip(*rows, strict=True)
-        return cls(value, sigma, image, part)
-
-    @classmethod
-    def from_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
-        """Lay out the finite values of parts, for each sample, shape (N,), or for all samples together, shape ()."""
-        rows = [
-            (value, image if column.ndim else None, part)
-            for part, column in values.items()
+            (value, sigma, image if column.ndim else None, part)
+            for key, column in values.items()
+            for part, sigma in [(key, None) if isinstance(key, str) else key]
             for image, value in enumerate(column.double().reshape(-1).tolist())
             if math.isfinite(value)
         ]
-        value, image, part = zip(*rows, strict=True) if rows else ((), (), ())
-        is_whole = all(index is None for index in image)
-        if not is_whole and any(index is None for index in image):
-            raise ValueError("values for each sample and for all samples cannot be mixed; return them in two metrics")
-        return cls(value, None, None if is_whole else image, part, arrays)
+        value, *labels = zip(*rows, strict=True) if rows else ((), (), (), ())
+        if any(None in label and set(label) != {None} for label in labels):
+            raise ValueError("values for each image or level, and for all, cannot be mixed; return them in two metrics")
+        sigma, image, part = (label if label and None not in label else None for label in labels)
+        return cls(value, sigma, image, part, arrays)
 
 
 def validate_scores(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
     """Return scores as plain numbers; raise ``TypeError`` or ``ValueError`` if they are invalid."""
     if not isinstance(scores, Scores):
         raise TypeError(f"a metric returns gahbench.Scores, not {type(scores).__name__}")
-    value = [float(number) for number in scores.value]
-    sigma = None if scores.sigma is None else [float(number) for number in scores.sigma]
-    image = None if scores.image is None else [int(number) for number in scores.image]
-    part = None if scores.part is None else [str(name) for name in scores.part]
-    for name, column in (("sigma", sigma), ("image", image), ("part", part)):
-        if column is not None and len(column) != len(value):
-            raise ValueError(f"the metric returned {len(value)} values but {len(column)} in '{name}'")
-    num_invalid = sum(not math.isfinite(number) for number in value)
-    if num_invalid:
-        raise ValueError(f"{num_invalid} of {len(value)} values are not finite numbers (NaN or infinite)")
-    if sigma is not None and (unknown := set(sigma) - set(map(float, sigmas))):
-        raise ValueError(f"the metric returned noise levels that the evaluation does not have: {sorted(unknown)}")
-    if image is not None and any(not 0 <= index < images for index in image):
-        raise ValueError(f"the metric returned image indices outside 0 to {images - 1}")
-    if part is not None and (invalid := sorted({name for name in part if not re.fullmatch(r"[a-z0-9-]*", name)})):
-        raise ValueError(f"names of parts consist of lower-case letters, digits and hyphens, not {invalid}")
-    missing = [None] * len(value)
-    keys = list(zip(*(missing if column is None else column for column in (sigma, image, part)), strict=True))
-    if len(set(keys)) < len(keys):
+    rules: dict[str, tuple[type, Callable[[Any], object], str]] = {
+        "value": (float, math.isfinite, "finite numbers"),
+        "sigma": (float, set(map(float, sigmas)).__contains__, "noise levels of the evaluation"),
+        "image": (int, range(images).__contains__, f"indices from 0 to {images - 1}"),
+        "part": (str, re.compile(r"[a-z0-9-]*").fullmatch, "lower-case letters, digits and hyphens"),
+    }
+    columns: dict[str, Any] = {}
+    for name, (kind, is_accepted, accepted) in rules.items():
+        if (column := getattr(scores, name)) is None:
+            continue
+        columns[name] = list(map(kind, column))
+        if len(column) != len(scores.value):
+            raise ValueError(f"the metric returned {len(scores.value)} values but {len(column)} in '{name}'")
+        if invalid := [entry for entry in columns[name] if not is_accepted(entry)]:
+            reason = f"{len(invalid)} of {len(column)} entries are invalid, such as {invalid[0]!r}"
+            raise ValueError(f"{reason}, in '{name}' of the scores; accepted: {accepted}")
+    unlabelled = [None] * len(scores.value)
+    labels = [columns.get(name, unlabelled) for name in ("sigma", "image", "part")]
+    if len(set(zip(*labels, strict=True))) < len(scores.value):
         raise ValueError("the metric returned two values for the same noise level and image; give each its 'image'")
-    return Scores(value, sigma, image, part, scores.arrays)
+    return replace(scores, **columns)
 
 
 class Metric(Preparable, ABC):
@@ -167,8 +156,6 @@ class Metric(Preparable, ABC):
     any_noise: ClassVar[bool] = False
     #: Kinds of recorded noise under which the metric needs no clean images (:attr:`Dataset.noise_kind`).
     without_clean: ClassVar[frozenset[NoiseKind]] = frozenset()
-    #: Parameters that labels always show, default or not.
-    label_parameters: ClassVar[tuple[str, ...]] = ()
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError``, naming accepted values, for images (C, H, W) or noise levels that are not supported."""

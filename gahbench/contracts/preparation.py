@@ -1,4 +1,4 @@
-"""Attributes that only describe a plugin, and its preparation, such as downloads, before it can compute."""
+"""Attributes and methods that plugins of several kinds share."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ if TYPE_CHECKING:
 
 
 class Preparable:
-    """A plugin that may need preparation; by default it needs none."""
+    """A plugin that may need preparation, such as downloads; by default it needs none."""
 
     #: The name on boards (:mod:`gahbench.board.display_names`); if empty, it follows from the registered name.
     display_name = ""
     #: The publications that the plugin implements.
     citation: ClassVar[Citation | tuple[Citation, ...] | None] = None
+    #: Parameters that labels always show, default or not.
+    label_parameters: ClassVar[tuple[str, ...]] = ()
 
     def missing(self) -> tuple[str, ...]:
         """Return a description of each download or computation that is still to be done on this machine."""

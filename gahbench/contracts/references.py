@@ -1,24 +1,84 @@
-"""References: denoisers that gahbench does not train."""
+"""References: denoisers that gahbench does not train, and descriptions of their networks and published weights."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import DenoiserKind, denoise_by_level, validate_kind
-from gahbench.contracts.needs import needed
 from gahbench.contracts.preparation import Preparable
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import DenoiserKind, TrainingData, TrainingSplit, Truth, needed, validate_kind
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from gahbench.contracts.truth import TrainingData
     from gahbench.jacobian import LinearMaps
+
+
+@dataclass(frozen=True, eq=False)
+class ArchitectureFactory:
+    """An architecture with its parameters, which builds networks for images of any shape.
+
+    A plugin's constructor receives this object for a parameter that names an architecture.
+
+    Parameters
+    ----------
+    label
+        The architecture's name and parameters, as shown in tables.
+    build
+        Returns a new network with fresh weights for images of shape (C, H, W).
+    parameters
+        The values of all parameters except those that the dataset fills in.
+    with_parameters
+        Returns a factory with new values of the named parameters; raises ``ParameterError`` for a wrong type.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> untrained = gahbench.create("reference", "untrained", architecture="dncnn[width=4,layers=3]")
+    >>> untrained.architecture.label, untrained.architecture.parameters["width"]
+    ('dncnn[width=4,layers=3]', 4)
+    >>> untrained.architecture.with_parameters(width=8).label
+    'dncnn[width=8,layers=3]'
+    """
+
+    label: str
+    build: Callable[[Shape], nn.Module]
+    parameters: Mapping[str, Any]
+    with_parameters: Callable[..., ArchitectureFactory]
+
+    def __deepcopy__(self, memo: object) -> ArchitectureFactory:
+        """Return the factory itself, which is immutable, so that copies of a reference share it."""
+        return self
+
+
+@dataclass(frozen=True)
+class PublishedTraining:
+    """The training images of published weights, which have a row for each number of images.
+
+    Parameters
+    ----------
+    train_images
+        Numbers of training images: the first images of the half.
+    half
+        The half of the training images, ``A`` or ``B``, or ``train``.
+    partner
+        The other half, if there are weights of it too; ``None`` otherwise.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> gahbench.PublishedTraining((10, 100), "A", partner="B").train_images
+    (10, 100)
+    """
+
+    train_images: tuple[int, ...]
+    half: TrainingSplit = "A"
+    partner: TrainingSplit | None = None
 
 
 class Reference(Preparable, ABC):
@@ -44,8 +104,6 @@ class Reference(Preparable, ABC):
     #: Whether the reference learns from the training images of networks; if so, it has a row for each number of images
     #: in a sweep, and a partner that learns from the other half.
     fits_training_subset: ClassVar[bool] = False
-    #: Parameters that labels always show, default or not.
-    label_parameters: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Refuse a class whose ``kind`` is unknown, with a ``ValueError``."""
@@ -74,9 +132,21 @@ class Reference(Preparable, ABC):
         """Return the reference as a network on images (C, H, W), with the ``forward(noisy, sigma)`` of an architecture.
 
         The result is ``None``, the default, if the reference is not a network. Samplers pass a network the noise level
-        of each image.
+        of each image, and otherwise denoise the images of each noise level together.
         """
         return None
+
+    @property
+    def published_training(self) -> PublishedTraining | None:
+        """The training images of published weights; ``None`` if they are not known.
+
+        If they are known, the reference has a row for each number of training images, and metrics compare it with these
+        images and with its partner, as they do for architectures.
+        """
+        return None
+
+    def select_weights(self, split: TrainingSplit, count: int) -> None:
+        """Use the published weights of ``count`` images of a half from now on, before anything is denoised."""
 
     @property
     def num_parameters(self) -> int | None:
@@ -101,23 +171,6 @@ class Reference(Preparable, ABC):
         truth
             The truth of the images, restricted to the parts that the ``kind`` allows.
         """
-
-    def denoise_each(self, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
-        """Return the denoised images, each with its own noise level, for samplers.
-
-        By default the images of each noise level are denoised together. A reference that can denoise all images at once
-        may override this method to be many times faster.
-
-        Parameters
-        ----------
-        noisy
-            Shape (N, C, H, W).
-        sigmas
-            Standard deviations of the noise, shape (N,).
-        truth
-            The truth of the images, as in :meth:`denoise`.
-        """
-        return denoise_by_level(self, noisy, sigmas, truth)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), if it has a closed form."""

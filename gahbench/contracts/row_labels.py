@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from fnmatch import fnmatchcase
 
 #: Separates an entrant's label from the number of images that it learned from.
 _SEPARATOR = " N="
-# Parameters of the entrant may contain any text, the separator included.
-_ROW = re.compile(rf"(?s:(.*)){_SEPARATOR}(\d+|all)")
 
 
 def row_label(entrant: str, number: int | str) -> str:
@@ -18,8 +15,9 @@ def row_label(entrant: str, number: int | str) -> str:
 
 def split_label(label: str) -> tuple[str, str | None]:
     """Return the entrant's label, and the number of images as text; ``None`` outside sweeps."""
-    match = _ROW.fullmatch(label)
-    return (match[1], match[2]) if match else (label, None)
+    # Parameters of the entrant may contain any text, the separator included.
+    entrant, separator, number = label.rpartition(_SEPARATOR)
+    return (entrant, number) if separator and (number == "all" or number.isdecimal()) else (label, None)
 
 
 def base_label(label: str) -> str:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gahbench.contracts.denoisers import SEES_DATASET, visible_truth
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import SEES_DATASET, Truth, visible_truth
 from gahbench.evaluation.fresh_images import compare_on_fresh_images
 
 if TYPE_CHECKING:

@@ -17,12 +17,9 @@ from torch import Tensor
 from gahbench._util.lru_cache import LRUCache
 from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
-from gahbench.contracts.captured import Captured
-from gahbench.contracts.datasets import Dataset, Split
-from gahbench.contracts.denoisers import Denoiser as Denoiser  # Metrics import this type from here.
-from gahbench.contracts.denoisers import denoise_by_level, validate_kind, visible_truth
-from gahbench.contracts.needs import Need, needed
-from gahbench.contracts.truth import TrainingData, Truth
+from gahbench.contracts.datasets import Captured, Dataset, Split
+from gahbench.contracts.truth import Denoiser as Denoiser  # Metrics import this type from here.
+from gahbench.contracts.truth import Need, TrainingData, Truth, denoise_by_level, needed, validate_kind, visible_truth
 from gahbench.devices.batches import Batches
 from gahbench.evaluation.local_filters import LocalFilters
 from gahbench.jacobian import DenseMaps

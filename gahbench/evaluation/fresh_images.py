@@ -37,8 +37,7 @@ from torch import Tensor
 
 from gahbench._util.errors import GahbenchError
 from gahbench.contracts.datasets import Dataset, Split, validate_sources
-from gahbench.contracts.denoisers import visible_truth
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import Truth, visible_truth
 
 if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import Denoiser
 from gahbench.contracts.metrics import Metric, Scores, validate_scores
-from gahbench.contracts.needs import Need
 from gahbench.contracts.references import Reference
-from gahbench.contracts.truth import TrainingData
+from gahbench.contracts.truth import Denoiser, Need, TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.precision import Choices
 from gahbench.networks.trained import Trained

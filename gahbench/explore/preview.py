@@ -14,7 +14,7 @@ from gahbench._util.errors import DataError, OptimumError, ParameterError, listi
 from gahbench._util.noise import evaluation_noise
 from gahbench._util.readable import level_name
 from gahbench._util.shapes import Shape
-from gahbench.contracts.datasets import Card, Optimum, Split, validate_split
+from gahbench.contracts.datasets import SPLITS, Card, Optimum, Split
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.dataset_probe import NOISE_SEED, Best, DatasetProbe, Pixels, Vectors
 from gahbench.registry.configured import Configured
@@ -97,7 +97,7 @@ def preview(
     sigmas: Sequence[float] = (0.05, 0.15, 0.4),
     *,
     count: int | None = None,
-    split: str = "test",
+    split: Split = "test",
     start: int = 0,
     true_basis: bool = False,
     plugins: Sequence[str | Path] = (),
@@ -148,24 +148,26 @@ def make_preview(
     configured: Configured,
     sigmas: Sequence[float] = SIGMAS,
     count: int | None = None,
-    split: str = "test",
+    split: Split = "test",
     start: int = 0,
     true_basis: bool = False,
     max_pixels: int | None = None,
 ) -> Preview:
     """Build a preview; above `max_pixels` per image, the optimum is not computed."""
-    levels, valid_split = check_levels(sigmas), validate_split(split)
+    levels = check_levels(sigmas)
     if count is not None and not 1 <= count <= MAX_IMAGES:
         raise ParameterError(f"count={count}; accepted: 1 to {MAX_IMAGES}")
+    if split not in SPLITS:
+        raise ParameterError(f"unknown split '{split}'; accepted: {listing(SPLITS)}")
     if start < 0:
         raise ParameterError(f"start={start}; accepted: 0 or more")
     probe = DatasetProbe(configured)
     available = probe.available()
-    count = _check_count(configured, available, valid_split, start, count)
+    count = _check_count(configured, available, split, start, count)
     max_start = max(MAX_NOISE // math.prod(probe.shape) - count, 0)
     if start > max_start:
         raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {max_start}")
-    clean = probe.images(valid_split, count, start)
+    clean = probe.images(split, count, start)
     is_basis_requested = true_basis or probe.has_cheap_basis
     return Preview(
         configured,
@@ -176,12 +178,12 @@ def make_preview(
         available,
         probe.splits_overlap(),
         probe.notes(),
-        probe.pixels(valid_split, available[valid_split]),
-        valid_split,
+        probe.pixels(split, available[split]),
+        split,
         start,
         clean,
-        tuple(_preview_level(probe, clean, sigma, valid_split, start, max_pixels) for sigma in levels),
-        probe.vectors(valid_split, start, true_basis) if is_basis_requested else None,
+        tuple(_preview_level(probe, clean, sigma, split, start, max_pixels) for sigma in levels),
+        probe.vectors(split, start, true_basis) if is_basis_requested else None,
         is_basis_requested,
     )
 

@@ -14,9 +14,9 @@ from torch import nn
 from gahbench._util.errors import ParameterError, SuiteError, listing, suggestion
 from gahbench.board.results import Results
 from gahbench.board.tables import SCHEMAS
-from gahbench.contracts.captured import MEASURED
-from gahbench.contracts.denoisers import SEES_DATASET
+from gahbench.contracts.datasets import MEASURED
 from gahbench.contracts.references import Reference
+from gahbench.contracts.truth import SEES_DATASET
 from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted

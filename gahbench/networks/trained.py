@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts.denoisers import DenoiserKind
-from gahbench.contracts.needs import needed
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import DenoiserKind, Truth, needed
 from gahbench.devices.hardware import hardware
 
 if TYPE_CHECKING:

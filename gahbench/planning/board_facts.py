@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gahbench.contracts.captured import MEASURED
-from gahbench.contracts.datasets import validate_sources
+from gahbench.contracts.datasets import MEASURED, validate_sources
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import Scoring
 from gahbench.planning.units import PlannedDataset, protocol_key, rows

@@ -13,8 +13,8 @@ from pathlib import Path
 from gahbench._util.errors import ParameterError, SuiteError
 from gahbench._util.resources import detach, kill_group, start_process
 from gahbench._util.shapes import Shape
-from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.references import Reference
+from gahbench.contracts.truth import SEES_DATASET
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset
 from gahbench.registry.configured import Configured

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError, prefix_errors
 from gahbench._util.resources import cpu_count
-from gahbench.contracts.captured import MEASURED
-from gahbench.contracts.datasets import Dataset, Split, all_shapes
+from gahbench.contracts.datasets import MEASURED, Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
@@ -161,7 +160,7 @@ def _build(suite: Suite, configured: Configured) -> tuple[PlannedDataset, dict[s
             dataset: Dataset = suite.build(configured)
             images = {split: scored_images(scoring, dataset, split) for split in scoring.splits}
             _require(dataset, "test", images["test"], "images")
-            shapes = all_shapes(dataset, images["test"])
+            shapes = tuple(dict.fromkeys(dataset.shapes(images["test"]) or [dataset.shape]))
             planned = PlannedDataset(configured, dataset, noise_levels(scoring, dataset), images, shapes)
             facts = dataset_row(planned, scoring)
         except GahbenchError:

@@ -8,8 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from gahbench._util.core_yaml import Location, as_number
 from gahbench._util.errors import DataError, ParameterError
-from gahbench.contracts.captured import MEASURED, NoiseKind
-from gahbench.contracts.datasets import Dataset, Split, captured_level
+from gahbench.contracts.datasets import MEASURED, Dataset, NoiseKind, Split, captured_level
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.metrics import Metric
 from gahbench.registry.spec import Spec, parse_spec

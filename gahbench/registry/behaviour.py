@@ -32,7 +32,7 @@ COMPUTING = (
     "gahbench.sampling", "gahbench.evaluation", "gahbench.training",
 )  # fmt: skip
 #: The decorator of methods that affect only metrics with a certain need.
-NEEDED = "gahbench.contracts.needs.needed"
+NEEDED = "gahbench.contracts.truth.needed"
 #: Attributes that only describe a class, and attributes of metrics that only decide how values are displayed, and
 #: which suites are accepted.
 DESCRIPTIONS = {"citation", "display_name", "share_parts", "positive_parts"}

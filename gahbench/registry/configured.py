@@ -15,11 +15,10 @@ from gahbench._util.errors import GahbenchError, ParameterError, PluginError
 from gahbench._util.keys import key_of
 from gahbench._util.origins import portable_origin
 from gahbench._util.shapes import Shape
-from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.preparation import Preparable
-from gahbench.contracts.published import Published, PublishedTraining
+from gahbench.contracts.references import ArchitectureFactory, PublishedTraining, Reference
 from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import Spec, format_value
@@ -96,9 +95,11 @@ class Configured:
     @functools.cached_property
     def published_training(self) -> PublishedTraining | None:
         """The training images of a reference with published weights; ``None`` for other plugins."""
-        factory = self.plugin.factory
-        is_published = isinstance(factory, type) and issubclass(factory, Published)
-        return self.build().published_training if is_published else None
+        default = Reference.published_training
+        if getattr(self.plugin.factory, "published_training", default) is default:
+            return None
+        built: Reference = self.build()
+        return built.published_training
 
     @functools.cached_property
     def identity_key(self) -> str:

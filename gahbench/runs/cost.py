@@ -9,8 +9,7 @@ import time
 import torch
 
 from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.contracts.denoisers import visible_truth
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import Truth, visible_truth
 from gahbench.evaluation.evaluation import Evaluation
 
 #: The number of images that are denoised together, as far as there are so many and they fit into memory.

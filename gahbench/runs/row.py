@@ -32,11 +32,10 @@ from gahbench._util.resources import keep_freed_blocks, processor_name, trim_hea
 from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.engines import Row
 from gahbench.contracts.metrics import Metric
-from gahbench.contracts.published import Published
 from gahbench.contracts.references import Reference
+from gahbench.contracts.truth import SEES_DATASET
 from gahbench.contracts.unit import Unit
 from gahbench.devices.batches import take_memory_notes
 from gahbench.devices.hardware import hardware, release_memory
@@ -309,7 +308,7 @@ class _Runner:
 
     def _reference(self, entrant: Mapping[str, Any], learned_from: Mapping[str, Any] | None) -> Reference:
         reference: Reference = _build(self._registry, "reference", entrant)
-        if isinstance(reference, Published) and reference.published_training is not None and learned_from is not None:
+        if reference.published_training is not None and learned_from is not None:
             reference.select_weights(learned_from["split"], learned_from["count"])
         return reference
 

@@ -13,9 +13,8 @@ from gahbench._util.errors import ParameterError
 from gahbench._util.resources import keep_freed_blocks
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, denoise_by_level, validate_kind, visible_truth
 from gahbench.contracts.references import Reference
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import SEES_CLEAN, Denoiser, Truth, denoise_by_level, validate_kind, visible_truth
 from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choices, Precision
 from gahbench.networks.trained import Trained, channels_last
@@ -92,9 +91,8 @@ def wrap_denoiser(
 ) -> Denoise:
     """Return a denoising function of a denoiser.
 
-    A network receives the noise level of each image of a batch. Other denoisers take one noise level per call, so
-    images are grouped by noise level, unless the denoiser is a reference that implements
-    :meth:`Reference.denoise_each`.
+    A network, or a reference as a network (:meth:`Reference.as_network`), receives the noise level of each image of a
+    batch. Other denoisers take one noise level per call, so images are grouped by noise level.
 
     Parameters
     ----------
@@ -133,14 +131,11 @@ def wrap_denoiser(
         network = denoiser.as_network(shape)
     if network is not None:
         return wrap_network(network, device)
-    denoise_each = (
-        denoiser.denoise_each if isinstance(denoiser, Reference) else functools.partial(denoise_by_level, denoiser)
-    )
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         images = noisy.cpu()
         truth = visible_truth(denoiser.kind, Truth(images, dataset))
-        return denoise_each(images, sigma.cpu(), truth).float().to(noisy.device)
+        return denoise_by_level(denoiser, images, sigma.cpu(), truth).float().to(noisy.device)
 
     return denoise
 

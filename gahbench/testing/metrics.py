@@ -14,12 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from gahbench.contracts.bases import Basis
-from gahbench.contracts.captured import Captured
-from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import DenoiserKind
+from gahbench.contracts.datasets import Captured, Dataset
 from gahbench.contracts.metrics import Metric, Scores, validate_scores
 from gahbench.contracts.references import Reference
-from gahbench.contracts.truth import TrainingData, TrainingSplit, Truth
+from gahbench.contracts.truth import DenoiserKind, TrainingData, TrainingSplit, Truth
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.trained import Trained
 from gahbench.registry.configured import Configured

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from gahbench._util.errors import listing
-from gahbench._util.shapes import Shape
+from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, denoise_by_level
 from gahbench.contracts.references import Reference
-from gahbench.contracts.truth import TrainingData, Truth
+from gahbench.contracts.truth import KINDS, SEES_CLEAN, SEES_DATASET, TrainingData, Truth, denoise_by_level
 from gahbench.registry.configured import Configured
+from gahbench.sampling.denoisers import wrap_denoiser
 from gahbench.testing.findings import Finding, check_notes, expect, require
 from gahbench.testing.on_meta import DEVICE, check_on_meta
 from gahbench.testing.samples import SampleDataset, check_batches, check_denoised, fitted, same, sample_noise
@@ -65,10 +65,12 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     drawn = {level: first.clean + sample_noise(first.clean, level) for level in LEVELS}
     levels = [level for level in LEVELS if not reference.denoise(drawn[level], level, first).isfinite().all()]
     yield expect("returns finite values at every noise level", not levels, f"not finite at {levels}")
-    if type(reference).denoise_each is not Reference.denoise_each:
+    if reference.as_network(image_shape(noisy)) is not None:
         sigmas = SIGMA * 2.0 ** torch.arange(len(noisy))
         expected = denoise_by_level(reference, noisy, sigmas, truth)
-        yield same("denoise_each agrees with denoise", reference.denoise_each(noisy, sigmas, truth), expected, 1e-5)
+        with torch.no_grad():
+            sampled = wrap_denoiser(reference, image_shape(noisy))(noisy, sigmas)
+        yield same("as_network agrees with denoise", sampled, expected, 1e-5)
     yield from _check_kind(configured, reference, noisy, truth, denoised)
     yield check_notes(reference.notes)
     if type(reference).move is not Reference.move:

@@ -23,6 +23,8 @@ class Gaussian(Generated):
     the eigenvalues (Wiener 1949; Kadkhodaie 2024, equation 12, with e_k for c_k^2). Images are not clipped.
     """
 
+    has_true_basis = True
+
     @property
     def optimum(self) -> Optimum:
         """The posterior mean is known in closed form."""
@@ -73,11 +75,6 @@ class Gaussian(Generated):
             return products.reshape(-1, *vectors.shape[1:]).expand(vectors.shape)
 
         return FunctionMaps(apply_filter, len(noisy), self.shape, noisy.double())
-
-    @property
-    def has_true_basis(self) -> bool:
-        """The eigenvectors of K are known."""
-        return True
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis:
         """Return the eigenvectors of K, shape (1, d, d), and its eigenvalues, which all images share."""

@@ -210,7 +210,7 @@ class PairSet(Dataset):
     def captured(self, count: int) -> Captured:
         """Return the noisy images of the first ``count`` images."""
         # Plans and measurements ask for the same images several times.
-        if self._last is None or len(self._last) != count:
+        if self._last is None or len(self._last.noisy) != count:
             chosen = self._tests[:count]
             if count > len(self._tests):
                 raise DataError(f"{self._where}: {count} noisy images requested, but there are {len(self._tests)}")

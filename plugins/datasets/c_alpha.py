@@ -138,6 +138,7 @@ class CAlpha(Generated):
         self.alpha = alpha
         self.size = size
         self.construction = construction
+        self.has_true_basis = self.has_level_sets = construction == "exact"
         self.contour = contour
         self.background_alpha = alpha if background_alpha is None else background_alpha
         self.render_size = render_size
@@ -220,11 +221,6 @@ class CAlpha(Generated):
             matrices.append((torch.eye(len(mask), dtype=mask.dtype) - sigma**2 * inverse).float())
         return DenseMaps(torch.stack(matrices), self.shape)
 
-    @property
-    def has_true_basis(self) -> bool:
-        """Whether the construction is ``exact``."""
-        return self.construction == "exact"
-
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
         """Return the eigenvectors of each image's covariance given its contour; ``None`` for ``construction=paper``.
 
@@ -238,11 +234,6 @@ class CAlpha(Generated):
         if not bases:
             return TrueBasis(torch.empty(0, self.size**2, 0).double(), torch.empty(0, 0).double())
         return TrueBasis(torch.stack([vectors for vectors, _ in bases]), torch.stack([values for _, values in bases]))
-
-    @property
-    def has_level_sets(self) -> bool:
-        """Whether the construction is ``exact``."""
-        return self.construction == "exact"
 
     def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
         """Return signed distances from contours, positive outside or above; ``None`` for ``construction=paper``."""

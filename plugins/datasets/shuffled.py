@@ -41,6 +41,7 @@ class Shuffled(Derived):
         self.dataset = dataset
         self.seed = seed
         self.splits_overlap = self.dataset.splits_overlap
+        self.has_true_basis = self.dataset.has_true_basis
 
     @property
     def optimum(self) -> Optimum:
@@ -109,11 +110,6 @@ class Shuffled(Derived):
             return self.shuffle(products.reshape(-1, *self.shape)).reshape(vectors.shape)
 
         return FunctionMaps(apply_filters, len(plain), self.shape, plain.like)
-
-    @property
-    def has_true_basis(self) -> bool:
-        """Whether the true basis of the plain images is known."""
-        return self.dataset.has_true_basis
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
         """Return the true basis of the plain images with its vectors shuffled; ``None`` if it is unknown."""

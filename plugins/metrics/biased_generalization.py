@@ -69,7 +69,7 @@ class BiasedGeneralization(Metric):
             "pi": pi.nanmean(1),
             "pi_low": low,
         }
-        return Scores.from_samples({part: torch.tensor(value) for part, value in values.items()}, arrays)
+        return Scores.parts({part: torch.tensor(value) for part, value in values.items()}, arrays)
 
 
 def _own_half_shares(first: Evaluation, second: Evaluation, first_half: Tensor, second_half: Tensor) -> Tensor:

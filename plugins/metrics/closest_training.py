@@ -45,4 +45,4 @@ class ClosestTraining(Metric):
             "fresh": nearest_by_cosine(fresh, training).values[:, 0],
         }
         arrays = {"samples": samples, "closest": training[closest.indices[:, 0]], "cosine": closest.values[:, 0]}
-        return Scores.from_samples(values, arrays)
+        return Scores.parts(values, arrays)

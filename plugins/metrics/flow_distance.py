@@ -77,4 +77,4 @@ class FlowDistance(Metric):
         parts = {"": square.sqrt(), "square": square}
         if len(indices) > 1:
             parts["null"] = mean_square(images - targets.roll(-1, 0)).sqrt()
-        return Scores.from_samples({part: scatter(value, indices, len(drawn)) for part, value in parts.items()})
+        return Scores.parts({part: scatter(value, indices, len(drawn)) for part, value in parts.items()})

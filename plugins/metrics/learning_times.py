@@ -100,7 +100,7 @@ class LearningTimes(Metric):
         if known.sum() >= MIN_COMPONENTS:
             values[""] = _slope((variances[known] + sigma**2).log(), times[known].log())
         arrays = {"steps": torch.tensor(steps), "variances": variances, "times": times, "gains": gains}
-        return Scores.from_samples({part: torch.tensor(value) for part, value in values.items()}, arrays)
+        return Scores.parts({part: torch.tensor(value) for part, value in values.items()}, arrays)
 
     def _components(self, data: TrainingData) -> tuple[Tensor, Tensor]:
         """Return the variances (K,) and vectors (K, C, H, W) of the selected components, float64."""

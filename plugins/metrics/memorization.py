@@ -59,4 +59,4 @@ class Memorization(Metric):
             "affine": affine_ratios(samples, training) < MEMORIZED,
             "duplicate": neighbours.values[:, 0] < threshold,
         }
-        return Scores.from_samples({part: scatter(value, indices, count) for part, value in parts.items()})
+        return Scores.parts({part: scatter(value, indices, count) for part, value in parts.items()})

@@ -73,7 +73,7 @@ class OwnHalf(Metric):
             )
             / 2,
         }
-        return Scores.from_samples({part: scatter(value, indices, count) for part, value in parts.items()})
+        return Scores.parts({part: scatter(value, indices, count) for part, value in parts.items()})
 
 
 def standardized_ranks(samples: Tensor, images: Tensor, fresh: Tensor) -> Tensor:

@@ -59,4 +59,4 @@ class PairCosine(Metric):
             "closest_cosine": closest.values[:, 0],
             "partner_closest_cosine": partner_closest.values[:, 0],
         }
-        return Scores.from_samples({part: scatter(value, indices, count) for part, value in parts.items()}, arrays)
+        return Scores.parts({part: scatter(value, indices, count) for part, value in parts.items()}, arrays)

@@ -51,7 +51,7 @@ class Representation(Metric):
             return Scores([])
         sets = {"train": evaluation.on_training(len(generated)).clean, "test": evaluation.clean, "generated": generated}
         spread = {name: _spread(denoiser, layer, evaluation, images, sigma) for name, images in sets.items()}
-        return Scores.from_samples({"": spread["train"] / spread["generated"], **spread})
+        return Scores.parts({"": spread["train"] / spread["generated"], **spread})
 
     def _layer(self, denoiser: Trained, image: Tensor) -> str | None:
         """Return the name of the layer, or ``None`` if no layer has features of several channels."""

@@ -37,4 +37,4 @@ class SampleDiversity(Metric):
             vendi_score(images[:count], centred=False, origin=mean) for images in (samples, evaluation.clean)
         )
         parts = {"": relative_spread(samples, evaluation.clean), "vendi": vendi / fresh}
-        return Scores.from_samples({part: torch.tensor(value) for part, value in parts.items()})
+        return Scores.parts({part: torch.tensor(value) for part, value in parts.items()})

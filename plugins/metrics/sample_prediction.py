@@ -74,7 +74,7 @@ class SamplePrediction(Metric):
             parts["null"] = r_squared(samples, predictions.roll(-1, 0))
         values = {part: scatter(value, indices, len(drawn)) for part, value in parts.items()}
         arrays = {"indices": indices, "samples": samples, "predicted": predictions, "r2": parts[""]}
-        return Scores.from_samples(values, arrays)
+        return Scores.parts(values, arrays)
 
 
 def r_squared(samples: Tensor, predicted: Tensor) -> Tensor:

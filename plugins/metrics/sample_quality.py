@@ -41,4 +41,4 @@ class SampleQuality(Metric):
         if dataset is not None and available != 0:
             fresh = dataset.images("validation", len(samples) if available is None else min(available, len(samples)))
             parts |= {"null": spectrum_distance(fresh, real), "patches-null": patch_distance(fresh, real, side)}
-        return Scores.from_samples({part: torch.tensor(value) for part, value in parts.items()})
+        return Scores.parts({part: torch.tensor(value) for part, value in parts.items()})

@@ -24,4 +24,4 @@ class Sampled(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return 1 for converged samples and 0 for other samples, and the parts."""
         drawn = evaluation.samples
-        return Scores.from_samples({"": drawn.converged, "steps": drawn.steps, "sigma": drawn.sigma})
+        return Scores.parts({"": drawn.converged, "steps": drawn.steps, "sigma": drawn.sigma})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -58,7 +56,7 @@ class Spectrum(Metric):
             values |= {(name, sigma): value for name, value in parts.items()}
             if sigma == evaluation.sigmas[len(evaluation.sigmas) // 2] and maps.is_small and evaluation.split == "test":
                 arrays = saved_eigenvectors(evaluation, sigma)
-        return replace(Scores.parts(values), arrays=arrays)
+        return Scores.parts(values, arrays)
 
 
 def saved_eigenvectors(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:

@@ -89,7 +89,7 @@ class TrainingTimes(Metric):
             "spacing": snapshot_spacing(steps),
         }
         known = {part: torch.tensor(value) for part, value in values.items() if value is not None}
-        return Scores.from_samples(known, {"steps": torch.tensor(steps), "loss": test_losses, "gap": gap})
+        return Scores.parts(known, {"steps": torch.tensor(steps), "loss": test_losses, "gap": gap})
 
 
 def loss(evaluation: Evaluation, denoiser: Denoiser) -> float:

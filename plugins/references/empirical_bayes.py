@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from gahbench import Truth, image_shape
+from gahbench import Shape, image_shape
 from gahbench.jacobian import LinearMaps
 
 from .._papers import KADKHODAIE_2024
@@ -33,12 +33,9 @@ class EmpiricalBayes(TrainingMemory):
     citation = KADKHODAIE_2024
     verb = "memorized"
 
-    def denoise_each(self, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W), given a noise level for each image, shape (N,)."""
-        if not (sigmas > 0).all():
-            return super().denoise_each(noisy, sigmas, truth)
-        members = self.fitted(image_shape(noisy))
-        return self.means(members, noisy.to(self.device), sigmas.to(self.device)).to(noisy.device)
+    def as_network(self, shape: Shape) -> nn.Module:
+        """Return the posterior means as a network, for noise levels greater than 0."""
+        return _Means(self)
 
     def means(self, training: Tensor, noisy: Tensor, sigma: float | Tensor) -> Tensor:
         """Return the posterior means, shape (N, C, H, W)."""
@@ -47,3 +44,12 @@ class EmpiricalBayes(TrainingMemory):
     def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> LinearMaps:
         """Return the posterior covariances over sigma^2, float64."""
         return empirical_filters(training, noisy, sigma)
+
+
+class _Means(nn.Module):
+    def __init__(self, reference: EmpiricalBayes) -> None:
+        super().__init__()
+        self.reference = reference
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        return self.reference.means(self.reference.fitted(image_shape(noisy)), noisy, sigma)

@@ -16,7 +16,6 @@ from gahbench import (
     File,
     Names,
     ParameterError,
-    Published,
     PublishedTraining,
     Shape,
     Truth,
@@ -35,7 +34,7 @@ Number = Annotated[int, Field(ge=1)]
 PLACEHOLDER = "{N}"
 
 
-class Pretrained(NetworkReference, Published):
+class Pretrained(NetworkReference):
     """An architecture with trained weights from a file, which is not trained further.
 
     The short form in a suite is an architecture with a ``checkpoint``: ``dncnn[layers=20,checkpoint=weights.pt]`` means
@@ -146,7 +145,8 @@ class Pretrained(NetworkReference, Published):
         """The training images, if ``train_images`` is given."""
         if not self.train_images:
             return None
-        return PublishedTraining(self.train_images, self.half, self.partner is not None)
+        other: Literal["A", "B"] = "A" if self.half == "B" else "B"
+        return PublishedTraining(self.train_images, self.half, None if self.partner is None else other)
 
     def select_weights(self, split: Literal["train", "A", "B"], count: int) -> None:
         """Use the weights of ``count`` images of a half from now on."""

@@ -8,8 +8,7 @@ import torch
 import gahbench
 from gahbench._util.errors import DataError, PluginError
 from gahbench._util.noise import evaluation_noise
-from gahbench.contracts.denoisers import visible_truth
-from gahbench.contracts.truth import TrainingData, Truth
+from gahbench.contracts.truth import TrainingData, Truth, visible_truth
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import wrap_denoiser
 from gahbench.testing import check_file

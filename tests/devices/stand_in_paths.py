@@ -12,7 +12,7 @@ from torch.utils import _pytree as tree
 import gahbench
 from devices import stand_in
 from gahbench import Reference, Truth, sampling
-from gahbench.contracts.truth import TrainingData
+from gahbench.contracts.truth import TrainingData, denoise_by_level
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.jacobian import Jacobian
 from gahbench.networks.initialisation import build_network
@@ -122,7 +122,7 @@ def test_references(name):
             return reference.denoise(noisy(clean).to(device), SIGMA, Truth(clean.to(device), dataset))
         reference.move(device)
         start, truth = noisy(clean), Truth(clean, dataset)
-        results = [reference.denoise_each(start, torch.tensor([SIGMA, 2 * SIGMA]), truth)]
+        results = [denoise_by_level(reference, start, torch.tensor([SIGMA, 2 * SIGMA]), truth)]
         if (maps := reference.jacobian(start, SIGMA, truth)) is not None:
             results.append(maps.matvec(torch.ones(2, 1, start[0].numel(), device=maps.like.device)))
         return results

@@ -7,10 +7,9 @@ import yaml
 
 import gahbench
 from gahbench._util.errors import GahbenchError
-from gahbench.contracts.captured import Captured
-from gahbench.contracts.datasets import captured_level
-from gahbench.contracts.denoisers import DenoiserKind
+from gahbench.contracts.datasets import Captured, captured_level
 from gahbench.contracts.references import Reference
+from gahbench.contracts.truth import DenoiserKind
 from gahbench.evaluation import Evaluation
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite

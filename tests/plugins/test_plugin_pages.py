@@ -104,7 +104,7 @@ def test_the_snippet_for_fitting_a_basis_works(tmp_path, folder, basis):
         f"    def __init__(self, basis: Annotated[gahbench.Basis, gahbench.Names('basis', default='{basis}')]):\n"
         "        self.basis = basis\n\n    def score(self, evaluation):\n"
         f"{body}        coefficients = adapted.analysis(evaluation.clean).flatten(1)\n"
-        "        return gahbench.Scores.per_image(coefficients.square().sum(1))\n"
+        "        return gahbench.Scores.parts({'': coefficients.square().sum(1)})\n"
     )
     registry = Registry((file, folder))
     report = check_configured(registry.configure("metric", "energy"))

@@ -85,8 +85,8 @@ REFERENCES = {
     "wrong Jacobian": (denoises("noisy / 2", HALVES.format(2)), "its Jacobian is its derivative"),
     "batch": (denoises("noisy - noisy.mean(0, keepdim=True)"), "separately"),
     "noise levels": (
-        denoises("noisy * sigma", "def denoise_each(self, noisy, sigmas, truth): return noisy * sigmas[0]\n"),
-        "denoise_each agrees with denoise",
+        denoises("noisy * sigma", "def as_network(self, shape): return gahbench.create('architecture', 'dncnn')\n"),
+        "as_network agrees with denoise",
     ),
     "float64": (denoises("noisy.double()"), "finite float32"),
     "nan": (denoises("noisy / 0"), "finite float32"),

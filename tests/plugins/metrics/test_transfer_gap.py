@@ -7,7 +7,7 @@ from scipy import ndimage
 
 import gahbench
 from gahbench.board.statistics import sampled_means
-from gahbench.contracts.captured import Captured
+from gahbench.contracts.datasets import Captured
 from gahbench.evaluation import Evaluation
 from gahbench_plugins.metrics.transfer_gap import correlation
 

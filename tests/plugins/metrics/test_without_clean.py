@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 import gahbench
-from gahbench.contracts.captured import Captured
+from gahbench.contracts.datasets import Captured
 from gahbench.evaluation import Evaluation
 
 SIGMA, COUNT = 0.1, 32

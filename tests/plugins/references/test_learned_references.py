@@ -39,11 +39,11 @@ def test_empirical_bayes_is_optimal_on_the_finite_dataset_of_its_images(sigma):
     torch.testing.assert_close(sigma**2 * result.diagonal(dim1=1, dim2=2).sum(1), traces)
 
 
-@pytest.mark.parametrize("levels", [[0.05, 0.3, 0.3, 2.0], [0.0, 0.3, 2.0, 0.0]])
-def test_images_of_different_noise_levels_are_denoised_at_once(levels):
+def test_images_of_different_noise_levels_are_denoised_at_once():
+    levels = [0.05, 0.3, 0.3, 2.0]
     reference = fitted("empirical-bayes", random(9, 1, 6, 6).float())
     noisy = random(4, 1, 6, 6, seed=1).float()
-    result = reference.denoise_each(noisy, torch.tensor(levels), Truth(torch.full_like(noisy, torch.nan)))
+    result = reference.as_network((1, 6, 6))(noisy, torch.tensor(levels))
     for index, sigma in enumerate(levels):
         some = noisy[index : index + 1]
         torch.testing.assert_close(result[index : index + 1], reference.denoise(some, sigma, Truth(some)))
