@@ -30,7 +30,6 @@ from .contracts.engines import Row as Row
 from .contracts.metrics import Metric as Metric
 from .contracts.metrics import Scores as Scores
 from .contracts.references import ArchitectureFactory as ArchitectureFactory
-from .contracts.references import PublishedTraining as PublishedTraining
 from .contracts.references import Reference as Reference
 from .contracts.truth import TrainingData as TrainingData
 from .contracts.truth import Truth as Truth

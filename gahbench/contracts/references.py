@@ -1,8 +1,7 @@
-"""References: denoisers that gahbench does not train, and descriptions of their networks and published weights."""
+"""References: denoisers that gahbench does not train, and the architectures that some of them are given."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.preparation import Preparable
-from gahbench.contracts.truth import DenoiserKind, TrainingData, TrainingSplit, Truth, needed, validate_kind
+from gahbench.contracts.truth import Denoiser, TrainingData, TrainingSplit, Truth, needed, validate_kind
 
 if TYPE_CHECKING:
     import torch
@@ -56,32 +55,7 @@ class ArchitectureFactory:
         return self
 
 
-@dataclass(frozen=True)
-class PublishedTraining:
-    """The training images of published weights, which have a row for each number of images.
-
-    Parameters
-    ----------
-    train_images
-        Numbers of training images: the first images of the half.
-    half
-        The half of the training images, ``A`` or ``B``, or ``train``.
-    partner
-        The other half, if there are weights of it too; ``None`` otherwise.
-
-    Examples
-    --------
-    >>> import gahbench
-    >>> gahbench.PublishedTraining((10, 100), "A", partner="B").train_images
-    (10, 100)
-    """
-
-    train_images: tuple[int, ...]
-    half: TrainingSplit = "A"
-    partner: TrainingSplit | None = None
-
-
-class Reference(Preparable, ABC):
+class Reference(Denoiser, Preparable):
     """A denoiser that gahbench does not train.
 
     The ``kind`` decides which parts of the truth the reference may use: ``classical`` and ``trained`` (with published
@@ -99,11 +73,16 @@ class Reference(Preparable, ABC):
     ...         return 0.5 + (noisy - 0.5) / (1 + sigma**2)
     """
 
-    #: The kind, which decides which parts of the truth the reference may use.
-    kind: DenoiserKind = "classical"
     #: Whether the reference learns from the training images of networks; if so, it has a row for each number of images
     #: in a sweep, and a partner that learns from the other half.
     fits_training_subset: ClassVar[bool] = False
+    #: Numbers of training images of published weights, if it is known that these are the first images of a half. With
+    #: :meth:`select_weights`, the reference has a row for each number, and metrics compare it with these images.
+    published_images: tuple[int, ...] = ()
+    #: The half of the training images of published weights.
+    published_half: TrainingSplit = "A"
+    #: The other half, if there are published weights of its images too.
+    published_partner: TrainingSplit | None = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Refuse a class whose ``kind`` is unknown, with a ``ValueError``."""
@@ -136,17 +115,8 @@ class Reference(Preparable, ABC):
         """
         return None
 
-    @property
-    def published_training(self) -> PublishedTraining | None:
-        """The training images of published weights; ``None`` if they are not known.
-
-        If they are known, the reference has a row for each number of training images, and metrics compare it with these
-        images and with its partner, as they do for architectures.
-        """
-        return None
-
     def select_weights(self, split: TrainingSplit, count: int) -> None:
-        """Use the published weights of ``count`` images of a half from now on, before anything is denoised."""
+        """Use the weights of ``count`` images of a half from now on, for :attr:`published_images`."""
 
     @property
     def num_parameters(self) -> int | None:
@@ -157,24 +127,6 @@ class Reference(Preparable, ABC):
     def notes(self) -> tuple[str, ...]:
         """Notes for the board, such as which parameters were tuned on which images; read after scoring."""
         return ()
-
-    @abstractmethod
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images.
-
-        Parameters
-        ----------
-        noisy
-            Shape (N, C, H, W).
-        sigma
-            Standard deviation of the noise.
-        truth
-            The truth of the images, restricted to the parts that the ``kind`` allows.
-        """
-
-    def risk(self, truth: Truth, sigma: float) -> Tensor | None:
-        """Return the expected mean squared error per pixel of each image, shape (N,), if it has a closed form."""
-        return None
 
     @needed("jacobian")
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from gahbench._util.errors import DataError, listing, suggestion
 from gahbench.contracts.datasets import Dataset, Split
@@ -166,22 +167,33 @@ def visible_truth(kind: DenoiserKind, truth: Truth) -> Truth:
     return replace(truth, clean=clean, dataset=truth.dataset if kind in SEES_DATASET else None)
 
 
-class Denoiser(Protocol):
+class Denoiser(ABC):
     """A trained network or a reference, as metrics use it."""
 
-    kind: DenoiserKind
+    #: The kind, which decides which parts of the truth the denoiser may use.
+    kind: DenoiserKind = "classical"
 
+    @abstractmethod
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W)."""
-        ...
+        """Return the denoised images.
+
+        Parameters
+        ----------
+        noisy
+            Shape (N, C, H, W).
+        sigma
+            Standard deviation of the noise.
+        truth
+            The truth of the images, restricted to the parts that the ``kind`` allows.
+        """
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), if it has a closed form."""
-        ...
+        return None
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the Jacobians at the noisy images; ``None`` if they do not exist or cannot be computed."""
-        ...
+        """Return the Jacobians of :meth:`denoise` at the noisy images; ``None`` if they cannot be computed."""
+        return None
 
 
 def denoise_by_level(denoiser: Denoiser, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts.truth import DenoiserKind, Truth, needed
+from gahbench.contracts.truth import Denoiser, DenoiserKind, Truth, needed
 from gahbench.devices.hardware import hardware
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def channels_last(network: nn.Module, device: torch.device | str) -> nn.Module:
     return network
 
 
-class Trained:
+class Trained(Denoiser):
     """A network as a denoiser, in evaluation mode and float32, without access to clean images.
 
     Parameters
@@ -63,10 +63,6 @@ class Trained:
         with torch.no_grad():
             denoised: Tensor = self.network(hardware(self.device).upload(noisy), levels)
         return denoised.float().cpu()
-
-    def risk(self, truth: Truth, sigma: float) -> Tensor | None:
-        """Return ``None``, because the expected error of a network has no closed form."""
-        return None
 
     @needed("jacobian")
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:

@@ -106,9 +106,10 @@ def rows(suite: Suite) -> Iterator[Row]:
                 count = member.train_images if isinstance(member.train_images, int) else None
                 partner: TrainingSplit | None = "B" if member.halves else None
                 yield Row(entrant, member, member.split, partner, count, training.is_sweep)
-        elif (published := entrant.published_training) is not None:
-            for count in published.train_images:
-                yield Row(entrant, None, published.half, published.partner, count, is_swept=True)
+        elif (published := entrant.published) is not None:
+            for count in published.published_images:
+                half, partner = published.published_half, published.published_partner
+                yield Row(entrant, None, half, partner, count, is_swept=True)
         else:
             yield Row(entrant)
 
@@ -226,7 +227,7 @@ def score_unit(
     if (metric.plugin.name, split) == AUDITED:
         document["audit"] = {"code": function_digest(CHECKS)}
     # The key of a fit already contains the training images of the network. A reference may learn, or select weights.
-    depends_on_images = fit is None and (_learns(row.entrant) or row.entrant.published_training is not None)
+    depends_on_images = fit is None and (_learns(row.entrant) or row.entrant.published is not None)
     if depends_on_images or measure.needs & {"training", "partner"}:
         document["learned_from"] = request["learned_from"]
     if "partner" in measure.needs:

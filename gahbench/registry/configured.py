@@ -18,7 +18,7 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.preparation import Preparable
-from gahbench.contracts.references import ArchitectureFactory, PublishedTraining, Reference
+from gahbench.contracts.references import ArchitectureFactory, Reference
 from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import Spec, format_value
@@ -93,13 +93,13 @@ class Configured:
         }
 
     @functools.cached_property
-    def published_training(self) -> PublishedTraining | None:
-        """The training images of a reference with published weights; ``None`` for other plugins."""
-        default = Reference.published_training
-        if getattr(self.plugin.factory, "published_training", default) is default:
+    def published(self) -> Reference | None:
+        """A reference with published weights whose training images are known; ``None`` for other plugins."""
+        default = Reference.select_weights
+        if getattr(self.plugin.factory, "select_weights", default) is default:
             return None
         built: Reference = self.build()
-        return built.published_training
+        return built if built.published_images else None
 
     @functools.cached_property
     def identity_key(self) -> str:

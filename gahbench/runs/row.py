@@ -308,7 +308,7 @@ class _Runner:
 
     def _reference(self, entrant: Mapping[str, Any], learned_from: Mapping[str, Any] | None) -> Reference:
         reference: Reference = _build(self._registry, "reference", entrant)
-        if reference.published_training is not None and learned_from is not None:
+        if reference.published_images and learned_from is not None:
             reference.select_weights(learned_from["split"], learned_from["count"])
         return reference
 

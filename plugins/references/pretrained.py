@@ -16,7 +16,6 @@ from gahbench import (
     File,
     Names,
     ParameterError,
-    PublishedTraining,
     Shape,
     Truth,
     file_digest,
@@ -119,8 +118,9 @@ class Pretrained(NetworkReference):
         self.architecture = architecture
         self.checkpoint = checkpoint
         self.partner = partner
-        self.train_images = numbers
-        self.half = half
+        self.published_images = numbers
+        self.published_half = half
+        self.published_partner = None if partner is None else "A" if half == "B" else "B"
         self.dataset = dataset
         self._selected = numbers[0] if len(numbers) == 1 else None
         self._is_partner = False
@@ -140,17 +140,9 @@ class Pretrained(NetworkReference):
         # Brackets are part of specs.
         return fnmatchcase(get_spec(dataset) or "", self.dataset.replace("[", "[[]"))
 
-    @property
-    def published_training(self) -> PublishedTraining | None:
-        """The training images, if ``train_images`` is given."""
-        if not self.train_images:
-            return None
-        other: Literal["A", "B"] = "A" if self.half == "B" else "B"
-        return PublishedTraining(self.train_images, self.half, None if self.partner is None else other)
-
     def select_weights(self, split: Literal["train", "A", "B"], count: int) -> None:
         """Use the weights of ``count`` images of a half from now on."""
-        self._selected, self._is_partner, self._loaded = count, split != self.half, None
+        self._selected, self._is_partner, self._loaded = count, split != self.published_half, None
 
     @property
     def _file(self) -> Path:
@@ -159,11 +151,11 @@ class Pretrained(NetworkReference):
     def _path(self, number: int | None, is_partner: bool = False) -> Path:
         path = self.partner if is_partner else self.checkpoint
         assert path is not None
-        if PLACEHOLDER in path and self.train_images:
+        if PLACEHOLDER in path and self.published_images:
             if number is None:
                 raise ParameterError(
-                    f"checkpoint={path}: stands for the weights of {len(self.train_images)} numbers of images; "
-                    "accepted outside a suite: a single number, such as train_images=" + str(self.train_images[0])
+                    f"checkpoint={path}: stands for the weights of {len(self.published_images)} numbers of images; "
+                    "accepted outside a suite: a single number, such as train_images=" + str(self.published_images[0])
                 )
             path = path.replace(PLACEHOLDER, str(number))
         return Path(path).expanduser()
@@ -177,7 +169,7 @@ class Pretrained(NetworkReference):
             raise
         except Exception:
             network = self.architecture.build(shape).eval()
-        for number in self.train_images or (None,):
+        for number in self.published_images or (None,):
             for is_partner in (False, True)[: 2 if self.partner else 1]:
                 self._fit_checkpoint(network, shape, self._path(number, is_partner))
         try:
@@ -207,7 +199,7 @@ class Pretrained(NetworkReference):
             return ()
         file = self._file
         # Files of several numbers of images differ in the folder or the name.
-        name = f"{file.parent.name}/{file.name}" if self.train_images else file.name
+        name = f"{file.parent.name}/{file.name}" if self.published_images else file.name
         keys = "" if fit.keys == "same" else f", its keys read as {fit.keys}{describe_keys(fit.keys)}"
         notes = (
             *assumptions(fit.keys),
