@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -110,12 +110,11 @@ class Citation:
 
 def bibliography(works: Iterable[Citation]) -> str:
     """Return works as BibTeX, without duplicates, sorted by key; repeated keys get a distinguishing number."""
-    entries: dict[str, str] = {}
+    entries, counts = [], Counter[str]()
     for work in sorted(set(works), key=lambda work: (work.key, str(work))):
-        numbered = (f"{work.key}-{number}" for number in itertools.count(2))
-        key = next(key for key in itertools.chain([work.key], numbered) if key not in entries)
-        entries[key] = work.bibtex(key)
-    return "\n\n".join(entries.values()) + "\n" if entries else ""
+        counts[work.key] += 1
+        entries.append(work.bibtex(work.key if counts[work.key] == 1 else f"{work.key}-{counts[work.key]}"))
+    return "\n\n".join(entries) + "\n" if entries else ""
 
 
 def _family_names(authors: str) -> list[str]:
