@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gahbench._util.errors import DataError, OptimumError, ParameterError, listing
+from gahbench._util.errors import DataError, OptimumError, ParameterError, listing, suggestion
 from gahbench._util.noise import evaluation_noise
 from gahbench._util.readable import level_name
 from gahbench._util.shapes import Shape
@@ -158,7 +158,7 @@ def make_preview(
     if count is not None and not 1 <= count <= MAX_IMAGES:
         raise ParameterError(f"count={count}; accepted: 1 to {MAX_IMAGES}")
     if split not in SPLITS:
-        raise ParameterError(f"unknown split '{split}'; accepted: {listing(SPLITS)}")
+        raise ParameterError(f"unknown split '{split}'{suggestion(split, SPLITS) or ';'} accepted: {listing(SPLITS)}")
     if start < 0:
         raise ParameterError(f"start={start}; accepted: 0 or more")
     probe = DatasetProbe(configured)
