@@ -112,7 +112,7 @@ def test_slope_recovers_the_rate_of_a_power_law():
     power_law = WithError(lambda sigma: torch.arange(1, 5) * sigma ** (2 * rates))
     scores = Slope().score(Evaluation(power_law, FOUR, SIGMAS))
     assert scores.value == pytest.approx(rates.tolist())
-    assert scores.image == [0, 1, 2, 3]
+    assert list(scores.image) == [0, 1, 2, 3]
     assert scores.sigma is None
 
 
