@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from gahbench._util.sealed import write_sealed
+from gahbench._util.records import write_sealed
 
 #: The facts of an empty board.
 EMPTY_BOARD: dict[str, object] = {

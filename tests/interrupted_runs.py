@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gahbench._util.sealed import read_record
+from gahbench._util.records import read_record
 from gahbench.runs.collect import collect
 from gahbench.store.units import PROGRESS
 

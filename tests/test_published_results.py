@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from published_pages import PUBLISHED, ROOT, load_results, table_after
 
-from gahbench._util.keys import key_of
+from gahbench._util.records import key_of
 from gahbench.board.folds import pooled_names
 from gahbench.contracts.row_labels import base_label
 from gahbench.planning.suite import load_suite

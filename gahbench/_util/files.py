@@ -1,4 +1,4 @@
-"""Atomic writes, and reads of regular files only."""
+"""Atomic writes, reads of regular files only, and the origins of plugins: packages by name, files by content."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import ParameterError, ResultsError
+
+#: The beginning of the origin of plugins of an installed package, ``package 'name'``.
+PACKAGE = "package '"
 
 
 class StorageError(OSError):
@@ -26,8 +29,6 @@ def storing(path: Path) -> Iterator[None]:
     """Convert errors of the file system to :class:`StorageError` with the name of the file."""
     try:
         yield
-    except StorageError:
-        raise
     except OSError as error:
         raise StorageError(error.errno, error.strerror or str(error), str(error.filename or path)) from error
 
@@ -90,7 +91,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically."""
-    write_atomically(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+    write_atomically(path, json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """Return the content of a JSON file."""
+    return (json.dumps(content, indent=1, default=str) + "\n").encode()
 
 
 def delete_file(folder: Path, name: str) -> None:
@@ -127,3 +133,23 @@ def write_output(content: bytes, file: Path) -> None:
         file.write_bytes(content)
     except OSError as error:
         raise ParameterError(f"{file}: cannot be written: {error.strerror or error}") from error
+
+
+def packages_of(origins: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the installed packages among portable origins, ``package 'name'``."""
+    return tuple(origin.split("'")[1] for origin in origins if origin.startswith(PACKAGE))
+
+
+def portable_origin(origin: str) -> str:
+    """Return the origin of a plugin without the folder of its file, so that copies of the file have equal origins."""
+    return origin if origin.startswith(PACKAGE) else f"{_name(Path(origin))} {sha256_of(Path(origin))[:16]}"
+
+
+def files_of(origins: Iterable[str], files: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the plugin files with the names of portable origins."""
+    names = {origin.rpartition(" ")[0] for origin in origins}
+    return tuple(file for file in files if _name(file) in names)
+
+
+def _name(file: Path) -> str:
+    return f"{file.parent.name}/{file.name}" if file.name == "__init__.py" else file.name

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+#: Seconds in the smaller unit, its number in the larger unit, the limit of the larger unit, and both names.
+_DURATIONS = ((1, 60, 60, "min", "s"), (60, 60, 24, "h", "min"), (3600, 24, math.inf, "d", "h"))
 _THOUSANDS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 #: Characters that LaTeX replaces.
 _LATEX = str.maketrans({
@@ -15,20 +17,13 @@ _LATEX = str.maketrans({
 
 def format_duration(seconds: float) -> str:
     """Format seconds as ``8.3 s``, ``42 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
-    if not math.isfinite(seconds):
-        return "unknown"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    rounded = round(seconds)
-    if rounded < 60:
-        return f"{rounded} s"
-    if rounded < 3600:
-        return f"{rounded // 60} min {rounded % 60:02d} s"
-    minutes = round(seconds / 60)
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24:02d} h"
+    if -math.inf < seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    for unit, size, most, large, small in _DURATIONS if math.isfinite(seconds) else ():
+        count, rest = divmod(round(seconds / unit), size)
+        if count < most:
+            return f"{count} {large} {rest:02d} {small}"
+    return "unknown"
 
 
 def format_number(value: float) -> str:
@@ -70,9 +65,9 @@ def shorten(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - end - 3]} … {text[-end:]}"
 
 
-def printable(text: str, kept: str = "") -> str:
+def printable(text: object, kept: str = "") -> str:
     """Escape unprintable characters, such as controls of terminals and lone surrogates, except the ``kept`` ones."""
-    return "".join(char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in str(text))
 
 
 def escape_latex(text: str) -> str:

@@ -1,8 +1,9 @@
-"""Processes: their processors, memory, environment and signals, and the start of new ones."""
+"""Processes: their processors and memory, a cache with a limit, and how new processes start and end."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import multiprocessing
 import os
@@ -11,22 +12,26 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from gahbench._util.errors import ParameterError
-
+#: The quota and period of processor time of a container (cgroup version 2).
+CONTAINER = Path("/sys/fs/cgroup/cpu.max")
 #: Parameters of ``mallopt`` in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+T = TypeVar("T")
 #: Errors that are raised on systems without a glibc function or, on Windows, without a default library.
 _NOT_FOUND = (OSError, AttributeError, TypeError)
 
 
 def cpu_count() -> int:
-    """Return the number of processors that affinity, control groups and Slurm allow this process to use."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = [count, *map(int, _cpu_quotas())]
+    """Return the number of processors that affinity, a container and Slurm allow this process to use."""
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    with contextlib.suppress(OSError, ValueError):  # There is no such file outside containers, or no limit in it.
+        quota, period = map(int, CONTAINER.read_text().split())
+        limits.append(quota // period)
     # Even if Slurm does not confine tasks, it states the allocation of this task.
     allocation = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
     if "SLURM_JOB_ID" in os.environ and allocation.isdecimal():
@@ -34,7 +39,7 @@ def cpu_count() -> int:
     return max(1, min(limits))
 
 
-@functools.lru_cache
+@functools.cache
 def processor_name() -> str:
     """Return the model name of the processor."""
     with contextlib.suppress(OSError):
@@ -44,52 +49,36 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cpu_quotas(root: Path = Path("/sys/fs/cgroup"), group_file: Path = Path("/proc/self/cgroup")) -> Iterator[float]:
-    """Yield the CPU quotas of this process's control group and its ancestors (cgroup version 2)."""
-    try:
-        group = group_file.read_text().partition("0::/")[2].strip()
-    except OSError:
-        return  # The system has no control groups.
-    for folder in (root / group, *(root / group).parents):
-        with contextlib.suppress(OSError, ValueError):  # There may be no limit, and no such file at the root.
-            quota, period = map(float, (folder / "cpu.max").read_text().split())
-            yield quota / period
-
-
 def trim_heap() -> None:
     """Return freed memory to the system, if the C library supports this."""
-    import ctypes
-
     with contextlib.suppress(*_NOT_FOUND):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_freed_blocks() -> None:
     """Let glibc keep freed blocks of up to 32 MiB for reuse, at most 64 MiB per thread."""
-    import ctypes
-
     with contextlib.suppress(*_NOT_FOUND):
         library = ctypes.CDLL(None)
         for parameter, value in ((_TRIM_THRESHOLD, 64 << 20), (_MMAP_THRESHOLD, 32 << 20)):
             library.mallopt(parameter, value)
 
 
-def environment_seconds(name: str, default: float) -> float:
-    """Return the number of seconds in an environment variable, or the default."""
-    try:
-        return float(os.environ.get(name, default))
-    except ValueError as error:
-        raise ParameterError(
-            f"{name}={os.environ[name]}; accepted: a number of seconds, such as {default:g}"
-        ) from error
+class LRUCache(Generic[T]):
+    """An LRU cache with a limit in bytes. The most recent result is kept even if it alone exceeds the limit."""
 
+    def __init__(self, limit: int, bytes_of: Callable[[T], int]) -> None:
+        self._limit = limit
+        self._bytes_of = bytes_of
+        self._results: OrderedDict[Hashable, T] = OrderedDict()
 
-def signal_name(number: int) -> str:
-    """Return the name of a signal, or its number if it has no name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    def get(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return the cached result of a key, or compute it with ``compute``."""
+        if key not in self._results:
+            self._results[key] = compute()
+            while len(self._results) > 1 and sum(map(self._bytes_of, self._results.values())) > self._limit:
+                self._results.popitem(last=False)
+        self._results.move_to_end(key)
+        return self._results[key]
 
 
 def kill_group(pid: int) -> None:
@@ -111,24 +100,19 @@ def start_process(function: Callable[..., None], arguments: tuple[Any, ...], sta
     process = context.Process(target=function, args=arguments, daemon=False)
     # The fork server, which starts with the first process, imports the same packages as this process.
     variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-    # The script that this process runs may have no guard against being imported by a new process.
-    main = {"__main__": types.ModuleType("__main__")}
-    with _LOCK, _replaced(os.environ, variables), _replaced(sys.modules, main):
-        process.start()
+    with _LOCK:
+        before, script = {name: os.environ[name] for name in variables if name in os.environ}, sys.modules["__main__"]
+        os.environ.update(variables)
+        # The script of this process may have no guard against being imported by a new process.
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            process.start()
+        finally:
+            sys.modules["__main__"] = script
+            for name in variables:
+                del os.environ[name]
+            os.environ.update(before)
     return process
-
-
-@contextlib.contextmanager
-def _replaced(mapping: MutableMapping[str, Any], values: Mapping[str, Any]) -> Iterator[None]:
-    """Replace values of a mapping within a context."""
-    before = {name: mapping[name] for name in values if name in mapping}
-    mapping.update(values)
-    try:
-        yield
-    finally:
-        for name in values.keys() - before.keys():
-            del mapping[name]
-        mapping.update(before)
 
 
 def detach(output: str | os.PathLike[str]) -> None:

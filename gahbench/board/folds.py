@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gahbench._util.keys import key_of
+from gahbench._util.records import key_of
 from gahbench.board.facts import label_without, sources_of
 from gahbench.registry.spec import parse_spec
 

@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.checks import check_record, is_inside
+from pydantic_core import from_json
+
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular
-from gahbench._util.sealed import parse_json, parse_sealed
+from gahbench._util.records import check_record, is_inside, parse_sealed
 from gahbench.board.board import Board, short_table, wide_table
 from gahbench.board.combined import combine
 from gahbench.board.facts import dataset_names
@@ -394,7 +395,7 @@ def _index(folder: Path) -> dict[str, Any]:
     expected = "expected the file that gahbench writes"
     try:
         content = read_regular(path)
-        index = parse_json(content)
+        index = from_json(content)
     except OSError as error:
         results_folders = sorted(file.parent.name for file in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
         expected_folder = (

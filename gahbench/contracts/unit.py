@@ -6,7 +6,7 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gahbench._util.checks import Count, FileName
+from gahbench._util.records import Count, FileName
 from gahbench.contracts.datasets import Split
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from gahbench._util.error_text import error_text
+from gahbench._util.errors import error_text
 from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import is_out_of_memory, release_memory

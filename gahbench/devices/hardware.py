@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gahbench._util.error_text import error_text
+from gahbench._util.errors import error_text
 
 if TYPE_CHECKING:
     import torch

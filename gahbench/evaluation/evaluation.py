@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from gahbench._util.lru_cache import LRUCache
 from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise
+from gahbench._util.resources import LRUCache
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Captured, Dataset, Split
 from gahbench.contracts.truth import Denoiser as Denoiser  # Metrics import this type from here.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gahbench._util.lru_cache import LRUCache
+from gahbench._util.resources import LRUCache
 from gahbench.evaluation.alignment import MIN_IMAGES, Adaptation, StrengthRemoval, adaptation, remove_strength
 from gahbench.jacobian import DenseMaps, Estimate, Jacobian, LinearMaps, Sketch
 from gahbench.jacobian.eigen import full

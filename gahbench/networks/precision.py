@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic_core import from_json
 from torch import nn
 
-from gahbench._util.error_text import error_text
+from gahbench._util.errors import error_text
 from gahbench._util.files import names_in, read_regular, temporary_name, write_json
-from gahbench._util.keys import key_of
+from gahbench._util.records import key_of
 from gahbench._util.resources import processor_name
-from gahbench._util.sealed import parse_json
 from gahbench.devices.hardware import hardware, is_out_of_memory
 
 Precision = Literal["float32", "bfloat16"]
@@ -116,7 +116,7 @@ class Choices:
         if self._folder is None:
             return None
         try:
-            content = parse_json(read_regular(self._folder / file_name, MAX_BYTES, follow=False))
+            content = from_json(read_regular(self._folder / file_name, MAX_BYTES, follow=False))
             precision = content["precision"]
             if precision not in ("float32", "bfloat16"):
                 return None

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gahbench._util.checks import Count, Digest
 from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import SuiteError, listing, suggestion
 from gahbench._util.readable import brief
+from gahbench._util.records import Count, Digest
 
 #: The option that changes fields of a suite, after which its results are not those of its version.
 SET = "--set"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gahbench._util.errors import ParameterError, listing
-from gahbench._util.keys import key_of
+from gahbench._util.records import key_of
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.metrics import Metric

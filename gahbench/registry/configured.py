@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.error_text import error_text
-from gahbench._util.errors import GahbenchError, ParameterError, PluginError
-from gahbench._util.keys import key_of
-from gahbench._util.origins import portable_origin
+from gahbench._util.errors import GahbenchError, ParameterError, PluginError, error_text
+from gahbench._util.files import portable_origin
+from gahbench._util.records import key_of
 from gahbench._util.shapes import Shape
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.datasets import Dataset, Split

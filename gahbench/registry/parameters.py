@@ -26,8 +26,8 @@ import pydantic
 from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import ParameterError, PluginError, listing, prefix_errors, suggestion
 from gahbench._util.files import check_regular, sha256_of
-from gahbench._util.keys import canonical
 from gahbench._util.readable import brief
+from gahbench._util.records import canonical
 
 FILLED_IN = ("channels", "shape")
 #: Stands for a number in the path of a :class:`gahbench.File` with ``numbers``.

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from gahbench._util.error_text import error_text
-from gahbench._util.errors import ParameterError, PluginError
+from gahbench._util.errors import ParameterError, PluginError, error_text
 from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters
 from gahbench.registry.spec import format_value

@@ -16,9 +16,8 @@ from typing import Any, cast
 
 import pluggy
 
-from gahbench._util.error_text import error_with_location
-from gahbench._util.errors import ParameterError, PluginError, listing, prefix_errors, suggestion
-from gahbench._util.origins import package_origin
+from gahbench._util.errors import ParameterError, PluginError, error_with_location, listing, prefix_errors, suggestion
+from gahbench._util.files import PACKAGE
 from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, map_values
@@ -74,7 +73,7 @@ class Registry:
         for entry in sorted(importlib.metadata.entry_points(group="gahbench")):
             package = entry.dist.name if entry.dist else entry.value
             if packages is None or package in packages:
-                self._add_module(package_origin(package), entry.load)
+                self._add_module(f"{PACKAGE}{package}'", entry.load)
         #: The plugin files in the sources.
         self.files = [file for source in self.sources for file in plugin_files(source)]
         for file in self.files:

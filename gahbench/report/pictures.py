@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gahbench._util.checks import is_inside
 from gahbench._util.files import read_regular
+from gahbench._util.records import is_inside
 from gahbench.board.results import index_or_none, saved_files
 from gahbench.report.cells import file_stems
 from gahbench.store.store import StoredArrays

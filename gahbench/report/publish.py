@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import delete_file, write_atomically
-from gahbench._util.sealed import seal
+from gahbench._util.records import seal
 from gahbench.board.results import BOARD, FORMAT, INDEX, SCORES, VERSION, Results, index_or_none, saved_files
 from gahbench.board.tables import SCHEMAS, to_records
 from gahbench.report import figures

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import GahbenchError
-from gahbench._util.files import names_in
-from gahbench._util.origins import files_of
+from gahbench._util.files import files_of, names_in
 from gahbench._util.readable import format_duration
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.engines import Engine, Job, Row

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gahbench._util.error_text import error_text
-from gahbench._util.errors import DataError, GahbenchError, listing
+from gahbench._util.errors import DataError, GahbenchError, error_text, listing
 from gahbench.planning.suite import Suite
 from gahbench.registry.configured import Configured, iterate_nested, preparation
 

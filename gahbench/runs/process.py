@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import GahbenchError
-from gahbench._util.resources import detach, kill_group, signal_name, start_process
+from gahbench._util.resources import detach, kill_group, start_process
 from gahbench.contracts.engines import Row
 from gahbench.devices.hardware import hardware
 
@@ -107,7 +107,7 @@ class RowProcess:
         status = self._process.exitcode or 0
         if status >= 0:
             return f"exited with status {status}"
-        name = signal_name(-status)
+        name = signal.Signals(-status).name
         return f"was killed by {name}{' (the system does that when memory runs out)' * (name == 'SIGKILL')}"
 
     def _output(self) -> str:

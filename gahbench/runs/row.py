@@ -21,13 +21,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from gahbench._util.checks import as_text
-from gahbench._util.error_text import error_text
-from gahbench._util.errors import GahbenchError, PluginError, ResultsError
-from gahbench._util.files import StorageError, storing
-from gahbench._util.keys import key_of
-from gahbench._util.origins import packages_of
-from gahbench._util.readable import shorten
+from gahbench._util.errors import GahbenchError, PluginError, ResultsError, error_text
+from gahbench._util.files import StorageError, packages_of, storing
+from gahbench._util.readable import printable, shorten
+from gahbench._util.records import key_of
 from gahbench._util.resources import keep_freed_blocks, processor_name, trim_heap
 from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
@@ -192,7 +189,7 @@ class _Runner:
         if self.hardware.is_lost:
             raise DeviceLostError(f"its device was lost: {error_text(error)}")
         with storing(self.store.failures):
-            self.store.fail(unit, error_text(error), shorten(as_text(_traceback(error)), MAX_TRACEBACK))
+            self.store.fail(unit, error_text(error), shorten(printable(_traceback(error), "\n"), MAX_TRACEBACK))
 
     def _compute(self, unit: Unit) -> None:
         """Compute a unit and finish it in the store."""
@@ -257,7 +254,7 @@ class _Runner:
             # Convert values of the plugin to types that the store accepts.
             count = denoiser.num_parameters
             notes = collect_notes(denoiser, measurement.evaluations)
-            facts |= {"notes": list(map(as_text, notes)), "parameters": None if count is None else int(count)}
+            facts |= {"notes": list(map(printable, notes)), "parameters": None if count is None else int(count)}
         checks = run_checks(unit, measurement)
         facts["notes"] += checks.pop("notes", [])
         facts |= checks
@@ -355,10 +352,10 @@ def run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
     if (unit.payload["metric"]["name"], unit.split) != AUDITED:
         # Only check that the denoiser returns the same output again.
         is_checked = unit.split == AUDITED[1] and evaluation._denoised and evaluation.denoiser.kind not in SEES_DATASET
-        return {"flags": list(map(as_text, audit_repetition(evaluation).flags))} if is_checked else {}
+        return {"flags": list(map(printable, audit_repetition(evaluation).flags))} if is_checked else {}
     audited = audit(evaluation)
     checks = {"version": CHECKS_VERSION, "checked": len(evaluation.clean), **audited.facts, "images": audited.images}
-    flags, notes = (list(map(as_text, texts)) for texts in (audited.flags, audited.notes))
+    flags, notes = (list(map(printable, texts)) for texts in (audited.flags, audited.notes))
     return {"flags": flags, "notes": notes, "checks": checks, "cost": measure_cost(evaluation)}
 
 

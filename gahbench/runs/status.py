@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.error_text import remove_library_frames
-from gahbench._util.errors import ResultsError
+from gahbench._util.errors import ResultsError, remove_library_frames
 from gahbench._util.files import names_in
-from gahbench._util.sealed import read_record
+from gahbench._util.records import read_record
 from gahbench.board.selection import choose_labels
 from gahbench.contracts.unit import Unit
 from gahbench.store.plan_file import require_plan

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from gahbench._util.errors import GahbenchError, ResultsError
-from gahbench._util.keys import key_of
+from gahbench._util.records import key_of
 from gahbench.contracts.engines import Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED, configure_recorded, describe_plugin

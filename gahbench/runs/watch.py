@@ -18,7 +18,7 @@ import pluggy
 from gahbench._util.error_text import error_text
 from gahbench._util.errors import PluginError, ResultsError
 from gahbench._util.files import names_in
-from gahbench._util.sealed import read_record
+from gahbench._util.records import read_record
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED
 from gahbench.runs.progress import Display

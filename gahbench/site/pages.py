@@ -15,10 +15,10 @@ from xml.sax.saxutils import escape
 
 from markupsafe import Markup
 
-from gahbench._util.checks import is_inside
 from gahbench._util.errors import ParameterError
 from gahbench._util.files import delete_file, names_in, read_regular, write_output
 from gahbench._util.readable import pluralize
+from gahbench._util.records import is_inside
 from gahbench.board.claim_values import Table
 from gahbench.board.results import BOARD
 from gahbench.registry.registry import Registry

@@ -9,11 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.checks import Count, InnerPath, check_record
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import names_in, read_regular, write_atomically
-from gahbench._util.keys import canonical, key_of
-from gahbench._util.sealed import parse_sealed, seal
+from gahbench._util.records import Count, InnerPath, canonical, check_record, key_of, parse_sealed, seal
 from gahbench.contracts.unit import Unit
 from gahbench.planning.suite_files import SuiteVersion, suite_version
 from gahbench.registry.plugin_files import module_name, source_files

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in, storing, write_json
 from gahbench._util.readable import pluralize, shorten
-from gahbench._util.sealed import read_record
+from gahbench._util.records import read_record
 from gahbench.contracts.unit import Unit
 from gahbench.store.plan_file import RecordedPlan, require_plan
 from gahbench.store.units import PARTIAL, Attempt, DamagedError, FinishedUnit, Rows, open_finished

@@ -23,10 +23,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gahbench._util.checks import FileName, check_record
+from pydantic_core import from_json
+
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import flush, names_in, open_regular, read_regular, storing, write_json
-from gahbench._util.sealed import MAX_RECORD, parse_json, parse_sealed, write_sealed
+from gahbench._util.records import MAX_RECORD, FileName, check_record, parse_sealed, write_sealed
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.training.file_names import WEIGHTS, checkpoints_in, snapshot_file
@@ -180,7 +181,7 @@ class FinishedUnit:
 def open_finished(folder: Path) -> FinishedUnit:
     """Open the folder of a finished unit, and check that its ``unit.json`` is that of the unit."""
     finished = FinishedUnit(folder)
-    identity = finished._parse(UNIT, lambda content: "{kind}-{key}".format(**parse_json(content)))
+    identity = finished._parse(UNIT, lambda content: "{kind}-{key}".format(**from_json(content)))
     if identity != folder.name:
         raise DamagedError(f"{folder / UNIT}: belongs to another unit, {identity}")
     return finished

@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
-from gahbench._util.error_text import error_with_location
-from gahbench._util.errors import PluginError, listing
+from gahbench._util.errors import PluginError, error_with_location, listing
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.engines import Engine

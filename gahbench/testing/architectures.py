@@ -13,8 +13,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from gahbench._util.error_text import error_with_location
-from gahbench._util.errors import GahbenchError
+from gahbench._util.errors import GahbenchError, error_with_location
 from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.networks.initialisation import build_network

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gahbench._util.error_text import error_with_location
+from gahbench._util.errors import error_with_location
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gahbench._util.error_text import error_with_location
+from gahbench._util.errors import error_with_location
 from gahbench._util.readable import brief
 from gahbench.testing.findings import Finding
 

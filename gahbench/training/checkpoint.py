@@ -10,9 +10,8 @@ from typing import IO, Any, BinaryIO, cast
 
 import torch
 
-from gahbench._util.error_text import error_text
+from gahbench._util.errors import error_text
 from gahbench._util.files import open_regular, storing, temporary_name
-from gahbench._util.resources import environment_seconds
 from gahbench.training.file_names import checkpoint_file, checkpoints_in
 
 #: Maximum share of a fit's time spent on writing checkpoints.
@@ -35,7 +34,7 @@ class Pace:
         self._started = now
         self._written = 0.0
         # Read here, since a row gets its environment after this module was imported.
-        self._min_pause = environment_seconds("GAHBENCH_CHECKPOINT_SECONDS", MIN_PAUSE)
+        self._min_pause = float(os.environ.get("GAHBENCH_CHECKPOINT_SECONDS", MIN_PAUSE))
         self._due = now + self._min_pause
 
     def is_due(self, now: float) -> bool:

@@ -24,9 +24,8 @@ from torch import nn
 from torch.optim import optimizer as torch_optimizer
 
 import gahbench.training
-from gahbench._util.checks import as_text
-from gahbench._util.error_text import error_text
-from gahbench._util.errors import listing
+from gahbench._util.errors import error_text, listing
+from gahbench._util.readable import printable
 from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import hardware, is_out_of_memory
 from gahbench.networks.initialisation import build_network
@@ -71,7 +70,7 @@ class WatchedFit:
             # Running out of memory is not flagged: these passes use float32, while training may have used bfloat16.
             if not is_out_of_memory(error):
                 flags.append(f"could not be built and run again for the checks of its fit: {error_text(error)}")
-        return list(map(as_text, flags))
+        return list(map(printable, flags))
 
     def _changed_by_forward(self, shape: Shape, device: torch.device, training: bool) -> list[str]:
         """Return the names of the parameters that a forward pass changes, without a step of an optimiser."""

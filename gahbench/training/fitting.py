@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gahbench._util.error_text import error_text
+from gahbench._util.errors import error_text
 from gahbench._util.files import storing, write_atomically
 from gahbench.contracts.datasets import Dataset
 from gahbench.devices.hardware import hardware, is_out_of_memory

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, Truth, image_shape
-from gahbench._util.lru_cache import LRUCache
+from gahbench._util.resources import LRUCache
 from gahbench.jacobian import LARGEST_EXACT, DiagonalFamily, FilterFamily, FunctionMaps, LinearMaps, probes_for
 
 from .._messages import name_of

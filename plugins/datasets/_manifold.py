@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench import BLOCK, Optimum, Posterior, Split, TrueBasis, draw_in_blocks
-from gahbench._util.lru_cache import LRUCache
+from gahbench._util.resources import LRUCache
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
 
 from . import _importance as importance

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import BLOCK, Optimum, Split, TrueBasis, draw_in_blocks, hardware
-from gahbench._util.lru_cache import LRUCache
+from gahbench._util.resources import LRUCache
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from gahbench._util.keys import canonical, key_of
-from gahbench._util.sealed import parse_sealed, write_sealed
+from gahbench._util.records import canonical, key_of, parse_sealed, write_sealed
 
 
 def test_the_order_of_names_does_not_change_keys_but_the_order_of_values_does():

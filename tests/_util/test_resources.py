@@ -1,4 +1,4 @@
-"""Processors, memory, process groups and signals."""
+"""Processors, memory, caches and process groups."""
 
 import json
 import os
@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gahbench._util import resources
-from gahbench._util.resources import cpu_count, kill_group, signal_name
+from gahbench._util.resources import LRUCache, cpu_count, kill_group
 
 #: Page faults of layers that use four blocks of 3 MiB each, after one of two functions.
 LAYERS = """
@@ -65,32 +67,26 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("variables", "quotas", "count"),
+    ("variables", "quota", "count"),
     [
-        ({}, [], 16),
-        ({"SLURM_CPUS_PER_TASK": "4"}, [], 16),  # Ignored outside a job.
-        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "4"}, [100.0], 4),
-        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "64"}, [], 16),
-        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "8"}, [], 8),
-        ({}, [3.5, 8.0], 3),
-        ({}, [0.5], 1),
+        ({}, None, 16),
+        ({"SLURM_CPUS_PER_TASK": "4"}, "max 100000", 16),  # Ignored outside a job.
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "4"}, None, 4),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "64"}, None, 16),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "8"}, None, 8),
+        ({}, "350000 100000", 3),
+        ({}, "50000 100000", 1),
     ],
 )
-def test_processors_are_those_of_affinity_slurm_and_quotas(machine, monkeypatch, variables, quotas, count):
-    monkeypatch.setattr(resources, "_cpu_quotas", lambda: iter(quotas))
+def test_processors_are_those_of_affinity_slurm_and_the_container(
+    machine, monkeypatch, tmp_path, variables, quota, count
+):
+    monkeypatch.setattr(resources, "CONTAINER", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cpu_count() == count
-
-
-def test_quotas_of_a_control_group_and_its_ancestors_are_found(tmp_path):
-    root, group_file = tmp_path / "cgroup", tmp_path / "own"
-    (root / "jobs" / "one").mkdir(parents=True)
-    (root / "jobs" / "cpu.max").write_text("400000 100000\n")
-    (root / "jobs" / "one" / "cpu.max").write_text("max 100000\n")
-    group_file.write_text("0::/jobs/one\n")
-    assert list(resources._cpu_quotas(root, group_file)) == [4.0]
-    assert list(resources._cpu_quotas(root, tmp_path / "none")) == []
 
 
 STARTS = """
@@ -128,5 +124,14 @@ def test_all_processes_of_a_group_are_killed_even_after_the_leader_ended(leader,
     kill_group(process.pid)
 
 
-def test_signals_have_names_or_numbers():
-    assert [signal_name(9), signal_name(40)] == ["SIGKILL", "signal 40"]
+@given(st.lists(st.integers(0, 6), max_size=60), st.integers(1, 8))
+def test_the_cache_keeps_the_most_recently_used_results_within_the_limit(keys, limit):
+    cache, order = LRUCache(limit, lambda value: value[0] % 3), []
+    for key in keys:
+        computed = []
+        assert cache.get(key, lambda key=key, computed=computed: computed.append(key) or (key, key)) == (key, key)
+        # The expected content is a list of keys, the latest last.
+        assert bool(computed) == (key not in order)
+        order = [other for other in order if other != key] + [key]
+        while len(order) > 1 and sum(other % 3 for other in order) > limit and computed:
+            order.pop(0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gahbench._util.keys import canonical
+from gahbench._util.records import canonical
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.plugin import KINDS, Kind, Plugin
 from gahbench.registry.registry import open_registry

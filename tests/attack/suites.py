@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from gahbench._util.keys import canonical
+from gahbench._util.records import canonical
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_files import suite_files

@@ -21,7 +21,7 @@ from pathlib import Path
 import harness
 
 import gahbench
-from gahbench._util.keys import key_of
+from gahbench._util.records import key_of
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.runs.collect import collect

@@ -10,7 +10,7 @@ import pytest
 from fake_results import failure, realistic, results
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.sealed import write_sealed
+from gahbench._util.records import write_sealed
 from gahbench.board.results import load_results, saved_digest
 from gahbench.board.tables import SCHEMAS
 from gahbench.report.publish import publish

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from isolation import copy_code
 
-from gahbench._util.keys import key_of
+from gahbench._util.records import key_of
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_entries import configure_entrant

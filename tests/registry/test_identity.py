@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 
 from gahbench._util.errors import GahbenchError, ParameterError
-from gahbench._util.keys import key_of
+from gahbench._util.records import key_of
 from gahbench.registry.parameters import File, constructor_parameters
 from gahbench.registry.registry import Registry
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from gahbench._util.sealed import seal
+from gahbench._util.records import seal
 
 
 def write_sheet(folder, key, sheet, record=None, content=None):

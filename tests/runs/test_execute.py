@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gahbench
-from gahbench._util.origins import portable_origin
+from gahbench._util.files import portable_origin
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Cuda

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench._util.error_text import remove_library_frames
+from gahbench._util.errors import remove_library_frames
 from gahbench.runs.status import estimate_durations, failures, status
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store

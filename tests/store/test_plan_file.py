@@ -8,7 +8,7 @@ import pytest
 from finished_units import EMPTY_BOARD
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.sealed import parse_sealed, write_sealed
+from gahbench._util.records import parse_sealed, write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.store import plan_file
 from gahbench.store.plan_file import RecordedPlan, copy_plugins, read_plan, require_plan, write_plan

@@ -14,8 +14,7 @@ from finished_units import FIT_FACTS, forge_done
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
-from gahbench._util.keys import key_of
-from gahbench._util.sealed import MAX_RECORD
+from gahbench._util.records import MAX_RECORD, key_of
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store import store as store_module
