@@ -34,7 +34,7 @@ from .contracts.references import Reference as Reference
 from .contracts.truth import TrainingData as TrainingData
 from .contracts.truth import Truth as Truth
 from .contracts.unit import Unit as Unit
-from .devices.batches import Batches as Batches
+from .devices.hardware import Batches as Batches
 from .devices.hardware import hardware as hardware
 from .explore.bibliography import cite as cite
 from .explore.inspection import inspect as inspect

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gahbench.devices.hardware import KINDS, Cpu, Hardware
+from gahbench.devices.hardware import KINDS, Hardware
 
 GIB = 1 << 30
 
@@ -42,7 +42,7 @@ def add_fake_devices(monkeypatch, *memories):
     monkeypatch.setattr(Fake, "memories", memories or Fake.memories)
     monkeypatch.delitem(KINDS, "cpu")
     monkeypatch.setitem(KINDS, "fake", Fake)
-    monkeypatch.setitem(KINDS, "cpu", Cpu)
+    monkeypatch.setitem(KINDS, "cpu", Hardware)
 
 
 class Small(nn.Module):

@@ -57,18 +57,12 @@ class _Loader(yaml.SafeLoader):
                 self.lines[inside] = key.start_mark.line + 1
                 mapping[self.construct_object(key)] = self.build(value, inside)
             return mapping
-        # NUL is invalid in paths, and lone surrogates cannot be encoded.
-        if invalid := re.search("[\0\ud800-\udfff]", node.value):
-            raise _error(f"the character U+{ord(invalid[0]):04X} is not accepted", node)
-        return self.construct_object(node)
-
-    def construct_integer(self, node: yaml.ScalarNode) -> int:
-        """Return a signed integer of 64 bits."""
-        number = int(node.value, {"0o": 8, "0x": 16}.get(node.value[:2], 10))
-        if number not in _INTEGERS:
-            accepted = f"accepted: integers of 64 bits, {_INTEGERS.start} to {_INTEGERS.stop - 1}"
-            raise _error(f"{brief(node.value, 100)} is not accepted; {accepted}", node)
-        return number
+        value = self.construct_object(node)
+        # NUL is invalid in paths, lone surrogates cannot be encoded, and tables store 64 bits.
+        if re.search("[\0\ud800-\udfff]", node.value) or (isinstance(value, int) and value not in _INTEGERS):
+            accepted = f"characters but NUL, and integers of 64 bits, {_INTEGERS.start} to {_INTEGERS.stop - 1}"
+            raise _error(f"{brief(node.value, 100)} is not accepted; accepted: {accepted}", node)
+        return value
 
 
 class _Dumper(yaml.SafeDumper):
@@ -83,7 +77,7 @@ _Loader.yaml_implicit_resolvers = {}
 for _name, _pattern in _CORE.items():
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), None)
-_Loader.add_constructor(f"{_TAG}int", _Loader.construct_integer)
+_Loader.add_constructor(f"{_TAG}int", lambda _, node: int(node.value, {"0o": 8, "0x": 16}.get(node.value[:2], 10)))
 _Dumper.add_representer(
     str, lambda dumper, text: dumper.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
 )
@@ -107,13 +101,7 @@ def load_scalar(text: str) -> Any:
 
 
 def dump_flow(value: Any) -> str:
-    """Write a value as YAML on a single line with sorted keys, which :func:`load_scalar` reads back.
-
-    Examples
-    --------
-    >>> dump_flow({"b": ["on", "1e-3"], "a": 1e-3})
-    "{a: 0.001, b: ['on', '1e-3']}"
-    """
+    """Write a value as YAML on a single line with sorted keys, which :func:`load_scalar` reads back."""
     text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("\n...")
 

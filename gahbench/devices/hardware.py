@@ -1,4 +1,4 @@
-"""Kinds of devices behind a common interface; no other file names CUDA.
+"""Kinds of devices, and batches that are halved when memory runs out; no other file names CUDA.
 
 Importing this module does not import torch, which takes seconds and which commands such as ``gahbench list`` avoid.
 """
@@ -8,30 +8,35 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import math
 import os
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from gahbench._util.errors import error_text
+from gahbench._util.readable import pluralize
+from gahbench._util.shapes import Shape
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Result = TypeVar("Result")
+#: Advice for reducing memory, in error messages.
+FEWER_WORKERS = 'fewer workers (--workers, --engine "local[workers_per_gpu=1]")'
+#: Approximate number of values in a batch of images, small enough for the memory of any network.
+BATCH_PIXELS = 1 << 17
+
 
 class Hardware:
-    """A device and the capabilities of its kind; kinds that are not in :data:`KINDS` have the defaults below."""
+    """A device and the capabilities of its kind; this class is for the CPU, and kinds not in :data:`KINDS`."""
 
-    #: Whether the device computes asynchronously to the CPU; each worker process then gets one device.
+    #: Whether the device computes asynchronously to the CPU. Then each worker process gets one device, batches are
+    #: large, the next ones are drawn during computation, and compiled networks are launched as CUDA graphs.
     is_accelerator: ClassVar[bool] = False
-    #: Whether the device is faster with large batches.
-    has_large_batches: ClassVar[bool] = False
-    #: Whether a thread draws the next batches of a stream during computation; on a CPU, the two would share the cores.
-    prefetches: ClassVar[bool] = False
-    #: Whether compiled networks are launched as CUDA graphs.
-    has_graphs: ClassVar[bool] = False
     #: Minimum seconds of a fit without the compiler for which compiling, which takes 15 to 60 seconds, is worthwhile.
     compile_from_seconds: ClassVar[float] = 600.0
     #: Multiply-adds per second of an eager training step, for ``gahbench plan``; ``None`` if it must be measured.
@@ -61,8 +66,8 @@ class Hardware:
 
     @classmethod
     def devices(cls) -> list[Hardware]:
-        """Return the devices of this kind that this process may use."""
-        return []
+        """Return the devices of this kind that this process may use; all processes share the CPU."""
+        return [cls("cpu")]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -119,12 +124,11 @@ class Hardware:
     @property
     def is_lost(self) -> bool:
         """Whether this process can no longer compute on the device; a device whose memory is full is not lost."""
-        if not self.is_accelerator:
-            return False
-        try:
-            self.check()
-        except Exception as error:
-            return not is_out_of_memory(error)
+        if self.is_accelerator:
+            try:
+                self.check()
+            except Exception as error:
+                return not is_out_of_memory(error)
         return False
 
     def restore_generators(self) -> contextlib.AbstractContextManager[None]:
@@ -146,8 +150,7 @@ class Hardware:
         """Make convolutions compute in float32 on GPUs, which round to ten bits (TF32) by default."""
         import torch
 
-        if self._cuda:
-            torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
 
     def pin(self, tensor: Tensor) -> Tensor:
         """Return a CPU tensor in pinned memory, from which a GPU can copy without waiting."""
@@ -171,19 +174,10 @@ def _side_stream(device: str) -> Any:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-class Cpu(Hardware):
-    """The CPU."""
-
-    @classmethod
-    def devices(cls) -> list[Hardware]:
-        """Return the CPU, which all processes share."""
-        return [cls("cpu")]
-
-
 class Cuda(Hardware):
     """An NVIDIA GPU, or an AMD GPU, which torch also calls ``cuda``."""
 
-    is_accelerator = has_large_batches = prefetches = has_graphs = True
+    is_accelerator = True
     # Compiling saves about half of the time of a step on a GPU, compared with about 15 % on a CPU.
     compile_from_seconds = 180.0
     nominal_rate = 2e13
@@ -202,7 +196,7 @@ class Cuda(Hardware):
 
 
 #: Kinds of devices that ``--device`` accepts, by their names in torch; ``auto`` selects the first available kind.
-KINDS: dict[str, type[Hardware]] = {"cuda": Cuda, "cpu": Cpu}
+KINDS: dict[str, type[Hardware]] = {"cuda": Cuda, "cpu": Hardware}
 
 
 def hardware(device: torch.device | str = "auto") -> Hardware:
@@ -216,7 +210,7 @@ def hardware(device: torch.device | str = "auto") -> Hardware:
     Examples
     --------
     >>> import gahbench
-    >>> gahbench.hardware("cpu").has_large_batches
+    >>> gahbench.hardware("cpu").is_accelerator
     False
     """
     name = str(device)
@@ -241,3 +235,87 @@ def is_out_of_memory(error: BaseException) -> bool:
         return False
     text = error_text(error)
     return any(part in text for part in ("OutOfMemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED"))
+
+
+class Batches:
+    """A batch size that is halved permanently whenever memory runs out.
+
+    Parameters
+    ----------
+    size
+        Initial number of images in a batch.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> images = torch.rand(5, 1, 8, 8)
+    >>> def blur(size):
+    ...     return torch.cat([torch.nn.functional.avg_pool2d(batch, 2) for batch in torch.split(images, size)])
+    >>> gahbench.Batches(4).run(blur).shape
+    torch.Size([5, 1, 4, 4])
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    @classmethod
+    def for_images(cls, shape: Shape) -> Batches:
+        """Return batches of images of shape (C, H, W) that fit into memory for any network.
+
+        Examples
+        --------
+        >>> import gahbench
+        >>> gahbench.Batches.for_images((1, 64, 64)).size
+        32
+        """
+        return cls(max(1, BATCH_PIXELS // math.prod(shape)))
+
+    def run(self, compute: Callable[[int], Result]) -> Result:
+        """Return ``compute(size)``; whenever memory runs out, halve the size and compute again from the start.
+
+        Parameters
+        ----------
+        compute
+            Function that computes all images in batches of a given size. If it draws random numbers, it must seed them,
+            so that calls agree.
+
+        Raises
+        ------
+        MemoryError
+            If memory runs out for a single image.
+        """
+        while self.size > 1:
+            try:
+                return compute(self.size)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Halve outside the handler, where the error no longer keeps the tensors of the failed batch alive.
+            self.size //= 2
+            _halved.append(self.size)
+            release_memory()
+        with memory_for("a single image", f"{FEWER_WORKERS}, smaller images or --device cpu"):
+            return compute(self.size)
+
+
+#: Sizes to which batches were halved in this process since the last call of :func:`take_memory_notes`.
+_halved: list[int] = []
+
+
+def take_memory_notes() -> list[str]:
+    """Return a note for records if batches were halved since the last call, as a list of at most one note."""
+    sizes = [*_halved]
+    _halved.clear()
+    return [f"out of memory: computed in batches of {pluralize(min(sizes), 'image')}"] if sizes else []
+
+
+@contextlib.contextmanager
+def memory_for(what: str, advice: str) -> Iterator[None]:
+    """Return a context in which out-of-memory errors name the object that does not fit, and how to use less memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(f"{what} does not fit; {advice} need less memory ({error_text(error)})") from error

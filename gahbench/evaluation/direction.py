@@ -112,7 +112,7 @@ def _projection_operators(
     row_sets, column_sets = groups[order], groups.reshape(len(position), len(position)).mT.flatten()[order]
     weights = shares[order]
     blocks = []
-    block_size = len(sets) if hardware(device).has_large_batches else MAX_BLOCK
+    block_size = len(sets) if hardware(device).is_accelerator else MAX_BLOCK
     for start, end in pairwise(_block_edges(sets // (channels * len(position)), block_size)):
         chosen = slice(*(int(torch.searchsorted(row_sets, edge)) for edge in (start, end)))
         size = end - start

@@ -20,7 +20,7 @@ from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Captured, Dataset, Split
 from gahbench.contracts.truth import Denoiser as Denoiser  # Metrics import this type from here.
 from gahbench.contracts.truth import Need, TrainingData, Truth, denoise_by_level, needed, validate_kind, visible_truth
-from gahbench.devices.batches import Batches
+from gahbench.devices.hardware import Batches
 from gahbench.evaluation.local_filters import LocalFilters
 from gahbench.jacobian import DenseMaps
 from gahbench.networks.precision import Choice, Choices

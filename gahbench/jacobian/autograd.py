@@ -14,8 +14,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from gahbench._util.shapes import image_shape
-from gahbench.devices.batches import Batches
-from gahbench.devices.hardware import hardware, is_out_of_memory
+from gahbench.devices.hardware import Batches, hardware, is_out_of_memory
 from gahbench.jacobian.gated import PerNetworkCache, gated_matrix
 from gahbench.jacobian.maps import LinearMaps, probes_for
 
@@ -216,7 +215,7 @@ class AutogradMaps(LinearMaps):
     def _batches(self, index: int) -> Batches:
         """Return the batches of products that fit into memory, measured at one image."""
         if self._product_batches is None:
-            limit = (BATCH_VALUES_GPU if hardware(self._images.device).has_large_batches else BATCH_VALUES) // self.size
+            limit = (BATCH_VALUES_GPU if hardware(self._images.device).is_accelerator else BATCH_VALUES) // self.size
             # At worst, gradients and the workspace of convolutions take as much memory as the features.
             largest = self._memory // max(1, 2 * self._count_feature_bytes(index))
             self._product_batches = Batches(max(1, min(limit, largest)))

@@ -22,8 +22,7 @@ from torch.fx import GraphModule
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from gahbench.devices.batches import Batches
-from gahbench.devices.hardware import hardware, is_out_of_memory
+from gahbench.devices.hardware import Batches, hardware, is_out_of_memory
 
 #: Functions and methods of torch that are a ReLU.
 RELUS = frozenset(getattr(owner, name) for owner in (torch, functional, Tensor) for name in ("relu", "relu_"))
@@ -83,7 +82,7 @@ def gated_matrix(
     level = sigma.to(dtype)
     columns = functools.partial(_columns, rounded, level, gates, shape, size if count is None else min(count, size))
     try:
-        matrix = Batches(BATCH_SIZE_GPU if hardware(noisy.device).has_large_batches else BATCH_SIZE).run(columns)
+        matrix = Batches(BATCH_SIZE_GPU if hardware(noisy.device).is_accelerator else BATCH_SIZE).run(columns)
     except (RuntimeError, TypeError, StopIteration) as error:
         if is_out_of_memory(error):
             raise

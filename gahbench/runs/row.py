@@ -34,8 +34,7 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import SEES_DATASET
 from gahbench.contracts.unit import Unit
-from gahbench.devices.batches import take_memory_notes
-from gahbench.devices.hardware import hardware, release_memory
+from gahbench.devices.hardware import hardware, release_memory, take_memory_notes
 from gahbench.evaluation.audit import audit, audit_repetition, check_claimed_risk
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject

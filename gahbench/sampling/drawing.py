@@ -11,8 +11,7 @@ from torch import Tensor
 from gahbench._util.errors import ParameterError
 from gahbench._util.noise import derive_seed
 from gahbench._util.shapes import Shape
-from gahbench.devices.batches import Batches
-from gahbench.devices.hardware import Hardware, hardware
+from gahbench.devices.hardware import Batches, Hardware, hardware
 from gahbench.sampling.denoisers import Denoise
 from gahbench.sampling.flow import flow, flow_points
 from gahbench.sampling.samples import Progress, Samples
@@ -144,7 +143,7 @@ def draw_path_points(
 
 def _default_batch(shape: Shape, device_hardware: Hardware) -> int:
     """Return the number of images to denoise at a time."""
-    return max(1, (BATCH_PIXELS_GPU if device_hardware.has_large_batches else BATCH_PIXELS) // math.prod(shape))
+    return max(1, (BATCH_PIXELS_GPU if device_hardware.is_accelerator else BATCH_PIXELS) // math.prod(shape))
 
 
 def _draw(

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from gahbench._util.noise import generator
 from gahbench.contracts.datasets import Dataset
-from gahbench.devices.batches import FEWER_WORKERS, memory_for
-from gahbench.devices.hardware import hardware
+from gahbench.devices.hardware import FEWER_WORKERS, hardware, memory_for
 from gahbench.training.recipe import Training, epoch_size
 
 #: Number of images of an endless split that are reserved for each seed.
@@ -63,7 +62,7 @@ class TrainingImages:
         self.count = training_count(dataset, training)
         self._hardware = hardware(device)
         #: Whether to draw the images of an endless stream in a thread.
-        self.use_thread = self._hardware.prefetches
+        self.use_thread = self._hardware.is_accelerator
         self._prefetcher: Prefetcher[Tensor] | None = None
         self._images: Tensor | None = None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))

@@ -71,7 +71,7 @@ class Acceleration:
         if compiled != self.compiled:
             if compiled and (missing := hardware(device).compiler_missing):
                 return changed.without_compiler(f"the fit was started with a compiler, but {missing}")
-            changed = replace(changed, compiled=compiled, graphs=compiled and hardware(device).has_graphs)
+            changed = replace(changed, compiled=compiled, graphs=compiled and hardware(device).is_accelerator)
         return changed
 
     def fallback_after(self, error: RuntimeError) -> Acceleration | None:
@@ -126,7 +126,7 @@ def choose_acceleration(training: Training, choice: Choice, seconds: float, devi
     if missing:
         notes.append(f"not compiled: {missing}")
     compiled = compiled and not missing
-    graphs = compiled and device_hardware.has_graphs
+    graphs = compiled and device_hardware.is_accelerator
     return Acceleration(choice.precision == "bfloat16", compiled, tuple(notes), graphs, choice)
 
 

@@ -16,8 +16,7 @@ from gahbench._util.noise import derive_seed, evaluation_noise
 from gahbench._util.shapes import image_shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import Truth
-from gahbench.devices.batches import FEWER_WORKERS, Batches, memory_for
-from gahbench.devices.hardware import hardware
+from gahbench.devices.hardware import FEWER_WORKERS, Batches, hardware, memory_for
 from gahbench.networks.trained import Trained, channels_last
 from gahbench.training import checkpoint
 from gahbench.training.average import AverageStatistics, RunningAverage, full_state, load_full_state

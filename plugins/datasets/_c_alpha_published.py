@@ -48,7 +48,7 @@ def build_images(masks: Tensor, noise: Tensor, alpha: float, limits: Tensor) -> 
     heights = torch.where(bright, 1 - bottom, top)
     depths = torch.where(bright, bottom, 0)
     amplitude = _amplitude(tuple(masks.shape[1:]), alpha)
-    batch = count if hardware(masks.device).has_large_batches else BATCH
+    batch = count if hardware(masks.device).is_accelerator else BATCH
     for start in range(0, count, batch):
         indices = slice(start, start + batch)
         first, second = (

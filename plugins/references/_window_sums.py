@@ -53,7 +53,7 @@ def split_into_chunks(training: Tensor) -> tuple[Tensor, ...]:
 
 def chunk_size(training: Tensor) -> int:
     """Return how many of the training images (M, C, H, W) are compared at a time."""
-    values = CHUNK_VALUES_GPU if hardware(training.device).has_large_batches else CHUNK_VALUES
+    values = CHUNK_VALUES_GPU if hardware(training.device).is_accelerator else CHUNK_VALUES
     return max(1, values // training[0].numel())
 
 

@@ -83,7 +83,7 @@ class CycleSpin(Reference):
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         total = torch.zeros_like(noisy)
-        values = BATCH_VALUES_GPU if hardware(noisy.device).has_large_batches else BATCH_VALUES
+        values = BATCH_VALUES_GPU if hardware(noisy.device).is_accelerator else BATCH_VALUES
         batch_size = max(1, values // noisy.numel())
         all_shifts = list(itertools.product(range(self.shifts), repeat=2))
         for start in range(0, len(all_shifts), batch_size):

@@ -231,7 +231,7 @@ class Average:
         batch, count, _ = noisy.shape
         self._peak = noisy.new_full((batch, count, 1), -torch.inf)
         self._sums = noisy.new_zeros(batch, count, 1 + size)
-        self._pairs = PAIRS_GPU if hardware(noisy.device).has_large_batches else PAIRS
+        self._pairs = PAIRS_GPU if hardware(noisy.device).is_accelerator else PAIRS
 
     def add(self, patches: Tensor, values: Tensor, counts: Tensor | None = None) -> None:
         """Add training patches (B, K, d) with the values to average (B, K, v), and optionally their counts (B, K)."""

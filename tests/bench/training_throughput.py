@@ -208,7 +208,7 @@ def variants(options):
     device_hardware = hardware(options.device)
     if not options.compile or device_hardware.compiler_missing:
         return ["ours, eager"]
-    return [name for name, (_, graphs) in VARIANTS.items() if device_hardware.has_graphs or not graphs]
+    return [name for name, (_, graphs) in VARIANTS.items() if device_hardware.is_accelerator or not graphs]
 
 
 def prepare(initial, dataset, name, precision, steps, options):

@@ -200,7 +200,7 @@ def _check_generator(generator, name):
 class StandIn(Hardware):
     """The kind of hardware."""
 
-    is_accelerator = has_large_batches = prefetches = has_bfloat16 = True
+    is_accelerator = has_bfloat16 = True
 
     @classmethod
     def devices(cls):

@@ -11,7 +11,7 @@ from fake_hardware import GIB, Fake, add_fake_devices
 
 import gahbench
 from gahbench.contracts.engines import check_device
-from gahbench.devices.hardware import Cpu, Cuda, Hardware, hardware, is_out_of_memory
+from gahbench.devices.hardware import Cuda, Hardware, hardware, is_out_of_memory
 
 ROOT = Path(__file__).parents[2]
 #: Names that only hardware.py may contain.
@@ -25,13 +25,13 @@ def test_only_one_file_names_cuda():
 
 
 def test_the_kind_follows_from_the_type_of_a_device():
-    assert type(hardware("cpu")) is type(hardware(torch.device("cpu"))) is Cpu
+    assert type(hardware("cpu")) is type(hardware(torch.device("cpu"))) is Hardware
     assert type(hardware("cuda:1")) is type(hardware(torch.device("cuda"))) is Cuda
     assert hardware("cuda:1").device == torch.device("cuda:1")
     # Unknown kinds have the default capabilities.
     other = hardware(torch.device("meta"))
     assert type(other) is Hardware
-    assert (other.name, other.has_graphs, other.prefetches, other.has_large_batches) == ("meta", False, False, False)
+    assert (other.name, other.is_accelerator) == ("meta", False)
 
 
 def test_auto_selects_the_first_available_kind(monkeypatch):
@@ -57,7 +57,7 @@ def test_the_environment_limits_a_process_to_one_visible_device(monkeypatch):
     assert Cuda("cuda").environment == {"CUDA_VISIBLE_DEVICES": "0"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
     assert Cuda("cuda:1").environment == {"CUDA_VISIBLE_DEVICES": "GPU-b"}
-    assert Cpu("cpu").environment == {}
+    assert Hardware("cpu").environment == {}
     add_fake_devices(monkeypatch, GIB, GIB)
     assert [device.environment for device in Fake.devices()] == [{"FAKE_VISIBLE_DEVICES": index} for index in "01"]
 
@@ -94,7 +94,7 @@ def test_other_errors_are_not_out_of_memory_errors():
 def test_a_device_that_cannot_compute_is_lost(monkeypatch, error, is_lost):
     monkeypatch.setattr(Fake, "error", error)
     assert Fake("fake:0").is_lost is is_lost
-    assert not Cpu("cpu").is_lost
+    assert not Hardware("cpu").is_lost
 
 
 def test_only_cpu_tensors_are_pinned():

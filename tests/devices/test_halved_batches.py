@@ -7,7 +7,7 @@ import torch
 from fake_hardware import Small
 
 import gahbench
-from gahbench.devices.batches import Batches, take_memory_notes
+from gahbench.devices.hardware import Batches, take_memory_notes
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained, build_network

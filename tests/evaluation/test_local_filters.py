@@ -82,7 +82,7 @@ def test_the_faster_precision_is_chosen_and_stated(monkeypatch):
     # With little work, "auto" chooses float32 without a measurement.
     assert torch.equal(exact.local_filters.matrices(SIGMA), evaluation("float32", 4).local_filters.matrices(SIGMA))
     assert (exact.jacobian_choice.precision, exact.jacobian_error) == ("float32", 0)
-    monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
+    monkeypatch.setattr("gahbench.devices.hardware.Hardware.has_bfloat16", True)
     monkeypatch.setattr("gahbench.networks.precision.measure", lambda *given: Choice("bfloat16", "faster"))
     fast = evaluation("auto", 4)
     assert torch.equal(fast.local_filters.matrices(SIGMA), evaluation("bfloat16", 4).local_filters.matrices(SIGMA))
@@ -93,7 +93,7 @@ def test_networks_with_other_nonlinearities_use_float32_and_the_choice_says_so(m
     exact, fast = evaluation("float32", 4, "vit"), evaluation("bfloat16", 4, "vit")
     assert torch.equal(exact.local_filters.matrices(SIGMA), fast.local_filters.matrices(SIGMA))
     assert fast.jacobian_error == 0
-    monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
+    monkeypatch.setattr("gahbench.devices.hardware.Hardware.has_bfloat16", True)
     monkeypatch.setattr("gahbench.networks.precision.MIN_SECONDS", 0.0)
     monkeypatch.setattr("gahbench.networks.precision.MAX_SHARE", 1e9)
     automatic = evaluation("auto", 4, "vit")

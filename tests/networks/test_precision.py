@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gahbench.devices.hardware import Cpu
+from gahbench.devices.hardware import Hardware
 from gahbench.networks import precision as module
 from gahbench.networks.precision import MAX_SHARE, MIN_GAIN, Choices, measure
 
@@ -30,7 +30,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def _with_bfloat16(monkeypatch):
     """Pretend that the machine has bfloat16 instructions."""
-    monkeypatch.setattr(Cpu, "has_bfloat16", True)
+    monkeypatch.setattr(Hardware, "has_bfloat16", True)
 
 
 @pytest.mark.parametrize(
@@ -194,5 +194,5 @@ def test_a_choice_that_cannot_be_written_is_used_in_this_process(monkeypatch, ch
 
 
 def test_without_bfloat16_instructions_nothing_is_timed(monkeypatch, choose):
-    monkeypatch.setattr(Cpu, "has_bfloat16", False)
+    monkeypatch.setattr(Hardware, "has_bfloat16", False)
     assert (choose(passes=1e9).precision, choose.clock.passes) == ("float32", [])

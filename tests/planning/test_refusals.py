@@ -25,7 +25,7 @@ INVALID = [
     (UNET, "unet: {width: 2}\n    levels: 1", 0, "expected a single plugin, as its name, or name: {parameter: value}"),
     ("  - identity", "  - 3", 0, "expected a single plugin, as its name, or name: {parameter: value} (got 3)"),
     ("  - identity", "  - identity[", 0, "'identity[': expected a name or name[value,key=value,...]"),
-    ("size: 16", f"size: {2**63}", 0, f"accepted: integers of 64 bits, -{2**63} to {2**63 - 1}"),
+    ("size: 16", f"size: {2**63}", 0, f"and integers of 64 bits, -{2**63} to {2**63 - 1}"),
     # Labels, and the training of an entrant.
     (UNET, 'unet: {label: "a\\nb"}', 0, "accepted: a single line of at most 200 characters"),
     (UNET, "unet: {label: net N=3}", 0, "or end as rows of numbers of training images do"),
@@ -75,7 +75,7 @@ INVALID = [
     ("name: tiny", "name: &a [*a]", 0, "more than 40 levels"),
     ("name: tiny", f"name: [{50_001 * 'x,'}]", 0, "50000 values, counting repetitions by aliases"),
     ("name: tiny", "name: [tiny", 1, "not valid YAML"),
-    ("name: tiny", 'name: "\\ud800"', 0, "the character U+D800 is not accepted"),
+    ("name: tiny", 'name: "\\ud800"', 0, "\\ud800 is not accepted; accepted: characters but NUL"),
     (HAAR, "threshold: {basis: wavelet[db4]}", 0, "inside {} and [], strings with brackets need quotes"),
 ]
 

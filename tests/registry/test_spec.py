@@ -37,7 +37,7 @@ def test_nested_specs_and_lists_are_parsed_as_values():
             (f"u[a={value}]", "cannot read the value")
             for value in ("@x", "!!python/name:os.system", "&b [*b]", '"\\0"')
         ),
-        (f"unet[a={2**63}]", f"'{2**63}': {2**63} is not accepted; accepted: integers of 64 bits"),
+        (f"unet[a={2**63}]", f"'{2**63}': {2**63} is not accepted; accepted: characters but NUL, and integers"),
     ],
 )
 def test_invalid_specs_are_refused(text, reason):

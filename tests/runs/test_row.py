@@ -147,8 +147,8 @@ def test_a_unit_whose_device_was_lost_counts_neither_as_finished_nor_as_failed(e
     def fail(device):
         raise gone
 
-    monkeypatch.setattr("gahbench.devices.hardware.Cpu.is_accelerator", True)
-    monkeypatch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
+    monkeypatch.setattr("gahbench.devices.hardware.Hardware.is_accelerator", True)
+    monkeypatch.setattr("gahbench.devices.hardware.Hardware.synchronise", fail)
     # Neither the text of an error nor its cause decides whether the device was lost.
     for error in (gone, ValueError("could not denoise")):
         with pytest.raises(gahbench.GahbenchError, match=f"its device was lost: {type(error).__name__}"):
@@ -164,8 +164,8 @@ def test_a_lost_device_is_noticed_even_if_the_unit_caught_its_error(row, monkeyp
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gahbench.devices.hardware.Cpu.is_accelerator", True)
-        patch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
+        patch.setattr("gahbench.devices.hardware.Hardware.is_accelerator", True)
+        patch.setattr("gahbench.devices.hardware.Hardware.synchronise", fail)
         with pytest.raises(gahbench.GahbenchError, match=r"its device was lost: .*illegal memory access"):
             run_row(dataclasses.replace(row, units=(score,)))
     store = Store(row.folder)

@@ -300,7 +300,7 @@ def test_auto_chooses_the_faster_precision_at_the_first_batch(monkeypatch):
         measured_passes.append(passes)
         return Choice("bfloat16", "faster", {name: float(run(name).sum()) for name in ("float32", "bfloat16")})
 
-    monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
+    monkeypatch.setattr("gahbench.devices.hardware.Hardware.has_bfloat16", True)
     with torch.no_grad():
         # A hundred small batches are not worth timing.
         assert torch.equal(wrap_network(network, precision="auto")(noisy, sigma), wrap_network(network)(noisy, sigma))

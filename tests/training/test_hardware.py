@@ -5,7 +5,7 @@ import torch
 from small_fits import CPU, PLAIN, make, weights
 
 import gahbench
-from gahbench.devices.hardware import Cpu, Cuda
+from gahbench.devices.hardware import Cuda, Hardware
 from gahbench.networks.precision import Choice, Choices
 from gahbench.training.fitting import autotune
 from gahbench.training.hardware import Acceleration, choose_acceleration, multiply_adds
@@ -24,8 +24,8 @@ def autotuned(monkeypatch, step, gain=1.0, **settings):
         return run
 
     monkeypatch.setattr("gahbench.networks.precision.time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(Cpu, "has_bfloat16", True)
-    monkeypatch.setattr(Cpu, "compiler_missing", None)
+    monkeypatch.setattr(Hardware, "has_bfloat16", True)
+    monkeypatch.setattr(Hardware, "compiler_missing", None)
     monkeypatch.setattr("gahbench.training.fitting._build_timed_step", build_timed_step)
     training = Training.model_validate({"batch_size": 32, "steps": 1000, **settings})
     dataset = gahbench.create("dataset", "discs", size=16)
@@ -96,8 +96,8 @@ def test_timing_changes_neither_the_network_nor_the_random_state():
 
 @pytest.mark.parametrize("has_bfloat16", [True, False])
 def test_a_fit_resumes_in_the_precision_of_its_checkpoint(monkeypatch, has_bfloat16):
-    monkeypatch.setattr(Cpu, "has_bfloat16", has_bfloat16)
-    monkeypatch.setattr(Cpu, "compiler_missing", None)
+    monkeypatch.setattr(Hardware, "has_bfloat16", has_bfloat16)
+    monkeypatch.setattr(Hardware, "compiler_missing", None)
     rounded, exact = Acceleration(True, False), PLAIN
     assert rounded.as_recorded("float32", False, CPU) == exact
     resumed = exact.as_recorded("bfloat16", False, CPU)
@@ -170,7 +170,7 @@ def test_a_compiler_error_turns_off_the_compiler_only_if_it_is_on():
 
 
 def test_only_compiled_fits_on_gpus_use_cuda_graphs(monkeypatch):
-    for kind in (Cpu, Cuda):
+    for kind in (Hardware, Cuda):
         monkeypatch.setattr(kind, "compiler_missing", None)
         monkeypatch.setattr(kind, "has_bfloat16", True)
     training, gpu = Training.model_validate({}), torch.device("cuda:1")

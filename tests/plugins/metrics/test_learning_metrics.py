@@ -134,7 +134,7 @@ def test_the_reference_is_called_like_a_denoiser(monkeypatch):
     scores_ = table("distance[empirical-bayes]", evaluation(Random(EYE[None]), learned=learned))
     assert scores_["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
     # The reference gets images in the same batches as entrants.
-    monkeypatch.setattr("gahbench.devices.batches.BATCH_PIXELS", 64)
+    monkeypatch.setattr("gahbench.devices.hardware.BATCH_PIXELS", 64)
     distances = table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))["", 0.5]
     assert len({round(float(value), 4) for value in distances}) == 6
     reference = Flat(EYE[None])
