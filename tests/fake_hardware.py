@@ -14,7 +14,6 @@ class Fake(Hardware):
     """A device whose tensors are on the CPU."""
 
     is_accelerator = True
-    visible_variable = "FAKE_VISIBLE_DEVICES"
     #: Memory of each device, in bytes.
     memories = (8 * GIB, 8 * GIB)
     #: The error that waiting for the device raises; ``None`` for no error.

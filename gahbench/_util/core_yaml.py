@@ -89,9 +89,7 @@ def _load(text: str) -> tuple[Any, dict[Location, int]]:
     try:
         node = loader.get_single_node()
         return None if node is None else loader.build(node), loader.lines
-    except RecursionError:
-        raise yaml.YAMLError(f"more than {MAX_DEPTH} levels of lists and mappings") from None
-    except (KeyError, ValueError) as error:
+    except (RecursionError, KeyError, ValueError) as error:
         raise yaml.YAMLError(f"a value cannot be read: {error}") from error
 
 

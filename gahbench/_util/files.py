@@ -34,10 +34,10 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
-    """Open a regular file, or a link to a regular file, for reading bytes.
+    """Open a regular file, or a link to a regular file if ``follow`` is set, for reading bytes.
 
     Other files are refused with an ``OSError`` whose ``strerror`` says why: opening a FIFO may block forever, and
-    ``/dev/zero`` never ends. A symbolic link to a regular file is refused too unless ``follow`` is set.
+    ``/dev/zero`` never ends. Open and close a file by this function before a library opens it by name.
     """
     try:
         # Check before opening, since opening a device may already have effects.
@@ -62,11 +62,6 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of the content of a regular file, in hexadecimal."""
     with open_regular(path) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def check_regular(path: str | Path) -> None:
-    """Raise the errors of :func:`open_regular`; call this before a library opens the file by name."""
-    open_regular(path).close()
 
 
 def temporary_name(path: Path) -> Path:

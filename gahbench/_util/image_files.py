@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from gahbench._util.errors import DataError
-from gahbench._util.files import check_regular
+from gahbench._util.files import open_regular
 from gahbench._util.readable import brief
 
 #: Maximum number of pixels of an image file, 8192x8192, more than a camera of 60 megapixels takes.
@@ -62,7 +62,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     the first name, all its arrays are loaded.
     """
     try:
-        check_regular(path)
+        open_regular(path).close()
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {names[0]: loaded}

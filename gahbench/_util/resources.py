@@ -19,8 +19,6 @@ from typing import Any, Generic, TypeVar
 
 #: The quota and period of processor time of a container (cgroup version 2).
 CONTAINER = Path("/sys/fs/cgroup/cpu.max")
-#: Parameters of ``mallopt`` in glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 T = TypeVar("T")
 #: Errors that are raised on systems without a glibc function or, on Windows, without a default library.
 _NOT_FOUND = (OSError, AttributeError, TypeError)
@@ -59,8 +57,8 @@ def keep_freed_blocks() -> None:
     """Let glibc keep freed blocks of up to 32 MiB for reuse, at most 64 MiB per thread."""
     with contextlib.suppress(*_NOT_FOUND):
         library = ctypes.CDLL(None)
-        for parameter, value in ((_TRIM_THRESHOLD, 64 << 20), (_MMAP_THRESHOLD, 32 << 20)):
-            library.mallopt(parameter, value)
+        library.mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD of malloc.h
+        library.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD
 
 
 class LRUCache(Generic[T]):

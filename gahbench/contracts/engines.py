@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gahbench._util.errors import ParameterError, listing
 from gahbench.contracts.unit import Unit
-from gahbench.devices.hardware import KINDS
 
 
 class Limits(BaseModel):
@@ -68,6 +67,8 @@ class Row:
 
 def check_device(name: str) -> str:
     """Return ``name``; raise ``ParameterError`` if it is not the name of a device."""
+    from gahbench.devices.hardware import KINDS  # This imports torch, which takes seconds.
+
     if name not in (accepted := ("auto", *sorted(KINDS))):
         raise ParameterError(f"device '{name}' is not accepted; accepted: {listing(accepted)}")
     return name

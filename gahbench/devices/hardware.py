@@ -1,7 +1,4 @@
-"""Kinds of devices, and batches that are halved when memory runs out; no other file names CUDA.
-
-Importing this module does not import torch, which takes seconds and which commands such as ``gahbench list`` avoid.
-"""
+"""Kinds of devices, and batches that are halved when memory runs out; no other file names CUDA."""
 
 from __future__ import annotations
 
@@ -11,18 +8,15 @@ import importlib.util
 import math
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
 
 from gahbench._util.errors import error_text
 from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 Result = TypeVar("Result")
 #: Advice for reducing memory, in error messages.
@@ -41,8 +35,6 @@ class Hardware:
     compile_from_seconds: ClassVar[float] = 600.0
     #: Multiply-adds per second of an eager training step, for ``gahbench plan``; ``None`` if it must be measured.
     nominal_rate: ClassVar[float | None] = None
-    #: The environment variable that limits a process to some devices of this kind.
-    visible_variable: ClassVar[str | None] = None
 
     def __init__(self, device: str) -> None:
         self._device = device
@@ -50,15 +42,11 @@ class Hardware:
     @property
     def device(self) -> torch.device:
         """The device."""
-        import torch
-
         return torch.device(self._device)
 
     @property
     def _cuda(self) -> Any:
         """The module ``torch.cuda`` if the device is a GPU; otherwise ``None``."""
-        import torch
-
         return torch.cuda if self.device.type == "cuda" else None
 
     def __str__(self) -> str:
@@ -72,11 +60,11 @@ class Hardware:
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables that limit another process to this device."""
-        if self.visible_variable is None:
+        if not self.is_accelerator:
             return {}
-        visible, index = os.environ.get(self.visible_variable), int(self._device.partition(":")[2] or 0)
+        visible, index = os.environ.get("CUDA_VISIBLE_DEVICES"), int(self._device.partition(":")[2] or 0)
         # The variable may list UUIDs instead of numbers.
-        return {self.visible_variable: visible.split(",")[index] if visible else str(index)}
+        return {"CUDA_VISIBLE_DEVICES": visible.split(",")[index] if visible else str(index)}
 
     @property
     def name(self) -> str:
@@ -91,8 +79,6 @@ class Hardware:
     @property
     def has_bfloat16(self) -> bool:
         """Whether the device has instructions for bfloat16; otherwise bfloat16 is emulated."""
-        import torch
-
         if self._cuda:
             with self._cuda.device(self.device):
                 return bool(self._cuda.is_bf16_supported(including_emulation=False))
@@ -116,8 +102,6 @@ class Hardware:
 
     def check(self) -> None:
         """Compute a sum on the device and wait for it; raise the error if the device is lost or its memory is full."""
-        import torch
-
         torch.ones(2, device=self.device).sum()
         self.synchronise()
 
@@ -133,14 +117,10 @@ class Hardware:
 
     def restore_generators(self) -> contextlib.AbstractContextManager[None]:
         """Return a context that restores the default random generators of the CPU and of the device."""
-        import torch
-
         return torch.random.fork_rng(devices=[self.device] if self._cuda else [])
 
     def reseed(self, seed: int) -> None:
         """Seed the default random generators of the CPU and of the device, without waiting for the device."""
-        import torch
-
         torch.default_generator.manual_seed(seed)
         if self._cuda:
             with self._cuda.device(self.device):
@@ -148,8 +128,6 @@ class Hardware:
 
     def use_float32(self) -> None:
         """Make convolutions compute in float32 on GPUs, which round to ten bits (TF32) by default."""
-        import torch
-
         torch.backends.cudnn.allow_tf32 = False
 
     def pin(self, tensor: Tensor) -> Tensor:
@@ -162,15 +140,11 @@ class Hardware:
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which work on the device does not wait for work outside the context."""
-        import torch
-
         return torch.cuda.stream(_side_stream(self._device)) if self._cuda else contextlib.nullcontext()
 
 
 @functools.cache
 def _side_stream(device: str) -> Any:
-    import torch
-
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
@@ -181,17 +155,10 @@ class Cuda(Hardware):
     # Compiling saves about half of the time of a step on a GPU, compared with about 15 % on a CPU.
     compile_from_seconds = 180.0
     nominal_rate = 2e13
-    visible_variable = "CUDA_VISIBLE_DEVICES"
 
     @classmethod
     def devices(cls) -> list[Hardware]:
         """Return the GPUs that this process may use."""
-        # Check for device files first, because importing torch takes seconds.
-        files = (*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd"), *Path("/dev").glob("dxg"))
-        if sys.platform == "linux" and not files:
-            return []
-        import torch
-
         return [cls(f"cuda:{index}") for index in range(torch.cuda.device_count())]
 
 
@@ -221,20 +188,15 @@ def hardware(device: torch.device | str = "auto") -> Hardware:
 
 def release_memory() -> None:
     """Return freed memory to the GPUs of this process, which other processes may share."""
-    import torch
-
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that the memory of a device or of the machine ran out."""
-    if isinstance(error, MemoryError):
-        return True
-    if not isinstance(error, RuntimeError):
-        return False
-    text = error_text(error)
-    return any(part in text for part in ("OutOfMemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED"))
+    parts = ("OutOfMemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED")
+    is_reported = isinstance(error, RuntimeError) and any(part in error_text(error) for part in parts)
+    return is_reported or isinstance(error, MemoryError)
 
 
 class Batches:

@@ -25,7 +25,7 @@ import pydantic
 
 from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import ParameterError, PluginError, listing, prefix_errors, suggestion
-from gahbench._util.files import check_regular, sha256_of
+from gahbench._util.files import open_regular, sha256_of
 from gahbench._util.readable import brief
 from gahbench._util.records import canonical
 
@@ -249,7 +249,7 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         for parameter in parameters:
             for path in parameter.files(resolved):
                 try:
-                    check_regular(Path(path).expanduser())
+                    open_regular(Path(path).expanduser()).close()
                 except (OSError, RuntimeError) as error:
                     reason = brief(error)
                     text = f"{parameter.name}={brief(path)!r}: {reason[0].lower()}{reason[1:]}"

@@ -8,7 +8,7 @@ import types
 from pathlib import Path
 
 from gahbench._util.errors import PluginError
-from gahbench._util.files import check_regular
+from gahbench._util.files import open_regular
 from gahbench.registry.behaviour import Sources, imports_of, is_ours
 from gahbench.registry.hookspecs import Register, hookimpl
 
@@ -51,7 +51,7 @@ def source_files(name: str, file: Path) -> dict[str, Path]:
 
 def load_file(file: Path) -> types.ModuleType:
     """Import a plugin file under a unique name, unless it is unchanged; it may import other files in its folder."""
-    check_regular(file)
+    open_regular(file).close()
     name = module_name(file)
     module = types.ModuleType(name)
     if file.suffix in CLAIM_SUFFIXES:
