@@ -15,8 +15,7 @@ from typing import Any
 
 import pluggy
 
-from gahbench._util.error_text import error_text
-from gahbench._util.errors import PluginError, ResultsError
+from gahbench._util.errors import PluginError, ResultsError, error_text
 from gahbench._util.files import names_in
 from gahbench._util.records import read_record
 from gahbench.contracts.unit import Unit
