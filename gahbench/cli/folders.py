@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import shlex
@@ -66,14 +65,9 @@ def _status_lines(status: Status, folder: Path) -> Iterator[str]:
         place = f"on {report['host']}, process {report['process']}"
         times = f"for {format_duration(report['seconds'])}, last report {format_duration(report['silent'])} ago"
         yield f"  {label}: {place}, {times}{steps}"
-    if status.failures:
+    if status.failed:
         yield ""
-        yield "failed"
-        for label, reason in itertools.islice(status.failures.items(), _MAX_FAILURES):
-            yield f"  {label}: {reason}"
-        if len(status.failures) > _MAX_FAILURES:
-            yield f"  and {len(status.failures) - _MAX_FAILURES} more"
-        yield f"'gahbench why {shlex.quote(str(folder))}' prints the tracebacks"
+        yield f"'gahbench why {shlex.quote(str(folder))}' prints why units failed"
 
 
 def why(

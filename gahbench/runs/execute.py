@@ -93,12 +93,7 @@ def execute(
 ) -> None:
     """Run the units of ``row``, with its settings, by an engine until all are done or have failed, or ``stop`` is set.
 
-    Raises
-    ------
-    GahbenchError
-        If rows cannot start, or the engine cannot run.
-    OSError
-        If the file system is full or read-only.
+    Raise ``GahbenchError`` if rows cannot start, or ``OSError`` if the file system is full or read-only.
     """
     engine.start(row, workers, stop)
     try:
@@ -140,9 +135,8 @@ class _Execution:
         self.row, self.engine, self.stop, self.note, self.store = row, engine, stop, note, Store(row.folder)
         #: Each row with its job, and the names of units and attempts when it was submitted.
         self.jobs: list[tuple[Row, Job, set[str]]] = []
-        #: How often each unit was lost since its last checkpoint, and when that was written.
-        self.losses: Counter[str] = Counter()
-        self.checkpoints: dict[str, float] = {}
+        #: How often each unit was lost, by its name and the time of its last checkpoint.
+        self.losses: Counter[tuple[str, float]] = Counter()
         self.failed_starts = 0
 
     def run(self) -> None:
@@ -210,13 +204,10 @@ class _Execution:
         self.stop.wait(RETRY_SECONDS)
 
     def _count_loss(self, unit: Unit, error: BaseException | None) -> None:
-        written = self.store.checkpoint_time(unit.folder)
-        if written > self.checkpoints.get(unit.folder, 0.0):
-            self.losses[unit.folder] = 0
-        self.checkpoints[unit.folder] = written
-        self.losses[unit.folder] += 1
+        state = unit.folder, self.store.checkpoint_time(unit.folder)
+        self.losses[state] += 1
         reason, _, details = _describe(error).partition("\n")
-        if self.losses[unit.folder] < MAX_LOSSES:
+        if self.losses[state] < MAX_LOSSES:
             self.note(f"{unit.label}: {reason}; the unit will be tried again")
         else:
             self.store.fail(unit, f"lost {MAX_LOSSES} times in a row; the last time: {reason}", details)
@@ -272,16 +263,13 @@ def worker_devices(row: Row, workers: int | None = None, workers_per_gpu: int | 
 
 def _rows_per_device(units: Sequence[Unit], memory: int | None, processors: int) -> int:
     """Return how many rows should share a device, given the sizes of the networks to be trained."""
-    steps = [work for unit in units if unit.kind == "fit" and (work := _work_per_step(unit)) is not None]
-    wanted = int(FILLING_WORK / max(steps)) if steps else 1
+    # The work of a fit with a budget of seconds is infinite.
+    work = [
+        unit.work / (unit.payload["training"].get("steps") or 1) for unit in units if unit.kind == "fit" and unit.work
+    ]
+    wanted = int(FILLING_WORK / max(work)) if work else 1
     by_memory = MAX_ROWS_PER_DEVICE if memory is None else memory // ROW_BYTES
     return max(1, min(wanted, MAX_ROWS_PER_DEVICE, by_memory, processors))
-
-
-def _work_per_step(unit: Unit) -> float | None:
-    """Return the multiply-adds of a training step; ``None`` if they are unknown."""
-    steps = unit.payload["training"].get("steps")
-    return unit.work / steps if isinstance(steps, int) and steps and 0 < unit.work < float("inf") else None
 
 
 def _describe(error: BaseException | None) -> str:

@@ -23,10 +23,7 @@ class Prepared:
 def find_missing(suite: Suite) -> list[tuple[str, str]]:
     """Return what the plugins of a suite lack on this machine, as pairs of a plugin and a description; fetch nothing.
 
-    Raises
-    ------
-    DataError
-        If a dataset lacks images, without which a suite cannot be planned.
+    Raise ``DataError`` if a dataset lacks images, without which a suite cannot be planned.
     """
     items = [(outcome.plugin, text) for outcome in prepare(suite, fetch=False) for text in outcome.missing]
     lacking = {plugin for plugin, _ in items}

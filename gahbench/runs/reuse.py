@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError
+from gahbench._util.readable import pluralize, shorten
 from gahbench.contracts.unit import Unit
 from gahbench.store.store import Store, open_folder
 from gahbench.store.units import DONE, open_finished
 
 
-@dataclass(frozen=True)
-class Reused:
-    """The units that were taken from other results folders, and which units were left out, and why."""
-
-    taken: tuple[Unit, ...] = ()
-    left_out: tuple[str, ...] = ()
-
-
-def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Reused:
-    """Copy units that are finished in other results folders or archives, of any suite, but not in this folder.
+def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Iterator[str]:
+    """Copy units that are finished in other results folders or archives, of any suite; yield notes for the user.
 
     Fits come first. Each unit is taken from the first source that has it undamaged, and of the weights in the folder.
     """
-    target, taken, left_out = Store(folder), dict[str, Unit](), dict[str, str]()
+    target, taken, left_out = Store(folder), list[str](), dict[str, str]()
     finished = target.finished()
     missing = {unit.folder: unit for unit in units if unit.folder not in finished}
     with contextlib.ExitStack() as stack:
@@ -40,11 +32,14 @@ def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Reuse
             for source in (source for source in stores if unit.folder in listed[source]):
                 try:
                     copy_unit(unit, stores[source], target)
-                    taken[unit.folder] = unit
+                    taken.append(unit.kind)
+                    left_out.pop(unit.folder, None)
                     break
                 except ResultsError as error:
                     left_out[unit.folder] = f"{unit.label} of {source}: {error}"
-    return Reused(tuple(taken.values()), tuple(text for name, text in left_out.items() if name not in taken))
+    yield f"{pluralize(len(taken), 'unit')} taken from other folders, {pluralize(taken.count('fit'), 'fit')} among them"
+    if left_out:
+        yield f"{pluralize(len(left_out), 'unit')} not taken: {shorten('; '.join(left_out.values()), 1000)}"
 
 
 def copy_unit(unit: Unit, source: Store, target: Store) -> None:

@@ -8,6 +8,7 @@ import faulthandler
 import functools
 import importlib.metadata
 import json
+import math
 import platform
 import random
 import threading
@@ -27,12 +28,13 @@ from gahbench._util.readable import printable, shorten
 from gahbench._util.records import key_of
 from gahbench._util.resources import keep_freed_blocks, processor_name, trim_heap
 from gahbench._util.shapes import Shape
+from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.engines import Row
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
-from gahbench.contracts.truth import SEES_DATASET
+from gahbench.contracts.truth import SEES_DATASET, Truth, visible_truth
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import hardware, release_memory, take_memory_notes
 from gahbench.evaluation.audit import audit, audit_repetition, check_claimed_risk
@@ -43,7 +45,6 @@ from gahbench.planning.units import AUDITED, CHECKS_VERSION, FIT, SCORE, configu
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
-from gahbench.runs.cost import measure_cost
 from gahbench.store.store import DAMAGED, Store
 from gahbench.store.units import Attempt, DamagedError, FinishedUnit, open_finished, write_scores
 from gahbench.training.checkpoint import Checkpoints
@@ -55,10 +56,14 @@ from gahbench.training.trainer import Stopped
 
 #: The maximum number of characters of a traceback that is recorded.
 MAX_TRACEBACK = 20_000
-
-
-class DeviceLostError(GahbenchError):
-    """The process can no longer compute on its device; the unit is still to be done, in another process."""
+#: The maximum number of notes of a reference that are listed.
+MAX_NOTES = 4
+#: The maximum number of datasets that are kept in memory for later units.
+MAX_DATASETS = 4
+#: The number of images that are timed together, as far as there are so many and they fit into memory.
+TIMED_IMAGES = 16
+#: Batches are timed until this number is reached, or until they have taken this many seconds together.
+REPETITIONS, MAX_SECONDS = 20, 0.5
 
 
 def run_row(row: Row, stop: threading.Event | None = None) -> None:
@@ -131,10 +136,6 @@ def _build(registry: Registry, kind: Kind, recorded: Mapping[str, Any], shape: S
     return configured.build(shape)
 
 
-#: The maximum number of notes of a reference that are listed.
-MAX_NOTES = 4
-#: The maximum number of datasets that are kept in memory for later units.
-MAX_DATASETS = 4
 _REQUEST = ("split", "images", "sigmas", "noise_seed", "captured", "sampling", "jacobian_precision")
 
 
@@ -186,9 +187,11 @@ class _Runner:
         if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
             raise StorageError(cause.errno, str(error)) from error
         if self.hardware.is_lost:
-            raise DeviceLostError(f"its device was lost: {error_text(error)}")
+            # The unit is still to be done, in another process.
+            raise GahbenchError(f"its device was lost: {error_text(error)}")
+        details = printable("".join(traceback.format_exception(error)), "\n")
         with storing(self.store.failures):
-            self.store.fail(unit, error_text(error), shorten(printable(_traceback(error), "\n"), MAX_TRACEBACK))
+            self.store.fail(unit, error_text(error), shorten(details, MAX_TRACEBACK))
 
     def _compute(self, unit: Unit) -> None:
         """Compute a unit and finish it in the store."""
@@ -257,9 +260,8 @@ class _Runner:
         checks = run_checks(unit, measurement)
         facts["notes"] += checks.pop("notes", [])
         facts |= checks
-        facts["precision"] = "float32"
-        if "jacobian" in metric.needs:
-            facts |= _jacobian_facts(measurement)
+        if "jacobian" in metric.needs and (choice := measurement.evaluation.jacobian_choice) is not None:
+            facts["jacobian_precision"] = choice.precision
         facts["notes"] += take_memory_notes()
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
@@ -333,17 +335,6 @@ def collect_notes(reference: Reference, evaluations: Sequence[Evaluation]) -> li
     return list(dict.fromkeys(notes))[:MAX_NOTES]
 
 
-def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
-    """Return the precision of Jacobians, the reason for its choice, and the error relative to float32."""
-    facts: dict[str, Any] = {}
-    error = max(evaluation.jacobian_error for evaluation in measurement.evaluations)
-    choice = measurement.evaluation.jacobian_choice
-    if choice is not None:
-        facts["jacobian_precision"] = choice.precision
-        facts["precision_reason"], facts["precision_seconds"] = choice.reason, dict(choice.seconds)
-    return {**facts, "jacobian_error": error} if error else facts
-
-
 def run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
     """Check the denoiser of a score unit; return facts: flags, and of the audited score also notes, checks and cost."""
     # If images have several shapes, the evaluation with the most images is checked.
@@ -358,15 +349,29 @@ def run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
     return {"flags": flags, "notes": notes, "checks": checks, "cost": measure_cost(evaluation)}
 
 
+def measure_cost(evaluation: Evaluation) -> dict[str, float]:
+    """Return the ``seconds`` per megapixel of a denoiser at the middle noise level: those of the fastest batch.
+
+    Oracles and optimal denoisers, which nobody can use in practice, have no cost.
+    """
+    kind, durations = evaluation.denoiser.kind, list[float]()
+    if kind not in PRACTICAL_KINDS:
+        return {}
+    sigma = evaluation.sigmas[len(evaluation.sigmas) // 2]
+    count = min(len(evaluation.clean), evaluation.batches.size, TIMED_IMAGES)
+    truth = Truth(evaluation.clean[:count], evaluation.dataset, evaluation.split, evaluation.start)
+    # A denoiser that fails here keeps its scores.
+    with contextlib.suppress(Exception), torch.no_grad():
+        while len(durations) < REPETITIONS and sum(durations) < MAX_SECONDS:
+            noisy, visible = evaluation.noisy(sigma, 1 + len(durations))[:count], visible_truth(kind, truth)
+            started = time.perf_counter()
+            evaluation.apply(noisy, sigma, visible)
+            durations.append(time.perf_counter() - started)
+    pixels = count * math.prod(evaluation.shape[1:])
+    return {"seconds": 1e6 * min(durations) / pixels} if durations else {}
+
+
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:
     """Raise an error if a unit was planned with other code of gahbench, since its key would not describe the result."""
     if unit.document is not None and unit.document["code"] != function_digest(function, needs):
         raise PluginError("the code of gahbench has changed since this run was planned; run again")
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error))
-    except BaseException:
-        # The error of a plugin may raise another error when it is printed.
-        return "".join(traceback.format_tb(error.__traceback__))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError
-from gahbench._util.readable import pluralize
 from gahbench.contracts.engines import Engine, Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
@@ -20,7 +19,6 @@ from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
 from gahbench.runs.execute import execute, rows_of, stop_on_signals
 from gahbench.runs.progress import Display
-from gahbench.runs.reuse import Reused
 from gahbench.runs.reuse import reuse as take
 from gahbench.runs.watch import Watch, call_hook, describe_run, tracking
 from gahbench.store.plan_file import record_plan
@@ -30,10 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gahbench.board.results import Results
-
-
-#: Maximum number of units that are named as not taken from other folders.
-MAX_LEFT_OUT = 12
 
 
 @dataclass
@@ -50,8 +44,6 @@ class Outcome:
         Number of the ``failed`` units that cannot run since their fit failed.
     stopped
         Whether the run was stopped, for example by Ctrl-C.
-    reused
-        Units that were taken from other results folders; ``None`` if no folder was given.
     registry
         The plugins of the run.
     """
@@ -62,7 +54,6 @@ class Outcome:
     blocked: int
     waiting: int
     stopped: bool
-    reused: Reused | None
     registry: Registry = field(repr=False)
 
     @property
@@ -184,13 +175,12 @@ def run(
         local_workers = workers if engine.partition("[")[0] == "local" else None
         recorded = record_plan(folder, plan, registry.files, threads, local_workers)
         units = shard_of(plan, shard, chosen)
-        reused = take(units, folder, [Path(source) for source in reuse]) if reuse else None
         notes = [f"failed to load {problem.origin}: {problem.error}" for problem in registry.problems]
-        notes += _describe(reused)
+        notes += take(units, folder, [Path(source) for source in reuse]) if reuse else ()
         damaged = store.move_damaged(units)
         warn_of_damage(damaged.values(), f"moved to {folder / DAMAGED}, and will be recomputed")
         # Units that failed are tried again.
-        _, failed = store.ended()
+        failed = store.failed()
         for unit in units:
             if unit.folder in failed:
                 store.forget_failure(unit)
@@ -208,11 +198,11 @@ def run(
                 copies = [file for name in recorded.plugins for file in plugin_files(folder.resolve() / name)]
                 files = tuple(copies if chosen.remote else registry.files)
                 row = Row(folder.resolve(), todo, files, recorded.threads or 1, device, loaded.limits)
-                with stop_on_signals(stop), Watch(todo, store, display, registry.manager) as watch:
-                    execute(row, chosen, stop, watch.note, workers)
+                with stop_on_signals(stop), Watch(todo, store, display, registry.manager):
+                    execute(row, chosen, stop, display.note, workers)
             states = store.states(units, frozenset() if shard else write_results(folder, registry))
             done, failures, blocked, left = map(states.count, ("done", "failed", "blocked", "left"))
-            outcome = Outcome(folder, done, failures + blocked, blocked, left, stop.is_set(), reused, registry)
+            outcome = Outcome(folder, done, failures + blocked, blocked, left, stop.is_set(), registry)
             call_hook(registry.manager, "run_finished", lambda: {"results": None if shard else outcome.results})
     return outcome
 
@@ -232,14 +222,3 @@ def shard_of(plan: Plan, shard: str, engine: Engine) -> tuple[Unit, ...]:
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise ParameterError(f"shard '{shard}'; accepted: I/N with I from 1 to N, such as 2/8")
     return tuple(unit for row in rows_of(plan.units)[int(index) - 1 :: int(count)] for unit in row)
-
-
-def _describe(reused: Reused | None) -> Iterator[str]:
-    """Yield how many units were taken from other folders, and which were not."""
-    if reused is None:
-        return
-    fits = sum(unit.kind == "fit" for unit in reused.taken)
-    yield f"{pluralize(len(reused.taken), 'unit')} taken from other folders, {pluralize(fits, 'fit')} among them"
-    yield from (f"not taken: {text}" for text in reused.left_out[:MAX_LEFT_OUT])
-    if (more := len(reused.left_out) - MAX_LEFT_OUT) > 0:
-        yield f"not taken: {more} more"

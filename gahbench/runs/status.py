@@ -34,8 +34,8 @@ class Status:
     ``running`` holds, by the label of a unit, the last report of its newest attempt: ``host``, ``process``, ``seconds``
     since its start, ``silent`` seconds since the report and, for a fit, the fields of
     :class:`gahbench.training.trainer.Progress`. An attempt whose process was killed stays until the next run.
-    ``failures`` holds the error of each failed unit, by label; ``remaining`` the estimated seconds until all units are
-    done, if known; ``is_published`` says whether the folder is a published board without its units.
+    ``remaining`` is the estimated seconds until all units are done, if known; ``is_published`` says whether the folder
+    is a published board without its units.
     """
 
     suite: str
@@ -44,7 +44,6 @@ class Status:
     blocked: int
     waiting: int
     running: Mapping[str, Mapping[str, Any]]
-    failures: Mapping[str, str]
     remaining: float | None
     is_published: bool
 
@@ -52,22 +51,16 @@ class Status:
 def status(folder: Path) -> Status:
     """Return the state of a results folder, without reading the files of its units."""
     plan, store = require_plan(folder), Store(folder)
-    states = store.states(plan.units)
-    failed, left = (
-        [unit for unit, state in zip(plan.units, states, strict=True) if state == name] for name in ("failed", "left")
-    )
-    running, estimate = (
-        _running({unit.folder: unit.label for unit in left}, store),
-        estimate_durations(plan.units, store),
-    )
+    states, estimate = store.states(plan.units), estimate_durations(plan.units, store)
+    left = [unit for unit, state in zip(plan.units, states, strict=True) if state == "left"]
+    running = _running({unit.folder: unit.label for unit in left}, store)
     times = [seconds for unit in left if (seconds := estimate(unit)) is not None]
     # Units without an estimate are assumed to take as long as the others.
     remaining = OVERHEAD + len(left) / max(1, len(running)) * statistics.mean(times) if times else None
     return Status(
         plan.suite,
-        *(states.count("done"), len(failed), states.count("blocked"), len(left)),
+        *map(states.count, ("done", "failed", "blocked", "left")),
         running,
-        {unit.label: store.failure_of(unit.folder) for unit in failed},
         remaining,
         is_published=not store.units.is_dir() and (folder / "results.json").is_file(),
     )
@@ -82,8 +75,8 @@ def _running(labels: Mapping[str, str], store: Store) -> dict[str, dict[str, Any
         with contextlib.suppress(OSError):
             if attempt and folder in labels:
                 silent = max(0.0, now - file.stat().st_mtime)
-                report = {"host": "unknown", "process": None, "started": now, **read_record(file)}
-                report |= {"seconds": max(silent, now - report.pop("started")), "silent": silent}
+                report = {"host": "unknown", "process": None, "started": now, **read_record(file), "silent": silent}
+                report["seconds"] = max(silent, now - report.pop("started"))
                 if silent <= running.get(labels[folder], report)["silent"]:
                     running[labels[folder]] = report
     return running
@@ -147,26 +140,7 @@ def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> 
 
 
 def weights(folder: str | Path, entrant: str) -> list[StoredWeights]:
-    """Return the paths of the weights, training histories and snapshots of the finished fits of an entrant.
-
-    Parameters
-    ----------
-    folder
-        Path of a results folder with its units.
-    entrant
-        Label, name or pattern (``unet*``) of a trained entrant. The label of one row of a sweep, such as
-        ``unet[width=16] N=100``, selects only that row.
-
-    Returns
-    -------
-    list of StoredWeights
-        One item for each finished fit, in the order of the plan.
-
-    Raises
-    ------
-    ResultsError
-        If the folder is not a results folder, or has no such trained entrant.
-    """
+    """Return the files of the finished fits of trained entrants, given by a label, name or pattern (``unet*``)."""
     plan = require_plan(Path(folder))
     trained = dict.fromkeys(unit.entrant for unit in plan.units if unit.kind == "fit")
     return stored_weights(Path(folder), plan, set(choose_labels([entrant], trained, "trained entrant", ResultsError)))

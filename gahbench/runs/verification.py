@@ -109,7 +109,8 @@ def verify(
         target, todo = Store(Path(scratch)), tuple(unit for unit, _, _ in tasks)
         for name in files.keys() & {f"fit-{key}" for unit in todo for key in unit.needs}:
             copy_unit(planned[name], store, target)
-        with Display(len(todo), quiet=quiet) as display, Watch(todo, target, display):
+        manager = built_in_registry().manager
+        with Display(len(todo), quiet=quiet) as display, Watch(todo, target, display, manager):
             run_in_processes(Row(target.folder, todo, plugins, plan.threads or 1, device), stop)
         table += [row for task in tasks for row in _compare(*task, files, target)]
     return pd.DataFrame(table, columns=["unit", "check", "stored", "computed", "tolerance", "verdict"])

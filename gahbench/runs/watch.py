@@ -32,12 +32,9 @@ WATCH_SECONDS = 0.5
 class Watch:
     """A context in which a display shows units, and hooks receive each of their values once and in order."""
 
-    def __init__(
-        self, units: Sequence[Unit], store: Store, display: Display, manager: pluggy.PluginManager | None = None
-    ) -> None:
+    def __init__(self, units: Sequence[Unit], store: Store, display: Display, manager: pluggy.PluginManager) -> None:
         self._units = {unit.folder: unit for unit in units}
         self._store, self._display, self._manager = store, display, manager
-        self._notes: list[str] = []
         #: The last progress of each running unit, and the units that have ended.
         self._seen: dict[str, dict[str, Any]] = {}
         self._ended: set[str] = set()
@@ -54,10 +51,6 @@ class Watch:
         self._thread.join()
         self.update()
 
-    def note(self, text: str) -> None:
-        """Show a note on the whole run."""
-        self._notes.append(text)
-
     def _follow(self) -> None:
         pause = 0.0
         while not self._closed.wait(max(WATCH_SECONDS, pause)):
@@ -67,8 +60,6 @@ class Watch:
 
     def update(self) -> None:
         """Show what has changed since the last call."""
-        while self._notes:
-            self._display.note(self._notes.pop(0))
         # The file server may respond again at the next call.
         with contextlib.suppress(OSError):
             names = names_in(self._store.units)
@@ -100,27 +91,19 @@ class Watch:
         if not is_finished:
             self._display.fail(unit, self._store.failure_of(unit.folder))
             return
-        done: Mapping[str, Any] = {}
-        means: dict[str, float] = {}
+        done, means, hooks = dict[str, Any](), dict[str, float](), self._manager.hook
         # A damaged unit has no values, and one of another machine may not be visible yet.
         with contextlib.suppress(ResultsError, OSError):
-            done = self._store.done_record(unit) or {}
-            if (unit.metric, unit.split) == AUDITED or (unit.kind == "score" and self._has_hook("log_scores")):
+            done = dict(self._store.done_record(unit) or {})
+            if (unit.metric, unit.split) == AUDITED or (unit.kind == "score" and hooks.log_scores.get_hookimpls()):
                 means = self._means(unit)
-            if unit.kind == "fit" and self._has_hook("log_training"):
+            if unit.kind == "fit" and hooks.log_training.get_hookimpls():
                 self._log_history(unit)
         for text in done.get("notes", ()) if unit.kind == "fit" else ():
             self._display.note(text, unit)
         self._display.finish(unit, float(done.get("seconds", 0.0)), means)
         if means:
-            self._call("log_scores", row=row_name(unit), values=means)
-
-    def _has_hook(self, name: str) -> bool:
-        return self._manager is not None and bool(getattr(self._manager.hook, name).get_hookimpls())
-
-    def _call(self, hook: str, **arguments: object) -> None:
-        if self._manager is not None:
-            call_hook(self._manager, hook, lambda: arguments)
+            call_hook(self._manager, "log_scores", lambda: {"row": row_name(unit), "values": means})
 
     def _log_step(self, unit: Unit, step: int, loss: float, psnr: float | None) -> None:
         last_step, last_psnr = self._last.get(unit.key, (-1, None))
@@ -128,7 +111,7 @@ class Watch:
         if step > last_step:
             self._last[unit.key] = step, psnr
             values = {"loss": loss} | ({} if psnr in (None, last_psnr) else {"validation_psnr": psnr})
-            self._call("log_training", row=row_name(unit), step=step, values=values)
+            call_hook(self._manager, "log_training", lambda: {"row": row_name(unit), "step": step, "values": values})
 
     def _log_history(self, unit: Unit) -> None:
         """Log the part of a training history that was not reported as progress."""

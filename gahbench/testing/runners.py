@@ -63,7 +63,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         training = {**fit.payload["training"], "steps": _LONG}
         long = dataclasses.replace(fit, key="long", payload={**fit.payload, "training": training})
         stopped = Store(Path(folder) / "stopped")
-        with Watch([long], stopped, _StopAtStart(stop)):
+        with Watch([long], stopped, _StopAtStart(stop), registry.manager):
             execute(Row(stopped.folder, (long,), device="cpu"), configured.build(), stop)
         has_stopped = not stopped.ended()[0] and stopped.checkpoint_time(long.folder) > 0
         yield Finding("a fit that is asked to stop writes a checkpoint and ends", has_stopped)

@@ -6,7 +6,7 @@ import pytest
 
 import gahbench
 from gahbench.evaluation import Evaluation
-from gahbench.runs.cost import measure_cost
+from gahbench.runs.row import measure_cost
 from gahbench.training.hardware import multiply_adds
 
 

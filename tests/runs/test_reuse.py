@@ -50,17 +50,21 @@ def test_folders_are_merged_by_reusing_both(write_suite, tmp_path, changes, part
     assert Store(outcome.folder).examine(units).undamaged.keys() == {unit.folder for unit in units}
 
 
+def errors_of(capsys):
+    """Return the lines that were printed on the standard error."""
+    return capsys.readouterr().err.splitlines()
+
+
 OTHER_LEVELS = ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")
 
 
-def test_units_of_an_archive_of_another_suite_are_reused(write_suite, tiny_run, tmp_path, command):
+def test_units_of_an_archive_of_another_suite_are_reused(write_suite, tiny_run, tmp_path, command, capsys):
     first = gahbench.load_results(tiny_run)
     archive = Path(shutil.make_archive(str(tmp_path / "units"), "zip", tiny_run))
     grown = write_suite(("name: tiny", "name: other"), ("entrants:\n", "entrants:\n  - bayes-shrink\n"))
     outcome, done = run_and_list(grown, tmp_path / "new", reuse=[archive])
     assert {unit.entrant for unit in done} == {"bayes-shrink[sym4]"}
-    assert len(outcome.reused.taken) == 7
-    assert outcome.reused.left_out == ()
+    assert errors_of(capsys)[:1] == ["7 units taken from other folders, 1 fit among them"]
     both = board(outcome).set_index("entrant")["psnr"], board(first).set_index("entrant")["psnr"]
     assert both[0][both[1].index].equals(both[1])
     status, printed, _ = command("leaderboard")(archive, "--format", "csv")
@@ -70,18 +74,18 @@ def test_units_of_an_archive_of_another_suite_are_reused(write_suite, tiny_run, 
     assert run_and_list(grown, tmp_path / "new")[1] == []
 
 
-def test_damaged_units_are_not_reused_and_the_next_folder_is_tried(write_suite, tiny_run, out, tmp_path):
+def test_damaged_units_are_not_reused_and_the_next_folder_is_tried(write_suite, tiny_run, out, tmp_path, capsys):
     (fit,) = units_of(out, kind="fit")
     (Store(out).path(fit) / "weights.safetensors").write_bytes(b"")
-    outcome, done = run_and_list(write_suite(), tmp_path / "one", reuse=[out])
+    _, done = run_and_list(write_suite(), tmp_path / "one", reuse=[out])
     # The scores are recomputed too, since the retrained weights may differ from those that they measured.
-    damaged, *others = outcome.reused.left_out
-    assert damaged.startswith(f"{fit.label} of {out}: ")
-    assert "weights.safetensors: damaged" in damaged
-    assert all("measured weights that differ" in text and UNET in text for text in others)
+    note = errors_of(capsys)[1]
+    assert note.startswith(f"3 units not taken: {fit.label} of {out}: ")
+    assert "weights.safetensors: damaged" in note
+    assert note.count("measured weights that differ") == 2
     assert {unit.entrant for unit in done} == {UNET}
-    outcome, done = run_and_list(write_suite(), tmp_path / "two", reuse=[out, tiny_run])
-    assert (outcome.reused.left_out, done) == ((), [])
+    assert run_and_list(write_suite(), tmp_path / "two", reuse=[out, tiny_run])[1] == []
+    assert "not taken" not in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, tiny_run, tmp_path, monkeypatch):
@@ -95,15 +99,15 @@ def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, ti
     assert list((tmp_path / "out" / "units").iterdir()) == []
 
 
-def test_scores_of_other_weights_are_not_reused(write_suite, out, tmp_path):
+def test_scores_of_other_weights_are_not_reused(write_suite, out, tmp_path, capsys):
     first = gahbench.load_results(out)
     change_weights(out)
     # The new folder has a network with the same key, but no scores of it.
     run_and_list(write_suite(OTHER_LEVELS), tmp_path / "new")
     outcome, done = run_and_list(write_suite(), tmp_path / "new", reuse=[out])
     assert {(unit.kind, unit.entrant) for unit in done} == {("score", UNET)}
-    assert len(outcome.reused.left_out) == len(done) == 2
-    assert len(outcome.reused.taken) == 4
+    assert len(done) == 2
+    assert "4 units taken from other folders, 0 fits" in capsys.readouterr().err
     assert board(outcome).equals(board(first))
 
 

@@ -25,11 +25,6 @@ class Mute(Exception):
         raise RuntimeError("no text")
 
 
-class Leaves(Exception):
-    def __str__(self):
-        raise SystemExit(3)
-
-
 @pytest.fixture
 def end_first_unit(row, monkeypatch):
     """Run a row whose first unit ends with an error; return its failure record."""
@@ -53,7 +48,6 @@ def end_first_unit(row, monkeypatch):
         (GeneratorExit(), "GeneratorExit"),
         (BaseException("boo"), "BaseException: boo"),
         (Mute(), "Mute, whose text is not available: RuntimeError"),
-        (Leaves(), "Leaves, whose text is not available: SystemExit"),
         (ValueError("bad \ud800\n text"), "ValueError: bad \\ud800 text"),
         (Stopped(), "Stopped"),
         (PermissionError(errno.EPERM, "not permitted"), "PermissionError"),

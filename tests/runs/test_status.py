@@ -122,4 +122,4 @@ def test_why_prints_the_traceback_of_user_code_without_control_characters(write_
     status, _, errors = call(out, "unluky")
     assert (status, "entrants unluky are not in the results; did you mean 'unlucky'?" in errors) == (2, True)
     assert [len(unit.units) for unit in failures(out)] == [2]
-    assert f"'gahbench why {out}' prints the tracebacks" in command("status")(out)[1]
+    assert f"'gahbench why {out}' prints why units failed" in command("status")(out)[1]

@@ -13,6 +13,7 @@ from sample_files import TINY
 import gahbench
 from gahbench.contracts.unit import Unit
 from gahbench.registry import hookspecs
+from gahbench.registry.registry import built_in_registry
 from gahbench.runs.progress import Display
 from gahbench.runs.watch import Watch, call_hook, describe_run, tracking
 from gahbench.store.plan_file import require_plan
@@ -132,8 +133,8 @@ def test_what_happens_to_units_is_read_from_the_folder_and_a_note_names_its_unit
     fit = Unit("fit", "a", "discs", "unet", "architecture", 0, None, None, None, 1.0, {})
     units, store = [dataclasses.replace(fit, key=key, seed=seed) for seed, key in enumerate("abc")], Store(tmp_path)
     console = Console(file=io.StringIO(), width=200)
-    with Watch(units, store, Display(3, console=console)) as watch:
-        watch.note("submitted 1 job")
+    with Display(3, console=console) as display, Watch(units, store, display, built_in_registry().manager):
+        display.note("submitted 1 job")
         attempt = store.begin(fit)
         attempt.report()
         attempt.finish({"notes": ["low on memory"], "seconds": 1.0}, keep=())
