@@ -42,8 +42,7 @@ def collect(folder: Path) -> Results:
     """Write the board of a results folder from its finished units, as runs do, and return the results so far."""
     from gahbench.board.results import load_results
 
-    if not (folder / PLAN).is_file():
-        require_plan(folder)  # Raises an error before the lock creates the folder.
+    require_plan(folder)  # Raises an error before the lock creates the folder.
     with Store(folder).lock():
         write_results(folder)
     return load_results(folder)

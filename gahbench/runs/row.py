@@ -255,19 +255,18 @@ class _Runner:
         if isinstance(denoiser, Reference):
             # Convert values of the plugin to types that the store accepts.
             count = denoiser.num_parameters
-            notes = collect_notes(denoiser, measurement.evaluations)
-            facts |= {"notes": list(map(printable, notes)), "parameters": None if count is None else int(count)}
+            facts["notes"] += map(printable, collect_notes(denoiser, measurement.evaluations))
+            facts["parameters"] = None if count is None else int(count)
         checks = run_checks(unit, measurement)
-        facts["notes"] += checks.pop("notes", [])
-        facts |= checks
+        facts |= checks | {"notes": facts["notes"] + checks.get("notes", [])}
         if "jacobian" in metric.needs and (choice := measurement.evaluation.jacobian_choice) is not None:
             facts["jacobian_precision"] = choice.precision
         facts["notes"] += take_memory_notes()
-        facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced while it was scored; run again")
         self.hardware.synchronise()
-        attempt.finish({**facts, "seconds": time.monotonic() - started}, keep=files)
+        facts |= {"networks": networks, "environment": self._environment, "seconds": time.monotonic() - started}
+        attempt.finish(facts, keep=files)
 
     def _measurement(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
         """Return the measurement of a score unit, which all metrics of an entrant share."""

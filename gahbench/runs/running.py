@@ -193,7 +193,7 @@ def run(
             display = stack.enter_context(Display(len(units), done, quiet=quiet))
             for text in notes:
                 display.note(text)
-            call_hook(registry.manager, "run_started", lambda: describe_run(folder, loaded.name, units, todo))
+            call_hook(registry.manager, "run_started", **describe_run(folder, loaded.name, units, todo))
             if todo:
                 copies = [file for name in recorded.plugins for file in plugin_files(folder.resolve() / name)]
                 files = tuple(copies if chosen.remote else registry.files)
@@ -203,7 +203,8 @@ def run(
             states = store.states(units, frozenset() if shard else write_results(folder, registry))
             done, failures, blocked, left = map(states.count, ("done", "failed", "blocked", "left"))
             outcome = Outcome(folder, done, failures + blocked, blocked, left, stop.is_set(), registry)
-            call_hook(registry.manager, "run_finished", lambda: {"results": None if shard else outcome.results})
+            if registry.manager.hook.run_finished.get_hookimpls():
+                call_hook(registry.manager, "run_finished", results=None if shard else outcome.results)
     return outcome
 
 

@@ -59,7 +59,7 @@ def status(folder: Path) -> Status:
     remaining = OVERHEAD + len(left) / max(1, len(running)) * statistics.mean(times) if times else None
     return Status(
         plan.suite,
-        *map(states.count, ("done", "failed", "blocked", "left")),
+        *(states.count("done"), states.count("failed"), states.count("blocked"), len(left)),
         running,
         remaining,
         is_published=not store.units.is_dir() and (folder / "results.json").is_file(),

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class Watch:
             self._display.note(text, unit)
         self._display.finish(unit, float(done.get("seconds", 0.0)), means)
         if means:
-            call_hook(self._manager, "log_scores", lambda: {"row": row_name(unit), "values": means})
+            call_hook(self._manager, "log_scores", row=row_name(unit), values=means)
 
     def _log_step(self, unit: Unit, step: int, loss: float, psnr: float | None) -> None:
         last_step, last_psnr = self._last.get(unit.key, (-1, None))
@@ -111,7 +111,7 @@ class Watch:
         if step > last_step:
             self._last[unit.key] = step, psnr
             values = {"loss": loss} | ({} if psnr in (None, last_psnr) else {"validation_psnr": psnr})
-            call_hook(self._manager, "log_training", lambda: {"row": row_name(unit), "step": step, "values": values})
+            call_hook(self._manager, "log_training", row=row_name(unit), step=step, values=values)
 
     def _log_history(self, unit: Unit) -> None:
         """Log the part of a training history that was not reported as progress."""
@@ -146,20 +146,18 @@ def tracking(trackers: Mapping[str, object], manager: pluggy.PluginManager) -> I
         try:
             yield
         except BaseException:
-            call_hook(manager, "run_finished", lambda: {"results": None})
+            call_hook(manager, "run_finished", results=None)
             raise
     finally:
         for tracker in filter(manager.is_registered, trackers.values()):
             manager.unregister(tracker)
 
 
-def call_hook(manager: pluggy.PluginManager, name: str, arguments: Callable[[], Mapping[str, object]]) -> None:
+def call_hook(manager: pluggy.PluginManager, name: str, **arguments: object) -> None:
     """Call a hook; a plugin that raises an error is not called again, since it only follows a run of days."""
-    hooks = getattr(manager.hook, name).get_hookimpls()
-    values = arguments() if hooks else {}
-    for hook in hooks:
+    for hook in getattr(manager.hook, name).get_hookimpls():
         try:
-            hook.function(*(values[argument] for argument in hook.argnames))
+            hook.function(*(arguments[argument] for argument in hook.argnames))
         except Exception as error:
             manager.unregister(hook.plugin)
             text = f"{hook.plugin_name} failed and is not called any more; the run continues: {error_text(error)}"

@@ -186,15 +186,6 @@ def test_labels_are_escaped_for_latex():
     assert r"50\_\% \& \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}\#\$ \\" in text
 
 
-def test_results_print_as_tables(runs):
-    results = gahbench.load_results(runs[0])
-    assert repr(results).startswith("Results('tiny', 1 datasets, 3 entrants, ")
-    assert UNET in str(results)
-    assert "<table" in results._repr_html_()
-    assert "psnr@0.1" not in results.leaderboard()
-    assert len(results.leaderboard().columns) < 14
-
-
 def test_merged_results_without_conflicting_rows_keep_their_labels(runs, run, tmp_path):
     first, second = gahbench.load_results(runs[0]), run(tmp_path / "other", settings={"datasets": ["discs[size=8]"]})
     both = first.merge(second, ("A", "B"))

@@ -11,8 +11,6 @@ import time
 import pytest
 from sample_files import REFERENCES, TINY
 
-import gahbench
-from gahbench._util.errors import ResultsError
 from gahbench.runs.collect import collect
 
 pytestmark = [pytest.mark.processes]
@@ -150,17 +148,6 @@ def test_a_full_disk_while_writing_tables_leaves_no_incomplete_files(finished, m
     assert len(collect(finished).leaderboard(full=True)) == 2
 
 
-def test_a_path_that_is_too_long_gives_an_error_of_one_line(tmp_path, command):
-    (tmp_path / "tiny.yaml").write_text(REFERENCES)
-    folder = tmp_path / ("x" * 300)
-    commands = [(name, folder) for name in ("status", "leaderboard")]
-    for name, *arguments in (*commands, ("run", tmp_path / "tiny.yaml", "--out", folder)):
-        status, _, errors = command(name)(*arguments)
-        assert status in (2, 74)
-        assert errors.startswith("error: ")
-        assert "File name too long" in errors
-
-
 def test_a_folder_whose_name_is_not_utf_8_can_be_used(tmp_path):
     (tmp_path / "tiny.yaml").write_text(REFERENCES)
     out = os.fsencode(tmp_path) + b"/out\xff"
@@ -176,14 +163,6 @@ def test_a_folder_whose_name_is_not_utf_8_can_be_used(tmp_path):
     assert completed.returncode == 2
     assert b"plan.json: cannot be read" in completed.stderr
     assert b"Traceback" not in completed.stderr
-
-
-def test_a_lock_that_is_not_a_regular_file_is_refused_at_once(finished):
-    (finished / ".lock").unlink()
-    os.mkfifo(finished / ".lock")
-    for write in (lambda: collect(finished), lambda: gahbench.run(finished.parent / "tiny.yaml", finished)):
-        with pytest.raises(ResultsError, match=r"cannot be written as a results folder: "):
-            write()
 
 
 #: Seconds for which a mount caches names and attributes.

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 from tiny_runs import plan_suite
 
-import gahbench
 from gahbench import DataError
-from gahbench.planning.suite import SuiteChanges, load_suite
+from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
 from gahbench_plugins.datasets._reading import encoded
@@ -115,17 +114,6 @@ class Weighted(nn.Module):
         return noisy * self.scale
 
 
-class Trunk(nn.Module):
-    "A network whose methods missing and prepare serve other purposes."
-
-    def __init__(self, channels: int):
-        super().__init__()
-
-    def missing(self, tokens): raise AssertionError
-    def prepare(self, tokens): raise AssertionError
-    def forward(self, noisy, sigma): return noisy
-
-
 @gahbench.hookimpl
 def register_datasets(register):
     register("set", Set)
@@ -138,9 +126,7 @@ def register_bases(register): register("tables", Tables)
 def register_metrics(register): register("sharpness", Sharpness)
 
 @gahbench.hookimpl
-def register_architectures(register):
-    register("weighted", Weighted)
-    register("trunk", Trunk)
+def register_architectures(register): register("weighted", Weighted)
 """
 SUITE = """
 name: remote
@@ -168,14 +154,14 @@ def remote(tmp_path):
             file.write_text(SUITE.format(datasets=datasets, entrants=entrants, metrics=metrics))
             return file
 
-        def missing(self, suite, entrants=()):
-            return find_missing(self.load(suite, entrants))
+        def missing(self, suite):
+            return find_missing(self.load(suite))
 
-        def prepare(self, suite, entrants=()):
-            return list(prepare(self.load(suite, entrants)))
+        def prepare(self, suite):
+            return list(prepare(self.load(suite)))
 
-        def load(self, suite, entrants):
-            return load_suite(suite, Registry(tuple(self.plugins)), SuiteChanges(entrants))
+        def load(self, suite):
+            return load_suite(suite, Registry(tuple(self.plugins)))
 
         def plan(self, suite):
             return plan_suite(suite, plugins=self.plugins)
@@ -208,14 +194,6 @@ def test_everything_that_a_suite_misses_is_listed_and_prepared_once(remote):
     assert sorted(log) == sorted(2 * ["images.npy", "table", "inception"])
 
 
-def test_added_entrants_are_prepared_too(remote):
-    suite = remote.suite(datasets="['discs[size=8]']")
-    assert remote.missing(suite, ["trunk"]) == []
-    assert [plugin for plugin, _ in remote.missing(suite, ["weighted"])] == ["architecture 'weighted'"]
-    assert remote.missing(suite, ["weighted[weights=false]"]) == []
-    assert [outcome.plugin for outcome in remote.prepare(suite, entrants=["weighted"])] == ["architecture 'weighted'"]
-
-
 def test_a_suite_can_be_planned_once_its_images_are_present(remote):
     # The constructor of "around" reads the images of "set".
     suite = remote.suite(datasets="[around, set]", entrants="[weighted]")
@@ -237,23 +215,6 @@ def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(re
     assert [outcome.error for outcome in prepared] == [None, None]
     remote.folder.rename(remote.here.parent / "gone")
     assert remote.prepare(suite)[0].error == f"remote/images.npy cannot be reached; put it into {remote.here}"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("shutil.copy(REMOTE / file, HERE / file)", "pass", "still missing: the file images.npy"),
-        (
-            '(f"the file {self.file}",)',
-            'f"the file {self.file}"',
-            "TypeError: missing() returned 'the file images.npy'; accepted: a tuple of strings",
-        ),
-    ],
-)
-def test_invalid_preparation_methods_of_a_plugin_are_reported(remote, old, new, message):
-    remote.plugins[0].write_text(remote.plugins[0].read_text().replace(old, new))
-    (failed,) = remote.prepare(remote.suite())
-    assert (failed.fetched, failed.error) == ((), message)
 
 
 @pytest.fixture
@@ -285,14 +246,3 @@ def test_planning_decodes_no_images_if_that_takes_long(remote, folder, monkeypat
     with pytest.warns(UserWarning, match="converted to grey"):
         assert len(remote.plan(suite).units) == 1
     assert remote.prepare(suite)[0].fetched == ()
-
-
-def test_the_search_for_near_duplicates_among_many_images_is_prepared(remote, folder, monkeypatch):
-    monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 3)
-    suite = remote.suite(datasets=f"['faces[path={folder}]']")
-    faces = gahbench.create("dataset", f"faces[path={folder}]")
-    assert faces.shape == (1, 16, 16)
-    assert faces.missing()[0].startswith(f"near duplicates among 6 images of {folder}")
-    assert gahbench.create("dataset", f"faces[path={folder},near_duplicates=keep]").missing() == ()
-    assert remote.prepare(suite)[0].error is None
-    assert faces.missing() == ()

@@ -66,7 +66,7 @@ def follow(build_once, figures_not_rendered, tmp_path):
         manager = pluggy.PluginManager("gahbench")
         manager.add_hookspecs(hookspecs)
         with tracking({"memo": tracker}, manager):
-            call_hook(manager, "run_started", lambda: describe_run(folder, "tiny", units, units[1:]))
+            call_hook(manager, "run_started", **describe_run(folder, "tiny", units, units[1:]))
             store = Store(tmp_path / str(len(list(tmp_path.iterdir()))))
             watch, attempt = Watch(units, store, Display(len(units), quiet=True), manager), store.begin(units[0])
             for details in progress:
@@ -74,7 +74,7 @@ def follow(build_once, figures_not_rendered, tmp_path):
                 watch.update()
             shutil.copytree(folder / "units", store.units, dirs_exist_ok=True)
             watch.update()
-            call_hook(manager, "run_finished", lambda: {"results": "the board"})
+            call_hook(manager, "run_finished", results="the board")
         return tracker.calls
 
     return run

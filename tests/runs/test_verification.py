@@ -126,26 +126,6 @@ def train_longer_elsewhere(folder, done):
     take_networks(folder, done / "longer", {"threads": 1, "device": "cpu", "processor": "another"})
 
 
-def exchange_weights(folder, done):
-    """Exchange the networks of two seeds, and their scores."""
-    store = Store(folder)
-    paths = [store.path(fit_of(folder, seed=seed)) / "weights.safetensors" for seed in (0, 1)]
-    first, second = (path.read_bytes() for path in paths)
-    for path, content in zip(paths, (second, first), strict=True):
-        path.unlink()
-        path.write_bytes(content)
-        forge_done(path.parent, path.name)
-    for seed in (0, 1):
-        reseal(store, fit_of(folder, seed=seed))
-    for metric in ("psnr", "ssim"):
-        files = [store.path(unit) / "scores.csv" for unit in units_of(folder, metric=metric) if "bf-" in unit.entrant]
-        first, second = (file.read_bytes() for file in files)
-        for file, content in zip(files, (second, first), strict=True):
-            file.unlink()
-            file.write_bytes(content)
-            forge_done(file.parent, file.name)
-
-
 def scale_weights(folder, done):
     unit = fit_of(folder)
     file = Store(folder).path(unit) / "weights.safetensors"
@@ -186,7 +166,6 @@ def damage(folder, done):
     [
         (train_longer, "bf-cnn", "training", "different: weights="),
         (train_longer_elsewhere, "linear", "fit", "different: by "),
-        (exchange_weights, "bf-cnn", "training", "different: weights="),
         (scale_weights, "bf-cnn", "training", "different: weights="),
         (edit_score, "identity", "score", "different: by 0.1"),
         (change_kind, "identity", "score", "different: kind=oracle in the folder, and kind=classical here"),
