@@ -57,10 +57,8 @@ def rows_of(units: Iterable[Unit]) -> list[list[Unit]]:
         if unit.seed is None and not (unit.payload.get("entrant") or {}).get("origins"):
             order = references.setdefault(unit.dataset, {})
             group = (unit.dataset, order.setdefault(unit.entrant, len(order)) // MAX_REFERENCES)
-        # Rows of datasets with equal images may share a fit.
-        for other in {homes[key] for key in unit.needs if key in homes} - {group}:
-            rows.setdefault(group, []).extend(rows.pop(other))
-            homes |= {key: group for key, home in homes.items() if home == other}
+        # Datasets with equal images share fits, so the fit of a score may be in the row of another dataset.
+        group = next((homes[key] for key in unit.needs if key in homes), group)
         if unit.kind == "fit":
             homes[unit.key] = group
         rows.setdefault(group, []).append(unit)

@@ -72,7 +72,7 @@ class RowProcess:
                 self.is_ready = True
             self._process.join()
             if message is None:
-                raise RuntimeError(f"the process of the row {self._describe_end()}\n{self._output()}".strip())
+                raise RuntimeError(f"the process of the row {self._describe_end()}".strip())
             if (error := pickle.loads(message)) is not None:
                 raise error
         finally:
@@ -104,18 +104,15 @@ class RowProcess:
             self._process.join()
 
     def _describe_end(self) -> str:
-        status = self._process.exitcode or 0
-        if status >= 0:
-            return f"exited with status {status}"
-        name = signal.Signals(-status).name
-        return f"was killed by {name}{' (the system does that when memory runs out)' * (name == 'SIGKILL')}"
-
-    def _output(self) -> str:
-        """Return the end of the output of the process."""
-        try:
-            return self._log.read_bytes()[-OUTPUT_BYTES:].decode(errors="replace")
-        except OSError:
-            return ""
+        """Return how the process ended, and the end of its output."""
+        status, output = self._process.exitcode or 0, ""
+        reason = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        if "SIGKILL" in reason:
+            reason += " (the system does that when memory runs out)"
+        with contextlib.suppress(OSError):
+            output = self._log.read_bytes()[-OUTPUT_BYTES:].decode(errors="replace")
+        return f"{reason}\
+{output}"
 
 
 def _run_row(link: Connection, function: Callable[..., None], row: Row, environment: dict[str, str], log: Path) -> None:
