@@ -250,7 +250,7 @@ def _sort_key(interval: Interval, region: Region) -> tuple[int, float]:
     if math.isnan(interval.low):
         return 2, 0.0
     half_width = (interval.high - interval.low) / 2
-    distance = region.distance(interval.value)
+    distance = min(interval.value - region.low, region.high - interval.value)
     scaled = distance / half_width if half_width > 0 else math.copysign(math.inf, distance) if distance else 0.0
     return {"fails": 0, "undecided": 1, "holds": 3}[outcome], scaled
 
@@ -263,7 +263,9 @@ def estimate_needs(interval: Interval, region: Region, quantity: Quantity) -> Ne
             half_width = interval.value - interval.low if end < interval.value else interval.high - interval.value
             gap = abs(interval.value - end)
             factors.append((half_width / gap) ** 2 if gap > 0 else math.inf)
-    factor = max(1.0, (max if region.contains(interval.value) else min)(factors, default=math.inf))
+    factor = max(
+        1.0, (max if region.outcome(interval.value, interval.value) == "holds" else min)(factors, default=math.inf)
+    )
     kind: Literal["images", "sources", "seeds"] = "sources" if quantity.has_sources else "images"
     if quantity.seed_share > 0.5 or not quantity.images:
         kind = "seeds"
@@ -287,7 +289,7 @@ def _require(condition: Condition, table: Table, case: Case, quantity: Quantity)
         side, steps = table.side(case.dataset), table.steps(case.dataset, case.entrant)
         facts = {"side": math.nan if side is None else side, "steps": math.nan if steps is None else steps}
         value = float(facts.get(fact, quantity.fact(fact)))
-        if not condition.region.contains(value):
+        if condition.region.outcome(value, value) != "holds":
             value_text = "unknown" if math.isnan(value) else f"{value:g}"
             raise UnmetError(f"{fact} of {case.entrant} on {case.dataset}: {value_text}, needed {condition.region}")
         return

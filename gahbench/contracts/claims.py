@@ -73,8 +73,7 @@ class Region(_Fields):
     def __post_init__(self) -> None:
         ends = [end for end in (self.start, self.above, self.end, self.below) if end is not None]
         has_two = None not in (self.start, self.above) or None not in (self.end, self.below)
-        is_open = self.above is not None or self.below is not None
-        if not ends or has_two or self.low > self.high or (self.low == self.high and is_open):
+        if not ends or has_two or not self._accepts(self.high, self.low):
             raise ValueError(
                 "a region has one end on each side, or only one end: from or above, and to or below; it is not empty"
             )
@@ -89,10 +88,6 @@ class Region(_Fields):
         """The upper end; infinity if the region is unbounded above."""
         return next((end for end in (self.end, self.below) if end is not None), math.inf)
 
-    def contains(self, value: float) -> bool:
-        """Return whether a value lies in the region; NaN does not."""
-        return self._accepts(value, value)
-
     def outcome(self, low: float, high: float) -> Outcome:
         """Return ``holds`` if an interval lies inside the region, ``fails`` if outside, otherwise ``undecided``."""
         if not low <= high:  # An end may be NaN.
@@ -105,10 +100,6 @@ class Region(_Fields):
         """Return whether the lower end of the region accepts a first value, and the upper end a second one."""
         above = first >= self.low if self.above is None else first > self.low
         return above and (second <= self.high if self.below is None else second < self.high)
-
-    def distance(self, value: float) -> float:
-        """Return the distance of a value from the nearest end; negative outside the region."""
-        return min(value - self.low, self.high - value)
 
     def __str__(self) -> str:
         if self.start is not None and self.end is not None:
@@ -129,12 +120,7 @@ class Levels(_Fields):
     end: _Number = math.inf
 
     def __str__(self) -> str:
-        if self.at:
-            return ", ".join(f"{level:g}" for level in self.at)
-        if (self.start, self.end) == (0, math.inf):
-            return self.take
-        levels = f"≥ {self.start:g}" if self.end == math.inf else f"{self.start:g} to {self.end:g}"
-        return levels if self.take == "each" else f"{self.take} of {levels}"
+        return ", ".join(f"{level:g}" for level in self.at) or f"{self.take} of {self.start:g} to {self.end:g}"
 
 
 _Levels = Annotated[Levels, BeforeValidator(_as_levels)]
@@ -205,11 +191,6 @@ class Claim(_Fields):
     published: _Line = ""
     reading: _Line = ""
     missing: _Line = ""
-
-    @property
-    def source(self) -> str:
-        """The paper, the location in it, and the source that the statement was compared with."""
-        return f"{self.paper}, {self.location} ({CHECKED[self.checked]})"
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
     return {
         "claim": verdict.name,
         "statement": claim.statement,
-        "source": claim.source,
+        "source": f"{claim.paper}, {claim.location} ({CHECKED[claim.checked]})",
         "checked": claim.checked,
         "published": claim.published,
         "reading": claim.reading,

@@ -27,12 +27,11 @@ from gahbench.registry.plugin import HOOKS, KINDS, Kind
 from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
-from gahbench.testing.claims import check_claims
 from gahbench.testing.datasets import check_dataset
 from gahbench.testing.findings import CheckFailed, Finding, Report, attempt, require
 from gahbench.testing.metrics import check_metric
 from gahbench.testing.references import check_reference
-from gahbench.testing.runners import check_engine, check_tracker
+from gahbench.testing.runners import check_claims, check_engine, check_tracker
 
 __all__ = ["Finding", "Report", "check_configured", "check_file"]
 

@@ -15,8 +15,6 @@ from gahbench._util.readable import brief
 from gahbench.testing.findings import Finding
 
 DEVICE = torch.device("meta")
-#: Maximum number of characters of an error that is not a fault.
-MAX_DETAIL = 300
 _COPIES = ("_to_copy", "copy_")
 _INDEXING = ("index", "_unsafe_index", "index_put", "index_put_", "_index_put_impl_")
 #: Operations, besides pointwise operations, that accept a CPU tensor without dimensions on a GPU.
@@ -71,5 +69,5 @@ def check_on_meta(verb: str, compute: Callable[[], object]) -> Finding:
             return Finding(check, False, detail)
         needs_values = isinstance(error, NotImplementedError) or "meta tensor" in text
         note = "reads values, for which a GPU waits" if needs_values else "was not checked on torch's meta device"
-        return Finding(f"{check}, but {note}", None, brief(detail, MAX_DETAIL))
+        return Finding(f"{check}, but {note}", None, brief(detail, 300))
     return Finding(check, True)

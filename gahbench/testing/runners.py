@@ -1,25 +1,33 @@
-"""Contract checks of engines and trackers, which run a tiny suite."""
+"""Contract checks of engines and trackers, which run a tiny suite, and of claims, which name suites."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+from gahbench._util.core_yaml import dump_flow
+from gahbench._util.errors import GahbenchError, listing
+from gahbench.board.claim_values import DEFICIT
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.optimality import DISTANCE
+from gahbench.contracts.claims import Claim
 from gahbench.contracts.engines import Engine, Row
-from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
 from gahbench.runs.execute import execute
-from gahbench.runs.progress import Display
 from gahbench.runs.running import run
 from gahbench.runs.watch import Watch
 from gahbench.store.store import Store
-from gahbench.testing.findings import Finding
+from gahbench.testing.findings import Finding, attempt
 
 _SUITE = """
 name: check
@@ -30,18 +38,6 @@ scoring: {sigmas: [0.1], images: 2}
 """
 #: Steps of a fit that takes seconds, unless it is stopped.
 _LONG = 2000
-
-
-class _StopAtStart(Display):
-    """Sets an event when a unit has started."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        super().__init__(1, quiet=True)
-        self._stop = stop
-
-    def begin(self, unit: Unit) -> None:
-        super().begin(unit)
-        self._stop.set()
 
 
 def check_engine(configured: Configured) -> Iterator[Finding]:
@@ -63,7 +59,8 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         training = {**fit.payload["training"], "steps": _LONG}
         long = dataclasses.replace(fit, key="long", payload={**fit.payload, "training": training})
         stopped = Store(Path(folder) / "stopped")
-        with Watch([long], stopped, _StopAtStart(stop), registry.manager):
+        # The display asks the fit to stop once it has started.
+        with Watch([long], stopped, mock.Mock(begin=lambda unit: stop.set()), registry.manager):
             execute(Row(stopped.folder, (long,), device="cpu"), configured.build(), stop)
         has_stopped = not stopped.ended()[0] and stopped.checkpoint_time(long.folder) > 0
         yield Finding("a fit that is asked to stop writes a checkpoint and ends", has_stopped)
@@ -81,3 +78,32 @@ def check_tracker(configured: Configured) -> Iterator[Finding]:
                 run(file, out, plugins=sources, engine="inline", track=track, quiet=True)
             messages = [str(warning.message) for warning in caught if "the tracker " in str(warning.message)]
             yield Finding(check, not messages, "; ".join(messages))
+
+
+def check_claims(configured: Configured) -> Iterator[Finding]:
+    """Check that the suites of claims load and have the metric, unless gahbench lacks something to measure a claim."""
+    claims: tuple[Claim, ...] = configured.build()
+    for claim in claims:
+        metric = parse_metric_name(claim.measure.metric).name
+        for role, suite in (("suite", claim.suite), ("full-scale suite", claim.full_scale)):
+            if suite is not None and not claim.missing:
+                check = f"the {role} of {claim.id} loads and has the metric"
+                yield attempt(check, functools.partial(_suite_fault, suite, configured.registry, metric))
+
+
+def _suite_fault(suite: str | Mapping[str, Any], registry: Registry, metric: str) -> str | None:
+    """Return why a suite cannot be read or lacks a metric; files that the user lacks are not a fault."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Warnings about noise levels only concern the author of the suite.
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "suite.yaml"
+        try:
+            if not isinstance(suite, str):
+                file.write_text(dump_flow(dict(suite)), encoding="utf-8")
+            loaded = load_suite(suite if isinstance(suite, str) else file, registry)
+        except GahbenchError as error:
+            return None if "neither a file nor a folder" in str(error) or "no such file" in str(error) else str(error)
+    measured = sorted({item.plugin.name for item in loaded.metrics})
+    needed = DISTANCE if metric == DEFICIT else metric
+    fault = f"it does not measure {needed}; it measures {listing(measured)}; accepted: a claim with 'missing'"
+    return None if needed in measured else fault

@@ -48,11 +48,10 @@ class SampleDataset(Dataset):
         return sample_images(256, self.shape, split)[start : start + count]
 
 
-def fitted(
-    configured: Configured, datasets: Sequence[Dataset], count: int, refusals: list[Exception]
-) -> Iterator[tuple[Any, Truth]]:
-    """Yield a basis or reference fitted to each dataset that it supports, with test images; list refused shapes."""
+def fitted(configured: Configured, datasets: Sequence[Dataset], count: int) -> Iterator[tuple[Any, Truth]]:
+    """Yield a basis or reference fitted to each dataset that it supports and accepts, with test images."""
     supported = [dataset for dataset in datasets if configured.build().supports(dataset)]
+    refusals = list[Exception]()
     for dataset in supported:
         plugin = configured.build()
         try:

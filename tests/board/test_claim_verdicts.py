@@ -34,7 +34,12 @@ def test_an_interval_holds_fails_or_is_undecided_as_its_points_are_in_the_region
     low, high = min(first, second), max(first, second)
     # The ends of regions are multiples of 1/4, so multiples of 1/8 lie at all ends and between them.
     points = [number / 8 for number in range(int(low * 8), int(high * 8) + 1)]
-    inside = [region.contains(point) for point in points]
+    start, above, end, below = region.start, region.above, region.end, region.below
+    inside = [
+        (start is None or start <= point) and (above is None or above < point)
+        and (end is None or point <= end) and (below is None or point < below)
+        for point in points
+    ]  # fmt: skip
     expected = "holds" if all(inside) else "undecided" if any(inside) else "fails"
     assert region.outcome(low, high) == expected
     assert region.outcome(low, math.nan) == "undecided"

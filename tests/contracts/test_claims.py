@@ -68,7 +68,7 @@ def test_a_file_is_parsed(write):
     assert claim.requires[1].measure == Measure("psnr", slope="input-psnr")
     assert claim.suite["name"] == "own"
     assert claim.full_scale == "quick"
-    assert claim.source.endswith("figure 1 (compared with the paper's abstract)")
+    assert claim.checked == "abstract"
 
 
 @pytest.mark.parametrize(

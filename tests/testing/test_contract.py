@@ -13,9 +13,8 @@ from torch.nn import functional
 from gahbench._util.errors import GahbenchError, PluginError
 from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry
-from gahbench.testing import architectures, bases, check_configured, check_file, metrics, references
+from gahbench.testing import architectures, bases, check_configured, check_file, references
 from gahbench.testing.architectures import check_sizes
-from gahbench.testing.samples import sample_images, sample_noise
 
 
 def marks(name):
@@ -28,7 +27,6 @@ BUILT_IN = [
     for kind in KINDS
     for name in Registry().names(kind)
 ]
-SIDES = st.integers(4, 40)
 #: Plugins whose checks have other sizes or budgets than those of ``gahbench check``.
 OF_FULL_SIZE = [plugin for plugin in BUILT_IN if plugin.values[0] in ("architecture", "basis", "reference")]
 
@@ -44,7 +42,6 @@ def small_checks(monkeypatch):
     monkeypatch.setattr(bases, "SIZES", ((1, 16, 16), (3, 8, 16)))
     monkeypatch.setattr(bases, "SMALL_SIZES", ((1, 8, 16), (3, 8, 8)))
     monkeypatch.setattr(bases, "ODD", (1, 9, 11))
-    monkeypatch.setattr(metrics, "FAMILIES", ("c-alpha[size=8]", "discs[size=8]"))
 
 
 @pytest.mark.usefixtures("small_checks")
@@ -108,38 +105,23 @@ def test_notes_on_a_network_that_passes_are_reported(write_plugin):
     details = {finding.check: finding.detail for finding in report.findings}
     assert "grey images" in details["refuses images of 3 channels"]
     assert details["works in bfloat16"].startswith("no: RuntimeError: no autocast")
-    assert "needs numbers" in details["can be planned, on torch's meta device"]
+    assert "needs numbers" in details["denoises on one device, but was not checked on torch's meta device"]
     assert "has no Jacobian scores" in details["has derivatives by torch.func, 1 channel"]
     assert details["denoises other sizes, or raises ValueError"].startswith("takes 32x64; refuses 33x35")
 
 
 @pytest.mark.parametrize("name", mark_extras(Registry().names("architecture")))
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.integers(1, 3), st.integers(4, 40), st.integers(4, 40), st.lists(st.floats(1e-3, 2.0), min_size=1, max_size=3)
-)
-def test_an_architecture_denoises_images_or_names_accepted_sizes(
-    builtin, tmp_path, name, channels, height, width, sigmas
-):
+@given(st.tuples(st.integers(1, 3), st.integers(4, 40), st.integers(4, 40)))
+def test_an_architecture_denoises_images_or_names_accepted_sizes(builtin, tmp_path, name, shape):
     configured = builtin.configure("architecture", name, **small(name, tmp_path))
-    clean, sigma = sample_images(len(sigmas), (channels, height, width)), torch.tensor(sigmas)
-    noisy = clean + sigma.view(-1, 1, 1, 1) * sample_noise(clean, 1.0)
-    try:
-        network = configured.build((channels, height, width)).eval()
-        with torch.no_grad():
-            denoised = network(noisy, sigma)
-            separate = torch.cat([network(noisy[i : i + 1], sigma[i : i + 1]) for i in range(len(sigmas))])
-    except (ValueError, GahbenchError) as error:
-        refusal = str(error)
-    else:
-        refusal = None
-    if refusal is not None:
-        # The error names accepted sizes.
-        assert any(letter.isdigit() for letter in refusal), refusal
-        return
-    assert (denoised.shape, denoised.dtype) == (noisy.shape, torch.float32)
-    assert denoised.isfinite().all()
-    assert torch.allclose(separate, denoised, rtol=1e-4, atol=1e-4 * float(denoised.abs().max()))
+    with torch.no_grad():
+        try:
+            denoised = configured.build(shape).eval()(torch.rand(2, *shape), torch.tensor([0.1, 1.0]))
+            answer, is_valid = "", denoised.shape == (2, *shape) and denoised.isfinite().all()
+        except (ValueError, GahbenchError) as error:
+            answer, is_valid = str(error), any(letter.isdigit() for letter in str(error))
+    assert is_valid, answer
 
 
 class FunctionNetwork(nn.Module):
@@ -158,11 +140,11 @@ class FunctionNetwork(nn.Module):
     [
         (
             lambda noisy: noisy[:, :, : 2 * (noisy.shape[2] // 2)],
-            "fails on 33x35 (returned (2, 1, 32, 35) for (2, 1, 33, 35)), 15x32",
+            "fails on 33x35 (returned (2, 1, 32, 35) for (2, 1, 33, 35)); fails on 15x32",
         ),
         (
             lambda noisy: functional.pad(noisy, (8,) * 4, "reflect")[..., 8:-8, 8:-8],
-            "takes 32x64, 33x35, 15x32; fails on 5x6 (RuntimeError",
+            "takes 15x32; fails on 5x6 (RuntimeError",
         ),
     ],
 )
