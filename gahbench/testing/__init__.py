@@ -16,12 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import gahbench
 from gahbench._util.errors import PluginError, error_with_location, listing
-from gahbench.contracts.bases import Basis
-from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.engines import Engine
-from gahbench.contracts.metrics import Metric
-from gahbench.contracts.references import Reference
 from gahbench.registry.configured import Configured, citations, preparation
 from gahbench.registry.plugin import HOOKS, KINDS, Kind
 from gahbench.registry.registry import Registry
@@ -35,16 +31,15 @@ from gahbench.testing.runners import check_claims, check_engine, check_tracker
 
 __all__ = ["Finding", "Report", "check_configured", "check_file"]
 
-#: The base class and the checks of each kind of plugin.
-_NOUNS: dict[Kind, tuple[type | None, Callable[[Configured], Iterator[Finding]]]] = {
-    "architecture": (None, check_architecture),
-    "dataset": (Dataset, check_dataset),
-    "reference": (Reference, check_reference),
-    "basis": (Basis, check_basis),
-    "metric": (Metric, check_metric),
-    "engine": (Engine, check_engine),
-    "tracker": (None, check_tracker),
-    "claim": (None, check_claims),
+_CHECKS: dict[Kind, Callable[[Configured], Iterator[Finding]]] = {
+    "architecture": check_architecture,
+    "dataset": check_dataset,
+    "reference": check_reference,
+    "basis": check_basis,
+    "metric": check_metric,
+    "engine": check_engine,
+    "tracker": check_tracker,
+    "claim": check_claims,
 }
 
 
@@ -143,8 +138,8 @@ def _findings(configured: Configured) -> Iterator[Finding]:
             return "; ".join(steps.missing()) or None
 
         yield attempt("nothing is missing after prepare()", still_missing)
-    base, check = _NOUNS[configured.kind]
-    if base is not None:
+    # Other kinds have no base class.
+    if base := getattr(gahbench, configured.kind.capitalize(), None):
         plugin = configured.build()
         yield require(f"is a gahbench.{base.__name__}", isinstance(plugin, base), f"it is a {type(plugin).__name__}")
-    yield from check(configured)
+    yield from _CHECKS[configured.kind](configured)

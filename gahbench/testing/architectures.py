@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -18,6 +17,7 @@ from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.network_facts import one_line, torch_func_obstacle
+from gahbench.networks.trained import channels_last
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding, attempt, require
 from gahbench.testing.on_meta import DEVICE, check_on_meta
@@ -49,8 +49,7 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
             continue
         except Exception as error:
             yield require(f"denoises images of {images}", False, error_with_location(error))
-        yield from check_denoised(denoised, noisy)
-        yield from check_batches(lambda part: _denoise(network, noisy[part], levels[part]), denoised, noisy, levels)  # noqa: B023
+        yield from _check_network(network, _build(configured, shape), noisy, levels, denoised)
         if channels == 1:
             rows = torch.stack([image.flatten() for image in (denoised[0], clean[0], noisy[0] - clean[0])])
             with_clean, with_noise = torch.corrcoef(rows)[0, 1:].nan_to_num().tolist()
@@ -60,9 +59,26 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
             yield check_sizes(network, shape)
             yield from _check_abilities(configured, network, noisy, levels)
             yield check_learning(_build(configured, shape), shape)
-        yield from _check_copy(network, _build(configured, shape), noisy, levels, denoised)
-        obstacle = torch_func_obstacle(network, noisy[:2], levels[:2])
-        yield _optional(f"has derivatives by torch.func, {images}", "it has no Jacobian scores", lambda: obstacle)  # noqa: B023
+
+
+def _check_network(
+    network: nn.Module, other: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Tensor
+) -> Iterator[Finding]:
+    """Check the denoised images of a network, and that another with the same weights returns them, in any layout."""
+    yield from check_denoised(denoised, noisy)
+    yield from check_batches(lambda part: _denoise(network, noisy[part], sigma[part]), denoised, noisy, sigma)
+    # Save tied tensors twice, like stored weights; the constructor ties them again.
+    state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+    other.load_state_dict(load(save(state)))
+    yield same("returns the same with a copy of its state_dict", _denoise(other, noisy, sigma), denoised)
+    arranged, images = noisy.contiguous(memory_format=torch.channels_last), pluralize(noisy.shape[1], "channel")
+    yield attempt(
+        f"returns the same in memory format channels_last, {images}",
+        lambda: difference(_denoise(channels_last(other, "cpu"), arranged, sigma), denoised, 1e-4),
+    )
+    obstacle = torch_func_obstacle(network, noisy[:2], sigma[:2])
+    detail = f"no: {obstacle}; it has no Jacobian scores" if obstacle else ""
+    yield Finding(f"has derivatives by torch.func, {images}", None if obstacle else True, detail)
 
 
 def _accepted_size(configured: Configured) -> int:
@@ -108,30 +124,6 @@ def check_sizes(network: nn.Module, shape: Shape) -> Finding:
     return Finding(check, None, f"{detail}; {advice}; or pad images, as `module[..., multiple=8]` does")
 
 
-def _check_copy(
-    network: nn.Module, other: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Tensor
-) -> Iterator[Finding]:
-    """Check that a copy of the weights gives the same results, also in memory format channels_last, as in training."""
-    # Save tied tensors twice, like stored weights; the constructor ties them again.
-    state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
-    other.load_state_dict(load(save(state)))
-    yield same("returns the same with a copy of its state_dict", _denoise(other, noisy, sigma), denoised)
-
-    def layout_fault() -> str | None:
-        memory_format: Any = torch.channels_last
-        other.to(memory_format=memory_format)  # type: ignore[call-overload]
-        return difference(_denoise(other, noisy.contiguous(memory_format=memory_format), sigma), denoised, 1e-4)
-
-    images = pluralize(noisy.shape[1], "channel")
-    yield attempt(f"returns the same in memory format channels_last, {images}", layout_fault)
-
-
-def _optional(ability: str, consequence: str, fault: Callable[[], str | None]) -> Finding:
-    """Return a note with the consequence if a network lacks an ability that it may lack."""
-    finding = attempt(ability, fault)
-    return finding if finding.passed else replace(finding, passed=None, detail=f"no: {finding.detail}; {consequence}")
-
-
 def _check_abilities(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterator[Finding]:
     """Try a network in bfloat16, and on another device than the CPU."""
 
@@ -139,7 +131,10 @@ def _check_abilities(configured: Configured, network: nn.Module, noisy: Tensor, 
         with torch.autocast("cpu", torch.bfloat16):
             return None if _denoise(network, noisy, sigma).isfinite().all() else "some values are not finite"
 
-    yield _optional("works in bfloat16", "train with 'precision: float32'", precision_fault)
+    finding = attempt("works in bfloat16", precision_fault)
+    # A network may lack this ability.
+    note = replace(finding, passed=None, detail=f"no: {finding.detail}; train with 'precision: float32'")
+    yield finding if finding.passed else note
     moved, inputs = _build(configured, image_shape(noisy)), (noisy.to(DEVICE), sigma.to(DEVICE))
     yield (finding := check_on_meta("denoises", lambda: _denoise(moved.to(DEVICE), *inputs)))
     if finding.passed and any(parameter.requires_grad for parameter in moved.parameters()):

@@ -31,10 +31,6 @@ class Finding:
     passed: bool | None
     detail: str = ""
 
-    def __post_init__(self) -> None:
-        # Comparisons may return booleans of numpy or torch.
-        object.__setattr__(self, "passed", None if self.passed is None else bool(self.passed))
-
 
 class CheckFailed(Exception):
     """A check failed without which others cannot be made."""
@@ -103,7 +99,7 @@ class Report:
     @property
     def failed(self) -> list[str]:
         """The checks that failed."""
-        return [finding.check for finding in self.findings if finding.passed is False]
+        return [finding.check for finding in self.findings if finding.passed not in (None, True)]
 
     def __str__(self) -> str:
         marks = {True: "ok  ", False: "FAIL", None: "note"}

@@ -157,21 +157,19 @@ class _SmoothingNetwork(nn.Module):
 def _network_evaluation(metric: Metric, dataset: Dataset) -> Evaluation:
     """Return the evaluation of a network that meets all needs."""
     clean = dataset.images("test", max(NETWORK_IMAGES, metric.min_images))
-    sigmas = NETWORK_SIGMAS[: 1 if "captured" in metric.needs else None]
-    captured: Captured | None = None
-    if "captured" in metric.needs:
-        levels = torch.full((len(clean),), sigmas[0], dtype=torch.float64)
-        captured = Captured(clean + sample_noise(clean, sigmas[0]), levels, torch.zeros_like(levels))
+    needs_captured, level = "captured" in metric.needs, NETWORK_SIGMAS[0]
+    levels = torch.full((len(clean),), level, dtype=torch.float64)
+    captured = Captured(clean + sample_noise(clean, level), levels, torch.zeros_like(levels))
 
     def evaluate_half(share: float, half: TrainingSplit, **options: Any) -> Evaluation:
         networks = {step: _SmoothingNetwork(kept) for step, kept in ((1, 0.9), (10, share))}
         return Evaluation(
             Trained(networks[10]),
             clean,
-            sigmas,
+            NETWORK_SIGMAS[: 1 if needs_captured else None],
             dataset=dataset,
             sampling=NETWORK_SAMPLING,
-            captured=captured,
+            captured=captured if needs_captured else None,
             learned_from=TrainingData(dataset, half, 8),
             snapshots=[(step, functools.partial(Trained, network)) for step, network in networks.items()],
             **options,

@@ -124,34 +124,18 @@ def test_an_architecture_denoises_images_or_names_accepted_sizes(builtin, tmp_pa
     assert is_valid, answer
 
 
-class FunctionNetwork(nn.Module):
-    """A network that applies a function to the noisy images."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
+class ReflectedHalves(nn.Module):
+    """A network that pads images by reflection, and loses the last row of odd sides."""
 
     def forward(self, noisy, sigma):
-        return self.function(noisy)
+        return functional.pad(noisy, (8,) * 4, "reflect")[..., 8:-8, 8:-8][:, :, : 2 * (noisy.shape[2] // 2)]
 
 
-@pytest.mark.parametrize(
-    ("function", "fault"),
-    [
-        (
-            lambda noisy: noisy[:, :, : 2 * (noisy.shape[2] // 2)],
-            "fails on 33x35 (returned (2, 1, 32, 35) for (2, 1, 33, 35)); fails on 15x32",
-        ),
-        (
-            lambda noisy: functional.pad(noisy, (8,) * 4, "reflect")[..., 8:-8, 8:-8],
-            "takes 15x32; fails on 5x6 (RuntimeError",
-        ),
-    ],
-)
-def test_a_network_that_fails_on_some_sizes_gets_advice(function, fault):
-    finding = check_sizes(FunctionNetwork(function), (1, 32, 32))
+def test_a_network_that_fails_on_some_sizes_gets_advice():
+    finding = check_sizes(ReflectedHalves(), (1, 32, 32))
     assert finding.passed is None
-    assert fault in finding.detail
+    assert "takes 32x64; fails on 33x35 (returned (2, 1, 32, 35) for (2, 1, 33, 35)); fails on 15x32" in finding.detail
+    assert "fails on 5x6 (RuntimeError" in finding.detail
     assert "raise ValueError in forward" in finding.detail
 
 
