@@ -148,8 +148,7 @@ def check_learning(network: nn.Module, shape: Shape) -> Finding:
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=2e-3)
     network.train()
     started, losses, limit = time.monotonic(), list[float](), 0.9 * LEARNING_SIGMA**2
-    has_learnt = False
-    while not has_learnt and len(losses) < MAX_STEPS and time.monotonic() - started < MAX_SECONDS:
+    while len(losses) < MAX_STEPS and time.monotonic() - started < MAX_SECONDS:
         noisy = clean + sample_noise(clean, LEARNING_SIGMA, draw=len(losses) + 1)
         loss = (network(noisy, levels) - clean).square().mean()
         optimizer.zero_grad()
@@ -158,7 +157,8 @@ def check_learning(network: nn.Module, shape: Shape) -> Finding:
         optimizer.step()
         losses.append(loss.item())
         recent = statistics.fmean(losses[-5:])
-        has_learnt = recent < limit and len(losses) >= MIN_STEPS
+        if recent < limit and len(losses) >= MIN_STEPS:
+            break
     detail = f"mean squared error {recent:.3f} after {len(losses)} steps; accepted: below {limit:.3f}"
     is_too_slow = len(losses) < MIN_STEPS and not recent < limit
     return Finding("learns to denoise", None if is_too_slow else recent < limit, detail)
