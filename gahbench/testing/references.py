@@ -62,8 +62,9 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     yield from check_batches(denoise, denoised, noisy, truth.clean)
     repeated = other.denoise(noisy[:1], SIGMA, first)
     yield same("a second instance returns the same images", repeated, denoised[:1], 1e-5)
-    drawn = [reference.denoise(first.clean + sample_noise(first.clean, level), level, first) for level in LEVELS]
-    yield Finding("returns finite values at every noise level", bool(torch.cat(drawn).isfinite().all()), f"{LEVELS}")
+    at_levels = [reference.denoise(first.clean + sample_noise(first.clean, level), level, first) for level in LEVELS]
+    is_finite = bool(torch.cat(at_levels).isfinite().all())
+    yield Finding("returns finite values at every noise level", is_finite, f"{LEVELS}")
     if reference.as_network(image_shape(noisy)) is not None:
         sigmas = SIGMA * 2.0 ** torch.arange(len(noisy))
         expected = denoise_by_level(reference, noisy, sigmas, truth)
@@ -78,7 +79,13 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     risk = reference.risk(first, SIGMA)
     # A bound is an expectation over the parameters that the genie does not see, and not the risk on this image.
     if risk is not None and kind != "bound":
-        yield _check_risk(reference, first, float(risk[0]))
+        copies = first.clean.expand(DRAWS, *first.clean.shape[1:])
+        drawn = reference.denoise(copies + sample_noise(copies, SIGMA, draw=1), SIGMA, replace(first, clean=copies))
+        errors = (drawn - copies).square().mean(dim=(1, 2, 3))
+        mean, standard_error = float(errors.mean()), float(errors.std() / DRAWS**0.5)
+        agrees = abs(mean - float(risk[0])) < 4 * standard_error + 1e-9
+        detail = f"{risk}, Monte Carlo {mean:.3e} ± {standard_error:.0e}; accepted: within 4 standard errors"
+        yield Finding("closed-form risk agrees with Monte Carlo", agrees, detail)
 
 
 def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
@@ -134,14 +141,3 @@ def _check_jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Findin
     # wrong along all directions.
     detail = f"error {min(errors):.1e}; accepted: below {TOLERANCE:g}"
     return Finding("its Jacobian is its derivative", min(errors) < TOLERANCE, detail)
-
-
-def _check_risk(reference: Reference, truth: Truth, risk: float) -> Finding:
-    """Check that the closed form is within 4 standard errors of a Monte Carlo mean."""
-    copies = truth.clean.expand(DRAWS, *truth.clean.shape[1:])
-    noisy = copies + sample_noise(copies, SIGMA, draw=1)
-    errors = (reference.denoise(noisy, SIGMA, replace(truth, clean=copies)) - copies).square().mean(dim=(1, 2, 3))
-    mean, standard_error = float(errors.mean()), float(errors.std() / DRAWS**0.5)
-    agrees = abs(mean - risk) < 4 * standard_error + 1e-9
-    detail = f"{risk:.3e}, Monte Carlo {mean:.3e} ± {standard_error:.0e}; accepted: within 4 standard errors"
-    return Finding("closed-form risk agrees with Monte Carlo", agrees, detail)

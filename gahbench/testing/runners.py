@@ -18,7 +18,7 @@ from gahbench.board.claim_values import DEFICIT
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import DISTANCE
 from gahbench.contracts.claims import Claim
-from gahbench.contracts.engines import Engine, Row
+from gahbench.contracts.engines import Row
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
@@ -42,15 +42,13 @@ _LONG = 2000
 
 def check_engine(configured: Configured) -> Iterator[Finding]:
     """Check the engine on a tiny plan in which one unit fails."""
-    engine: Engine = configured.build()
-    registry = configured.registry
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "check.yaml"
         file.write_text(_SUITE, encoding="utf-8")
-        plan = make_plan(load_suite(file, registry))
+        plan = make_plan(load_suite(file, configured.registry))
         broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
         store, stop = Store(Path(folder) / "results"), threading.Event()
-        execute(Row(store.folder, (*plan.units, broken), device="cpu"), engine, stop)
+        execute(Row(store.folder, (*plan.units, broken), device="cpu"), configured.build(), stop)
         undamaged = store.examine(plan.units).undamaged
         done = [unit.folder in undamaged for unit in plan.units]
         yield Finding("finishes units in the store", all(done), f"{sum(done)} of {len(done)}")
