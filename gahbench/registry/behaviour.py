@@ -18,7 +18,7 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,8 @@ COMPUTING = (
 )  # fmt: skip
 #: The decorator of methods that affect only metrics with a certain need.
 NEEDED = "gahbench.contracts.truth.needed"
-#: Attributes that only describe a class, and attributes of metrics that only decide how values are displayed, and
-#: which suites are accepted.
-DESCRIPTIONS = {"citation", "display_name", "share_parts", "positive_parts"}
-DISPLAY_ATTRIBUTES = {
-    "unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters", "advised_images", "any_noise",
-    "without_clean",
-}  # fmt: skip
-#: Fields of syntax trees that do not affect behaviour, or differ between versions of Python.
-_IGNORED_FIELDS = {"ctx", "type_comment", "type_params", "kind", "simple"}
+#: Attributes that only describe a class.
+_DESCRIPTION = re.compile(r"(citation|display_name)( =|:)")
 _DOTTED_NAME = re.compile(r"\w+(\.\w+)*")
 #: Tests of code that is only for type checkers, or for running a file as a script.
 _NOT_RUN = re.compile(r"(\w+\.)*TYPE_CHECKING|__name__ ==.*")
@@ -85,13 +78,9 @@ def _digest(start: str, origin: Any, name: str, needs: frozenset[str]) -> str:
         if module.partition(".")[0] == "gahbench" and not module.startswith(COMPUTING) and module != start:
             return []
         content = file.read_bytes()
-        try:
-            imports = imports_of(content, module, file.stem == "__init__")
-            own = frozenset(target for _, target in imports if any(sources.modules(target)))
-            digests[module], used = _reduce(content, imports, own, needs)
-        except (SyntaxError, ValueError):
-            # The file holds compiled code, or invalid code that raises an error when it is imported.
-            digests[module], used = _hash(content), []
+        imports = imports_of(content, module, file.stem == "__init__")
+        own = frozenset(target for _, target in imports if any(sources.modules(target)))
+        digests[module], used = _reduce(content, imports, own, needs)
         return used
 
     sources.walk(start, read)
@@ -102,7 +91,7 @@ def _digest(start: str, origin: Any, name: str, needs: frozenset[str]) -> str:
 def imports_of(content: bytes, module: str, is_package: bool) -> Imports:
     """Return all imports in the code of a module; ``import a.b`` also gives ``a.b`` with an empty alias."""
     imports = []
-    for node in ast.walk(ast.parse(content)):
+    for node in ast.walk(_parse(content)):
         if isinstance(node, ast.Import):
             for item in node.names:
                 top = item.name.partition(".")[0]
@@ -167,12 +156,20 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _parse(content: bytes) -> ast.Module:
+    try:
+        return ast.parse(content)
+    except (SyntaxError, ValueError):
+        # The file holds compiled code, or invalid code that raises an error when it is imported.
+        return ast.Module([ast.Global([_hash(content)])], [])
+
+
 @functools.lru_cache(maxsize=1024)
 def _reduce(content: bytes, imports: Imports, own: frozenset[str], needs: frozenset[str]) -> tuple[str, list[str]]:
     """Return the digest of a module, and the dotted names that it uses; ``own`` names lose the name of their module."""
-    tree = ast.parse(content)
+    tree = _parse(content)
     mentioned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    reducer = _Reducer(tree, imports, own, needs)
+    reducer = _Reducer(imports, own, needs)
     digest = _hash(_text(reducer.visit(tree)).encode())
     used: list[str] = []
     for alias, name in imports:
@@ -188,23 +185,18 @@ def _text(value: object) -> str:
         return f"[{','.join(map(_text, value))}]"
     if not isinstance(value, ast.AST):
         return repr(value)
-    fields = [(name, field) for name, field in ast.iter_fields(value) if name not in _IGNORED_FIELDS]
-    texts = [f"{name}={_text(field)}" for name, field in fields if field is not None and field != []]
+    fields = [(name, field) for name, field in ast.iter_fields(value) if name != "ctx" and field not in (None, [])]
+    texts = [f"{name}={_text(field)}" for name, field in fields]
     return f"{type(value).__name__}({','.join(texts)})"
 
 
 class _Reducer(ast.NodeTransformer):
     """Reduces a syntax tree to its behaviour, and collects the dotted names that it uses."""
 
-    def __init__(self, tree: ast.Module, imports: Imports, own: frozenset[str], needs: frozenset[str]) -> None:
+    def __init__(self, imports: Imports, own: frozenset[str], needs: frozenset[str]) -> None:
         self._needs, self.paths = needs, set[str]()
         self._decorators = {alias for alias, name in imports if name == NEEDED}
-        self._names: dict[str, str] = {}
-        for alias, name in imports:
-            text = name.rpartition(".")[2] if name in own else name
-            self._names[alias] = f"{self._names[alias]}|{text}" if alias in self._names else text
-        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
-        self._read = {_last_part(node) for node in nodes if isinstance(node.ctx, ast.Load)}
+        self._names = {alias: name.rpartition(".")[2] if name in own else name for alias, name in imports}
 
     def visit(self, node: ast.AST) -> Any:
         """Return the reduced node; ``None`` without an effect."""
@@ -217,8 +209,8 @@ class _Reducer(ast.NodeTransformer):
                 return None
             case ast.If(test) if _NOT_RUN.fullmatch(ast.unparse(test)):
                 return None
-            case ast.FunctionDef(decorator_list=[*_, ast.Call(decorator, [ast.Constant(need)])]) if (
-                _last_part(decorator) in self._decorators and need not in self._needs
+            case ast.FunctionDef(decorator_list=[*_, ast.Call(ast.Name(alias), [ast.Constant(need)])]) if (
+                alias in self._decorators and need not in self._needs
             ):
                 return None
             case ast.FunctionDef() | ast.AsyncFunctionDef():
@@ -228,21 +220,10 @@ class _Reducer(ast.NodeTransformer):
             case ast.AnnAssign(target, _, ast.expr() as value):
                 node = ast.Assign([target], value)
             case ast.ClassDef():
-                node.body = list(self._behaviour(node))
+                # Annotations may define fields; the names in them are not followed.
+                fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+                texts = [f"{ast.unparse(field.target)}: {ast.unparse(field.annotation)}" for field in fields]
+                described = [item for item in node.body if isinstance(item, ast.Assign | ast.AnnAssign)]
+                described = [item for item in described if _DESCRIPTION.match(ast.unparse(item))]
+                node.body = [ast.Global(texts), *(item for item in node.body if item not in described)]
         return self.generic_visit(node)
-
-    def _behaviour(self, node: ast.ClassDef) -> Iterator[ast.stmt]:
-        """Yield the body of a class without attributes that only describe it; decorators may use all attributes."""
-        is_metric = any(_last_part(base) == "Metric" for base in node.bases)
-        ignored = (DESCRIPTIONS | (DISPLAY_ATTRIBUTES if is_metric else set())) - self._read
-        for item in node.body:
-            targets = getattr(item, "targets", [getattr(item, "target", None)])
-            if node.decorator_list or not all(isinstance(name, ast.Name) and name.id in ignored for name in targets):
-                if isinstance(item, ast.AnnAssign):
-                    # An annotation may define a field; the names in it are not followed.
-                    yield ast.Global([ast.unparse(item.target), ast.unparse(item.annotation)])
-                yield item
-
-
-def _last_part(node: ast.expr) -> str:
-    return ast.unparse(node).rpartition(".")[2]

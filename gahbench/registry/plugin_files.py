@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import types
 from pathlib import Path
 
 from gahbench._util.errors import PluginError
 from gahbench._util.files import open_regular
+from gahbench._util.records import key_of
 from gahbench.registry.behaviour import Sources, imports_of, is_ours
 from gahbench.registry.hookspecs import Register, hookimpl
 
 #: Suffixes of files of claims.
 CLAIM_SUFFIXES = (".yaml", ".yml")
-#: Attribute of a module that holds the contents of its plugin file and helpers.
-_CONTENTS = "__gahbench_contents__"
 
 
 def plugin_files(source: Path) -> list[Path]:
@@ -27,12 +25,7 @@ def plugin_files(source: Path) -> list[Path]:
     return sorted(child for child in source.glob("[!_]*.py") if child.is_file())
 
 
-def module_name(file: Path) -> str:
-    """Return the name under which a plugin file is imported."""
-    return f"gahbench_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-
-
-def source_files(name: str, file: Path) -> dict[str, Path]:
+def source_files(file: Path) -> dict[str, Path]:
     """Return the files of a plugin file and of its imports from its folder, by the names of modules."""
     files: dict[str, Path] = {}
 
@@ -40,32 +33,28 @@ def source_files(name: str, file: Path) -> dict[str, Path]:
         if is_ours(module):
             return []
         files[module] = path
-        try:
-            return [target for _, target in imports_of(path.read_bytes(), module, path.name == "__init__.py")]
-        except (SyntaxError, ValueError):
-            return []  # Importing the file will raise the error.
+        return [target for _, target in imports_of(path.read_bytes(), module, path.name == "__init__.py")]
 
-    Sources(name, file).walk(name, read)
+    Sources(file.stem, file).walk(file.stem, read)
     return files
 
 
 def load_file(file: Path) -> types.ModuleType:
     """Import a plugin file under a unique name, unless it is unchanged; it may import other files in its folder."""
     open_regular(file).close()
-    name = module_name(file)
-    module = types.ModuleType(name)
     if file.suffix in CLAIM_SUFFIXES:
         # A file of claims is registered by its name, and read later.
         def register_claims(register: Register) -> None:
             register(file.stem.replace("_", "-"), "gahbench:read_claims", file=str(file))
 
-        vars(module)["register_claims"] = hookimpl(register_claims)
-        return module
-    files = source_files(name, file)
-    contents = {module: path.read_bytes() for module, path in files.items()}
-    if name in sys.modules and vars(sys.modules[name])[_CONTENTS] == contents:
+        claims = types.ModuleType(file.stem)
+        vars(claims)["register_claims"] = hookimpl(register_claims)
+        return claims
+    files = source_files(file)
+    name = f"gahbench_plugin_{file.stem}_{key_of({str(path): path.read_bytes() for path in files.values()})[:8]}"
+    if name in sys.modules:
         return sys.modules[name]
-    helpers = {module: path for module, path in files.items() if path != file}
+    helpers = {helper: path for helper, path in files.items() if path != file}
     for helper, path in helpers.items():
         origin = getattr(sys.modules.get(helper), "__file__", None)
         if origin is not None and Path(origin).resolve() != path.resolve():
@@ -74,8 +63,8 @@ def load_file(file: Path) -> types.ModuleType:
         sys.modules.pop(helper, None)  # The file may have changed.
     if str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
-    vars(module).update({"__file__": str(file), _CONTENTS: contents})
-    sys.modules[name] = module
+    sys.modules[name] = module = types.ModuleType(name)
+    vars(module)["__file__"] = str(file)
     try:
         # Cached bytecode, which a loader would use, is stale if the file is edited twice within a second.
         exec(compile(file.read_bytes(), str(file), "exec"), vars(module))

@@ -14,7 +14,7 @@ from gahbench._util.files import names_in, read_regular, write_atomically
 from gahbench._util.records import Count, InnerPath, canonical, check_record, key_of, parse_sealed, seal
 from gahbench.contracts.unit import Unit
 from gahbench.planning.suite_files import SuiteVersion, suite_version
-from gahbench.registry.plugin_files import module_name, source_files
+from gahbench.registry.plugin_files import source_files
 
 if TYPE_CHECKING:
     from gahbench.planning.plan import Plan
@@ -138,7 +138,7 @@ def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
     # Files of one folder stay together, since they may share neighbours.
     for home in dict.fromkeys(file.parent for file in plugins):
         files = [file for file in plugins if file.parent == home]
-        paths = [path for file in files for path in source_files(module_name(file), file).values()]
+        paths = [path for file in files for path in source_files(file).values()]
         members = {path.relative_to(home).as_posix(): path.read_bytes() for path in paths if path.is_relative_to(home)}
         target = f"plugins/{key_of(members)[:8]}"
         for name, content in members.items():

@@ -58,7 +58,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         long = dataclasses.replace(fit, key="long", payload={**fit.payload, "training": training})
         stopped = Store(Path(folder) / "stopped")
         # The display asks the fit to stop once it has started.
-        with Watch([long], stopped, mock.Mock(begin=lambda unit: stop.set()), registry.manager):
+        with Watch([long], stopped, mock.Mock(begin=lambda unit: stop.set()), configured.registry.manager):
             execute(Row(stopped.folder, (long,), device="cpu"), configured.build(), stop)
         has_stopped = not stopped.ended()[0] and stopped.checkpoint_time(long.folder) > 0
         yield Finding("a fit that is asked to stop writes a checkpoint and ends", has_stopped)
