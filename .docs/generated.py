@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from gahbench.cli.app import app
 from gahbench.planning.suite_fields import Limits, Sampling, Scoring, SuiteFile
-from gahbench.registry.plugin import KINDS
+from gahbench.registry.configured import KINDS
 from gahbench.registry.registry import Registry
 from gahbench.training.recipe import RECIPES, Training
 

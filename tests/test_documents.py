@@ -17,7 +17,7 @@ from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Limits, Sampling, Scoring, SuiteFile
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry import hookspecs
-from gahbench.registry.plugin import KINDS
+from gahbench.registry.configured import KINDS
 from gahbench.registry.registry import Registry
 from gahbench.testing import check_file
 from gahbench.training.recipe import Training

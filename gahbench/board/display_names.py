@@ -31,7 +31,7 @@ from gahbench.contracts.row_labels import split_label
 from gahbench.registry.spec import format_value, parse_spec
 
 if TYPE_CHECKING:
-    from gahbench.registry.plugin import Kind
+    from gahbench.registry.configured import Kind
     from gahbench.registry.registry import Registry
 
 _ENTRANTS: tuple[Kind, ...] = ("architecture", "reference")

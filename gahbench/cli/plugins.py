@@ -22,7 +22,7 @@ from gahbench._util.readable import pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say
 from gahbench.planning.suite_files import suite_files, suite_summary
-from gahbench.registry.plugin import KINDS, Kind, Plugin
+from gahbench.registry.configured import KINDS, Kind, Plugin
 from gahbench.registry.registry import Problem, Registry, open_registry
 from gahbench.registry.spec import Spec, format_value, parse_spec
 

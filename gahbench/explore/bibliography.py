@@ -13,8 +13,7 @@ from gahbench.board.results import Results, load_results
 from gahbench.contracts.citation import Citation, bibliography
 from gahbench.contracts.row_labels import base_label
 from gahbench.planning.suite_entries import configure_entrant
-from gahbench.registry.configured import Configured, citations, iterate_nested
-from gahbench.registry.plugin import KINDS
+from gahbench.registry.configured import KINDS, Configured, citations, iterate_nested
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.registry.spec import parse_spec
 

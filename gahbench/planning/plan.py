@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,19 +68,6 @@ class Plan:
         return max(1, cores // min(cores, workers or suite_fits or len(self.fits) or len(self.units) or 1))
 
 
-@dataclass(frozen=True)
-class PlannedSuite:
-    """The plan of a suite, before a run.
-
-    Attributes
-    ----------
-    units
-        One row per unit, fits first: kind (fit, score), dataset, entrant, seed, metric and key.
-    """
-
-    units: pd.DataFrame = field(repr=False)
-
-
 def plan(
     suite: str | Path,
     *,
@@ -91,7 +78,7 @@ def plan(
     only: Sequence[str] = (),
     seeds: Sequence[int] = (),
     plugins: Sequence[str | Path] = (),
-) -> PlannedSuite:
+) -> pd.DataFrame:
     """Plan a suite, without running anything: build datasets, try networks out, and key all units.
 
     Parameters
@@ -103,8 +90,8 @@ def plan(
 
     Returns
     -------
-    PlannedSuite
-        The plan, whose table ``units`` has the columns kind, dataset, entrant, seed, metric and key.
+    pandas.DataFrame
+        One row per unit, fits first, with the columns kind (fit, score), dataset, entrant, seed, metric and key.
 
     Raises
     ------
@@ -114,7 +101,7 @@ def plan(
     Examples
     --------
     >>> import gahbench
-    >>> units = gahbench.plan("quick", datasets=["discs"], metrics=["psnr"], only=["identity"]).units
+    >>> units = gahbench.plan("quick", datasets=["discs"], metrics=["psnr"], only=["identity"])
     >>> units[["kind", "entrant", "metric"]].values.tolist()
     [['score', 'identity', 'psnr'], ['score', 'oracle-threshold[sym4]', 'psnr']]
     """
@@ -124,7 +111,7 @@ def plan(
     units = make_plan(load_suite(suite, open_registry(plugins), changes)).units
     columns = ("kind", "dataset", "entrant", "seed", "metric", "key")
     frame = pd.DataFrame({name: [getattr(unit, name) for unit in units] for name in columns})
-    return PlannedSuite(frame.astype({"seed": "Int64"}))
+    return frame.astype({"seed": "Int64"})
 
 
 def make_plan(suite: Suite) -> Plan:

@@ -17,8 +17,7 @@ from gahbench._util.core_yaml import Document, Location
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, listing, suggestion
 from gahbench._util.readable import brief
 from gahbench.contracts.row_labels import split_label
-from gahbench.registry.configured import Configured
-from gahbench.registry.plugin import Kind
+from gahbench.registry.configured import Configured, Kind
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec, format_value, parse_spec
 from gahbench.training.recipe import BUDGETS, Training

@@ -23,8 +23,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import Scoring
 from gahbench.registry.behaviour import function_digest
-from gahbench.registry.configured import Configured
-from gahbench.registry.plugin import Kind
+from gahbench.registry.configured import Configured, Kind
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec
 from gahbench.training.recipe import Training

@@ -12,7 +12,7 @@ import importlib.metadata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pluggy
 
@@ -20,10 +20,9 @@ from gahbench._util.errors import ParameterError, PluginError, error_with_locati
 from gahbench._util.files import PACKAGE
 from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
-from gahbench.registry.configured import Configured, map_values
+from gahbench.registry.configured import BUILT_IN, HOOKS, KINDS, Configured, Kind, Plugin, map_values
 from gahbench.registry.hookspecs import Register
 from gahbench.registry.parameters import resolve
-from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import load_file, plugin_files
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
@@ -150,17 +149,12 @@ class Registry:
         resolved = resolve(plugin.parameters, positional | named, plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
         for parameter in plugin.parameters:
-            if parameter.names and resolved[name := parameter.name] is not None:
-                configure = functools.partial(self._configure_nested, parameter.names, f"{plugin.where}: {name}")
-                nested[name] = map_values(configure, resolved[name])
+            if parameter.names and (value := resolved[name := parameter.name]) is not None:
+                with prefix_errors(f"{plugin.where}: {name}={format_value(value)}"):
+                    nested[name] = map_values(functools.partial(self.configure, parameter.names), value)
                 resolved[name] = map_values(lambda inner: inner.text, nested[name])
         configured = Configured(plugin, resolved, "", nested, self)
         return replace(configured, label=configured.default_label)
-
-    def _configure_nested(self, kind: str, where: str, value: str) -> Configured:
-        """Configure a plugin that a parameter names; errors name the parameter."""
-        with prefix_errors(f"{where}={value}"):
-            return self.configure(cast(Kind, kind), value)
 
     def create(self, kind: Kind, spec: Spec | str, shape: Shape | None = None, **keywords: Any) -> Any:
         """Build a plugin from its name and parameters."""

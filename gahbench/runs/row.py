@@ -43,7 +43,7 @@ from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.precision import Choices
 from gahbench.planning.units import AUDITED, CHECKS_VERSION, FIT, SCORE, configure_recorded
 from gahbench.registry.behaviour import function_digest
-from gahbench.registry.plugin import Kind
+from gahbench.registry.configured import Kind
 from gahbench.registry.registry import Registry
 from gahbench.store.store import DAMAGED, Store
 from gahbench.store.units import Attempt, DamagedError, FinishedUnit, open_finished, write_scores

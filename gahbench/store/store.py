@@ -186,19 +186,12 @@ class Store:
     def move_damaged(self, units: Iterable[Unit]) -> Mapping[str, str]:
         """Move damaged units to ``damaged/``, so that they are recomputed; return the reason for each folder name."""
         damaged = self.examine(units, full=True).damaged
-        self.move_away(damaged, DAMAGED)
-        return damaged
-
-    def move_away(self, names: Iterable[str], subfolder: str) -> int:
-        """Move folders of units or attempts into a subfolder of the results folder; return how many were moved."""
-        moved = 0
-        for name in names:
-            target = self.folder / subfolder / f"{name}-{uuid.uuid4().hex[:8]}"
+        for name in damaged:
+            target = self.folder / DAMAGED / f"{name}-{uuid.uuid4().hex[:8]}"
             target.parent.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 (self.units / name).rename(target)
-                moved += 1
-        return moved
+        return damaged
 
     def sweep(self) -> None:
         """Remove the attempts at units that are finished."""

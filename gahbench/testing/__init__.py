@@ -18,8 +18,7 @@ from unittest import mock
 
 import gahbench
 from gahbench._util.errors import PluginError, error_with_location, listing
-from gahbench.registry.configured import Configured, citations, preparation
-from gahbench.registry.plugin import HOOKS, KINDS, Kind
+from gahbench.registry.configured import HOOKS, KINDS, Configured, Kind, citations, preparation
 from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis

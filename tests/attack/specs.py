@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gahbench._util.records import canonical
 from gahbench.planning.suite_entries import configure_entrant
-from gahbench.registry.plugin import KINDS, Kind, Plugin
+from gahbench.registry.configured import KINDS, Kind, Plugin
 from gahbench.registry.registry import open_registry
 from gahbench.registry.spec import Spec, format_value, parse_spec
 

@@ -6,7 +6,7 @@ import shlex
 import pytest
 from sample_files import REFERENCES, TINY
 
-from gahbench.registry.plugin import KINDS
+from gahbench.registry.configured import KINDS
 
 
 @pytest.fixture

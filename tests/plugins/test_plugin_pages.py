@@ -14,7 +14,7 @@ from gahbench import Basis, Dataset, Engine, Metric, Reference, Registry, Scores
 from gahbench.board.results import load_results
 from gahbench.contracts.preparation import Preparable
 from gahbench.evaluation import Evaluation, LocalFilters
-from gahbench.registry.plugin import KINDS
+from gahbench.registry.configured import KINDS
 from gahbench.testing import check_configured, check_file
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import PluginError
-from gahbench.registry.configured import citation_rows, citations
-from gahbench.registry.plugin import KINDS, Plugin
+from gahbench.registry.configured import KINDS, Plugin, citation_rows, citations
 
 WORK = gahbench.Citation("Wiener, Norbert", "Smoothing", 1949)
 YEAR = re.compile(r"\b(?:18|19|20)\d\d\b")

@@ -1,13 +1,11 @@
 """The identity of a plugin depends on the content of its files, and not on their names or paths."""
 
 import os
-from typing import Annotated
 
 import pytest
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.records import key_of
-from gahbench.registry.parameters import File, constructor_parameters
 from gahbench.registry.registry import Registry
 
 HEAD = "import hashlib\nfrom pathlib import Path\nfrom typing import Annotated\n"
@@ -139,10 +137,3 @@ def test_an_unreadable_file_is_refused(registry, tmp_path):
     (tmp_path / "a.bin").unlink()
     with pytest.raises(ParameterError, match=r"a\.bin: cannot be read"):
         _ = configured.identity
-
-
-def test_a_file_parameter_may_be_optional():
-    def factory(file: Annotated[str | None, File()] = None) -> None: ...
-
-    (parameter,) = constructor_parameters(factory, "factory")
-    assert (parameter.default, parameter.type_name) == (None, "path of a file or null")

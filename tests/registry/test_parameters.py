@@ -108,9 +108,6 @@ def untyped(width=3): ...
 def hidden(**options: int): ...
 
 
-def infinite(bound: float = -math.inf): ...
-
-
 def with_default(basis: Annotated[Basis, Names("basis")] = "dct"): ...
 
 
@@ -119,7 +116,6 @@ def with_default(basis: Annotated[Basis, Names("basis")] = "dct"): ...
     [
         (untyped, "x: parameter 'width' needs a type annotation"),
         (hidden, "hides parameters"),
-        (infinite, "x: the default bound=-inf is not finite"),
         (with_default, "write its default as Names('basis', default=...)"),
     ],
 )

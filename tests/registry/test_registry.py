@@ -8,7 +8,7 @@ import torch
 
 import gahbench
 from gahbench._util.errors import GahbenchError, PluginError
-from gahbench.registry.plugin import KINDS
+from gahbench.registry.configured import KINDS
 from gahbench.registry.registry import Registry
 from gahbench.testing import check_file
 
@@ -178,11 +178,6 @@ def test_a_class_without_a_constructor_has_no_parameters(write_class, monkeypatc
         monkeypatch.setattr(torch.nn.Module, "__init__", lambda self, *args, **keys: original(self, *args, **keys))
     file = write_class("architecture", "def forward(self, noisy, sigma): return noisy", "plain")
     assert Registry((file,)).get("architecture", "plain").parameters == ()
-
-
-def test_create_builds_a_plugin_outside_a_suite(tmp_path):
-    file = write(tmp_path, "half3.py", HALF)
-    assert gahbench.create("reference", "half", plugins=[file], factor=0.125).factor == 0.125
 
 
 def test_a_digest_does_not_depend_on_the_folder(tmp_path):

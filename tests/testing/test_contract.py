@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from gahbench._util.errors import GahbenchError, PluginError
-from gahbench.registry.plugin import KINDS
+from gahbench.registry.configured import KINDS
 from gahbench.registry.registry import Registry
 from gahbench.testing import architectures, bases, check_configured, check_file, references
 from gahbench.testing.architectures import check_sizes

@@ -22,8 +22,7 @@ from gahbench.board.results import SCORES, Results, index_or_none, saved_files
 from gahbench.contracts.citation import Citation, bibliography
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.registry.configured import citations
-from gahbench.registry.plugin import Kind
+from gahbench.registry.configured import Kind, citations
 from gahbench.registry.spec import parse_spec
 from gahbench.report import cells
 from gahbench.report.page.charts import Source
