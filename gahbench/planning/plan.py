@@ -18,7 +18,7 @@ from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_tit
 from gahbench.planning.pairs import Pairs, try_pairs
 from gahbench.planning.suite import Suite, SuiteChanges, load_suite
 from gahbench.planning.suite_fields import noise_levels, refusal_without_clean, scored_images
-from gahbench.planning.units import PlannedDataset, check_applies, fit_unit, rows, score_request, score_unit
+from gahbench.planning.units import PlannedDataset, fit_unit, rows, score_request, score_unit
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import open_registry
 
@@ -132,7 +132,11 @@ def make_plan(suite: Suite) -> Plan:
                 if (images := planned.images["test"]) < (advised := measure.advised_images):
                     text = f"{metric.where}: images={images}: it may leave out some; {advised} or more are advised"
                     warnings.warn(text, stacklevel=2)
-            check_applies(suite, measure)
+            splits, least = suite.scoring.splits, measure.min_images
+            if not any(row.is_measured_by(measure, split, least) for row in rows(suite) for split in splits):
+                accepted = "'halves: true' or 'snapshots: 2' under 'training', or denoisers that can be sampled"
+                needs = ", ".join(sorted(measure.needs))
+                raise ParameterError(f"applies to no entrant of the suite; it needs {needs}; accepted: {accepted}")
     units = [unit for planned in datasets for unit in _units(suite, planned, measures, pairs)]
     # Fits come first; otherwise, the stable sort keeps the order of units.
     units.sort(key=lambda unit: unit.kind != "fit")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gahbench._util.errors import ParameterError, listing
+from gahbench._util.errors import ParameterError
 from gahbench._util.records import key_of
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, Split
@@ -36,12 +36,6 @@ CHECKS = "gahbench.evaluation.audit:audit"
 AUDITED = ("psnr", "test")
 #: Version of the rules of the audit, incremented when the rules detect more.
 CHECKS_VERSION = 2
-#: What metrics need of rows, for errors. Oracles cannot be sampled, since a sample has no clean image.
-_NEEDS = {
-    "partner": "a partner that learned from other images: 'halves: true' under 'training', or published weights",
-    "samples": "a denoiser that can be sampled: an architecture, or a reference of the kind optimal or trained",
-    "snapshots": "networks with 'snapshots: 2' or more under 'training'",
-}
 
 
 @dataclass(frozen=True)
@@ -84,6 +78,7 @@ class Row:
         met = {
             "test": split == "test",
             "partner": self.partner is not None,
+            # Oracles cannot be sampled, since a sample has no clean image.
             "samples": is_network or self.training is not None or kind in ("optimal", "trained"),
             "snapshots": is_network and self.training is not None and self.training.snapshots > 0,
         }
@@ -113,14 +108,6 @@ def rows(suite: Suite) -> Iterator[Row]:
             yield Row(entrant)
 
 
-def check_applies(suite: Suite, metric: Metric) -> None:
-    """Raise if a metric applies to no row of the suite, however many images are scored."""
-    splits, images = suite.scoring.splits, metric.min_images
-    if not any(row.is_measured_by(metric, split, images) for row in rows(suite) for split in splits):
-        needs = listing(text for need, text in _NEEDS.items() if need in metric.needs)
-        raise ParameterError(f"the metric applies to no entrant of the suite; it needs {needs}")
-
-
 @dataclass(frozen=True)
 class PlannedDataset:
     """A dataset, its configuration, noise levels, numbers of scored images by split, and shapes of its test images."""
@@ -146,13 +133,11 @@ def fit_unit(planned: PlannedDataset, row: Row, training: Training, seed: int, m
         steps = training.total_steps(training_count(planned.dataset, training))
     except ValueError as error:
         raise ParameterError(f"{row.entrant.where} on {planned.configured.label}: {error}") from error
-    # The weights of a network do not depend on its partner.
-    alone = training.model_copy(update={"halves": False})
     document = {
         "code": function_digest(FIT),
         "dataset": planned.document,
         "entrant": row.entrant.identity,
-        "training": alone.key_fields(),
+        "training": training.key_fields(),
         "seed": seed,
     }
     return Unit(
@@ -170,7 +155,8 @@ def fit_unit(planned: PlannedDataset, row: Row, training: Training, seed: int, m
         payload={
             "dataset": describe_plugin(planned.configured),
             "entrant": describe_plugin(row.entrant),
-            "training": alone.model_dump(mode="json"),
+            # The weights of a network do not depend on its partner.
+            "training": training.model_dump(mode="json", exclude={"halves"}),
             "seed": seed,
         },
         document=document,
@@ -214,14 +200,13 @@ def score_unit(
         "dataset": planned.document,
         "metric": metric.identity,
         "split": split,
+        "shown": request["split"],
         "entrant": row.entrant.identity if fit is None else fit,
         **{name: request[name] for name in ("images", "sigmas", "noise_seed", "captured") if name in request},
     }
-    if request["split"] != split:
-        document["shown"] = request["split"]
     if "samples" in measure.needs:
         document["sampling"] = request["sampling"]
-    if "jacobian" in measure.needs and request["jacobian_precision"] != "auto":
+    if "jacobian" in measure.needs:
         document["jacobian_precision"] = request["jacobian_precision"]
     if (metric.plugin.name, split) == AUDITED:
         document["audit"] = {"code": function_digest(CHECKS)}

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gahbench._util.errors import GahbenchError, ParameterError, PluginError, error_text
+from gahbench._util.errors import ParameterError, PluginError, error_text
 from gahbench._util.files import portable_origin
 from gahbench._util.records import key_of
 from gahbench._util.shapes import Shape
@@ -39,8 +39,6 @@ BUILT_IN = "built-in"
 _SPEC = "_gahbench_spec"
 #: Accepted difference of an image between batches of different sizes; the contract checks are stricter.
 TOLERANCE = 1e-4
-#: Methods of :class:`Preparable`.
-_METHODS = ("missing", "prepare")
 
 
 @dataclass(frozen=True)
@@ -235,9 +233,7 @@ class Configured:
                 fingerprint = factory.fingerprint(**self.plugin.preset, **self.parameters)
             else:
                 fingerprint = self.build().fingerprint()
-        except GahbenchError:
-            raise
-        except Exception as error:
+        except (OSError, ValueError) as error:
             raise ParameterError(f"{self.where}: its fingerprint: {error_text(error)}") from error
         if not isinstance(fingerprint, str | None):
             raise PluginError(f"{self.where}: its fingerprint is {fingerprint!r}; accepted: a string, or None")
@@ -389,13 +385,12 @@ def preparation(configured: Configured) -> Preparable | None:
         if not isinstance(inspect.getattr_static(factory, "missing", None), staticmethod | classmethod):
             return None
         steps, parameters = Preparable(), {**configured.plugin.preset, **configured.parameters}
-        vars(steps).update({name: functools.partial(getattr(factory, name), **parameters) for name in _METHODS})
+        vars(steps)["missing"] = functools.partial(factory.missing, **parameters)
+        vars(steps)["prepare"] = functools.partial(factory.prepare, **parameters)
         return steps
     built = configured.build() if not isinstance(factory, type) or _is_prepared(factory) else None
     return built if _is_prepared(type(built)) else None
 
 
 def _is_prepared(plugin: type) -> bool:
-    """Return whether a class overrides a method of :class:`Preparable`."""
-    own = [getattr(plugin, name, None) for name in _METHODS]
-    return issubclass(plugin, Preparable) and own != [Preparable.missing, Preparable.prepare]
+    return issubclass(plugin, Preparable) and plugin.missing is not Preparable.missing

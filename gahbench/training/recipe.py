@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gahbench._util.errors import listing
 
 #: Fields that do not change the outcome of a fit, and so are absent from its key.
-NOT_IN_KEY = ("validations", "validation_images", "allow_time_budget")
+NOT_IN_KEY = ("validations", "validation_images", "allow_time_budget", "halves")
 BUDGETS = ("steps", "epochs", "seconds")
 
 #: Defaults by recipe. ``paper`` is the recipe of Kadkhodaie et al. 2024. ``kl`` takes the bound (5) of that
@@ -45,8 +45,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 Count = Annotated[int, Field(ge=1)] | Literal["all"]
-#: Fields absent from the key at their defaults, so that keys of fits from before these fields existed stay valid.
-KEYED_IF_CHANGED = ("sigma_data", "loss", "halves", "same_initialisation", "snapshots", "split")
 
 
 class PerImage(BaseModel):
@@ -231,14 +229,9 @@ class Training(BaseModel):
 
     def key_fields(self) -> dict[str, Any]:
         """Return the fields that determine the outcome of a fit, as JSON values."""
-        fields = self.model_dump(mode="json", exclude=set(NOT_IN_KEY))
-        defaults = {name: type(self).model_fields[name].default for name in KEYED_IF_CHANGED}
-        if self.split != "B" and not self.halves:
-            # same_initialisation matters only for partners.
-            defaults["same_initialisation"] = fields["same_initialisation"]
-        return {
-            name: value for name, value in fields.items() if name not in KEYED_IF_CHANGED or value != defaults[name]
-        }
+        # The initialisation of the other half matters only to that half.
+        ignored = NOT_IN_KEY if self.split == "B" else (*NOT_IN_KEY, "same_initialisation")
+        return self.model_dump(mode="json", exclude=set(ignored))
 
     @property
     def weights_stream(self) -> str | None:

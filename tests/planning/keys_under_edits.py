@@ -56,15 +56,12 @@ OTHERS = "constant in planning, store, board, report, command line"
 EDITS = (
     (NOTHING, "mine.py", '"""One convolution."""', '"""One convolution, no more."""'),
     (NOTHING, "gahbench/_util/noise.py", '"""Return a seed', '"""Give a seed'),
-    (NOTHING, "gahbench/training/trainer.py", '"""Train until', '"""Go on until'),
     (NOTHING, "mine.py", "        super()", "        # First of all.\n        super()"),
-    (NOTHING, "gahbench/training/trainer.py", "        self._resume()", "        self._resume()  # on"),
     (
         *(NOTHING, "mine.py", "noisy - 0.5 * gain(self.layer(noisy))"),
         "(\n            noisy\n            - 0.5 * gain((self.layer(noisy)))\n        )",
     ),
     (NOTHING, "mine.py", "width: int = 4", "width: 'int' = 4"),
-    (NOTHING, "gahbench/_util/noise.py", "-> int:", "-> 'int':"),
     (
         *(RENAMED, "mine.py", None),
         lambda text: text.replace("import gain", "import gain as amplify").replace("gain(self", "amplify(self"),
@@ -82,7 +79,6 @@ EDITS = (
     ("constant in the evaluation", "gahbench/evaluation/evaluation.py", 'f"draw {draw}"', 'f"draws {draw}"'),
     ("constant in the metric", "gahbench/evaluation/rates.py", "MAX_PSNR = 140", "MAX_PSNR = 141"),
     ("constant in the dataset", "gahbench_plugins/datasets/discs.py", None, lambda text: _constant(text)),
-    (OTHERS, "gahbench/report/cells.py", None, lambda text: text + "\nEXTRA = 1\n"),
     (OTHERS, "gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
     (OTHERS, "gahbench/planning/suite_entries.py", "MAX_LABEL = 200", "MAX_LABEL = 201"),
     (OTHERS, "gahbench/store/units.py", 'PARTIAL = ".partial"', 'PARTIAL = ".attempt"'),

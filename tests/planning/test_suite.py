@@ -165,12 +165,6 @@ def test_filters_keep_the_baseline_psnr_and_added_entrants(write_suite, builtin)
     assert labels(load(file, builtin, only=["identity"], entrants=[UNET_LABEL])) == [UNET_LABEL, "identity", BASELINE]
 
 
-def test_an_added_entrant_cannot_have_the_label_of_an_entrant_with_its_own_training(write_suite, builtin):
-    file = write_suite(("levels: 1}", f'levels: 1, label: "{UNET_LABEL}", training: {{steps: 3}}}}'))
-    with pytest.raises(gahbench.GahbenchError, match=r"two entries have the label 'unet\[width=2,levels=1\]'"):
-        load(file, builtin, entrants=[UNET_LABEL])
-
-
 @pytest.mark.parametrize(
     ("text", "changes", "is_frozen"),
     [
