@@ -122,15 +122,6 @@ class Plugin:
         """Digest of the behaviour of the plugin's code and its imports."""
         return behaviour_digest(self.factory)
 
-    def build(self, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
-        """Call the plugin's class or function."""
-        names = [parameter.name for parameter in self.constructor]
-        accepted = {name: value for name, value in filled_in.items() if name in names and value is not None}
-        try:
-            return self.factory(**self.preset, **parameters, **accepted)
-        except ValueError as error:
-            raise ParameterError(f"{self.where}: {error}") from error
-
 
 @functools.cache
 def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | ast.Module:
@@ -259,7 +250,12 @@ class Configured:
         """Build a new object, after building the plugins that its parameters name."""
         objects = {name: map_values(Configured._build_argument, inner) for name, inner in self.nested.items()}
         filled_in = {"channels": channels if shape is None else shape[0], "shape": shape}
-        built = self.plugin.build(self.parameters | objects, filled_in)
+        names = [parameter.name for parameter in self.plugin.constructor]
+        accepted = {name: value for name, value in filled_in.items() if name in names and value is not None}
+        try:
+            built = self.plugin.factory(**self.plugin.preset, **(self.parameters | objects), **accepted)
+        except ValueError as error:
+            raise ParameterError(f"{self.plugin.where}: {error}") from error
         # Built-in datasets need no checks here, since tests run the contract checks on them.
         if not self.plugin.is_built_in and isinstance(built, Dataset):
             # Code of the plugin may keep a reference to the object, so change its class in place.

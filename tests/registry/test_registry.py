@@ -49,7 +49,7 @@ def test_plugins_are_loaded_from_a_file_and_from_a_folder(tmp_path):
         plugin = Registry((source,)).get("reference", "half")
         assert plugin.origin == str(file)
         assert plugin.summary == "Halves the image."
-        assert plugin.build({"factor": 2.0}, {}).factor == 2.0
+        assert plugin.factory(2.0).factor == 2.0
 
 
 def test_plugins_are_loaded_from_an_entry_point(tmp_path, monkeypatch):
