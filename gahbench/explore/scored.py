@@ -20,7 +20,7 @@ from gahbench.contracts.truth import SEES_DATASET
 from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
-from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles
+from gahbench.planning.plan import dataset_row, metric_ratios, metric_titles
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring, noise_levels, refusal_without_clean, scored_images
 from gahbench.planning.suite_files import suite_files

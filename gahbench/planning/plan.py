@@ -1,26 +1,25 @@
-"""Plans of suites: the units of work with their keys."""
+"""Plans of suites: units of work with their keys, and facts that let boards and figures do without plugins."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError, prefix_errors
 from gahbench._util.resources import cpu_count
-from gahbench.contracts.datasets import MEASURED, Dataset, Split
+from gahbench.contracts.datasets import MEASURED, Dataset, Split, validate_sources
 from gahbench.contracts.metrics import Metric
-from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles, own_trainings
 from gahbench.planning.pairs import Pairs, try_pairs
 from gahbench.planning.suite import Suite, SuiteChanges, load_suite
-from gahbench.planning.suite_fields import noise_levels, refusal_without_clean, scored_images
-from gahbench.planning.units import PlannedDataset, fit_unit, rows, score_request, score_unit
+from gahbench.planning.suite_fields import Scoring, noise_levels, refusal_without_clean, scored_images
+from gahbench.planning.units import PlannedDataset, fit_unit, protocol_key, rows, score_request, score_unit
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import open_registry
+from gahbench.registry.spec import format_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,9 +62,8 @@ class Plan:
 
     def suggested_threads(self, workers: int | None = None) -> int:
         """Return the number of threads per worker that suits this machine."""
-        suite_fits = sum(base_label(unit.entrant) not in self.suite.added for unit in self.fits)
         cores = cpu_count()
-        return max(1, cores // min(cores, workers or suite_fits or len(self.fits) or len(self.units) or 1))
+        return max(1, cores // min(cores, workers or len(self.fits) or len(self.units) or 1))
 
 
 def plan(
@@ -217,3 +215,80 @@ def _units(
             keys = [fit.key for fit in fits]
             for split, metric, measure in scores:
                 yield score_unit(planned, row, metric, measure, split, requests[split], seed, keys, pair.work)
+
+
+def dataset_row(planned: PlannedDataset, scoring: Scoring) -> dict[str, Any]:
+    """Return the facts about a dataset, as a row of the table ``datasets``.
+
+    ``is_free``, which is not a column of the table, says whether the board may come with pictures of the images.
+    """
+    configured, dataset = planned.configured, planned.dataset
+    channels, height, width = dataset.shape
+    sources = validate_sources(dataset, "test", planned.images["test"]) or []
+    return {
+        "dataset": configured.label,
+        "optimum": dataset.optimum.kind,
+        "slope": dataset.optimum.slope,
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "fingerprint": dataset.fingerprint() or "",
+        # The sources of test images; empty if they are distinct.
+        "sources": " ".join(map(str, sources)) if len(set(sources)) < len(sources) else "",
+        "protocol": protocol_key(planned, scoring.noise_seed),
+        "notes": "\n".join(" ".join(note.split()) for note in dataset.notes),
+        # The suite may replace name and parameters by a label.
+        "spec": configured.default_label,
+        "noise": "" if scoring.sigmas else MEASURED,
+        "is_free": dataset.card.is_free,
+    }
+
+
+def metric_titles(metrics: Iterable[Configured]) -> list[dict[str, str]]:
+    """Return the titles and nulls of metrics, as rows of the table ``metrics``."""
+    return [
+        {
+            "metric": _score_name(metric, part),
+            "title": _fill_title(title, metric),
+            "null": _score_name(metric, metric.plugin.factory.nulls.get(part)),
+        }
+        for metric in metrics
+        for part, title in metric.plugin.factory.titles.items()
+    ]
+
+
+def metric_ratios(metrics: Iterable[Configured]) -> list[dict[str, str]]:
+    """Return the parts of metrics that are ratios of means, as rows of the table ``ratios``."""
+    names = ("metric", "numerator", "denominator")
+    return [
+        dict(zip(names, (_score_name(metric, part) for part in (ratio, *parts)), strict=True))
+        for metric in metrics
+        for ratio, parts in metric.plugin.factory.ratios.items()
+    ]
+
+
+def _score_name(metric: Configured, part: str | None) -> str:
+    """Return the name of a part of a metric in the table of scores; empty without a part."""
+    return "" if part is None else f"{metric.label}.{part}" if part else metric.label
+
+
+def _fill_title(title: str, metric: Configured) -> str:
+    """Replace the names of parameters in a title with their values."""
+    for name, value in metric.parameters.items():
+        inner = metric.nested.get(name)
+        title = title.replace(f"{{{name}}}", inner.label if isinstance(inner, Configured) else str(value))
+    return title
+
+
+def own_trainings(suite: Suite) -> dict[str, str]:
+    """Return, by label, how the training of rows differs from the training of the suite."""
+    default = suite.training.model_dump(mode="json")
+    notes = {
+        label: ", ".join(
+            f"{name}={format_value(value)} ({format_value(default[name])})"
+            for name, value in training.model_dump(mode="json").items()
+            if value != default[name]
+        )
+        for label, training in suite.trainings.items()
+    }
+    return {row.label: notes[row.entrant.label] for row in rows(suite) if notes.get(row.entrant.label)}

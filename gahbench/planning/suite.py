@@ -76,8 +76,6 @@ class Suite:
     #: Path and content of the file.
     path: Path
     text: str
-    #: Labels of the entrants that were added on the command line and are not in the file.
-    added: tuple[str, ...]
     #: Files and lines of plugins, or the options that set them, by their ``where``.
     places: dict[str, str]
     #: Training of the entrants that override the training of the suite, by label.
@@ -138,7 +136,6 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Non
         limits=parsed.limits,
         path=document.path,
         text=document.text,
-        added=tuple(labels[len(listed) :]),
         places={item.configured.where: item.place for item in (*datasets, *entrants, *metrics)},
         trainings={item.configured.label: item.training for item in entrants if item.training is not None},
         changes=tuple(f"{option} {text}" for option, texts in options.items() for text in texts),

@@ -12,7 +12,7 @@ import importlib.metadata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pluggy
 
@@ -151,7 +151,7 @@ class Registry:
         for parameter in plugin.parameters:
             if parameter.names and (value := resolved[name := parameter.name]) is not None:
                 with prefix_errors(f"{plugin.where}: {name}={format_value(value)}"):
-                    nested[name] = map_values(functools.partial(self.configure, parameter.names), value)
+                    nested[name] = map_values(functools.partial(self.configure, cast(Kind, parameter.names)), value)
                 resolved[name] = map_values(lambda inner: inner.text, nested[name])
         configured = Configured(plugin, resolved, "", nested, self)
         return replace(configured, label=configured.default_label)

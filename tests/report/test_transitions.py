@@ -11,7 +11,7 @@ from fake_results import dataset, fit, results, rows
 from gahbench._util.errors import GahbenchError
 from gahbench.board.generalization import find_sweeps, sweep_curves
 from gahbench.board.statistics import Interval
-from gahbench.planning.board_facts import metric_titles
+from gahbench.planning.plan import metric_titles
 from gahbench.report.page.charts import Source
 from gahbench.report.page.svg import inline_svg
 from gahbench.report.page.sweeps import sweep_charts
