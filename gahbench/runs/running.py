@@ -14,8 +14,7 @@ from gahbench.contracts.engines import Engine, Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, SuiteChanges, load_suite
-from gahbench.registry.plugin_files import plugin_files
-from gahbench.registry.registry import Registry, open_registry
+from gahbench.registry.registry import Registry, open_registry, plugin_files
 from gahbench.runs.collect import write_results
 from gahbench.runs.execute import execute, rows_of, stop_on_signals
 from gahbench.runs.progress import Display

@@ -19,8 +19,7 @@ from gahbench._util.records import key_of
 from gahbench.contracts.engines import Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED, configure_recorded, describe_plugin
-from gahbench.registry.plugin_files import plugin_files
-from gahbench.registry.registry import built_in_registry
+from gahbench.registry.registry import built_in_registry, plugin_files
 from gahbench.runs.execute import run_in_processes
 from gahbench.runs.progress import Display
 from gahbench.runs.reuse import copy_unit

@@ -14,7 +14,7 @@ from gahbench._util.files import names_in, read_regular, write_atomically
 from gahbench._util.records import Count, InnerPath, canonical, check_record, key_of, parse_sealed, seal
 from gahbench.contracts.unit import Unit
 from gahbench.planning.suite_files import SuiteVersion, suite_version
-from gahbench.registry.plugin_files import source_files
+from gahbench.registry.registry import source_files
 
 if TYPE_CHECKING:
     from gahbench.planning.plan import Plan

@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from gahbench.registry.behaviour import behaviour_digest, function_digest
-from gahbench.registry.plugin_files import load_file
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, load_file
 
 PLUGIN = '''
 """A plugin."""
