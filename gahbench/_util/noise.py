@@ -70,12 +70,17 @@ def evaluation_noise(
 
 def _averaged_noise(count: int, shape: tuple[int, int, int], render_size: int, *parts: int | str) -> Tensor:
     """Return block averages of noise at the render size, scaled to standard deviation 1, shape (count, C, H, W)."""
-    factor = render_size // shape[1]
+    channels, height, width = shape
+    if height != width or render_size % height:
+        raise ValueError(
+            f"images of {height}x{width} pixels: expected block averages of squares with {render_size} pixels a side"
+        )
+    factor = render_size // height
 
     def draw(number: int) -> Tensor:
         # The seed does not depend on sigma, since rounded levels of different sizes are rarely in exact proportion.
         draw = generator("noise", *parts, "master", number)
-        white = torch.randn(1, shape[0], render_size, render_size, generator=draw)
+        white = torch.randn(1, channels, render_size, render_size, generator=draw)
         # Averaging over blocks divides the standard deviation by their side.
         return factor * torch.nn.functional.avg_pool2d(white, factor)
 

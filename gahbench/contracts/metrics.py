@@ -70,16 +70,17 @@ class Scores:
         values: Mapping[str, Tensor] | Mapping[tuple[str, float], Tensor],
         arrays: Mapping[str, Tensor] | None = None,
     ) -> Scores:
-        """Lay out the finite values of parts, shape (N,) for each image, or () for all images together.
+        """Lay out the values of parts, shape (N,) for each image, or () for all images together.
 
-        The key of the values is a part with a noise level, or a part alone for values over all noise levels.
+        The key of the values is a part with a noise level, or a part alone for values over all noise levels. NaN is
+        left out, and so are infinite values over all noise levels.
         """
         rows = [
             (value, sigma, image if column.ndim else None, part)
             for key, column in values.items()
             for part, sigma in [(key, None) if isinstance(key, str) else key]
             for image, value in enumerate(column.double().reshape(-1).tolist())
-            if math.isfinite(value)
+            if math.isfinite(value) or (sigma is not None and not math.isnan(value))
         ]
         value, *labels = zip(*rows, strict=True) if rows else ((), (), (), ())
         if any(None in label and set(label) != {None} for label in labels):

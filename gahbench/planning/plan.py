@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,19 @@ class Plan:
         return max(1, cores // min(cores, workers or len(self.fits) or len(self.units) or 1))
 
 
+@dataclass(frozen=True)
+class PlannedSuite:
+    """The plan of a suite, before a run.
+
+    Attributes
+    ----------
+    units
+        One row per unit, fits first: kind (fit, score), dataset, entrant, seed, metric and key.
+    """
+
+    units: pd.DataFrame = field(repr=False)
+
+
 def plan(
     suite: str | Path,
     *,
@@ -76,7 +89,7 @@ def plan(
     only: Sequence[str] = (),
     seeds: Sequence[int] = (),
     plugins: Sequence[str | Path] = (),
-) -> pd.DataFrame:
+) -> PlannedSuite:
     """Plan a suite, without running anything: build datasets, try networks out, and key all units.
 
     Parameters
@@ -88,8 +101,8 @@ def plan(
 
     Returns
     -------
-    pandas.DataFrame
-        One row per unit, fits first, with the columns kind (fit, score), dataset, entrant, seed, metric and key.
+    PlannedSuite
+        The plan, whose table ``units`` has the columns kind, dataset, entrant, seed, metric and key.
 
     Raises
     ------
@@ -99,7 +112,7 @@ def plan(
     Examples
     --------
     >>> import gahbench
-    >>> units = gahbench.plan("quick", datasets=["discs"], metrics=["psnr"], only=["identity"])
+    >>> units = gahbench.plan("quick", datasets=["discs"], metrics=["psnr"], only=["identity"]).units
     >>> units[["kind", "entrant", "metric"]].values.tolist()
     [['score', 'identity', 'psnr'], ['score', 'oracle-threshold[sym4]', 'psnr']]
     """
@@ -109,7 +122,7 @@ def plan(
     units = make_plan(load_suite(suite, open_registry(plugins), changes)).units
     columns = ("kind", "dataset", "entrant", "seed", "metric", "key")
     frame = pd.DataFrame({name: [getattr(unit, name) for unit in units] for name in columns})
-    return frame.astype({"seed": "Int64"})
+    return PlannedSuite(frame.astype({"seed": "Int64"}))
 
 
 def make_plan(suite: Suite) -> Plan:

@@ -156,6 +156,13 @@ def load_rows(paths: Sequence[Path], registry: Registry | None = None) -> tuple[
     return next(iter(parts.values())) if len(parts) == 1 else combine(parts), left
 
 
+def _add_seconds(cost: dict[str, Any], done: Mapping[str, Any]) -> None:
+    """Keep the seconds per megapixel of the fastest of several seeds, and its machine."""
+    if (seconds := done.get("cost", {}).get("seconds", math.inf)) < cost.get("seconds", math.inf):
+        device = done["environment"]["device"]
+        cost |= {"machine": done["environment"]["processor"] if device == "cpu" else device, "seconds": seconds}
+
+
 def _read_results(
     plan: RecordedPlan, examination: Examination, errors: Mapping[str, str], registry: Registry | None = None
 ) -> Results:
@@ -194,11 +201,7 @@ def _read_results(
             checks[row].append((check.get("version", 1), check.get("images", "")))
             if 0 < unit.work < math.inf:
                 cost["multiply_adds"] = unit.work / (payload["images"] * len(payload["sigmas"]) * pixels[unit.dataset])
-            # The fastest of several seeds counts.
-            if (seconds := done.get("cost", {}).get("seconds", math.inf)) < cost.get("seconds", math.inf):
-                device = done["environment"]["device"]
-                cost["machine"] = done["environment"]["processor"] if device == "cpu" else device
-                cost["seconds"] = seconds
+            _add_seconds(cost, done)
             if done.get("parameters") is not None:
                 # A reference with parameters is a network that was trained elsewhere.
                 tables["fits"].append(names | {"parameters": done["parameters"], "compiled": False})

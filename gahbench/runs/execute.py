@@ -169,7 +169,8 @@ class _Execution:
     def _rest(self, row: Row) -> Row:
         """Return a row without the units that have ended, or cannot run since their fit failed."""
         finished, failed = self.store.ended()
-        left = (unit for unit in row.units if unit.folder not in finished | failed and not unit.is_blocked(failed))
+        ended = finished | failed
+        left = (unit for unit in row.units if unit.folder not in ended and not unit.is_blocked(failed))
         return replace(row, units=tuple(left))
 
     def _on_end(self, row: Row, job: Job, before: set[str]) -> None:

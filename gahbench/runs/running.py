@@ -176,13 +176,7 @@ def run(
         units = shard_of(plan, shard, chosen)
         notes = [f"failed to load {problem.origin}: {problem.error}" for problem in registry.problems]
         notes += take(units, folder, [Path(source) for source in reuse]) if reuse else ()
-        damaged = store.move_damaged(units)
-        warn_of_damage(damaged.values(), f"moved to {folder / DAMAGED}, and will be recomputed")
-        # Units that failed are tried again.
-        failed = store.failed()
-        for unit in units:
-            if unit.folder in failed:
-                store.forget_failure(unit)
+        _clear(units, store)
         # Units with equal keys are the same unit, for example if two datasets have the same images.
         finished = store.finished()
         todo = tuple({unit.key: unit for unit in units if unit.folder not in finished}.values())
@@ -205,6 +199,16 @@ def run(
             if registry.manager.hook.run_finished.get_hookimpls():
                 call_hook(registry.manager, "run_finished", results=None if shard else outcome.results)
     return outcome
+
+
+def _clear(units: Sequence[Unit], store: Store) -> None:
+    """Move damaged units away, and forget failures, so that these units are tried again."""
+    damaged = store.move_damaged(units)
+    warn_of_damage(damaged.values(), f"moved to {store.folder / DAMAGED}, and will be recomputed")
+    failed = store.failed()
+    for unit in units:
+        if unit.folder in failed:
+            store.forget_failure(unit)
 
 
 def results_folder(suite: Suite, out: str | Path | None = None) -> Path:

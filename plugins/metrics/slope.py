@@ -40,4 +40,4 @@ class Slope(Metric):
         inputs = np.array([-20 * math.log10(sigma) for sigma in sigmas])
         outputs = torch.stack([psnr_per_image(evaluation, sigma) for sigma in sigmas], dim=-1)
         slopes = fit_slope(inputs, outputs.cpu().numpy())
-        return Scores.parts({"": torch.as_tensor(slopes)})
+        return Scores(slopes.tolist(), image=range(len(slopes)))

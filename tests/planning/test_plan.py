@@ -129,7 +129,7 @@ def test_fits_come_first_and_scores_in_the_order_of_the_suite(plan_with):
 
 def test_python_gets_the_plan_as_a_table(write_suite, builtin):
     file = write_suite()
-    units = gahbench.plan(file, seeds=[3], only=["unet*"])
+    units = gahbench.plan(file, seeds=[3], only=["unet*"]).units
     expected = make_plan(load_suite(file, builtin, SuiteChanges(seeds=[3], only=["unet*"]))).units
     names = ["kind", "dataset", "entrant", "seed", "metric", "key"]
     assert list(units) == names
