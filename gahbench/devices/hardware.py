@@ -128,7 +128,8 @@ class Hardware:
 
     def use_float32(self) -> None:
         """Make convolutions compute in float32 on GPUs, which round to ten bits (TF32) by default."""
-        torch.backends.cudnn.allow_tf32 = False
+        if self._cuda:
+            torch.backends.cudnn.allow_tf32 = False
 
     def pin(self, tensor: Tensor) -> Tensor:
         """Return a CPU tensor in pinned memory, from which a GPU can copy without waiting."""
