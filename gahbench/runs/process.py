@@ -111,8 +111,7 @@ class RowProcess:
             reason += " (the system does that when memory runs out)"
         with contextlib.suppress(OSError):
             output = self._log.read_bytes()[-OUTPUT_BYTES:].decode(errors="replace")
-        return f"{reason}\
-{output}"
+        return f"{reason}\n{output}"
 
 
 def _run_row(link: Connection, function: Callable[..., None], row: Row, environment: dict[str, str], log: Path) -> None:

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("figures_not_render
 
 DEATHS = {
     "raises": ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
-    "exits": ("os._exit(3)", "exited with status 3"),
+    "exits": ("print('last words', flush=True); os._exit(3)", "exited with status 3"),
     "segfaults": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
     "killed": ("import signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
     "memory": ("return noisy + torch.zeros(1 << 45)", "can't allocate memory"),
@@ -65,6 +65,13 @@ def test_an_empty_row_states_the_reason(deaths, name):
     board = gahbench.load_results(deaths / "out").leaderboard(full=True).set_index("entrant")
     assert DEATHS[name][1] in board.loc[name, "note"]
     assert DEATHS[name][1] in (deaths / "stderr").read_text()
+
+
+def test_the_output_of_a_process_that_ends_is_kept_with_the_reason(deaths):
+    store = Store(deaths / "out")
+    (record,) = [record for record in map(store.failure_record, store.failed()) if record["entrant"] == "exits"]
+    assert record["error"].endswith("the process of the row exited with status 3")
+    assert "last words" in record["traceback"]
 
 
 @pytest.fixture
