@@ -55,7 +55,7 @@ def leaderboard(
         update_board(folders[0])
     results, left = load_rows(folders)
     results = select(results, entrant or (), dataset or (), metric or ())
-    is_whole = len(folders) == 1 and folders[0].is_dir() and not (entrant or dataset or metric)
+    is_whole = len(folders) == 1 and (folders[0] / "results.json").is_file() and not (entrant or dataset or metric)
     if columns or form or out:
         write_or_print(export_board(results, form or "markdown", _split_columns(columns or "")), out)
     elif is_whole and not legend and not left[folders[0]]:

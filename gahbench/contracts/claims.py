@@ -119,8 +119,13 @@ class Levels(_Fields):
     start: _Number = 0.0
     end: _Number = math.inf
 
+    def __post_init__(self) -> None:
+        if self.start > self.end:
+            raise ValueError(f"'from' is at most 'to', not {self}")
+
     def __str__(self) -> str:
-        return ", ".join(f"{level:g}" for level in self.at) or f"{self.take} of {self.start:g} to {self.end:g}"
+        levels = "" if (self.start, self.end) == (0, math.inf) else f" of {self.start:g} to {self.end:g}"
+        return ", ".join(f"{level:g}" for level in self.at) or f"{self.take}{levels}"
 
 
 _Levels = Annotated[Levels, BeforeValidator(_as_levels)]
@@ -136,14 +141,18 @@ class Compared(_Fields):
     split: str = ""
     number: _Levels | None = None
 
+    def __post_init__(self) -> None:
+        if not (self.metrics or self.entrant or self.dataset or self.split or self.number):
+            raise ValueError("a comparison needs at least one of metric, entrant, dataset, split, N")
+
 
 @dataclass(frozen=True)
 class Measure(_Fields):
     """A query on the tidy table: means over images and seeds, optionally compared with another measure and reduced."""
 
     metric: Annotated[str, Field(min_length=1)]
-    entrants: _Texts = ("*",)
-    datasets: _Texts = ("*",)
+    entrants: Annotated[_Texts, Field(min_length=1)] = ("*",)
+    datasets: Annotated[_Texts, Field(min_length=1)] = ("*",)
     without: _Texts = ()
     split: str = "test"
     sigma: _Levels = field(default_factory=Levels)
@@ -154,6 +163,8 @@ class Measure(_Fields):
     slope: Slope | None = None
 
     def __post_init__(self) -> None:
+        if self.metric.count("[") != self.metric.count("]"):
+            raise ValueError(f"metric: the brackets of {self.metric!r} are not closed, as in distance[pspc*]")
         if self.minus is not None and (self.over is not None or self.scale == "log10"):
             raise ValueError("over and scale: log10 cannot be combined with minus, as differences may be negative")
         levels = self.number if self.slope == "log10-N" else self.sigma

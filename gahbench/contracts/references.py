@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.preparation import Preparable
-from gahbench.contracts.truth import Denoiser, TrainingData, TrainingSplit, Truth, needed
+from gahbench.contracts.truth import Denoiser, TrainingData, TrainingSplit, Truth, needed, validate_kind
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +83,12 @@ class Reference(Denoiser, Preparable):
     published_half: TrainingSplit = "A"
     #: The other half, if there are published weights of its images too.
     published_partner: TrainingSplit | None = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Refuse a class whose ``kind`` is unknown, with a ``ValueError``."""
+        super().__init_subclass__(**keywords)
+        if isinstance(cls.kind, str):
+            validate_kind(cls.kind)
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError``, naming accepted shapes, for images (C, H, W) that the reference cannot denoise."""

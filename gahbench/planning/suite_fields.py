@@ -101,7 +101,7 @@ class SuiteFile(BaseModel):
         One or two sentences, for ``gahbench list``.
     datasets
         Datasets, each as ``name``, ``name[key=value]`` or ``name: {key: value}``. A list of values is a grid. Plugins
-        in the values of parameters have the same forms.
+        in the values of parameters are texts, such as ``wavelet[levels=2]``.
     entrants
         Architectures and references, in the same forms as datasets.
     baseline

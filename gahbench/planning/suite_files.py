@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.resources
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import SuiteError, listing, suggestion
@@ -35,8 +38,11 @@ def suite_version(text: str, changes: Sequence[str] = ()) -> SuiteVersion | None
     ``changes`` are command-line options. Options that select parts of the suite, or add entrants, keep its version.
     """
     # Early plans did not record the text.
-    version = (load_scalar(text) or {}).get("version")
-    if version is None or any(change.startswith(f"{SET} ") for change in changes):
+    content = None
+    with contextlib.suppress(yaml.YAMLError):
+        content = load_scalar(text)
+    version = content.get("version") if isinstance(content, dict) else None
+    if type(version) is not int or version < 0 or any(change.startswith(f"{SET} ") for change in changes):
         return None
     return SuiteVersion(version, hashlib.sha256(text.encode()).hexdigest())
 

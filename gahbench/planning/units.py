@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gahbench._util.errors import ParameterError
+from gahbench._util.errors import ParameterError, prefix_errors
 from gahbench._util.records import key_of
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, Split
@@ -95,12 +95,14 @@ def rows(suite: Suite) -> Iterator[Row]:
     """Yield the rows of a suite in the order of its entrants and numbers of training images."""
     training = suite.training
     for entrant in suite.entrants:
+        with prefix_errors(suite.location(entrant)):
+            published = entrant.published
         if entrant.kind == "architecture" or ((training.is_sweep or training.halves) and _learns(entrant)):
             for member in suite.trainings.get(entrant.label, training).sweep:
                 count = member.train_images if isinstance(member.train_images, int) else None
                 partner: TrainingSplit | None = "B" if member.halves else None
                 yield Row(entrant, member, member.split, partner, count, training.is_sweep)
-        elif (published := entrant.published) is not None:
+        elif published is not None:
             for count in published.published_images:
                 half, partner = published.published_half, published.published_partner
                 yield Row(entrant, None, half, partner, count, is_swept=True)

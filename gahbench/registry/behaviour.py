@@ -196,7 +196,10 @@ class _Reducer(ast.NodeTransformer):
     def __init__(self, imports: Imports, own: frozenset[str], needs: frozenset[str]) -> None:
         self._needs, self.paths = needs, set[str]()
         self._decorators = {alias for alias, name in imports if name == NEEDED}
-        self._names = {alias: name.rpartition(".")[2] if name in own else name for alias, name in imports}
+        self._names: dict[str, str] = {}
+        for alias, name in imports:
+            text = name.rpartition(".")[2] if name in own else name
+            self._names[alias] = f"{self._names[alias]}|{text}" if alias in self._names else text
 
     def visit(self, node: ast.AST) -> Any:
         """Return the reduced node; ``None`` without an effect."""

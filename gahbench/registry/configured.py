@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gahbench._util.errors import ParameterError, PluginError, error_text
+from gahbench._util.errors import GahbenchError, ParameterError, PluginError, error_text
 from gahbench._util.files import portable_origin
 from gahbench._util.records import key_of
 from gahbench._util.shapes import Shape
@@ -37,6 +37,8 @@ HOOKS = {kind: "register_bases" if kind == "basis" else f"register_{kind}s" for 
 BUILT_IN = "built-in"
 #: The attribute of built objects that holds their ``id``, which a copy does not have, and their spec.
 _SPEC = "_gahbench_spec"
+#: Methods of :class:`Preparable`.
+_METHODS = ("missing", "prepare")
 #: Accepted difference of an image between batches of different sizes; the contract checks are stricter.
 TOLERANCE = 1e-4
 
@@ -224,7 +226,9 @@ class Configured:
                 fingerprint = factory.fingerprint(**self.plugin.preset, **self.parameters)
             else:
                 fingerprint = self.build().fingerprint()
-        except (OSError, ValueError) as error:
+        except GahbenchError:
+            raise
+        except Exception as error:
             raise ParameterError(f"{self.where}: its fingerprint: {error_text(error)}") from error
         if not isinstance(fingerprint, str | None):
             raise PluginError(f"{self.where}: its fingerprint is {fingerprint!r}; accepted: a string, or None")
@@ -250,8 +254,12 @@ class Configured:
         """Build a new object, after building the plugins that its parameters name."""
         objects = {name: map_values(Configured._build_argument, inner) for name, inner in self.nested.items()}
         filled_in = {"channels": channels if shape is None else shape[0], "shape": shape}
-        names = [parameter.name for parameter in self.plugin.constructor]
-        accepted = {name: value for name, value in filled_in.items() if name in names and value is not None}
+        accepted = {}
+        for parameter in (parameter for parameter in self.plugin.constructor if parameter.name in FILLED_IN):
+            if (value := filled_in[parameter.name]) is not None:
+                accepted[parameter.name] = value
+            elif parameter.required and parameter.name not in self.plugin.preset:
+                raise ParameterError(f"{self.plugin.where}: '{parameter.name}' is required")
         try:
             built = self.plugin.factory(**self.plugin.preset, **(self.parameters | objects), **accepted)
         except ValueError as error:
@@ -378,15 +386,15 @@ def preparation(configured: Configured) -> Preparable | None:
     factory = configured.plugin.factory
     if configured.kind == "architecture":
         # Only methods of the class count, since a network may have methods of these names for other purposes.
-        if not isinstance(inspect.getattr_static(factory, "missing", None), staticmethod | classmethod):
-            return None
+        members = {name: inspect.getattr_static(factory, name, None) for name in _METHODS}
+        names = [name for name, member in members.items() if isinstance(member, staticmethod | classmethod)]
         steps, parameters = Preparable(), {**configured.plugin.preset, **configured.parameters}
-        vars(steps)["missing"] = functools.partial(factory.missing, **parameters)
-        vars(steps)["prepare"] = functools.partial(factory.prepare, **parameters)
-        return steps
+        vars(steps).update({name: functools.partial(getattr(factory, name), **parameters) for name in names})
+        return steps if names else None
     built = configured.build() if not isinstance(factory, type) or _is_prepared(factory) else None
     return built if _is_prepared(type(built)) else None
 
 
 def _is_prepared(plugin: type) -> bool:
-    return issubclass(plugin, Preparable) and plugin.missing is not Preparable.missing
+    own = [getattr(plugin, name, None) for name in _METHODS]
+    return issubclass(plugin, Preparable) and own != [Preparable.missing, Preparable.prepare]

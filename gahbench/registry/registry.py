@@ -227,7 +227,9 @@ def source_files(file: Path) -> dict[str, Path]:
         files[module] = path
         return [target for _, target in imports_of(path.read_bytes(), module, path.name == "__init__.py")]
 
-    Sources(file.stem, file).walk(file.stem, read)
+    # The file may have the name of an installed package.
+    name = f"gahbench_plugin_{file.stem}"
+    Sources(name, file).walk(name, read)
     return files
 
 
@@ -239,9 +241,11 @@ def load_file(file: Path) -> types.ModuleType:
         def register_claims(register: Register) -> None:
             register(file.stem.replace("_", "-"), "gahbench:read_claims", file=str(file))
 
-        claims = types.ModuleType(file.stem)
+        claims = types.ModuleType(f"gahbench_claims_{key_of(str(file))}")
         vars(claims)["register_claims"] = hookimpl(register_claims)
         return claims
+    if file.suffix != ".py":
+        raise PluginError("not a plugin file, which ends in .py, nor a file of claims, which ends in .yaml")
     files = source_files(file)
     name = f"gahbench_plugin_{file.stem}_{key_of({str(path): path.read_bytes() for path in files.values()})[:8]}"
     if name in sys.modules:

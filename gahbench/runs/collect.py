@@ -119,7 +119,10 @@ def _draw_sheets(plan: RecordedPlan, examination: Examination) -> tuple[list[She
 def _write_environment(folder: Path) -> None:
     """Write ``environment.json``: date, versions, processor and GPUs, but no names of hosts or users."""
     required = map(Requirement, importlib.metadata.requires("gahbench") or ())
-    names = ["gahbench", *(each.name for each in required if each.marker is None)]
+    packages = {}
+    for name in ("gahbench", *(each.name for each in required if each.marker is None)):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            packages[name] = importlib.metadata.version(name)
     content = {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
@@ -127,7 +130,7 @@ def _write_environment(folder: Path) -> None:
         "processor": processor_name(),
         "processors": cpu_count(),
         "gpus": [device.name for kind in KINDS.values() if kind.is_accelerator for device in kind.devices()],
-        "packages": {name: importlib.metadata.version(name) for name in names},
+        "packages": packages,
     }
     write_json(folder / "environment.json", content)
 

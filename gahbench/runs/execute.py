@@ -155,8 +155,9 @@ class _Execution:
         while self.jobs and not self.stop.is_set() and not self.engine.detach:
             try:
                 for item in [item for item in self.jobs if item[1].done()]:
-                    self._on_end(*item)
-                    self.jobs.remove(item)
+                    if not self.stop.is_set():
+                        self._on_end(*item)
+                        self.jobs.remove(item)
                 self.stop.wait(POLL_SECONDS)
             except OSError as error:
                 self._wait_after(error)
@@ -175,11 +176,11 @@ class _Execution:
 
     def _on_end(self, row: Row, job: Job, before: set[str]) -> None:
         """Submit the rest of a row again, without its first unit if that is lost too often."""
-        rest, names = self._rest(row), set(names_in(self.store.units))
+        rest = self._rest(row)
         if not rest.units:
             self.failed_starts = 0
             return
-        error, unit = job.exception(), rest.units[0]
+        error, unit, names = job.exception(), rest.units[0], set(names_in(self.store.units))
         if isinstance(error, OSError) and error.errno is not None:
             self._wait_after(error)
         elif text := _exceeded_limit(row.folder, unit):

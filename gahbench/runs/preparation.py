@@ -60,6 +60,8 @@ def _prepare(configured: Configured, fetch: bool) -> Prepared | None:
         if (steps := preparation(configured)) is None:
             return None
         missing = left = steps.missing()
+        if not isinstance(missing, tuple | list):
+            raise TypeError(f"missing() returned {missing!r}; accepted: a tuple of strings")
         if fetch:
             steps.prepare()
             left = steps.missing()

@@ -105,8 +105,8 @@ class RowProcess:
 
     def _describe_end(self) -> str:
         """Return how the process ended, and the end of its output."""
-        status, output = self._process.exitcode or 0, ""
-        reason = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        status, output, names = self._process.exitcode or 0, "", {each.value: each.name for each in signal.Signals}
+        reason = f"was killed by {names.get(-status, -status)}" if status < 0 else f"exited with status {status}"
         if "SIGKILL" in reason:
             reason += " (the system does that when memory runs out)"
         with contextlib.suppress(OSError):

@@ -37,7 +37,7 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import SEES_DATASET, Truth, visible_truth
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import hardware, release_memory, take_memory_notes
-from gahbench.evaluation.audit import audit, audit_repetition, check_claimed_risk
+from gahbench.evaluation.audit import Audit, audit, audit_repetition, check_claimed_risk
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.precision import Choices
@@ -342,7 +342,11 @@ def run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
         # Only check that the denoiser returns the same output again.
         is_checked = unit.split == AUDITED[1] and evaluation._denoised and evaluation.denoiser.kind not in SEES_DATASET
         return {"flags": list(map(printable, audit_repetition(evaluation).flags))} if is_checked else {}
-    audited = audit(evaluation)
+    try:
+        audited = audit(evaluation)
+    except Exception as error:
+        # The denoiser keeps its scores.
+        audited = Audit((f"could not be denoised again for the checks: {error_text(error)}",))
     checks = {"version": CHECKS_VERSION, "checked": len(evaluation.clean), **audited.facts, "images": audited.images}
     flags, notes = (list(map(printable, texts)) for texts in (audited.flags, audited.notes))
     return {"flags": flags, "notes": notes, "checks": checks, "cost": measure_cost(evaluation)}

@@ -225,4 +225,6 @@ def shard_of(plan: Plan, shard: str, engine: Engine) -> tuple[Unit, ...]:
     index, slash, count = shard.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise ParameterError(f"shard '{shard}'; accepted: I/N with I from 1 to N, such as 2/8")
-    return tuple(unit for row in rows_of(plan.units)[int(index) - 1 :: int(count)] for unit in row)
+    # Units with equal keys, of datasets with equal images, are computed once.
+    rows = rows_of({unit.key: unit for unit in plan.units}.values())
+    return tuple(unit for row in rows[int(index) - 1 :: int(count)] for unit in row)

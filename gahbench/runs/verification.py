@@ -20,7 +20,7 @@ from gahbench.contracts.engines import Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED, configure_recorded, describe_plugin
 from gahbench.registry.registry import built_in_registry, plugin_files
-from gahbench.runs.execute import run_in_processes
+from gahbench.runs.execute import run_in_processes, stop_on_signals
 from gahbench.runs.progress import Display
 from gahbench.runs.reuse import copy_unit
 from gahbench.runs.watch import Watch
@@ -36,11 +36,9 @@ from gahbench.training.recipe import Training
 TOLERANCES = {"score": 1e-3, "other noise": 1.0, "new images": 3.0, "fit": 1.0}
 #: Fields of records that must be equal, as far as a unit has them.
 FIELDS = ("kind", "parameters", "steps", "flagged", "training", "seed", "weights")
-#: Fewer images are not compared with new images, which differ in difficulty. Fits that trained for more seconds are not
-#: trained again by default.
+#: The fewest images that are compared with new ones, and the longest training in seconds that is repeated by default.
 MIN_IMAGES, MAX_SECONDS = 24, 600.0
 REPRODUCED = "reproduced"
-
 #: A unit to compute, the unit of the folder with which it is compared, and the check.
 Task = tuple[Unit, Unit, str]
 Files = Mapping[str, FinishedUnit]
@@ -109,9 +107,11 @@ def verify(
         for name in files.keys() & {f"fit-{key}" for unit in todo for key in unit.needs}:
             copy_unit(planned[name], store, target)
         manager = built_in_registry().manager
-        with Display(len(todo), quiet=quiet) as display, Watch(todo, target, display, manager):
+        with stop_on_signals(stop), Display(len(todo), quiet=quiet) as display, Watch(todo, target, display, manager):
             run_in_processes(Row(target.folder, todo, plugins, plan.threads or 1, device), stop)
         table += [row for task in tasks for row in _compare(*task, files, target)]
+    if stop.is_set():
+        raise KeyboardInterrupt
     return pd.DataFrame(table, columns=["unit", "check", "stored", "computed", "tolerance", "verdict"])
 
 

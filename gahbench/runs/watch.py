@@ -61,7 +61,7 @@ class Watch:
     def update(self) -> None:
         """Show what has changed since the last call."""
         # The file server may respond again at the next call.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ResultsError):
             names = names_in(self._store.units)
             for name in names:
                 key = name.partition(PARTIAL)[0]

@@ -125,8 +125,10 @@ def require_plan(folder: Path) -> RecordedPlan:
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """Return the names of folders, or their paths if two folders have the same name."""
-    for names in ([folder.absolute().name for folder in folders], list(map(str, folders))):
+    """Return the shortest ends of the paths of folders that distinguish them."""
+    parts = [folder.absolute().parts for folder in folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
             return names
     raise ResultsError(f"{listing(map(str, folders))}: a folder is given twice")

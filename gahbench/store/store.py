@@ -143,7 +143,7 @@ class Store:
                     # Two fits with the same key may have weights that differ by rounding.
                     is_other = measured.get(key) and checksum(key) not in (None, measured[key])
                     if is_other or f"fit-{key}" in examination.damaged:
-                        raise DamagedError(f"{finished.folder}: measured other weights than those in this folder")
+                        raise DamagedError(f"{finished.folder}: its weights are not those in this folder")
                 finished.check(full)
             except DamagedError as error:
                 examination.damaged[name] = str(error)
@@ -152,8 +152,8 @@ class Store:
         return examination
 
     def done_record(self, unit: Unit) -> Mapping[str, Any] | None:
-        """Return the content of ``done.json`` of a finished unit; ``None`` if it is missing or damaged."""
-        with contextlib.suppress(DamagedError):
+        """Return the content of ``done.json`` of a finished unit; ``None`` if it cannot be read."""
+        with contextlib.suppress(ResultsError):
             return FinishedUnit(self.path(unit)).done
         return None
 
@@ -183,9 +183,15 @@ class Store:
             attempts.append((max(times), folder))
         return sorted(attempts)
 
-    def move_damaged(self, units: Iterable[Unit]) -> Mapping[str, str]:
+    def move_damaged(self, units: Sequence[Unit]) -> Mapping[str, str]:
         """Move damaged units to ``damaged/``, so that they are recomputed; return the reason for each folder name."""
-        damaged = self.examine(units, full=True).damaged
+        found = self.examine(units)
+        # Weights are hashed only if a pending unit measures them.
+        needed = {f"fit-{key}" for unit in units if unit.folder not in found.undamaged for key in unit.needs}
+        fits = [unit for unit in units if unit.folder in needed]
+        if self.examine(fits, full=True).damaged.keys() - found.damaged.keys():
+            found = self.examine(units, full=True)
+        damaged = found.damaged
         for name in damaged:
             target = self.folder / DAMAGED / f"{name}-{uuid.uuid4().hex[:8]}"
             target.parent.mkdir(exist_ok=True)

@@ -50,6 +50,14 @@ _SNAPSHOT = re.compile(re.escape(snapshot_file("*")).replace(r"\*", r"(\d{1,18})
 _NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.EFBIG)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a file that is never changed in place, or copy it if the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 class Attempt:
     """One attempt at a unit, in ``units/UNIT.partial-NUMBER``; a fit resumes from the newest earlier attempt."""
 
@@ -62,7 +70,7 @@ class Attempt:
                 # The process that wrote the file may still be writing, and delete the file in the meantime.
                 with contextlib.suppress(OSError):
                     if file.is_file() and not file.is_symlink():
-                        shutil.copy2(file, self.folder / file.name)
+                        link_or_copy(file, self.folder / file.name)
         for older in earlier[:-1]:
             shutil.rmtree(older, ignore_errors=True)
 

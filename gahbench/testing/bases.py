@@ -80,6 +80,7 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     yield Finding("bands are integer labels of the coefficients of an image", has_labels)
     has_levels = _is_broadcastable(levels, coefficients)
     yield require("noise levels have the shape of the coefficients of an image", has_levels, tuple(levels.shape))
+    yield _check_filters(basis, truth)
     if not adapted.is_orthonormal(shape):
         yield _check_noise_levels(basis, truth, levels)
         return
@@ -89,6 +90,21 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     products = (coefficients * other).sum(), (images * adapted.synthesis(other)).sum()
     yield same("synthesis is the adjoint of analysis", *products, 1e-8)
     yield same("noise levels are 1, since it is orthonormal", levels, torch.ones_like(levels), 1e-5)
+
+
+def _check_filters(basis: Basis, truth: Truth) -> Finding:
+    """Check that filters in the basis have the requested trace, and attenuate noise more than clean images."""
+    traces = torch.full((len(truth),), truth.clean[0].numel() / 8).double()
+    family = basis.filters(truth, THRESHOLD)
+    maps = family.at(traces)
+    # For large images the traces follow from the noise levels, which another check covers.
+    actual = maps.trace().value if maps.is_small else traces
+    has_traces = bool(family.reaches(traces).all()) and difference(actual, traces, 0.01) is None
+    clean, noise = (images.flatten(1)[:, None] for images in (truth.clean, sample_noise(truth.clean, 1.0, draw=5)))
+    gains = [float(maps.matvec(vectors).double().norm() / vectors.norm()) for vectors in (clean, noise)]
+    is_met = has_traces and len(maps) == len(truth) and 0 <= gains[1] < gains[0] < 1.5
+    detail = f"traces {actual.tolist()} of {traces.tolist()}, gains of images and noise {gains}"
+    return Finding("filters have the requested trace, and attenuate noise more than images", is_met, detail)
 
 
 def _check_noise_levels(basis: Basis, truth: Truth, levels: Tensor) -> Finding:

@@ -15,7 +15,6 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import KINDS, SEES_CLEAN, SEES_DATASET, TrainingData, Truth, denoise_by_level
 from gahbench.registry.configured import Configured
-from gahbench.sampling.denoisers import wrap_denoiser
 from gahbench.testing.findings import Finding, check_notes, expect, require
 from gahbench.testing.on_meta import DEVICE, check_on_meta
 from gahbench.testing.samples import SampleDataset, check_batches, check_denoised, fitted, same, sample_noise
@@ -65,20 +64,23 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     at_levels = [reference.denoise(first.clean + sample_noise(first.clean, level), level, first) for level in LEVELS]
     is_finite = bool(torch.cat(at_levels).isfinite().all())
     yield Finding("returns finite values at every noise level", is_finite, f"{LEVELS}")
-    if reference.as_network(image_shape(noisy)) is not None:
+    if (network := reference.as_network(image_shape(noisy))) is not None:
         sigmas = SIGMA * 2.0 ** torch.arange(len(noisy))
         expected = denoise_by_level(reference, noisy, sigmas, truth)
         with torch.no_grad():
-            sampled = wrap_denoiser(reference, image_shape(noisy))(noisy, sigmas)
+            sampled = network(noisy, sigmas)
         yield same("as_network agrees with denoise", sampled, expected, 1e-5)
     yield from _check_kind(configured, reference, noisy, truth, denoised)
     yield check_notes(reference.notes)
     if type(reference).move is not Reference.move:
         yield check_on_meta("denoises", denoise_on_meta)
     yield _check_jacobian(reference, noisy[:1], first)
-    risk = reference.risk(first, SIGMA)
-    # A bound is an expectation over the parameters that the genie does not see, and not the risk on this image.
-    if risk is not None and kind != "bound":
+    risk = reference.risk(truth if kind == "bound" else first, SIGMA)
+    if kind == "bound":
+        # The bound is an expectation over the parameters that the genie does not see, and not the risk on this image.
+        is_valid = risk is not None and risk.shape == (len(truth),) and bool(((risk > 0) & (risk <= SIGMA**2)).all())
+        yield Finding("the bound of every image lies between 0 and sigma^2", is_valid, f"{risk}")
+    elif risk is not None:
         copies = first.clean.expand(DRAWS, *first.clean.shape[1:])
         drawn = reference.denoise(copies + sample_noise(copies, SIGMA, draw=1), SIGMA, replace(first, clean=copies))
         errors = (drawn - copies).square().mean(dim=(1, 2, 3))

@@ -74,7 +74,7 @@ DESCRIPTORS = [
 ]
 
 ERRORS = [
-    Kind("raise-stopped", "from gahbench.training.trainer import Stopped\nraise Stopped", "without a request to stop"),
+    Kind("raise-stopped", "from gahbench.training.trainer import Stopped\nraise Stopped", "Stopped"),
     Kind("raise-base-exception", "raise BaseException('boo')", "BaseException: boo"),
     Kind("raise-system-exit", "raise SystemExit(0)", "SystemExit: 0"),
     Kind("raise-keyboard-interrupt", "raise KeyboardInterrupt", "KeyboardInterrupt"),
