@@ -114,7 +114,7 @@ def test_wandb_has_curves_scores_suite_and_board_offline(run_with_tracker):
     config, summary = runs[UNET]
     assert config["training"]["steps"] == summary["step"] == 12
     assert {name: summary[name] for name in trained} == pytest.approx(trained)
-    assert runs[out.name][0]["sigmas"] == [0.1, 0.3]
+    assert runs[out.name][0]["metrics"] == ["psnr", "slope"]
     (board,) = out.glob("wandb/offline-run-*/files/media/table/leaderboard_*.json")
     table = json.loads(board.read_text())
     entrants = table["columns"].index("entrant")
