@@ -49,14 +49,19 @@ def rows_of(units: Iterable[Unit]) -> list[list[Unit]]:
     Some built-in references of a dataset share a row, so that its images are made once.
     """
     rows: dict[Any, list[Unit]] = {}
+    ordered = sorted(units, key=lambda unit: unit.kind != "fit")
     references: dict[str, dict[str, int]] = {}
-    #: The group of each fit that is to be trained.
-    homes: dict[str, Any] = {}
-    for unit in sorted(units, key=lambda unit: unit.kind != "fit"):
-        group: Any = (unit.dataset, unit.entrant, unit.seed)
+    for unit in ordered:
         if unit.seed is None and not (unit.payload.get("entrant") or {}).get("origins"):
             order = references.setdefault(unit.dataset, {})
-            group = (unit.dataset, order.setdefault(unit.entrant, len(order)) // MAX_REFERENCES)
+            order.setdefault(unit.entrant, len(order))
+    #: The group of each fit that is to be trained.
+    homes: dict[str, Any] = {}
+    for unit in ordered:
+        group: Any = (unit.dataset, unit.entrant, unit.seed)
+        if unit.seed is None and unit.entrant in (order := references.get(unit.dataset, {})):
+            # Similar references, which suites list together, take about as long, so they are dealt out to the rows.
+            group = (unit.dataset, order[unit.entrant] % -(-len(order) // MAX_REFERENCES))
         # Datasets with equal images share fits, so the fit of a score may be in the row of another dataset.
         group = next((homes[key] for key in unit.needs if key in homes), group)
         if unit.kind == "fit":
