@@ -33,7 +33,7 @@ class Limits(BaseModel):
 class Row:
     """Units that run one after the other in one process: those of a dataset, an entrant and a seed.
 
-    Up to eight built-in references of a dataset share a row, so that its images are made once.
+    Up to six built-in references of a dataset share a row, so that its images are made once.
 
     Parameters
     ----------

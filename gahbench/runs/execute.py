@@ -32,7 +32,7 @@ from gahbench.store.store import Store
 #: A unit fails once it has ended its process, or lost its machine, this many times in a row without a new checkpoint.
 MAX_LOSSES = 3
 #: Maximum number of references in a row: more would leave workers without a row.
-MAX_REFERENCES = 8
+MAX_REFERENCES = 6
 #: The run ends with an error once this many jobs in a row have ended before they began a unit.
 MAX_FAILED_STARTS = 3
 #: Seconds for which rows may write their checkpoints when the run is stopped.
