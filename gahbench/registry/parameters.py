@@ -14,7 +14,6 @@ import functools
 import glob
 import inspect
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,8 +206,11 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
             raise PluginError(f"{where}: '{item}' hides parameters; name each parameter, with its type")
         if name not in hints:
             raise PluginError(f"{where}: parameter '{name}' needs a type annotation, such as '{name}: int'")
-        if isinstance(item.default, float) and not math.isfinite(item.default):
-            raise PluginError(f"{where}: the default {name}={item.default} is not finite; None may stand for no bound")
+        try:
+            canonical(item.default)  # Keys hold finite numbers only.
+        except ValueError as error:
+            text = f"the default {name}={item.default} is not finite; None may stand for no bound"
+            raise PluginError(f"{where}: {text}") from error
         parameters.append(_parameter(name, hints[name], item.default, where))
     return tuple(parameters)
 

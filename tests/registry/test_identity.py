@@ -65,7 +65,7 @@ def test_keys_depend_on_the_fingerprint(identity, tmp_path, case):
 def test_an_invalid_fingerprint_raises_an_error(identity, case):
     for body, message in (
         ("return 3", "its fingerprint is 3; accepted: a string, or None"),
-        ("raise ValueError('lost')", "its fingerprint: ValueError: lost"),
+        ("raise KeyError('lost')", "its fingerprint: KeyError: 'lost'"),
         (READS, "No such file"),
     ):
         with pytest.raises(GahbenchError, match=message):

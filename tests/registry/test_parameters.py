@@ -105,6 +105,9 @@ def untyped(width=3): ...
 def hidden(**options: int): ...
 
 
+def infinite(bound: object = (1.0, -math.inf)): ...
+
+
 def with_default(basis: Annotated[Basis, Names("basis")] = "dct"): ...
 
 
@@ -113,6 +116,7 @@ def with_default(basis: Annotated[Basis, Names("basis")] = "dct"): ...
     [
         (untyped, "x: parameter 'width' needs a type annotation"),
         (hidden, "hides parameters"),
+        (infinite, "x: the default bound=(1.0, -inf) is not finite"),
         (with_default, "write its default as Names('basis', default=...)"),
     ],
 )

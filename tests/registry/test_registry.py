@@ -1,6 +1,7 @@
 """The registry: sources of plugins, problems, specs and labels."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 import gahbench
 from gahbench._util.errors import GahbenchError, PluginError
 from gahbench.registry.configured import KINDS
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, source_files
 from gahbench.testing import check_file
 
 HALF = """
@@ -144,6 +145,26 @@ def test_an_edited_helper_is_imported_again(tmp_path):
     assert Registry((file,)).create("reference", "half").factor == 0.25
     helper.write_text("FACTOR = 0.125\n")
     assert Registry((file,)).create("reference", "half").factor == 0.125
+
+
+def test_a_plugin_file_with_the_name_of_a_library_has_its_own_helpers(tmp_path):
+    write(tmp_path, "_answers.py", "ANSWER = 42\n")
+    file = write(tmp_path, "torch.py", "import torch\nfrom _answers import ANSWER\n")
+    assert "_answers" in source_files(file)
+    assert Registry((file,), packages=()).problems == []
+    assert sys.modules["torch"] is torch
+
+
+def test_files_of_claims_of_one_name_and_other_files_are_problems(tmp_path):
+    text = (Path(gahbench.__file__).parents[1] / "plugins" / "claims" / "miyasawa-1961.yaml").read_text(
+        encoding="utf-8"
+    )
+    files = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        files.append(write(tmp_path / name, "mine-2026.yaml", text))
+    problems = Registry((*files, write(tmp_path, "mine.toml", "")), packages=()).problems
+    assert ["registered twice" in problems[0].error, "which ends in .py" in problems[1].error] == [True, True]
 
 
 def test_helpers_with_the_same_name_in_two_folders_are_refused(tmp_path):
