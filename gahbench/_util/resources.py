@@ -13,7 +13,8 @@ import sys
 import threading
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -93,10 +94,22 @@ _LOCK = threading.Lock()
 def start_process(function: Callable[..., None], arguments: tuple[Any, ...], start: str | None = None) -> Any:
     """Start a function in a new process, which is not a daemon, by ``forkserver`` or ``spawn``."""
     context: Any = multiprocessing.get_context(start or START)
-    if START == "forkserver":
-        context.set_forkserver_preload(["gahbench.runs.preloaded"])
     process = context.Process(target=function, args=arguments, daemon=False)
-    # The fork server, which starts with the first process, imports the same packages as this process.
+    with _starting():
+        process.start()
+    return process
+
+
+def start_server() -> None:
+    """Start the server that forks processes, if the system has one; it imports packages while this process goes on."""
+    if START == "forkserver":
+        with _starting():
+            forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Let the fork server, which starts with the first process, import the same packages as this process."""
     variables = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     with _LOCK:
         before, script = {name: os.environ[name] for name in variables if name in os.environ}, sys.modules["__main__"]
@@ -104,13 +117,13 @@ def start_process(function: Callable[..., None], arguments: tuple[Any, ...], sta
         # The script of this process may have no guard against being imported by a new process.
         sys.modules["__main__"] = types.ModuleType("__main__")
         try:
-            process.start()
+            forkserver.set_forkserver_preload(["gahbench.runs.preloaded"])
+            yield
         finally:
             sys.modules["__main__"] = script
             for name in variables:
                 del os.environ[name]
             os.environ.update(before)
-    return process
 
 
 def detach(output: str | os.PathLike[str]) -> None:

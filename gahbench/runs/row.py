@@ -24,6 +24,7 @@ from torch import nn
 
 from gahbench._util.errors import GahbenchError, PluginError, ResultsError, error_text
 from gahbench._util.files import StorageError, packages_of, storing
+from gahbench._util.noise import generator
 from gahbench._util.readable import printable, shorten
 from gahbench._util.records import key_of
 from gahbench._util.resources import keep_freed_blocks, processor_name, trim_heap
@@ -366,7 +367,8 @@ def measure_cost(evaluation: Evaluation) -> dict[str, float]:
     # A denoiser that fails here keeps its scores.
     with contextlib.suppress(Exception), torch.no_grad():
         while len(durations) < REPETITIONS and sum(durations) < MAX_SECONDS:
-            noisy, visible = evaluation.noisy(sigma, 1 + len(durations))[:count], visible_truth(kind, truth)
+            fresh = generator("noise", "cost", len(durations))
+            noisy, visible = evaluation.add_noise(truth.clean, sigma, fresh), visible_truth(kind, truth)
             started = time.perf_counter()
             evaluation.apply(noisy, sigma, visible)
             durations.append(time.perf_counter() - started)

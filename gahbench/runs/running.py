@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError
+from gahbench._util.resources import start_server
 from gahbench.contracts.engines import Engine, Row
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
@@ -165,13 +166,16 @@ def run(
     chosen = registry.create("engine", engine)
     trackers = {spec: registry.create("tracker", spec) for spec in track}
     changes = SuiteChanges(entrants, settings, datasets, metrics, only, seeds)
+    if is_local := engine.partition("[")[0] == "local":
+        # The server imports torch on another processor while this process plans.
+        start_server()
     loaded = load_suite(suite, registry, changes)
     folder, stop = results_folder(loaded, out), threading.Event()
     store = Store(folder)
     with store.lock(shard):
         plan = make_plan(loaded)
         # Only the engine "local" divides the processors of this machine among rows.
-        local_workers = workers if engine.partition("[")[0] == "local" else None
+        local_workers = workers if is_local else None
         recorded = record_plan(folder, plan, registry.files, threads, local_workers)
         units = shard_of(plan, shard, chosen)
         notes = [f"failed to load {problem.origin}: {problem.error}" for problem in registry.problems]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import gahbench
+import gahbench_plugins
 from gahbench._util.errors import GahbenchError, PluginError
 from gahbench.registry.configured import KINDS
 from gahbench.registry.registry import Registry, source_files
@@ -156,9 +157,7 @@ def test_a_plugin_file_with_the_name_of_a_library_has_its_own_helpers(tmp_path):
 
 
 def test_files_of_claims_of_one_name_and_other_files_are_problems(tmp_path):
-    text = (Path(gahbench.__file__).parents[1] / "plugins" / "claims" / "miyasawa-1961.yaml").read_text(
-        encoding="utf-8"
-    )
+    text = (Path(gahbench_plugins.__file__).parent / "claims" / "miyasawa-1961.yaml").read_text(encoding="utf-8")
     files = []
     for name in "ab":
         (tmp_path / name).mkdir()
