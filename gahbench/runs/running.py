@@ -167,16 +167,14 @@ def run(
     trackers = {spec: registry.create("tracker", spec) for spec in track}
     changes = SuiteChanges(entrants, settings, datasets, metrics, only, seeds)
     if is_local := engine.partition("[")[0] == "local":
-        # The server imports torch on another processor while this process plans.
+        # The engine divides the processors among rows, and its server imports torch while this process plans.
         start_server()
     loaded = load_suite(suite, registry, changes)
     folder, stop = results_folder(loaded, out), threading.Event()
     store = Store(folder)
     with store.lock(shard):
         plan = make_plan(loaded)
-        # Only the engine "local" divides the processors of this machine among rows.
-        local_workers = workers if is_local else None
-        recorded = record_plan(folder, plan, registry.files, threads, local_workers)
+        recorded = record_plan(folder, plan, registry.files, threads, workers if is_local else None)
         units = shard_of(plan, shard, chosen)
         notes = [f"failed to load {problem.origin}: {problem.error}" for problem in registry.problems]
         notes += take(units, folder, [Path(source) for source in reuse]) if reuse else ()
