@@ -117,29 +117,23 @@ def basis_phrases(registry: Registry, bases: Iterable[str]) -> dict[str, str]:
     return dict(zip(specs, specs, strict=True)) | _distinct_names(registry, ("basis",), specs)
 
 
-@dataclass(frozen=True)
-class _Described:
-    """The name that the template of a plugin gives, and the parameters that this name does not show, as text."""
-
-    name: str
-    details: Mapping[str, str]
-
-
 def _distinct_names(registry: Registry, kinds: Sequence[Kind], labels: Sequence[str]) -> dict[str, str]:
     """Return distinct names by label; equal names are followed by the parameters in which their labels differ."""
-    described = {label: _describe(registry, kinds, label) for label in labels}
-    known = {label: item for label, item in described.items() if item is not None}
+    described = {label: item for label in labels if (item := _describe(registry, kinds, label))}
     names = {}
-    for label, item in known.items():
-        others = [other.details for other in known.values() if other.name == item.name]
-        differing = [key for key in item.details if len({details.get(key) for details in others}) > 1]
-        names[label] = ", ".join([item.name, *(item.details[key] for key in differing)])
-    counts = Counter([*names.values(), *(label for label in described if label not in known)])
+    for label, (name, details) in described.items():
+        others = [other_details for other, other_details in described.values() if other == name]
+        differing = [key for key in details if len({other.get(key) for other in others}) > 1]
+        names[label] = ", ".join([name, *(details[key] for key in differing)])
+    counts = Counter([*names.values(), *(label for label in dict.fromkeys(labels) if label not in described)])
     return {label: name for label, name in names.items() if counts[name] == 1}
 
 
-def _describe(registry: Registry, kinds: Sequence[Kind], label: str) -> _Described | None:
-    """Return the name of a plugin for its spec; ``None`` for other labels, and for unknown plugins."""
+def _describe(registry: Registry, kinds: Sequence[Kind], label: str) -> tuple[str, dict[str, str]] | None:
+    """Return the name of a plugin for its spec, and the parameters that the name does not show, as text.
+
+    The value is ``None`` for labels that are not specs, and for unknown plugins.
+    """
     try:
         spec = parse_spec(label)
     except ParameterError:
@@ -148,43 +142,37 @@ def _describe(registry: Registry, kinds: Sequence[Kind], label: str) -> _Describ
     if plugin is None:
         return None
     given = {**({_UNNAMED: spec.positional[0]} if spec.positional else {}), **spec.keywords}
-    nested = {key: _describe(registry, _NESTED, value) for key, value in given.items() if isinstance(value, str)}
-    names = {key: inner.name for key, inner in nested.items() if inner}
-    name, shown = _fill(plugin.display_name, plugin.preset | given, names)
+    nested = {
+        key: inner
+        for key, value in given.items()
+        if isinstance(value, str) and (inner := _describe(registry, _NESTED, value))
+    }
+    values = {key: _text(value) for key, value in (plugin.preset | given).items()}
+    named = values | {key: inner_name for key, (inner_name, _) in nested.items()}
+    name, shown = _fill(plugin.display_name, values, named)
     details = {}
     for key, value in given.items():
         if key not in shown:
-            details[key] = _phrase(key, value, names.get(key) or _text(value))
-        if inner := nested.get(key):
-            details |= {f"{key}.{inner_key}": text for inner_key, text in inner.details.items()}
-    return _Described(name or plugin.name.replace("-", " "), details)
+            details[key] = _phrase(key, value, named[key])
+        if key in nested:
+            details |= {f"{key}.{inner_key}": text for inner_key, text in nested[key][1].items()}
+    return name or plugin.name.replace("-", " "), details
 
 
-def _fill(template: str, given: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, set[str]]:
+def _fill(template: str, values: Mapping[str, str], named: Mapping[str, str]) -> tuple[str, set[str]]:
     """Return a template filled with values, or with names of plugins, and the keys of the values that it shows."""
-    values = {key: names.get(key) or _text(value) for key, value in given.items()}
-    shown = set()
-
-    def decide(match: re.Match[str]) -> str:
-        name, operator, value, text = match.groups()
-        shown.add(name)
-        return text if (values.get(name) == value) == (operator == "=") else ""
-
-    template = _CONDITION.sub(decide, template)
-    fields = _VALUE.findall(template)
-    keys = {name: name for name, _ in fields}
-    if fields and fields[0][0] not in values:
-        keys[fields[0][0]] = _UNNAMED
-    shown.update(keys.values())
+    shown = {match[1] for match in _CONDITION.finditer(template)}
+    template = _CONDITION.sub(lambda m: m[4] if (named.get(m[1]) == m[3]) == (m[2] == "=") else "", template)
+    keys = {name: name for name, _ in _VALUE.findall(template)}
+    if keys and (first := next(iter(keys))) not in values:
+        keys[first] = _UNNAMED
 
     def fill(match: re.Match[str]) -> str:
         key = keys[match[1]]
-        if match[2] == "text":
-            return _text(given[key])
-        return values[key].translate(_SUPERSCRIPTS) if match[2] else values[key]
+        return values[key] if match[2] == "text" else named[key].translate(_SUPERSCRIPTS if match[2] else {})
 
     parts = [part for part in template.split(", ") if all(keys[name] in values for name, _ in _VALUE.findall(part))]
-    return _VALUE.sub(fill, ", ".join(parts)), shown
+    return _VALUE.sub(fill, ", ".join(parts)), shown | {*keys.values()}
 
 
 def _text(value: Any) -> str:
@@ -197,4 +185,4 @@ def _phrase(key: str, value: Any, text: str) -> str:
     name = re.sub(r"[._]", " ", key)
     if isinstance(value, bool):
         return f"{'with' if value else 'without'} {name}"
-    return f"{name} {text}" if name else text
+    return f"{name} {text}".strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError
 from gahbench._util.readable import pluralize
@@ -15,7 +15,7 @@ from gahbench.contracts.row_labels import base_label
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 if TYPE_CHECKING:
-    from gahbench.board.tables import Tables
+    from gahbench.board.results import Results
 
 #: The error of a unit that has not run yet.
 NOT_RUN = "not run yet"
@@ -27,18 +27,18 @@ REFUSED = "cannot take these images: "
 TIME_BUDGET = "time budget: rows depend on the machine"
 
 
-def dataset_names(results: Tables) -> list[str]:
+def dataset_names(results: Results) -> list[str]:
     """Return the datasets that have results, in the order of the results."""
     tables = (results.datasets, results.scores, results.fits, results.failures)
     return list(dict.fromkeys(str(name) for table in tables for name in table["dataset"].unique()))
 
 
-def base_entrants(results: Tables) -> list[str]:
+def base_entrants(results: Results) -> list[str]:
     """Return the entrants of results, which every page counts; the rows of a sweep are one entrant."""
     return list(dict.fromkeys(map(base_label, results.entrants)))
 
 
-def entrant_kinds(results: Tables) -> dict[str, str]:
+def entrant_kinds(results: Results) -> dict[str, str]:
     """Return the kind of every entrant that was trained or scored."""
     scored = results.scores[["entrant", "kind"]].drop_duplicates()
     kinds = dict.fromkeys(results.fits["entrant"], "trained")
@@ -47,50 +47,47 @@ def entrant_kinds(results: Tables) -> dict[str, str]:
     return kinds | dict(zip(scored["entrant"], scored["kind"], strict=True))
 
 
-def entrants_on(results: Tables, dataset: str) -> set[str]:
+def entrants_on(results: Results, dataset: str) -> set[str]:
     """Return the entrants that have results on a dataset."""
     tables = (results.scores, results.fits, results.failures, results.notes)
     return {label for table in tables for label in table.loc[table["dataset"] == dataset, "entrant"].unique()}
 
 
-def is_fitted(results: Tables, dataset: str, entrant: str) -> bool:
+def is_fitted(results: Results, dataset: str, entrant: str) -> bool:
     """Return whether the suite trained, or tried to train, an entrant; loaded weights have no seed."""
     tables = (results.fits, results.failures[results.failures["stage"] == "fit"])
     return any(rows_of(table, dataset, entrant)["seed"].notna().any() for table in tables)
 
 
-def optimum_of(results: Tables, dataset: str) -> tuple[str, float]:
+def _fact(results: Results, dataset: str, column: str, default: Any = "") -> Any:
+    values = results.datasets.loc[results.datasets["dataset"] == dataset, column]
+    return default if values.empty else values.iloc[0]
+
+
+def optimum_of(results: Results, dataset: str) -> tuple[str, float]:
     """Return the kind of a dataset's optimum, and the optimal slope, which is NaN if unknown."""
-    rows = results.datasets[results.datasets["dataset"] == dataset]
-    return ("none", math.nan) if rows.empty else (str(rows["optimum"].iloc[0]), float(rows["slope"].iloc[0]))
+    return _fact(results, dataset, "optimum", "none"), float(_fact(results, dataset, "slope", math.nan))
 
 
-def dataset_notes(results: Tables, dataset: str) -> list[str]:
+def dataset_notes(results: Results, dataset: str) -> list[str]:
     """Return the notes on a dataset: changes of its images that may be unintended."""
-    rows = results.datasets.loc[results.datasets["dataset"] == dataset, "notes"]
-    return [] if rows.empty else str(rows.iloc[0]).splitlines()
+    return list(_fact(results, dataset, "notes").splitlines())
 
 
-def noise_of(results: Tables, dataset: str) -> str:
+def noise_of(results: Results, dataset: str) -> str:
     """Return the kind of the noise of a dataset's scores; empty for white Gaussian noise."""
-    rows = results.datasets.loc[results.datasets["dataset"] == dataset, "noise"]
-    return "" if rows.empty else str(rows.iloc[0])
+    return str(_fact(results, dataset, "noise"))
 
 
-def sources_of(results: Tables, dataset: str) -> list[int] | None:
+def sources_of(results: Results, dataset: str) -> list[int] | None:
     """Return the number of the source of each test image of a dataset; ``None`` if each image has its own source."""
-    rows = results.datasets.loc[results.datasets["dataset"] == dataset, "sources"]
-    text = "" if rows.empty else str(rows.iloc[0])
-    return [int(number) for number in text.split()] or None
+    return [int(number) for number in _fact(results, dataset, "sources").split()] or None
 
 
-def independent_images(results: Tables, dataset: str) -> int:
+def independent_images(results: Results, dataset: str) -> int:
     """Return the number of independent test images that were scored; images of one source count once."""
-    images = psnr_rows(results.scores, dataset)["image"].dropna().unique()
-    sources = sources_of(results, dataset)
-    if sources is None:
-        return len(images)
-    return len({sources[int(image)] for image in images if 0 <= image < len(sources)})
+    images, sources = psnr_rows(results.scores, dataset)["image"].dropna().unique(), sources_of(results, dataset)
+    return len(images if sources is None else {sources[image] for image in images if 0 <= image < len(sources)})
 
 
 def too_few(count: int, are_sources: bool) -> str:
@@ -115,24 +112,18 @@ class Cost:
     machine: str = ""
 
 
-def cost_of(results: Tables, dataset: str, entrant: str) -> Cost:
+def cost_of(results: Results, dataset: str, entrant: str) -> Cost:
     """Return the cost of an entrant on a dataset; of several records, the fastest is returned."""
     fits, costs = (rows_of(table, dataset, entrant) for table in (results.fits, results.costs))
     cost = Cost() if fits.empty else Cost(int(fits["parameters"].iloc[0]), float(fits["train_seconds"].mean()))
     if costs.empty:
         return cost
     row = costs.sort_values("seconds", kind="stable").iloc[0]
-    images = plain(row["training_images"])
-    return replace(
-        cost,
-        multiply_adds=float(row["multiply_adds"]),
-        training_images=None if images is None else int(images),
-        seconds=float(row["seconds"]),
-        machine=str(row["machine"]),
-    )
+    facts = {name: plain(row[name]) for name in ("multiply_adds", "training_images", "seconds", "machine")}
+    return replace(cost, **{name: value for name, value in facts.items() if value is not None})
 
 
-def families(results: Tables) -> dict[str, dict[int, str]]:
+def families(results: Results) -> dict[str, dict[int, str]]:
     """Return groups of datasets that differ only in their parameter ``size``, by name and by side in pixels."""
     members_by_family: dict[str, dict[int, str]] = {}
     facts = results.datasets
@@ -143,7 +134,7 @@ def families(results: Tables) -> dict[str, dict[int, str]]:
     return {name: dict(sorted(members.items())) for name, members in members_by_family.items()}
 
 
-def rendered_families(results: Tables) -> dict[str, dict[int, str]]:
+def rendered_families(results: Results) -> dict[str, dict[int, str]]:
     """Return the :func:`families` with a ``render_size``: their images are block averages of the same large images."""
     return {
         name: members

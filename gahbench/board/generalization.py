@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError
-from gahbench.board.facts import sources_of
-from gahbench.board.scorecube import (
+from gahbench.board.cube import (
     cubes_by_images,
     join_levels,
+    left_out_part,
     ratios_of,
-    rows_with_left_out,
     sampled_quotient,
 )
+from gahbench.board.facts import sources_of
 from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import Interval
 from gahbench.contracts.row_labels import base_label, number_of_images
@@ -32,13 +32,13 @@ def find_sweeps(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> list[tuple[str, str]]:
     """Return the pairs of dataset and entrant that have rows for several numbers of training images."""
-    rows = results.scores[["dataset", "entrant"]].drop_duplicates()
+    scored = set(results.scores[["dataset", "entrant"]].drop_duplicates().itertuples(index=False, name=None))
     pairs = list(
         dict.fromkeys(
-            (str(dataset), base_label(str(entrant)))
+            (str(dataset), base_label(entrant))
             for dataset in results.datasets["dataset"]
             for entrant in results.entrants
-            if base_label(entrant) != entrant and ((rows["dataset"] == dataset) & (rows["entrant"] == entrant)).any()
+            if base_label(entrant) != entrant and (dataset, entrant) in scored
         )
     )
     if not pairs:
@@ -46,14 +46,10 @@ def find_sweeps(
             f"results of suite '{results.suite}' have no rows for several numbers of training images; a suite creates "
             "them if it lists train_images under 'training'"
         )
-    known_labels = [list(dict.fromkeys(names)) for names in zip(*pairs, strict=True)]
-    chosen_datasets, chosen_entrants = (
-        choose_labels(patterns, names, kind)
-        for kind, patterns, names in zip(("dataset", "entrant"), (datasets, entrants), known_labels, strict=True)
-    )
-    return [
-        (dataset, entrant) for dataset, entrant in pairs if dataset in chosen_datasets and entrant in chosen_entrants
-    ]
+    labels, bases = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
+    chosen_datasets = choose_labels(datasets, labels, "dataset")
+    chosen_entrants = choose_labels(entrants, bases, "entrant")
+    return [pair for pair in pairs if pair[0] in chosen_datasets and pair[1] in chosen_entrants]
 
 
 def sweep_curves(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> SweepCurves:
@@ -62,11 +58,12 @@ def sweep_curves(results: Results, dataset: str, entrant: str, metric: str, spli
     names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
     scores = results.scores
     scores = scores[(scores["dataset"] == dataset) & (scores["split"] == split)]
-    tables = [rows_with_left_out(scores, name) for name in names]
+    rows = {str(name): own for name, own in scores.groupby("metric", sort=False)}
+    tables = [(rows.get(name, scores[:0]), rows.get(left_out_part(name))) for name in names]
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
     labels = [label for label in sorted(labels, key=_sort_key) if (tables[0][0]["entrant"] == label).any()]
     curves: SweepCurves = {number_of_images(label): {} for label in labels}
-    if any(rows.empty for rows, _ in tables):
+    if any(table.empty for table, _ in tables):
         return curves
     sources = sources_of(results, dataset) if split == "test" else None
     scale = results.scale_of(metric)

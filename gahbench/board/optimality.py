@@ -24,7 +24,7 @@ oracles, which see the clean image, D is the difference of errors.
   distribution) or many comparisons. If a suite does not measure this metric, an entrant is reported if its mean error
   is smaller than the error of the optimum by more than 3 standard errors of the logarithm of their ratio (by the delta
   method), or more if there are few images: then the entrant or the optimum is wrong. Reported entrants, and entrants
-  that are left out (:mod:`gahbench.board.scorecube`), do not count as best denoiser of the board.
+  that are left out (:mod:`gahbench.board.cube`), do not count as best denoiser of the board.
 """
 
 from __future__ import annotations
@@ -32,20 +32,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gahbench.board.board import Value
+from gahbench.board.cube import decibels
 from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.board.scorecube import decibels
-from gahbench.board.statistics import Array, estimate, estimates, means, sampled_means
-from gahbench.board.tables import plain
+from gahbench.board.statistics import Array, estimate, means, sampled_means
+from gahbench.board.tables import Value, plain
 
 if TYPE_CHECKING:
-    from gahbench.board.scorecube import ScoreCube
+    from gahbench.board.cube import ScoreCube
     from gahbench.board.seed_effects import Spread
 
 CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
@@ -70,9 +68,9 @@ class Distances:
     @classmethod
     def from_cubes(cls, cube: ScoreCube, others: Mapping[str, ScoreCube]) -> Distances:
         """Return the measured metrics of other cubes on the axes of a cube."""
-        arrays = {name: others[name].reindex_like(cube) for name in (DISTANCE, OPTIMAL_ERROR, CROSS) if name in others}
         unknown = np.full(cube.values.shape, np.nan)
-        return cls(*(arrays.get(name, unknown) for name in (DISTANCE, OPTIMAL_ERROR, CROSS)))
+        names = (DISTANCE, OPTIMAL_ERROR, CROSS)
+        return cls(*(others[name].reindex_like(cube) if name in others else unknown for name in names))
 
 
 @dataclass(frozen=True)
@@ -105,14 +103,6 @@ class OptimumCheck:
     violations: tuple[Deviation, ...]
     refutations: tuple[Deviation, ...] = ()
 
-    def record(self) -> dict[str, Any]:
-        """Return the fields as JSON types."""
-        lists = {"violations": self.violations, "refutations": self.refutations}
-        return {
-            **asdict(self),
-            **{name: [entrant.record() for entrant in entrants] for name, entrants in lists.items()},
-        }
-
 
 def optimality_values(
     dataset: str,
@@ -125,50 +115,44 @@ def optimality_values(
 ) -> Iterator[Value]:
     """Yield the deficit of each entrant and, under white noise, the KL bound."""
     best = cube.entrants.index(check.optimum)
-    errors, error_draws = _mean_errors(cube, best, distances, spreads)
-    references = {"": (errors[best], error_draws[:, best])}
+    errors, draws = sample_errors(squared_errors(cube, best, distances), cube.entrants, cube, spreads)
+    # With a measured distance D >= 0, errors are not below the error of the optimum.
+    is_known = np.isfinite(means(distances.distance)) & np.isfinite(errors[best])
+    draws = np.where(is_known, np.maximum(draws, draws[:, [best]]), draws)
+    references = {"": (errors[best], draws[:, best])}
     violating_entrants = {value.entrant for value in check.violations}
-    practical_indices = [
+    practical = [
         index
         for index, label in enumerate(cube.entrants)
         if kinds.get(label) in PRACTICAL_KINDS and label not in violating_entrants and label not in cube.left_out
     ]
-    if check.kind == "bracket" and practical_indices:
-        smallest = np.asarray(practical_indices)[
-            np.nanargmin(np.nan_to_num(errors[practical_indices], nan=np.inf), axis=0)
-        ]
+    if check.kind == "bracket" and practical:
+        smallest = np.array(practical)[np.argmin(np.nan_to_num(errors[practical], nan=np.inf), axis=0)]
         levels = np.arange(len(cube.sigmas))
-        references["min"] = (errors[smallest, levels], error_draws[:, smallest, levels])
+        references["min"] = (errors[smallest, levels], draws[:, smallest, levels])
     for index, label in enumerate(cube.entrants):
-        if index == best:
-            continue
-        for part, (reference, reference_draws) in references.items():
-            deficit, deficit_draws = (
-                decibels(errors[index] / reference),
-                decibels(error_draws[:, index] / reference_draws),
-            )
+        for part, (reference, reference_draws) in references.items() if index != best else ():
+            deficit, deficit_draws = decibels(errors[index] / reference), decibels(draws[:, index] / reference_draws)
             yield Value(dataset, label, "deficit", part, None, estimate(deficit.mean(), deficit_draws.mean(axis=1)))
-            for sigma, value in zip(cube.sigmas, estimates(deficit, deficit_draws), strict=True):
+            for level, sigma in enumerate(cube.sigmas):
+                value = estimate(deficit[level], deficit_draws[:, level])
                 yield Value(dataset, label, "deficit", part, sigma, value)
             if has_divergence and len(cube.sigmas) > 1:
-                bound = kl_bound(cube.sigmas, errors[index] - reference)
-                divergence = estimate(bound, kl_bound(cube.sigmas, error_draws[:, index] - reference_draws))
-                yield Value(dataset, label, "kl", part, None, divergence)
+                bounds = (
+                    kl_bound(cube.sigmas, excess)
+                    for excess in (errors[index] - reference, draws[:, index] - reference_draws)
+                )
+                yield Value(dataset, label, "kl", part, None, estimate(*bounds))
 
 
-def _mean_errors(
-    cube: ScoreCube, best: int, distances: Distances, spreads: Mapping[str, Spread]
+def sample_errors(
+    errors: Array, names: Sequence[str], cube: ScoreCube, spreads: Mapping[str, Spread]
 ) -> tuple[Array, Array]:
-    """Return mean squared errors, shape (E, S), and their draws, (D, E, S); ``best`` is the index of the optimum."""
-    errors = squared_errors(cube, best, distances)
-    mean_errors = means(errors)
-    draws = sampled_means(
-        errors, names=cube.entrants, spreads=spreads, sources=cube.sources, relative=True, excluded=cube.left_out
-    ).draws()
-    # Errors are positive. With a measured distance D >= 0, they are not below the error of the optimum.
-    draws = np.maximum(draws, _SMALLEST_DRAW * mean_errors)
-    is_known = np.isfinite(means(distances.distance)) & np.isfinite(mean_errors[best])
-    return mean_errors, np.where(is_known, np.maximum(draws, draws[:, [best]]), draws)
+    """Return means (E, S) of squared errors (E, S, R, N) on the images of a cube, and draws (D, E, S) above 0."""
+    sample = sampled_means(
+        errors, names=names, spreads=spreads, sources=cube.sources, relative=True, excluded=cube.left_out
+    )
+    return sample.values, np.maximum(sample.draws(), _SMALLEST_DRAW * sample.values)
 
 
 def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) -> OptimumCheck | None:
@@ -177,84 +161,52 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
     if optimum is None:
         return None
     best, kind = optimum
-    errors, crosses = (
-        _means_over_sources(_means_over_seeds(values), cube.sources)
-        for values in (squared_errors(cube), distances.cross)
-    )
-    count = errors.shape[-1]
-    compared = [
-        index for index, label in enumerate(cube.entrants) if index != best and kinds.get(label) in CHECKED_KINDS
-    ]
-    is_finite: NDArray[np.bool_] = np.asarray(np.isfinite(errors.mean(axis=2)))
-    is_known: NDArray[np.bool_] = is_finite & is_finite[best] & (count > 1)
-    is_compared = is_known[compared]
-    has_cross: NDArray[np.bool_] = np.asarray(np.isfinite(crosses).all(axis=2))
+    with warnings.catch_warnings():
+        # Silence warnings about entrants without any seed, single images and differences without variation.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        errors, crosses = (_by_source(values, cube.sources) for values in (squared_errors(cube), distances.cross))
+        count, mean = errors.shape[-1], errors.mean(axis=2)
+        cross, relative = crosses.mean(axis=2), errors / mean[..., None] - errors[best] / mean[best][..., None]
+        cross_ratios = cross / crosses.std(axis=2, ddof=1) * np.sqrt(count)
+        error_ratios = np.log(mean[best] / mean) / relative.std(axis=2, ddof=1) * np.sqrt(count)
+    has_cross = np.asarray(np.isfinite(crosses).all(axis=2))
+    is_checked = np.array([kinds.get(label) in CHECKED_KINDS for label in cube.entrants])
+    is_checked[best] = False
+    is_compared = is_checked[:, None] & np.isfinite(mean) & np.isfinite(mean[best]) & (count > 1)
     # Even if no entrant saw the clean image, the largest of many cross terms deviates by chance, so the threshold
     # grows with the number of comparisons. Comparisons of entrants that are left out do not count.
-    is_counted = [cube.entrants[index] not in cube.left_out for index in compared]
-    required = (
-        _required_standard_errors(count),
-        _required_standard_errors(count, int((is_compared & has_cross[compared])[is_counted].sum())),
+    is_counted = np.array([label not in cube.left_out for label in cube.entrants])[:, None]
+    crossed = int((is_compared & has_cross & is_counted).sum())
+    required = np.where(has_cross, *(_required_standard_errors(count, number) for number in (crossed, 1)))
+    is_rounding = np.where(
+        has_cross, np.abs(cross) <= _RELATIVE_ROUNDING * mean[best], mean >= mean[best] * (1 - _RELATIVE_ROUNDING)
     )
-    violations: list[Deviation] = []
-    refutations: list[Deviation] = []
-    for index, (level, sigma) in product(compared, enumerate(cube.sigmas)):
-        if not is_known[index, level]:
-            continue
-        if has_cross[index, level]:
-            standard_errors = _cross_in_standard_errors(crosses[index, level], float(errors[best, level].mean()))
-            if standard_errors < -required[1]:
-                refutations.append(Deviation(cube.entrants[index], sigma, -standard_errors))
-        else:
-            standard_errors = _advantage_in_standard_errors(errors[index, level], errors[best, level])
-        if standard_errors > required[int(has_cross[index, level])]:
-            violations.append(Deviation(cube.entrants[index], sigma, standard_errors))
+    ratios = np.where(is_rounding, 0.0, np.where(has_cross, cross_ratios, error_ratios))
+
+    def deviations(is_beyond: NDArray[np.bool_], sign: int) -> tuple[Deviation, ...]:
+        places = np.argwhere(is_compared & is_beyond).tolist()
+        return tuple(Deviation(cube.entrants[i], cube.sigmas[j], sign * float(ratios[i, j])) for i, j in places)
+
     return OptimumCheck(
         cube.entrants[best],
         kind,
         int(is_compared.any(axis=1).sum()),
         int(is_compared.sum()),
-        int((~is_compared).sum()),
-        tuple(violations),
-        tuple(refutations),
+        int((is_checked[:, None] & ~is_compared).sum()),
+        deviations(ratios > required, 1),
+        deviations(has_cross & (ratios < -required), -1),
     )
 
 
-def _means_over_sources(values: Array, sources: Sequence[int] | None) -> Array:
-    """Return means over the images of each source, shape (E, S, C), of values (E, S, N)."""
+def _by_source(values: Array, sources: Sequence[int] | None) -> Array:
+    """Return means over the available seeds, and over the images of each source, shape (E, S, C)."""
+    by_image = np.asarray(np.nanmean(values, axis=2))
     if sources is None:
-        return values
-    _, groups = np.unique(np.asarray(sources), return_inverse=True)
-    return np.stack([values[..., groups == group].mean(axis=-1) for group in range(groups.max() + 1)], axis=-1)
+        return by_image
+    return np.stack([by_image[..., np.asarray(sources) == source].mean(-1) for source in sorted(set(sources))], axis=-1)
 
 
-def _cross_in_standard_errors(cross: Array, optimal: float) -> float:
-    """Return the mean of inner products (N,) in standard errors; 0 if the mean is rounding."""
-    mean, error = float(cross.mean()), float(cross.std(ddof=1)) / np.sqrt(len(cross))
-    if abs(mean) <= _RELATIVE_ROUNDING * optimal:
-        return 0.0
-    return mean / error if error else float(np.copysign(np.inf, mean))
-
-
-def _advantage_in_standard_errors(errors: Array, best_errors: Array) -> float:
-    """Return how far the squared errors (N,) of an entrant are below those of the optimum, in standard errors."""
-    mean, optimal = errors.mean(), best_errors.mean()
-    if mean >= optimal * (1 - _RELATIVE_ROUNDING):
-        return 0.0
-    error = float((errors / mean - best_errors / optimal).std(ddof=1)) / np.sqrt(len(errors))
-    ratio = float(np.log(optimal / mean))
-    return ratio / error if error else np.inf
-
-
-def _means_over_seeds(values: Array) -> Array:
-    """Return means over the available seeds, shape (E, S, N)."""
-    with warnings.catch_warnings():
-        # Silence the warning about entrants without any seed.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(np.nanmean(values, axis=2))
-
-
-def _required_standard_errors(images: int, comparisons: int = 1) -> float:
+def _required_standard_errors(images: int, comparisons: int) -> float:
     """Return the threshold in standard errors: 3, corrected for few images (t) and many comparisons (Bonferroni)."""
     from scipy.stats import norm, t
 
@@ -286,11 +238,11 @@ def squared_errors(cube: ScoreCube, best: int | None = None, distances: Distance
 
 def _find_optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exact", "bracket"]] | None:
     """Return the index of the optimum, and whether it is exact or a bracket; ``None`` without an optimum."""
-    candidates: tuple[tuple[str, str, Literal["exact", "bracket"]], ...] = (
-        ("optimal", "optimal", "exact"),
-        ("bound", "lower-bound", "bracket"),
-    )
-    for kind, preferred, meaning in candidates:
+    meanings: dict[tuple[str, str], Literal["exact", "bracket"]] = {
+        ("optimal", "optimal"): "exact",
+        ("bound", "lower-bound"): "bracket",
+    }
+    for (kind, preferred), meaning in meanings.items():
         labels = [label for label in cube.entrants if kinds.get(label) == kind]
         if labels:
             return cube.entrants.index(preferred if preferred in labels else labels[0]), meaning

@@ -8,27 +8,20 @@
   paired difference is significant if, in units of its spread, it exceeds the 95 % quantile of the largest such
   difference among all pairs. So all intervals hold together with a probability of 95 %.
 
-Means over datasets answer two questions, in this order:
-
-- **These datasets**: the mean over the datasets as they are. Images are shared between entrants. Datasets of one
-  family may share images or noise by index: with the same noise, four families of C^alpha images that differ in alpha
-  have correlated errors. So images of equal index are resampled together in all datasets with the same number of
-  images, and the variance over images is that of the mean over these datasets; for independent images it is K^-2 times
-  the sum over K datasets of s^2 / n over n images. Seeds are independent between datasets, and add K^-2 times the sum
-  of s_seed^2 / R over R seeds. If a dataset has too few sources of images, its images are the units
-  (:attr:`ScoreCube.is_fixed_set`). There are no intervals if a dataset has too few images.
-- **A new dataset of this kind**, for paired gains only: the prediction interval d +- t s sqrt(1 + 1/K), where d and s
-  are the mean and standard deviation of the K gains, and t is the 0.975 quantile of the t distribution with K - 1
-  degrees of freedom. Datasets whose images are block averages of the same large images count once, with their mean
-  gain; there is no interval for fewer than three datasets. The raw PSNR has no such interval, since it would describe
-  differences of many decibels between datasets.
+Means over datasets describe the datasets as they are. Images are shared between entrants. Datasets of one family may
+share images or noise by index: with the same noise, four families of C^alpha images that differ in alpha have
+correlated errors. So images of equal index are resampled together in all datasets with the same number of images, and
+the variance over images is that of the mean over these datasets; for independent images it is K^-2 times the sum over K
+datasets of s^2 / n over n images. Seeds are independent between datasets, and add K^-2 times the sum of s_seed^2 / R
+over R seeds. If a dataset has too few sources of images, its images are the units (:attr:`ScoreCube.is_fixed_set`).
+There are no intervals if a dataset has too few images.
 
 If the spread over seeds of a trained entrant is unknown on a dataset (:func:`knows_seeds`), intervals describe *these
 weights*, and entrants of a training run are not compared with each other, neither on the dataset nor over datasets:
 their ranks only count other entrants that are significantly better or worse. A network whose weights come from a file
 is a given denoiser without seeds, and is compared as a classical one is.
 
-An entrant that is left out on any of the datasets (:mod:`gahbench.board.scorecube`) has no rank over datasets.
+An entrant that is left out on any of the datasets (:mod:`gahbench.board.cube`) has no rank over datasets.
 
 References
 ----------
@@ -44,15 +37,15 @@ from typing import TYPE_CHECKING, Literal
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from gahbench.board.facts import dataset_names, rendered_families
-from gahbench.board.scorecube import LeftOut, ScoreCube, psnr_cube, spreads_of
-from gahbench.board.statistics import LEVEL, UNKNOWN, Array, Interval, SampledMeans, total
+from gahbench.board.cube import LeftOut, ScoreCube, psnr_cube, spreads_of
+from gahbench.board.facts import dataset_names
+from gahbench.board.statistics import LEVEL, UNKNOWN, Array, Interval, total
 
 if TYPE_CHECKING:
-    from gahbench.board.board import Board
-    from gahbench.board.tables import Tables
+    from gahbench.board.estimates import Estimates
+    from gahbench.board.results import Results
 
 #: Kinds of denoisers that could be used in practice. They have ranks, and cannot be better than the optimum.
 PRACTICAL_KINDS = ("trained", "classical")
@@ -78,24 +71,18 @@ def rank_intervals(
     ``is_compared``, shape (E, E) and symmetric, says which pairs are compared; by default, all pairs.
     """
     count = len(psnr)
-    difference = psnr[:, None] - psnr[None, :]
     deviations = draws - psnr
+    is_compared = np.ones((count, count), dtype=np.bool_) if is_compared is None else is_compared
     is_known = np.isfinite(deviations).all(axis=0)
-    threshold = np.full(difference.shape, np.inf)
-    if is_known.any():
-        chosen = deviations[:, is_known]
-        spread = np.stack([np.abs(chosen[:, [index]] - chosen).mean(axis=0) for index in range(chosen.shape[1])])
-        differs = spread > _ROUNDING_DB
-        if is_compared is not None:
-            differs &= is_compared[np.ix_(is_known, is_known)]
-        largest = np.zeros(len(draws))
-        for index in range(chosen.shape[1]):
-            scaled = np.abs(chosen[:, [index]] - chosen)[:, differs[index]] / spread[index, differs[index]]
-            largest = np.maximum(largest, scaled.max(axis=1, initial=0.0))
-        threshold[np.ix_(is_known, is_known)] = _ROUNDING_DB + float(np.quantile(largest, LEVEL)) * spread * differs
-    if is_compared is not None:
-        threshold[~is_compared] = np.inf
-    better = difference > threshold
+    pairs = np.outer(is_known, is_known) & is_compared
+    spread, largest = np.zeros((count, count)), np.zeros(len(draws))
+    for index in np.flatnonzero(is_known):
+        differences = np.abs(deviations[:, [index]] - deviations)
+        spread[index] = differences.mean(axis=0)
+        chosen = pairs[index] & (spread[index] > _ROUNDING_DB)
+        largest = np.maximum(largest, (differences[:, chosen] / spread[index, chosen]).max(axis=1, initial=0.0))
+    threshold = _ROUNDING_DB + np.where(spread > _ROUNDING_DB, float(np.quantile(largest, LEVEL)) * spread, 0.0)
+    better = pairs & (psnr[:, None] - psnr[None, :] > threshold)
     return 1 + better.sum(axis=0), count - better.sum(axis=1)
 
 
@@ -121,7 +108,7 @@ def compared_pairs(is_trained: Sequence[bool], are_seeds_known: bool) -> NDArray
 
 @dataclass(frozen=True)
 class Overall:
-    """Means of an entrant over datasets, and the expected gain on a new dataset of this kind."""
+    """Means of an entrant over datasets."""
 
     entrant: str
     kind: str
@@ -129,7 +116,6 @@ class Overall:
     rank_high: int | None
     psnr: Interval
     gain: Interval
-    new_gain: Interval
 
 
 @dataclass(frozen=True)
@@ -142,27 +128,28 @@ class OverDatasets:
     fixed_sets: Sequence[str] = ()
 
 
-def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatasets:
+def over_datasets(results: Results, board: Estimates, left_out: LeftOut) -> OverDatasets:
     """Return means over datasets of the selected entrants; the board must hold all entrants, for the ranks."""
-    complete, shown_datasets = results.selected_from or results, set(dataset_names(results))
-    scored = [
-        dataset_board
-        for dataset_board in board.datasets
-        if dataset_board.dataset in shown_datasets and dataset_board.is_known("psnr")
-    ]
-    kinds = {entry.entrant: entry.kind for dataset_board in scored for entry in dataset_board.entries if entry.kind}
-    labels = [
-        label for label in kinds if all(dataset_board.estimate(label, "psnr").is_known for dataset_board in scored)
-    ]
+    complete, shown = results.complete, set(dataset_names(results))
+    scored = [part for part in board.datasets if part.dataset in shown and part.is_known("psnr")]
+    kinds = {entry.entrant: entry.kind for part in scored for entry in part.entries if entry.kind}
+    labels = [label for label in kinds if all(part.estimate(label, "psnr").is_known for part in scored)]
     if len(scored) < MIN_DATASETS or not labels:
         return OverDatasets([], len(scored), "")
-    names = [dataset_board.dataset for dataset_board in scored]
+    names = [part.dataset for part in scored]
     cubes = {name: psnr_cube(complete, name, left_out) for name in dataset_names(complete)}
-    sample = _mean_over_datasets(cubes, names, labels)
-    psnr = sample.values
-    baseline = labels.index(complete.baseline) if complete.baseline in labels else None
-    gains = [UNKNOWN] * len(labels) if baseline is None else _gains(sample, baseline)
-    draws = sample.draws()
+    spreads = spreads_of(cubes)
+    parts = []
+    for name in names:
+        rows = [cubes[name].entrants.index(label) for label in labels]
+        sample = cubes[name].sampled(spreads, crc32(name.encode()))
+        parts.append(sample.apply(lambda array: array.mean(axis=-1) / len(names)).at(rows))
+    mean = total(parts)
+    gains = [UNKNOWN] * len(labels)
+    if complete.baseline in labels:
+        baseline = labels.index(complete.baseline)
+        gains = mean.apply(lambda array: array - array[..., [baseline]]).intervals()
+    draws = mean.draws()
     trained = [label for label in trained_in_runs(cubes[names[0]], kinds) if label in labels]
     are_seeds_known = all(knows_seeds(cubes[name], trained) for name in names)
     interval_scope: IntervalScope = ""
@@ -175,67 +162,11 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
         if interval_scope and kinds[label] in PRACTICAL_KINDS and label not in unranked
     ]
     is_compared = compared_pairs([labels[index] in trained for index in ranked], are_seeds_known)
-    ends = rank_intervals(psnr[ranked], draws[:, ranked], is_compared)
-    ranks = {labels[index]: (int(best), int(worst)) for index, best, worst in zip(ranked, *ends, strict=True)}
-    groups = _independent_datasets(complete, names)
-    gains_of_kind = [
-        [
-            np.mean([board.for_dataset(name).estimate(label, "gain_over_baseline").value for name in group])
-            for group in groups
-        ]
-        for label in labels
-    ]
-    rows = {
-        label: Overall(
-            label,
-            kinds[label],
-            rank=ranks.get(label, (None, None))[0],
-            rank_high=ranks.get(label, (None, None))[1],
-            psnr=psnr_of,
-            gain=gain,
-            new_gain=prediction(own_gains),
-        )
-        for label, psnr_of, gain, own_gains in zip(labels, sample.intervals(), gains, gains_of_kind, strict=True)
+    ends = rank_intervals(mean.values[ranked], draws[:, ranked], is_compared)
+    best, worst = (dict(zip(ranked, end.tolist(), strict=True)) for end in ends)
+    rows_by_label = {
+        label: Overall(label, kinds[label], best.get(index), worst.get(index), psnr, gain)
+        for index, (label, psnr, gain) in enumerate(zip(labels, mean.intervals(), gains, strict=True))
     }
-    sorted_rows = [rows[label] for label in sorted_by_psnr(labels, psnr) if label in results.entrants]
-    return OverDatasets(sorted_rows, len(scored), interval_scope, [name for name in names if cubes[name].is_fixed_set])
-
-
-def _mean_over_datasets(
-    cubes: Mapping[str, ScoreCube], datasets: Sequence[str], entrants: Sequence[str]
-) -> SampledMeans:
-    """Return the mean PSNR over datasets, shape (E,), in which images of equal index belong together."""
-    spreads = spreads_of(cubes)
-    parts = []
-    for dataset in datasets:
-        rows = [cubes[dataset].entrants.index(entrant) for entrant in entrants]
-        sample = cubes[dataset].sampled(spreads, crc32(dataset.encode()))
-        parts.append(sample.apply(lambda array: array.mean(axis=-1) / len(datasets)).at(rows))
-    return total(parts)
-
-
-def _gains(sample: SampledMeans, baseline: int) -> list[Interval]:
-    """Return the paired differences of means (E,) from the baseline."""
-    return sample.apply(lambda array: array - array[..., [baseline]]).intervals()
-
-
-def _independent_datasets(results: Tables, names: Sequence[str]) -> list[list[str]]:
-    """Group datasets such that groups have different images."""
-    families = [list(members.values()) for members in rendered_families(results).values()]
-    group_of = {name: index for index, members in enumerate(families) for name in members}
-    groups: dict[int | str, list[str]] = {}
-    for name in names:
-        groups.setdefault(group_of.get(name, name), []).append(name)
-    return list(groups.values())
-
-
-def prediction(gains: ArrayLike) -> Interval:
-    """Return the mean of gains (K,) on K datasets with the 95 % prediction interval of the gain on another dataset."""
-    from scipy.stats import t
-
-    array = np.asarray(gains, dtype=np.float64)
-    count, mean = len(array), float(np.mean(array))
-    if np.isnan(mean) or count < MIN_DATASETS:
-        return Interval(mean)
-    half_width = float(t.ppf((1 + LEVEL) / 2, count - 1) * array.std(ddof=1) * np.sqrt(1 + 1 / count))
-    return Interval(mean, mean - half_width, mean + half_width)
+    shown_rows = [rows_by_label[label] for label in sorted_by_psnr(labels, mean.values) if label in results.entrants]
+    return OverDatasets(shown_rows, len(scored), interval_scope, [name for name in names if cubes[name].is_fixed_set])

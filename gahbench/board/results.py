@@ -5,30 +5,29 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import from_json
-
 from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import open_regular, read_regular
+from gahbench._util.files import read_regular, sha256_of
 from gahbench._util.records import check_record, is_inside, parse_sealed
-from gahbench.board.board import Board, short_table, wide_table
 from gahbench.board.combined import combine
+from gahbench.board.cube import left_out_rows
+from gahbench.board.display_names import DisplayNames, display_names
+from gahbench.board.estimates import SUFFIXES, Estimates, estimate
 from gahbench.board.facts import dataset_names
-from gahbench.board.leaderboard import make_board, optimum_checks
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
 from gahbench.board.ranks import OverDatasets, over_datasets
-from gahbench.board.rate_curves import deficit_curves, is_optimality_slope, judge_rates
-from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
-from gahbench.board.scorecube import left_out_rows
-from gahbench.board.tables import SCHEMAS, Tables, empty, plain
-from gahbench.board.transfer import Transfer, transfers
+from gahbench.board.rate_curves import DeficitCurve, deficit_curves
+from gahbench.board.selection import choose_labels
+from gahbench.board.statistics import IntervalScale
+from gahbench.board.tables import SCHEMAS, empty, plain, tidy
 from gahbench.contracts.citation import Citation
+from gahbench.contracts.row_labels import base_label
 from gahbench.planning.suite_files import SuiteVersion
 from gahbench.registry.registry import built_in_registry
 
@@ -44,7 +43,7 @@ INDEX, SCORES, BOARD = "results.json", "scores.parquet", "leaderboard.md"
 
 
 @dataclass(frozen=True, eq=False)
-class Results(Tables):
+class Results:
     """The results of a suite.
 
     The tables are validated, and converted to canonical types and a canonical order of rows and columns. Equal results
@@ -98,9 +97,6 @@ class Results(Tables):
     version
         The ``version`` of a frozen suite, and the ``digest`` (SHA-256) of the text of its file; ``None`` if the suite
         has no version, or the run changed its settings.
-    selected_from
-        The complete results from which these results were selected (:func:`gahbench.board.selection.select`); ranks
-        and intervals are those of the complete results. ``None`` if these results are complete.
     registry
         Function that returns the plugins, which define the display names of entrants and datasets
         (:mod:`gahbench.board.display_names`). With ``None``, the default, boards show labels.
@@ -121,15 +117,110 @@ class Results(Tables):
     ['classical', 'oracle', 'trained']
     """
 
-    selected_from: Results | None = field(default=None, repr=False)
+    suite: str
+    scores: pd.DataFrame
+    fits: pd.DataFrame
+    failures: pd.DataFrame
+    datasets: pd.DataFrame
+    entrants: list[str] = field(default_factory=list)
+    baseline: str | None = None
+    costs: pd.DataFrame = field(default_factory=lambda: empty("costs"))
+    notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
+    metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
+    flags: pd.DataFrame = field(default_factory=lambda: empty("flags"))
+    checks: pd.DataFrame = field(default_factory=lambda: empty("checks"))
+    ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
+    citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
+    version: SuiteVersion | None = None
+    registry: Callable[[], Registry] | None = field(default=None, repr=False)
+    _complete: Results | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in SCHEMAS:
+            object.__setattr__(self, name, tidy(getattr(self, name), name))
+        tables = (self.scores, self.fits, self.failures, self.costs, self.notes, self.flags, self.checks)
+        labels = {label for table in tables for label in table["entrant"].unique()}
+        labels |= set() if self.baseline is None else {self.baseline}
+        if unknown := sorted(labels - {*self.entrants}):
+            raise ResultsError(
+                f"results of suite '{self.suite}' name {listing(unknown)}; its entrants are {listing(self.entrants)}"
+            )
+
+    def select(
+        self, entrants: Sequence[str] = (), datasets: Sequence[str] = (), metrics: Sequence[str] = ()
+    ) -> Results:
+        """Return the results of chosen entrants, datasets and metrics; their ranks and intervals do not change.
+
+        Parameters
+        ----------
+        entrants
+            Labels, names or patterns of entrants; empty selects all. The baseline is always kept.
+        datasets
+            Labels, names or patterns of datasets; empty selects all.
+        metrics
+            Names or patterns of metrics; empty selects all. The PSNR is always kept.
+
+        Raises
+        ------
+        ResultsError
+            If nothing matches one of the patterns.
+        """
+        if not (entrants or datasets or metrics):
+            return self
+        chosen = {*choose_labels(entrants, self.entrants, "entrant", ResultsError), self.baseline}
+        labels = [label for label in self.entrants if label in chosen]
+        names = choose_labels(datasets, self.datasets["dataset"], "dataset", ResultsError)
+        metric_names = {*choose_labels(metrics, sorted(self._metric_labels), "metric", ResultsError), "psnr"}
+        tables: dict[str, Any] = {}
+        for name in SCHEMAS:
+            table = getattr(self, name)
+            if "entrant" in table:
+                table = table[table["entrant"].isin(labels)]
+            if "dataset" in table:
+                table = table[table["dataset"].isin(names)]
+            if name in ("scores", "metrics", "ratios"):
+                labels_of_rows = table["metric"].map(lambda metric: parse_metric_name(str(metric)).label)
+                table = table[labels_of_rows.isin(metric_names)]
+            if "entry" in table:
+                table = table[table["entry"].isin({*map(base_label, labels), *names, *metric_names})]
+            tables[name] = table
+        selection = replace(self, **tables, entrants=labels)
+        object.__setattr__(selection, "_complete", self.complete)
+        return selection
+
+    @property
+    def complete(self) -> Results:
+        """The results from which these were selected, which decide ranks and intervals; otherwise these results."""
+        return self._complete or self
 
     @cached_property
-    def board(self) -> Board:
+    def _metric_labels(self) -> set[str]:
+        return {parse_metric_name(str(name)).label for name in self.scores["metric"].unique()}
+
+    @cached_property
+    def board(self) -> Estimates:
         """The board: ranks and facts of each dataset and entrant, and all values with their intervals."""
-        if self.selected_from is None:
-            return make_board(self, self.left_out, self.optimum_checks, self.rate_verdicts)
-        metrics = {parse_metric_name(str(name)).label for name in self.scores["metric"].unique()}
-        return self.selected_from.board.restrict(self.entrants, dataset_names(self), metrics)
+        if self._complete is None:
+            return estimate(self)
+        return self._complete.board.select(dataset_names(self), self.entrants, self._metric_labels)
+
+    @cached_property
+    def names(self) -> DisplayNames:
+        """The display names of entrants and datasets."""
+        if self.registry is None:
+            return DisplayNames()
+        datasets = self.complete.datasets
+        specs = dict(zip(datasets["dataset"], datasets["spec"], strict=True))
+        return display_names(self.registry(), self.complete.entrants, specs)
+
+    def scale_of(self, metric: str) -> IntervalScale:
+        """Return the scale of intervals that the plugin of a metric declares for a name in the table of scores."""
+        name = parse_metric_name(metric)
+        plugin = None if self.registry is None else self.registry().find("metric", name.name)
+        if plugin is None:
+            return "linear"
+        scales: dict[str, IntervalScale] = {"share_parts": "logit", "positive_parts": "log"}
+        return next((scales[parts] for parts in scales if name.part in (plugin.attribute(parts) or ())), "linear")
 
     @cached_property
     def works(self) -> dict[Citation, list[str]]:
@@ -142,7 +233,7 @@ class Results(Tables):
     @cached_property
     def means_over_datasets(self) -> OverDatasets:
         """Means over datasets of entrants that were scored on all datasets, and the population of their intervals."""
-        return over_datasets(self, (self.selected_from or self).board, self.left_out)
+        return over_datasets(self, self.complete.board, self.left_out)
 
     def over_datasets(self) -> pd.DataFrame:
         """Return means over datasets as one table, a row for each entrant that was scored on all datasets.
@@ -151,69 +242,39 @@ class Results(Tables):
         -------
         DataFrame
             Columns ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with the
-            ends ``_low`` and ``_high`` of a 95 % interval for these datasets), ``gain_on_new_dataset_low`` and
-            ``gain_on_new_dataset_high`` (dB, the 95 % prediction interval of the gain on a new dataset of this kind,
-            around ``gain_over_baseline``), and ``interval_scope``: ``seeds`` if the intervals of PSNR and gain describe
-            images and training seeds, ``weights`` if they describe images and these weights, ``images`` if no entrant
-            has seeds, and empty without intervals. :mod:`gahbench.board.ranks` defines the intervals. Rows are sorted
-            by PSNR, highest first. Empty if fewer than three datasets are scored.
+            ends ``_low`` and ``_high`` of a 95 % interval for these datasets), and ``interval_scope``: ``seeds`` if the
+            intervals describe images and training seeds, ``weights`` if they describe images and these weights,
+            ``images`` if no entrant has seeds, and empty without intervals. :mod:`gahbench.board.ranks` defines the
+            intervals. Rows are sorted by PSNR, highest first. Empty if fewer than three datasets are scored.
         """
         import pandas as pd
 
-        ends, means = ("", "_low", "_high"), self.means_over_datasets
+        means = self.means_over_datasets
         rows = [
             {
                 **{name: getattr(row, name) for name in ("rank", "rank_high", "entrant", "kind")},
-                **{f"psnr{end}": value for end, value in zip(ends, astuple(row.psnr), strict=True)},
-                **{f"gain_over_baseline{end}": value for end, value in zip(ends, astuple(row.gain), strict=True)},
-                "gain_on_new_dataset_low": row.new_gain.low,
-                "gain_on_new_dataset_high": row.new_gain.high,
+                **{f"psnr{end}": value for end, value in zip(SUFFIXES, astuple(row.psnr), strict=True)},
+                **{f"gain_over_baseline{end}": value for end, value in zip(SUFFIXES, astuple(row.gain), strict=True)},
                 "interval_scope": means.interval_scope,
             }
             for row in means.rows
         ]
         return pd.DataFrame(rows).astype({name: "Int64" for name in ("rank", "rank_high") if rows})
 
-    @cached_property
-    def optimum_checks(self) -> dict[str, OptimumCheck]:
+    @property
+    def optimum_checks(self) -> Mapping[str, OptimumCheck]:
         """Comparisons with the optimum, by dataset; only for datasets where an entrant is the optimum."""
-        if self.selected_from is not None:
-            known = self.selected_from.optimum_checks
-            return {dataset: known[dataset] for dataset in dataset_names(self) if dataset in known}
-        return optimum_checks(self, self.left_out)
-
-    @cached_property
-    def transfers(self) -> dict[str, Transfer]:
-        """The transfer from drawn to recorded noise, by dataset (:mod:`gahbench.board.transfer`)."""
-        return transfers(self)
+        return self.board.checks
 
     @cached_property
     def left_out(self) -> dict[str, dict[str, str]]:
-        """Reasons why entrants are left out of comparisons, by dataset (:mod:`gahbench.board.scorecube`)."""
+        """Reasons why entrants are left out of comparisons, by dataset (:mod:`gahbench.board.cube`)."""
         return left_out_rows(self)
 
     @cached_property
     def deficit_curves(self) -> dict[str, dict[str, DeficitCurve]]:
         """Distance from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_curves`)."""
-        if self.selected_from is not None:
-            return self._restrict(self.selected_from.deficit_curves)
-        return deficit_curves(self, self.left_out)
-
-    @cached_property
-    def rate_verdicts(self) -> dict[str, dict[str, RateVerdict]]:
-        """Whether each entrant reaches the optimal rate, and why, for datasets with the metric ``optimality-slope``."""
-        if self.selected_from is not None:
-            return self._restrict(self.selected_from.rate_verdicts)
-        return judge_rates(self, self.deficit_curves)
-
-    def _restrict(self, complete: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Restrict values by dataset and entrant to the datasets and entrants of these results."""
-        shown = dataset_names(self) if any(map(is_optimality_slope, map(str, self.scores["metric"].unique()))) else ()
-        facts = {
-            dataset: {label: fact for label, fact in complete.get(dataset, {}).items() if label in self.entrants}
-            for dataset in shown
-        }
-        return {dataset: by_entrant for dataset, by_entrant in facts.items() if by_entrant}
+        return deficit_curves(self.complete, self.left_out)
 
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
         """Return the board as one table, a row for each dataset and entrant.
@@ -221,30 +282,38 @@ class Results(Tables):
         Parameters
         ----------
         full
-            Whether the table has all values at all noise levels with their intervals
-            (:func:`gahbench.board.board.wide_table`), instead of a summary.
+            Whether the table has all values at all noise levels with their intervals, instead of a summary.
         """
-        return wide_table(self.board) if full else short_table(self.board)
+        return self.board.leaderboard(full)
 
-    def figure(self, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
-        """Draw a figure of a dataset; a notebook displays it, and ``savefig`` writes it.
+    def figure(
+        self,
+        name: str = "gains",
+        *,
+        dataset: str | Sequence[str] | None = None,
+        entrants: str | Sequence[str] = (),
+        **options: Any,
+    ) -> Figure:
+        """Draw a figure; a notebook displays it, and ``savefig`` writes it.
 
         Parameters
         ----------
-        dataset
-            Label, name or pattern of the dataset; optional if there is only one dataset.
-        metrics
-            Metrics, or ``metric.part``; each gets a panel. By default the panels of the board: PSNR, the gain over the
-            baseline and, if the optimum is known, the deficit from the optimum, against input PSNR.
+        name
+            A kind of figure, such as ``gains``, ``heat-map``, ``distances``, ``cost`` or ``bases``
+            (:data:`gahbench.report.figures.FIGURES`), or the name of any metric, or ``metric.part``.
+        dataset, entrants
+            Labels, names or patterns of the datasets and the entrants that are drawn; by default all.
+        options
+            ``width`` in millimetres, 180 by default, and the options of the kind.
 
         Raises
         ------
         GahbenchError
-            If ``dataset`` does not select exactly one dataset, or there are no values to draw.
+            If there is no such figure or option, or no values to draw.
         """
-        from gahbench.report.figures import draw_board
+        from gahbench.report.figures import figure
 
-        return draw_board(self, self.board, dataset, metrics)
+        return figure(self, name, dataset=dataset, entrants=entrants, **options)
 
     def merge(self, other: Results, names: tuple[str, str] = ("one", "other")) -> Results:
         """Combine these results with other results; datasets in both must have the same images and noise.
@@ -344,23 +413,13 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
 
 def saved_digest(folder: str | os.PathLike[str]) -> str | None:
     """Return the digest of the results in a folder; ``None`` if there are no results, or a file was changed."""
-    folder = Path(folder)
-    index = index_or_none(folder)
-    if index is None or not isinstance(index.get("digest"), str):
-        return None
-    files = saved_files(index)
-    return str(index["digest"]) if all(_is_saved(folder / name, files[name]) for name in files) else None
-
-
-def saved_board(folder: str | os.PathLike[str]) -> str | None:
-    """Return the board that was written with the results; ``None`` if the file is missing or was changed."""
-    index = index_or_none(Path(folder))
-    digest = None if index is None else saved_files(index).get(BOARD)
+    index = index_or_none(Path(folder)) or {}
+    digest: str | None = index.get("digest")
     try:
-        content = read_regular(Path(folder) / BOARD)
+        is_saved = all(sha256_of(Path(folder) / name) == content for name, content in saved_files(index).items())
     except OSError:
         return None
-    return content.decode() if hashlib.sha256(content).hexdigest() == digest else None
+    return digest if is_saved else None
 
 
 def saved_files(index: Mapping[str, Any]) -> dict[str, str]:
@@ -371,49 +430,20 @@ def saved_files(index: Mapping[str, Any]) -> dict[str, str]:
     return files if all(is_inside(name) and isinstance(digest, str) for name, digest in files.items()) else {}
 
 
-def saved_optimum_violations(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return a record for each denoiser on a folder's board that beats the optimum."""
-    return list((index_or_none(Path(folder)) or {}).get("optimum_violations", []))
-
-
-def _is_saved(path: Path, digest: str) -> bool:
-    """Return whether a file exists and is unchanged."""
-    try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
-    except OSError:
-        return False
-
-
-def saved_flags(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return the reasons why scores on a folder's board are flagged: records of dataset, entrant and flag."""
-    return list((index_or_none(Path(folder)) or {}).get("flags", []))
-
-
 def _index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
-    expected = "expected the file that gahbench writes"
     try:
-        content = read_regular(path)
-        index = from_json(content)
+        index = parse_sealed(read_regular(path))
     except OSError as error:
-        results_folders = sorted(file.parent.name for file in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
-        expected_folder = (
-            f"a results folder, such as {listing(results_folders)} in it"
-            if results_folders
-            else "a results folder, written by gahbench"
-        )
-        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected {expected_folder}") from error
+        inside = sorted(file.parent.name for file in folder.glob(f"*/{INDEX}"))
+        hint = f"such as {listing(inside)} in it" if inside else "written by gahbench"
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected a results folder, {hint}") from error
     except ValueError as error:
-        raise ResultsError(f"{path}: not valid JSON ({error}); {expected}") from error
-    if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise ResultsError(f'{path}: not a file of gahbench; expected "format": "{FORMAT}"')
-    if index.get("version") != VERSION:
-        raise ResultsError(f"{path}: version {index.get('version')}; this gahbench reads version {VERSION}")
-    try:
-        return parse_sealed(content)
-    except ValueError as error:
-        raise ResultsError(f"{path}: damaged, {error}; {expected}") from error
+        raise ResultsError(f"{path}: damaged, or not a file of gahbench: {error}") from error
+    name, version = index.get("format"), index.get("version")
+    if (name, version) != (FORMAT, VERSION):
+        raise ResultsError(f"{path}: version {version} of {name}; this gahbench reads version {VERSION} of {FORMAT}")
+    return index
 
 
 def index_or_none(folder: Path) -> dict[str, Any] | None:

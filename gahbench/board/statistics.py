@@ -4,11 +4,8 @@ Every entrant of a dataset is measured on the same images under the same noise. 
 images, are resampled once for all entrants, with a fixed generator that depends only on their number: the difference of
 two entrants' draws is a draw of their paired difference, in which the difficulty of an image cancels. Units of equal
 index are resampled together in all arrays with the same number of units, because datasets of one family may share
-images or noise by index; if they do not, the covariance that this includes is 0 on average.
-
-Training seeds are a random effect, whose variance is pooled over entrants (:mod:`gahbench.board.seed_effects`).
-
-There are two kinds of intervals:
+images or noise by index; if they do not, the covariance that this includes is 0 on average. Training seeds are a random
+effect (:mod:`gahbench.board.seed_effects`).
 
 - **Means, and linear combinations of means**, such as paired differences, means over noise levels and slopes, have
   studentised intervals (:meth:`SampledMeans.ends`): the deviation of each resampled mean is divided by its own standard
@@ -18,16 +15,9 @@ There are two kinds of intervals:
   their percentiles. Each draw divides its deviations by sqrt(chi^2 / df), as a t statistic does, so that few units make
   intervals wide. These intervals are symmetric if values are skewed.
 
-Coverage of studentised 95 % intervals in simulations (``python tests/bench/interval_coverage.py``): 0.95 for 5, 24 or
-64 normal units; 0.91, 0.94 and 0.95 for 5, 24 and 64 units with the skewed distribution gamma(1/2). The coverage of
-percentile intervals is 0.83 and 0.90 for 5 and 24 skewed units.
-
-Limits of the intervals:
-
-- With one seed for each entrant, an interval describes these trained weights on other images, and says nothing about
-  another training run.
-- If images and seeds interact, the interaction is counted twice, and intervals are too wide, by up to sqrt(2).
-- Fewer than five independent units are too few to estimate a variance: draws and intervals are NaN.
+``python tests/bench/interval_coverage.py`` simulates the coverage. Limits of the intervals: with one seed for each
+entrant, an interval describes these trained weights on other images, and says nothing about another training run. If
+images and seeds interact, the interaction is counted twice, and intervals are too wide, by up to sqrt(2).
 
 References
 ----------
@@ -54,7 +44,6 @@ LEVEL = 0.95
 #: With fewer independent images, or sources of images, there is no interval: t statistics of so few units would give
 #: intervals many times as wide as the range of the values.
 MIN_SOURCES = 5
-
 #: The scale on which an interval is computed: logit for shares, log for positive values.
 IntervalScale = Literal["linear", "log", "logit"]
 #: Resampled variances are at least this share of the variance of all units. A resampling that draws almost only one of
@@ -93,12 +82,6 @@ def estimate(value: ArrayLike, draws: ArrayLike) -> Interval:
     """Return a value with the percentile interval of its draws (D,)."""
     low, high = interval(draws)
     return Interval(float(np.asarray(value)), float(low), float(high))
-
-
-def estimates(values: ArrayLike, draws: ArrayLike) -> list[Interval]:
-    """Return values (K,) with the percentile intervals of their draws (D, K)."""
-    columns = (np.asarray(values, dtype=np.float64), *interval(draws))
-    return [Interval(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
 def means(values: ArrayLike) -> Array:
@@ -147,26 +130,25 @@ class SampledMeans:
         count = len(self.effects)
         draws = self.values + self.effects
         for units, deviations in self.deviations.items():
-            weights = resampling_weights(units, count)
-            resampled = (weights @ deviations.reshape(units, -1)).reshape(draws.shape)
+            resampled = np.tensordot(resampling_weights(units, count), deviations, 1)
             generator = np.random.default_rng([*_STREAM, units, 1])
             # The factor sqrt(units) instead of sqrt(units - 1) corrects for the bootstrap variance, which divides by n.
             tails = np.sqrt(units / generator.chisquare(units - 1, size=count))
-            draws = draws + resampled * tails.reshape(count, *(1 for _ in self.values.shape))
+            draws = draws + resampled * _as_column(tails, resampled)
         return draws
 
-    def ends(self, scale: IntervalScale = "linear", level: float = LEVEL) -> tuple[Array, Array]:
-        """Return the ends of studentised intervals, each of shape (...); NaN where unknown."""
-        count = len(self.effects)
+    def ends(self, scale: IntervalScale = "linear") -> tuple[Array, Array]:
+        """Return the ends of studentised 95 % intervals, each of shape (...); NaN where unknown."""
         if scale == "linear":
-            low, high = interval(self.pivots().reshape(count, -1), level)
-            return self._ends_on(scale, low), self._ends_on(scale, high)
-        # The scale itself makes intervals skewed, so t statistics are symmetric here.
-        min_units = min(self.deviations, default=2)
-        tails = np.random.default_rng([*_STREAM, min_units, 2]).standard_t(min_units - 1, size=(count, 1))
-        deviations = self.effects.reshape(count, -1) + tails * np.sqrt(self.unit_variance.ravel())
-        half_width = np.quantile(np.abs(deviations), level, axis=0)
-        return self._ends_on(scale, -half_width), self._ends_on(scale, half_width)
+            low, high = interval(self.pivots())
+        else:
+            # The scale itself makes intervals skewed, so t statistics are symmetric here.
+            min_units = min(self.deviations, default=2)
+            generator = np.random.default_rng([*_STREAM, min_units, 2])
+            tails = _as_column(generator.standard_t(min_units - 1, size=len(self.effects)), self.effects)
+            high = np.quantile(np.abs(self.effects + tails * np.sqrt(self.unit_variance)), LEVEL, axis=0)
+            low = -high
+        return _on_scale(self.values, low, scale), _on_scale(self.values, high, scale)
 
     def truths(self, scale: IntervalScale = "linear") -> Array:
         """Return joint draws of the true values, shape (D, ...), whose percentiles are the ends of intervals."""
@@ -175,38 +157,27 @@ class SampledMeans:
         deviations = self.draws() - self.values
         # The scale itself makes intervals skewed, so deviations are symmetric here, as in :meth:`ends`.
         signs = np.random.default_rng([*_STREAM, 3]).choice([-1.0, 1.0], size=len(deviations))
-        return _on_scale(self.values, deviations * signs.reshape(-1, *(1 for _ in self.values.shape)), scale)
+        return _on_scale(self.values, deviations * _as_column(signs, deviations), scale)
 
     def pivots(self) -> Array:
         """Return joint draws of truth minus mean, shape (D, ...), whose percentiles are studentised intervals."""
-        count, size = len(self.effects), self.values.size
-        deviation, resampled_variance = np.zeros((2, count, size))
-        variance = self.unit_variance.ravel()
-        for units, array in self.deviations.items():
-            deviations = array.reshape(units, -1)
-            present = _count_present(deviations)
-            weights = resampling_weights(units, count)
-            resampled = weights @ deviations
+        deviation, variance = np.zeros((2, *self.effects.shape))
+        for units, deviations in self.deviations.items():
+            weights = resampling_weights(units, len(self.effects))
+            resampled = np.tensordot(weights, deviations, 1)
             deviation += resampled
-            squares = weights @ deviations**2 - resampled**2 * (units / present)
-            resampled_variance += squares / _divisor(deviations)
-        bounded_variance = np.maximum(resampled_variance, MIN_RESAMPLED_VARIANCE * variance)
+            squares = np.tensordot(weights, deviations**2, 1) - resampled**2 * (units / _count_present(deviations))
+            variance += squares / _divisor(deviations)
+        variance = np.maximum(variance, MIN_RESAMPLED_VARIANCE * self.unit_variance)
         # (resampled mean - mean) / standard error is distributed as (mean - truth) / standard error.
-        ratio = deviation * np.sqrt(variance / np.where(bounded_variance > 0, bounded_variance, 1.0))
-        return self.effects - ratio.reshape(self.effects.shape)
+        ratio = deviation * np.sqrt(self.unit_variance / np.where(variance > 0, variance, 1.0))
+        return np.asarray(self.effects - ratio)
 
     @cached_property
     def unit_variance(self) -> Array:
         """The variances of the means over units, without those over seeds, shape (...)."""
-        variance = np.zeros(self.values.size)
-        for units, array in self.deviations.items():
-            deviations = array.reshape(units, -1)
-            variance += (deviations**2).mean(axis=0) / _divisor(deviations)
-        return variance.reshape(self.values.shape)
-
-    def _ends_on(self, scale: IntervalScale, deviation: Array) -> Array:
-        """Return values plus deviations (M,) on a scale, in the shape of the values."""
-        return _on_scale(self.values.ravel(), deviation, scale).reshape(self.values.shape)
+        variances = [(array**2).mean(axis=0) / _divisor(array) for array in self.deviations.values()]
+        return np.asarray(sum(variances, np.zeros(self.values.shape)))
 
     def intervals(self, scale: IntervalScale = "linear") -> list[Interval]:
         """Return the means, shape (K,), with their studentised intervals."""
@@ -214,15 +185,20 @@ class SampledMeans:
         return [Interval(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
+def _as_column(numbers: Array, array: Array) -> Array:
+    """Return numbers (D,) in a shape that multiplies the first axis of an array (D, ...)."""
+    return numbers.reshape(-1, *(1 for _ in array.shape[1:]))
+
+
 def _count_present(deviations: Array) -> Array:
-    """Return the number of units with a value, shape (M,), at least 2; other units have the deviation 0."""
+    """Return the number of units with a value, shape (...), at least 2; other units have the deviation 0."""
     size = np.abs(deviations)
     is_present = size > _SMALLEST_DEVIATION / 1000 * size.max(axis=0, initial=0.0)
     return np.asarray(np.maximum(is_present.sum(axis=0), 2), dtype=np.float64)
 
 
 def _divisor(deviations: Array) -> Array:
-    """Return the divisors, shape (M,), that turn mean squares of deviations (U, M) into variances of their means."""
+    """Return the divisors, shape (...), that turn mean squares of deviations (U, ...) into variances of their means."""
     present = _count_present(deviations)
     return np.asarray(len(deviations) * (present - 1) / present)
 
@@ -243,16 +219,11 @@ def _on_scale(values: Array, deviation: Array, scale: IntervalScale) -> Array:
 
 def total(parts: Sequence[SampledMeans]) -> SampledMeans:
     """Return the sum of means; units of equal index are the same units where their numbers are equal."""
-    deviations: dict[int, Array] = {}
-    for part in parts:
-        for units, array in part.deviations.items():
-            deviations[units] = deviations[units] + array if units in deviations else array
-    values, effects = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("values", "effects"))
-    return SampledMeans(values, deviations, effects)
+    return join(parts, lambda arrays: np.asarray(np.sum(arrays, axis=0)))
 
 
 def join(parts: Sequence[SampledMeans], function: Callable[[Sequence[Array]], Array]) -> SampledMeans:
-    """Return one array of means from several, by a function that joins arrays along one of their last axes."""
+    """Return one array of means from several, by a function that sums arrays, or joins them along a last axis."""
     numbers = dict.fromkeys(units for part in parts for units in part.deviations)
     deviations = {
         units: function([part.deviations.get(units, np.zeros((units, *part.values.shape))) for part in parts])
@@ -262,9 +233,12 @@ def join(parts: Sequence[SampledMeans], function: Callable[[Sequence[Array]], Ar
     return SampledMeans(values, deviations, effects)
 
 
-def divide(above: SampledMeans, below: SampledMeans) -> SampledMeans:
-    """Return ratios of means of equal shape, with deviations to first order; NaN where a mean below may be 0."""
-    is_positive = (below.values > 0) & ~(below.ends()[0] <= 0)
+def divide(above: SampledMeans, below: SampledMeans, is_certain: bool = True) -> SampledMeans:
+    """Return ratios of means of equal shape, with deviations to first order; NaN where a mean below is not positive.
+
+    With ``is_certain``, they are also NaN where the interval of a mean below contains 0.
+    """
+    is_positive = (below.values > 0) & ~(is_certain & (below.ends()[0] <= 0))
     divisor = np.where(below.values > 0, below.values, np.nan)
     ratios = above.values / divisor
     linear = total([above.apply(lambda array: array / divisor), below.apply(lambda array: -array * ratios / divisor)])
@@ -303,35 +277,30 @@ def sampled_means(
         Names of entrants that are left out of the pooled variance.
     """
     array = np.asarray(values, dtype=np.float64)
-    entrants, leading_shape, images = array.shape[0], array.shape[:-2], array.shape[-1]
+    images = array.shape[-1]
     _, groups = np.unique(np.arange(images) if sources is None else np.asarray(sources), return_inverse=True)
-    units = int(groups.max()) + 1
-    array_means = means(array)
-    if units < MIN_SOURCES or 0 in leading_shape:
-        unknown = np.full((MIN_SOURCES, *leading_shape), np.nan)
-        return SampledMeans(array_means, {MIN_SOURCES: unknown}, np.zeros((draws, *leading_shape)))
-    names = [str(index) for index in range(entrants)] if names is None else names
+    units, array_means = int(groups.max()) + 1, means(array)
+    if units < MIN_SOURCES or array_means.size == 0:
+        unknown = np.full((MIN_SOURCES, *array_means.shape), np.nan)
+        return SampledMeans(array_means, {MIN_SOURCES: unknown}, np.zeros((draws, *array_means.shape)))
+    names = [str(index) for index in range(len(array))] if names is None else names
     excluded_indices = [index for index, name in enumerate(names) if name in excluded]
-    effects = seed_effects(_means_over_images(array), draws, seed, names, spreads, relative, excluded_indices)
-    deviations = _unit_deviations(means(array.swapaxes(-1, -2)[..., None]), groups, units)
-    return SampledMeans(array_means, {units: deviations}, effects)
+    effects = seed_effects(means(array[..., None, :]), draws, seed, names, spreads, relative, excluded_indices)
+    return SampledMeans(
+        array_means, {units: _unit_deviations(means(array.swapaxes(-1, -2)[..., None]), groups)}, effects
+    )
 
 
 def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[str, Spread]:
     """Return the variance over seeds of each entrant relative to the pooled variance, averaged over datasets."""
     ratios: dict[str, list[Spread]] = {}
     for values, names in arrays.values():
-        for index, spread in relative_variances(_means_over_images(np.asarray(values, dtype=np.float64))).items():
+        for index, spread in relative_variances(means(np.asarray(values, dtype=np.float64)[..., None, :])).items():
             ratios.setdefault(names[index], []).append(spread)
     return {name: Spread.average(own) for name, own in ratios.items()}
 
 
-def _means_over_images(array: Array) -> Array:
-    """Return the means over images, shape (E, ..., R), of values (E, ..., R, N)."""
-    return means(array[..., None, :])
-
-
-def _unit_deviations(by_image: Array, groups: NDArray[np.int64], units: int) -> Array:
+def _unit_deviations(by_image: Array, groups: NDArray[np.int64]) -> Array:
     """Return the deviations of units, shape (U, ...), from the mean of values (..., N), which is a ratio of totals.
 
     Units without a value have the deviation 0; a unit at the mean has a tiny deviation instead.
@@ -339,11 +308,10 @@ def _unit_deviations(by_image: Array, groups: NDArray[np.int64], units: int) -> 
     is_present = ~np.isnan(by_image)
     centre = means(by_image[..., None, :])[..., None]
     deviations = np.where(is_present, by_image - np.where(np.isnan(centre), 0.0, centre), 0.0)
-    membership = np.zeros((units, len(groups)))
-    membership[groups, np.arange(len(groups))] = 1.0
+    membership = np.eye(int(groups.max()) + 1)[groups]
     images = np.maximum(is_present.sum(axis=-1, keepdims=True), 1)
-    by_unit = np.moveaxis(deviations @ membership.T * (units / images), -1, 0)
-    has_value = np.moveaxis(is_present.astype(np.float64) @ membership.T > 0, -1, 0)
+    by_unit = np.moveaxis(deviations @ membership * (len(membership.T) / images), -1, 0)
+    has_value = np.moveaxis(is_present.astype(np.float64) @ membership > 0, -1, 0)
     smallest = _SMALLEST_DEVIATION * np.abs(by_unit).max(axis=0)
     by_unit = np.where(has_value & (np.abs(by_unit) < smallest), smallest, by_unit)
     present = has_value.sum(axis=0)
@@ -360,22 +328,21 @@ def interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
     return np.where(is_known, low, np.nan), np.where(is_known, high, np.nan)
 
 
-def simultaneous_intervals(values: ArrayLike, draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
+def simultaneous_intervals(values: ArrayLike, draws: ArrayLike) -> tuple[Array, Array]:
     """Return simultaneous intervals of values (M,) with draws (D, M): lower and upper ends, each of shape (M,)."""
     centres, array = np.asarray(values, dtype=np.float64), np.asarray(draws, dtype=np.float64)
-    low, high = interval(array, level)
     is_known = np.isfinite(array).all(axis=0) & np.isfinite(centres)
     ends = np.full((2, len(centres)), np.nan)
-    if not is_known.any():
-        return ends[0], ends[1]
-    deviations = array[:, is_known] - centres[is_known]
-    # A value without variation has an interval of width 0.
-    below = np.maximum(centres[is_known] - low[is_known], 0.0)
-    above = np.maximum(high[is_known] - centres[is_known], 0.0)
-    half_widths = np.where(deviations < 0, below, above)
-    scaled = np.abs(deviations) / np.where(half_widths > 0, half_widths, np.inf)
-    factor = max(1.0, float(np.quantile(scaled.max(axis=1), level)))
-    ends[0, is_known], ends[1, is_known] = centres[is_known] - factor * below, centres[is_known] + factor * above
+    if is_known.any():
+        centres, array = centres[is_known], array[:, is_known]
+        # A value without variation has an interval of width 0.
+        below, above = (
+            np.maximum(sign * (end - centres), 0.0) for sign, end in zip((-1, 1), interval(array), strict=True)
+        )
+        half_widths = np.where(array < centres, below, above)
+        scaled = np.abs(array - centres) / np.where(half_widths > 0, half_widths, np.inf)
+        factor = max(1.0, float(np.quantile(scaled.max(axis=1), LEVEL)))
+        ends[:, is_known] = centres - factor * below, centres + factor * above
     return ends[0], ends[1]
 
 

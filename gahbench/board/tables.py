@@ -1,23 +1,15 @@
-"""Tables of results, from which boards are computed: columns, types and canonical order."""
+"""Tables of results: columns, types and canonical order."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gahbench._util.errors import ResultsError, listing
-from gahbench.board.display_names import DisplayNames, display_names
-from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.statistics import IntervalScale
-from gahbench.planning.suite_files import SuiteVersion
+from gahbench.board.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from gahbench.registry.registry import Registry
 
 
 def _columns(text: str) -> dict[str, str]:
@@ -82,61 +74,15 @@ def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-@dataclass(frozen=True, eq=False)
-class Tables:
-    """The tables of results, validated and in canonical order; :class:`gahbench.Results` documents their columns."""
+class Value(NamedTuple):
+    """A row of the long frame of estimates; ``sigma`` is ``None`` for values over all noise levels."""
 
-    suite: str
-    scores: pd.DataFrame
-    fits: pd.DataFrame
-    failures: pd.DataFrame
-    datasets: pd.DataFrame
-    entrants: list[str] = field(default_factory=list)
-    baseline: str | None = None
-    costs: pd.DataFrame = field(default_factory=lambda: empty("costs"))
-    notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
-    metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
-    flags: pd.DataFrame = field(default_factory=lambda: empty("flags"))
-    checks: pd.DataFrame = field(default_factory=lambda: empty("checks"))
-    ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
-    citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
-    version: SuiteVersion | None = None
-    selected_from: Tables | None = field(default=None, repr=False)
-    registry: Callable[[], Registry] | None = field(default=None, repr=False)
-
-    @cached_property
-    def names(self) -> DisplayNames:
-        """The display names of entrants and datasets; a selection takes them from the complete results."""
-        if self.selected_from is not None:
-            return self.selected_from.names
-        if self.registry is None:
-            return DisplayNames()
-        specs = dict(zip(self.datasets["dataset"], self.datasets["spec"], strict=True))
-        return display_names(self.registry(), self.entrants, specs)
-
-    def scale_of(self, metric: str) -> IntervalScale:
-        """Return the scale of intervals that the plugin of a metric declares for a name in the table of scores."""
-        name = parse_metric_name(metric)
-        plugin = None if self.registry is None else self.registry().find("metric", name.name)
-        if plugin is None:
-            return "linear"
-        scales: dict[str, IntervalScale] = {"share_parts": "logit", "positive_parts": "log"}
-        return next((scales[parts] for parts in scales if name.part in (plugin.attribute(parts) or ())), "linear")
-
-    def __post_init__(self) -> None:
-        for name in SCHEMAS:
-            object.__setattr__(self, name, tidy(getattr(self, name), name))
-        labels = {
-            label
-            for table in (self.scores, self.fits, self.failures, self.costs, self.notes, self.flags, self.checks)
-            for label in table["entrant"].unique()
-        }
-        if self.baseline is not None:
-            labels.add(self.baseline)
-        if unknown := sorted(labels - set(self.entrants)):
-            raise ResultsError(
-                f"results of suite '{self.suite}' name {listing(unknown)}; its entrants are {listing(self.entrants)}"
-            )
+    dataset: str
+    entrant: str
+    quantity: str
+    part: str
+    sigma: float | None
+    estimate: Interval
 
 
 def rows_of(table: pd.DataFrame, dataset: str, entrant: str) -> pd.DataFrame:

@@ -139,11 +139,10 @@ class Compared(_Fields):
     entrant: str = ""
     dataset: str = ""
     split: str = ""
-    number: _Levels | None = None
 
     def __post_init__(self) -> None:
-        if not (self.metrics or self.entrant or self.dataset or self.split or self.number):
-            raise ValueError("a comparison needs at least one of metric, entrant, dataset, split, N")
+        if not (self.metrics or self.entrant or self.dataset or self.split):
+            raise ValueError("a comparison needs at least one of metric, entrant, dataset, split")
 
 
 @dataclass(frozen=True)
@@ -202,6 +201,11 @@ class Claim(_Fields):
     published: _Line = ""
     reading: _Line = ""
     missing: _Line = ""
+
+    @property
+    def source(self) -> str:
+        """Where the publication states the claim, and what the statement was compared with."""
+        return f"{self.location}; {CHECKED[self.checked]}"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WrapValidator,
+)
 
 from gahbench._util.core_yaml import Location, as_number
 from gahbench._util.errors import DataError, ParameterError
+from gahbench._util.readable import brief
 from gahbench.contracts.datasets import MEASURED, Dataset, NoiseKind, Split, captured_level
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.metrics import Metric
@@ -40,6 +50,12 @@ def _has_test(splits: tuple[Split, ...]) -> tuple[Split, ...]:
     if "test" not in splits:
         raise ValueError(f"must include test, which the board shows and ranks; accepted: {['test', *splits]}")
     return splits
+
+
+def _in_range_of_images(sigma: float) -> float:
+    if sigma > 10:
+        raise ValueError("must be at most 10, since images lie in [0, 1]; a level of 8-bit images is written 25/255")
+    return sigma
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -75,7 +91,7 @@ class Scoring(BaseModel):
     model_config = _FROZEN
 
     sigmas: Annotated[
-        tuple[Annotated[float, Field(gt=0, le=100), BeforeValidator(as_number)], ...],
+        tuple[Annotated[float, Field(gt=0), BeforeValidator(as_number), AfterValidator(_in_range_of_images)], ...],
         _SOME,
         AfterValidator(_distinct),
         WrapValidator(lambda value, validate: () if value == MEASURED else validate(value)),
@@ -129,6 +145,27 @@ class SuiteFile(BaseModel):
     scoring: Scoring
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], _SOME, AfterValidator(_distinct)] = (0,)
     limits: Annotated[Limits, Field(default_factory=Limits)]
+
+
+def make_scoring(**fields: Any) -> Scoring:
+    """Return a scoring of these fields; raise ``ParameterError``, in the words of suites, if a suite refuses them."""
+    values = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
+    try:
+        return Scoring.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # Pydantic adds the names of types to the location.
+        name = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in fields)
+        message = first["msg"].removeprefix("Value error, ")
+        text = f"{message[0].lower()}{message[1:]}".replace("tuple", "list")
+        raise ParameterError(f"{name}: {text} (got {brief(repr(first['input']))})") from error
+
+
+def check_sigmas(sigmas: Any) -> tuple[float, ...]:
+    """Return noise levels, which a suite would accept; raise ``ParameterError`` for any others."""
+    if not (levels := make_scoring(sigmas=sigmas).sigmas):
+        raise ParameterError(f"sigmas={MEASURED}; accepted: numbers greater than 0, such as 0.1")
+    return levels
 
 
 def accepted_fields(location: Location) -> list[str]:

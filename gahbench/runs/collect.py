@@ -77,7 +77,7 @@ def write_results(folder: Path, registry: Registry | None = None) -> frozenset[s
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     if saved != digest:
         results = _read_results(plan, examination, errors, registry)
-        publish(results, folder, digest, *_draw_sheets(plan, examination))
+        publish(results, folder, digest, _draw_sheets(plan, examination))
         _write_environment(folder)
     store.sweep()
     return frozenset(examination.damaged)
@@ -92,28 +92,25 @@ def _errors(plan: RecordedPlan, store: Store, examination: Examination) -> Itera
             yield unit.folder, store.failure_of(unit.folder) if state == "failed" else NOT_RUN
 
 
-def _draw_sheets(plan: RecordedPlan, examination: Examination) -> tuple[list[Sheet], list[Sheet]]:
+def _draw_sheets(plan: RecordedPlan, examination: Examination) -> list[Sheet]:
     """Return sheets of denoised images and of eigenvectors, of images that anybody may redistribute."""
-    from gahbench.report.eigenvector_sheets import make_eigenvector_sheets
-    from gahbench.report.pictures import MAX_BYTES, make_sheets
+    from gahbench.report.pictures import MAX_BYTES, METRICS, is_drawn, make_sheets
 
     free = {row["dataset"] for row in plan.board["datasets"] if row.get("is_free")}
     pooled, first_folds = pooled_names(plan.dataset_specs), dict[str, str]()
-    images, vectors = dict[str, list[StoredArrays]](), dict[str, list[StoredArrays]]()
+    kept: dict[str, dict[str, list[StoredArrays]]] = {metric: {} for metric in METRICS.values()}
     for unit in plan.units:
-        kept = {"psnr": images, "spectrum": vectors}.get(str(unit.metric).partition("[")[0])
-        label = pooled.get(unit.dataset, unit.dataset)
+        metric, label = str(unit.metric).partition("[")[0], pooled.get(unit.dataset, unit.dataset)
         # Of folds, which are one dataset on the board, and of training seeds, the first has pictures.
         is_shown = unit.dataset in free and first_folds.setdefault(label, unit.dataset) == unit.dataset
-        if kept is not None and is_shown and unit.folder in examination.undamaged:
-            arrays = examination.undamaged[unit.folder].arrays()
-            # Eigenvectors of images with other than 1 or 3 channels have no colours.
-            is_drawn = "denoised" in arrays or ("eigenvectors" in arrays and arrays["clean"].shape[1] in (1, 3))
-            if is_drawn and unit.entrant not in [each.entrant for each in kept.get(label, ())]:
-                kept.setdefault(label, []).append(StoredArrays(label, unit.entrant, "", unit.seed, arrays))
-    sheets = make_sheets(images, MAX_BYTES // 2 if vectors else MAX_BYTES)
+        if metric in kept and is_shown and unit.folder in examination.undamaged:
+            arrays, stored = examination.undamaged[unit.folder].arrays(), kept[metric].setdefault(label, [])
+            if is_drawn(arrays) and unit.entrant not in [each.entrant for each in stored]:
+                stored.append(StoredArrays(label, unit.entrant, "", unit.seed, arrays))
+    images, vectors = ({label: each for label, each in kept[name].items() if each} for name in METRICS.values())
+    sheets = make_sheets("pictures", images, MAX_BYTES // 2 if vectors else MAX_BYTES)
     left = MAX_BYTES - sum(len(sheet.content) for sheet in sheets)
-    return sheets, make_eigenvector_sheets(vectors, left)
+    return [*sheets, *make_sheets("eigenvectors", vectors, left)]
 
 
 def _write_environment(folder: Path) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.combined import combine, labels_of_earlier_parts, part_label, relabel
+from gahbench.board.combined import combine, match_datasets, part_label
+from gahbench.board.cube import psnr_cube
 from gahbench.board.facts import dataset_names
 from gahbench.board.results import Results, load_results
-from gahbench.board.scorecube import psnr_cube
 from gahbench.board.statistics import total
 from gahbench.store.plan_file import short_names
 
@@ -58,9 +58,7 @@ def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     names = short_names([Path(first), Path(second)])
-    parts = {name: load_results(folder) for name, folder in zip(names, (first, second), strict=True)}
-    labels = labels_of_earlier_parts(parts)
-    parts = {name: relabel(part, labels[name]) for name, part in parts.items()}
+    parts = match_datasets({name: load_results(folder) for name, folder in zip(names, (first, second), strict=True)})
     columns = ["dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"]
     table = pd.DataFrame(_differences(parts), columns=columns)
     if table.empty:

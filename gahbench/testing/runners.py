@@ -14,7 +14,7 @@ from unittest import mock
 
 from gahbench._util.core_yaml import dump_flow
 from gahbench._util.errors import GahbenchError, listing
-from gahbench.board.claim_values import DEFICIT
+from gahbench.board.claims import DEFICIT
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import DISTANCE
 from gahbench.contracts.claims import Claim

@@ -25,10 +25,10 @@ class OptimalitySlope(Metric):
     The bound is the expected error of the optimal denoiser if the optimum of the dataset is exact, and otherwise the
     error of its genie, a denoiser with additional information. A denoiser with the optimal rate has slope 0. A denoiser
     with the rate of wavelets has slope alpha/(alpha+1) - 1/2 (Korostelev & Tsybakov 1993; Kadkhodaie 2024, equation
-    13). Boards compute the slope of the mean errors over noise levels epsilon = sigma / side at which errors do not
-    depend on the resolution, and report whether it is near-optimal, not near-optimal, or undecided, with the reason.
-    The suite needs a dataset in several sizes, each twice the previous size, with a common ``render_size``, and noise
-    levels that include factors of 2. There is no value if the optimum is unknown.
+    13). Boards compute the slope of the mean errors over noise levels epsilon = sigma / side at which the error of the
+    bound does not depend on the resolution. The suite needs a dataset in several sizes, each twice the previous size,
+    with a common ``render_size``, and noise levels that include factors of 2. There is no value if the optimum is
+    unknown.
 
     Parts at each noise level: ``error``, the mean squared error per pixel, in closed form if possible, and by
     Pythagoras the bound plus the squared distance from the optimal denoiser if it is known; ``bound``.

@@ -3,12 +3,16 @@
 Run ``python tests/bench/basis_margins.py FOLDER`` on a results folder with the metrics ``direction`` and ``alignment``.
 """
 
+import sys
 from pathlib import Path
 
 import harness
 
 import gahbench
-from gahbench.board.alignments import margin, mean_agreements
+from gahbench.board.alignments import parse_agreement
+
+sys.path.append(str(Path(__file__).parents[1]))
+from published_pages import margin
 
 FIRST = "graph-laplacian"
 RESULTS = Path(__file__).parents[2] / "results"
@@ -22,7 +26,11 @@ def main():
     metric = options.metric or "direction"
     results = gahbench.load_results(options.folder)
     sigmas = sorted(results.scores["sigma"].dropna().unique().tolist())
-    for (dataset, entrant), bases in mean_agreements(results, options.dataset or None, options.entrant or None).items():
+    frame = results.select(options.entrant, options.dataset).board.frame.dropna(subset=["value"])
+    names = {name: parse_agreement(name) for name in frame["quantity"].unique()}
+    frame = frame.assign(basis=frame["quantity"].map({name: each[1] for name, each in names.items() if each}))
+    for (dataset, entrant), rows in frame.dropna(subset=["basis"]).groupby(["dataset", "entrant"], sort=False):
+        bases = sorted(set(rows["basis"]))
         title = f"{metric} with {FIRST} minus {metric} with other bases, in the mean and at each sigma"
         print(f"\n{dataset}, {entrant}: {title}\n")
         print("| basis | mean |", " | ".join(f"{sigma:.3g}" for sigma in sigmas), "|")

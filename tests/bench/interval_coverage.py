@@ -9,20 +9,17 @@ Three tables:
    and percentiles of joint draws, which ranks and claims use. Below five units there is no interval.
 2. Means of 6 networks over units and seeds, with equal spreads over seeds, and with a last network whose seeds spread
    three times as much; its spread is averaged over ``--datasets``. The paired difference is of the last two networks.
-3. Ranks of 6 equal networks, with and without the rule that excludes outliers over seeds: the share of trials with any
-   wrong rank, and the share of the first networks, and of the last network, that the rule excludes.
+3. Ranks of 6 equal networks: the share of trials with any wrong rank.
 
 Widths are shown as mean and median: with few skewed units, some intervals are many times as wide as most. The
 standard error of a coverage of 0.95 in 4000 trials is 0.003.
 """
 
 import itertools
-from unittest import mock
 
 import harness
 import numpy as np
 
-from gahbench.board import seed_effects
 from gahbench.board.ranks import rank_intervals
 from gahbench.board.statistics import interval, means, sampled_means, seed_spreads
 
@@ -107,21 +104,13 @@ def seeds_table(trials, datasets):
 
 def ranks_table(trials):
     """Print how often ranks of equal entrants are wrong."""
-    print("\nspreads                      rule  seeds  wrong ranks  excluded: first networks, last")
-    for (case, spreads), seeds, has_rule in itertools.product(RANKED.items(), (2, 3), (True, False)):
-        generator, wrong, excluded = np.random.default_rng(seeds), 0, np.zeros(ENTRANTS)
-        # A tiny share turns the rule off.
-        share = seed_effects.OUTLIER_SHARE if has_rule else 1e-30
-        with mock.patch.object(seed_effects, "OUTLIER_SHARE", share):
-            for trial in range(trials):
-                values = 30 + networks(generator, spreads, seeds, 48, "normal")
-                outliers = list(seed_effects.pool(means(values[..., None, :])).outliers)
-                excluded[outliers] += 1
-                ranked = np.setdiff1d(np.arange(ENTRANTS), outliers)
-                draws = sampled_means(values, DRAWS, trial).draws()[:, ranked]
-                wrong += bool((rank_intervals(means(values)[ranked], draws)[0] > 1).any())
-        shares = f"{excluded[:-1].mean() / trials:.4f}, {excluded[-1] / trials:.4f}"
-        print(f"{case:28} {'with' if has_rule else 'no':>4}  {seeds:5}  {wrong / trials:11.3f}  {shares}", flush=True)
+    print("\nspreads                      seeds  wrong ranks")
+    for (case, spreads), seeds in itertools.product(RANKED.items(), (2, 3)):
+        generator, wrong = np.random.default_rng(seeds), 0
+        for trial in range(trials):
+            values = 30 + networks(generator, spreads, seeds, 48, "normal")
+            wrong += bool((rank_intervals(means(values), sampled_means(values, DRAWS, trial).draws())[0] > 1).any())
+        print(f"{case:28} {seeds:5}  {wrong / trials:11.3f}", flush=True)
 
 
 def main():

@@ -1,7 +1,5 @@
 """Names of entrants and datasets for people."""
 
-import itertools
-
 import pytest
 from published_pages import PUBLISHED, load_results
 
@@ -109,12 +107,6 @@ def test_equal_names_are_followed_by_the_parameters_that_differ(builtin):
         "Oracle shrinkage, sym4 wavelets, levels 1",
         "Oracle shrinkage, sym4 wavelets, levels 2",
     ]
-
-
-def test_names_of_a_grid_are_distinct(builtin):
-    values = itertools.product((8, 16), (1, 2), ("true", "false"), ("true", "false"))
-    labels = [f"unet[width={w},levels={level},bias={bias},blind={blind}]" for w, level, bias, blind in values]
-    assert len(set(entrants(builtin, *labels))) == len(labels)
 
 
 def test_rows_of_sweeps_and_parts_share_the_name_of_their_entrant(builtin):

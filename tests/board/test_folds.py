@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gahbench.board.cube import psnr_cube
 from gahbench.board.folds import pool_folds, pooled_names
 from gahbench.board.results import Results
-from gahbench.board.scorecube import psnr_cube
 from gahbench.board.tables import SCHEMAS
 
 FOLDS = [f"photos[size=16,fold={fold}]" for fold in range(3)]

@@ -1,17 +1,15 @@
-"""Scales of intervals that metrics declare, and agreement of figures and boards."""
+"""Scales of intervals that metrics declare, and agreement of claims and boards."""
 
 import itertools
 import subprocess
 import sys
-from dataclasses import astuple
 
 import numpy as np
 import pytest
 from fake_results import dataset, results, rows
-from published_pages import load_directions, load_results
+from published_pages import load_results
 
-from gahbench.board.alignments import mean_agreements
-from gahbench.board.claim_values import Table
+from gahbench.board.claims import Table
 from gahbench.board.statistics import sampled_means
 from gahbench.registry.registry import built_in_registry
 
@@ -64,23 +62,6 @@ def test_scales_are_read_without_importing_torch():
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
-def test_figures_and_boards_show_the_same_directions_and_ceilings():
-    board_results = load_directions()
-    compared = 0
-    for (label, entrant), agreements in mean_agreements(board_results).items():
-        board = board_results.board.for_dataset(label)
-        for metric in {value.metric for value in board.values if value.metric.startswith("direction[")}:
-            basis = metric.removeprefix("direction[").partition(",")[0].removesuffix("]")
-            expected, ceiling = board.estimate(entrant, metric), board.estimate(entrant, metric, "ceiling")
-            if f"direction[{basis}]" != metric or not expected.is_known or basis not in agreements:
-                continue
-            np.testing.assert_allclose(astuple(agreements[basis].direction), astuple(expected), rtol=1e-9)
-            if ceiling.is_known and not np.isnan(agreements[basis].ceiling):
-                assert agreements[basis].ceiling == pytest.approx(ceiling.value)
-            compared += 1
-    assert compared
-
-
 def test_the_ceiling_on_a_board_is_the_square_root_of_the_agreement_under_fresh_noise():
     agreement = np.array([0.25, 0.04, -0.5, *[0.16] * 25])
     scores = [*rows("d", "a", "classical", np.full((1, 28), 30.0), None, SIGMAS)]
@@ -94,14 +75,14 @@ def test_claims_and_boards_have_the_same_intervals():
     quick = load_results("quick")
     table, compared = Table("quick", quick), 0
     for board in quick.board.datasets:
-        for label, curve in table.curves(board.dataset, "psnr", "test").items():
+        for label in table.entrants[board.dataset]:
             # Effects of seeds are drawn independently.
             tolerance = 0.0 if label.startswith(("bayes", "oracle")) else 0.25
-            for sigma, low, high in zip(curve.sigmas, *curve.sample.ends(), strict=True):
+            for sigma, mean in table.rows("psnr", "test", "")[board.dataset, label].means.items():
                 expected = board.estimate(label, "psnr", sigma=sigma)
                 half_width = (expected.high - expected.low) / 2
                 np.testing.assert_allclose(
-                    [low, high], [expected.low, expected.high], atol=1e-9 + tolerance * half_width
+                    mean.ends(), [expected.low, expected.high], atol=1e-9 + tolerance * half_width
                 )
                 compared += 1
     assert compared > 20

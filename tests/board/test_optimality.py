@@ -3,9 +3,9 @@ import pytest
 from fake_results import dataset, results, rows
 
 from gahbench.board.optimality import kl_bound
-from gahbench.board.results import saved_optimum_violations
+from gahbench.board.results import index_or_none
 from gahbench.report.publish import publish
-from gahbench.report.tables import markdown
+from gahbench.report.text import markdown
 
 SIGMAS = (0.05, 0.1, 0.2)
 NAME = "d"
@@ -83,7 +83,7 @@ def test_a_bracket_has_two_ends():
     assert board.loc["net", "kl_min"] == pytest.approx(0)
     text = markdown(fake)
     assert f"{decibel[2.0]:.2f} to {decibel[3.0]:.2f}" in text
-    assert "`lower-bound` is a lower bound on the expected error of every denoiser" in text
+    assert "lower-bound is a lower bound on the expected error of every denoiser" in text
 
 
 def test_without_a_row_for_the_optimum_nothing_is_reported():
@@ -91,7 +91,7 @@ def test_without_a_row_for_the_optimum_nothing_is_reported():
     assert fake.leaderboard(full=True)["deficit"].isna().all()
     assert fake.optimum_checks.get(NAME) is None
     text = markdown(fake)
-    assert "Deficit" not in text
+    assert " deficit " not in text
     assert "Checked" not in text
 
 
@@ -156,7 +156,6 @@ def test_kl_needs_two_levels():
     fake = results_of([("optimal", "optimal", errors()[:1]), ("net", "trained", errors(2.0)[:1])], sigmas=(0.05,))
     net = fake.leaderboard(full=True).set_index("entrant").loc["net"]
     assert (np.isnan(net["kl"]), net["deficit"]) == (True, pytest.approx(10 * np.log10(2)))
-    assert "KL (nats)" not in markdown(fake)
 
 
 def test_the_check_has_power_where_the_optimum_itself_varies_much():
@@ -211,7 +210,7 @@ def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
     fake = results_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
     assert all(np.isinf(deviation.standard_errors) for deviation in fake.optimum_checks.get(NAME).violations)
     publish(fake, tmp_path, "digest")
-    (first, *_) = saved_optimum_violations(tmp_path)
+    (first, *_) = index_or_none(tmp_path)["optimum_violations"]
     assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}
 
 

@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gahbench.board.seed_effects import Spread
 from gahbench.board.statistics import (
     SampledMeans,
     divide,
@@ -12,7 +11,6 @@ from gahbench.board.statistics import (
     means,
     resampling_weights,
     sampled_means,
-    seed_spreads,
     total,
 )
 
@@ -103,24 +101,6 @@ def test_an_entrant_with_one_run_has_the_spread_of_the_others():
     assert width(draws[:, [4]]) == pytest.approx(np.sqrt(3) * width(draws[:, [0]]), rel=0.05)
 
 
-def test_spreads_are_pooled_over_datasets():
-    values = np.repeat(np.array([[1.0, -1.0], [2.0, -2.0]])[..., None], 4, axis=2)
-    # The variances are 2 and 8 in units of their mean, and swapped on the second dataset.
-    assert seed_spreads({"d": (values, "ab")}) == {"a": Spread(0.4, 1.0), "b": Spread(1.6, 1.0)}
-    average = Spread(1.0, 2.0)
-    assert seed_spreads({"d": (values, "ab"), "e": (values[::-1], "ab")}) == {"a": average, "b": average}
-    assert seed_spreads({"d": (values[:, :1], "ab")}) == {}
-
-
-def test_draws_accept_any_leading_shape():
-    values = gaussian(1, 3, 2, 9)
-    draws = joint_draws(values, draws=4000)
-    assert draws.shape == (4000, 1, 3)
-    for level in range(3):
-        alone = joint_draws(values[:, level], draws=4000)
-        assert width(draws[:, :, level]) == pytest.approx(width(alone), rel=0.1)
-
-
 def test_means_over_levels_that_share_their_seeds_vary_as_the_means_of_seeds():
     # Effects of opposite sign at two levels cancel in the mean.
     seeds = gaussian(4, 6, 1)
@@ -146,18 +126,8 @@ def coverage(samples, truth, **options):
     return ((low <= truth) & (truth <= high)).mean()
 
 
-def test_intervals_cover_the_truth():
-    # The values of 100 images are skewed: exponential with mean 1.
-    count = 1000
-    samples = np.random.default_rng(5).exponential(size=(count, 1, 100))
-    error = np.sqrt(0.95 * 0.05 / count)
-    # Percentile intervals of 100 skewed values are known to fall short by about 1.5 %.
-    assert 0.925 - 3 * error < coverage(samples, 1.0) < 0.95 + 3 * error
-
-
-@pytest.mark.parametrize("images", [8, 40])
-def test_intervals_over_seeds_and_images_cover_the_truth(images):
-    generator, count = np.random.default_rng(6), 1000
+def test_intervals_over_seeds_and_images_cover_the_truth():
+    generator, count, images = np.random.default_rng(6), 1000, 8
     seeds, image_effects = generator.normal(size=(count, 3, 1)), 2 * generator.normal(size=(count, 1, images))
     samples = seeds + image_effects + 0.3 * generator.normal(size=(count, 3, images))
     # Intervals of the mean over seeds ignore seeds, and are too narrow.
@@ -191,9 +161,8 @@ def test_a_unit_at_the_mean_counts_as_a_unit():
         np.testing.assert_allclose([low[0], high[0]], [low[1], high[1]], atol=1e-6)
 
 
-@pytest.mark.parametrize("present", [8, 24])
-def test_intervals_of_images_of_which_some_are_left_out_cover_the_truth(present):
-    count = 2000
+def test_intervals_of_images_of_which_some_are_left_out_cover_the_truth():
+    count, present = 2000, 8
     values = gaussian(count, 1, 28, seed=present)
     values[..., present:] = np.nan
     low, high = sampled_means(values, draws=1000).ends()
@@ -225,12 +194,6 @@ def test_studentised_intervals_follow_linear_maps(seed, offset, factor):
     np.testing.assert_allclose(np.ravel(mirrored), [-high, -low], atol=1e-12)
 
 
-def test_intervals_of_skewed_values_reach_farther_on_the_side_of_the_long_tail():
-    values = skewed(1, 1, 24)
-    low, high = (float(end[0]) for end in sampled_means(values).ends())
-    assert high - values.mean() > 1.3 * (values.mean() - low)
-
-
 def test_a_paired_difference_has_its_own_studentised_interval():
     first, difference = 3 * gaussian(1, 1, 30), skewed(1, 1, 30, seed=1)
     sample = sampled_means(np.concatenate([first, first + difference]))
@@ -252,15 +215,6 @@ def test_intervals_of_shares_and_of_ratios_stay_in_their_range():
     values = 0.4 + 0.001 * gaussian(1, 1, 50)
     ends = [np.ravel(sampled_means(values).ends(scale)) for scale in ("linear", "log", "logit")]
     np.testing.assert_allclose(ends[1:], [ends[0]] * 2, atol=5e-5)
-
-
-def test_the_interval_of_a_rare_event_is_near_wilsons_interval():
-    events = np.zeros((1, 1, 28))
-    events[..., 0] = 1
-    low, high = sampled_means(events).ends("logit")
-    # Wilson's interval is from 0.006 to 0.177.
-    assert 0.001 < low[0] < 0.01
-    assert 0.15 < high[0] < 0.3
 
 
 @pytest.mark.parametrize(("units", "min_coverage"), [(5, 0.90), (24, 0.92)])
@@ -331,25 +285,6 @@ def test_intervals_of_a_mean_over_datasets_cover_the_truth_whether_they_share_im
     assert covered.mean() == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / count))
 
 
-@pytest.mark.parametrize("level", [0.2, 0.5, 0.9])
-def test_the_ends_of_an_interval_are_quantiles_with_equal_tails(level):
-    draws = np.random.default_rng(5).permutation(1001).astype(np.float64)
-    low, high = interval(draws, level)
-    assert float(low) == pytest.approx(500 - 500 * level)
-    assert float(high) == pytest.approx(500 + 500 * level)
-
-
-def test_five_images_have_an_interval_four_have_none_and_no_value_is_nan():
-    low, high = interval(joint_draws(np.array([[[1.0, 3.0, 2.0, 1.5, 2.5]]])))
-    # The t distribution has four degrees of freedom.
-    assert 0.9 < low[0] < 1.5 < 2.5 < high[0] < 3.1
-    assert np.isnan(interval(joint_draws(np.array([[[1.0, 3.0, 2.0, 1.5]]])))).all()
-    nothing = np.full((2, 3, 5), np.nan)
-    nothing[1] = 1.0
-    np.testing.assert_array_equal(means(nothing), [np.nan, 1.0])
-    np.testing.assert_allclose(interval(joint_draws(nothing)), [[np.nan, 1.0]] * 2)
-
-
 def test_images_of_one_source_are_resampled_together():
     # 12 photographs with 5 equal patches each count as 12 images.
     photographs = gaussian(1, 1, 12)
@@ -358,28 +293,6 @@ def test_images_of_one_source_are_resampled_together():
     order = np.random.default_rng(1).permutation(60)
     np.testing.assert_allclose(joint_draws(patches[..., order], sources=sources[order]), joint_draws(photographs))
     assert width(joint_draws(patches)) < 0.6 * width(joint_draws(patches, sources=sources))
-
-
-def test_intervals_over_sources_cover_the_truth():
-    generator, count = np.random.default_rng(8), 1000
-    sources = np.repeat(np.arange(10), 4)
-    samples = generator.normal(size=(count, 1, 10))[..., sources] + generator.normal(size=(count, 1, 40))
-    assert abs(coverage(samples, 0.0, sources=sources) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / count)
-
-
-def test_variances_are_pooled_relative_to_means_of_other_scales():
-    generator = np.random.default_rng(3)
-    scales = np.array([0.001, 0.01, 0.1, 1.0, 10.0])
-    values = scales[:, None, None] * (1 + 0.05 * generator.normal(size=(5, 3, 1)) + np.zeros((1, 1, 20)))
-    low, high = interval(joint_draws(values))
-    widths = (high - low) / means(values)
-    # A spread of 5 % and three seeds give a standard error of 3 %; intervals extend at least 2.3 of these errors.
-    assert (widths > 0.05).all()
-    assert (widths < 0.6).all()
-    # Values on a common scale with equal variances are pooled without division by their means.
-    equal = np.arange(1, 6)[:, None, None] + 0.3 * np.array([-1.0, 0.0, 1.0])[None, :, None] + np.zeros((1, 1, 20))
-    low, high = interval(joint_draws(equal))
-    assert np.ptp(high - low) < 0.2 * (high - low).mean()
 
 
 def test_an_entrant_alone_at_a_level_has_its_own_degrees_of_freedom():

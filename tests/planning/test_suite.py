@@ -119,8 +119,10 @@ def test_paths_are_relative_to_the_suite_or_the_current_folder(write_suite, buil
 
 
 def test_unusual_noise_levels_warn(write_suite, builtin):
-    with pytest.warns(UserWarning, match=r"tiny\.yaml: sigmas 25 are outside the range of images.*25/255"):
-        load_suite(write_suite((UNET, "bayes-shrink"), ("[0.1, 0.3]", "[25, 0.1]")), builtin)
+    with pytest.warns(UserWarning, match=r"tiny\.yaml: sigmas 5 are outside the range of images.*25/255"):
+        load_suite(write_suite((UNET, "bayes-shrink"), ("[0.1, 0.3]", "[5, 0.1]")), builtin)
+    with pytest.raises(SuiteError, match=r"scoring\.sigmas\.0: must be at most 10, .* is written 25/255 \(got 25\)"):
+        load_suite(write_suite(("[0.1, 0.3]", "[25, 0.1]")), builtin)
     with pytest.warns(UserWarning, match=r"sigmas 0\.001 are outside the range in which unet\[width=2,levels=1\] is"):
         load_suite(write_suite(("[0.1, 0.3]", "[0.001, 0.1]")), builtin)
 

@@ -179,9 +179,9 @@ def test_snapshots_are_kept_with_the_fit(outcome):
 
 
 def test_figures_of_a_sweep_show_its_rows(outcome, builtin, tmp_path):
-    from gahbench.report.contact_sheet import cosines_figure, paired_samples, pairs_sheet
-    from gahbench.report.page.charts import Source
+    from gahbench.report.contact_sheet import cosines_figure, pairs_sheet, stored_samples
     from gahbench.report.page.images import sample_sheets
+    from gahbench.report.page.source import Source
     from gahbench.report.training import transition_metrics
 
     results = load_results(outcome.folder)
@@ -193,10 +193,10 @@ def test_figures_of_a_sweep_show_its_rows(outcome, builtin, tmp_path):
     assert {"psnr", "model-variance", "memorization", "pair-cosine"} <= set(transition_metrics(results, *pairs[0]))
     with pytest.raises(GahbenchError, match=re.escape("no values of 'pnsr'; did you mean 'psnr'")):
         transition_metrics(results, *pairs[0], ["pnsr"])
-    sets = paired_samples(outcome.folder)[pairs[1]]
+    sets = stored_samples(outcome.folder, "pair-cosine")[pairs[1]]
     assert list(sets) == [1, 3]
     # Samples of a memorizing denoiser are its only training image.
-    assert sets[1]["closest_cosine"] == pytest.approx([1.0] * 3, abs=1e-4)
+    assert sets[1][""]["closest_cosine"] == pytest.approx([1.0] * 3, abs=1e-4)
     for draw in (pairs_sheet, cosines_figure):
         draw(sets, "caption").savefig(tmp_path / "figure.png")
     sheets = sample_sheets(Source(outcome.folder, results, builtin))
@@ -204,23 +204,23 @@ def test_figures_of_a_sweep_show_its_rows(outcome, builtin, tmp_path):
 
 
 def test_samples_are_drawn_above_their_predictions(write_suite, tmp_path):
-    from gahbench.report.contact_sheet import predicted_samples
+    from gahbench.report.contact_sheet import stored_samples
 
     networks = ("  - unet: {width: 2, levels: 1}\n", ""), ("  - gaussian-blur\n", ""), (", snapshots: 3", "")
     wanted = 'psnr, "sample-prediction[empirical-bayes,max_samples=2]", "sample-prediction[wiener-linear]", pair-cosine'
     file = write_suite(*networks, (METRICS, wanted), text=SWEEP)
     assert gahbench.run(file, out=tmp_path / "out", engine="inline").failed == 0
-    sets = predicted_samples(tmp_path / "out", entrants=["empirical-bayes"])[
+    sets = stored_samples(tmp_path / "out", "sample-prediction", entrants=["empirical-bayes"])[
         "c-alpha[alpha=2,size=8]", "empirical-bayes"
     ]
     assert list(sets) == [1, 3]
     assert list(sets[3]) == ["empirical-bayes", "wiener-linear"]
     assert sets[3]["empirical-bayes"]["r2"] == pytest.approx([1, 1], abs=1e-4)
     assert sets[3]["wiener-linear"]["indices"].tolist() == [0, 1, 2]
-    done = CliRunner().invoke(app, ["draw", "samples", str(tmp_path / "out"), "-o", str(tmp_path / "sheet.png")])
-    assert done.exit_code == 0, done.output
-    names = sorted(path.name for path in tmp_path.glob("*.png"))
-    assert names == ["sheet-cosines.png", "sheet-predicted.png", "sheet.png"]
+    for name in ("samples", "cosines", "predictions"):
+        done = CliRunner().invoke(app, ["draw", name, str(tmp_path / "out"), "-o", str(tmp_path / f"{name}.png")])
+        assert done.exit_code == 0, done.output
+        assert (tmp_path / f"{name}.png").is_file()
 
 
 def test_networks_trained_on_endless_images_have_no_metrics_of_training_images(write_suite, tmp_path):

@@ -71,7 +71,6 @@ def finished(references_out):
 
 
 def test_a_finished_read_only_folder_can_be_shown(finished):
-    board = (finished / "leaderboard.md").read_text()
     status, shown, run = run_in_own_mounts(
         *read_only(finished),
         ("status", finished),
@@ -80,7 +79,7 @@ def test_a_finished_read_only_folder_can_be_shown(finished):
     )
     assert status[0] == 0
     assert "4 of 4 units done" in status[1]
-    assert shown == [0, board, ""]
+    assert (shown[0], "Oracle threshold" in shown[1], shown[2]) == (0, True, "")
     assert run[0] == 2
     assert f"error: {finished}: cannot be written as a results folder" in run[2]
 
@@ -100,7 +99,7 @@ def test_a_board_that_cannot_be_written_gives_an_error_of_one_line(finished):
     )
     # The scores can be shown without a board.
     assert folder[0] == 0
-    assert "oracle-threshold[haar]" in folder[1]
+    assert "Oracle threshold" in folder[1]
     assert (figures[0], len(figures[2].splitlines())) == (74, 1)
     assert figures[2].startswith("error: ")
     assert "Read-only file system" in figures[2]

@@ -24,7 +24,7 @@ PUBLISHED = Path(__file__).parents[2] / "results" / "quick"
 def test_status_reports_that_a_published_board_has_no_units(command):
     current = status(PUBLISHED)
     assert current.is_published
-    code, printed, _ = command("status")(PUBLISHED, "--watch")
+    code, printed, _ = command("status")(PUBLISHED)
     assert code == 0
     count = current.done + current.failed + current.blocked + current.waiting
     assert printed.splitlines() == [

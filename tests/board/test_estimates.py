@@ -1,7 +1,5 @@
 """The board in long form, and its wide table."""
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,38 +28,21 @@ def metric(name, values, entrant="net", sigmas=(0.1, 0.3)):
     return rows(NAME, entrant, "trained", values, 0, sigmas, name)
 
 
-def test_every_value_is_in_one_column_of_the_wide_table():
+def test_every_value_is_in_one_column_of_the_leaderboard():
     parts = metric("alignment[sym4]", [[0.5, 0.7], [0.2, 0.4]]) + metric("alignment[sym4].null", [[0.1, 0.2]] * 2)
     fake = build_results(*parts)
     wide = fake.leaderboard(full=True).set_index(["dataset", "entrant"])
-    columns_of_lower_ends = {"deficit": "deficit_min", "kl": "kl_min"}
-    for value in fake.board.values:
-        stem = (
-            columns_of_lower_ends[value.metric]
-            if value.part == "min"
-            else ".".join(filter(None, (value.metric, value.part)))
-        )
-        column = stem if value.sigma is None else f"{stem}@{value.sigma:g}"
-        row = wide.loc[value.dataset, value.entrant]
-        np.testing.assert_equal(row[column], value.estimate.value)
-        if value.metric != "gain_over_noisy":
-            np.testing.assert_equal([row[f"{column}_low"], row[f"{column}_high"]],
-                                    [value.estimate.low, value.estimate.high])  # fmt: skip
-    keys = [(value.dataset, value.entrant, value.metric, value.part, value.sigma) for value in fake.board.values]
-    assert len(set(keys)) == len(keys)
-
-
-def test_entries_hold_the_facts_of_the_wide_table():
-    fake = build_results()
-    wide = fake.leaderboard(full=True)
-    facts = pd.DataFrame([vars(entry) for entry in fake.board.entries])
-    for name in ("dataset", "entrant", "kind", "optimum", "note"):
-        assert facts[name].tolist() == wide[name].tolist()
-    facts["parameters"] = [entry.cost.parameters for entry in fake.board.entries]
-    facts["train_seconds"] = [entry.cost.train_seconds for entry in fake.board.entries]
-    for name in ("rank", "rank_high", "parameters", "seeds", "train_seconds", "optimal_slope"):
-        expected = wide[name].astype("Float64").to_numpy(dtype=float, na_value=math.nan)
-        np.testing.assert_equal(facts[name].to_numpy(dtype=float), expected)
+    frame = fake.board.frame
+    assert not frame.duplicated(["dataset", "entrant", "quantity", "part", "sigma"]).any()
+    for quantity, rows_of_quantity in frame.groupby(["quantity", "part", "sigma"], dropna=False):
+        name, part, sigma = quantity
+        stem = f"{name}_min" if part == "min" else ".".join(filter(None, (name, part)))
+        column = stem if np.isnan(sigma) else f"{stem}@{sigma:g}"
+        rows_of_quantity = rows_of_quantity.set_index(["dataset", "entrant"])
+        for end, values in (("", "value"), ("_low", "low"), ("_high", "high")):
+            if f"{column}{end}" in wide or name != "gain_over_noisy":
+                expected = wide[f"{column}{end}"].reindex(rows_of_quantity.index)
+                np.testing.assert_array_equal(rows_of_quantity[values], expected)
 
 
 def test_values_are_found_by_metric_part_and_noise_level():
