@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gahbench.cli import boards, drawing, folders, looking, plugins, suites
+from gahbench.cli import boards, folders, looking, plugins, suites
 
 app = typer.Typer(
     help="Train, score and rank image denoisers against optimal rates, oracles and optimal denoisers.",
@@ -17,30 +17,17 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.add_typer(drawing.app, name="draw")
-for command in (
-    suites.run,
-    suites.plan,
-    suites.prepare,
-    plugins.list_,
-    plugins.describe,
-    looking.preview,
-    looking.inspect,
-    looking.sample,
-    folders.status,
-    folders.why,
-    boards.leaderboard,
-    boards.report,
-    boards.site,
-    boards.compare,
-    boards.cite,
-    folders.weights,
-    folders.verify,
-    boards.claims,
-    plugins.check,
-    plugins.new,
-):
-    app.command(command.__name__.rstrip("_"))(command)
+#: The commands by the panel of the help in which they are listed.
+_PANELS = {
+    "Run": (suites.run, suites.plan, suites.prepare, folders.status, folders.why, folders.verify),
+    "Look": (boards.leaderboard, boards.report, boards.draw, boards.compare, boards.claims, looking.preview,
+             looking.inspect, looking.sample, folders.weights),
+    "Share": (boards.site, boards.cite),
+    "Extend": (plugins.list_, plugins.describe, plugins.check, plugins.new),
+}  # fmt: skip
+for panel, commands in _PANELS.items():
+    for command in commands:
+        app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,22 +1,21 @@
-"""Commands that print or publish results: ``leaderboard report site compare cite claims``."""
+"""Commands that print, draw or publish results: ``leaderboard report draw site compare cite claims``."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from gahbench._util.readable import level_name, pluralize
 from gahbench.cli import options
-from gahbench.cli.printing import say, write_or_print
+from gahbench.cli.printing import say, say_next, write_or_print
 from gahbench.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from gahbench.board.results import Results
     from gahbench.registry.registry import Registry
 
 
@@ -26,8 +25,8 @@ def leaderboard(
         typer.Argument(help="One or more results folders or archives of them, shown on one board."),
     ],
     entrant: options.OnlyEntrant = None,
-    dataset: options.Dataset = None,
-    metric: options.Metric = None,
+    dataset: options.OnlyDataset = None,
+    metric: options.OnlyMetric = None,
     columns: Annotated[
         str | None,
         typer.Option(
@@ -39,66 +38,53 @@ def leaderboard(
         typer.Option("--format", help="Print the table as markdown, csv or latex."),
     ] = None,
     out: options.TableOut = None,
-    legend: Annotated[bool, typer.Option("--legend", help="Explain all columns.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print all tables of each dataset, and explain the columns.")
+    ] = False,
 ) -> None:
     """Print the leaderboard of a results folder, or of several folders that share images and noise.
 
+    The best entrants are printed with the answer of the board; with -e, -d or -m, only the chosen rows and columns are.
     The board of one folder is first written from its finished units, if it differs from them; while a run is at work in
     the folder, the scores so far are printed. A published board comes without units, so its values cannot be verified.
     """
-    from gahbench.board.selection import select
-    from gahbench.report.export import export_board
-    from gahbench.report.tables import print_board as print_results
+    from gahbench.board.selection import is_chosen
+    from gahbench.registry.spec import parse_spec
+    from gahbench.report.text import export_board, print_tables
+    from gahbench.report.text import print_board as print_results
     from gahbench.runs.collect import load_rows, update_board
 
     if len(folders) == 1:
         update_board(folders[0])
     results, left = load_rows(folders)
-    results = select(results, entrant or (), dataset or (), metric or ())
-    is_whole = len(folders) == 1 and (folders[0] / "results.json").is_file() and not (entrant or dataset or metric)
+    results = results.select(entrant or (), dataset or (), metric or ())
     if columns or form or out:
-        write_or_print(export_board(results, form or "markdown", _split_columns(columns or "")), out)
-    elif is_whole and not legend and not left[folders[0]]:
-        print_board(folders[0])
-        if not (folders[0] / "units").is_dir():
-            typer.echo("this folder has no units, so the values of its board cannot be verified", err=True)
+        # As in a spec, commas within brackets do not separate names.
+        names = [str(name) for name in parse_spec(f"columns[{columns or ''}]").positional]
+        write_or_print(export_board(results, form or "markdown", names), out)
+    elif full or entrant or dataset or metric:
+        # The selection has the baseline too, which is shown only if it was chosen.
+        shown = [label for label in results.entrants if is_chosen(label, entrant)]
+        print_tables(results, Console(), shown, is_full=full or bool(metric))
     elif not results.scores.empty:
-        print_results(results, Console(), full_legend=legend)
+        print_results(results, Console(), folders[0] if len(folders) == 1 else None)
+        if len(folders) == 1 and not left[folders[0]] and not (folders[0] / "units").is_dir():
+            typer.echo("this folder has no units, so the values of its board cannot be verified", err=True)
     for folder, count in left.items():
-        _print_unfinished(folder, count, results)
-
-
-def _split_columns(text: str) -> list[str]:
-    """Split names of columns at commas, except at commas within brackets."""
-    columns, depth = [""], 0
-    for char in text:
-        depth += (char == "[") - (char == "]")
-        if char == "," and depth == 0:
-            columns.append("")
-        else:
-            columns[-1] += char
-    return [name for column in columns if (name := column.strip())]
-
-
-def _print_unfinished(folder: Path, count: int, results: Results) -> None:
-    """Print how many units are unfinished, if any."""
-    if count:
-        so_far = "no scores yet" if results.scores.empty else "the board so far"
-        status = f"'gahbench status {shlex.quote(str(folder))}'"
-        typer.echo(f"{folder}: {so_far}, {pluralize(count, 'unit')} left; see {status}", err=True)
+        if count:
+            so_far = "no scores yet" if results.scores.empty else "the board so far"
+            status = f"'gahbench status {shlex.quote(str(folder))}'"
+            say(f"{folder}: {so_far}, {pluralize(count, 'unit')} left; see {status}", err=True)
+    if len(folders) == 1 and not (columns or form or out or results.scores.empty):
+        say_next(folders[0])
 
 
 def print_board(folder: Path, registry: Registry | None = None) -> None:
     """Print the saved board of a results folder, with names of the plugins of a registry."""
-    from gahbench.board.results import load_results, saved_board
-    from gahbench.report.tables import print_board
+    from gahbench.board.results import load_results
+    from gahbench.report.text import print_board
 
-    console = Console()
-    if not console.is_terminal and (text := saved_board(folder)) is not None:
-        # The saved text equals the text that would be rendered.
-        typer.echo(text, nl=False)
-        return
-    print_board(load_results(folder, registry), console)
+    print_board(load_results(folder, registry), Console(), folder)
 
 
 def report(
@@ -135,17 +121,54 @@ def print_report(folder: Path, registry: Registry, out: Path | None = None, rows
     say(f"report: {file} ({size / 1e6:.2f} MB)", err=True)
 
 
+def draw(
+    figure: Annotated[
+        str, typer.Argument(help="A figure, optionally with parameters name[key=value,...], or a metric.")
+    ],
+    targets: Annotated[
+        list[str], typer.Argument(help="A results folder; for approximation and geometry, datasets.", metavar="TARGET")
+    ],
+    entrant: options.OnlyEntrant = None,
+    dataset: options.OnlyDataset = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File of the figure: .png, .svg or .pdf. [default: FIGURE.png]"),
+    ] = None,
+    plugins_dir: options.Plugins = None,
+) -> None:
+    """Draw a figure, such as `gahbench draw psnr runs/quick -e unet -o psnr.pdf`; further figures get numbers.
+
+    - psnr, or any other metric; gains, heat-map, distances from the optimum: a panel for each dataset
+    - cost: gains against cost; transfer: PSNR under recorded and under drawn noise
+    - rates[rate=...], resolution[rate=...]: local slopes against theory, and slopes against image size
+    - optimality: distance from the bound against noise level over image side
+    - bases: agreement with every basis, for each entrant
+    - generalization, transitions: PSNR and metrics for each number of training images
+    - training: loss and validation PSNR against steps
+    - samples[count], cosines, predictions[count]: samples of two networks, and their nearest training images
+    - denoised[sigma,count]: test images clean, noisy and denoised, with errors
+    - approximation[basis,...] of datasets: error against the number of terms
+    - geometry[basis,threshold,index,noisy] of datasets: squares and directions of a bandlet basis
+    """
+    from gahbench.cli.drawing import Source, draw_figure
+    from gahbench.registry.registry import open_registry
+    from gahbench.report.cells import file_stems
+    from gahbench.report.drawing import check_suffix, save_figure
+
+    file = out or Path(f"{file_stems([figure])[figure]}.png")
+    # Check the argument before the slow loading of results.
+    check_suffix(file)
+    source = Source(targets, dataset or (), entrant or (), open_registry(plugins_dir or ()))
+    for index, drawing in enumerate(draw_figure(figure, source)):
+        numbered = file.with_stem(f"{file.stem}-{index + 1}") if index else file
+        save_figure(drawing, numbered)
+        say(f"wrote {numbered}")
+
+
 def site(
     folder: Annotated[Path, typer.Argument(help="A folder that contains results folders.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to: new, empty, or an earlier site.")],
     title: Annotated[str, typer.Option(help="Title of the site.")] = "gahbench",
-    base_url: Annotated[str, typer.Option(help="URL of the site, for its sitemap.")] = "",
-    source_url: Annotated[
-        str,
-        typer.Option(
-            help="URL of the folder's source, for links in its README.md files that point outside the folder."
-        ),
-    ] = "",
     documentation: Annotated[
         str,
         typer.Option(
@@ -154,7 +177,7 @@ def site(
     ] = "",
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Write a website of results folders: an index, and a page for each run and README.md.
+    """Write a website of results folders: an index, the report of each folder, and the claims of claims.md.
 
     The site works from disk and from any server, and loads nothing from other servers.
     """
@@ -168,27 +191,23 @@ def site(
             out,
             registry,
             title=title,
-            base_url=base_url,
-            source_url=source_url,
             documentation=documentation,
             progress=progress,
         )
     typer.echo(f"site: {out / 'index.html'} ({len(written)} files)", err=True)
 
 
-def compare(
-    first: options.Folder,
-    second: Annotated[Path, typer.Argument(help="The results folder to compare with the first.")],
-) -> None:
+@options.parameters_of("gahbench.runs.comparison:compare")
+def compare(**folders: Any) -> None:
     """Compare two results folders: paired differences in PSNR on the images and noise that they share."""
     from gahbench.board.statistics import Interval
     from gahbench.report import cells
-    from gahbench.report.tables import markdown_table, table_of_rows
+    from gahbench.report.text import markdown_table, table_of_rows
     from gahbench.runs.comparison import compare as compare_folders
     from gahbench.store.plan_file import short_names
 
-    console, names = Console(), short_names([first, second])
-    for dataset, rows in compare_folders(first, second).groupby("dataset", sort=False):
+    names = short_names([folders["first"], folders["second"]])
+    for dataset, rows in compare_folders(**folders).groupby("dataset", sort=False):
         body, levels = [], rows["sigma"].dropna().unique()
         for entrant, differences in rows.groupby("entrant", sort=False):
             # The first row has the mean over all noise levels.
@@ -196,12 +215,12 @@ def compare(
             intervals = map(Interval, *(differences[name] for name in ("difference", "low", "high")))
             body.append([str(entrant), *psnr, *(cells.format_interval(interval, sign=True) for interval in intervals)])
         header = ["entrant", *names, "difference", *(f"σ {level_name(sigma)}" for sigma in levels)]
-        console.out(
-            f"\n## {dataset}\n\nMean PSNR in dB; differences are {names[1]} minus {names[0]}, paired by images and "
-            "noise,\n± half the width of their 95 % intervals.\n",
-            highlight=False,
+        text = (
+            f"Mean PSNR in dB; differences are {names[1]} minus {names[0]}, paired by images and noise,\n"
+            "± half the width of their 95 % intervals."
         )
-        console.out(markdown_table(table_of_rows(str(dataset), header, body, 1)), highlight=False)
+        table = markdown_table(table_of_rows(str(dataset), header, body, 1))
+        typer.echo(f"\n## {dataset}\n\n{text}\n\n{table}")
 
 
 def cite(

@@ -5,69 +5,45 @@ from __future__ import annotations
 import json
 import math
 import shlex
-import time
-from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from gahbench._util.errors import listing
 from gahbench._util.readable import format_duration, pluralize, printable
 from gahbench.cli import options
 from gahbench.cli.printing import say
 
-if TYPE_CHECKING:
-    from gahbench.runs.status import Failure, Status
-
 #: Maximum number of failed units that are printed.
 _MAX_FAILURES = 20
 
 
-def status(
-    folder: options.Planned,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until no unit is left.")] = False,
-) -> None:
+def status(folder: options.Planned) -> None:
     """Show the finished, running and failed units of a results folder, and the estimated time left."""
     from gahbench.runs.status import status as read_status
 
-    console = Console()
-    while True:
-        snapshot = read_status(folder)
-        if watch and console.is_terminal:
-            console.clear()
-        for line in _status_lines(snapshot, folder):
-            say(line)
-        if not watch or not snapshot.waiting or snapshot.is_published:
-            return
-        time.sleep(2.0)
-
-
-def _status_lines(status: Status, folder: Path) -> Iterator[str]:
-    total = status.done + status.failed + status.blocked + status.waiting
-    if status.is_published:
+    state = read_status(folder)
+    total = state.done + state.failed + state.blocked + state.waiting
+    if state.is_published:
         note = "which are not in this folder; 'gahbench leaderboard' prints it"
-        yield f"suite {status.suite}: a board of {total} units, {note}"
+        say(f"suite {state.suite}: a board of {total} units, {note}")
         return
-    yield f"suite {status.suite}: {status.done} of {total} units done, {status.failed} failed"
-    if status.blocked:
-        yield f"{status.blocked} units wait for failed units"
-    if status.waiting and status.remaining is not None:
-        rows = f"{len(status.running)} rows" if len(status.running) > 1 else "one row"
-        yield f"about {format_duration(status.remaining)} left with {rows} at a time, estimated from finished units"
-    if status.running:
-        yield ""
-        yield "started, and not ended"
-    for label, report in status.running.items():
+    say(f"suite {state.suite}: {state.done} of {total} units done, {state.failed} failed")
+    if state.blocked:
+        say(f"{state.blocked} units wait for failed units")
+    if state.waiting and state.remaining is not None:
+        rows = f"{len(state.running)} rows" if len(state.running) > 1 else "one row"
+        say(f"about {format_duration(state.remaining)} left with {rows} at a time, estimated from finished units")
+    if state.running:
+        say("\nstarted, and not ended")
+    for label, report in state.running.items():
         steps = f", step {report['step']}" if "step" in report else ""
         place = f"on {report['host']}, process {report['process']}"
         times = f"for {format_duration(report['seconds'])}, last report {format_duration(report['silent'])} ago"
-        yield f"  {label}: {place}, {times}{steps}"
-    if status.failed:
-        yield ""
-        yield f"'gahbench why {shlex.quote(str(folder))}' prints why units failed"
+        say(f"  {label}: {place}, {times}{steps}")
+    if state.failed:
+        say(f"\n'gahbench why {shlex.quote(str(folder))}' prints why units failed")
 
 
 def why(
@@ -85,24 +61,19 @@ def why(
 
     distinct_failures = failures(folder, entrant or (), full)
     for failure in distinct_failures:
-        for line in _failure_lines(failure):
+        lines = [*failure.units[:_MAX_FAILURES]]
+        if len(failure.units) > _MAX_FAILURES:
+            lines.append(f"and {len(failure.units) - _MAX_FAILURES} more")
+        if failure.blocked:
+            lines.append(f"{pluralize(failure.blocked, 'score')} not started, since the network is missing")
+        lines += ["", *(f"  {line}" for line in failure.traceback.splitlines())]
+        if printable(failure.error) not in printable(" ".join(failure.traceback.split())):
+            # If the process of the row died, there is an error without a traceback.
+            lines.append(f"  {failure.error}")
+        for line in (*lines, ""):
             say(printable(line, "\t"))
     if not distinct_failures:
         say(f"no unit{f' of {listing(entrant)}' if entrant else ''} has failed")
-
-
-def _failure_lines(failure: Failure) -> Iterator[str]:
-    yield from failure.units[:_MAX_FAILURES]
-    if len(failure.units) > _MAX_FAILURES:
-        yield f"and {len(failure.units) - _MAX_FAILURES} more"
-    if failure.blocked:
-        yield f"{pluralize(failure.blocked, 'score')} not started, since the network is missing"
-    yield ""
-    yield from (f"  {line}" for line in failure.traceback.splitlines())
-    if printable(failure.error) not in printable(" ".join(failure.traceback.split())):
-        # If the process of the row died, there is an error without a traceback.
-        yield f"  {failure.error}"
-    yield ""
 
 
 def weights(
@@ -126,13 +97,8 @@ def weights(
         typer.echo("no network is finished", err=True)
 
 
-def verify(
-    folder: Annotated[Path, typer.Argument(help="A results folder with its units, or an archive of one.")],
-    units: options.Units = 10,
-    fits: options.Fits = None,
-    seed: options.SampleSeed = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+@options.parameters_of("gahbench.runs.verification:verify")
+def verify(**arguments: Any) -> None:
     """Check the files of a results folder, and compute a random sample of its scores and fits again.
 
     Each comparison has one tolerance, which the table states. The rows of the sample are also scored under other noise
@@ -145,16 +111,13 @@ def verify(
     from gahbench.runs.verification import verify as verify_folder
     from gahbench.store.store import open_folder
 
-    with open_folder(folder) as source:
-        table = verify_folder(source, units=units, fits=fits, seed=seed)
+    with open_folder(arguments.pop("folder")) as source:
+        table = verify_folder(source, **arguments)
+    for unit, check, stored, computed, tolerance, verdict in table.to_numpy():
+        numbers = f"{stored:.6g} stored, {computed:.6g} here, tolerance {tolerance:.2g}; "
+        text = f"{unit}: {check}: {'' if math.isnan(tolerance) else numbers}{verdict}"
+        say(text, None if verdict == REPRODUCED else "red")
     reproduced = int((table["verdict"] == REPRODUCED).sum())
-    if as_json:
-        typer.echo(table.to_json(orient="records", indent=1))
-    else:
-        for unit, check, stored, computed, tolerance, verdict in table.to_numpy():
-            numbers = f"{stored:.6g} stored, {computed:.6g} here, tolerance {tolerance:.2g}; "
-            text = f"{unit}: {check}: {'' if math.isnan(tolerance) else numbers}{verdict}"
-            say(text, None if verdict == REPRODUCED else "red")
-        say(f"{reproduced} of {pluralize(len(table), 'comparison')} reproduced")
+    say(f"{reproduced} of {pluralize(len(table), 'comparison')} reproduced")
     if reproduced < len(table):
         raise typer.Exit(1)

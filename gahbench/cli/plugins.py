@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import inspect
+import itertools
 import re
 import shlex
 import textwrap
@@ -24,7 +25,7 @@ from gahbench.cli.printing import say
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.configured import KINDS, Kind, Plugin
 from gahbench.registry.registry import Problem, Registry, open_registry
-from gahbench.registry.spec import Spec, format_value, parse_spec
+from gahbench.registry.spec import format_value, parse_spec
 
 if TYPE_CHECKING:
     from gahbench._util.shapes import Shape
@@ -35,36 +36,36 @@ if TYPE_CHECKING:
 PLURALS = {**{"bases" if kind == "basis" else f"{kind}s": kind for kind in KINDS}, "suites": "suite"}
 #: Accepted names of new plugins.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-#: Lines of a docstring that are not wrapped: lists, tables, examples and directives.
-_VERBATIM = re.compile(r"\s*([-*|]\s|>>>|\.\.\s|\[\[)")
-_UNDERLINE = re.compile(r"[-=~]{3,}")
-_WRAP_OPTIONS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+#: Lines of a docstring that are not wrapped: empty lines, lists, tables, examples, directives and underlines.
+_VERBATIM = re.compile(r"\s*([-*|]\s|>>>|\.\.\s|\[\[|[-=~]{3,}$|$)")
+_WRAP: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="List only this kind: architectures, datasets, ..., suites.")
+        str | None, typer.Argument(help="List only this kind, with summaries: architectures, datasets, ..., suites.")
     ] = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """List available plugins and suites, and plugins that failed to load."""
-    requested_kind = PLURALS.get(kind, kind) if kind else None
-    if requested_kind not in (None, *PLURALS.values()):
+    """List the names of plugins and suites by kind, and plugins that failed to load; with a kind, what they are."""
+    chosen = PLURALS.get(str(kind), kind)
+    if chosen not in (None, *PLURALS.values()):
         accepted = (*PLURALS, *PLURALS.values())
         raise PluginError(
             f"unknown kind '{kind}'{suggestion(str(kind), accepted) or ';'} accepted: {listing(accepted)}"
         )
-    registry = open_registry(plugins_dir or ())
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for heading, name in PLURALS.items():
-        if requested_kind in (None, name):
-            table.add_row(f"[bold]{heading}[/bold]", "")
-            for entry, summary in _entries(name, registry):
-                table.add_row(f"  {entry}", escape(summary))
-    Console().print(table)
-    print_problems(registry.problems, Console())
+    registry, console = open_registry(plugins_dir or ()), Console()
+    if chosen is None:
+        for heading, name in PLURALS.items():
+            console.print(f"[bold]{heading}[/bold]")
+            names = ", ".join(suite_files() if name == "suite" else registry.names(cast(Kind, name)))
+            typer.echo(textwrap.fill(names, console.width, initial_indent="  ", subsequent_indent="  ", **_WRAP))
+    else:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for entry, summary in _entries(chosen, registry):
+            table.add_row(entry, escape(summary))
+        console.print(table)
+    print_problems(registry.problems, console)
 
 
 def print_problems(problems: Iterable[Problem], console: Console) -> None:
@@ -97,13 +98,16 @@ def describe(
     blind and differentiable; of a reference, what it uses and where it is defined; of a metric, its unit, direction and
     requirements. Facts that cannot be measured are listed as unknown, with the reason.
     """
+    from gahbench.explore.description import facts
+    from gahbench.planning.suite_entries import configure_entrant
+
     registry, console = open_registry(plugins_dir or ()), Console()
     images = None if shape is None else _parse_shape(shape)
     spec = parse_spec(name)
     kinds = [kind for kind in KINDS if spec.name in registry.names(kind)]
     suites = suite_files()
     if not kinds and spec.name in suites:
-        console.print(suites[spec.name].read_text(encoding="utf-8"), markup=False, highlight=False)
+        typer.echo(suites[spec.name].read_text(encoding="utf-8"))
         return
     if not kinds:
         names = [*(name for kind in KINDS for name in registry.names(kind)), *suites]
@@ -114,23 +118,18 @@ def describe(
     for kind in kinds:
         plugin = registry.get(kind, spec.name)
         required = [parameter.name for parameter in plugin.parameters if parameter.required]
-        has_no_parameters = not spec.positional and not spec.keywords
         # A plugin whose required parameters are not set is described, but not measured.
-        configured = None if required and has_no_parameters else _configure(registry, kind, spec)
+        if required and not spec.positional and not spec.keywords:
+            _print_plugin(plugin, None, console)
+            say(f"to measure it, set {listing(required)}")
+            continue
         # A checkpoint turns an architecture into a reference that holds the weights.
-        _print_plugin(configured.plugin if configured else plugin, configured, console)
-        if configured is None:
-            console.print(f"to measure it, set {listing(required)}", markup=False, highlight=False)
-        else:
-            _print_facts(configured, registry, images, console)
-
-
-def _configure(registry: Registry, kind: Kind, spec: Spec) -> Configured:
-    from gahbench.planning.suite_entries import configure_entrant
-
-    if kind == "architecture" and "checkpoint" in spec.keywords:
-        return configure_entrant(registry, spec)
-    return registry.configure(kind, spec)
+        is_trained = kind == "architecture" and "checkpoint" in spec.keywords
+        configured = configure_entrant(registry, spec) if is_trained else registry.configure(kind, spec)
+        _print_plugin(configured.plugin, configured, console)
+        for fact in facts(configured, registry, images):
+            # Print each fact at once, since some take seconds to measure.
+            console.print(Text.assemble((f"{fact.name}: ", "bold"), fact.value))
 
 
 def _print_plugin(plugin: Plugin, configured: Configured | None, console: Console) -> None:
@@ -153,14 +152,6 @@ def _print_plugin(plugin: Plugin, configured: Configured | None, console: Consol
         console.print(table)
 
 
-def _print_facts(configured: Configured, registry: Registry, shape: Shape | None, console: Console) -> None:
-    from gahbench.explore.description import facts
-
-    for fact in facts(configured, registry, shape):
-        # Print each fact at once, since some take seconds to measure.
-        console.print(Text.assemble((f"{fact.name}: ", "bold"), fact.value))
-
-
 def _parse_shape(text: str) -> Shape:
     try:
         channels, height, width = (int(part) for part in text.split(","))
@@ -172,34 +163,18 @@ def _parse_shape(text: str) -> Shape:
 
 
 def reflow(doc: str, width: int) -> str:
-    """Wrap the paragraphs of a docstring to the width of a terminal.
+    """Wrap the paragraphs of a docstring to the width of a terminal; lists, tables and examples keep their lines."""
 
-    Headings, lists, tables and examples keep their lines.
-    """
+    def group(line: str) -> tuple[bool, str]:
+        return bool(_VERBATIM.match(line)), line[: len(line) - len(line.lstrip())]
+
     result: list[str] = []
-    paragraph: list[str] = []
-
-    def flush() -> None:
-        if paragraph:
-            indent = " " * (len(paragraph[0]) - len(paragraph[0].lstrip()))
-            text = " ".join(line.strip() for line in paragraph)
-            wrap_width = max(width, len(indent) + 20)
-            result.append(
-                textwrap.fill(text, wrap_width, initial_indent=indent, subsequent_indent=indent, **_WRAP_OPTIONS)
-            )
-            paragraph.clear()
-
-    lines = doc.splitlines()
-    for index, line in enumerate(lines):
-        is_heading = index + 1 < len(lines) and bool(_UNDERLINE.fullmatch(lines[index + 1].strip()))
-        if not line.strip() or is_heading or _UNDERLINE.fullmatch(line.strip()) or _VERBATIM.match(line):
-            flush()
-            result.append(line)
-            continue
-        if paragraph and len(line) - len(line.lstrip()) != len(paragraph[0]) - len(paragraph[0].lstrip()):
-            flush()
-        paragraph.append(line)
-    flush()
+    for (is_verbatim, indent), lines in itertools.groupby(doc.splitlines(), group):
+        if is_verbatim:
+            result += lines
+        else:
+            text, fit = " ".join(map(str.strip, lines)), max(width, len(indent) + 20)
+            result.append(textwrap.fill(text, fit, initial_indent=indent, subsequent_indent=indent, **_WRAP))
     return "\n".join(result)
 
 

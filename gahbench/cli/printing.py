@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from rich.console import Console
 def say(text: str, style: str | None = None, *, err: bool = False) -> None:
     """Print a line without markup or wrapping, since labels contain brackets, and users copy paths."""
     Console(stderr=err).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_next(folder: Path) -> None:
+    """Print the next two commands on a results folder."""
+    name = shlex.quote(str(folder))
+    say(f"next: gahbench leaderboard {name} --full\nnext: gahbench report {name}", err=True)
 
 
 def write_or_print(text: str, out: Path | None) -> None:

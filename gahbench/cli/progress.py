@@ -17,28 +17,18 @@ class Progress(Bars):
     """Progress display on standard error: a bar on a terminal, otherwise a line every few seconds.
 
     Use it as a context manager, and call it whenever the current step or the finished share changes.
-
-    Parameters
-    ----------
-    command
-        Name of the activity, such as ``inspecting``.
     """
 
     def __init__(self, command: str) -> None:
-        self.command, self._printed = command, time.monotonic()
-        console = Console(stderr=True)
-        super().__init__(
-            *(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(20),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            ),
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            disable=not console.is_terminal,
+        self.command, self._printed, console = command, time.monotonic(), Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(20),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
         )
+        is_terminal = console.is_terminal
+        super().__init__(*columns, console=console, transient=True, redirect_stdout=False, disable=not is_terminal)
         self._task = self.add_task(command, total=1.0)
 
     def __call__(self, text: str, share: float = 0.0) -> None:

@@ -1,52 +1,24 @@
-"""Figures of ``gahbench draw``: rates, approximation errors, and the geometry of bandlets."""
+"""Figures of bases on images, without results: approximation errors, and the geometry of bandlets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gahbench._util.errors import GahbenchError, ParameterError
+from gahbench._util.errors import ParameterError
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import Truth
-from gahbench.evaluation.rates import MIN_LEVELS
 from gahbench.registry.registry import Registry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gahbench.board.results import Results
 
 #: Thresholds of nonlinear approximation, in half octaves.
 THRESHOLDS = tuple(2.0 ** (exponent / 2) for exponent in range(-18, 9))
-
-
-def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> dict[str, list[float]]:
-    """Return, by dataset, the noise levels of results at which slopes are valid estimates of rates."""
-    levels = getattr(registry.create("metric", rate), "levels", None)
-    if levels is None:
-        raise ParameterError(f"metric '{rate}' has no window of noise levels; accepted: rate, with parameters")
-    windows = {}
-    scores = results.scores[(results.scores["metric"] == "psnr") & (results.scores["split"] == "test")]
-    facts = results.datasets
-    columns = (facts[name] for name in ("dataset", "channels", "height", "width"))
-    shapes = {str(label): tuple(map(int, shape)) for label, *shape in zip(*columns, strict=True)}
-    specs = {str(label): str(spec or label) for label, spec in zip(facts["dataset"], facts["spec"], strict=True)}
-    for label, dataset_scores in scores.groupby("dataset", sort=False):
-        try:
-            dataset: Dataset = registry.create("dataset", specs.get(str(label), str(label)))
-            if shapes.get(str(label), dataset.shape) != dataset.shape:
-                continue  # The suite uses the name of a different dataset as a label.
-            clean = dataset.images("test", int(dataset_scores["image"].max()) + 1)
-            window = levels(clean, dataset_scores["sigma"].dropna().unique().tolist())
-        except (GahbenchError, ValueError):
-            continue
-        if len(window) >= MIN_LEVELS:
-            windows[str(label)] = window
-    return windows
 
 
 def draw_approximation(registry: Registry, datasets: Sequence[str], bases: Sequence[str], images: int) -> Figure:
@@ -100,12 +72,3 @@ def draw_geometry(
         noise = evaluation_noise(index + 1, images.shape, threshold / 3, 0, "test", render_size=images.render_size)
         image = image + noise[index:]
     return geometry_figure(image[0], find_geometry(image[0], threshold, noisy).squares)
-
-
-def save_figure(drawing: Figure, file: Path) -> None:
-    """Write a figure as ``.png``, ``.svg`` or ``.pdf``; equal figures give equal bytes."""
-    from gahbench._util.files import write_output
-    from gahbench.report.drawing import check_suffix, encode
-
-    check_suffix(file)
-    write_output(encode(drawing, file.suffix.lower(), bbox_inches="tight"), file)

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from gahbench._util.errors import ParameterError
+from gahbench._util.errors import ParameterError, prefix_errors
 from gahbench._util.files import write_output
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
 from gahbench.devices.hardware import hardware
 from gahbench.planning.suite_entries import configure_denoiser
+from gahbench.registry.configured import Configured
 from gahbench.registry.registry import open_registry
-from gahbench.sampling.denoisers import Denoise, images_device, wrap_denoiser
+from gahbench.report.contact_sheet import sample_sheet, write_figure
+from gahbench.sampling.denoisers import images_device, wrap_denoiser
 from gahbench.sampling.drawing import draw_samples
 from gahbench.sampling.samples import Samples
 from gahbench.sampling.settings import make_sampling
@@ -29,8 +31,6 @@ class EntrantSamples(Samples):
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the first 64 samples to ``samples.png``, and all to ``samples.npz``; equal samples give equal bytes."""
-        from gahbench.report.contact_sheet import sample_sheet, write_figure
-
         sheet, arrays = Path(folder) / "samples.png", Path(folder) / "samples.npz"
         write_figure(sample_sheet(self), sheet)
         buffer = io.BytesIO()
@@ -94,25 +94,27 @@ def sample(
     sampling, target_device, registry = make_sampling(settings), find_device(device), open_registry(plugins)
     configured = configure_denoiser(registry, entrant, checkpoint)
     family = registry.configure("dataset", dataset)
-    reference, images = configured.build(), family.build()
-    denoise = _fit_denoiser(reference, images, target_device, f"{configured.where} on {family.label}")
+    images: Dataset = family.build()
+    reference = fit_denoiser(configured, family, images, target_device)
+    with prefix_errors(f"{configured.where} on {family.label}"):
+        denoise = wrap_denoiser(reference, images.shape, images, target_device)
     sampling_device = images_device(reference, images.shape, target_device)
     drawn = draw_samples(denoise, images.shape, sampling, batch=batch, device=sampling_device, progress=progress)
-    source = f"{configured.label}\nfor {family.label}"
-    return EntrantSamples(drawn.images, drawn.steps, drawn.sigma, drawn.status, drawn.settings, drawn.first, source)
+    return EntrantSamples(**vars(drawn) | {"source": f"{configured.label}\nfor {family.label}"})
 
 
-def _fit_denoiser(reference: Reference, dataset: Dataset, device: torch.device, where: str) -> Denoise:
-    """Fit a reference to a dataset, and return its denoising function."""
+def fit_denoiser(configured: Configured, family: Configured, dataset: Dataset, device: torch.device) -> Reference:
+    """Return a reference that is fitted to a dataset; raise ``ParameterError`` if it cannot denoise the images."""
+    reference: Reference = configured.build()
+    reference.move(device)
     try:
         reference.check_shape(dataset.shape)
         if not reference.supports(dataset):
-            raise ParameterError(f"not defined on a dataset whose optimum is '{dataset.optimum.kind}'")
-        denoise = wrap_denoiser(reference, dataset.shape, dataset, device)
+            raise ValueError(f"not defined on a dataset whose optimum is '{dataset.optimum.kind}'")
     except (ValueError, ParameterError) as error:
-        raise ParameterError(f"{where}: {error}") from error
+        raise ParameterError(f"{configured.where} on {family.label}: {error}") from error
     reference.fit(TrainingData(dataset))
-    return denoise
+    return reference
 
 
 def find_device(name: str) -> torch.device:

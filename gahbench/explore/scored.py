@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -14,23 +15,20 @@ from torch import nn
 from gahbench._util.errors import ParameterError, SuiteError, listing, suggestion
 from gahbench.board.results import Results
 from gahbench.board.tables import SCHEMAS
-from gahbench.contracts.datasets import MEASURED
+from gahbench.contracts.datasets import MEASURED, Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import SEES_DATASET
 from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
+from gahbench.networks.network_facts import one_line
 from gahbench.planning.plan import dataset_row, metric_ratios, metric_titles
 from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_fields import Scoring, noise_levels, refusal_without_clean, scored_images
+from gahbench.planning.suite_fields import Scoring, make_scoring, noise_levels, refusal_without_clean, scored_images
 from gahbench.planning.suite_files import suite_files
 from gahbench.planning.units import PlannedDataset
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry, open_registry
-from gahbench.sampling.settings import Sampling
-
-if TYPE_CHECKING:
-    from gahbench.contracts.datasets import Dataset
 
 #: Note on the row of the model.
 NOTE = "a model in memory: not reproducible from a file"
@@ -101,75 +99,62 @@ def score(
     20
     """
     registry = open_registry(plugins)
-    datasets, references, chosen_metrics, baseline, scoring = _resolve(on, registry, sigmas, images, metrics)
+    datasets, references, chosen, baseline, scoring = _resolve(on, registry)
+    scoring = make_scoring(
+        sigmas=(scoring.sigmas or MEASURED) if sigmas is None else sigmas,
+        images=scoring.images if images is None else images,
+        noise_seed=scoring.noise_seed,
+    )
+    if metrics is not None:
+        chosen = [registry.configure("metric", spec) for spec in metrics]
+    chosen = [metric for metric in chosen if not frozenset(metric.plugin.factory.needs) & UNAVAILABLE]
     if name in (reference.label for reference in references):
         raise ParameterError(f"name='{name}': a reference has this name; accepted: any other name")
     module = model if isinstance(model, nn.Module) else Converted(model)
-    # Modules of a model may be in different modes.
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in ("scores", "fits", "failures", "datasets", "notes")}
-    try:
+    tables: dict[str, list[Any]] = {table: [] for table in ("scores", "fits", "failures", "datasets", "notes")}
+    with _evaluation_mode(module):
         for configured in datasets:
             dataset: Dataset = configured.build()
+            chosen = _metrics_on(configured, dataset, chosen, metrics is None, registry)
             count = scored_images(scoring, dataset, "test")
-            chosen_metrics = _metrics_on(configured, dataset, chosen_metrics, metrics is None, registry)
             planned = PlannedDataset(configured, dataset, noise_levels(scoring, dataset), {"test": count})
             tables["datasets"].append(dataset_row(planned, scoring))
-            request = {
-                "split": "test",
-                "images": count,
-                "sigmas": planned.levels,
-                "noise_seed": scoring.noise_seed,
-                "captured": not scoring.sigmas,
-                "sampling": Sampling().model_dump(mode="json"),
-            }
             tables["notes"].append({"dataset": configured.label, "entrant": name, "note": NOTE})
-            for label, subject in _subjects(module, name, references, dataset):
-                labels = {"dataset": configured.label, "entrant": label}
-                for row in _rows(dataset, subject, request, chosen_metrics, hardware(device).device):
-                    tables["failures" if "error" in row else "scores"].append(labels | row)
-    finally:
-        for part, was_training in modes:
-            part.training = was_training
-    _warn_if_unscored(name, tables["scores"], tables["failures"])
-    suite = Path(on).stem if Path(on).suffix in (".yaml", ".yml") else str(on)
-    tables["scores"] = [{"suite": suite, "seed": None, "split": "test", **row} for row in tables["scores"]]
-    tables["metrics"], tables["ratios"] = metric_titles(chosen_metrics), metric_ratios(chosen_metrics)
-    tables["citations"] = citation_rows([*references, *datasets, *chosen_metrics])
-    frames: dict[str, Any] = {
-        name: pd.DataFrame(rows, columns=pd.Index(list(SCHEMAS[name]))) for name, rows in tables.items()
-    }
-    return Results(
-        suite=suite, entrants=[name, *(reference.label for reference in references)], baseline=baseline, **frames
-    )
-
-
-def _warn_if_unscored(name: str, scores: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:
-    """Warn if a model has no scores, since an empty row is easily overlooked."""
-    errors = [row["error"] for row in failures if row["entrant"] == name]
-    if errors and not any(row["entrant"] == name for row in scores):
+            subjects = {name: Subject(lambda: module)}
+            subjects |= {one.label: Subject(one.build) for one in references if _is_defined(one.build(), dataset)}
+            for label, subject in subjects.items():
+                for row in _rows(planned, scoring, subject, chosen, hardware(device).device):
+                    row |= {"dataset": configured.label, "entrant": label, "seed": None}
+                    tables["failures" if "error" in row else "scores"].append(row)
+    errors = [row["error"] for row in tables["failures"] if row["entrant"] == name]
+    if errors and all(row["entrant"] != name for row in tables["scores"]):
+        # An empty row is easily overlooked.
         warnings.warn(
             f"{name} has no scores: {errors[0]}; a model is called with noisy images and noise levels; "
             'gahbench.as_denoiser converts other models, such as as_denoiser(model, "none")',
-            stacklevel=3,
+            stacklevel=2,
         )
+    suite = Path(on).stem if Path(on).suffix in (".yaml", ".yml") else str(on)
+    tables["metrics"], tables["ratios"] = metric_titles(chosen), metric_ratios(chosen)
+    tables["citations"] = citation_rows([*references, *datasets, *chosen])
+    frames: dict[str, Any] = {
+        table: pd.DataFrame(rows, columns=pd.Index(list(SCHEMAS[table]))) for table, rows in tables.items()
+    }
+    frames["scores"] = frames["scores"].assign(suite=suite, split="test")
+    entrants = [name, *(reference.label for reference in references)]
+    return Results(suite=suite, entrants=entrants, baseline=baseline, **frames)
 
 
 def _resolve(
-    on: str | Path,
-    registry: Registry,
-    sigmas: Sequence[float] | Literal["measured"] | None,
-    images: int | None,
-    metrics: Sequence[str] | None,
+    on: str | Path, registry: Registry
 ) -> tuple[list[Configured], list[Configured], list[Configured], str | None, Scoring]:
-    """Return datasets, references, metrics, baseline and scoring of a suite or dataset."""
+    """Return the datasets, references, metrics, baseline and scoring of a suite, or of a dataset."""
     plugin_name = str(on).partition("[")[0]
     if plugin_name in registry.names("dataset"):
-        datasets = [registry.configure("dataset", str(on))]
         references = [registry.configure("reference", spec) for spec in REFERENCES]
-        chosen = [registry.configure("metric", spec) for spec in metrics or METRICS]
-        return datasets, references, _measurable(chosen), BASELINE, _scoring(sigmas or SIGMAS, images or IMAGES)
+        metrics = [registry.configure("metric", spec) for spec in METRICS]
+        scoring = make_scoring(sigmas=SIGMAS, images=IMAGES)
+        return [registry.configure("dataset", str(on))], references, metrics, BASELINE, scoring
     try:
         suite = load_suite(on, registry)
     except SuiteError as error:
@@ -181,27 +166,20 @@ def _resolve(
             f"datasets: {listing(registry.names('dataset'))}"
         ) from error
     references = [entrant for entrant in suite.entrants if entrant.kind == "reference"]
-    chosen = list(suite.metrics) if metrics is None else [registry.configure("metric", spec) for spec in metrics]
-    scoring = suite.scoring
     baseline = suite.baseline if suite.baseline in [reference.label for reference in references] else None
-    return (
-        list(suite.datasets),
-        references,
-        _measurable(chosen),
-        baseline,
-        _scoring(sigmas or scoring.sigmas, images or scoring.images, scoring.noise_seed),
-    )
+    return list(suite.datasets), references, list(suite.metrics), baseline, suite.scoring
 
 
-def _scoring(sigmas: Sequence[float] | str, images: int | Literal["all"], noise_seed: int = 0) -> Scoring:
-    # `score` accepts values that a suite would refuse, so validation is skipped.
-    levels = () if sigmas == MEASURED else tuple(sigmas)
-    return Scoring.model_construct(sigmas=levels, images=images, noise_seed=noise_seed)
-
-
-def _measurable(metrics: Sequence[Configured]) -> list[Configured]:
-    """Return the metrics that a model in memory can be scored by."""
-    return [metric for metric in metrics if not frozenset(metric.plugin.factory.needs) & UNAVAILABLE]
+@contextlib.contextmanager
+def _evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Switch a module to evaluation mode, and its parts back to their own modes at the end."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, was_training in modes:
+            part.training = was_training
 
 
 def _metrics_on(
@@ -212,57 +190,47 @@ def _metrics_on(
         if "psnr" not in [metric.plugin.name for metric in metrics]:
             raise ParameterError("metrics must include psnr, by which boards rank")
         return metrics
-    reasons = {metric.label: refusal_without_clean(metric.plugin.factory, kind) for metric in metrics}
     if is_default:
         alone = [registry.configure("metric", name) for name in METRICS_ALONE]
         if accepted := [metric for metric in alone if refusal_without_clean(metric.plugin.factory, kind) is None]:
             return accepted
-    for label, reason in reasons.items():
-        if reason is not None:
-            raise ParameterError(f"{label} on {configured.label}: {reason}")
+    for metric in metrics:
+        if reason := refusal_without_clean(metric.plugin.factory, kind):
+            raise ParameterError(f"{metric.label} on {configured.label}: {reason}")
     return metrics
 
 
-def _subjects(
-    model: nn.Module, name: str, references: Sequence[Configured], dataset: Dataset
-) -> Iterator[tuple[str, Subject]]:
-    yield name, Subject(lambda: model)
-    for configured in references:
-        reference: Reference = configured.build()
-        if dataset.noise_kind is not None and reference.kind in SEES_DATASET:
-            continue
-        if reference.supports(dataset):
-            yield configured.label, Subject(configured.build)
+def _is_defined(reference: Reference, dataset: Dataset) -> bool:
+    is_alone = dataset.noise_kind is not None and reference.kind in SEES_DATASET
+    return not is_alone and reference.supports(dataset)
 
 
 def _rows(
-    dataset: Dataset, subject: Subject, request: Mapping[str, Any], metrics: Sequence[Configured], device: torch.device
+    planned: PlannedDataset, scoring: Scoring, subject: Subject, metrics: Sequence[Configured], device: torch.device
 ) -> Iterator[dict[str, Any]]:
     """Yield the scores and failures of a denoiser."""
+    request = {
+        "split": "test",
+        "images": planned.images["test"],
+        "sigmas": planned.levels,
+        "noise_seed": scoring.noise_seed,
+        "captured": not scoring.sigmas,
+        "sampling": scoring.sampling.model_dump(mode="json"),
+    }
     try:
-        measurement = Measurement(dataset, subject, request, device)
+        measurement = Measurement(planned.dataset, subject, request, device)
     except Exception as error:
-        yield _failure("", error)
+        yield {"stage": "score", "metric": "", "error": one_line(error)}
         return
-    kind = measurement.evaluation.denoiser.kind
     for metric in metrics:
         try:
             scores = measurement.score(metric.build())
         except Exception as error:
-            yield _failure(metric.label, error)
+            yield {"stage": "score", "metric": metric.label, "error": one_line(error)}
             continue
-        missing = [None] * len(scores.value)
-        columns = (
-            scores.value,
-            scores.sigma or missing,
-            scores.image or missing,
-            scores.part or [""] * len(scores.value),
-        )
+        absent = [None] * len(scores.value)
+        columns = (scores.value, scores.sigma or absent, scores.image or absent, scores.part or absent)
         for value, sigma, image, part in zip(*columns, strict=True):
             label = f"{metric.label}.{part}" if part else metric.label
+            kind = measurement.evaluation.denoiser.kind
             yield {"kind": kind, "sigma": sigma, "image": image, "metric": label, "value": value}
-
-
-def _failure(metric: str, error: Exception) -> dict[str, Any]:
-    text = f"{type(error).__name__}: {error}".splitlines()[0]
-    return {"seed": None, "stage": "score", "metric": metric, "error": text}

@@ -1,25 +1,31 @@
 """The command line: help, output, exit statuses and error messages."""
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from inspect import signature
 from pathlib import Path
 
 import pytest
-import torch
+from fake_results import dataset, results, rows
+from rich.console import Console
 from sample_files import REFERENCES
 from typer.main import get_command
 from typer.testing import CliRunner
 
 import gahbench
+from gahbench.cli import progress
 from gahbench.cli.app import app
 from gahbench.cli.plugins import PLURALS, reflow
-from gahbench.explore import inspection
-from gahbench.explore import preview as previews
+from gahbench.cli.printing import say_next
+from gahbench.cli.progress import Progress
 from gahbench.explore.bibliography import cite
 from gahbench.planning.suite_files import suite_files
-from gahbench.sampling import Sampling
+from gahbench.report.publish import publish
+from gahbench.store.plan_file import require_plan
+from gahbench.store.store import Store
 
 
 @pytest.fixture
@@ -39,17 +45,30 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize("command", get_command(app).commands)
-def test_every_command_has_help(command):
+def test_every_command_has_help_that_fits_80_columns(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     done = CliRunner().invoke(app, [command, "--help"])
     assert done.exit_code == 0
     assert "Usage" in done.output
+    assert "…" not in done.output
+    parameters = get_command(app).commands[command].params
+    assert all(parameter.help for parameter in parameters), command
+
+
+def test_options_of_run_are_the_parameters_of_the_function(monkeypatch):
+    given, defaults = {}, {name: each.default for name, each in signature(gahbench.run).parameters.items()}
+    monkeypatch.setattr(gahbench, "run", lambda suite, **arguments: given.update(arguments) or sys.exit(3))
+    assert CliRunner().invoke(app, ["run", "--seed", "1", "--seed", "2"]).exit_code == 3
+    assert given | {"seeds": ()} == {name: defaults[name] for name in given}
+    assert given["seeds"] == [1, 2]
+    assert defaults.keys() - given.keys() == {"suite", "quiet"}
 
 
 def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path):
     out = tmp_path / "out"
     status, printed, stderr = call("run", write_suite(), "--out", out, "--engine", "inline", "--report")
     assert status == 0
-    assert "oracle-threshold[haar]" in printed
+    assert "Oracle threshold" in printed
     # The report has the images that the run keeps.
     assert 'alt="denoised by U-Net, image 1"' in (out / "report.html").read_text(encoding="utf-8")
     assert "fit unet[width=2,levels=1] on discs[size=16] (seed 0): done" in stderr
@@ -57,6 +76,34 @@ def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path):
     status, _, stderr = call("run", write_suite(("name: tiny", "name: other")), "--out", out, "--engine", "inline")
     assert (status, "holds results of the suite 'tiny'" in stderr) == (2, True)
     assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", out)[1]
+
+
+def test_the_next_commands_are_accepted(tmp_path, capsys):
+    folder = tmp_path / "my run"
+    say_next(folder)
+    for line in capsys.readouterr().err.splitlines():
+        program, name, *arguments = shlex.split(line.removeprefix("next: "))
+        given = get_command(app).commands[name].make_context(name, arguments).params
+        assert program == "gahbench"
+        assert str(folder) in map(str, (given.get("folder"), *given.get("folders", ())))
+
+
+def test_a_figure_is_drawn_of_a_metric_by_name(call, tmp_path):
+    scores = [row for name in ("a", "b") for row in rows("d", name, "oracle", [[20.0, 21.0]], sigmas=(0.1,))]
+    publish(results(scores, datasets=[dataset("d")]), tmp_path / "out", "digest")
+    assert call("draw", "psnr", tmp_path / "out", "-e", "a", "-d", "d", "-o", "x.svg")[:2] == (0, "wrote x.svg\n")
+    assert "<svg" in Path("x.svg").read_text(encoding="utf-8")
+    status, _, stderr = call("draw", "psnrr", tmp_path / "out")
+    assert (status, "did you mean 'psnr'?" in stderr) == (2, True)
+    status, _, stderr = call("draw", "denoised[sgma=0.1]", tmp_path / "out")
+    assert (status, "unknown parameter 'sgma'; did you mean 'sigma'?" in stderr) == (2, True)
+
+
+def test_the_help_describes_all_figures():
+    from gahbench.cli.drawing import FIGURES
+
+    text = get_command(app).commands["draw"].help
+    assert all(re.search(rf"\b{name}\b", text) for name in FIGURES)
 
 
 def test_the_shards_of_a_run_give_a_board(figures_not_rendered, call, write_suite, tmp_path):
@@ -67,7 +114,30 @@ def test_the_shards_of_a_run_give_a_board(figures_not_rendered, call, write_suit
         assert f"shard {shard} has ended; 'gahbench leaderboard {out}' writes the board of all shards" in stderr
     assert "7 of 7 units done" in call("status", out)[1]
     status, printed, _ = call("leaderboard", out)
-    assert (status, "oracle-threshold[haar]" in printed) == (0, True)
+    assert (status, "Oracle threshold" in printed) == (0, True)
+
+
+def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(
+    figures_not_rendered, call, write_suite, tmp_path
+):
+    out = tmp_path / "out"
+    gahbench.run(write_suite(), out, engine="inline")
+    complete = call("leaderboard", out)
+    assert "units left" not in complete[2]
+    store = Store(out)
+    fit, *others = require_plan(out).units
+    for unit in (fit, *(unit for unit in others if fit.key in unit.needs)):
+        shutil.rmtree(store.path(unit))
+    # While a run is at work, the board is not written.
+    with store.lock():
+        modified_times = {file: file.stat().st_mtime_ns for file in out.glob("[!.]*")}
+        printed, errors = call("leaderboard", out)[1:]
+        filtered = call("leaderboard", out, "-e", "identity", "--columns", "psnr")
+        assert {file: file.stat().st_mtime_ns for file in out.glob("[!.]*")} == modified_times
+    assert errors.startswith(f"{out}: the board so far, 3 units left; see 'gahbench status {out}'")
+    assert "1 row without scores" in printed
+    assert "the board so far, 3 units left" in filtered[2]
+    assert call("leaderboard", out)[1] == printed
 
 
 def test_run_with_an_unwritable_home_prints_no_warning(write_suite, monkeypatch):
@@ -77,9 +147,8 @@ def test_run_with_an_unwritable_home_prints_no_warning(write_suite, monkeypatch)
     command = [sys.executable, "-m", "gahbench", "run", str(suite), "--out", "out", "--engine", "inline"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert Path("out/figures/discs_size=16.png").is_file()
-    lines = done.stderr.splitlines()
-    assert [line for line in lines if not line.startswith("[")] == ["board, scores and figures: out"]
+    assert Path("out/figures/gains.svg").is_file()
+    assert "warning" not in done.stderr.lower()
 
 
 def test_invalid_devices_are_refused_before_anything_is_written(call):
@@ -92,33 +161,28 @@ NETWORK = (
     "name: timed\ndatasets: ['discs[size=16]']\nentrants: [identity, {bf-cnn: {width: 2, layers: 3%s}}]\n"
     "baseline: identity\ntraining: {steps: 1}\nscoring: {sigmas: [0.1], images: 2}\n"
 )
+TIMED = "bf-cnn[width=2,layers=3,training.seconds=600,training.allow_time_budget=true]"
 REFERENCE = "name: references\ndatasets: ['discs[size=16]']\nentrants: [%s]\nscoring: {sigmas: [0.1], images: 2}\n"
 
 
-def test_plan_estimates_the_time_on_a_gpu_for_long_training(call, write, tmp_path):
-    file = write("trained.yaml", NETWORK % "")
-    for steps, is_long in ((5, False), (10**10, True)):
-        status, out, _ = call("plan", file, "--set", f"training.steps={steps}", "--out", tmp_path / "out")
-        assert status == 0
-        has_estimate = "on one GPU, at a nominal 20 T a second" in " ".join(out.split())
-        assert has_estimate == (is_long and not torch.cuda.is_available())
-
-
-def test_plan_estimates_the_time_from_budgets_and_nominal_times(figures_not_rendered, call, write):
+def test_plan_prints_the_entrants_and_estimates_the_time(figures_not_rendered, call, write):
     oracles = write("references.yaml", REFERENCE % "identity")
     timed = write("timed.yaml", NETWORK % ", training: {seconds: 600, allow_time_budget: true}")
     code, out, _ = call("plan", oracles)
     assert code == 0
     assert not Path("runs").exists()
-    assert "to do: 1 of 1 units; about 6.5 s with " in out
-    assert ", including 6 s to start and to write the board; 1 score by metrics that have not been timed" in out
-    printed = " ".join(call("plan", timed)[1].split())
-    assert "about 10 min 07 s with 1 worker, including 6 s to start" in printed
-    assert "2 scores by metrics that have not been timed, assumed to take 0.5 s each" in printed
+    assert "to do: 1 of 1 unit in runs/references; about 6.5 s with " in out
+    assert "1 score not timed yet" in out
+    _, _, identity, network, *folded, last = call("plan", timed)[1].splitlines()
+    assert identity.split() == ["identity", "–", "–", "–", "0", "of", "1", "–"]
+    label, *cells = network.split()
+    assert label + "".join(line.strip() for line in folded) == TIMED
+    assert cells == ["74", "1", "0", "of", "1", "0", "of", "1", "unknown"]
+    assert "about 10 min 07 s with 1 worker" in last
     assert call("run", oracles, "--engine", "inline")[0] == 0
-    assert "to do: 0 of 1 units; nothing is left to do" in call("plan", oracles)[1]
+    assert "to do: 0 of 1 unit in runs/references; nothing is left to do" in call("plan", oracles)[1]
     out = call("plan", oracles, "--entrant", "visu-shrink")[1]
-    assert "to do: 1 of 2 units; about 6." in out
+    assert re.search(r"to do: 1 of 2 units in runs/references; about \d+\.\d s with \d+ worker", out)
     assert "timed" not in out
 
 
@@ -127,16 +191,9 @@ def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write
     options = ("--engine", "inline", "--plugins-dir", plugin, "--entrant", "unlucky")
     status, printed, stderr = call("run", write_suite(), "--out", tmp_path / "out", *options)
     assert status == 1
-    assert "RuntimeError: no luck" in printed
+    assert "1 row without scores" in printed
     why = f"gahbench why {tmp_path / 'out'}"
     assert f"1 unit failed; 2 scores not started, since the network is missing; '{why}' prints the tracebacks" in stderr
-
-
-def test_a_single_failed_score_is_counted_in_the_singular(figures_not_rendered, call, write, write_class, tmp_path):
-    plugin = write_class("reference", "def denoise(self, noisy, sigma, truth): raise RuntimeError", "unlucky")
-    options = ("--out", tmp_path / "out", "--engine", "inline", "-p", plugin)
-    status, _, stderr = call("run", write("one.yaml", REFERENCE % "unlucky"), *options)
-    assert (status, "1 unit failed; 'gahbench why" in stderr) == (1, True)
 
 
 def write_bad_image(folder: Path) -> Path:
@@ -170,12 +227,16 @@ BAD = {
     "unknown kind of a new plugin": (lambda tmp: ["new", "network", "mine"], "'engine'"),
     "nothing to prepare": (lambda tmp: ["prepare", "quikc"], "did you mean 'quick'"),
     "no dataset": (lambda tmp: ["preview", "discz"], "did you mean 'discs'"),
-    "levels of a preview": (lambda tmp: ["preview", "discs", "-s", "loud"], "--sigma loud; accepted"),
+    "levels of a preview": (lambda tmp: ["preview", "discs", "-s", "loud"], "loud"),
     "suffix of a preview": (lambda tmp: ["preview", "discs", "-o", "sheet.jpg"], "accepted: .png, .svg, .pdf"),
     "levels of an inspection": (lambda tmp: ["inspect", "low-pass", "-s", "1/0"], "--sigma 1/0; accepted"),
-    "levels of samples": (lambda tmp: ["sample", "optimal", "--levels", "1,x"], "--levels 1,x; accepted: an integer"),
+    "levels in grey levels": (lambda tmp: ["preview", "discs", "-s", "25"], "is written 25/255"),
+    "levels of samples": (lambda tmp: ["sample", "optimal", "--set", "levels=x"], "levels='x': input should be"),
+    "figures of an inspection": (lambda tmp: ["inspect", "low-pass", "-o", "x.svg"], "accepted: a folder, or a .pdf"),
     "device of samples": (lambda tmp: ["sample", "optimal", "--device", "gpu"], "accepted: auto, cpu, or cuda"),
-    "figure": (lambda tmp: ["draw", "geometry", "discs", "--out", "x.gif"], "accepted: .png"),
+    "suffix of a figure": (lambda tmp: ["draw", "geometry", "discs", "--out", "x.gif"], "accepted: .png"),
+    "two folders of a figure": (lambda tmp: ["draw", "psnr", "a", "b"], "a, b; this figure accepts a single results"),
+    "values of a figure": (lambda tmp: ["draw", "geometry[dct,1,2,3,4]", "discs"], "accepted: basis, threshold, index"),
     "claim": (
         lambda tmp: ["claims", "-c", "mohan-2002"],
         "no claim matches 'mohan-2002'; there are claims of an-2024",
@@ -197,22 +258,25 @@ def test_bad_input_ends_in_status_2_and_leaves_no_file(call, write_suite, tmp_pa
     assert list(Path().iterdir()) == []
 
 
-def test_list_shows_plugins_suites_and_plugins_that_failed_to_load(call, write):
+def test_list_shows_names_by_kind_and_plugins_that_failed_to_load(call, write, builtin):
     status, printed, _ = call("list", "--plugins-dir", write("broken.py", "1 / 0\n"))
     assert status == 0
-    words = printed.split()
-    assert {"unet", "c-alpha", "oracle-threshold", "wavelet", "psnr", "local", "quick"} <= set(words)
+    words = [word.strip(",") for word in printed.split()]
+    for plural, kind in PLURALS.items():
+        names = [*(suite_files() if kind == "suite" else builtin.names(kind))]
+        start = words.index(plural) + 1
+        assert words[start : start + len(names)] == names
     assert "ZeroDivisionError" in printed
     assert "broken.py" in printed.replace("\n", "")
 
 
-def test_list_accepts_plurals_and_singulars(call, builtin):
+def test_list_of_a_kind_shows_summaries(call, builtin):
     for plural, singular in PLURALS.items():
         status, printed, _ = call("list", plural)
         assert status == 0
-        names = [line.split()[0] for line in printed.splitlines() if line.startswith("  ") and line[2] != " "]
+        names = [line.split()[0] for line in printed.splitlines() if line[:1].strip()]
         assert names == (list(suite_files()) if singular == "suite" else list(builtin.names(singular)))
-        assert printed.startswith(plural)
+        assert "…" not in printed
     assert call("list", "suite")[1] == printed
 
 
@@ -220,12 +284,15 @@ def test_describe_shows_parameters_and_measured_facts(call):
     status, printed, _ = call("describe", "unet[width=8,levels=1]", "--shape", "3,32,32")
     assert status == 0
     assert "ICLR 2024" in printed
-    assert "convolutions" in printed
     assert "to train, on images of 3x32x32" in printed.replace("\n", " ")
     assert "receptive field: 18 pixels" in printed
     assert "blind: yes" in printed
-    assert call("describe", "quick")[1].startswith("#")
     assert call("cite", "unet")[1] == cite("unet")
+
+
+def test_describe_does_not_wrap_suites(call):
+    for name in ("quick", "standard-1"):
+        assert call("describe", name)[1].rstrip() == suite_files()[name].read_text(encoding="utf-8").rstrip()
 
 
 def test_describe_shows_defaults_that_name_plugins(call):
@@ -243,58 +310,39 @@ def test_describe_does_not_show_inherited_docstrings(call, write_plugin):
     status, printed, _ = call("describe", "silent", "-p", file)
     assert status == 0
     assert "This plugin has no docstring" in printed
-    assert "Base class" not in printed
-    assert "Base class" not in call("list", "architectures", "-p", file)[1]
+    assert "Base class" not in printed + call("list", "architectures", "-p", file)[1]
 
 
 def test_describe_shows_a_plugin_without_its_required_parameter(call, write_class):
     body = "def __init__(self, strength: float): ...\ndef denoise(self, noisy, sigma, truth): return noisy"
-    file = write_class("reference", body, "needs")
-    status, printed, _ = call("describe", "needs", "--plugins-dir", file)
+    status, printed, _ = call("describe", "needs", "--plugins-dir", write_class("reference", body, "needs"))
     assert status == 0
     assert "required" in printed
     assert "to measure it, set strength" in printed
 
 
-def test_check_of_a_broken_plugin_exits_with_status_1(call, write_plugin):
-    status, printed, _ = call("check", write_plugin("broken", "return noisy[:, :, 1:]"))
+def test_check_shows_failures_and_its_progress(call, write_plugin, monkeypatch):
+    monkeypatch.setattr("gahbench.cli.progress.LINE_SECONDS", -1)
+    status, printed, stderr = call("check", write_plugin("broken", "return noisy[:, :, 1:]"))
     assert status == 1
     assert "FAIL keeps the shape of images" in printed
-
-
-SAMPLED = (
-    "count", "seed", "sampler", "mean", "sigma_start", "sigma_end", "step", "beta", "growth", "levels", "solver",
-)  # fmt: skip
-DEFAULTS = {
-    "preview": (previews.SIGMAS,),
-    "inspect": (inspection.SIGMAS, inspection.DATASET, inspection.OTHERS),
-    "sample": (inspection.DATASET, *(Sampling.model_fields[name].default for name in SAMPLED)),
-}
+    assert re.search(r"checking: architecture broken: \d+ checks? done, last: ", stderr)
 
 
 def test_list_and_help_import_no_large_library():
-    commands = [["list"], ["--help"], *([name, "--help"] for name in ("run", "describe", *DEFAULTS))]
+    commands = [
+        ["list"],
+        ["--help"],
+        *([name, "--help"] for name in ("run", "describe", "draw", "preview", "inspect", "sample")),
+    ]
     program = (
         "import sys\nfrom gahbench.cli import main\n"
         f"for arguments in {commands}:\n"
         "    sys.argv = ['gahbench', *arguments]\n"
         "    try: main()\n    except SystemExit as end: assert not end.code, arguments\n"
-        "    assert not {'torch', 'pandas', 'matplotlib', 'scipy'} & {*sys.modules}, arguments"
+        "    assert not {'torch', 'pandas', 'matplotlib', 'seaborn', 'scipy'} & {*sys.modules}, arguments"
     )
     subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=True)
-
-
-@pytest.mark.parametrize("command", DEFAULTS)
-def test_the_help_shows_the_defaults_of_the_python_function(command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    # The help is printed in boxes, with lines broken anywhere.
-    text = re.sub(r"[\s│]", "", CliRunner().invoke(app, [command, "--help"]).output)
-    for value in DEFAULTS[command]:
-        assert f"[default:{','.join(map(str, value)) if isinstance(value, tuple) else value}]" in text
-    assert command != "preview" or f"[default:{previews.COUNT}," in text
-    parameters = signature(getattr(gahbench, command)).parameters
-    for name in {"sigmas", "dataset", "others"} & parameters.keys() - ({"dataset"} if command == "preview" else set()):
-        assert parameters[name].default in DEFAULTS[command]
 
 
 def test_reflowed_docstrings_fit_the_terminal():
@@ -309,6 +357,21 @@ def test_reflowed_docstrings_fit_the_terminal():
     assert reflow(doc, 200) == wide
     assert max(map(len, reflow(doc, 24).splitlines())) <= 24
     assert reflow(doc, 24).split() == doc.split()
+
+
+def test_progress_is_a_line_without_a_terminal_and_a_bar_on_one(capsys, monkeypatch):
+    with Progress("working") as show_progress:
+        show_progress("fast commands print nothing")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("gahbench.cli.progress.LINE_SECONDS", -1)
+    with Progress("working") as show_progress:
+        show_progress("3 of 4 [steps] done", 0.75)
+    assert capsys.readouterr() == ("", "working: 3 of 4 [steps] done\n")
+    terminal = Console(force_terminal=True, width=80, record=True)
+    monkeypatch.setattr(progress, "Console", lambda stderr: terminal)
+    with Progress("working") as show_progress:
+        show_progress("3 of 4 [steps] done", 0.75)
+    assert "working: 3 of 4 [steps] done" in terminal.export_text()
 
 
 def test_a_failing_file_system_exits_with_status_74(call, tmp_path, monkeypatch):

@@ -36,14 +36,14 @@ def is_coloured(file):
 def test_colour_networks_are_trained_scored_inspected_sampled_and_drawn(figures_not_rendered, command, folder):
     status, output, errors = command("run")("colour.yaml", "--out", "out", "--engine", "inline")
     assert status == 0, errors
-    assert all(entrant in output for entrant in ("dncnn[width=4,layers=3]", "bf-cnn[width=4,layers=3]"))
+    assert all(entrant in output for entrant in ("DnCNN", "BF-CNN"))
     (weights,) = command("weights")("out", "-e", "dncnn[width=4,layers=3]")[1].split("\n")[:1]
     entrant = f"dncnn[width=4,layers=3,checkpoint={weights.split(chr(9))[2]}]"
     data = ("--dataset", "images[images.npz,colour=rgb]")
     status, _, errors = command("inspect")(entrant, *data, "--others", "0", "--sigma", "0.1", "--out", "looks")
     assert status == 0, errors
     assert is_coloured(folder / "looks" / "gallery-0.1.png")
-    status, _, errors = command("sample")(entrant, *data, "--count", "2", "--max-steps", "2", "--out", "drawn")
+    status, _, errors = command("sample")(entrant, *data, "--count", "2", "--set", "max_steps=2", "--out", "drawn")
     assert status in (0, 1), errors
     assert np.load(folder / "drawn" / "samples.npz")["images"].shape == (2, 3, 8, 8)
     status, _, errors = command("draw")("denoised", "out", "--out", "sheet.png")

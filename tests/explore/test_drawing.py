@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fake_results import dataset, results, rows
+from matplotlib.colors import same_color
 from typer.testing import CliRunner
 
 import gahbench
@@ -10,9 +11,10 @@ from gahbench._util.errors import GahbenchError, ParameterError, ResultsError
 from gahbench.board.rate_curves import entrant_windows
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
-from gahbench.explore.drawing import draw_approximation, draw_geometry, rate_windows, save_figure
+from gahbench.explore.drawing import draw_approximation, draw_geometry
+from gahbench.report.drawing import GREY, save_figure
 from gahbench.report.publish import publish
-from gahbench.report.rates import rates_figure, resolution_figure
+from gahbench.report.rates import rate_windows
 
 SIGMAS = (0.125, 0.25, 0.5, 1.0)
 #: The first dataset has the default size.
@@ -35,32 +37,29 @@ def make_results(slopes=(("wavelets", 0.5), ("better", 0.7)), names=NAMES):
     return results(scores, datasets=[dataset(name, 2 / 3) | shape for name, shape in zip(names, shapes, strict=True)])
 
 
-def lines(ax):
-    return {line.get_label(): line.get_xydata() for line in ax.get_lines()}
+WINDOW = "rate[min_terms=20,max_terms=4]"
 
 
-def test_rates_show_curves_local_slopes_and_the_window():
-    figure = rates_figure(make_results(), {NAMES[0]: [0.25, 0.5]})
-    upper, lower = figure.axes[0], figure.axes[2]
-    np.testing.assert_allclose(lines(upper)["wavelets"], np.stack([input_psnr(SIGMAS), curve(0.5).mean(1)], 1))
-    np.testing.assert_allclose(lines(lower)["better"][:, 1], [0.7] * 4)
-    dashed = [line for line in lower.get_lines() if line.get_linestyle() == "--"]
-    assert any(line.get_ydata()[0] == pytest.approx(2 / 3) for line in dashed)
-    # Only the dataset with a window has a shaded area.
-    shaded = [sum(patch.get_width() > 0 for patch in ax.patches) for ax in figure.axes]
-    assert shaded == [1, 0, 1, 0]
+def curves(ax):
+    return [line.get_xydata() for line in ax.get_lines() if not same_color(line.get_color(), GREY)]
+
+
+def test_rates_are_local_slopes():
+    figure = make_results().figure("rates", rate=WINDOW)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == NAMES
+    for ax in figure.axes:
+        np.testing.assert_allclose(sorted(curve[0, 1] for curve in curves(ax)), [0.5, 0.7])
+        np.testing.assert_allclose(curves(ax)[0][:, 0], SIGMAS)
+        assert any(line.get_ydata()[0] == pytest.approx(2 / 3) for line in ax.get_lines())
+    with pytest.raises(ResultsError, match="at least two noise levels"):
+        results(rows("d", "a", "oracle", [[20.0, 21.0]], sigmas=(0.1,)), datasets=[dataset("d")]).figure("rates")
+    with pytest.raises(ResultsError, match="differ in their 'size' alone"):
+        make_results(names=NAMES[:1]).figure("resolution")
 
 
 def test_resolution_shows_the_slope_within_the_window_at_each_size():
-    bent = make_results()
-    # Change the curve outside the window only.
-    outside = (bent.scores["sigma"] == 0.125) & (bent.scores["entrant"] == "better")
-    bent.scores.loc[outside, "value"] = 99.0
-    figure = resolution_figure(bent, {name: [0.25, 0.5, 1.0] for name in NAMES}, ["better"])
-    (ax,) = figure.axes
-    (bars,) = ax.containers
-    np.testing.assert_allclose(bars[0].get_xydata(), [[64, 0.7], [128, 0.7]])
-    assert ax.get_title(loc="left") == "c-alpha[alpha=2]"
+    (ax,) = make_results().figure("resolution", entrants="better", rate="rate[min_terms=5,max_terms=9]").axes
+    np.testing.assert_allclose(curves(ax)[0], [[64, 0.7], [128, 0.7]])
 
 
 def test_resolution_leaves_out_levels_that_have_not_collapsed():
@@ -79,21 +78,9 @@ def test_resolution_leaves_out_levels_that_have_not_collapsed():
     windows = {name: sigmas[size].tolist() for name, size in sides.items()}
     levels = entrant_windows(results_of_sizes, windows)
     assert levels == {name: {"haar": sigmas[size][1:].tolist()} for name, size in sides.items()}
-    (ax,) = resolution_figure(results_of_sizes, windows).axes
-    np.testing.assert_allclose(ax.containers[0][0].get_xydata(), [[32, 0.5], [64, 0.5]])
     # Images without a render size are kept at all levels.
     plain = make_results()
     assert entrant_windows(plain, {NAMES[0]: [0.25, 0.5]})[NAMES[0]] == {"wavelets": [0.25, 0.5], "better": [0.25, 0.5]}
-
-
-def test_invalid_results_raise():
-    with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: wavelets, better"):
-        rates_figure(make_results(), {}, ["nobody"])
-    with pytest.raises(ResultsError, match="at least two noise levels"):
-        rates_figure(results(rows("d", "a", "oracle", [[20.0, 21.0]], sigmas=(0.1,)), datasets=[dataset("d")]), {})
-    for windows in ({}, {NAMES[0]: [0.25, 0.5]}):
-        with pytest.raises(ResultsError, match="differ in their 'size' alone"):
-            resolution_figure(make_results(), windows)
 
 
 def test_windows_are_computed_from_test_images(builtin):
@@ -117,9 +104,8 @@ def test_windows_are_computed_from_test_images(builtin):
 def test_a_smooth_field_is_approximated_better_by_cosines_than_by_pixels(builtin, tmp_path):
     figure = draw_approximation(builtin, ["gaussian-field[size=16]"], ["dct", "pixel"], images=4)
     (ax,) = figure.axes
-    curves = lines(ax)
-    error_at_50_terms = {name: np.interp(50, *curves[name].T) for name in ("dct", "pixel")}
-    assert error_at_50_terms["dct"] < 0.2 * error_at_50_terms["pixel"]
+    dct, pixel = (np.interp(50, *np.array(curve).T) for curve in curves(ax))
+    assert dct < 0.2 * pixel
     save_figure(figure, tmp_path / "sub" / "a.svg")
     first = (tmp_path / "sub" / "a.svg").read_bytes()
     save_figure(
@@ -152,13 +138,12 @@ def test_the_draw_commands_write_files(tmp_path):
     publish(make_results(), tmp_path / "results", "digest")
     for arguments in (
         ["rates", str(tmp_path / "results"), "-e", "better"],
-        ["resolution", str(tmp_path / "results"), "--rate", "rate[min_terms=5,max_terms=9]"],
-        ["approximation", "discs[size=16]", "-b", "haar", "--images", "2"],
-        ["geometry", "discs[size=16]", "--threshold", "0.05"],
+        ["resolution[rate=rate[min_terms=5,max_terms=9]]", str(tmp_path / "results")],
+        ["approximation[haar,images=2]", "discs[size=16]"],
+        ["geometry[threshold=0.05]", "discs[size=16]"],
     ):
         out = tmp_path / f"{arguments[0]}.png"
         result = CliRunner().invoke(app, ["draw", *arguments, "--out", str(out)], catch_exceptions=False)
         assert result.exit_code == 0
         assert result.stdout == f"wrote {out}\n"
-        assert ("no rate: fewer than" in result.stderr) == (arguments[0] == "rates")
         assert out.read_bytes().startswith(b"\x89PNG")
