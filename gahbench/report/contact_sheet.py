@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,8 @@ from gahbench.board.selection import choose_labels, is_chosen
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.evaluation.rates import MAX_PSNR
 from gahbench.report.cells import fold_label, number
-from gahbench.report.drawing import PALETTE, check_suffix, create_panels, encode, figure_style
-from gahbench.report.pictures import load_pictures
+from gahbench.report.drawing import check_suffix, encode, figure_style
+from gahbench.report.pictures import crop, kept_arrays
 from gahbench.store.store import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ _PAIR_ROWS = (
     ("B", "partner_samples", "pair_cosine"),
     ("closest in B", "partner_closest", "partner_closest_cosine"),
 )
-_BINS: Any = np.linspace(-1, 1, 41)
 
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, "NDArray[Any]"]
@@ -147,8 +146,7 @@ def _text_width(text: str) -> int:
 
 def to_picture(image: Tensor) -> Floats:
     """Return the centre of an image (C, H, W) as a picture: (H, W, 3) for three channels, else their mean (H, W)."""
-    top, left = (max(0, (length - _MAX_SIDE) // 2) for length in image.shape[1:])
-    cropped = image[:, top : top + _MAX_SIDE, left : left + _MAX_SIDE].float()
+    cropped = crop(image, _MAX_SIDE).float()
     return np.asarray((cropped.permute(1, 2, 0) if len(cropped) == 3 else cropped.mean(0)).clamp(0, 1))
 
 
@@ -178,27 +176,15 @@ def sample_sheet(samples: Samples) -> Figure:
 def kept_images(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[str, list[StoredArrays]]:
-    """Return the images that the metric ``psnr`` kept, by dataset, for the first training seed of each entrant.
-
-    A published folder has no units, but pictures of some of these images.
-    """
-    if not (Path(folder) / "units").is_dir() and (pictures := load_pictures(Path(folder))):
-        all_stored = [stored for by_entrant in pictures.values() for stored in by_entrant]
-    else:
-        all_stored = stored_arrays(folder, "psnr")
-    chosen_datasets = choose_labels(
-        datasets, dict.fromkeys(stored.dataset for stored in all_stored), "dataset", ResultsError
-    )
-    chosen_entrants = choose_labels(
-        entrants, dict.fromkeys(stored.entrant for stored in all_stored), "entrant", ResultsError
-    )
-    kept: dict[str, dict[str, StoredArrays]] = {}
-    for stored in all_stored:
-        if stored.dataset in chosen_datasets and stored.entrant in chosen_entrants:
-            kept.setdefault(stored.dataset, {}).setdefault(stored.entrant, stored)
-    if not kept:
+    """Return the images that the metric ``psnr`` kept, by dataset, of the chosen datasets and entrants."""
+    kept = kept_arrays(folder, "pictures")
+    labels = dict.fromkeys(item.entrant for stored in kept.values() for item in stored)
+    chosen = choose_labels(entrants, labels, "entrant", ResultsError)
+    names = choose_labels(datasets, kept, "dataset", ResultsError)
+    shown = {name: [item for item in kept[name] if item.entrant in chosen] for name in names}
+    if not (shown := {name: stored for name, stored in shown.items() if stored}):
         raise ResultsError(f"{folder}: has no images of this dataset and entrant; without -d and -e all are drawn")
-    return {dataset: list(by_entrant.values()) for dataset, by_entrant in kept.items()}
+    return shown
 
 
 def denoised_sheet(
@@ -249,42 +235,25 @@ def middle_level(kept: Mapping[str, Sequence[StoredArrays]]) -> float:
     return float(levels[len(levels) // 2])
 
 
-def paired_samples(
-    folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
-) -> dict[tuple[str, str], dict[int | None, Arrays]]:
-    """Return the arrays of the metric ``pair-cosine``, by dataset and entrant, and by number of training images."""
-    arrays: dict[tuple[str, str], dict[int | None, Arrays]] = {}
-    for pair, images, stored in _select(stored_arrays(folder, "pair-cosine"), datasets, entrants):
-        arrays.setdefault(pair, {}).setdefault(images, stored.arrays)
-    if not arrays:
-        raise ResultsError(
-            f"{folder}: has no samples of this dataset and entrant; without --dataset and --entrant all are drawn"
-        )
-    return arrays
-
-
-def predicted_samples(
-    folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
+def stored_samples(
+    folder: str | Path, metric: str, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[int | None, dict[str, Arrays]]]:
-    """Return the arrays of ``sample-prediction`` by dataset and entrant, number of training images, and reference."""
+    """Return the arrays of samples by dataset and entrant, number of training images, and reference.
+
+    Those of the metric ``pair-cosine`` have no reference, which is empty; others are of ``sample-prediction``.
+    """
     arrays: dict[tuple[str, str], dict[int | None, dict[str, Arrays]]] = {}
-    for pair, images, stored in _select(stored_arrays(folder, "sample-prediction", required=False), datasets, entrants):
-        reference = reference_of(stored.metric) or "prediction"
-        arrays.setdefault(pair, {}).setdefault(images, {}).setdefault(reference, stored.arrays)
+    for stored in stored_arrays(folder, metric, required=metric == "pair-cosine"):
+        pair = (stored.dataset, base_label(stored.entrant))
+        if is_chosen(pair[0], datasets) and is_chosen(pair[1], entrants):
+            by_images = arrays.setdefault(pair, {}).setdefault(number_of_images(stored.entrant), {})
+            by_images.setdefault(reference_of(stored.metric) or "", stored.arrays)
+    if not arrays and metric == "pair-cosine":
+        raise ResultsError(f"{folder}: has no samples of this dataset and entrant; without -d and -e all are drawn")
     return arrays
 
 
-def _select(
-    all_stored: Sequence[StoredArrays], datasets: Sequence[str] | None, entrants: Sequence[str] | None
-) -> Iterator[tuple[tuple[str, str], int | None, StoredArrays]]:
-    """Yield (dataset, entrant), the number of training images, and the arrays of the chosen datasets and entrants."""
-    for stored in all_stored:
-        entrant = base_label(stored.entrant)
-        if is_chosen(stored.dataset, datasets) and is_chosen(entrant, entrants):
-            yield (stored.dataset, entrant), number_of_images(stored.entrant), stored
-
-
-def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8) -> Figure:
+def pairs_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str, count: int = 8) -> Figure:
     """Draw samples of two denoisers from the same noise, and the training images most similar to each.
 
     The layout follows figure 2 of Kadkhodaie et al. 2024. For each number of training images there are four rows:
@@ -293,7 +262,8 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8)
     cosines are computed after subtraction of the means.
     """
     rows, names = [], []
-    for images, arrays in sets.items():
+    for images, by_reference in sets.items():
+        arrays = by_reference[""]
         for name, samples, cosines in _PAIR_ROWS:
             rows.append(_cells(arrays[samples][:count], None if cosines is None else arrays[cosines][:count]))
             names.append(f"{_images_title(images)}\n{name}" if name == "A" else name)
@@ -305,54 +275,48 @@ def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: 
     rows, names = [], []
     for images, predictions in sets.items():
         # References lack the samples for which their prediction did not converge.
-        shared_indices = functools.reduce(np.intersect1d, (arrays["indices"] for arrays in predictions.values()))[
-            :count
-        ]
-        # The samples are the same for all references.
-        rows.append(_cells(_rows_of_samples(next(iter(predictions.values())), "samples", shared_indices)))
-        names.append(f"{_images_title(images)}\nsample")
+        shared = functools.reduce(np.intersect1d, (arrays["indices"] for arrays in predictions.values()))[:count]
         for reference, arrays in predictions.items():
-            rows.append(
-                _cells(
-                    _rows_of_samples(arrays, "predicted", shared_indices),
-                    _rows_of_samples(arrays, "r2", shared_indices),
-                )
-            )
+            chosen = np.searchsorted(arrays["indices"], shared)
+            if reference == next(iter(predictions)):
+                # The samples are the same for all references.
+                rows.append(_cells(arrays["samples"][chosen]))
+                names.append(f"{_images_title(images)}\nsample")
+            rows.append(_cells(arrays["predicted"][chosen], arrays["r2"][chosen]))
             names.append(fold_label(reference, 18))
     return lay_out(rows, names, [caption, "above an image: r² of the sample and the prediction from its noise"])
 
 
-def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
+def cosines_figure(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str) -> Figure:
     """Draw the distributions of cosines, a panel for each number of training images."""
+    import pandas as pd
+    import seaborn as sns
+
     with figure_style():
-        figure, axes = create_panels(len(sets), (1, len(sets)), (1.1 + 1.9 * len(sets), 2.6), sharey=True)
-        for ax, (images, arrays) in zip(axes, sets.items(), strict=True):
+        figure = Figure(figsize=(1.1 + 1.9 * len(sets), 2.6), layout="constrained")
+        axes = figure.subplots(1, len(sets), sharey=True, sharex=True, squeeze=False)[0]
+        for ax, (images, by_reference) in zip(axes, sets.items(), strict=True):
+            arrays = by_reference[""]
             closest = np.concatenate([arrays["closest_cosine"], arrays["partner_closest_cosine"]])
-            kinds = (("A and B", arrays["pair_cosine"], PALETTE[0]), ("sample and closest", closest, PALETTE[1]))
-            for label, values, colour in kinds:
-                share = np.full(len(values), 1 / max(1, len(values)))
-                # The outline keeps both distributions visible where they overlap.
-                ax.hist(values, _BINS, weights=share, color=colour, alpha=0.35, label=label)
-                ax.hist(values, _BINS, weights=share, color=colour, histtype="step", linewidth=1.2)
-                ax.axvline(float(np.median(values)), color=colour, linestyle="--", linewidth=0.9)
+            frame = pd.concat(
+                pd.DataFrame({"cosine": values, "of": name})
+                for name, values in (("A and B", arrays["pair_cosine"]), ("sample and closest", closest))
+            )
+            sns.histplot(
+                frame, x="cosine", hue="of", palette="colorblind", element="step", stat="proportion", bins=40,
+                binrange=(-1, 1), common_norm=False, legend=ax is axes[-1], ax=ax,
+            )  # fmt: skip
+            ax.set(ylabel="share")
             ax.set_title(_images_title(images), loc="left")
-            ax.set_xlabel("cosine")
-            ax.set_xlim(min(-0.1, float(min(values.min() for _, values, _ in kinds)) - 0.05), 1.03)
-        axes[0].set_ylabel("share")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower right", ncols=2, frameon=False)
-        figure.suptitle(f"{caption} (dashed: medians)", x=0.005, ha="left", fontsize=9, color="black")
+        axes[0].set_xlim(min(-0.1, axes[0].get_xlim()[0]), 1.03)
+        sns.move_legend(axes[-1], "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
+        figure.suptitle(caption, x=0.005, ha="left", fontsize=9, color="black")
     return figure
 
 
 def _images_title(images: int | None) -> str:
     """Return the label of a number of training images; empty for ``None``, which means all images of the split."""
     return "" if images is None else f"N = {images}"
-
-
-def _rows_of_samples(arrays: Arrays, name: str, indices: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of an array that belong to the samples with the given indices."""
-    return arrays[name][np.searchsorted(arrays["indices"], indices)]
 
 
 def _cells(images: NDArray[Any], values: NDArray[Any] | None = None) -> list[Cell]:

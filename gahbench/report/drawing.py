@@ -1,24 +1,33 @@
-"""The common style of figures, and their encoding to files: equal figures give equal bytes."""
+"""The two forms of figures, dots with intervals and curves with bands, their style, and their encoding to files.
+
+Frames have a row for each value, with its interval in the columns ``low`` and ``high``, which are drawn as they are.
+Panels, rows and labels are in the order of their categories, or in that of the frame. Equal figures give equal bytes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
+import pandas as pd
+import seaborn as sns
+import seaborn.objects as so
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
-from matplotlib.mathtext import MathTextParser
-from matplotlib.text import Text
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gahbench._util.errors import ParameterError, listing
-from gahbench.board.statistics import Array, Interval
+from gahbench._util.files import write_output
+from gahbench._util.readable import pluralize
 from gahbench.report.cells import fold_label
 
 #: Formats by file suffix, with the metadata that is dropped so that equal figures give equal bytes.
@@ -27,51 +36,36 @@ FORMATS: dict[str, dict[str, None]] = {
     ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-# 13 markers and 7 colours have no common divisor, so pairs of marker and colour repeat only after 91 entrants.
-_MARKERS = "osD^vPX<>pdh*"
-_DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}
-GREY = "0.45"
-Styles = dict[str, dict[str, Any]]
-#: The "colorblind" palette of seaborn.
-PALETTE = (
-    "#0173b2",
-    "#de8f05",
-    "#029e73",
-    "#d55e00",
-    "#cc78bc",
-    "#ca9161",
-    "#fbafe4",
-    "#949494",
-    "#ece133",
-    "#56b4e9",
-)
-#: Six colours of highlighted entrants, dark enough for text on white, and the colour of all other entrants.
-HIGHLIGHTS = ("#0066a6", "#b84a00", "#00795c", "#7b3fa0", "#a8005c", "#735a00")
-MUTED = "#8a8a8a"
+#: The width of a page of text in millimetres; a column is 85 wide.
+WIDTH = 180.0
+PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
+# Grey is the colour of reference lines and of other entrants, and two colours are too pale for lines.
+COLOURS = PALETTE[:6] + PALETTE[9:]
+MARKERS = "osD^vXP"
+GREY, PALE, DARK = "0.45", "0.78", "0.15"
+_CHARACTER = 0.06  # inches, the mean width
+_LABEL_WIDTH, _LEGEND_WIDTH = 34, 36  # characters of a line of a label
 _STYLE: dict[str, Any] = {
-    "text.color": "0.15",
-    "axes.labelcolor": "0.15",
-    "xtick.color": "0.15",
-    "ytick.color": "0.15",
-    "axes.spines.top": False,
+    # The fonts of matplotlib come first, so that layouts do not depend on the machine.
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "figure.labelsize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7.5),
+    **dict.fromkeys(("xtick.major.pad", "ytick.major.pad"), 3),
+    "axes.spines.left": False,
     "axes.spines.right": False,
-    "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
-    "lines.solid_capstyle": "round",
-    "patch.edgecolor": "white",
-    "patch.force_edgecolor": True,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8,
-    "axes.edgecolor": "0.3",
-    "axes.grid": True,
-    "grid.color": "0.92",
+    "axes.spines.top": False,
+    "axes.linewidth": 0.8,
+    "axes.titlelocation": "left",
+    "grid.color": "0.9",
     "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.6,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    "image.composite_image": False,
+    "svg.fonttype": "none",
     "svg.hashsalt": "gahbench",
-    "figure.dpi": 100,
+    "pdf.fonttype": 42,
     "savefig.dpi": 200,
 }
 
@@ -80,173 +74,242 @@ class ShownFigure(Figure):
     """A figure that notebooks display without pyplot."""
 
     def _repr_png_(self) -> bytes:
-        return encode(self, ".png", dpi=110, bbox_inches="tight", pad_inches=0.06)
+        return encode(self, ".png", dpi=130)
 
 
-def figure_style() -> Any:
-    """Return a context with the style of gahbench, which ignores style sheets and settings of the user's session."""
+@contextlib.contextmanager
+def figure_style() -> Iterator[None]:
+    """Draw in the style of gahbench, regardless of style sheets and settings of the user's session."""
+    settings: Any = {key: value for key, value in _style().items() if not key.startswith("backend")}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # seaborn 0.13 under pandas 3.
+        warnings.filterwarnings("ignore", message="The copy keyword is deprecated")
+        # The reader's fonts draw the text of an SVG.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def _style() -> dict[str, Any]:
     defaults: Any = matplotlib.rcParamsDefault
-    style: dict[str, Any] = {**defaults, **_STYLE}
-    # A Figure draws through Agg or SVG, so the backend of the session is left alone.
-    settings: Any = {key: style[key] for key in style if not key.startswith("backend")}
-    return matplotlib.rc_context(settings)
+    return {**defaults, **sns.axes_style("whitegrid"), **sns.plotting_context("paper"), **_STYLE}
 
 
-def entrant_styles(labels: Sequence[str], kinds: Mapping[str, str] | None = None) -> Styles:
-    """Return the plot style of each label that has a kind; no two of up to 91 labels share both colour and marker."""
-    # Grey is the colour of reference lines, and two other colours are too pale for lines.
-    colours = PALETTE[:6] + PALETTE[9:]
-    kinds = dict.fromkeys(labels, "classical") if kinds is None else kinds
-    return {
-        label: {
-            "color": colours[index % len(colours)],
-            "marker": _MARKERS[index % len(_MARKERS)],
-            "linestyle": _DASHES.get(kinds[label], "-"),
-            "markerfacecolor": "white" if kinds[label] in _DASHES else colours[index % len(colours)],
-        }
-        for index, label in enumerate(labels)
-        if label in kinds
-    }
+def draw_dots(
+    frame: pd.DataFrame, x_label: str, *, width: float = WIDTH, references: Collection[str] = (), zero: bool = True
+) -> Figure:
+    """Draw values and their intervals: a panel for each ``panel``, a line for each ``row``, a colour for each ``mark``.
+
+    Parameters
+    ----------
+    frame
+        Columns ``panel``, ``row``, ``mark``, ``value``, ``low`` and ``high``.
+    x_label
+        The quantity and its unit.
+    width
+        Width of the figure in millimetres; narrow figures have fewer panels side by side.
+    references
+        Rows whose names are in grey italics.
+    zero
+        Whether to draw a line at 0.
+    """
+    panels, rows, marks = (_order(frame[name]) for name in ("panel", "row", "mark"))
+    labels = {row: fold_label(row, min(_LABEL_WIDTH, int(0.24 * width))) for row in rows}
+    # Rows have equal heights.
+    pitch = max(0.03 + 0.13 * max(label.count("\n") + 1 for label in labels.values()), 0.06 + 0.075 * len(marks))
+    inches, names = width / 25.4, _CHARACTER * _longest(labels.values())
+    columns = grid_columns(len(panels), int((inches - names) / 0.85))
+    grid_rows = math.ceil(len(panels) / columns)
+    panel_characters = int((inches - names) / columns / _CHARACTER)
+    height = grid_rows * (0.4 + pitch * len(rows)) + 0.5 + 0.12 * len(marks)
+    with figure_style():
+        figure = ShownFigure(figsize=(inches, height), layout="constrained")
+        (
+            so.Plot(frame.assign(row=frame["row"].map(labels)), x="value", y="row", color="mark", marker="mark")
+            .facet("panel", order=panels, wrap=columns)
+            .add(so.Range(linewidth=1.1), so.Dodge(by=["color"]), legend=False, xmin="low", xmax="high")
+            .add(so.Dot(pointsize=4, edgewidth=0), so.Dodge(by=["color"]), legend=False)
+            .scale(
+                color=so.Nominal(list(COLOURS[: len(marks)]), order=marks),
+                marker=so.Nominal(list(MARKERS[: len(marks)]), order=marks),
+                y=so.Nominal(order=list(labels.values())),
+            )
+            .share(x=False)
+            .label(x="", y="", title=lambda panel: fold_label(str(panel), panel_characters))
+            .theme(_style())
+            .on(figure)
+            .plot()
+        )
+        italic = {labels[row] for row in references if row in labels}
+        for ax in figure.axes:
+            ax.margins(x=0.06)
+            ax.locator_params(axis="x", nbins=4)
+            if zero:
+                ax.axvline(0, color=GREY, linewidth=0.9, zorder=0.9)
+            for text in ax.get_yticklabels():
+                if text.get_text() in italic:
+                    text.set(color=GREY, style="italic")
+        _label(figure, x_label)
+        if len(marks) > 1:
+            handles = [
+                Line2D([], [], color=colour, marker=marker, label=mark)
+                for mark, colour, marker in zip(marks, COLOURS, MARKERS, strict=False)
+            ]
+            add_legend(figure, handles)
+    return figure
 
 
-def highlighted_styles(labels: Sequence[str], kinds: Mapping[str, str], highlights: Sequence[str]) -> Styles:
-    """Return plot styles in which up to six highlighted entrants have a colour each, and all others are grey."""
-    colours = dict(zip(highlights, HIGHLIGHTS, strict=False))
-    styles = entrant_styles(labels, kinds)
-    for label, style in styles.items():
-        is_optimum = kinds[label] in ("optimal", "bound")
-        colour = colours.get(label, "#262626" if is_optimum else MUTED)
-        is_filled = style["markerfacecolor"] != "white"
-        style |= {"color": colour, "markerfacecolor": colour if is_filled else "white"}
-        if colour == MUTED:
-            style |= {"linewidth": 0.8, "markersize": 3.2}
-    return styles
+def draw_curves(
+    frame: pd.DataFrame,
+    x_label: str,
+    y_label: str,
+    *,
+    width: float = WIDTH,
+    references: Collection[str] = (),
+    log: str = "x",
+    colours: Sequence[Any] = COLOURS,
+    has_markers: bool = True,
+    share_y: bool = False,
+) -> Figure:
+    """Draw curves with their intervals as bands: a panel for each ``panel``, a curve for each ``label`` and ``group``.
+
+    As many labels as there are colours have one; the other curves are pale, and have one entry of the legend.
+
+    Parameters
+    ----------
+    frame
+        Columns ``panel``, ``label``, ``x``, ``value``, ``low`` and ``high``; curves of one label may differ in
+        ``group``.
+    x_label, y_label
+        The quantities and their units.
+    width
+        Width of the figure in millimetres; narrow figures have fewer panels side by side.
+    references
+        Labels whose curves are dark and dashed.
+    log
+        The logarithmic axes: "x", "y", "xy" or empty.
+    colours
+        The colours of labels, in order.
+    has_markers
+        Whether to mark the points.
+    share_y
+        Whether panels share the vertical axis.
+    """
+    if "group" not in frame:
+        frame = frame.assign(group="")
+    panels = _order(frame["panel"])
+    looks = _looks(_order(frame["label"]), references, colours, has_markers)
+    others = [label for label, look in looks.items() if look["color"] == PALE]
+    entries = {label: look for label, look in looks.items() if label not in others}
+    entries |= {pluralize(len(others), "other"): {"color": PALE}} if others else {}
+    inches, columns = width / 25.4, grid_columns(len(panels), int(width / 25.4 / 1.6))
+    characters = int((inches / columns - 0.35) / _CHARACTER)
+    panel_height = min(2.1, 1.6 + 0.5 / columns) if len(panels) <= 9 else 1.35
+    legend_height = 0.16 * math.ceil(len(entries) / _legend_columns(list(entries), inches)) + 0.1
+    height = math.ceil(len(panels) / columns) * panel_height + 0.3 + legend_height
+    with figure_style():
+        figure = ShownFigure(figsize=(inches, height), layout="constrained")
+        plot = so.Plot(frame, x="x", y="value").facet("panel", order=panels, wrap=columns).share(y=share_y)
+        for label in [*others, *(label for label in looks if label not in others)]:
+            rows, line = frame[frame["label"] == label], so.Line(**looks[label])
+            banded = rows[rows["low"].notna()]
+            if label not in others and len(banded):
+                band = so.Band(alpha=0.15, color=looks[label]["color"])
+                plot = plot.add(band, data=banded, group="group", ymin="low", ymax="high", legend=False)
+            plot = plot.add(line, data=rows, group="group", legend=False)
+        plot = plot.label(x="", y="", title=lambda panel: fold_label(str(panel), characters))
+        plot.theme(_style()).on(figure).plot()
+        for ax in figure.axes:
+            for axis in log:
+                set_log(ax, axis)
+        _label(figure, x_label, y_label)
+        add_legend(figure, [Line2D([], [], label=label, **look) for label, look in entries.items()])
+    return figure
 
 
-def is_muted(style: Mapping[str, Any]) -> bool:
-    """Return whether a style is that of an entrant that is not highlighted."""
-    return bool(style["color"] == MUTED)
+def _looks(
+    labels: Sequence[str], references: Collection[str], colours: Sequence[Any], has_markers: bool
+) -> dict[str, dict[str, Any]]:
+    """Return the look of the curve of each label; labels beyond the number of colours are pale."""
+    markers = MARKERS if has_markers else [""]
+    coloured = iter(zip(colours, itertools.cycle(markers), strict=False))
+    looks: dict[str, dict[str, Any]] = {}
+    for label in labels:
+        if label in references:
+            looks[label] = {"color": DARK, "linestyle": "--", "marker": "", "linewidth": 1.0}
+        else:
+            colour, marker = next(coloured, (PALE, ""))
+            looks[label] = {"color": colour, "linestyle": "-", "marker": marker, "linewidth": 1.2 if marker else 0.9}
+    return looks
 
 
-def grid_shape(panels: int, max_columns: int) -> tuple[int, int]:
-    """Return the number of rows and columns of a grid of panels with at most ``max_columns`` columns."""
-    rows = max(1, math.ceil(panels / max_columns))
-    return rows, max(1, math.ceil(panels / rows))
+def _order(column: pd.Series[Any]) -> list[str]:
+    """Return the values of a column: its categories, or else in the order in which they appear."""
+    return list(column.cat.categories) if hasattr(column, "cat") else list(dict.fromkeys(column))
+
+
+def _label(figure: Figure, x_label: str, y_label: str = "") -> None:
+    """Write the labels of the axes that all panels share."""
+    width, height = (int(inches / _CHARACTER) for inches in figure.get_size_inches())
+    figure.supxlabel(fold_label(x_label, width))
+    figure.supylabel(fold_label(y_label, height - 6))
+
+
+def set_log(ax: Axes, axis: str) -> None:
+    """Make an axis of a panel logarithmic, with a few round ticks and plain numbers."""
+    getattr(ax, f"set_{axis}scale")("log")
+    low, high = getattr(ax, f"get_{axis}lim")()
+    ticks = ax.xaxis if axis == "x" else ax.yaxis
+    subs = (1.0,) if high > 70 * low else (1.0, 3.0) if high > 12 * low else (1.0, 2.0, 5.0)
+    ticks.set_major_locator(LogLocator(subs=subs, numticks=6) if high > 4 * low else MaxNLocator(3))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: _tick_text(value)))
+    ticks.set_minor_locator(NullLocator())
+
+
+def _tick_text(value: float) -> str:
+    """Return a number as plain text, such as ``0.03``, ``20 k`` or ``10⁻⁵``; mathematical text needs other fonts."""
+    for unit, factor in ((" G", 1e9), (" M", 1e6), (" k", 1e3)):
+        if factor * 0.999 <= value < factor * 1e3:
+            return f"{value / factor:.3g}{unit}"
+    if not 0 < value < 1e-4:
+        return f"{value:.3g}"
+    exponent = math.floor(math.log10(value) + 1e-9)
+    digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    mantissa = value / 10.0**exponent
+    return f"10{digits}" if abs(mantissa - 1) < 1e-9 else f"{mantissa:.3g}·10{digits}"
+
+
+def grid_columns(panels: int, most: int) -> int:
+    """Return the number of columns of a grid of panels, at most ``most``, whose rows are equally full if possible."""
+    rows = math.ceil(panels / max(1, most))
+    return max(1, math.ceil(panels / max(1, rows)))
 
 
 def create_panels(
-    count: int, shape: tuple[int, int], size: tuple[float, float], figure_class: type[Figure] = Figure, **shared: Any
+    count: int, shape: tuple[int, int], size: tuple[float, float], **shared: Any
 ) -> tuple[Figure, list[Axes]]:
     """Return a new figure of a size in inches with ``count`` panels in a grid, and the axes of the panels."""
-    figure = figure_class(figsize=size, layout="constrained")
+    figure = ShownFigure(figsize=size, layout="constrained")
     axes = list(figure.subplots(*shape, squeeze=False, **shared).flat)
     for ax in axes[count:]:
-        ax.set_visible(False)
+        ax.remove()
     return figure, axes[:count]
 
 
-def write_at_edge(ax: Axes, y: float, text: str, **options: Any) -> None:
-    """Write text above a horizontal line, at the right edge of a panel."""
-    settings = {"color": GREY, "fontsize": 8, "ha": "right", "va": "bottom", **options}
-    ax.text(0.99, y, text, transform=ax.get_yaxis_transform(), **settings)
+def add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Add a legend above all panels, in as many columns as fit."""
+    for handle in handles:
+        handle.set_label(fold_label(str(handle.get_label()), _LEGEND_WIDTH))
+    columns = _legend_columns([str(handle.get_label()) for handle in handles], figure.get_figwidth())
+    figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, handlelength=2.2, columnspacing=1.2)
 
 
-def fold_caption(caption: str, width: int) -> str:
-    """Break each line of a caption into lines of about ``width`` characters."""
-    lines = (line.strip() for text in caption.split("\n") for line in fold_label(text, width).split("\n"))
-    return "\n".join(lines)
+def _legend_columns(labels: Sequence[str], inches: float) -> int:
+    fitting = int(inches / (_CHARACTER * min(_LEGEND_WIDTH, _longest(labels)) + 0.5))
+    return max(1, min(len(labels), fitting))
 
 
-def add_caption(drawing: Figure, caption: str) -> None:
-    """Write a caption above all panels, unless it is empty."""
-    if caption:
-        drawing.suptitle(caption, x=0.005, ha="left", fontsize=9)
-
-
-def add_legend(drawing: Figure, axes: Sequence[Axes]) -> None:
-    """Add one legend to the right of the panels, with the labels of all panels."""
-    handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    drawing.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, handlelength=2.8)
-
-
-def draw_curve(
-    ax: Axes,
-    x: Array,
-    curve: tuple[Array, Array, Array],
-    label: str,
-    style: dict[str, Any],
-    zorder: float = 3,
-    gid: str | None = None,
-    *,
-    has_band: bool = True,
-) -> None:
-    """Draw a curve with its interval as a band; ``curve`` holds values and lower and upper ends, shaped like ``x``.
-
-    Two points are not joined, and have bars instead of a band: a line would suggest values between them.
-    """
-    middle, low, high = curve
-    is_joined = len(x) != 2
-    shown = style if is_joined else {**style, "linestyle": "none"}
-    ax.plot(x, middle, label=label, zorder=zorder, gid=gid, **shown)
-    if not has_band or not np.isfinite(low).any():
-        return
-    band = None if gid is None else f"{gid}-band"
-    if is_joined:
-        ax.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0, zorder=2, gid=band)
-    else:
-        ax.vlines(x, low, high, color=style["color"], linewidth=1, zorder=2, gid=band)
-
-
-@dataclass(frozen=True)
-class EndLabel:
-    """The name of a curve, written in its colour to the right of its last value."""
-
-    text: str
-    value: float
-    colour: str
-    gid: str
-
-
-_LABEL_SIZE, _LINE_HEIGHT = 8.5, 9.5  # of labels at the ends of curves, in points
-
-
-def label_ends(ax: Axes, labels: Sequence[EndLabel]) -> None:
-    """Write labels to the right of a panel with final limits, each at the height of its value or close to it."""
-    known = [label for label in labels if math.isfinite(label.value)]
-    if not known:
-        return
-    figure = ax.get_figure(root=True)
-    height = ax.get_position().height * (figure.get_size_inches()[1] if figure is not None else 1.0) * 72
-    heights = ax.transLimits.transform([(ax.get_xlim()[1], float(_scaled(ax, label.value))) for label in known])[:, 1]
-    order = np.argsort(heights, kind="stable")
-    halves = np.array([_LINE_HEIGHT * (known[index].text.count("\n") + 1) / 2 for index in order])
-    positions = np.clip(heights[order], 0, 1) * height
-    for index in range(1, len(positions)):
-        positions[index] = max(positions[index], positions[index - 1] + halves[index - 1] + halves[index])
-    # Labels that were moved beyond the top push those below them down.
-    limit = height + halves[-1]
-    for index in range(len(positions) - 1, -1, -1):
-        positions[index] = min(positions[index], limit - halves[index])
-        limit = positions[index] - halves[index]
-    for position, index in zip(positions, order, strict=True):
-        label = known[index]
-        ax.text(
-            1.02, position / height, label.text, transform=ax.transAxes, ha="left", va="center", linespacing=1.05,
-            fontsize=_LABEL_SIZE, color=label.colour, gid=f"{label.gid}-label", parse_math=False,
-        )  # fmt: skip
-
-
-def _scaled(ax: Axes, value: float) -> float:
-    """Return a value on the scale of the vertical axis, such as its logarithm."""
-    return float(ax.transScale.transform((1.0, value))[1])
-
-
-def split_intervals(estimates: Sequence[Interval]) -> tuple[Array, Array, Array]:
-    """Return the values, the lower and the upper ends of estimates, each of shape (len(estimates),)."""
-    middle, low, high = (
-        np.array([getattr(estimate, end) for estimate in estimates]) for end in ("value", "low", "high")
-    )
-    return middle, low, high
+def _longest(labels: Iterable[str]) -> int:
+    return max((len(line) for label in labels for line in label.split("\n")), default=1)
 
 
 def check_suffix(file: Path) -> None:
@@ -255,27 +318,24 @@ def check_suffix(file: Path) -> None:
         raise ParameterError(f"{file}: unknown suffix '{file.suffix}'; accepted: {listing(FORMATS)}")
 
 
-def encode(figure: Figure, suffix: str, *, as_text: bool = False, **options: Any) -> bytes:
-    """Encode a figure in the format of a suffix; equal figures give equal bytes."""
+def encode(figure: Figure, suffix: str, **options: Any) -> bytes:
+    """Encode a figure in the format of a suffix; equal figures give equal bytes, and text in an SVG stays text."""
     buffer = io.BytesIO()
-    # Composite images in vector formats would shift pictures by a fraction of a pixel.
-    settings: Any = {"image.composite_image": False, "svg.fonttype": "none" if as_text else "path"}
-    with figure_style(), matplotlib.rc_context(settings), warnings.catch_warnings():
-        if as_text:
-            # The reader's fonts draw the text.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        _disable_invalid_formulas(figure)
+    with figure_style():
         figure.savefig(buffer, format=suffix.lstrip("."), metadata=FORMATS[suffix], **options)
     return buffer.getvalue()
 
 
-def _disable_invalid_formulas(figure: Figure) -> None:
-    """Draw texts with dollar signs that are not valid formulas as plain text."""
-    parser = MathTextParser("path")
-    for text in figure.findobj(Text):
-        if isinstance(text, Text) and "$" in text.get_text():
-            try:
-                for line in text.get_text().split("\n"):
-                    parser.parse(line)
-            except ValueError:
-                text.set_parse_math(False)
+def encode_pages(figures: Iterable[Figure]) -> bytes:
+    """Encode figures as the pages of a PDF; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    with figure_style(), PdfPages(buffer, metadata=FORMATS[".pdf"]) as pages:
+        for figure in figures:
+            figure.savefig(pages, format="pdf", bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure as ``.png``, ``.svg`` or ``.pdf``; equal figures give equal bytes."""
+    check_suffix(file)
+    write_output(encode(figure, file.suffix.lower()), file)

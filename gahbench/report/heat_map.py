@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gahbench.board.board import DatasetBoard, Entry
+from gahbench.board.estimates import Entry, Estimates
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.statistics import UNKNOWN, Interval
 from gahbench.evaluation.rates import input_psnr
@@ -142,7 +142,7 @@ def heat_map(results: Results) -> HeatMap:
     return HeatMap(baseline, columns, [row for _, row in sorted(rows.values(), key=order)])
 
 
-def gain_of(board: DatasetBoard, entrant: str, baseline: str | None) -> Interval:
+def gain_of(board: Estimates, entrant: str, baseline: str | None) -> Interval:
     """Return the gain of an entrant over the baseline, or over the noisy images, whose PSNR is constant."""
     if baseline is not None:
         return board.estimate(entrant, "gain_over_baseline")
@@ -151,23 +151,23 @@ def gain_of(board: DatasetBoard, entrant: str, baseline: str | None) -> Interval
     return Interval(psnr.value - noisy, psnr.low - noisy, psnr.high - noisy)
 
 
-def _entry(board: DatasetBoard, entrant: str) -> Entry | None:
+def _entry(board: Estimates, entrant: str) -> Entry | None:
     return next((entry for entry in board.entries if entry.entrant == entrant), None)
 
 
-def _optimum(results: Results, board: DatasetBoard) -> Entry | None:
+def _optimum(results: Results, board: Estimates) -> Entry | None:
     check = results.optimum_checks.get(board.dataset)
     return None if check is None else _entry(board, check.optimum)
 
 
-def _cell(board: DatasetBoard, entry: Entry | None, baseline: str | None) -> GainCell:
+def _cell(board: Estimates, entry: Entry | None, baseline: str | None) -> GainCell:
     if entry is None:
         return GainCell(UNKNOWN)
     scale = _NOISY_SCALE if baseline is None else 1.0
     return GainCell(gain_of(board, entry.entrant, baseline), entry.rank, entry.rank_high, bool(entry.flags), scale)
 
 
-def _column(board: DatasetBoard, baseline: str | None, optimum: Entry | None) -> GainColumn:
+def _column(board: Estimates, baseline: str | None, optimum: Entry | None) -> GainColumn:
     noisy = Interval(float(input_psnr(board.sigmas).mean()) if board.sigmas else math.nan)
     return GainColumn(
         board.dataset,

@@ -15,11 +15,9 @@ from gahbench._util.records import seal
 from gahbench.board.results import BOARD, FORMAT, INDEX, SCORES, VERSION, Results, index_or_none, saved_files
 from gahbench.board.tables import SCHEMAS, to_records
 from gahbench.report import figures
-from gahbench.report.eigenvector_sheets import KEY as EIGENVECTORS
 from gahbench.report.pictures import FOLDER as PICTURES
-from gahbench.report.pictures import Sheet
-from gahbench.report.tables import markdown
-from gahbench.report.transfer_figure import transfer_figures
+from gahbench.report.pictures import METRICS, Sheet
+from gahbench.report.text import markdown
 
 #: The table of means over datasets, which exists if there are enough datasets.
 OVERALL = "over_datasets.csv"
@@ -31,8 +29,7 @@ def publish(
     results: Results,
     folder: str | os.PathLike[str],
     digest: str,
-    pictures: Sequence[Sheet] = (),
-    eigenvectors: Sequence[Sheet] = (),
+    sheets: Sequence[Sheet] = (),
 ) -> None:
     """Write the results, the board, the figures and sheets of pictures into a folder, each file atomically."""
     folder = Path(folder)
@@ -49,9 +46,8 @@ def publish(
     overall = results.over_datasets()
     if not overall.empty:
         files[OVERALL] = overall.to_csv(index=False, lineterminator="\n").encode()
-    files |= {f"figures/{name}": content for name, content in figures.render_figures(results, results.board)}
-    files |= {f"figures/{name}": content for name, content in transfer_figures(results)}
-    files |= {sheet.name: sheet.content for sheet in (*pictures, *eigenvectors)}
+    files |= {f"figures/{name}": content for name, content in figures.render_figures(results)}
+    files |= {sheet.name: sheet.content for sheet in sheets}
     for name, content in files.items():
         write_atomically(folder / name, content)
     index = {
@@ -70,8 +66,9 @@ def publish(
         "scores_sha256": hashlib.sha256(scores).hexdigest(),
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
         **{name: to_records(getattr(results, name)) for name in SCHEMAS if name != "scores"},
-        **({"pictures": [sheet.record for sheet in pictures]} if pictures else {}),
-        **({EIGENVECTORS: [sheet.record for sheet in eigenvectors]} if eigenvectors else {}),
+        **{
+            str(kind): records for kind in METRICS if (records := [each.record for each in sheets if each.kind == kind])
+        },
     }
     text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / INDEX, seal(text.encode()))

@@ -1,52 +1,66 @@
-"""A site of results folders: an index, and a page for each run and README.md."""
+"""A site of results folders: an index, the report of each folder, and the page of claims."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
-import posixpath
+import math
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
-from xml.sax.saxutils import escape
+from urllib.parse import quote
 
-from markupsafe import Markup
+import pandas as pd
+from PIL import Image
 
-from gahbench._util.errors import ParameterError
+from gahbench._util.errors import ParameterError, ResultsError
 from gahbench._util.files import delete_file, names_in, read_regular, write_output
 from gahbench._util.readable import pluralize
 from gahbench._util.records import is_inside
-from gahbench.board.claim_values import Table
-from gahbench.board.results import BOARD
+from gahbench.board.display_names import DisplayNames, display_names
+from gahbench.board.results import INDEX, Results, load_results
+from gahbench.contracts.row_labels import base_label
 from gahbench.registry.registry import Registry
-from gahbench.report.cells import LENGTH
-from gahbench.report.claims import CLAIMS, GENERATED, JudgedClaim, judge_claims, summary
-from gahbench.report.page.report import (
-    SAME_ORIGIN,
-    render_page,
-    render_template,
-    report_values,
-    stylesheet,
-    template_text,
-)
-from gahbench.report.page.svg import colours_in
-from gahbench.site import index
-from gahbench.site.catalogue import README, Catalogue, board_address, boards_by_dataset, entrants_table, load_catalogue
-from gahbench.site.markdown import Links, RenderedMarkdown, render_markdown
-from gahbench.site.processes import map_in_processes
+from gahbench.report.cells import DASH, count, file_stems
+from gahbench.report.claims import CLAIMS, GENERATED
+from gahbench.report.page.images import png_data_url
+from gahbench.report.page.provenance import file_checksums
+from gahbench.report.page.readme import Readme, read_markdown, read_readme, render_markdown
+from gahbench.report.page.report import html_page, html_report, render_template, template_text
+from gahbench.report.pictures import encode_tiles, load_sheets
 
 #: The list of the files of a site, which lets a new site in the same folder replace all of them.
 FILES = "site.json"
-STYLE, SCRIPT = "assets/style.css", "assets/script.js"
-#: The list of pages that the search of the documentation reads; a script, since pages of files may not read JSON.
-ENTRIES = "assets/entries.js"
-#: The cached properties of results that take most of the time of a site.
-DERIVED = ("left_out", "optimum_checks", "deficit_curves", "rate_verdicts", "board", "means_over_datasets")
-#: The largest Markdown file, in bytes: the time to render forged Markdown grows with the square of its size.
-MAX_BYTES = 200_000
+#: The question that boards answer, the heading of the index.
+QUESTION = "How far are image denoisers from the best possible, and which basis do they use?"
+#: The tables of a results folder that a site copies.
+TABLES = ("leaderboard.csv", "over_datasets.csv", "scores.parquet")
+#: The largest file that is copied or drawn, in bytes.
+MAX_BYTES = 20_000_000
+_THUMBNAIL_SIZE, _THUMBNAIL_COLOURS = (640, 640), 64
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What the index of a site shows of a results folder.
+
+    ``rows`` are those of its ``leaderboard.csv``, ``datasets`` the facts of each dataset in ``results.json``, and
+    ``previews`` pictures of datasets.
+    """
+
+    name: str
+    page: str
+    readme: Readme
+    size: str
+    picture: str
+    rows: pd.DataFrame
+    datasets: Mapping[str, Any]
+    previews: Mapping[str, str]
 
 
 def write_site(
@@ -55,39 +69,53 @@ def write_site(
     registry: Registry,
     *,
     title: str = "gahbench",
-    base_url: str = "",
-    source_url: str = "",
     documentation: str = "",
     progress: Callable[[str, float], None] = lambda text, share: None,
 ) -> list[str]:
     """Write a site of all results folders in a folder, and return the names of its files.
 
-    Equal folders give equal sites. ``base_url`` is the URL of the site, for a sitemap; ``source_url`` is the URL of the
-    published folder, for links to files that are not part of the site. ``documentation`` is the folder within the site
-    of the documentation that Sphinx builds from the parent of ``folder``; pages link to it. ``progress`` is called with
-    the path of each page and the finished share of pages.
+    Equal folders give equal sites.
+
+    Parameters
+    ----------
+    folder
+        The folder of results folders. Boards have the order in which its README.md links to them.
+    out
+        The folder of the site: new, empty, or an earlier site, which is replaced.
+    registry
+        The plugins.
+    title
+        The title of the site.
+    documentation
+        The folder within the site of the documentation that Sphinx builds from the parent of ``folder``. The site links
+        to its pages about boards and claims; without it, the site has a page with the text of ``claims.md``.
+    progress
+        A function that is called with the name of each results folder and the finished share of them.
+
+    Raises
+    ------
+    ResultsError
+        If no folder holds results.
+    ParameterError
+        If ``out`` contains other files than a site, or ``documentation`` is not a folder within the site.
     """
     if documentation and not is_inside(documentation):
         raise ParameterError(f"--documentation {documentation}: expected a folder within the site, such as docs")
-    base, source = _folder_url(base_url, "--base-url"), _folder_url(source_url, "--source-url")
     previous_files = _site_files(out)
-    documentation = documentation and f"{documentation.strip('/')}/"
-    progress("reading results", 0.0)
-    pages = Pages(folder, load_catalogue(folder, registry), registry, title, source, documentation)
-    pages.compute_boards(lambda text: progress(text, 0.0))
-    progress("judging claims", 0.0)
-    all_pages = []
-    for page in pages.build():
-        all_pages.append(page)
-        progress(page.path, len(all_pages) / pages.count)
-    files = {page.path: _render(page).encode() for page in all_pages} | pages.links.files
-    colours = {colour for page in all_pages for colour in colours_in(page.body)}
-    own_style = template_text("site.css", "gahbench.site")
-    files[STYLE] = stylesheet(colours, max(page.groups for page in all_pages), own_style).encode()
-    files[SCRIPT] = template_text("script.js").encode()
-    files[ENTRIES] = f"const siteEntries = {json.dumps(pages.entries(), indent=0)};\n".encode()
-    if base:
-        files["sitemap.xml"] = _sitemap(base, [page.path for page in all_pages]).encode()
+    # The documentation has the pages of the folder that contains the results folders.
+    pages = f"{documentation.strip('/')}/{quote(folder.resolve().name)}" if documentation else ""
+    claims = read_markdown(folder / CLAIMS).replace(GENERATED, "")
+    navigation = {title: "index.html", "Boards": "index.html#boards", "Entrants": "index.html#entrants"}
+    if claims:
+        navigation["Claims"] = f"{pages}/{Path(CLAIMS).stem}.html" if pages else "claims.html"
+    if pages:
+        root = f"{pages.rpartition('/')[0]}/"
+        navigation |= {"Documentation": f"{root}index.html", "Search": f"{root}search.html"}
+    runs, files = _reports(folder, registry, navigation, pages, progress)
+    files["index.html"] = _render("index", title, QUESTION, navigation, _index(runs, registry))
+    if claims and not pages:
+        heading, markup = render_markdown(claims)
+        files["claims.html"] = _render("claims", title, heading or "Claims", navigation, {"markup": markup})
     files[FILES] = (json.dumps({"format": "gahbench-site", "files": sorted(files)}, indent=1) + "\n").encode()
     for name, content in files.items():
         write_output(content, out / name)
@@ -97,238 +125,164 @@ def write_site(
     return sorted(files)
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page: its path in the site, its title, its HTML body, and the largest number of column groups of its tables."""
-
-    path: str
-    title: str
-    body: str
-    groups: int = 1
-
-
-@dataclass(eq=False)
-class Pages:
-    """The pages of a site."""
-
-    folder: Path
-    catalogue: Catalogue
-    registry: Registry
-    title: str
-    source_url: str = ""
-    documentation: str = ""
-
-    @cached_property
-    def readmes(self) -> dict[str, str]:
-        """The text of the README.md files, by path in the folder."""
-        paths = dict.fromkeys([README, *(run.readme for run in self.catalogue.runs)])
-        return {path: text for path in paths if (text := self._read_markdown(path)) is not None}
-
-    def _read_markdown(self, path: str) -> str | None:
-        """Return the text of a Markdown file; ``None`` if it does not exist or cannot be read."""
+def _reports(
+    folder: Path, registry: Registry, navigation: Mapping[str, str], pages: str, progress: Callable[[str, float], None]
+) -> tuple[list[Run], dict[str, bytes]]:
+    """Return what the index shows of each results folder, and the reports and tables of all, by path in the site."""
+    folders = _results_folders(folder)
+    runs: list[Run] = []
+    files: dict[str, bytes] = {}
+    for number, (name, stem) in enumerate(file_stems(list(folders)).items()):
+        progress(name, number / len(folders))
+        path = folders[name]
         try:
-            # Symbolic links are not followed: they may lead out of the folder.
-            return read_regular(self.folder / path, MAX_BYTES, follow=False).decode(errors="replace")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            warnings.warn(f"left out: {self.folder / path}: {error.strerror}", stacklevel=2)
-            return None
-
-    @cached_property
-    def readme_pages(self) -> dict[str, str]:
-        """The pages of the README.md files in the site, by path in the folder."""
-        pages = self.catalogue.pages
-        run_pages = {run.readme: pages[run.name].replace("runs/", "reading/", 1) for run in self.catalogue.runs}
-        return {path: run_pages.get(path, "reading.html") for path in self.readmes}
-
-    @cached_property
-    def claims(self) -> list[JudgedClaim]:
-        """The verdicts on claims by the boards of all runs; empty if no run measures a claim."""
-        tables = [Table(run.name, run.results) for run in self.catalogue.runs]
-        # Processes free the memory of the values that they compare.
-        claims = judge_claims(self.registry, tables, map_in_processes)
-        return claims if any(claim.run for claim in claims) else []
-
-    @cached_property
-    def links(self) -> Links:
-        """The targets of links in README.md files."""
-        pages = {README: self.readme_pages.get(README, "index.html")}
-        for run in self.catalogue.runs:
-            page = self.catalogue.pages[run.name]
-            pages |= {run.path: page, posixpath.normpath(f"{run.path}/{BOARD}"): page}
-            if run.readme in self.readme_pages:
-                pages[run.readme] = self.readme_pages[run.readme]
-        pages["."] = "index.html"
-        if self.claims:
-            pages[CLAIMS] = "claims.html"
-        return Links(self.folder, pages, self.source_url, self.documentation)
-
-    @property
-    def count(self) -> int:
-        """The number of pages."""
-        return 1 + bool(self.claims) + len(self.rendered_readmes) + len(self.catalogue.runs)
-
-    @cached_property
-    def rendered_readmes(self) -> dict[str, RenderedMarkdown]:
-        """The rendered README.md files, by path in the folder."""
-        roots = {path: "../" * page.count("/") for path, page in self.readme_pages.items()}
-        return {
-            path: render_markdown(text, *self.links.resolvers(path, roots[path])) for path, text in self.readmes.items()
-        }
-
-    def compute_boards(self, progress: Callable[[str], None]) -> None:
-        """Compute the boards of all runs in several processes, which free the memory that this takes."""
-        runs = {run.name: run.results for run in self.catalogue.runs}
-
-        def compute(name: str) -> dict[str, Any]:
-            return {derived: getattr(runs[name], derived) for derived in DERIVED}
-
-        all_values = map_in_processes(compute, list(runs))
-        for number, name in enumerate(runs, start=1):
-            progress(f"computing board {number} of {len(runs)}, {name}")
-            values = next(all_values)
-            # These are cached properties, which look here first.
-            vars(runs[name]).update(values)
-
-    def entries(self) -> list[tuple[str, str, str, str]]:
-        """Return the title, address, kind and name of each board, dataset and claim."""
-        pages, names = self.catalogue.pages, self.catalogue.names
-        readmes = {run.name: self.rendered_readmes.get(run.readme) for run in self.catalogue.runs}
-        boards = [
-            (index.run_title(run, readmes[run.name]), pages[run.name], "board", run.name) for run in self.catalogue.runs
-        ]
-        datasets = [
-            (names.dataset(label), board_address(pages, *boards_of_dataset[0]), "dataset", label)
-            for label, boards_of_dataset in self.catalogue.datasets.items()
-        ]
-        claims = [
-            (claim.statement, f"claims.html#paper-{number}", "claim", f"{claim.name}, {paper}")
-            for number, (paper, of_paper, _) in enumerate(claims_by_paper(self.claims), start=1)
-            for claim in of_paper
-        ]
-        return [*boards, *datasets, *claims]
-
-    def build(self) -> Iterator[Page]:
-        """Build and yield all pages."""
-        yield self._build_index()
-        if self.claims:
-            yield self._build_claims()
-        yield from map(self._build_readme, self.rendered_readmes)
-        yield from map_in_processes(self._build_run, list(self.catalogue.pages))
-
-    def _make_page(self, template: str, path: str, heading: str, values: dict[str, Any], groups: int = 1) -> Page:
-        root = "../" * path.count("/")
-        common_values: dict[str, Any] = {
-            "heading": heading,
-            "site": {
-                "root": root,
-                "title": self.title,
-                "documentation": self.documentation,
-                "has_claims": bool(self.claims),
-            },
-            "pages": {name: root + page for name, page in self.catalogue.pages.items()},
-            "names": self.catalogue.names,
-            "keys": {},
-            "indices": {},
-            "kinds": [],
-            "length": LENGTH,
-        }
-        body = render_template(template, common_values | values, "gahbench.site")
-        title = self.title if path == "index.html" else f"{heading} – {self.title}"
-        return Page(path, title, body, groups)
-
-    def _build_index(self) -> Page:
-        columns, kinds = entrants_table(self.catalogue)
-        runs = index.editorial_order(self.catalogue.runs, self.readmes.get(README, ""))
-        readmes = {run.name: self.rendered_readmes.get(run.readme) for run in runs}
-        titles = {run.name: index.run_title(run, readmes[run.name]) for run in runs}
-        return self._make_page(
-            "site/index.html",
-            "index.html",
-            index.QUESTION,
-            {
-                "size": pluralize(len(runs), "open run"),
-                "main": index.main_board(runs, titles, self.catalogue.pages),
-                "cards": [index.make_card(run, readmes[run.name], self.links) for run in runs],
-                "datasets": boards_by_dataset(self.catalogue),
-                "count_of_entrants": pluralize(len(self.catalogue.entrants), "entrant"),
-                "entrants": columns,
-                "entrant_kinds": kinds,
-                "kinds": sorted(set(kinds)),
-                "readings": [(self.readme_pages[path], self._readme_title(path)) for path in self.rendered_readmes],
-            },
-        )
-
-    def _build_claims(self) -> Page:
-        text = (self._read_markdown(CLAIMS) or "").partition(GENERATED)[0]
-        page = render_markdown(text, *self.links.resolvers(CLAIMS, ""))
-        values = {
-            "papers": claims_by_paper(self.claims),
-            "outcomes": summary([(claim.outcome, claim.checked) for claim in self.claims]),
-            "markup": Markup(page.markup),
-        }
-        return self._make_page("site/claims.html", "claims.html", page.title or "Claims", values)
-
-    def _readme_title(self, path: str) -> str:
-        return self.rendered_readmes[path].title or path
-
-    def _build_run(self, name: str) -> Page:
-        run = next(run for run in self.catalogue.runs if run.name == name)
-        path, text = self.catalogue.pages[name], self.readme_pages.get(run.readme)
-        values = report_values(run.source)
-        heading = values["heading"] if values["heading"] == name else f"{name}: {values['heading']}"
-        about = (f"../{text}", self._readme_title(run.readme)) if text else None
-        return self._make_page(
-            "body.html", path, heading, {**values, "heading": heading, "about": about}, values["groups"]
-        )
-
-    def _build_readme(self, path: str) -> Page:
-        page = self.rendered_readmes[path]
-        run = next((run for run in self.catalogue.runs if run.readme == path), None)
-        values = {"markup": Markup(page.markup), "run": run and run.name}
-        return self._make_page("site/reading.html", self.readme_pages[path], self._readme_title(path), values)
+            # One board at a time is in memory.
+            results = load_results(path, registry)
+        except ResultsError as error:
+            warnings.warn(f"left out: {error}", stacklevel=3)
+            continue
+        run, tables = _run(name, f"runs/{stem}.html", path, results), _tables(path)
+        links = {label: f"../{address}" for label, address in navigation.items()}
+        if pages and run.readme.title:
+            links["About this board"] = f"../{pages}/{quote(path.relative_to(folder).as_posix())}/README.html"
+        files |= {f"runs/{stem}/{table}": content for table, content in tables.items()}
+        addresses = {table: f"{quote(stem)}/{table}" for table in tables}
+        files[run.page] = html_report(path, registry, results, addresses, links).encode()
+        runs.append(run)
+    if not runs:
+        raise ResultsError(f"{folder}: holds no results; expected a folder of results folders, each with {INDEX}")
+    return runs, files
 
 
-def claims_by_paper(claims: Sequence[JudgedClaim]) -> list[tuple[str, list[JudgedClaim], str]]:
-    """Return each publication with its claims and a summary of them, those with most verdicts first.
+def _results_folders(folder: Path) -> dict[str, Path]:
+    """Return the results folders in a folder, which may be one itself, in the order of the links in its README.md."""
+    names = sorted(names_in(folder))
+    own_name = folder.resolve().name
+    folders = {f"{own_name}/" if own_name in names else own_name: folder, **{name: folder / name for name in names}}
+    found = {}
+    for name, path in folders.items():
+        if not (path / INDEX).is_file():
+            continue
+        if (path / INDEX).resolve().is_relative_to(folder.resolve()):
+            found[name] = path
+        else:
+            warnings.warn(
+                f"left out: {path}: is a symbolic link that leads out of {folder}; copy it there", stacklevel=3
+            )
+    text = read_markdown(folder / "README.md")
 
-    Verified claims come before unverified ones, and measured claims before those that are not measured.
-    """
-    papers: dict[str, list[JudgedClaim]] = {}
-    for claim in sorted(claims, key=lambda claim: (claim.checked == "unverified", not claim.run)):
-        papers.setdefault(claim.paper, []).append(claim)
-    verdicts = {
-        paper: sum(claim.checked != "unverified" and bool(claim.run) for claim in of_paper)
-        for paper, of_paper in papers.items()
+    def position(name: str) -> tuple[int, str]:
+        match = re.search(rf"\]\((?:\./)?{re.escape(name)}[/)#]", text)
+        return match.start() if match else len(text), name
+
+    return {name: found[name] for name in sorted(found, key=position)}
+
+
+def _run(name: str, page: str, path: Path, results: Results) -> Run:
+    rows = results.leaderboard(full=True)[["dataset", "entrant", "kind", "rank", "parameters"]]
+    datasets = {str(row["dataset"]): row for row in results.datasets.to_dict("records")}
+    entrants = {base_label(label) for label in results.entrants}
+    size = f"{pluralize(len(entrants), 'entrant')} on {pluralize(rows['dataset'].nunique(), 'dataset')}"
+    readme = read_readme(path)
+    figures = [file for file in file_checksums(path) if re.fullmatch(r"(figures|pictures)/[^/]+\.(png|svg)", file)]
+    # A page chooses the picture of its board by its first picture.
+    drawn = (thumbnail(path, file) for file in (readme.picture, *figures) if file.endswith((".png", ".svg")))
+    previews = {
+        dataset: _data_url(encode_tiles(stored[0].arrays["clean"][None]))
+        for dataset, stored in load_sheets(path, "pictures").items()
     }
-    return [
-        (paper, papers[paper], summary([(claim.outcome, claim.checked) for claim in papers[paper]]))
-        for paper in sorted(papers, key=lambda paper: (-verdicts[paper], paper))
-    ]
+    return Run(name, page, readme, size, next(filter(None, drawn), ""), rows, datasets, previews)
 
 
-def _render(page: Page) -> str:
-    root = "../" * page.path.count("/")
-    style = Markup('<link rel="stylesheet" href="{}{}">').format(root, STYLE)
-    script = Markup('<script src="{}{}"></script>').format(root, SCRIPT)
-    return render_page(page.title, page.body, style, script, (SAME_ORIGIN, SAME_ORIGIN), f"{SAME_ORIGIN} data:")
+def _tables(path: Path) -> dict[str, bytes]:
+    """Return the tables of a results folder that are as they were published."""
+    found = {}
+    for name, checksum in file_checksums(path).items():
+        if name in TABLES and hashlib.sha256(content := _read(path, name)).hexdigest() == checksum:
+            found[name] = content
+    return found
 
 
-def _folder_url(url: str, option: str) -> str:
-    """Return the URL of a folder with a trailing slash; an empty URL stays empty."""
-    if not url:
+def _read(folder: Path, name: str) -> bytes:
+    """Return the content of a file in a folder; empty if it is outside of the folder, absent or too large."""
+    try:
+        file = (folder / name).resolve()
+        # A symbolic link may lead out of the folder, like ``..``.
+        return read_regular(file, MAX_BYTES) if file.is_relative_to(folder.resolve()) else b""
+    except (OSError, ValueError, RuntimeError):
+        return b""
+
+
+def thumbnail(folder: Path, name: str) -> str:
+    """Return a small copy of a picture, or a figure, as a ``data:`` URL; empty for files that are neither."""
+    try:
+        if name.endswith(".svg"):
+            return _data_url(_read(folder, name), "svg+xml")
+        with Image.open(io.BytesIO(_read(folder, name)), formats=("PNG",)) as picture:
+            picture.thumbnail(_THUMBNAIL_SIZE)
+            return png_data_url(picture, _THUMBNAIL_COLOURS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise ParameterError(f"{option} {url}: expected the URL of a folder, such as https://example.org/boards/")
-    return url if url.endswith("/") else f"{url}/"
 
 
-def _sitemap(base: str, paths: list[str]) -> str:
-    urls = "".join(f"<url><loc>{escape(urljoin(base, quote(path)))}</loc></url>\n" for path in paths)
-    head = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
-    return f"{head}{urls}</urlset>\n"
+def _data_url(content: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _index(runs: Sequence[Run], registry: Registry) -> dict[str, Any]:
+    """Return the values of the index: a card for each run, the datasets with their runs, and the entrants."""
+    rows = pd.concat([run.rows.assign(run=run.name) for run in runs])
+    datasets = {label: facts for run in reversed(runs) for label, facts in run.datasets.items()}
+    names = display_names(registry, rows["entrant"], {label: facts["spec"] for label, facts in datasets.items()})
+    return {
+        "runs": runs,
+        "count": pluralize(len(runs), "board"),
+        "datasets": [
+            {
+                "label": label,
+                "name": names.dataset(label),
+                "facts": _dataset_facts(datasets.get(label, {})),
+                "preview": next((run.previews[label] for run in runs if label in run.previews), ""),
+                "runs": [run for run in runs if label in set(run.rows["dataset"])],
+            }
+            for label in sorted(rows["dataset"].unique())
+        ],
+        "entrants": _entrants(rows, names),
+        "kinds": sorted(set(rows["kind"]) - {""}),
+    }
+
+
+def _dataset_facts(row: Mapping[str, Any]) -> str:
+    sizes = [row.get(name, math.nan) for name in ("channels", "height", "width")]
+    shape = "" if any(map(pd.isna, sizes)) else f"images of {'×'.join(str(int(size)) for size in sizes)}, "
+    return f"{shape}optimum {row.get('optimum', 'none')}"
+
+
+def _entrants(rows: pd.DataFrame, names: DisplayNames) -> list[dict[str, str]]:
+    """Return a row for each entrant: the rows of a sweep are one entrant, and count once for each board."""
+    rows = rows.assign(entrant=rows["entrant"].map(base_label))
+    entrants = []
+    for label, standings in rows.groupby("entrant"):
+        ranks, parameters = standings["rank"].dropna(), standings["parameters"].max()
+        entrants.append(
+            {
+                "label": str(label),
+                "name": names.entrant(str(label)),
+                "kind": next(filter(None, standings["kind"]), DASH),
+                "parameters": count(None if pd.isna(parameters) else int(parameters)),
+                "key": "" if pd.isna(parameters) else str(int(parameters)),
+                "boards": str(len(standings.drop_duplicates(["run", "dataset"]))),
+                "first": str((ranks == 1).sum()) if len(ranks) else DASH,
+            }
+        )
+    return entrants
+
+
+def _render(template: str, title: str, heading: str, navigation: Mapping[str, str], values: Mapping[str, Any]) -> bytes:
+    frame = {"heading": heading, "navigation": navigation, "keys": {}}
+    body = render_template(f"site/{template}.html", {**frame, **values}, "gahbench.site")
+    page_title = title if template == "index" else f"{heading} – {title}"
+    return html_page(page_title, body, more_style=template_text("site.css", "gahbench.site")).encode()
 
 
 def _site_files(out: Path) -> list[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_pages import CLAIM, RUN, TEXTS, hostile_failures, hostile_results
+from hostile_pages import CLAIM, RUN, TEXTS, hostile_results
+from PIL import Image
 
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.report.page.report import html_report
@@ -20,20 +21,17 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 @pytest.fixture
 def charts_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages are rendered without charts, which take most of the time."""
-    monkeypatch.setattr("gahbench.report.page.report.inline_svg", lambda chart, number: ("", []))
+    """Pages are rendered without figures, which take most of the time."""
+    monkeypatch.setattr("gahbench.report.page.source.published", lambda results, folder: [])
 
 
 @pytest.fixture(scope="session")
 def hostile(build_once: Callable[[str, Callable[[Path], None]], Path]) -> tuple[Path, str]:
-    """A folder of hostile results, and its page, with the traceback of a failed unit."""
+    """A folder of hostile results, and its page."""
 
     def fill(home: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
-            publish(hostile_results(), home / "results", "0" * 64)
-            patch.setattr("gahbench.report.page.provenance.failures", hostile_failures)
-            (home / "page.html").write_text(html_report(home / "results", Registry()), encoding="utf-8")
+        publish(hostile_results(), home / "results", "0" * 64)
+        (home / "page.html").write_text(html_report(home / "results", Registry()), encoding="utf-8")
 
     home = build_once("hostile", fill)
     return home / "results", (home / "page.html").read_text(encoding="utf-8")
@@ -61,10 +59,8 @@ def site(
         shutil.copytree(kept_run, folder / "kept")
         for name, text in TEXTS.items():
             (folder / name).write_text(text, encoding="utf-8")
-        (folder / "figure.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-        (home / "secret.csv").write_text("secret\n", encoding="utf-8")
-        (folder / "secret.csv").symlink_to(home / "secret.csv")
-        write_site(folder, home / "out", registry, base_url="https://example.org/b")
+        Image.new("L", (40, 20)).save(folder / "kept" / "figures" / "x.png")
+        write_site(folder, home / "out", registry)
 
     home = build_once("hostile-site", fill)
     return home / "results", home / "out"

@@ -4,8 +4,6 @@ from html.parser import HTMLParser
 
 from fake_results import failure, fit, realistic, results
 
-from gahbench.report.page.provenance import Failure
-
 HOSTILE = (
     "<script>alert(1)</script>",
     "\"quotes' & </style>[a=1]",
@@ -15,16 +13,10 @@ HOSTILE = (
 )
 NAME = 'c-alpha[alpha=2]"><img src=x>'
 RUN = "\"><b>run' 🌲"
-README = """# Boards & <i>more</i>
+CLAIMS = """# Claims & <i>more</i>
 
-<script>alert(1)</script> and <b onclick="x()">bold</b>, [script](javascript:alert(1)), [data](data:text/html,x).
-
-## Same
-## Same
-[second](#same-1), [the run](kept/leaderboard.md), [its text](kept/README.md#what-it-says), [outside](secret.csv),
-[rooms](../plugins/README.md#a), [claims](claims.md), [kept](figure.csv),
-[elsewhere](https://example.org/a?b=c), ![a figure](figure.png),
-![far](https://example.org/x.png)
+<script>alert(1)</script> and <b onclick="x()">bold</b>, [script](javascript:alert(1)), [data](data:text/html,x),
+[elsewhere](https://example.org/a?b=c), ![a figure](figure.png), ![far](https://example.org/x.png)
 
 | name | dB |
 | --- | ---: |
@@ -33,13 +25,15 @@ README = """# Boards & <i>more</i>
 ```python
 print("<b>")
 ```
+
+<!-- generated -->
+The end.
 """
 #: Text files of a folder of results, by path.
 TEXTS = {
-    "README.md": README,
-    "kept/README.md": "# What\n\n## What it says\n[back](../README.md)\n",
-    "claims.md": "# All claims\n\n[back](README.md)\n\n<!-- generated -->\n\nof old\n",
-    "figure.csv": "a\n",
+    "README.md": "[the run](kept/leaderboard.md)\n",
+    "kept/README.md": "# What\n## What it shows\n- <i>This</i> & [that](../README.md). More.\n\n![](figures/x.png)\n",
+    "claims.md": CLAIMS,
 }
 
 #: A claim that the run of the fixture ``kept_run`` measures.
@@ -68,10 +62,6 @@ def hostile_results(entrants=12):
     fits.append(fit(NAME, "gone", 1))
     labels = [name for name, *_ in entrant_rows]
     return results(scores, fits, failures, datasets, [*labels, "gone"], labels[-1])
-
-
-def hostile_failures(source):
-    return [Failure("fit of <i>", "RuntimeError: </li>", 'Traceback </pre><script>alert("x")</script>')]
 
 
 class Read(HTMLParser):

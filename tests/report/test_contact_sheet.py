@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gahbench._util.errors import ParameterError
-from gahbench.explore.preview import basis_sheet, contact_sheet
+from gahbench.explore.preview import contact_sheet
 from gahbench.report.contact_sheet import Cell, encode_sheet, lay_out
 
 
@@ -69,26 +69,6 @@ def test_titles_name_the_columns(families):
     assert "mean of 2 channels" in sheet_text(contact_sheet(families.preview("white[depth=2]", [0.2])))
 
 
-def test_vectors_are_grey_at_zero_and_scaled_symmetrically(families):
-    body = (
-        "def true_basis(self, split, count, start=0):\n"
-        "    vectors = torch.zeros(1, 80, 2)\n"
-        "    vectors[0, :2, 0] = torch.tensor([-0.6, 0.8])\n    vectors[0, 79, 1] = 1.0\n"
-        "    return gahbench.TrueBasis(vectors, torch.tensor([[4.0, 0.25]]))"
-    )
-    preview = families.preview("mine", body=body)
-    sheet = basis_sheet(preview, preview.vectors)
-    clean, first, second = (pixels[::24, ::24, 0] / 255 for pixels in crop_pictures(sheet))
-    assert np.abs(clean - preview.clean[0, 0].clamp(0, 1).numpy()).max() < 0.51 / 255
-    assert first[0, :3] == pytest.approx([0.5 - 0.6 / 1.6, 1.0, 0.5], abs=0.51 / 255)
-    assert (second[9, 7], second[0, 0]) == pytest.approx((1.0, 0.5), abs=0.51 / 255)
-    assert "vector 1\nstd 2" in sheet_text(sheet)
-    assert "vector 2\nstd 0.5" in sheet_text(sheet)
-    assert "true basis of test image 0: 2 vectors" in sheet_text(sheet)
-    many = families.preview("white")
-    assert "the first 15 of 80 vectors" in sheet_text(basis_sheet(many, many.vectors))
-
-
 def bounding_boxes(figure):
     """Return the boxes (left, bottom, right, top) of texts and of pictures, in device pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -129,10 +109,8 @@ def test_texts_and_pictures_never_overlap(height, width, sigmas, rows, name):
     check_layout(lay_out(cells, [str(10**row) for row in range(rows)], [name, "test images 0 to 3"]))
 
 
-def test_the_sheets_of_a_preview_have_no_overlaps(families):
-    preview = families.preview("white", [0.05, 0.123456], count=3, start=98)
-    check_layout(contact_sheet(preview))
-    check_layout(basis_sheet(preview, preview.vectors))
+def test_the_sheet_of_a_preview_has_no_overlaps(families):
+    check_layout(contact_sheet(families.preview("white", [0.05, 0.123456], count=3, start=98)))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".SVG", ".pdf"])

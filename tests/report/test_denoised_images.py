@@ -9,9 +9,10 @@ from tiny_runs import UNET
 import gahbench
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench._util.noise import evaluation_noise
+from gahbench.board.results import load_results
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.report.contact_sheet import denoised_sheet, kept_images
-from gahbench.report.training import histories, training_figure
+from gahbench.report.training import histories
 
 
 def test_kept_images_are_the_scored_images(kept_run):
@@ -67,8 +68,7 @@ def test_training_curves_show_the_recorded_histories(kept_run):
     fits_by_dataset = histories(kept_run, ["discs"])
     ((fit, history),) = fits_by_dataset["discs[size=16]"]
     assert fit.entrant == UNET
-    figure = training_figure("discs[size=16]", fits_by_dataset["discs[size=16]"])
-    loss, psnr = figure.axes
+    loss, psnr = load_results(kept_run).figure("training", dataset="discs", folder=kept_run).axes
     assert loss.lines[0].get_ydata().tolist() == history["loss"].tolist()
     levels = history[[name for name in history if name.startswith("psnr@")]]
     assert np.allclose(psnr.lines[0].get_ydata(), levels.mean(axis=1))
@@ -81,5 +81,5 @@ def test_the_commands_draw_denoised_images_and_training(kept_run, command):
         status, printed, errors = command("draw")(name, kept_run, "-o", f"{name}.png")
         assert (status, printed) == (0, f"wrote {name}.png\n"), errors
         assert Path(f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    status, _, errors = command("draw")("denoised", kept_run, "-s", "0.7")
+    status, _, errors = command("draw")("denoised[sigma=0.7]", kept_run)
     assert (status, "accepted: 0.1, 0.3" in errors) == (2, True)

@@ -1,19 +1,20 @@
 """The commands ``site`` and ``report`` import and read nothing that forged folders name, and report the forgery."""
 
-import base64
+import io
 import shutil
+import struct
 import sys
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hostile_pages import Read
 from PIL import Image
 
 from gahbench.registry.registry import Registry
 from gahbench.report.page.provenance import load_environment
-from gahbench.site.catalogue import load_catalogue
-from gahbench.site.pages import Pages
+from gahbench.report.page.readme import MAX_BYTES, Readme, read_readme
+from gahbench.site.pages import thumbnail, write_site
 from gahbench.store.plan_file import require_plan, write_plan
 
 #: Forged plugins of a plan; {home} stands for a private folder with pictures and a module.
@@ -40,6 +41,15 @@ _watched: list[str] = []
 _opened: list[str] = []
 
 
+def bomb():
+    """Return a small PNG file with a billion pixels."""
+    buffer = io.BytesIO()
+    Image.new("1", (1, 1)).save(buffer, "PNG")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 20_000, 1, 0, 0, 0, 0)
+    content = buffer.getvalue()
+    return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
 def _audit(event, arguments):
     if _watched and event in ("open", "os.listdir", "os.scandir") and isinstance(arguments[0], str):
         _opened.extend(arguments[0] for home in _watched if arguments[0].startswith(home))
@@ -63,8 +73,6 @@ def home(audited, tmp_path, monkeypatch):
     (home / "archive.pt").write_bytes(b"PK\x03\x04")
     monkeypatch.syspath_prepend(home)
     _opened.clear()
-    # What other processes open is not recorded.
-    monkeypatch.setattr("gahbench.site.processes.MAX_PROCESSES", 1)
     monkeypatch.setattr(sys.modules[__name__], "_watched", [str(home / name) for name in ("pictures", "evil", "arch")])
     yield home
     sys.modules.pop("evilmod", None)
@@ -76,102 +84,70 @@ def fill_home(value, home):
     return value.replace("{home}", str(home)) if isinstance(value, str) else value
 
 
-@pytest.fixture
-def forge(kept_run, home, tmp_path):
-    """A function that returns a folder with a results folder whose plan names other plugins than the run used."""
-
-    def forge_folder(*forgeries):
-        folder = tmp_path / "results" / "forged"
-        shutil.copytree(kept_run, folder)
-        plan = require_plan(folder)
-        for kind, name, parameters in forgeries:
-            forged = {"name": name, "parameters": fill_home(parameters, home), "label": LABELS[kind]}
-            units = tuple(
-                replace(unit, payload=unit.payload | {kind: unit.payload[kind] | forged})
-                if getattr(unit, kind) == LABELS[kind]
-                else unit
-                for unit in plan.units
-            )
-            assert units != plan.units
-            plan = replace(plan, units=units)
-        write_plan(folder, plan)
-        return folder.parent
-
-    return forge_folder
+def forge(run, folder, home, kind, name, parameters):
+    """Copy a results folder, with a plan that names another plugin than the run used."""
+    shutil.copytree(run, folder)
+    plan = require_plan(folder)
+    forged = {"name": name, "parameters": fill_home(parameters, home), "label": LABELS[kind]}
+    units = tuple(
+        replace(unit, payload=unit.payload | {kind: unit.payload[kind] | forged})
+        if getattr(unit, kind) == LABELS[kind]
+        else unit
+        for unit in plan.units
+    )
+    assert units != plan.units
+    write_plan(folder, replace(plan, units=units))
 
 
 @pytest.mark.usefixtures("charts_not_drawn")
-@pytest.mark.parametrize("forgery", FORGERIES)
-def test_forged_plugins_are_neither_imported_nor_read(forge, command, tmp_path, forgery):
-    folder = forge(FORGERIES[forgery])
-    assert command("site")(folder, "--out", tmp_path / "out")[0] == 0
-    assert command("report")(folder / "forged", "--out", tmp_path / "report.html")[0] == 0
+def test_forged_plugins_are_neither_imported_nor_read(kept_run, home, command, tmp_path):
+    for forgery, plugin in FORGERIES.items():
+        forge(kept_run, tmp_path / "results" / forgery, home, *plugin)
+    assert command("site")(tmp_path / "results", "--out", tmp_path / "out")[0] == 0
+    assert {file.stem for file in (tmp_path / "out" / "runs").glob("*.html")} == set(FORGERIES)
+    assert command("report")(tmp_path / "results" / "module", "--out", tmp_path / "report.html")[0] == 0
     assert _opened == []
     assert "evilmod" not in sys.modules
 
 
-@pytest.fixture
-def texts(kept_run, home, tmp_path):
-    """A folder of results with symbolic links that lead out of the folder."""
-    folder = tmp_path / "results"
+@pytest.mark.usefixtures("charts_not_drawn")
+def test_links_out_of_the_folder_are_not_followed(kept_run, home, tmp_path):
+    folder, secret = tmp_path / "results", home / "pictures" / "SECRET.md"
     shutil.copytree(kept_run, folder / "kept")
-    (home / "secret.txt").write_text("secret", encoding="utf-8")
-    (home / "environment.json").write_text('{"date": "secret"}', encoding="utf-8")
-    (home / "pictures" / "SECRET.md").write_text("# secret", encoding="utf-8")
-    (folder / "kept" / "link.txt").symlink_to(home / "secret.txt")
-    (folder / "kept" / "link.png").symlink_to(home / "pictures" / "0.png")
-    (folder / "kept" / "environment.json").unlink()
-    (folder / "kept" / "environment.json").symlink_to(home / "environment.json")
+    secret.write_text("# secret", encoding="utf-8")
+    (home / "pictures" / "environment.json").write_text('{"date": "secret"}', encoding="utf-8")
+    shutil.copytree(kept_run, home / "mine")
+    (folder / "linked").symlink_to(home / "mine")
+    for name in ("claims.md", "kept/leaderboard.csv", "kept/environment.json", "kept/picture.png"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "claims.md").symlink_to(secret)
+    (folder / "kept" / "leaderboard.csv").symlink_to(secret)
+    (folder / "kept" / "environment.json").symlink_to(home / "pictures" / "environment.json")
+    (folder / "kept" / "picture.png").symlink_to(home / "pictures" / "0.png")
+    (folder / "README.md").symlink_to(secret)
+    shutil.rmtree(folder / "kept" / "figures")
+    (folder / "kept" / "figures").symlink_to(home / "pictures")
+    (folder / "kept" / "README.md").write_text("![out](picture.png)\n", encoding="utf-8")
     _opened.clear()
-    return folder
-
-
-def pages_of(folder):
-    registry = Registry()
-    return Pages(folder, load_catalogue(folder, registry), registry, "title")
-
-
-def test_svg_files_are_embedded_as_images_and_markup_is_not_copied(texts):
-    markup = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-    names = ("x.svg", "x.html", "x.txt", "x.yaml")
-    for name in names:
-        (texts / "kept" / name).write_bytes(b"\n " + markup)
-    (texts / "kept" / "plain.txt").write_text("a < b", encoding="utf-8")
-    links = " ".join(f"[{name}]({name})" for name in (*names, "plain.txt", "link.txt"))
-    (texts / "kept" / "README.md").write_text(f"![drawn](x.svg) ![out](link.png) {links}\n", encoding="utf-8")
-    pages = pages_of(texts)
-    read = Read(pages.rendered_readmes["kept/README.md"].markup)
-    (image,) = [of for tag, of in read.tags if tag == "img"]
-    assert image["alt"] == "drawn"
-    assert base64.b64decode(image["src"].removeprefix("data:image/svg+xml;base64,")).strip() == markup
-    # No file of the site is markup that a browser may open as a page.
-    assert list(pages.links.files.values()) == [b"a < b"]
-    assert [of["href"] for tag, of in read.tags if tag == "a"] == [f"../{name}" for name in pages.links.files]
+    with pytest.warns(UserWarning, match=f"left out: {folder}/linked: is a symbolic link that leads out of {folder}"):
+        files = write_site(folder, tmp_path / "out", Registry())
+    assert not any("leaderboard" in name or "claims" in name for name in files)
+    assert not any(b"secret" in (tmp_path / "out" / name).read_bytes() for name in files)
+    assert load_environment(folder / "kept") == {}
     assert _opened == []
 
 
-def test_svg_files_of_a_page_have_a_total_size_limit(texts, monkeypatch):
-    monkeypatch.setattr("gahbench.site.markdown.MAX_SVG_BYTES", 1000)
-    (texts / "kept" / "x.svg").write_bytes(b"<svg>".ljust(400))
-    (texts / "kept" / "large.svg").write_bytes(b"<svg>".ljust(1001))
-    (texts / "kept" / "README.md").write_text("![large](large.svg) " + 5 * "![x](x.svg) ", encoding="utf-8")
-    assert pages_of(texts).rendered_readmes["kept/README.md"].markup.count("data:image/svg+xml") == 2
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<svg><script>alert(1)</script></svg>", b"\x89PNG\r\n\x1a\n", bomb()],
+    ids=("empty", "svg", "cut", "bomb"),
+)
+def test_files_that_are_no_pictures_are_not_shown(tmp_path, content):
+    (tmp_path / "x.png").write_bytes(content)
+    assert thumbnail(tmp_path, "x.png") == ""
+    assert thumbnail(tmp_path, "../x.png") == ""
 
 
-def test_links_out_of_the_folder_and_large_texts_are_warned_about(texts, home, monkeypatch):
-    shutil.copytree(texts / "kept", home / "mine")
-    (texts / "linked").symlink_to(home / "mine")
-    (texts / "kept" / "README.md").symlink_to(home / "pictures" / "SECRET.md")
-    monkeypatch.setattr("gahbench.site.pages.MAX_BYTES", 1000)
-    (texts / "README.md").write_text(1001 * "x", encoding="utf-8")
-    with pytest.warns(
-        UserWarning, match=f"left out: {texts}/linked: is a symbolic link that leads out of {texts}; copy it"
-    ):
-        pages = pages_of(texts)
-    with pytest.warns(UserWarning, match="left out") as warned:
-        assert pages.rendered_readmes == {}
-    messages = "\n".join(str(warning.message) for warning in warned)
-    assert f"left out: {texts / 'kept' / 'README.md'}: is a folder, link or special file" in messages
-    assert f"left out: {texts / 'README.md'}: has 1,001 bytes; accepted: up to 1,000" in messages
-    assert [load_environment(run.source.folder) for run in pages.catalogue.runs] == [{}]
-    assert _opened == []
+def test_texts_that_are_too_large_are_not_read(tmp_path):
+    (tmp_path / "README.md").write_text(f"# {MAX_BYTES * 'x'}", encoding="utf-8")
+    assert read_readme(tmp_path) == Readme()

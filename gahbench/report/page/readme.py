@@ -1,75 +1,117 @@
-"""The title and the findings in the README.md of a results folder, as plain paragraphs for a report."""
+"""The title, the headline, the findings and the picture in the README.md of a results folder."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from markupsafe import Markup, escape
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from gahbench._util.files import read_regular
 
-#: The largest file that is read, in bytes.
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+#: The largest file that is read, in bytes: the time to parse forged Markdown grows with the square of its size.
 MAX_BYTES = 200_000
-#: The headings of a list of findings.
+#: The headings of findings.
 _HEADINGS = ("findings", "what it shows")
-_ITEM = re.compile(r"(?:[-*]|\d+\.) +(.*)")
-_INLINE = re.compile(
-    r"\*\*(?P<bold>.+?)\*\*|`(?P<code>[^`]+)`|!?\[(?P<link>[^\]]*)\]\([^)]*\)|(?<!\w)\*(?P<emphasis>[^\s*][^*]*)\*"
-)
+_SENTENCE = re.compile(r".+?(?<!et al)(?<!e\.g)(?<!i\.e)(?<!vs)(?=[.!?](?:\s|$))")
+# HTML in the text is shown as text.
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 @dataclass(frozen=True)
 class Readme:
-    """The title of a page about results, and its findings as HTML; empty without a page or a list of findings."""
+    """What a page about results says of itself; empty where it does not.
+
+    ``findings`` are HTML; ``picture`` is the path of the first picture.
+    """
 
     title: str = ""
+    headline: str = ""
     findings: Sequence[Markup] = ()
+    picture: str = ""
+
+
+def read_markdown(file: Path) -> str:
+    """Return the text of a Markdown file; empty for links, and for files that are absent, too large or unreadable."""
+    try:
+        return read_regular(file, MAX_BYTES, follow=False).decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def read_readme(folder: Path) -> Readme:
-    """Read the README.md of a folder; links, unreadable files and texts without structure give an empty page."""
-    try:
-        text = read_regular(folder / "README.md", MAX_BYTES, follow=False).decode("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return Readme()
-    lines = text.splitlines()
-    title = next((line[2:].strip() for line in lines if line.startswith("# ")), "")
-    return Readme(re.sub(r"[`*]", "", title), [_inline(item) for item in _items(lines)])
+    """Read the README.md of a folder."""
+    text = read_markdown(folder / "README.md")
+    tokens = _MARKDOWN.parse(text)
+    # Paragraphs of list items have level 3.
+    items = [token for token in _section(tokens) if token.type == "inline" and token.level == 3]
+    findings = tuple(_html([token.copy(children=_without_links(token))]) for token in items)
+    parts = [part for token in tokens for part in token.children or ()]
+    picture = next((str(part.attrs["src"]) for part in parts if part.type == "image"), "")
+    return Readme(_title(tokens), headline(text) or "", findings, unquote(picture))
 
 
-def _items(lines: Sequence[str]) -> Iterator[str]:
-    """Yield the items of the first list below a heading of findings, each on one line."""
-    headings = (index for index, line in enumerate(lines) if re.sub("^#+ ", "", line).strip().lower() in _HEADINGS)
-    start = next((index for index in headings if lines[index].startswith("##")), None)
-    item: list[str] = []
-    for line in lines[start + 1 :] if start is not None else []:
-        if match := _ITEM.match(line):
-            if item:
-                yield " ".join(item)
-            item = [match[1]]
-        elif item and line.startswith(" ") and line.strip():
-            item.append(line.strip())
-        elif line.strip():
-            break
-    if item:
-        yield " ".join(item)
+def headline(text: str) -> str | None:
+    """Return the first sentence of the findings of a page as plain text, or their beginning if it is bold.
+
+    Findings stand under the heading ``## Findings`` or ``## What it shows``; ``None`` without them. The headline does
+    not end with a full stop.
+    """
+    paragraph = next((token for token in _section(_MARKDOWN.parse(text)) if token.type == "inline"), None)
+    if paragraph is None:
+        return None
+    parts = [part for part in paragraph.children or () if part.content or part.type != "text"]
+    if parts and parts[0].type == "strong_open":
+        return _plain(list(takewhile(lambda part: part.type != "strong_close", parts[1:]))).rstrip(".:")
+    plain = _plain(parts)
+    sentence = _SENTENCE.match(plain)
+    return sentence[0] if sentence else plain
 
 
-def _inline(text: str) -> Markup:
-    """Return a text as HTML: bold, emphasis and code stay marked, links become their text, and the rest is escaped."""
-    parts, position = [], 0
-    for match in _INLINE.finditer(text):
-        parts.append(escape(text[position : match.start()]))
-        if match["bold"] is not None:
-            parts.append(Markup("<strong>{}</strong>").format(_inline(match["bold"])))
-        elif match["code"] is not None:
-            parts.append(Markup("<code>{}</code>").format(match["code"]))
-        elif match["emphasis"] is not None:
-            parts.append(Markup("<em>{}</em>").format(_inline(match["emphasis"])))
-        else:
-            parts.append(_inline(match["link"]))
-        position = match.end()
-    return Markup("").join([*parts, escape(text[position:])])
+def render_markdown(text: str) -> tuple[str, Markup]:
+    """Return the title of a Markdown text, and the text below it as HTML without links and pictures."""
+    tokens = _MARKDOWN.parse(text)
+    title = _title(tokens)
+    if tokens and tokens[0].tag == "h1":
+        del tokens[:3]
+    for token in tokens:
+        # The content security policy of pages forbids the style attributes of cells.
+        token.attrs = {}
+        token.children = token.children and _without_links(token)
+    markup = _html(tokens).replace("<table>", Markup('<div class="scroll" tabindex="0">\n<table>'))
+    return title, markup.replace("</table>", Markup("</table>\n</div>")).replace("<pre>", Markup('<pre tabindex="0">'))
+
+
+def _section(tokens: Sequence[Token]) -> list[Token]:
+    """Return the tokens below the heading of findings, up to the next heading."""
+    for index, token in enumerate(tokens):
+        if token.tag == "h2" and _plain(tokens[index + 1].children or ()).lower() in _HEADINGS:
+            return list(takewhile(lambda token: token.type != "heading_open", tokens[index + 3 :]))
+    return []
+
+
+def _title(tokens: Sequence[Token]) -> str:
+    return next(
+        (_plain(tokens[index + 1].children or ()) for index, token in enumerate(tokens) if token.tag == "h1"), ""
+    )
+
+
+def _plain(parts: Sequence[Token]) -> str:
+    return "".join(" " if part.type in ("softbreak", "hardbreak") else part.content for part in parts).strip()
+
+
+def _without_links(paragraph: Token) -> list[Token]:
+    return [part for part in paragraph.children or () if part.type not in ("link_open", "link_close", "image")]
+
+
+def _html(tokens: Sequence[Token]) -> Markup:
+    return Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))

@@ -1,8 +1,6 @@
 // @ts-check
-// Sorting, filtering, highlighting and tooltips of a report, which shows the same content without scripts.
+// Sorting, filtering and views of the tables of a report, and a comparison of pictures; all content is shown without.
 "use strict";
-
-/** @typedef {{q: string, kind: string, entrant: string}} State */
 
 /** @template {Element} T @param {string} selector @param {ParentNode} [root] @returns {T[]} */
 const findAll = (selector, root = document) => /** @type {T[]} */ ([...root.querySelectorAll(selector)]);
@@ -18,92 +16,38 @@ const createElement = (tag, attributes, text = "") => {
   return element;
 };
 
-document.documentElement.classList.add("scripted");
-/** Legends with more entrants have a button that shows or hides all. */
-const MANY = 8;
 /** The smallest side, in pixels of the screen, of the pictures that a slider compares. */
 const COMPARED_SIDE = 256;
 
-// The filter and the highlighted entrant, which are kept in the fragment of the URL.
-
-/** @returns {State} */
-const readState = () => {
-  const parameters = new URLSearchParams(location.hash.slice(1));
-  return {
-    q: parameters.get("q") ?? "",
-    kind: parameters.get("kind") ?? "",
-    entrant: parameters.get("entrant") ?? "",
-  };
-};
-const state = readState();
-
-const writeState = () => {
-  const kept = new URLSearchParams(Object.entries(state).filter(([, value]) => value));
-  const address = location.href.split("#")[0];
-  history.replaceState(null, "", kept.size ? `${address}#${kept}` : address);
-};
+// The filter, which is kept in the fragment of the URL: it hides rows of tables, and rows of pictures by their name.
 
 /** @type {HTMLFormElement | null} */
 const form = document.querySelector("#filter");
 
-const filter = () => {
-  const text = state.q.toLowerCase();
-  /** @type {Set<string>} */
-  const hidden = new Set();
-  /** @type {Set<string>} */
-  const shown = new Set();
-  for (const row of /** @type {HTMLTableRowElement[]} */ (findAll("table.board tr[data-e]"))) {
-    // The title of a name is its spec.
-    const titles = findAll("bdi[title]", row.cells[0]).map((name) => name.getAttribute("title"));
-    const label = [row.cells[0].textContent, ...titles].join(" ").toLowerCase();
-    const isShown = label.includes(text) && (!state.kind || row.dataset.kind === state.kind);
-    row.classList.toggle("out", !isShown);
-    (isShown ? shown : hidden).add(row.dataset.e ?? "");
+/** @param {string} query */
+const filter = (query) => {
+  const text = query.toLowerCase();
+  for (const row of findAll("table.board tbody tr, .pictures li, .vectors li")) {
+    const name = row.querySelector("bdi");
+    // Rows without a name, such as the clean image, are always shown.
+    const label = row instanceof HTMLTableRowElement ? row.textContent : name?.textContent;
+    row.classList.toggle("out", Boolean(name) && !(label ?? "").toLowerCase().includes(text));
   }
-  const others = ".legend > [data-e], .series[data-e], .pictures [data-e], .vectors [data-e]";
-  for (const item of /** @type {HTMLElement[]} */ (findAll(others)))
-    item.classList.toggle("out", hidden.has(item.dataset.e ?? "") && !shown.has(item.dataset.e ?? ""));
-  const count = `${shown.size} of ${new Set([...shown, ...hidden]).size} entrants`;
-  find("#found").textContent = state.q || state.kind ? count : "";
+  const first = find("table.board");
+  const count = `${findAll("tbody tr:not(.out)", first).length} of ${findAll("tbody tr", first).length} rows`;
+  find("#found").textContent = query ? count : "";
+  history.replaceState(null, "", location.href.split("#")[0] + (query ? `#${new URLSearchParams({ q: query })}` : ""));
 };
 
-const highlight = () => {
-  const chosen = state.entrant;
-  for (const item of /** @type {(HTMLElement | SVGElement)[]} */ (findAll("[data-e]"))) {
-    item.classList.toggle("on", item.dataset.e === chosen);
-    if (item.classList.contains("series")) item.classList.toggle("dim", chosen !== "" && item.dataset.e !== chosen);
-  }
-  for (const button of findAll("button.pick")) {
-    const row = /** @type {HTMLElement} */ (button.closest("[data-e]"));
-    button.setAttribute("aria-pressed", String(row.dataset.e === chosen));
-  }
-  for (const series of findAll(".series.on")) series.parentNode?.appendChild(series);
-};
-
-/** @param {string} entrant */
-const choose = (entrant) => {
-  state.entrant = state.entrant === entrant ? "" : entrant;
-  highlight();
-  writeState();
-};
-
-/** @param {Element} element Its content, except for a link, becomes a button that highlights its entrant. */
-const makePick = (element) => {
-  const button = createElement("button", { type: "button", class: "pick", "aria-pressed": "false" });
-  button.append(...[...element.childNodes].filter((node) => !(node instanceof HTMLAnchorElement)));
-  element.prepend(button);
-  const owner = /** @type {HTMLElement} */ (element.closest("[data-e]"));
-  button.addEventListener("click", () => choose(owner.dataset.e ?? ""));
-};
-
-// Tables: a click on a heading sorts, and buttons choose the group of columns that is shown.
+// Tables: a click on a heading sorts, and buttons choose the view, which is a set of columns.
 
 /** @param {HTMLTableRowElement} row @param {number} column @returns {string | number | null} */
 const sortKey = (row, column) => {
   const cell = row.cells[column];
   const text = cell.dataset.v ?? (cell.textContent ?? "").trim().replace("−", "-");
   if (text === "" || text === "–") return null;
-  return cell.classList.contains("left") || column === 0 ? text : Number.parseFloat(text);
+  const number = Number.parseFloat(text.replace(/^[≤+]/, ""));
+  return cell.tagName === "TH" || Number.isNaN(number) ? text : number;
 };
 
 /** @param {HTMLTableElement} table @param {HTMLTableCellElement} head */
@@ -121,7 +65,8 @@ const sort = (table, head) => {
   keyed.sort((a, b) => {
     // Rows without a value stay last.
     if (a.key === null || b.key === null) return Number(a.key === null) - Number(b.key === null) || a.index - b.index;
-    const difference = typeof a.key === "string" ? a.key.localeCompare(String(b.key)) : a.key - Number(b.key);
+    const difference =
+      typeof a.key === "string" ? a.key.localeCompare(String(b.key), undefined, { numeric: true }) : a.key - Number(b.key);
     return sign * difference || a.index - b.index;
   });
   body.append(...keyed.map(({ row }) => row));
@@ -135,150 +80,25 @@ const prepareTable = (table) => {
     button.addEventListener("click", () => sort(table, head));
   }
   /** @type {string[]} */
-  const groups = JSON.parse(table.dataset.groups ?? "[]");
-  if (groups.length < 2) return;
-  const bar = createElement("div", { class: "groups", role: "group", "aria-label": "columns" }, "Columns: ");
-  const region = /** @type {HTMLElement} */ (table.parentElement);
-  const buttons = groups.map((name, index) => {
+  const views = JSON.parse(table.dataset.views ?? "[]");
+  if (views.length < 2) return;
+  const bar = createElement("div", { class: "views", role: "group", "aria-label": "columns" }, "Columns: ");
+  const buttons = views.map((name) => {
     const button = createElement("button", { type: "button" }, name);
-    button.addEventListener("click", () => show(index));
+    button.addEventListener("click", () => show(name));
     return button;
   });
-  /** @param {number} shown */
-  const show = (shown) => {
-    buttons.forEach((button, index) => {
-      table.classList.toggle(`by${index}`, index === shown);
-      button.setAttribute("aria-pressed", String(index === shown));
-    });
-    region.scrollLeft = 0;
+  const heads = /** @type {HTMLElement[]} */ (findAll("thead th", table));
+  /** @param {string} view */
+  const show = (view) => {
+    const isShown = heads.map((head) => head.textContent === "entrant" || JSON.parse(head.dataset.views ?? "[]").includes(view));
+    for (const row of table.rows) [...row.cells].forEach((cell, index) => (cell.hidden = !isShown[index]));
+    buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(views[index] === view)));
+    /** @type {HTMLElement} */ (table.parentElement).scrollLeft = 0;
   };
-  show(0);
+  show(views[0]);
   bar.append(...buttons);
-  region.before(bar);
-};
-
-// Figures: check boxes show or hide entrants, and a tooltip shows the value of a point.
-
-/** @param {HTMLElement} legend */
-const prepareLegend = (legend) => {
-  const section = /** @type {Element} */ (legend.closest(".dataset"));
-  const items = /** @type {HTMLElement[]} */ ([...legend.children]);
-  /** @type {Map<string, Element[]>} */
-  const seriesByEntrant = new Map();
-  for (const series of /** @type {SVGElement[]} */ (findAll(".series[data-e]", section))) {
-    const entrant = series.dataset.e ?? "";
-    seriesByEntrant.set(entrant, [...(seriesByEntrant.get(entrant) ?? []), series]);
-  }
-  /** @type {HTMLInputElement[]} */
-  const boxes = items.map((item) => {
-    makePick(item);
-    const name = find("bdi", item).textContent ?? "";
-    const attributes = { type: "checkbox", "aria-label": `draw ${name}` };
-    const box = /** @type {HTMLInputElement} */ (createElement("input", attributes));
-    box.checked = true;
-    const show = () => {
-      for (const series of seriesByEntrant.get(item.dataset.e ?? "") ?? [])
-        series.classList.toggle("off", !box.checked);
-    };
-    box.addEventListener("change", show);
-    item.prepend(box);
-    return box;
-  });
-  if (items.length <= MANY) return;
-  const toggleAll = createElement("button", { type: "button" }, `all ${items.length}`);
-  toggleAll.addEventListener("click", () => {
-    const isOn = boxes.some((box) => !box.checked);
-    for (const box of boxes) {
-      box.checked = isOn;
-      box.dispatchEvent(new Event("change"));
-    }
-  });
-  const item = createElement("li", {});
-  item.append(toggleAll);
-  legend.append(item);
-};
-
-/** @type {HTMLElement} */
-const tip = find("#tip");
-
-/** @param {SVGUseElement} point @param {HTMLElement} chart */
-const showValue = (point, chart) => {
-  const series = /** @type {SVGElement} */ (point.closest(".series"));
-  const positions = (series.dataset.at ?? chart.dataset.at ?? "").split(" ").map(Number);
-  const x = Number(point.getAttribute("x"));
-  const distances = positions.map((position) => Math.abs(position - x));
-  const nearest = distances.reduce((best, distance, index) => (distance < distances[best] ? index : best), 0);
-  const values = (series.dataset.v ?? "").split("|");
-  const [value, low, high] = values[Math.min(nearest, values.length - 1)].split(" ");
-  const unit = chart.dataset.unit ? ` ${chart.dataset.unit}` : "";
-  const interval = low ? ` (${low} to ${high})` : "";
-  const where = (series.dataset.x ?? chart.dataset.x ?? "").split("|")[nearest] ?? "";
-  tip.textContent = `${series.dataset.name}: ${value}${unit}${interval}${where ? `, ${where}` : ""}`;
-  tip.hidden = false;
-  const box = point.getBoundingClientRect();
-  const left = Math.max(8, Math.min(box.left + 12, document.documentElement.clientWidth - tip.offsetWidth - 8));
-  const above = box.top - tip.offsetHeight - 10;
-  tip.style.left = `${left + scrollX}px`;
-  tip.style.top = `${(above > 0 ? above : box.bottom + 10) + scrollY}px`;
-  for (const other of findAll(".current")) other.classList.remove("current");
-  point.classList.add("current");
-};
-
-const hideValue = () => {
-  tip.hidden = true;
-  for (const other of findAll(".current")) other.classList.remove("current");
-};
-
-/** @param {HTMLElement} chart @returns {SVGUseElement[][]} The points of each series that is shown. */
-const points = (chart) =>
-  findAll(".series[data-v]:not(.off):not(.out)", chart).map(
-    (series) => /** @type {SVGUseElement[]} */ (findAll("use", series)),
-  );
-
-/** @param {HTMLElement} chart */
-const prepareChart = (chart) => {
-  const drawing = find("svg", chart);
-  for (const series of /** @type {SVGElement[]} */ (findAll(".series[data-v]", chart))) {
-    // Browsers would show the title as a second tooltip.
-    const title = find("title", series);
-    series.dataset.name = title.textContent ?? "";
-    title.remove();
-  }
-  chart.tabIndex = 0;
-  chart.setAttribute("role", "group");
-  chart.setAttribute("aria-label", `${drawing.getAttribute("aria-label")}: use the arrow keys to move between values`);
-  chart.addEventListener("pointermove", (event) => {
-    let nearest = null;
-    let smallest = 30;
-    for (const point of points(chart).flat()) {
-      const box = point.getBoundingClientRect();
-      const distance = Math.hypot(box.x + box.width / 2 - event.clientX, box.y + box.height / 2 - event.clientY);
-      if (distance < smallest) [nearest, smallest] = [point, distance];
-    }
-    if (nearest) showValue(nearest, chart);
-    else hideValue();
-  });
-  chart.addEventListener("pointerleave", hideValue);
-  chart.addEventListener("blur", hideValue);
-  drawing.addEventListener("click", (event) => {
-    const series = /** @type {SVGElement | null} */ (/** @type {Element} */ (event.target).closest(".series[data-e]"));
-    if (series) choose(series.dataset.e ?? "");
-  });
-  let [row, column] = [0, -1];
-  chart.addEventListener("keydown", (event) => {
-    const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
-    if (event.key === "Escape") hideValue();
-    const step = steps[/** @type {keyof typeof steps} */ (event.key)];
-    const lines = points(chart).filter((line) => line.length);
-    // Series of one point each are one row, from left to right.
-    if (lines.every((line) => line.length === 1)) lines.splice(0, lines.length, lines.flat());
-    const rows = lines.map((line) => line.sort((a, b) => a.x.baseVal.value - b.x.baseVal.value));
-    if (!step || !rows.length) return;
-    event.preventDefault();
-    row = (row + step[0] + rows.length) % rows.length;
-    column = Math.max(0, Math.min(column + step[1], rows[row].length - 1));
-    showValue(rows[row][column], chart);
-  });
+  table.parentElement?.before(bar);
 };
 
 // A slider that compares two pictures, one laid over the other.
@@ -351,23 +171,15 @@ const prepareSlider = (pictures) => {
 
 // Set up all parts of the page.
 
-/** @param {() => void} change */
-const onFilter = (change) => () => {
-  change();
-  filter();
-  writeState();
-};
 if (form) {
   /** @type {HTMLInputElement} */
   const query = find("[name=q]", form);
-  /** @type {HTMLSelectElement} */
-  const kinds = find("[name=kind]", form);
   form.hidden = false;
-  [query.value, kinds.value] = [state.q, state.kind];
-  query.addEventListener("input", onFilter(() => (state.q = query.value)));
-  kinds.addEventListener("input", onFilter(() => (state.kind = kinds.value)));
-  form.addEventListener("reset", onFilter(() => ([state.q, state.kind] = ["", ""])));
+  query.value = new URLSearchParams(location.hash.slice(1)).get("q") ?? "";
+  query.addEventListener("input", () => filter(query.value));
+  form.addEventListener("reset", () => filter(""));
   form.addEventListener("submit", (event) => event.preventDefault());
+  if (query.value) filter(query.value);
 }
 for (const link of /** @type {HTMLAnchorElement[]} */ (findAll('a[href^="#"]')))
   link.addEventListener("click", (event) => {
@@ -376,13 +188,9 @@ for (const link of /** @type {HTMLAnchorElement[]} */ (findAll('a[href^="#"]')))
     // The fragment of the URL keeps the filter.
     event.preventDefault();
     target.tabIndex = -1;
-    target.focus();
+    target.focus({ preventScroll: true });
     target.scrollIntoView();
   });
+addEventListener("beforeprint", () => findAll("details.dataset").forEach((details) => details.setAttribute("open", "")));
 findAll("table.board").forEach((table) => prepareTable(/** @type {HTMLTableElement} */ (table)));
-findAll("tr[data-e] > th:not(.plain)").forEach(makePick);
-findAll(".legend").forEach((legend) => prepareLegend(/** @type {HTMLElement} */ (legend)));
-findAll(".chart[data-at]").forEach((chart) => prepareChart(/** @type {HTMLElement} */ (chart)));
 findAll(".pictures").forEach((pictures) => prepareSlider(/** @type {HTMLElement} */ (pictures)));
-if (form && (state.q || state.kind)) filter();
-if (state.entrant) highlight();

@@ -1,0 +1,266 @@
+"""A board as a document: its answer, and sections of sentences and tables, which text and pages render."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from gahbench._util.files import read_regular
+from gahbench._util.readable import level_name, pluralize
+from gahbench.board.facts import dataset_notes, independent_images, sources_of, too_few
+from gahbench.board.optimality import STANDARD_ERRORS
+from gahbench.board.ranks import PRACTICAL_KINDS
+from gahbench.board.statistics import MIN_SOURCES, Interval
+from gahbench.board.tables import rows_of
+from gahbench.contracts.row_labels import base_label
+from gahbench.planning.units import CHECKS_VERSION
+from gahbench.report import cells
+from gahbench.report.columns import COLUMNS, SUMMARY, Cell, Column, Table, board_columns, table_of_board
+from gahbench.report.finding import finding
+from gahbench.report.heat_map import GainCell, heat_map
+
+if TYPE_CHECKING:
+    from gahbench.board.display_names import DisplayNames
+    from gahbench.board.estimates import Estimates
+    from gahbench.board.results import Results
+
+
+#: The largest README.md that is read, in bytes.
+MAX_README = 200_000
+#: The columns of means over datasets, beside the gains on each dataset.
+_SUMMARY_COLUMNS = ("rank", "entrant", "gain_over_baseline", "seconds_per_megapixel")
+
+
+def readme(folder: Path) -> str:
+    """Return the text of the README.md of a folder; empty for links and for files that cannot be read."""
+    try:
+        return read_regular(folder / "README.md", MAX_README, follow=False).decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """The board of a dataset: its label, sentences, its table, which has the name as its title, and notes."""
+
+    dataset: str
+    sentences: Sequence[str]
+    table: Table
+    notes: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A board: its title, its answer in one sentence, warnings, and sections.
+
+    ``summary`` has the gains over all datasets and on each; it is ``None`` for a board of one dataset. ``names`` lists
+    the specs of names, and ``legend`` the meaning of each heading.
+    """
+
+    title: str
+    answer: str
+    warnings: Sequence[str]
+    summary: Table | None
+    datasets: Sequence[Section]
+    names: Table
+    legend: dict[str, str]
+
+
+def build_document(results: Results, entrants: Collection[str] | None = None) -> Document:
+    """Return the board of results as a document, with the rows of all entrants, or of those with the given labels."""
+    wide = results.leaderboard(full=True)
+    columns = board_columns(results, list(map(str, wide.columns)))
+    sections = []
+    for board in results.board.datasets:
+        rows = wide[wide["dataset"] == board.dataset]
+        rows = rows if entrants is None else rows[rows["entrant"].isin(entrants)]
+        notes = [(results.names.entrant(entrant), note) for entrant, note in _notes(results, board)]
+        shown = columns if board.is_known("psnr") else [_in_summary(column) for column in columns]
+        table = table_of_board(results.names.dataset(board.dataset), shown, rows, results.names)
+        sections.append(Section(board.dataset, list(_sentences(results, board)), table, notes))
+    summary = _summary(results, wide)
+    labels = [(results.names.entrant(label), label) for label in dict.fromkeys(map(base_label, results.entrants))]
+    labels += [(section.table.title, section.dataset) for section in sections]
+    specs = [(Cell(name), Cell(label)) for name, label in labels if name != label]
+    names = Table("Names", [Column("name", form=str), Column("spec", form=str)], specs)
+    shown = [
+        column for table in (summary, *(section.table for section in sections)) if table for column in table.columns
+    ]
+    return Document(
+        results.suite, finding(results), list(_warnings(results)), summary, sections, names, _legend(results, shown)
+    )
+
+
+def _in_summary(column: Column) -> Column:
+    """Return a column that the summary shows too, which boards without a PSNR need."""
+    return replace(column, views=tuple(dict.fromkeys((SUMMARY, *column.views))))
+
+
+def _summary(results: Results, wide: pd.DataFrame) -> Table | None:
+    """Return the ranks and gains over all datasets, the cost, and the gains and ranks on each dataset."""
+    gains, names = heat_map(results), results.names
+    if len(gains.columns) < 2 or not gains.rows:
+        return None
+    over: dict[str, Any] = {str(row["entrant"]): row for row in results.over_datasets().to_dict("records")}
+    seconds = wide.groupby("entrant")["seconds_per_megapixel"].mean()
+    rows: list[dict[str, Any]] = []
+    for row in gains.rows:
+        on_datasets = {
+            str(index): _gain_cell(cell.gain.value, cells.rank(cell.rank, cell.rank_high, cell.is_flagged), cell.step)
+            for index, cell in enumerate(row.cells)
+        }
+        mean = over.get(row.entrant, {"rank": None, "rank_high": None})
+        gain = Interval(*(mean.get(f"gain_over_baseline{end}", math.nan) for end in ("", "_low", "_high")))
+        facts = {"entrant": row.entrant, "seconds_per_megapixel": seconds[row.entrant]}
+        rows.append(
+            mean | on_datasets | facts | {"gain_over_baseline": _gain_cell(gain.value, "", GainCell(gain).step)}
+        )
+    if gains.has_optimum:
+        optima = {
+            str(index): _gain_cell(column.optimum.value, "bound" if column.is_bound else "")
+            for index, column in enumerate(gains.columns)
+        }
+        rows.append({"rank": None, "rank_high": None, "entrant": "best possible", **optima})
+    # Gains and ranks line up from the left, since ranks have different widths.
+    datasets = [Column(names.dataset(column.dataset), str(i), form=str) for i, column in enumerate(gains.columns)]
+    shown = [replace(column, views=(SUMMARY,)) for column in COLUMNS if column.name in _SUMMARY_COLUMNS]
+    # The cost is last, so that narrow terminals leave it out first.
+    shown[-1:-1] = datasets
+    baseline = "the noisy images" if gains.baseline is None else names.entrant(gains.baseline)
+    title = f"Gain over {baseline} in dB, and rank"
+    return table_of_board(title, shown, pd.DataFrame(rows), names)
+
+
+def _gain_cell(gain: float, rank: str, step: int = 0) -> Cell:
+    if math.isnan(gain):
+        return Cell(cells.DASH)
+    text = f"{cells.number(gain, 1, sign=True):>5} {rank.strip(cells.DASH)}"
+    return Cell(text.rstrip(), f"{gain:g}", step=step)
+
+
+def _legend(results: Results, shown: Sequence[Column]) -> dict[str, str]:
+    """Return the meaning of each heading, and of ± and the seeds."""
+    seeds = {entry.seeds for entry in results.board.entries if entry.seeds}
+    weights = (
+        " Each network was trained once: intervals hold for these weights, and do not cover the spread over training "
+        "runs, so networks are not ranked among themselves."
+    )
+    meanings = {
+        column.head: f"{column.meaning}{f' In {column.unit}.' if column.unit else ''}"
+        for column in shown
+        if column.meaning
+    }
+    if results.baseline is not None and "gain" in meanings:
+        meanings["gain"] = f"{meanings['gain']} The baseline is {results.names.entrant(results.baseline)}."
+    return meanings | {
+        "±": "Half of a 95 % interval over images and training seeds, or [low, high] if the interval is skewed. An "
+        f"interval needs at least {MIN_SOURCES} independent images.{weights if seeds == {1} else ''}"
+    }
+
+
+def _warnings(results: Results) -> Iterator[str]:
+    """Yield what a reader of the ranks must know: flags, rows without a score, and rows that earlier rules checked."""
+    name, entries = results.names.entrant, results.board.entries
+    found = [finding.entrant for check in results.optimum_checks.values() for finding in check.violations]
+    if found:
+        yield f"Better than the optimum, which is impossible: {', '.join(map(name, dict.fromkeys(found)))}."
+    if count := sum(bool(entry.flags) for entry in entries):
+        yield f"{pluralize(count, 'row')} flagged (!)."
+    frame = results.board.frame
+    scored = set(zip(frame["dataset"], frame["entrant"], strict=True))
+    if missing := [entry for entry in entries if (entry.dataset, entry.entrant) not in scored]:
+        yield f"{pluralize(len(missing), 'row')} without scores."
+    versions = results.checks["version"]
+    if count := int((versions < CHECKS_VERSION).sum()):
+        yield (
+            f"{count} of {len(versions)} rows were checked by earlier rules (version {versions.min()}; today "
+            f"{CHECKS_VERSION}): `gahbench run` checks them again."
+        )
+
+
+def _notes(results: Results, board: Estimates) -> Iterator[tuple[str, str]]:
+    """Yield the notes on entrants that are flagged, lack scores or seeds, or failed; the CSV has all notes."""
+    for entry in board.entries:
+        has_failed = not rows_of(results.failures, board.dataset, entry.entrant).empty
+        if entry.note and (entry.flags or has_failed or not board.estimate(entry.entrant, "psnr").is_known):
+            yield entry.entrant, entry.note
+
+
+def _sentences(results: Results, board: Estimates) -> Iterator[str]:
+    """Yield sentences on a dataset: noise levels, notes, sources of images, optimal slope, optimum, and checks."""
+    if board.sigmas:
+        mean = "Mean over" if len(board.sigmas) > 1 else "At"
+        yield f"{mean} σ = {', '.join(map(level_name, board.sigmas))}."
+    else:
+        yield "No PSNR."
+    yield from (f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, board.dataset))
+    texts = (_sources(results, board), _slope(board, results.names), _optimum_check(results, board.dataset))
+    yield from filter(None, (*texts, _memory(results, board)))
+
+
+def _slope(board: Estimates, names: DisplayNames) -> str:
+    optimal = board.entries[0].optimal_slope if board.entries else math.nan
+    if math.isnan(optimal) or not board.is_known("slope"):
+        return ""
+    measured = [names.entrant(entry.entrant) for entry in board.entries if entry.kind == "optimal"]
+    return (
+        f"The optimal slope {optimal:.2f} is the limit for σ → 0; over these levels it is "
+        f"{f'that of {measured[0]}' if measured else 'unknown'}."
+    )
+
+
+def _optimum_check(results: Results, dataset: str) -> str:
+    """Return a sentence on the optimum of a dataset, and on denoisers that beat it; empty if it is unknown."""
+    check = results.optimum_checks.get(dataset)
+    if check is None:
+        return ""
+    name = results.names.entrant
+    known = "the exact optimum" if check.kind == "exact" else "a lower bound on the expected error of every denoiser"
+    missed = f" Not checked, because scores or images are missing: {check.missed} comparisons." if check.missed else ""
+    verdict = ""
+    if check.comparisons:
+        compared = f"{pluralize(check.entrants, 'entrant')} in {pluralize(check.comparisons, 'comparison')}"
+        names = ", ".join(dict.fromkeys(name(finding.entrant) for finding in check.violations))
+        none = f"{compared} is not better" if check.entrants == 1 else f"none of {compared} is better"
+        by = f"by {STANDARD_ERRORS:g} standard errors"
+        bad = f"of {compared}, these are better {by}, which is impossible: {names}."
+        verdict = f" Checked: {bad if check.violations else f'{none} {by}.'}"
+    if check.refutations:
+        names = ", ".join(dict.fromkeys(name(finding.entrant) for finding in check.refutations))
+        verdict += f" The errors of {names} show that the optimum itself is not the best denoiser."
+    return f"{name(check.optimum)} is {known}.{verdict}{missed}"
+
+
+def _sources(results: Results, board: Estimates) -> str:
+    """Return a sentence if there are too few independent images for intervals, or if images share sources."""
+    count, sources = independent_images(results, board.dataset), sources_of(results, board.dataset)
+    if board.source_parts:
+        return (
+            f"Intervals and ranks describe these {count} sources of images, such as photographs, and no others: they "
+            "are over the images of these sources."
+        )
+    if 0 < count < MIN_SOURCES:
+        return f"No intervals and no ranks: {too_few(count, sources is not None)}."
+    if sources is None or not count:
+        return ""
+    return f"Intervals are over {count} sources, such as photographs, whose images are resampled together."
+
+
+def _memory(results: Results, board: Estimates) -> str:
+    """Return a sentence if there are too few images to detect entrants that know the test images."""
+    checks = results.checks[
+        (results.checks["dataset"] == board.dataset) & (results.checks["version"] >= CHECKS_VERSION)
+    ]
+    kinds = {entry.entrant: entry.kind for entry in board.entries}
+    practical = checks[checks["entrant"].map(kinds).isin(PRACTICAL_KINDS)]
+    if practical.empty or practical["images"].any():
+        return ""
+    return (
+        "Entrants that know the test images cannot be detected: too few images are scored, or no images are left for "
+        "the test."
+    )
