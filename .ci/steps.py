@@ -252,7 +252,7 @@ def user(run: Step) -> None:
     errors_alone = ["bash", "-c", '"$@" 2>&1 > /dev/null', "-"]
     gahbench = [*errors_alone, *limited, CLONE / BIN / "gahbench", "run", "quick", *options.split()]
     lines = run(*gahbench, cwd=work, **settings).splitlines()
-    if noise := [line for line in lines if not line.startswith(("[", "board, scores and figures"))]:
+    if noise := [line for line in lines if not line.startswith(("[", "board, scores and figures", "next: "))]:
         raise RuntimeError(f"'gahbench run' is not quiet for a user without a home: {noise[0]}")
     pytest = [*limited, CLONE / BIN / "pytest", "-n", "0", "tests/test_isolation.py", "tests/planning/test_keys.py"]
     run(*pytest, cwd=locked, GAHBENCH_CHECKPOINT_SECONDS="1", **settings)

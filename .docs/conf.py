@@ -237,7 +237,6 @@ ACCESSIBLE = {
     '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="on this page">',
     "<pre>": '<pre tabindex="0">',
     'docutils container">': 'docutils container" tabindex="0">',
-    '<section id="site-results"': '<h1>Search</h1>\n<section id="site-results"',
 }
 
 

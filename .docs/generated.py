@@ -73,7 +73,7 @@ def command_section(name: str, command: Any) -> str:
 def default_suffix(parameter: Any) -> str:
     """Return the default of a parameter in brackets; empty if there is no default or the help states it."""
     value = parameter.default
-    if value in (None, False, ()) or "[default" in (parameter.help or "") or callable(value):
+    if value in (None, False, (), [], "") or "[default" in (parameter.help or "") or callable(value):
         return ""
     return f" [default: {getattr(value, 'value', value)}]"
 

@@ -8,8 +8,7 @@ import fake_results
 import numpy as np
 
 import gahbench
-from gahbench.board.claim_values import Table
-from gahbench.board.claims import judge
+from gahbench.board.claims import Table, judge, measure_cases
 from gahbench.contracts.claims import Claim, Measure, Region
 
 PAPER = gahbench.Citation("Author, First", "A paper", 2026)
@@ -54,7 +53,7 @@ def rows(entrant, mean, dataset="discs", metric="psnr", sigmas=SIGMAS, spread=0.
 
 
 def verdict(claim_, *tables):
-    return judge("paper/one", claim_, tables)
+    return judge("paper/one", claim_, [case for table in tables for case in measure_cases(claim_, table)])
 
 
 def exactly(value):

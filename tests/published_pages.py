@@ -4,9 +4,12 @@ import dataclasses
 import functools
 from pathlib import Path
 
+import numpy as np
 import scipy.stats
 
 from gahbench.board import results as published_results
+from gahbench.board.alignments import parse_agreement
+from gahbench.board.cube import metric_cubes, spreads_of
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted(file.parent.name for file in (ROOT / "results").glob("*/results.json"))
@@ -57,3 +60,34 @@ def mean_and_half_width(differences):
     """Return the mean over photographs with half its 95 % t interval, as text, and that half."""
     half_width = scipy.stats.t.ppf(0.975, len(differences) - 1) * differences.sem()
     return f"{differences.mean():.2f} ±{half_width:.2f}".replace("-", "−"), half_width
+
+
+@functools.lru_cache(maxsize=64)
+def agreement_cubes(results, measure, basis):
+    """Return the cubes of a measure with a basis, and of the images that it leaves out, each by dataset."""
+    names = {str(name): parse_agreement(str(name)) for name in results.scores["metric"].unique()}
+    found = [sorted(name for name in names if names[name] == (measure, basis, part)) for part in ("", "left-out")]
+    cubes = metric_cubes(results, results.left_out, [name for part in found for name in part[-1:]])
+    return [cubes.get(part[-1], {}) if part else {} for part in found]
+
+
+def margin(results, dataset, entrant, basis, other, sigma=None, measure="direction"):
+    """Return the paired difference between agreements with two bases, and its ends; ``None`` if a value is missing."""
+    (first, *omitted), (second, *others) = (agreement_cubes(results, measure, name) for name in (basis, other))
+    pairs = {name: (cube, second[name]) for name, cube in first.items() if name in second}
+    cubes = {
+        name: dataclasses.replace(one, values=one.values - two.reindex_like(one)) for name, (one, two) in pairs.items()
+    }
+    levels = set()
+    for cube in (part[dataset] for part in (first, second, *omitted, *others) if dataset in part):
+        if entrant in cube.entrants:
+            has_value = np.isfinite(cube.values[cube.entrants.index(entrant)]).any(axis=(1, 2))
+            levels |= {level for level, is_known in zip(cube.sigmas, has_value, strict=True) if is_known}
+    levels = levels if sigma is None else {sigma}
+    if dataset not in cubes or not levels or not levels <= set(cubes[dataset].sigmas):
+        return None
+    cube = cubes[dataset]
+    sample = cube.sampled(spreads_of(cubes)).row(cube.entrants.index(entrant))
+    sample = sample.at([cube.sigmas.index(level) for level in sorted(levels)])
+    mean = sample.apply(lambda array: array.mean(axis=-1, keepdims=True)).intervals()[0]
+    return dataclasses.astuple(mean) if np.isfinite(mean.value) else None

@@ -16,45 +16,30 @@ def ranked_psnr(family, entrant):
 
 
 def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
-    results, levels = load_results("standard-1"), (0.05, 0.2)
+    results = load_results("standard-1")
     families = results.board.datasets
+    c_alpha, fields, discs = families[:3]
     overall = {row.entrant: (row.rank, row.rank_high) for row in results.means_over_datasets.rows}
-    known = [family for family in families if family.dataset.startswith(("c-alpha", "discs"))]
-    rows = len(results.entrants)
-    costs = {entry.entrant: entry.cost for entry in families[0].entries}
-
-    def cost_cells(entrant):
+    costs = {entry.entrant: entry.cost for entry in c_alpha.entries}
+    for entrant, *cells in table_after("standard-1", "with the interval of the rank:", len(results.entrants)):
+        psnr = [ranked_psnr(family, entrant) for family in families]
+        assert cells == [*psnr, rank(*overall.get(entrant, (None, None)))]
+    for entrant, *cells in table_after("standard-1", "Other values are means over σ:", 6):
         cost = costs[entrant]
-        work = format_count(round(cost.multiply_adds))
-        return [format_count(cost.parameters), work, duration(cost.train_seconds), seconds(cost.seconds)]
-
-    expected = {
-        ("with the interval of the rank:", rows): lambda row: [
-            *(ranked_psnr(family, row) for family in families),
-            rank(*overall.get(row, (None, None))),
-        ],
-        ("from the second half, mean\nover σ:", 6): lambda row: [
-            format_interval(family.estimate(row, "doubling"), sign=True) for family in families
-        ],
-        ("the best denoiser is known. Mean over σ:", rows - 2): lambda row: [
-            between(family.estimate(row, "deficit", "min"), family.estimate(row, "deficit")) for family in families
-        ],
-        ("(truth-direction),\nat σ = 0.05 and 0.2:", rows - 1): lambda row: [
-            format_interval(family.estimate(row, "truth-direction", "", sigma)) for family in known for sigma in levels
-        ],
-        ("(direction with graph harmonics), at σ = 0.05:", rows - 1): lambda row: [
-            format_interval(family.estimate(row, DIRECTION, "", 0.05)) for family in families
-        ],
-        ("(ceiling of the direction), at σ = 0.05:", rows - 1): lambda row: [
-            format_interval(family.estimate(row, DIRECTION, "ceiling", 0.05)) for family in families
-        ],
-        ("for an optimal denoiser. Mean over σ:", 9): lambda row: [
-            format_interval(family.estimate(row, "self-consistency", "ratio")) for family in families
-        ],
-        ("training is the mean of three runs:", 6): cost_cells,
-    }
-    for (start, number), cells in expected.items():
-        assert all(row[1:] == cells(row[0]) for row in table_after("standard-1", start, number)), start
+        deficits = [
+            between(family.estimate(entrant, "deficit", "min"), family.estimate(entrant, "deficit"))
+            for family in (c_alpha, fields, discs)
+        ]
+        directions = [family.estimate(entrant, "truth-direction", "", 0.05) for family in (c_alpha, discs)]
+        assert cells == [
+            format_count(cost.parameters),
+            duration(cost.train_seconds),
+            seconds(cost.seconds),
+            *deficits,
+            *map(format_interval, directions),
+            format_interval(c_alpha.estimate(entrant, "doubling"), sign=True),
+            format_interval(c_alpha.estimate(entrant, "self-consistency", "ratio")),
+        ]
 
 
 BLIND = ("nafnet[width=10]", "unet[width=16,levels=2]", "bf-cnn[width=24,layers=12]", "vit[width=64,depth=2]")

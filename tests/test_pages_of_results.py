@@ -4,19 +4,22 @@ import functools
 
 import numpy as np
 import pytest
+import scipy.stats
 from published_pages import (
     ROOT,
     all_rows,
     load_directions,
     load_results,
+    margin,
     mean_and_half_width,
     page,
     table_after,
 )
 
-from gahbench.board.alignments import margin
 from gahbench.board.generalization import sweep_curves
+from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.report.cells import between, format_interval
+from gahbench.report.cells import number as format_number
 
 
 def test_the_readme_shows_rows_of_the_published_board():
@@ -59,7 +62,6 @@ def test_psnr_on_the_page_agrees_with_the_board(name, count, other_columns):
 def test_transfer_gaps_on_the_page_of_captures_agree_with_the_board_and_bear_out_its_sentences():
     results = load_results("captures")
     board = {family.dataset: family for family in results.board.datasets}
-    transfers = [results.transfers[dataset] for dataset in board]
     gaps = table_after("captures", "with 95 % intervals over photographs:", 11)
     psnr = table_after("captures", "## PSNR under the noise of the camera", 11)
     for (entrant, *gap_cells), (same, *psnr_cells) in zip(gaps, psnr, strict=True):
@@ -69,13 +71,18 @@ def test_transfer_gaps_on_the_page_of_captures_agree_with_the_board_and_bear_out
         assert psnr_cells == [format_interval(family.estimate(entrant, "psnr")) for family in board.values()]
         assert all(gap.low < 0 < gap.high if entrant == "identity" else gap.high < 0 for gap in intervals)
     assert {entrant for entrant, *_ in gaps} == set(results.entrants)
-    sigmas, taus, exchanged, rows, columns = table_after("captures", "1 if no pair changes places.", 5)
-    assert sigmas[1:] == [f"{transfer.sigma:.3f}" for transfer in transfers]
-    assert taus[1:] == [format_interval(transfer.rank_correlation) for transfer in transfers]
-    assert exchanged[1:] == [str(transfer.exchanged) for transfer in transfers]
-    assert {transfer.pairs for transfer in transfers} == {36}
-    assert rows[1:] == [format_interval(transfer.correlations["columns"][0]) for transfer in transfers]
-    assert columns[1:] == [format_interval(transfer.correlations["rows"][0]) for transfer in transfers]
+    sigmas, taus, *correlations = table_after("captures", "1 if no pair changes places.", 4)
+    assert sigmas[1:] == [f"{family.sigmas[0]:.3f}" for family in board.values()]
+    for cell, family in zip(taus[1:], board.values(), strict=True):
+        practical = [entry.entrant for entry in family.entries if entry.kind in PRACTICAL_KINDS]
+        assert len(practical) == 9
+        orders = [
+            [family.estimate(label, *name).value for label in practical]
+            for name in (("psnr",), ("transfer-gap", "drawn"))
+        ]
+        assert cell == format_number(scipy.stats.kendalltau(*orders).statistic)
+    for cells, part in zip(correlations, ("columns-1", "rows-1"), strict=True):
+        assert cells[1:] == [format_interval(f.estimate("identity", "transfer-gap", part)) for f in board.values()]
 
     values = results.scores.query("metric == 'transfer-gap'").pivot_table("value", ["dataset", "image"], "entrant")
 
@@ -283,7 +290,7 @@ def test_slopes_of_psnr_on_the_page_of_generalization_agree_with_the_board_and_t
     assert f"fails: {cells[3]} is outside ±0.1" in text
 
 
-def test_distances_and_verdicts_on_the_page_of_rates_agree_with_the_board():
+def test_distances_and_slopes_on_the_page_of_rates_agree_with_the_board():
     results = load_results("rates")
     families = {
         (regions, side): results.board.for_dataset(
@@ -297,12 +304,9 @@ def test_distances_and_verdicts_on_the_page_of_rates_agree_with_the_board():
     for regions, side, entrant, *cells in rows:
         family = families[regions, side]
         assert cells == [format_interval(family.estimate(entrant, "deficit", "", s), digits=1) for s in sigmas]
-    answers = {"near-optimal": "near-optimal", "not near-optimal": "not", "undecided": "undecided"}
-    rows = [row for row in all_rows("rates") if row[-1] in answers.values()]
-    assert len(rows) == 6
-    for entrant, *cells in rows:
-        verdicts = [results.rate_verdicts[family.dataset][entrant].answer for family in families.values()]
-        assert cells == [answers[verdict] for verdict in verdicts]
+    for entrant, *cells in table_after("rates", "0.30 with C⁴ regions.", 6):
+        slopes = [family.estimate(entrant, "optimality-slope") for family in families.values()]
+        assert cells == [format_interval(slope, sign=True) for slope in slopes]
 
 
 def test_times_of_training_on_the_page_agree_with_the_board():

@@ -17,8 +17,8 @@ from gahbench.planning.suite_entries import configure_entrant
 from gahbench.planning.suite_files import suite_version
 from gahbench.planning.units import PlannedDataset, protocol_key, rows
 from gahbench.registry.spec import parse_spec
-from gahbench.report.page.charts import Source
-from gahbench.report.tables import markdown
+from gahbench.report.page.source import Source
+from gahbench.report.text import markdown
 from gahbench.store.plan_file import require_plan
 
 
@@ -144,5 +144,5 @@ def test_a_row_beside_the_published_units_of_quick_trains_no_other(command, tmp_
     words = words.replace("ENTRANT", "visu-shrink").replace("results/", f"{ROOT}/results/").split()
     status, printed, errors = command("run")(*words, "--out", tmp_path / "out", "--engine", "inline")
     assert status == 0, errors
-    assert "visu-shrink" in printed
+    assert "VisuShrink" in printed
     assert re.findall(r"\] (\w+) (\S+) on", errors) == [("score", "visu-shrink[sym4]")] * errors.count("done in")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import gahbench
 from gahbench.report import figures
-from gahbench.report.tables import markdown
+from gahbench.report.text import markdown
 from gahbench.runs.collect import collect
 from gahbench.runs.status import status, weights
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import SPLITS, Dataset
-from gahbench.explore.inspected_images import load_file_images
-from gahbench.explore.preview import make_preview
+from gahbench.explore.preview import preview
 from gahbench.registry.registry import open_registry
 from gahbench.registry.spec import Spec
 
@@ -35,7 +34,7 @@ LISTS = ("list_eval_partition.txt", "list_eval_partition.csv", "identity_CelebA.
 
 @dataclass(frozen=True)
 class Case:
-    """A folder or file of images, and the reader: a dataset, ``inspect`` or ``preview``, with parameters.
+    """A folder or file of images, and the reader: a dataset, or ``preview``, with parameters.
 
     The kind is ``folder``, ``zip``, ``parquet``, ``file``, ``special``, or ``text`` for an arbitrary path. Files are
     names and contents; for ``special``, the name is the kind of special file and its suffix. The damage affects an
@@ -53,11 +52,7 @@ def attempt(case: Case, scratch: Path) -> None:
     """Read images like commands and Python; no code in the files may run."""
     path = _write_case(case, scratch)
     with accept_errors():
-        if case.reader == "inspect":
-            image = load_file_images(Path(path), case.parameters.get("size"), case.parameters.get("colour") == "rgb", 7)
-            assert image.clean.isfinite().all()
-        else:
-            _read(case, path)
+        _read(case, path)
     assert not (scratch / Hostile.marker).exists(), "a payload ran"
 
 
@@ -67,7 +62,7 @@ def _read(case: Case, path: str) -> None:
     if case.reader == "preview":
         dataset: Dataset = configured.build()
         if dataset.shape[1] * dataset.shape[2] <= MAX_PREVIEW_PIXELS:
-            make_preview(configured, (0.1,), None, "train")
+            preview(configured.text, (0.1,), split="train")
         return
     dataset = configured.build()
     dataset.missing()
@@ -170,18 +165,18 @@ def _valid_images(number: int) -> list[tuple[str, bytes]]:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Draw image files, most of them hostile, and a reader."""
-    reader = draw(st.sampled_from(("faces", "photos", "whole", "inspect", "preview")))
+    reader = draw(st.sampled_from(("faces", "photos", "whole", "preview")))
     parameters: dict[str, Any] = {}
     if draw(st.booleans()):
         parameters["colour"] = draw(st.sampled_from(("mean", "luma", "rgb")))
-    if reader in ("faces", "photos", "preview", "inspect"):
+    if reader in ("faces", "photos", "preview"):
         parameters["size"] = draw(st.sampled_from((8, 8, 12, 22, 24, 40)))
     if reader in ("faces", "preview") and draw(st.booleans()):
         parameters["test"] = draw(st.sampled_from((1, 2, 100)))
     suffixes = st.sampled_from((".png", ".jpg", ".npy", ".npz", ".pt", ".zip", ".parquet", ".txt", ""))
     single = ("file", "file", "special", "text")
     several = ("folder", "folder", "zip", "zip", "parquet")
-    kind = draw(st.sampled_from(single if reader == "inspect" else single + several))
+    kind = draw(st.sampled_from(single + several))
     if kind == "text":
         return Case(kind, [(draw(texts), b"")], reader, parameters)
     if kind == "special":

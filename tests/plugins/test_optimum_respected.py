@@ -7,7 +7,7 @@ import torch
 
 import gahbench
 from gahbench._util.noise import evaluation_noise
-from gahbench.board.results import saved_optimum_violations
+from gahbench.board.results import index_or_none
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.evaluation import Evaluation
 
@@ -136,7 +136,7 @@ def test_runs_check_that_no_trained_network_is_better_than_the_optimum(tmp_path)
         assert rows["deficit"].dropna().min() > 0
     written = (tmp_path / "out" / "leaderboard.md").read_text()
     assert written.count("Checked: none of 3 entrants in 9 comparisons is better") == 3
-    assert saved_optimum_violations(tmp_path / "out") == []
+    assert index_or_none(tmp_path / "out")["optimum_violations"] == []
 
 
 def test_batches_of_a_truth_join_to_the_truth():
