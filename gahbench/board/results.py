@@ -303,7 +303,7 @@ class Results:
             (:data:`gahbench.report.figures.FIGURES`), or the name of any metric, or ``metric.part``.
         dataset, entrants
             Labels, names or patterns of the datasets and the entrants that are drawn; by default all.
-        options
+        **options
             ``width`` in millimetres, 180 by default, and the options of the kind.
 
         Raises

@@ -5,6 +5,7 @@ A new figure is a function of results, labels of datasets and labels of entrants
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from gahbench._util.errors import GahbenchError, ParameterError, listing, suggestion
+from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench.board.alignments import parse_agreement
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.selection import choose_labels
@@ -241,4 +242,6 @@ def published(results: Results, folder: Path | None = None) -> Iterator[Publishe
 def render_figures(results: Results) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and the content of each published figure, as SVG; equal results give equal bytes."""
     for item in published(results):
-        yield f"{item.name}.svg", encode(item.draw(), ".svg")
+        # Some results have nothing to draw, such as costs that are equal on each dataset.
+        with contextlib.suppress(ResultsError):
+            yield f"{item.name}.svg", encode(item.draw(), ".svg")

@@ -30,7 +30,7 @@ const filter = (query) => {
   for (const row of findAll("table.board tbody tr, .pictures li, .vectors li")) {
     const name = row.querySelector("bdi");
     // Rows without a name, such as the clean image, are always shown.
-    const label = row instanceof HTMLTableRowElement ? row.textContent : name?.textContent;
+    const label = row instanceof HTMLTableRowElement ? `${row.textContent} ${name?.title}` : name?.textContent;
     row.classList.toggle("out", Boolean(name) && !(label ?? "").toLowerCase().includes(text));
   }
   const first = find("table.board");
