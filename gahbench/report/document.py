@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from gahbench._util.files import read_regular
 from gahbench._util.readable import level_name, pluralize
 from gahbench.board.facts import dataset_notes, independent_images, sources_of, too_few
 from gahbench.board.optimality import STANDARD_ERRORS
@@ -30,18 +28,8 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 
-#: The largest README.md that is read, in bytes.
-MAX_README = 200_000
 #: The columns of means over datasets, beside the gains on each dataset.
 _SUMMARY_COLUMNS = ("rank", "entrant", "gain_over_baseline", "seconds_per_megapixel")
-
-
-def readme(folder: Path) -> str:
-    """Return the text of the README.md of a folder; empty for links and for files that cannot be read."""
-    try:
-        return read_regular(folder / "README.md", MAX_README, follow=False).decode("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from rich.text import Text
 from gahbench._util.readable import escape_latex, pluralize
 from gahbench.report.cells import fold_label
 from gahbench.report.columns import COLUMNS, SUMMARY, Cell, Column, Table, choose_columns, table_of_board
-from gahbench.report.document import build_document, readme
+from gahbench.report.document import build_document
 from gahbench.report.heat_map import STEPS
-from gahbench.report.page.readme import headline
+from gahbench.report.page.readme import read_readme
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
@@ -53,7 +53,7 @@ def markdown(results: Results) -> str:
 def print_board(results: Results, console: Console, folder: Path | None = None) -> None:
     """Print a board in at most 22 lines, which three lines of the command follow: entrants, answer and warnings."""
     document = build_document(results)
-    text = None if folder is None else headline(readme(folder))
+    text = "" if folder is None else read_readme(folder).headline
     lines = [f"{text}." if text else document.answer, *document.warnings]
     used = sum(len(Text(line).wrap(console, console.width)) for line in lines)
     table = document.summary

@@ -21,12 +21,11 @@ from markupsafe import Markup, escape
 from gahbench._util.files import write_output
 from gahbench.board.claims import judge_claims
 from gahbench.board.results import Results, load_results
-from gahbench.report.cells import format_interval, number
-from gahbench.report.claims import by_paper, summary
-from gahbench.report.document import build_document, readme
+from gahbench.report.claims import by_paper, format_interval, summary
+from gahbench.report.document import build_document
 from gahbench.report.page import images, provenance
 from gahbench.report.page.first_screen import suite_facts
-from gahbench.report.page.readme import headline
+from gahbench.report.page.readme import read_readme
 from gahbench.report.page.source import Source
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def html_page(title: str, body: str, more_style: str = "") -> str:
 
 def report_values(source: Source, files: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of ``body.html`` except ``navigation``; ``files`` are addresses of files by name."""
-    results, document, text = source.results, build_document(source.results), readme(source.folder)
+    results, document, own = source.results, build_document(source.results), read_readme(source.folder)
     verdicts = judge_claims(source.registry, [(results.suite, results)])
     measured = [verdict for verdict in verdicts if verdict.outcome != "not measured"]
     values: dict[str, Any] = {
@@ -109,14 +108,14 @@ def report_values(source: Source, files: Mapping[str, str]) -> dict[str, Any]:
         "names": results.names,
         "document": document,
         "facts": suite_facts(results),
-        "answer": headline(text) or document.answer,
-        "question": next((re.sub(r"[`*]", "", line[2:]) for line in text.splitlines() if line.startswith("# ")), ""),
+        "answer": own.headline or document.answer,
+        "question": own.title,
         "figures": source.figures(),
         "gallery": images.gallery(source),
         "eigenvectors": images.eigenvector_gallery(source),
         "training": {"fits": provenance.fits_table(source), "failures": provenance.failures(source)},
         "sheets": images.sample_sheets(source),
-        "claims": {"papers": by_paper(measured), "outcomes": summary(measured)},
+        "claims": {"papers": by_paper(measured), "outcomes": summary(measured), "format": format_interval},
         "provenance": provenance.provenance_section(source, files),
     }
     optional_sections = {
@@ -148,7 +147,7 @@ def _environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"breakable": _breakable, "number": number, "interval": format_interval}
+    environment.filters["breakable"] = _breakable
     return environment
 
 
