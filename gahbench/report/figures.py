@@ -5,7 +5,6 @@ A new figure is a function of results, labels of datasets and labels of entrants
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,6 +64,13 @@ class Published:
     dataset: str | None
     section: str
     draw: Callable[[], Figure]
+
+    def svg(self) -> bytes | None:
+        """Return the figure as SVG; ``None`` if there is nothing to draw, such as costs that differ on no dataset."""
+        try:
+            return encode(self.draw(), ".svg")
+        except ResultsError:
+            return None
 
 
 def _if(condition: Callable[[Results], object]) -> Callable[[Results], list[tuple[str | None, str | None]]]:
@@ -242,6 +248,5 @@ def published(results: Results, folder: Path | None = None) -> Iterator[Publishe
 def render_figures(results: Results) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and the content of each published figure, as SVG; equal results give equal bytes."""
     for item in published(results):
-        # Some results have nothing to draw, such as costs that are equal on each dataset.
-        with contextlib.suppress(ResultsError):
-            yield f"{item.name}.svg", encode(item.draw(), ".svg")
+        if (content := item.svg()) is not None:
+            yield f"{item.name}.svg", content

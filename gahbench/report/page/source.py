@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING
 from gahbench._util.errors import GahbenchError
 from gahbench._util.files import read_regular
 from gahbench.board.folds import pooled_names
-from gahbench.report.board_figures import MAX_ENTRANTS
-from gahbench.report.drawing import encode
 from gahbench.report.figures import Published, published
 from gahbench.store.plan_file import RecordedPlan, read_plan
 
 if TYPE_CHECKING:
-    from gahbench.board.estimates import Entry, Estimates
     from gahbench.board.results import Results
     from gahbench.registry.registry import Registry
 
@@ -46,11 +43,6 @@ class Source:
     is_saved: bool = True
 
     @cached_property
-    def indices(self) -> dict[str, int]:
-        """The index of each entrant in the results, by which pages identify it."""
-        return {label: index for index, label in enumerate(self.results.entrants)}
-
-    @cached_property
     def plan(self) -> RecordedPlan | None:
         """The plan of the folder; ``None`` if it has no valid plan."""
         try:
@@ -65,33 +57,27 @@ class Source:
         pooled = {} if self.plan is None else pooled_names(self.plan.dataset_specs)
         return frozenset(shown | {fold for fold, name in pooled.items() if name in shown})
 
+    @cached_property
+    def _entrants(self) -> frozenset[str]:
+        return frozenset(self.results.entrants)
+
     def is_on_board(self, dataset: str, entrant: str) -> bool:
         """Return whether the board has a row; the plan of the folder may have changed after the board was written."""
-        return entrant in self.indices and dataset in self._datasets
-
-    def drawn_entries(self, board: Estimates) -> list[Entry]:
-        """Return the entrants whose images are compared: the best 24 entrants that have a value."""
-        known = set(board.frame.dropna(subset=["value"])["entrant"])
-        return [entry for entry in board.entries if entry.entrant in known][:MAX_ENTRANTS]
+        return entrant in self._entrants and dataset in self._datasets
 
     def figures(self) -> dict[str, list[PageFigure]]:
         """Return the figures of the page by section, as in the folder if they were published there."""
         sections: dict[str, list[PageFigure]] = {}
         for item in published(self.results, self.folder):
-            for content in self._content(item):
+            if (content := self._content(item)) is not None:
                 url = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
                 figure = PageFigure(item.title, item.caption, item.dataset, url)
                 sections.setdefault(item.section, []).append(figure)
         return sections
 
-    def _content(self, item: Published) -> Iterator[bytes]:
-        """Yield the SVG of a figure, unless there is nothing to draw."""
-        try:
-            if not self.is_saved:
-                raise OSError
-            yield read_regular(self.folder / "figures" / f"{item.name}.svg", _MAX_BYTES, follow=False)
-        except OSError:
-            try:
-                yield encode(item.draw(), ".svg")
-            except GahbenchError:
-                return
+    def _content(self, item: Published) -> bytes | None:
+        """Return the SVG of a figure; ``None`` if there is nothing to draw."""
+        if self.is_saved:
+            with suppress(OSError):
+                return read_regular(self.folder / "figures" / f"{item.name}.svg", _MAX_BYTES, follow=False)
+        return item.svg()
