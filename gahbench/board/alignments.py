@@ -23,7 +23,6 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 TRUTH = "best denoiser"
 #: The metrics that compare a denoiser's filters with those of the best denoiser, by measure.
 TRUTH_METRICS: dict[Measure, str] = {"direction": "truth-direction", "alignment": "truth-alignment"}
-DEFAULT_BASIS = "graph-laplacian"
 #: The part of these metrics that is the agreement of a denoiser with itself under fresh noise.
 CEILING = "ceiling"
 

@@ -28,8 +28,8 @@ import numpy as np
 
 from gahbench._util.errors import ParameterError, ResultsError, listing
 from gahbench._util.readable import level_name
-from gahbench.board import cube as scorecube
 from gahbench.board import statistics
+from gahbench.board.cube import Ratio, ScoreCube, cubes_by_images, join_levels, left_out_part, ratios_of, spreads_of
 from gahbench.board.facts import dataset_names, noise_of, sources_of
 from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
 from gahbench.board.results import INDEX, Results, load_results
@@ -127,8 +127,8 @@ class Table:
                 self.entrants[dataset] = [label for label in results.entrants if label in labels.get(dataset, ())]
         #: Rows of scores by dataset, split and metric.
         self.scores: dict[Any, Any] = dict(iter(results.scores.groupby(["dataset", "split", "metric"], sort=False)))
-        self.ratios = {ratio.metric: ratio for ratio in scorecube.ratios_of(results)}
-        self.ratios[DEFICIT] = scorecube.Ratio(DEFICIT, DISTANCE, OPTIMAL_ERROR)
+        self.ratios = {ratio.metric: ratio for ratio in ratios_of(results)}
+        self.ratios[DEFICIT] = Ratio(DEFICIT, DISTANCE, OPTIMAL_ERROR)
         #: Rows of means by dataset and label, as a function of metric, split and a metric to subtract.
         self.rows = functools.cache(self._load_rows)
 
@@ -155,24 +155,24 @@ class Table:
         return grid
 
     def _load_rows(self, metric: str, split: str, minus: str) -> dict[tuple[str, str], Row]:
-        ratio, cubes = self.ratios.get(metric), list[tuple[str, scorecube.ScoreCube]]()
+        ratio, cubes = self.ratios.get(metric), list[tuple[str, ScoreCube]]()
         parts = [ratio.numerator, ratio.denominator] if ratio else [metric, *filter(None, [minus])]
         for dataset in self.entrants:
-            keys = [[(dataset, split, part) for part in (name, scorecube.left_out_part(name))] for name in parts]
+            keys = [[(dataset, split, part) for part in (name, left_out_part(name))] for name in parts]
             tables: list[Any] = [(self.scores.get(values), self.scores.get(omissions)) for values, omissions in keys]
             if any(scores is None for scores, _ in tables):
                 continue
             of_images = sources_of(self.results, dataset) if split == "test" else None
             left_out = self.results.left_out.get(dataset)
             # There is a cube for each set of images.
-            for first, *others in scorecube.cubes_by_images(tables, self.results.entrants, of_images, left_out):
+            for first, *others in cubes_by_images(tables, self.results.entrants, of_images, left_out):
                 if not minus:
-                    cubes.append((dataset, scorecube.join_levels(first, *others) if ratio else first))
+                    cubes.append((dataset, join_levels(first, *others) if ratio else first))
                 elif first.images == others[0].images:
                     values = first.values - others[0].reindex_like(first)
                     cubes.append((dataset, replace(first, values=values)))
         # The variance between training runs is pooled over datasets.
-        spreads = scorecube.spreads_of({str(index): cube for index, (_, cube) in enumerate(cubes)})
+        spreads = spreads_of({str(index): cube for index, (_, cube) in enumerate(cubes)})
         rows: dict[tuple[str, str], Row] = {}
         for dataset, cube in cubes:
             # Effects of seeds on different metrics, splits and datasets are drawn independently.
@@ -225,7 +225,7 @@ def measure_quantity(table: Table, case: Case, measure: Measure) -> Quantity:
             raise NotMeasuredError(f"{place} has no row for N = {measure.number}")
     metrics, values = table.metrics(measure.metric, case.dataset, measure.split), dict[str, SampledMeans]()
     for metric in metrics:
-        may_omit = (case.dataset, measure.split, scorecube.left_out_part(metric)) in table.scores
+        may_omit = (case.dataset, measure.split, left_out_part(metric)) in table.scores
         for name, grid in _comparisons(table, case.dataset, labels, measure, metric):
             values |= _reduce(measure, grid, f"{metric} {name}".strip() if len(metrics) > 1 else name, may_omit)
     if missing := [name for name, sample in values.items() if not np.isfinite(sample.values)]:

@@ -64,11 +64,6 @@ class DisplayNames:
         name = self.entrants.get(base, base)
         return name if number is None else f"{name}, N = {number}"
 
-    def entrant_in_text(self, label: str) -> str:
-        """Return the display name of an entrant for a sentence in Markdown, in which labels are code."""
-        name = self.entrant(label)
-        return f"`{label}`" if name == label else name
-
     def dataset(self, label: str) -> str:
         """Return the display name of a dataset."""
         return _capitalise(self.datasets[label]) if label in self.datasets else label

@@ -24,10 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gahbench._util.readable import level_name
-from gahbench.board import cube as scorecube
 from gahbench.board import facts, optimality, ranks
 from gahbench.board.alignments import CEILING, reachable
-from gahbench.board.cube import ScoreCube
+from gahbench.board.cube import ScoreCube, join_levels, metric_cubes, psnr_cube, ratios_of, sampled_quotient, spreads_of
 from gahbench.board.facts import Cost
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
@@ -253,8 +252,8 @@ def estimate(results: Results) -> Estimates:
     values: list[Value] = []
     checks: dict[str, OptimumCheck] = {}
     kinds, left_out = facts.entrant_kinds(results), results.left_out
-    cubes = {dataset: scorecube.psnr_cube(results, dataset, left_out) for dataset in facts.dataset_names(results)}
-    spreads, other_cubes = scorecube.spreads_of(cubes), scorecube.metric_cubes(results, left_out)
+    cubes = {dataset: psnr_cube(results, dataset, left_out) for dataset in facts.dataset_names(results)}
+    spreads, other_cubes = spreads_of(cubes), metric_cubes(results, left_out)
     for dataset, cube in cubes.items():
         measured = {name: own_cubes[dataset] for name, own_cubes in other_cubes.items() if dataset in own_cubes}
         distances = optimality.Distances.from_cubes(cube, measured)
@@ -309,15 +308,15 @@ def _metric_values(results: Results, other_cubes: Mapping[str, Mapping[str, Scor
             continue
         if parse_metric_name(metric).part == CEILING:
             cubes = {dataset: replace(cube, values=reachable(cube.values)) for dataset, cube in cubes.items()}
-        spreads = scorecube.spreads_of(cubes)
+        spreads = spreads_of(cubes)
         samples = {dataset: (cube, cube.sampled(spreads)) for dataset, cube in cubes.items()}
         yield from _values_of_metric(metric, samples, results.scale_of(metric))
-    for ratio in scorecube.ratios_of(results):
+    for ratio in ratios_of(results):
         numerators, denominators = (other_cubes.get(name, {}) for name in (ratio.numerator, ratio.denominator))
         shared = [dataset for dataset in numerators if dataset in denominators]
-        joined = {dataset: scorecube.join_levels(numerators[dataset], denominators[dataset]) for dataset in shared}
-        spreads = scorecube.spreads_of(joined)
-        quotients = {dataset: scorecube.sampled_quotient(joined[dataset], spreads) for dataset in shared}
+        joined = {dataset: join_levels(numerators[dataset], denominators[dataset]) for dataset in shared}
+        spreads = spreads_of(joined)
+        quotients = {dataset: sampled_quotient(joined[dataset], spreads) for dataset in shared}
         samples = {dataset: (numerators[dataset], quotients[dataset]) for dataset in shared}
         yield from _values_of_metric(ratio.metric, samples, results.scale_of(ratio.metric))
 

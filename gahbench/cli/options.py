@@ -45,9 +45,6 @@ OnlyMetric = Annotated[
     list[str] | None,
     typer.Option("--metric", "-m", help="Show only PSNR and metrics of this label, name or pattern. Repeatable."),
 ]
-Checkpoint = Annotated[
-    Path | None, typer.Option(help="File of trained weights; same as the architecture's parameter checkpoint.")
-]
 TableOut = Annotated[Path | None, typer.Option("--out", "-o", help="File to write the table to. [default: print it]")]
 
 #: Flags of options whose parameter has another name.

@@ -58,23 +58,3 @@ def _clause(results: Results, ranked: Sequence[_Ranked], where: str) -> str:
         return f"{label} is first of {len(ranked)} denoisers {where}{condition}{amount and f', with a gain of{amount}'}"
     best = f"{label} has the largest mean PSNR{amount and f', a gain of{amount}'}"
     return f"{len(leaders)} of {pluralize(len(ranked), 'denoiser')} may be first {where}{condition}; {best}"
-
-
-def as_subject(name: str) -> str:
-    """Return a name as the subject of a sentence: a name with a comma is closed by another comma."""
-    name = shorten(name)
-    return f"{name}," if "," in name else name
-
-
-def shorten(name: str, longest: int = 60) -> str:
-    """Return a name with at most a number of characters, of which the last is an ellipsis if the name is longer."""
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
-
-
-def join(parts: Sequence[str]) -> str:
-    """Join phrases with ``and``, and with commas, or with semicolons between phrases that have commas."""
-    if len(parts) < 2:
-        return "".join(parts)
-    if len(parts) > 2 and any(", " in part for part in parts):
-        return "; ".join(part.rstrip(",") for part in parts[:-1]) + f"; and {parts[-1]}"
-    return ", ".join(parts[:-1]) + f" and {parts[-1]}"

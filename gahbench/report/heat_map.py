@@ -1,4 +1,4 @@
-"""The summary of a board: gains of entrants on every dataset, and distances from the optimum, as data for drawings."""
+"""The summary of a board: gains of entrants on every dataset."""
 
 from __future__ import annotations
 
@@ -70,17 +70,12 @@ class GainRow:
 
 @dataclass(frozen=True)
 class GainColumn:
-    """A dataset: the PSNR of the baseline, and the gain of the optimum or of a bound if either is known.
-
-    ``sources`` is the number of sources of its images if these are so few that ranks and intervals describe these
-    sources only, and 0 otherwise.
-    """
+    """A dataset: the PSNR of the baseline, and the gain of the optimum or of a bound if either is known."""
 
     dataset: str
     baseline_psnr: Interval
     optimum: Interval
     is_bound: bool
-    sources: int
 
 
 @dataclass(frozen=True)
@@ -96,24 +91,9 @@ class HeatMap:
     rows: Sequence[GainRow]
 
     @property
-    def has_undecided(self) -> bool:
-        """Whether the interval of any gain contains 0."""
-        return any(cell.gain.low <= 0 <= cell.gain.high for row in self.rows for cell in row.cells)
-
-    @property
-    def has_first(self) -> bool:
-        """Whether one entrant alone is first on any dataset."""
-        return any(cell.is_first for row in self.rows for cell in row.cells)
-
-    @property
     def has_optimum(self) -> bool:
         """Whether the optimum, or a bound, is known on any dataset."""
         return any(column.optimum.is_known for column in self.columns)
-
-    @property
-    def fixed_sets(self) -> list[GainColumn]:
-        """The datasets whose ranks describe the given images only."""
-        return [column for column in self.columns if column.sources]
 
 
 def heat_map(results: Results) -> HeatMap:
@@ -174,7 +154,6 @@ def _column(board: Estimates, baseline: str | None, optimum: Entry | None) -> Ga
         noisy if baseline is None else board.estimate(baseline, "psnr"),
         UNKNOWN if optimum is None else gain_of(board, optimum.entrant, baseline),
         optimum is not None and optimum.kind == "bound",
-        len(board.source_parts),
     )
 
 
@@ -185,44 +164,3 @@ def _note(entries: Sequence[Entry]) -> str:
         return entries[0].kind
     ends = list(dict.fromkeys(count(size) for size in (sizes[0], sizes[-1])))
     return "–".join(ends)
-
-
-@dataclass(frozen=True)
-class Distance:
-    """The distance of an entrant from the optimum in dB; ``low`` is unknown if the distance is exact.
-
-    If only a bound is known, the distance is between ``low`` and ``high``.
-    """
-
-    entrant: str
-    kind: str
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class DistanceLine:
-    """The distances of all entrants from the optimum of a dataset, nearest first."""
-
-    dataset: str
-    is_bound: bool
-    distances: Sequence[Distance]
-
-
-def distance_lines(results: Results) -> list[DistanceLine]:
-    """Return the distances from the optimum on each dataset whose optimum, or a bound, is known."""
-    lines = []
-    for board in results.board.datasets:
-        distances = [
-            Distance(
-                entry.entrant,
-                entry.kind,
-                board.estimate(entry.entrant, "deficit", "min").value,
-                board.estimate(entry.entrant, "deficit").value,
-            )
-            for entry in board.entries
-        ]
-        known = sorted((item for item in distances if math.isfinite(item.high)), key=lambda item: item.high)
-        if known:
-            lines.append(DistanceLine(board.dataset, any(math.isfinite(item.low) for item in known), known))
-    return lines

@@ -248,7 +248,6 @@ def _index(runs: Sequence[Run], registry: Registry) -> dict[str, Any]:
             for label in sorted(rows["dataset"].unique())
         ],
         "entrants": _entrants(rows, names),
-        "kinds": sorted(set(rows["kind"]) - {""}),
     }
 
 
@@ -279,7 +278,7 @@ def _entrants(rows: pd.DataFrame, names: DisplayNames) -> list[dict[str, str]]:
 
 
 def _render(template: str, title: str, heading: str, navigation: Mapping[str, str], values: Mapping[str, Any]) -> bytes:
-    frame = {"heading": heading, "navigation": navigation, "keys": {}}
+    frame = {"heading": heading, "navigation": navigation}
     body = render_template(f"site/{template}.html", {**frame, **values}, "gahbench.site")
     page_title = title if template == "index" else f"{heading} – {title}"
     return html_page(page_title, body, more_style=template_text("site.css", "gahbench.site")).encode()

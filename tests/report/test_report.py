@@ -2,28 +2,12 @@
 
 import numpy as np
 import pytest
-from fake_results import SIGMAS, dataset, failure, realistic, results, rows
+from fake_results import SIGMAS, dataset, results, rows
 from typer.testing import CliRunner
 
 from gahbench._util.errors import ResultsError
 from gahbench.cli.app import app
 from gahbench.report.publish import publish
-
-ENTRANTS = [
-    ("unet[width=32,levels=3]", "trained", 0.3, 0.66, 2),
-    ("oracle-threshold[basis=wavelet[sym4,levels=3]]", "oracle", 1.6, 0.58, 1),
-    ("optimal", "optimal", -0.4, 0.68, 1),
-    ("a|b", "classical", 3.5, 0.5, 1),
-]
-BASELINE = ENTRANTS[1][0]
-NAME = "c-alpha[alpha=2,size=32]"
-
-
-def make_results(entrants=ENTRANTS, baseline=BASELINE, **other):
-    scores, fits, datasets = realistic(entrants, images=6, **other)
-    failures = [failure(NAME, "gone", 0, "RuntimeError: [red]out of memory[/red]")]
-    labels = [entrant[0] for entrant in entrants]
-    return results(scores, fits, failures, datasets, [*labels, "gone"], baseline)
 
 
 @pytest.fixture
