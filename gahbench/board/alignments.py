@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.statistics import UNKNOWN, Array, Interval
 from gahbench.registry.spec import parse_spec
-
-if TYPE_CHECKING:
-    pass
 
 #: The metrics that compare a denoiser's filters with filters in a basis.
 Measure = Literal["direction", "alignment"]

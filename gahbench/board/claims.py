@@ -22,15 +22,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gahbench._util.errors import ParameterError, ResultsError, listing
 from gahbench._util.readable import level_name
 from gahbench.board import statistics
-from gahbench.board.cube import Ratio, ScoreCube, cubes_by_images, join_levels, left_out_part, ratios_of, spreads_of
-from gahbench.board.facts import dataset_names, noise_of, sources_of
+from gahbench.board.cube import ScoreCube, cubes_by_images, join_levels, left_out_part, ratios_of, spreads_of
+from gahbench.board.facts import dataset_names, noise_of
 from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
 from gahbench.board.results import INDEX, Results, load_results
 from gahbench.board.statistics import DRAWS, MIN_SOURCES, UNKNOWN, Array, Interval, SampledMeans
@@ -125,17 +125,15 @@ class Table:
         for dataset in dataset_names(results):
             if not noise_of(results, dataset):
                 self.entrants[dataset] = [label for label in results.entrants if label in labels.get(dataset, ())]
-        #: Rows of scores by dataset, split and metric.
-        self.scores: dict[Any, Any] = dict(iter(results.scores.groupby(["dataset", "split", "metric"], sort=False)))
-        self.ratios = {ratio.metric: ratio for ratio in ratios_of(results)}
-        self.ratios[DEFICIT] = Ratio(DEFICIT, DISTANCE, OPTIMAL_ERROR)
+        #: The numerator and the denominator of ratios, by the name of the ratio.
+        self.ratios = ratios_of(results) | {DEFICIT: (DISTANCE, OPTIMAL_ERROR)}
         #: Rows of means by dataset and label, as a function of metric, split and a metric to subtract.
         self.rows = functools.cache(self._load_rows)
 
     def metrics(self, pattern: str, dataset: str, split: str) -> list[str]:
         """Return the names of metrics that match a pattern and were measured on a dataset and split."""
-        names = {metric for *place, metric in self.scores if place == [dataset, split]}
-        names |= {name for name, ratio in self.ratios.items() if {ratio.numerator, ratio.denominator} <= names}
+        names = {metric for *place, metric in self.results.rows if place == [dataset, split]}
+        names |= {ratio for ratio, parts in self.ratios.items() if {*parts} <= names}
         if not (chosen := sorted(name for name in names if fnmatchcase(name, pattern.replace("[", "[[]")))):
             raise NotMeasuredError(f"no {pattern} on {dataset}, split {split}")
         return chosen
@@ -156,21 +154,14 @@ class Table:
 
     def _load_rows(self, metric: str, split: str, minus: str) -> dict[tuple[str, str], Row]:
         ratio, cubes = self.ratios.get(metric), list[tuple[str, ScoreCube]]()
-        parts = [ratio.numerator, ratio.denominator] if ratio else [metric, *filter(None, [minus])]
+        parts = ratio or [metric, *filter(None, [minus])]
         for dataset in self.entrants:
-            keys = [[(dataset, split, part) for part in (name, left_out_part(name))] for name in parts]
-            tables: list[Any] = [(self.scores.get(values), self.scores.get(omissions)) for values, omissions in keys]
-            if any(scores is None for scores, _ in tables):
-                continue
-            of_images = sources_of(self.results, dataset) if split == "test" else None
-            left_out = self.results.left_out.get(dataset)
             # There is a cube for each set of images.
-            for first, *others in cubes_by_images(tables, self.results.entrants, of_images, left_out):
-                if not minus:
+            for first, *others in cubes_by_images(self.results, dataset, parts, split, self.results.entrants):
+                if ratio or not minus:
                     cubes.append((dataset, join_levels(first, *others) if ratio else first))
                 elif first.images == others[0].images:
-                    values = first.values - others[0].reindex_like(first)
-                    cubes.append((dataset, replace(first, values=values)))
+                    cubes.append((dataset, replace(first, values=first.values - others[0].reindex_like(first))))
         # The variance between training runs is pooled over datasets.
         spreads = spreads_of({str(index): cube for index, (_, cube) in enumerate(cubes)})
         rows: dict[tuple[str, str], Row] = {}
@@ -225,7 +216,7 @@ def measure_quantity(table: Table, case: Case, measure: Measure) -> Quantity:
             raise NotMeasuredError(f"{place} has no row for N = {measure.number}")
     metrics, values = table.metrics(measure.metric, case.dataset, measure.split), dict[str, SampledMeans]()
     for metric in metrics:
-        may_omit = (case.dataset, measure.split, left_out_part(metric)) in table.scores
+        may_omit = (case.dataset, measure.split, left_out_part(metric)) in table.results.rows
         for name, grid in _comparisons(table, case.dataset, labels, measure, metric):
             values |= _reduce(measure, grid, f"{metric} {name}".strip() if len(metrics) > 1 else name, may_omit)
     if missing := [name for name, sample in values.items() if not np.isfinite(sample.values)]:

@@ -25,7 +25,6 @@ from gahbench.board.statistics import (
     sampled_means,
     seed_spreads,
 )
-from gahbench.board.tables import psnr_rows
 from gahbench.evaluation.rates import input_psnr
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class ScoreCube:
         """Whether there are too few sources to describe other sources, but enough images to describe these sources."""
         return self.sources is not None and len(set(self.sources)) < MIN_SOURCES <= len(self.images)
 
-    def sampled(self, spreads: Mapping[str, Spread] | None = None, seed: int = 0) -> SampledMeans:
+    def sampled(self, seed: int = 0) -> SampledMeans:
         """Return the means, shape (E, S), with their samples; :func:`sampled_means` defines the parameters.
 
         The units are sources of images, or images without sources. In a fixed set they are images, so that intervals
@@ -85,12 +84,12 @@ class ScoreCube:
         if self.images == [NONE] and len(self.runs) > 1:
             # Values of a training run do not vary over images, but an interval needs several units.
             values = values.repeat(MIN_SOURCES, axis=3)
-        return sampled_means(values, DRAWS, seed, self.entrants, spreads, sources, excluded=self.left_out)
+        return sampled_means(values, DRAWS, seed, self.entrants, self.spreads, sources, excluded=self.left_out)
 
     @cached_property
     def shared_sample(self) -> SampledMeans:
-        """The means with :attr:`spreads`, computed once."""
-        return self.sampled(self.spreads)
+        """The means with their samples, computed once."""
+        return self.sampled()
 
     def reindex_like(self, other: ScoreCube) -> Array:
         """Return the values on the axes of another metric's cube; values that this cube lacks are NaN."""
@@ -121,21 +120,31 @@ def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, Spread]:
     return seed_spreads(arrays)
 
 
-def score_cube(
-    scores: pd.DataFrame,
-    entrants: Sequence[str],
-    omissions: pd.DataFrame | None = None,
-    sources: Sequence[int] | None = None,
-    left_out: Mapping[str, str] | None = None,
-) -> ScoreCube:
-    """Build the cube of the rows of one dataset, split and metric.
+def share_spreads(cubes: Mapping[str, ScoreCube]) -> dict[str, ScoreCube]:
+    """Return the cubes of datasets with the spreads of their entrants on all datasets."""
+    spreads = spreads_of(cubes)
+    return {name: replace(cube, spreads=spreads) for name, cube in cubes.items()}
 
-    ``omissions`` holds the rows of the part ``left-out`` of a metric that may leave out images, and may have no value
-    for a seed or at a noise level. Means over seeds are not formed where a seed with such rows has no value, and levels
-    with such rows belong to the cube even if no entrant has a value there.
+
+def metric_cube(
+    results: Results,
+    dataset: str,
+    metric: str,
+    split: str = "test",
+    entrants: Sequence[str] | None = None,
+    left_out: LeftOut | None = None,
+) -> ScoreCube:
+    """Build the cube of a dataset, split and metric; ``left_out`` marks entrants to leave out of comparisons.
+
+    The part ``left-out`` of a metric that may leave out images tells which seeds and levels may have no value. Means
+    over seeds are not formed where such a seed has no value, and such levels belong to the cube even if no entrant has
+    a value there.
     """
+    nothing = results.scores[:0]
+    scores = results.rows.get((dataset, split, metric), nothing)
+    omissions = results.rows.get((dataset, split, left_out_part(metric)))
     scored = set(scores["entrant"].unique())
-    labels = [entrant for entrant in entrants if entrant in scored]
+    labels = [entrant for entrant in (results.entrants if entrants is None else entrants) if entrant in scored]
 
     def coordinates(table: pd.DataFrame, *columns: str) -> list[NDArray[Any]]:
         """Return the values of columns for the rows of the entrants, whose indices come first."""
@@ -147,7 +156,7 @@ def score_cube(
         return [np.asarray(index, np.int64), *values]
 
     entrant, sigma, run, image, value = coordinates(scores, "sigma", "seed", "image", "value")
-    measured = coordinates(scores[:0] if omissions is None else omissions, "sigma", "seed")
+    measured = coordinates(nothing if omissions is None else omissions, "sigma", "seed")
     sigmas, runs, images = np.union1d(sigma, measured[1]), np.union1d(run, measured[2]), np.unique(image)
     axes = (entrant, np.searchsorted(sigmas, sigma), np.searchsorted(runs, run), np.searchsorted(images, image))
     values = np.full((len(labels), len(sigmas), len(runs), len(images)), np.nan)
@@ -166,7 +175,9 @@ def score_cube(
     values[(is_measured & ~is_present.any(axis=3)).any(axis=2)] = np.nan
     levels, numbers = np.where(np.isinf(sigmas), np.nan, sigmas), images.astype(int).tolist()
     cube = _apply_rules(values, is_present, labels, levels, runs.astype(int).tolist(), numbers, omissions is not None)
-    cube.left_out.update((label, reason) for label, reason in (left_out or {}).items() if label in labels)
+    reasons = (results.left_out if left_out is None else left_out).get(dataset, {})
+    cube.left_out.update((label, reason) for label, reason in reasons.items() if label in labels)
+    sources = sources_of(results, dataset) if split == "test" else None
     if sources is None or np.isnan(levels).any() or not all(0 <= number < len(sources) for number in numbers):
         return cube
     return replace(cube, sources=tuple(sources[number] for number in numbers))
@@ -216,20 +227,17 @@ def _apply_rules(
 
 
 def cubes_by_images(
-    tables: Sequence[tuple[pd.DataFrame, pd.DataFrame | None]],
-    entrants: Sequence[str],
-    sources: Sequence[int] | None,
-    left_out: Mapping[str, str] | None,
+    results: Results, dataset: str, metrics: Sequence[str], split: str, entrants: Sequence[str]
 ) -> Iterator[list[ScoreCube]]:
-    """Yield the cubes of several metrics for each group of entrants scored on the same images.
-
-    Each table holds the rows of a metric, and the rows of its part ``left-out`` if it may leave out images.
-    """
-    images = {str(label): frozenset(rows["image"].dropna()) for label, rows in tables[0][0].groupby("entrant")}
+    """Yield the cubes of several metrics for each group of entrants scored on the same images."""
+    if not all((dataset, split, metric) in results.rows for metric in metrics):
+        return
+    by_entrant = results.rows[dataset, split, metrics[0]].groupby("entrant")["image"]
+    images = {str(label): frozenset(numbers.dropna()) for label, numbers in by_entrant}
     known = [label for label in entrants if label in images]
     for shared_images in dict.fromkeys(images[label] for label in images if label in known):
         labels = [label for label in known if images[label] == shared_images]
-        yield [score_cube(rows, labels, omissions, sources, left_out) for rows, omissions in tables]
+        yield [metric_cube(results, dataset, metric, split, labels) for metric in metrics]
 
 
 def left_out_part(metric: str) -> str:
@@ -256,18 +264,9 @@ def find_left_out(cube: ScoreCube) -> dict[str, str]:
     return reasons
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """Names of a ratio, its numerator and its denominator in the table of scores."""
-
-    metric: str
-    numerator: str
-    denominator: str
-
-
-def ratios_of(results: Results) -> list[Ratio]:
-    """Return the ratios of a suite's metrics."""
-    return [Ratio(*map(str, row)) for row in results.ratios.itertuples(index=False, name=None)]
+def ratios_of(results: Results) -> dict[str, tuple[str, str]]:
+    """Return the numerator and the denominator of each ratio of a suite's metrics."""
+    return {metric: (above, below) for metric, above, below in results.ratios.itertuples(index=False, name=None)}
 
 
 def join_levels(first: ScoreCube, second: ScoreCube) -> ScoreCube:
@@ -284,41 +283,26 @@ def decibels(ratio: Array) -> Array:
         return np.asarray(10.0 * np.log10(ratio))
 
 
-def sampled_quotient(cube: ScoreCube, spreads: Mapping[str, Spread] | None = None) -> SampledMeans:
+def sampled_quotient(cube: ScoreCube) -> SampledMeans:
     """Return ratios of means, shape (E, S), of a cube of 2 S levels (:func:`divide`)."""
-    sample, count = cube.sampled(spreads), len(cube.sigmas) // 2
+    sample, count = cube.sampled(), len(cube.sigmas) // 2
     return divide(sample.at(range(count)), sample.at(range(count, 2 * count)), is_certain=False)
 
 
-def psnr_cube(results: Results, dataset: str, left_out: LeftOut) -> ScoreCube:
-    """Return the PSNR of a dataset's test images as a cube; ``left_out`` marks entrants to leave out of comparisons."""
-    rows = psnr_rows(results.scores, dataset)
-    rows = rows[rows["sigma"].notna()]
-    return score_cube(rows, results.entrants, sources=sources_of(results, dataset), left_out=left_out.get(dataset))
+def psnr_cube(results: Results, dataset: str, left_out: LeftOut | None = None) -> ScoreCube:
+    """Return the PSNR of a dataset's test images as a cube."""
+    return metric_cube(results, dataset, "psnr", left_out=left_out)
 
 
-def psnr_cubes(results: Results, left_out: LeftOut) -> dict[str, ScoreCube]:
-    """Return the cube of PSNR of each dataset that has PSNR values (:func:`psnr_cube`)."""
-    cubes = {str(dataset): psnr_cube(results, str(dataset), left_out) for dataset in results.datasets["dataset"]}
-    cubes = {dataset: cube for dataset, cube in cubes.items() if cube.entrants}
-    spreads = spreads_of(cubes)
-    return {dataset: replace(cube, spreads=spreads) for dataset, cube in cubes.items()}
+def psnr_cubes(results: Results) -> dict[str, ScoreCube]:
+    """Return the cube of PSNR of each dataset that has results, with shared spreads."""
+    return share_spreads({dataset: psnr_cube(results, dataset) for dataset in dataset_names(results)})
 
 
-def metric_cubes(
-    results: Results, left_out: LeftOut, only: Collection[str] | None = None
-) -> dict[str, dict[str, ScoreCube]]:
-    """Return a cube of test images for each metric and dataset, by the metric's name in the table and by dataset."""
-    scores = results.scores
-    scores = scores[(scores["split"] == "test") & ~scores["metric"].isin(("psnr", "slope"))]
-    if only is not None:
-        scores = scores[scores["metric"].isin({*only, *map(left_out_part, only)})]
-    groups = scores.groupby(["dataset", "metric"], sort=False)
-    tables = {(str(dataset), str(metric)): rows for (dataset, metric), rows in groups}
+def metric_cubes(results: Results, only: Collection[str] | None = None) -> dict[str, dict[str, ScoreCube]]:
+    """Return a cube of test images for each metric but PSNR, by its name in the table and by dataset."""
     cubes: dict[str, dict[str, ScoreCube]] = {}
-    for (dataset, metric), rows in tables.items():
-        if only is None or metric in only:
-            omissions, sources = tables.get((dataset, left_out_part(metric))), sources_of(results, dataset)
-            cube = score_cube(rows, results.entrants, omissions, sources, left_out.get(dataset))
-            cubes.setdefault(metric, {})[dataset] = cube
+    for dataset, split, metric in results.rows:
+        if split == "test" and metric not in ("psnr", "slope") and (only is None or metric in only):
+            cubes.setdefault(metric, {})[dataset] = metric_cube(results, dataset, metric)
     return dict(sorted(cubes.items()))

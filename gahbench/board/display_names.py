@@ -78,16 +78,10 @@ def _capitalise(name: str) -> str:
 
 
 def display_names(registry: Registry, entrants: Iterable[str], datasets: Mapping[str, str]) -> DisplayNames:
-    """Return the display names of a board.
+    """Return the display names of labels of entrants or rows, and of datasets, whose specs are given by label.
 
-    Parameters
-    ----------
-    registry
-        The plugins. An entrant or dataset whose plugin is not registered has no display name.
-    entrants
-        Labels of entrants or of rows.
-    datasets
-        Specs of datasets by label, empty if unknown. A dataset whose label differs from its spec has no display name.
+    An unknown spec is empty. Labels whose plugin is not registered, and datasets whose label differs from their spec,
+    have no display name.
     """
     bases = dict.fromkeys(split_label(label)[0] for label in entrants)
     parts = {base: _PART.fullmatch(base) for base in bases}
@@ -102,14 +96,9 @@ def display_names(registry: Registry, entrants: Iterable[str], datasets: Mapping
 
 def basis_names(registry: Registry, bases: Iterable[str]) -> dict[str, str]:
     """Return the display name of each basis; names of unknown bases, such as ``learned``, stand for themselves."""
-    phrases = basis_phrases(registry, bases)
-    return {spec: name if name == spec else _capitalise(name) for spec, name in phrases.items()}
-
-
-def basis_phrases(registry: Registry, bases: Iterable[str]) -> dict[str, str]:
-    """Return the display name of each basis within a sentence, such as ``graph harmonics``."""
     specs = list(dict.fromkeys(bases))
-    return dict(zip(specs, specs, strict=True)) | _distinct_names(registry, ("basis",), specs)
+    names = _distinct_names(registry, ("basis",), specs)
+    return {spec: _capitalise(names[spec]) if names.get(spec, spec) != spec else spec for spec in specs}
 
 
 def _distinct_names(registry: Registry, kinds: Sequence[Kind], labels: Sequence[str]) -> dict[str, str]:

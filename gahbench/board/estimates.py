@@ -26,8 +26,15 @@ import numpy as np
 from gahbench._util.readable import level_name
 from gahbench.board import facts, optimality, ranks
 from gahbench.board.alignments import CEILING, reachable
-from gahbench.board.cube import ScoreCube, join_levels, metric_cubes, psnr_cube, ratios_of, sampled_quotient, spreads_of
-from gahbench.board.facts import Cost
+from gahbench.board.cube import (
+    ScoreCube,
+    join_levels,
+    metric_cubes,
+    psnr_cubes,
+    ratios_of,
+    sampled_quotient,
+    share_spreads,
+)
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
 from gahbench.board.rate_curves import is_optimality_slope, rate_values
@@ -48,15 +55,6 @@ OWN = ("psnr", "gain_over_noisy", "gain_over_baseline", "deficit", "kl", "slope"
 CLASHING = "metric "
 #: Prefix of the part of ``psnr`` that is the mean over images of one source, such as ``source-1``.
 SOURCE = "source-"
-#: Columns of :class:`gahbench.board.facts.Cost`, by the name of its fields.
-_COSTS = {
-    "parameters": "parameters",
-    "multiply_adds": "multiply_adds_per_pixel",
-    "seconds": "seconds_per_megapixel",
-    "machine": "measured_on",
-    "training_images": "training_images",
-    "train_seconds": "train_seconds",
-}
 #: Columns of the leaderboard at each noise level, and over all noise levels. The gain over the noisy images, whose PSNR
 #: is constant, has no interval of its own.
 _PER_LEVEL = tuple(
@@ -68,7 +66,7 @@ _FIXED_COLUMNS = (
     *("suite", "dataset", "rank", "rank_high", "entrant", "kind"),
     *(name.format(level="") for name in _PER_LEVEL),
     *(f"{name}{end}" for name in ("kl", "kl_min", "slope") for end in SUFFIXES),
-    *("optimal_slope", "optimum", *_COSTS.values(), "seeds"),
+    *("optimal_slope", "optimum", "parameters", *facts.COSTS.values(), "train_seconds", "seeds"),
 )
 #: A metric with one of these names is called ``metric NAME`` on boards.
 RESERVED = frozenset({*_FIXED_COLUMNS, "note"})
@@ -85,10 +83,10 @@ _MIN_LOSS = 0.01
 
 @dataclass(frozen=True)
 class Entry:
-    """Facts about an entrant on a dataset: a row of the board.
+    """Facts about an entrant on a dataset: a row of the board; unknown costs are ``None`` or NaN.
 
     ``rank`` and ``rank_high`` are the ends of its interval of ranks; ``flags`` are the reasons why its scores are
-    flagged.
+    flagged. ``train_seconds`` is the mean training time; ``measured_on`` is the machine of the other times.
     """
 
     dataset: str
@@ -97,16 +95,16 @@ class Entry:
     rank: int | None
     rank_high: int | None
     optimum: str
-    optimal_slope: float = math.nan
-    cost: Cost = field(default_factory=Cost)
-    seeds: int | None = None
-    note: str = ""
-    flags: tuple[str, ...] = ()
-
-    @property
-    def parameters(self) -> int | None:
-        """The number of parameters; ``None`` without parameters."""
-        return self.cost.parameters
+    optimal_slope: float
+    seeds: int | None
+    note: str
+    flags: tuple[str, ...]
+    parameters: int | None = None
+    train_seconds: float = math.nan
+    multiply_adds_per_pixel: float = math.nan
+    seconds_per_megapixel: float = math.nan
+    measured_on: str = ""
+    training_images: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,23 +190,12 @@ class Estimates:
         """Parts of ``psnr`` that are means over images of one source; empty unless there are only a few sources."""
         return [part for metric, part, _ in self._by_quantity if metric == "psnr" and part.startswith(SOURCE)]
 
-    @cached_property
-    def overall_metrics(self) -> list[tuple[str, str]]:
-        """Sorted pairs of metric and part that have a mean over noise levels, without the board's own quantities."""
-        names = {(metric, part) for metric, part, sigma in self._by_quantity if sigma is None and metric not in OWN}
-        return sorted((name for name in names if self.is_known(*name)), key=".".join)
-
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
         """Return the board as one table, a row for each dataset and entrant: all values, or a summary."""
         import pandas as pd
 
         rows: dict[tuple[str, str], dict[str, Any]] = {
-            (entry.dataset, entry.entrant): {
-                "suite": self.suite,
-                **vars(entry),
-                **{column: getattr(entry.cost, name) for name, column in _COSTS.items()},
-            }
-            for entry in self.entries
+            (entry.dataset, entry.entrant): {"suite": self.suite, **vars(entry)} for entry in self.entries
         }
         for dataset, entrant, quantity, part, sigma, *ends in self.frame.itertuples(index=False, name=None):
             name = column_name(quantity, part, sigma)
@@ -251,21 +238,18 @@ def estimate(results: Results) -> Estimates:
     entries: list[Entry] = []
     values: list[Value] = []
     checks: dict[str, OptimumCheck] = {}
-    kinds, left_out = facts.entrant_kinds(results), results.left_out
-    cubes = {dataset: psnr_cube(results, dataset, left_out) for dataset in facts.dataset_names(results)}
-    spreads, other_cubes = spreads_of(cubes), metric_cubes(results, left_out)
-    for dataset, cube in cubes.items():
+    kinds, other_cubes = facts.entrant_kinds(results), metric_cubes(results)
+    for dataset, cube in psnr_cubes(results).items():
         measured = {name: own_cubes[dataset] for name, own_cubes in other_cubes.items() if dataset in own_cubes}
         distances = optimality.Distances.from_cubes(cube, measured)
         check = optimality.check_optimum(cube, kinds, distances)
-        sample = cube.sampled(spreads) if cube.entrants else None
-        if sample is not None:
-            values += _psnr_values(dataset, cube, sample, results.baseline)
+        if cube.entrants:
+            values += _psnr_values(dataset, cube, results.baseline)
         if check is not None:
             checks[dataset] = check
             is_white = not facts.noise_of(results, dataset)
-            values += optimality.optimality_values(dataset, cube, kinds, distances, check, spreads, is_white)
-        entries += _entries(results, dataset, cube, sample, check)
+            values += optimality.optimality_values(dataset, cube, kinds, distances, check, is_white)
+        entries += _entries(results, dataset, cube, kinds, check)
     values += _metric_values(results, other_cubes)
     values += rate_values(results.deficit_curves)
     rows = [
@@ -276,9 +260,9 @@ def estimate(results: Results) -> Estimates:
     return Estimates(results.suite, entries, pd.DataFrame(rows, columns=columns), checks)
 
 
-def _psnr_values(dataset: str, cube: ScoreCube, sample: SampledMeans, baseline: str | None) -> Iterator[Value]:
+def _psnr_values(dataset: str, cube: ScoreCube, baseline: str | None) -> Iterator[Value]:
     """Yield PSNR and gains of every entrant, over all noise levels and at each, and the slope."""
-    noisy = input_psnr(cube.sigmas)
+    noisy, sample = input_psnr(cube.sigmas), cube.shared_sample
     yield from _sampled_values(dataset, cube, "psnr", "", sample)
     gains = np.column_stack([sample.values.mean(axis=1), sample.values]) - [noisy.mean(), *noisy]
     for sigma, at_level in zip((None, *cube.sigmas), gains.T, strict=True):
@@ -303,32 +287,28 @@ def _metric_values(results: Results, other_cubes: Mapping[str, Mapping[str, Scor
     The part ``ceiling`` of a metric is the agreement of a denoiser with itself under fresh noise; the board shows its
     square root, which a basis can reach.
     """
+    for metric, dataset, cube, sample in _samples_of_metrics(results, other_cubes):
+        name = parse_metric_name(metric)
+        # A prefix distinguishes metrics with reserved names from quantities of the board itself.
+        quantity = f"{CLASHING}{name.label}" if name.label in RESERVED else name.label
+        yield from _sampled_values(dataset, cube, quantity, name.part, sample, results.scale_of(metric))
+
+
+def _samples_of_metrics(
+    results: Results, other_cubes: Mapping[str, Mapping[str, ScoreCube]]
+) -> Iterator[tuple[str, str, ScoreCube, SampledMeans]]:
     for metric, cubes in other_cubes.items():
         if metric in (optimality.DISTANCE, optimality.OPTIMAL_ERROR, optimality.CROSS) or is_optimality_slope(metric):
             continue
         if parse_metric_name(metric).part == CEILING:
             cubes = {dataset: replace(cube, values=reachable(cube.values)) for dataset, cube in cubes.items()}
-        spreads = spreads_of(cubes)
-        samples = {dataset: (cube, cube.sampled(spreads)) for dataset, cube in cubes.items()}
-        yield from _values_of_metric(metric, samples, results.scale_of(metric))
-    for ratio in ratios_of(results):
-        numerators, denominators = (other_cubes.get(name, {}) for name in (ratio.numerator, ratio.denominator))
-        shared = [dataset for dataset in numerators if dataset in denominators]
-        joined = {dataset: join_levels(numerators[dataset], denominators[dataset]) for dataset in shared}
-        spreads = spreads_of(joined)
-        quotients = {dataset: sampled_quotient(joined[dataset], spreads) for dataset in shared}
-        samples = {dataset: (numerators[dataset], quotients[dataset]) for dataset in shared}
-        yield from _values_of_metric(ratio.metric, samples, results.scale_of(ratio.metric))
-
-
-def _values_of_metric(
-    metric: str, samples: Mapping[str, tuple[ScoreCube, SampledMeans]], scale: IntervalScale
-) -> Iterator[Value]:
-    name = parse_metric_name(metric)
-    # A prefix distinguishes metrics with reserved names from quantities of the board itself.
-    quantity = f"{CLASHING}{name.label}" if name.label in RESERVED else name.label
-    for dataset, (cube, sample) in samples.items():
-        yield from _sampled_values(dataset, cube, quantity, name.part, sample, scale)
+        for dataset, cube in share_spreads(cubes).items():
+            yield metric, dataset, cube, cube.shared_sample
+    for metric, names in ratios_of(results).items():
+        above, below = (other_cubes.get(name, {}) for name in names)
+        joined = {dataset: join_levels(above[dataset], below[dataset]) for dataset in above if dataset in below}
+        for dataset, cube in share_spreads(joined).items():
+            yield metric, dataset, above[dataset], sampled_quotient(cube)
 
 
 def _sampled_values(
@@ -353,15 +333,21 @@ def _values(
 
 
 def _entries(
-    results: Results, dataset: str, cube: ScoreCube, sample: SampledMeans | None, check: OptimumCheck | None
+    results: Results, dataset: str, cube: ScoreCube, kinds: Mapping[str, str], check: OptimumCheck | None
 ) -> Iterator[Entry]:
-    """Yield the facts of every entrant of a dataset, in the order of the board."""
-    kinds, present_entrants = facts.entrant_kinds(results), facts.entrants_on(results, dataset)
-    ends = {} if sample is None else _ranks(cube, sample, kinds)
-    worse = {} if sample is None else _levels_below_noisy(cube, sample)
-    optimum, slope = facts.optimum_of(results, dataset)
-    for label in dict.fromkeys([*ends, *(label for label in results.entrants if label in present_entrants)]):
-        rank, rank_high = ends.get(label, (None, None))
+    """Yield the facts of every entrant of a dataset, in the order of the board: the highest PSNR first."""
+    present_entrants = facts.entrants_on(results, dataset)
+    order, ends, worse = list[str](), dict[str, tuple[int | None, int | None]](), dict[str, str]()
+    if cube.entrants:
+        overall, trained = (
+            cube.shared_sample.apply(lambda array: array.mean(axis=-1)),
+            ranks.trained_in_runs(cube, kinds),
+        )
+        order = ranks.sorted_by_psnr(cube.entrants, overall.values)
+        are_seeds_known = ranks.knows_seeds(cube, trained)
+        ends = ranks.rank_entrants(cube.entrants, overall, kinds, cube.left_out, trained, are_seeds_known)
+        worse = _levels_below_noisy(cube, cube.shared_sample)
+    for label in dict.fromkeys([*order, *(label for label in results.entrants if label in present_entrants)]):
         seed_count = len(cube.seeds.get(label, []))
         flags = _flags(results, dataset, label, check)
         notes = [
@@ -374,36 +360,13 @@ def _entries(
             dataset,
             label,
             kinds.get(label, ""),
-            rank,
-            rank_high,
-            optimum,
-            slope,
-            facts.cost_of(results, dataset, label),
+            *ends.get(label, (None, None)),
+            *facts.optimum_of(results, dataset),
             seed_count if seed_count or facts.is_fitted(results, dataset, label) else None,
             "; ".join(filter(None, notes)),
             flags,
+            **facts.cost_of(results, dataset, label),
         )
-
-
-def _ranks(
-    cube: ScoreCube, sample: SampledMeans, kinds: Mapping[str, str]
-) -> dict[str, tuple[int, int] | tuple[None, None]]:
-    """Return the ends of the rank of each entrant, if it has one, the highest PSNR first."""
-    overall = sample.apply(lambda array: array.mean(axis=-1))
-    psnr, draws, indices = overall.values, overall.draws(), {label: i for i, label in enumerate(cube.entrants)}
-    order = ranks.sorted_by_psnr(cube.entrants, psnr)
-    ranked = [
-        label
-        for label in order
-        if kinds.get(label) in ranks.PRACTICAL_KINDS
-        and label not in cube.left_out
-        and np.isfinite(draws[:, indices[label]]).all()
-    ]
-    ranked_indices, trained = [indices[label] for label in ranked], ranks.trained_in_runs(cube, kinds)
-    is_compared = ranks.compared_pairs([label in trained for label in ranked], ranks.knows_seeds(cube, trained))
-    ends = ranks.rank_intervals(psnr[ranked_indices], draws[:, ranked_indices], is_compared)
-    known = {label: (int(low), int(high)) for label, low, high in zip(ranked, *ends, strict=True)}
-    return {label: known.get(label, (None, None)) for label in order}
 
 
 def _levels_below_noisy(cube: ScoreCube, sample: SampledMeans) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError
@@ -24,6 +23,13 @@ NOT_RUN = "not run yet"
 OWN_TRAINING = "own training settings: "
 #: Prefix of the note on entrants that cannot take the images of a dataset; the reason follows.
 REFUSED = "cannot take these images: "
+#: Columns of the board by column of the table of costs.
+COSTS = {
+    "multiply_adds": "multiply_adds_per_pixel",
+    "seconds": "seconds_per_megapixel",
+    "machine": "measured_on",
+    "training_images": "training_images",
+}
 TIME_BUDGET = "time budget: rows depend on the machine"
 
 
@@ -96,31 +102,15 @@ def too_few(count: int, are_sources: bool) -> str:
     return f"{images}, and {MIN_SOURCES} are needed"
 
 
-@dataclass(frozen=True)
-class Cost:
-    """The cost of an entrant on a dataset; unknown values are ``None`` or NaN.
-
-    ``multiply_adds`` is per pixel, ``seconds`` per megapixel on ``machine``, and ``train_seconds`` the mean training
-    time.
-    """
-
-    parameters: int | None = None
-    train_seconds: float = math.nan
-    multiply_adds: float = math.nan
-    training_images: int | None = None
-    seconds: float = math.nan
-    machine: str = ""
-
-
-def cost_of(results: Results, dataset: str, entrant: str) -> Cost:
-    """Return the cost of an entrant on a dataset; of several records, the fastest is returned."""
+def cost_of(results: Results, dataset: str, entrant: str) -> dict[str, Any]:
+    """Return the known costs of an entrant on a dataset by column of the board; of several records, the fastest."""
     fits, costs = (rows_of(table, dataset, entrant) for table in (results.fits, results.costs))
-    cost = Cost() if fits.empty else Cost(int(fits["parameters"].iloc[0]), float(fits["train_seconds"].mean()))
-    if costs.empty:
-        return cost
-    row = costs.sort_values("seconds", kind="stable").iloc[0]
-    facts = {name: plain(row[name]) for name in ("multiply_adds", "training_images", "seconds", "machine")}
-    return replace(cost, **{name: value for name, value in facts.items() if value is not None})
+    known: dict[str, Any] = {}
+    if not fits.empty:
+        known = {"parameters": int(fits["parameters"].iloc[0]), "train_seconds": float(fits["train_seconds"].mean())}
+    for _, row in costs.sort_values("seconds", kind="stable")[:1].iterrows():
+        known |= {column: value for name, column in COSTS.items() if (value := plain(row[name])) is not None}
+    return known
 
 
 def families(results: Results) -> dict[str, dict[int, str]]:

@@ -7,14 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError
-from gahbench.board.cube import (
-    cubes_by_images,
-    join_levels,
-    left_out_part,
-    ratios_of,
-    sampled_quotient,
-)
-from gahbench.board.facts import sources_of
+from gahbench.board.cube import cubes_by_images, join_levels, ratios_of, sampled_quotient
 from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import Interval
 from gahbench.contracts.row_labels import base_label, number_of_images
@@ -54,25 +47,18 @@ def find_sweeps(
 
 def sweep_curves(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> SweepCurves:
     """Return a metric, or ``metric.part``, by number of training images and noise level (NaN without a level)."""
-    ratio = next((ratio for ratio in ratios_of(results) if ratio.metric == metric), None)
-    names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
-    scores = results.scores
-    scores = scores[(scores["dataset"] == dataset) & (scores["split"] == split)]
-    rows = {str(name): own for name, own in scores.groupby("metric", sort=False)}
-    tables = [(rows.get(name, scores[:0]), rows.get(left_out_part(name))) for name in names]
+    ratio = ratios_of(results).get(metric)
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
-    labels = [label for label in sorted(labels, key=_sort_key) if (tables[0][0]["entrant"] == label).any()]
+    scored = results.rows.get((dataset, split, ratio[0] if ratio else metric), results.scores[:0])["entrant"].unique()
+    labels = sorted({*labels} & {*scored}, key=_sort_key)
     curves: SweepCurves = {number_of_images(label): {} for label in labels}
-    if any(table.empty for table, _ in tables):
-        return curves
-    sources = sources_of(results, dataset) if split == "test" else None
     scale = results.scale_of(metric)
     # The variance between training runs is pooled over entrants that are scored on the same images.
-    for cubes in cubes_by_images(tables, labels, sources, results.left_out.get(dataset)):
-        cube = cubes[0]
-        sample = cube.sampled() if ratio is None else sampled_quotient(join_levels(*cubes))
-        for index, label in enumerate(cube.entrants):
-            curves[number_of_images(label)] = dict(zip(cube.sigmas, sample.row(index).intervals(scale), strict=True))
+    for cubes in cubes_by_images(results, dataset, ratio or (metric,), split, labels):
+        sample = sampled_quotient(join_levels(*cubes)) if ratio else cubes[0].sampled()
+        for index, label in enumerate(cubes[0].entrants):
+            intervals = sample.row(index).intervals(scale)
+            curves[number_of_images(label)] = dict(zip(cubes[0].sigmas, intervals, strict=True))
     return curves
 
 
@@ -82,7 +68,7 @@ def metrics_of(results: Results, dataset: str, entrant: str) -> list[str]:
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
     rows = scores[(scores["dataset"] == dataset) & (scores["split"] == "test") & scores["entrant"].isin(labels)]
     names = set(map(str, rows["metric"].unique()))
-    ratios = {ratio.metric for ratio in ratios_of(results) if {ratio.numerator, ratio.denominator} <= names}
+    ratios = {metric for metric, parts in ratios_of(results).items() if {*parts} <= names}
     return sorted(names | ratios)
 
 

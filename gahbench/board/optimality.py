@@ -44,7 +44,6 @@ from gahbench.board.tables import Value, plain
 
 if TYPE_CHECKING:
     from gahbench.board.cube import ScoreCube
-    from gahbench.board.seed_effects import Spread
 
 CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
 #: Relative differences of errors below this are rounding.
@@ -110,12 +109,11 @@ def optimality_values(
     kinds: dict[str, str],
     distances: Distances,
     check: OptimumCheck,
-    spreads: Mapping[str, Spread],
     has_divergence: bool = True,
 ) -> Iterator[Value]:
     """Yield the deficit of each entrant and, under white noise, the KL bound."""
     best = cube.entrants.index(check.optimum)
-    errors, draws = sample_errors(squared_errors(cube, best, distances), cube.entrants, cube, spreads)
+    errors, draws = sample_errors(squared_errors(cube, best, distances), cube.entrants, cube)
     # With a measured distance D >= 0, errors are not below the error of the optimum.
     is_known = np.isfinite(means(distances.distance)) & np.isfinite(errors[best])
     draws = np.where(is_known, np.maximum(draws, draws[:, [best]]), draws)
@@ -145,12 +143,10 @@ def optimality_values(
                 yield Value(dataset, label, "kl", part, None, estimate(*bounds))
 
 
-def sample_errors(
-    errors: Array, names: Sequence[str], cube: ScoreCube, spreads: Mapping[str, Spread]
-) -> tuple[Array, Array]:
+def sample_errors(errors: Array, names: Sequence[str], cube: ScoreCube) -> tuple[Array, Array]:
     """Return means (E, S) of squared errors (E, S, R, N) on the images of a cube, and draws (D, E, S) above 0."""
     sample = sampled_means(
-        errors, names=names, spreads=spreads, sources=cube.sources, relative=True, excluded=cube.left_out
+        errors, names=names, spreads=cube.spreads, sources=cube.sources, relative=True, excluded=cube.left_out
     )
     return sample.values, np.maximum(sample.draws(), _SMALLEST_DRAW * sample.values)
 

@@ -31,7 +31,7 @@ achievement across countries*, Review of Economic Studies 91(1), 2024.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from zlib import crc32
@@ -39,12 +39,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.board.cube import LeftOut, ScoreCube, psnr_cube, spreads_of
+from gahbench.board.cube import ScoreCube, psnr_cubes, spreads_of
 from gahbench.board.facts import dataset_names
-from gahbench.board.statistics import LEVEL, UNKNOWN, Array, Interval, total
+from gahbench.board.statistics import LEVEL, UNKNOWN, Array, Interval, SampledMeans, total
 
 if TYPE_CHECKING:
-    from gahbench.board.estimates import Estimates
     from gahbench.board.results import Results
 
 #: Kinds of denoisers that could be used in practice. They have ranks, and cannot be better than the optimum.
@@ -100,10 +99,23 @@ def knows_seeds(cube: ScoreCube, trained: Sequence[str]) -> bool:
     return bool(spreads_of({"": cube})) or all(len(cube.seeds[label]) > 1 for label in compared)
 
 
-def compared_pairs(is_trained: Sequence[bool], are_seeds_known: bool) -> NDArray[np.bool_]:
-    """Return which pairs of entrants ranks compare, shape (E, E): trained entrants only if their spread is known."""
-    trained = np.array(is_trained, dtype=np.bool_)
-    return np.full((len(trained),) * 2, are_seeds_known) | ~np.outer(trained, trained)
+def rank_entrants(
+    labels: Sequence[str],
+    sample: SampledMeans,
+    kinds: Mapping[str, str],
+    unranked: Collection[str],
+    trained: Collection[str],
+    are_seeds_known: bool,
+) -> dict[str, tuple[int | None, int | None]]:
+    """Return the ends of the rank of each entrant that has one; trained ones are compared if their spread is known."""
+    draws = sample.draws()
+    is_practical = [kinds.get(label) in PRACTICAL_KINDS and label not in unranked for label in labels]
+    indices = np.flatnonzero(np.array(is_practical) & np.isfinite(draws).all(axis=0)).tolist()
+    ranked = [labels[index] for index in indices]
+    is_trained = np.array([label in trained for label in ranked], dtype=np.bool_)
+    is_compared = np.full((len(ranked),) * 2, are_seeds_known) | ~np.outer(is_trained, is_trained)
+    low, high = rank_intervals(sample.values[indices], draws[:, indices], is_compared)
+    return dict(zip(ranked, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
 @dataclass(frozen=True)
@@ -128,45 +140,36 @@ class OverDatasets:
     fixed_sets: Sequence[str] = ()
 
 
-def over_datasets(results: Results, board: Estimates, left_out: LeftOut) -> OverDatasets:
-    """Return means over datasets of the selected entrants; the board must hold all entrants, for the ranks."""
+def over_datasets(results: Results) -> OverDatasets:
+    """Return means over datasets of the selected entrants; ranks and intervals are those of the complete results."""
     complete, shown = results.complete, set(dataset_names(results))
-    scored = [part for part in board.datasets if part.dataset in shown and part.is_known("psnr")]
+    scored = [part for part in complete.board.datasets if part.dataset in shown and part.is_known("psnr")]
     kinds = {entry.entrant: entry.kind for part in scored for entry in part.entries if entry.kind}
     labels = [label for label in kinds if all(part.estimate(label, "psnr").is_known for part in scored)]
     if len(scored) < MIN_DATASETS or not labels:
         return OverDatasets([], len(scored), "")
-    names = [part.dataset for part in scored]
-    cubes = {name: psnr_cube(complete, name, left_out) for name in dataset_names(complete)}
-    spreads = spreads_of(cubes)
+    all_cubes = psnr_cubes(complete)
+    cubes = {part.dataset: all_cubes[part.dataset] for part in scored}
     parts = []
-    for name in names:
-        rows = [cubes[name].entrants.index(label) for label in labels]
-        sample = cubes[name].sampled(spreads, crc32(name.encode()))
-        parts.append(sample.apply(lambda array: array.mean(axis=-1) / len(names)).at(rows))
+    for name, cube in cubes.items():
+        sample = cube.sampled(crc32(name.encode())).apply(lambda array: array.mean(axis=-1) / len(cubes))
+        parts.append(sample.at([cube.entrants.index(label) for label in labels]))
     mean = total(parts)
     gains = [UNKNOWN] * len(labels)
     if complete.baseline in labels:
         baseline = labels.index(complete.baseline)
         gains = mean.apply(lambda array: array - array[..., [baseline]]).intervals()
-    draws = mean.draws()
-    trained = [label for label in trained_in_runs(cubes[names[0]], kinds) if label in labels]
-    are_seeds_known = all(knows_seeds(cubes[name], trained) for name in names)
+    trained = [label for label in trained_in_runs(next(iter(cubes.values())), kinds) if label in labels]
+    are_seeds_known = all(knows_seeds(cube, trained) for cube in cubes.values())
     interval_scope: IntervalScope = ""
-    if not np.isnan(draws).any():
+    ranks: dict[str, tuple[int | None, int | None]] = {}
+    if not np.isnan(mean.draws()).any():
         interval_scope = "images" if not trained else "seeds" if are_seeds_known else "weights"
-    unranked = {label for name in names for label in left_out.get(name, {})}
-    ranked = [
-        index
-        for index, label in enumerate(labels)
-        if interval_scope and kinds[label] in PRACTICAL_KINDS and label not in unranked
-    ]
-    is_compared = compared_pairs([labels[index] in trained for index in ranked], are_seeds_known)
-    ends = rank_intervals(mean.values[ranked], draws[:, ranked], is_compared)
-    best, worst = (dict(zip(ranked, end.tolist(), strict=True)) for end in ends)
+        unranked = {label for name in cubes for label in results.left_out.get(name, {})}
+        ranks = rank_entrants(labels, mean, kinds, unranked, trained, are_seeds_known)
     rows_by_label = {
-        label: Overall(label, kinds[label], best.get(index), worst.get(index), psnr, gain)
-        for index, (label, psnr, gain) in enumerate(zip(labels, mean.intervals(), gains, strict=True))
+        label: Overall(label, kinds[label], *ranks.get(label, (None, None)), psnr, gain)
+        for label, psnr, gain in zip(labels, mean.intervals(), gains, strict=True)
     }
     shown_rows = [rows_by_label[label] for label in sorted_by_psnr(labels, mean.values) if label in results.entrants]
-    return OverDatasets(shown_rows, len(scored), interval_scope, [name for name in names if cubes[name].is_fixed_set])
+    return OverDatasets(shown_rows, len(cubes), interval_scope, [name for name in cubes if cubes[name].is_fixed_set])

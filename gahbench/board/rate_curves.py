@@ -18,22 +18,21 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gahbench.board.cube import LeftOut, ScoreCube, decibels, metric_cubes, psnr_cubes, spreads_of
+from gahbench.board.cube import ScoreCube, decibels, metric_cubes, psnr_cubes, share_spreads
 from gahbench.board.facts import rendered_families
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.optimality import sample_errors
+from gahbench.board.optimality import sample_errors, squared_errors
 from gahbench.board.statistics import UNKNOWN, Array, Interval, estimate, means
 from gahbench.board.tables import Value
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
-    from gahbench.board.seed_effects import Spread
 
 #: The metric from which curves are computed, and its parts.
 METRIC, ERROR, BOUND = "optimality-slope", "error", "bound"
@@ -53,7 +52,6 @@ class DeficitCurve:
     deficits: Array
     draws: Array
     bound_collapsed: NDArray[np.bool_]
-    own_collapsed: NDArray[np.bool_]
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -72,8 +70,7 @@ class DeficitCurve:
         return estimate(fit_slope(x, self.deficits[levels]), fit_slope(x, self.draws[:, levels]))
 
 
-@dataclass(frozen=True, eq=False)
-class _Errors:
+class _Errors(NamedTuple):
     """Mean squared errors (E, S) on images of one size, with draws (D, E, S) where the last entrant is the bound."""
 
     side: int
@@ -81,15 +78,12 @@ class _Errors:
     entrants: list[str]
     sigmas: Array
     means: Array
-    draws: Array | None = None
+    draws: Array
 
     def find_collapsed(self, label: str, members: Iterable[_Errors]) -> NDArray[np.bool_] | None:
         """Return at which levels an entrant has collapsed, shape (S,); ``None`` if no pair of sizes shows it."""
-        curves = {
-            member.side: (member.sigmas, member.means[member.entrants.index(label)])
-            for member in members
-            if label in member.entrants
-        }
+        known = [member for member in members if label in member.entrants]
+        curves = {member.side: (member.sigmas, member.means[member.entrants.index(label)]) for member in known}
         is_paired = any(side <= self.side and 2 * side in curves for side in curves)
         return collapsed_levels(self.side, curves) if is_paired else None
 
@@ -99,28 +93,29 @@ def is_optimality_slope(name: str) -> bool:
     return parse_metric_name(name).name == METRIC
 
 
-def deficit_curves(results: Results, left_out: LeftOut) -> dict[str, dict[str, DeficitCurve]]:
+def deficit_curves(results: Results) -> dict[str, dict[str, DeficitCurve]]:
     """Return the curve of every entrant, by dataset, for datasets on which ``optimality-slope`` was measured."""
     # Errors do not depend on the parameters of the metric, so the first choice of parameters is enough.
     names = [str(name) for name in results.scores["metric"].unique() if is_optimality_slope(str(name))]
     cubes: dict[str, dict[str, ScoreCube]] = {ERROR: {}, BOUND: {}}
-    for name, by_dataset in metric_cubes(results, left_out, names).items():
+    for name, by_dataset in metric_cubes(results, names).items():
         for dataset, cube in by_dataset.items():
             cubes.get(parse_metric_name(name).part, {}).setdefault(dataset, cube)
-    spreads, sides = spreads_of(cubes[ERROR]), _sides(results)
+    sides = _sides(results)
     errors = {
-        name: _sample_errors(sides[name], cube, cubes[BOUND].get(name), spreads) for name, cube in cubes[ERROR].items()
+        name: _sample_errors(sides[name], cube, cubes[BOUND].get(name))
+        for name, cube in share_spreads(cubes[ERROR]).items()
     }
     curves: dict[str, dict[str, DeficitCurve]] = {}
     for dataset, members in _same_images(results, errors).items():
-        own, nowhere = errors[dataset], np.zeros(len(errors[dataset].sigmas), dtype=np.bool_)
-        collapsed = [own.find_collapsed(label, members) for label in own.entrants]
-        masks = [nowhere if mask is None else mask for mask in collapsed]
-        bound, bound_draws = _fill_bound(own, members, masks[-1])
-        assert own.draws is not None
+        own = errors[dataset]
+        collapsed = own.find_collapsed(BOUND, members)
+        if collapsed is None:
+            collapsed = np.zeros(len(own.sigmas), dtype=np.bool_)
+        bound, bound_draws = _fill_bound(own, members, collapsed)
         deficits, draws = decibels(own.means / bound), decibels(own.draws / bound_draws[:, None])
         curves[dataset] = {
-            label: DeficitCurve(own.sigmas / own.side, deficits[index], draws[:, index], masks[-1], masks[index])
+            label: DeficitCurve(own.sigmas / own.side, deficits[index], draws[:, index], collapsed)
             for index, label in enumerate(own.entrants[:-1])
         }
     return curves
@@ -150,24 +145,23 @@ def _same_images(results: Results, errors: Mapping[str, _Errors]) -> dict[str, l
     }
 
 
-def _sample_errors(side: int, cube: ScoreCube, bound: ScoreCube | None, spreads: Mapping[str, Spread]) -> _Errors:
+def _sample_errors(side: int, cube: ScoreCube, bound: ScoreCube | None) -> _Errors:
     values = np.full(cube.values.shape, np.nan) if bound is None else bound.reindex_like(cube)
     # The bound is the same for all entrants that have it, and for their seeds.
     shared = np.max(np.where(np.isfinite(values), values, -np.inf), axis=(0, 2), keepdims=True)
     shared = np.where(np.isfinite(shared), shared, np.nan).repeat(len(cube.runs), axis=2)
     entrants = [*cube.entrants, BOUND]
-    sampled = sample_errors(np.concatenate([cube.values, shared]), entrants, cube, spreads)
+    sampled = sample_errors(np.concatenate([cube.values, shared]), entrants, cube)
     return _Errors(side, cube.images, entrants, np.asarray(cube.sigmas), *sampled)
 
 
 def _fill_bound(own: _Errors, members: Iterable[_Errors], collapsed: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Return the bound of a dataset, shape (S,), with draws (D, S); smaller sizes fill gaps at collapsed levels."""
-    assert own.draws is not None
     bound, draws = own.means[-1].copy(), own.draws[:, -1].copy()
     for member in sorted(members, key=lambda member: -member.side):
         for index in np.flatnonzero(np.isnan(bound) & collapsed) if member.side < own.side else ():
             other = index_of_level(member.sigmas, float(own.sigmas[index]) * member.side / own.side)
-            if other is not None and member.draws is not None:
+            if other is not None:
                 bound[index], draws[:, index] = member.means[-1, other], member.draws[:, -1, other]
     return bound, draws
 
@@ -202,11 +196,11 @@ def entrant_windows(results: Results, windows: Mapping[str, Sequence[float]]) ->
     """Return the noise levels of a window at which an entrant's error has collapsed, by dataset and entrant."""
     sides = _sides(results)
     errors = {
-        # Only means are used, and means do not depend on which entrants are left out.
         name: _Errors(
-            sides[name], cube.images, cube.entrants, np.asarray(cube.sigmas), means(10.0 ** (-cube.values / 10))
+            sides[name], cube.images, cube.entrants, np.asarray(cube.sigmas), means(squared_errors(cube)), np.empty(0)
         )
-        for name, cube in psnr_cubes(results, {}).items()
+        for name, cube in psnr_cubes(results).items()
+        if cube.entrants
     }
     members = _same_images(results, errors)
     levels: dict[str, dict[str, list[float]]] = {}

@@ -198,6 +198,12 @@ class Results:
         return {parse_metric_name(str(name)).label for name in self.scores["metric"].unique()}
 
     @cached_property
+    def rows(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        """The rows of scores by dataset, split and metric."""
+        groups = self.scores.groupby(["dataset", "split", "metric"], sort=False)
+        return {(str(dataset), str(split), str(metric)): rows for (dataset, split, metric), rows in groups}
+
+    @cached_property
     def board(self) -> Estimates:
         """The board: ranks and facts of each dataset and entrant, and all values with their intervals."""
         if self._complete is None:
@@ -233,7 +239,7 @@ class Results:
     @cached_property
     def means_over_datasets(self) -> OverDatasets:
         """Means over datasets of entrants that were scored on all datasets, and the population of their intervals."""
-        return over_datasets(self, self.complete.board, self.left_out)
+        return over_datasets(self)
 
     def over_datasets(self) -> pd.DataFrame:
         """Return means over datasets as one table, a row for each entrant that was scored on all datasets.
@@ -274,7 +280,7 @@ class Results:
     @cached_property
     def deficit_curves(self) -> dict[str, dict[str, DeficitCurve]]:
         """Distance from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_curves`)."""
-        return deficit_curves(self.complete, self.left_out)
+        return deficit_curves(self.complete)
 
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
         """Return the board as one table, a row for each dataset and entrant.

@@ -255,26 +255,12 @@ def sampled_means(
     relative: bool | None = None,
     excluded: Collection[str] = (),
 ) -> SampledMeans:
-    """Return the means over seeds and images of values (E, ..., R, N), shape (E, ...).
+    """Return the means over seeds and images of values (E, ..., R, N), NaN where missing, shape (E, ...).
 
-    Parameters
-    ----------
-    values
-        Values to average; NaN where missing.
-    draws
-        Number of draws.
-    seed
-        Seed of the random numbers of seed effects: effects with equal seeds and names are equal.
-    names
-        Names of the E entrants, which determine the random numbers of their seed effects; by default their indices.
-    spreads
-        Spread over seeds of each entrant (:func:`seed_spreads`); by default the spread in ``values``.
-    sources
-        Source of each of the N images; images of one source are one unit.
-    relative
-        Whether variances over seeds are pooled relative to squared means; ``None`` decides by the values.
-    excluded
-        Names of entrants that are left out of the pooled variance.
+    Effects of training seeds with equal ``seed`` and ``names``, by default the indices of the E entrants, are equal.
+    ``spreads`` are by default those in ``values``; images of one of ``sources`` are one unit; ``relative`` says whether
+    variances over seeds are pooled relative to squared means, ``None`` to decide by the values; entrants that are
+    ``excluded`` are left out of the pooled variance.
     """
     array = np.asarray(values, dtype=np.float64)
     images = array.shape[-1]

@@ -53,7 +53,6 @@ def test_values_are_found_by_metric_part_and_noise_level():
     assert board.estimate("net", "spectrum", "trace").value == pytest.approx(4)
     assert board.estimate("net", "spectrum") == UNKNOWN
     assert board.estimate("oracle", "spectrum", "trace") == UNKNOWN
-    assert board.overall_metrics == [("spectrum", "trace"), ("ssim", "")]
     assert board.is_known("deficit", "min", 0.06)
     assert not fake.board.for_dataset("other").entries
 
