@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -20,7 +21,7 @@ from gahbench.board.alignments import MEASURES, TRUTH, parse_agreement
 from gahbench.board.display_names import basis_names
 from gahbench.board.statistics import Array, sampled_means
 from gahbench.report.cells import fold_label, number
-from gahbench.report.contact_sheet import format_psnr
+from gahbench.report.contact_sheet import Cell, format_psnr, lay_out, to_picture
 from gahbench.report.drawing import (
     GREY,
     PALETTE,
@@ -31,6 +32,7 @@ from gahbench.report.drawing import (
     draw_dots,
     figure_style,
     grid_columns,
+    order_of,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +48,6 @@ LEARNED = "learned"
 _DIVERGING = "RdBu_r"
 #: Galleries show ranks up to the first rank whose eigenvalue is below this value.
 _SMALL_EIGENVALUE = 0.1
-_IMAGE_INCHES = 1.0  # width of an image in a gallery
 #: The smallest squared coefficient that is shown, relative to the smallest noise variance.
 _ENERGY_FLOOR = 1e-3
 _GEOMETRY_INCHES = 2.6  # width of a panel of a geometry
@@ -55,19 +56,14 @@ _STROKE_LENGTH = 0.8  # relative to the side of the square
 
 
 def draw_matrices(
-    panels: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
-    label: str,
-    *,
-    width: float = WIDTH,
-    digits: int = 2,
-    limit: float | None = None,
+    frame: pd.DataFrame, label: str, *, width: float = WIDTH, digits: int = 2, limit: float | None = None
 ) -> Figure:
     """Draw tables of values as colours with the value in each cell: blue above 0, orange below, grey where undecided.
 
     Parameters
     ----------
-    panels
-        The values and whether each is undecided, by title.
+    frame
+        Columns ``panel``, ``row``, ``column``, ``value``, ``low`` and ``high``.
     label
         The quantity and its unit.
     width
@@ -77,19 +73,24 @@ def draw_matrices(
     limit
         The value of the strongest colour; by default one that most values are below.
     """
-    tables = [values for values, _ in panels.values()]
-    names = list(dict.fromkeys(name for table in tables for name in table.index))
+    frame = frame.assign(undecided=~((frame["low"] > 0) | (frame["high"] < 0)))
+    names, heads_in_order = order_of(frame["row"]), order_of(frame["column"])
+    panels = {}
+    for title in order_of(frame["panel"]):
+        cells = frame[frame["panel"] == title].astype({"column": str}).set_index(["row", "column"])
+        own = [head for head in heads_in_order if head in cells.index.get_level_values("column")]
+        values, is_grey = (cells[name].unstack().reindex(names, columns=own) for name in ("value", "undecided"))
+        panels[title] = values.astype(float), is_grey.eq(True)
     rows = {name: fold_label(name, min(34, int(0.24 * width))) for name in names}
     label_inches, inches = 0.06 * max(len(line) for text in rows.values() for line in text.split("\n")), width / 25.4
     lines = sum(text.count("\n") + 1 for text in rows.values())
     space = inches - label_inches - 0.1
     chunks = _chunks({title: len(values.columns) for title, (values, _) in panels.items()}, int(space / _CELL_INCHES))
     cell = space / max(sum(widths.values()) for widths in chunks)
-    heads = {name: fold_label(name, 24) for table in tables for name in table.columns}
+    heads = {name: fold_label(name, 24) for name in heads_in_order}
     head_inches = 0.06 * max(len(line) for text in heads.values() for line in text.split("\n"))
     is_turned = head_inches > cell
-    known = np.concatenate([table.to_numpy(dtype=float).ravel() for table in tables])
-    end = max(1e-9, float(np.nanquantile(np.abs(known), 0.95))) if limit is None else limit
+    end = max(1e-9, float(frame["value"].abs().quantile(0.95))) if limit is None else limit
     height = len(chunks) * (0.18 * lines + (head_inches if is_turned else 0.3) + 0.4) + 0.2
     with figure_style():
         figure = ShownFigure(figsize=(inches, height), layout="constrained")
@@ -99,8 +100,8 @@ def draw_matrices(
             *axes, rest = part.subplots(1, len(ratios), squeeze=False, sharey=True, width_ratios=ratios)[0]
             rest.remove()
             for ax, title in zip(axes, widths, strict=True):
-                values, is_grey = (table.reindex(names) for table in panels[title])
-                _draw_matrix(ax, values.rename(index=rows, columns=heads), is_grey.eq(True), end, digits)
+                values, is_grey = panels[title]
+                _draw_matrix(ax, values.rename(index=rows, columns=heads), is_grey, end, digits)
                 ax.set_title(fold_label(title, int(widths[title] * cell / 0.06)))
                 ax.tick_params(axis="x", rotation=90 if is_turned else 0)
         figure.supxlabel(label)
@@ -133,36 +134,30 @@ def _draw_matrix(ax: Axes, values: pd.DataFrame, is_grey: pd.DataFrame, end: flo
 
 def draw_bases(results: Results, datasets: Sequence[str], entrants: Sequence[str], *, width: float = WIDTH) -> Figure:
     """Draw the direction, or else the alignment, of each denoiser with each basis: a table for each dataset."""
+    board = results.board.frame
+    board = board[(board["part"] == "") & board["value"].notna()]
+    board = board[board["dataset"].isin(datasets) & board["entrant"].isin(entrants)]
+    parsed = {name: parse_agreement(str(name)) for name in board["quantity"].unique()}
     for measure in MEASURES:
-        # Values are means over noise levels, or at the level at which most values are known.
-        frame = results.board.frame
-        parsed = {name: parse_agreement(str(name)) for name in frame["quantity"].unique()}
         bases = {name: each[1] for name, each in parsed.items() if each and each[0] == measure}
-        is_shown = frame["quantity"].isin(bases) & (frame["part"] == "") & frame["value"].notna()
-        frame = frame[is_shown & frame["dataset"].isin(datasets) & frame["entrant"].isin(entrants)]
+        frame = board[board["quantity"].isin(bases)]
         if frame.empty:
             continue
+        # Values are means over noise levels, or at the level at which most values are known.
         counts = frame["sigma"].value_counts(dropna=False, sort=False)
         level = max(counts.index, key=lambda sigma: (counts[sigma], math.isnan(sigma)))
         frame = frame[frame["sigma"].isna() if math.isnan(level) else frame["sigma"] == level]
-        undecided = ~((frame["low"] > 0) | (frame["high"] < 0))
-        frame = frame.assign(basis=frame["quantity"].map(bases), undecided=undecided)
-        found = sorted(dict.fromkeys(frame["basis"]), key=lambda name: name != TRUTH)
+        found = sorted(dict.fromkeys(frame["quantity"].map(bases)), key=lambda name: name != TRUTH)
         names = dict(zip(found, found, strict=True))
         names |= basis_names(results.registry(), found) if results.registry else {}
-        frame = frame.assign(basis=frame["basis"].map(names), entrant=frame["entrant"].map(results.names.entrant))
+        panels = frame["dataset"].map(results.names.dataset)
+        columns = pd.Categorical(frame["quantity"].map(bases).map(names), list(dict.fromkeys(names.values())))
+        frame = frame.assign(row=frame["entrant"].map(results.names.entrant), column=columns, panel=panels)
         if len(found) == 1:
-            frame = frame.assign(basis=frame["dataset"].map(results.names.dataset), dataset="")
-        tables = {}
-        for dataset, group in frame.groupby("dataset", sort=False):
-            cells = group.set_index(["entrant", "basis"])
-            heads = [name for name in dict.fromkeys([*names.values(), *frame["basis"]]) if name in set(group["basis"])]
-            order = list(dict.fromkeys(group["entrant"]))
-            values, grey = (cells[name].unstack().reindex(order, columns=heads) for name in ("value", "undecided"))
-            tables[results.names.dataset(str(dataset))] = values.astype(float), grey.eq(True)
+            frame = frame.assign(column=panels, panel="")
         at = "mean over noise levels" if math.isnan(level) else f"σ = {level_name(level)}"
-        with_basis = f" with {next(iter(names.values()))}" if len(found) == 1 else ""
-        return draw_matrices(tables, f"{measure}{with_basis} (cosine), {at}", width=width, limit=1.0)
+        with_basis = f" with {names[found[0]]}" if len(found) == 1 else ""
+        return draw_matrices(frame, f"{measure}{with_basis} (cosine), {at}", width=width, limit=1.0)
     raise ResultsError(
         f"results of suite '{results.suite}' hold neither direction nor alignment of the chosen datasets and entrants; "
         "a suite measures them with the metrics direction[BASIS], alignment[BASIS], truth-direction and "
@@ -225,40 +220,18 @@ def gallery_figure(
     shown_ranks = geometric_ranks(eigenvalues) if ranks is None else list(ranks)
     if invalid := [rank for rank in shown_ranks if not 1 <= rank <= len(eigenvalues)]:
         raise ParameterError(f"ranks {listing(map(str, invalid))}; accepted: 1 to {len(eigenvalues)}")
-    channels, height, width = next(iter(images.values())).shape
-    count = len(images) + len(shown_ranks)
-    columns = grid_columns(count, 7)
-    rows = math.ceil(count / columns)
-    clean = next(iter(images.values())).double()
-    with figure_style():
-        size = (_IMAGE_INCHES * columns, (_IMAGE_INCHES * height / width + 0.42) * rows + 0.4)
-        figure, axes = create_panels(count, (rows, columns), size)
-        for ax, (name, image) in zip(axes, images.items(), strict=False):
-            ax.imshow(_pixels(image.double().clamp(0, 1)), cmap="gray", vmin=0, vmax=1)
-            error = float((image.double() - clean).square().mean())
-            ax.set_title(f"{name}\n{format_psnr(error)}" if error else name)
-        for ax, rank in zip(axes[len(images) :], shown_ranks, strict=True):
-            vector = eigenvectors[rank - 1].reshape(channels, height, width).double().cpu()
-            vector = vector / vector.abs().max().clamp_min(1e-300)
-            pixels = _pixels((vector + 1) / 2 if channels == 3 else vector)
-            ax.imshow(pixels, cmap=_DIVERGING, vmin=-1, vmax=1)
-            ax.set_title(f"k = {rank}\nλ = {float(eigenvalues[rank - 1]):.3f}")
-        for ax in axes:
-            _frame(ax)
-        figure.suptitle(caption, x=0.005, ha="left")
-    return figure
-
-
-def _frame(ax: Axes) -> None:
-    """Draw a frame without ticks around a panel."""
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(True)
-
-
-def _pixels(image: Tensor) -> Array:
-    """Return an image (C, H, W) as pixels: (H, W, 3) if it has three channels, else the mean over channels (H, W)."""
-    values = image.detach().cpu()
-    return np.asarray((values.movedim(0, -1) if len(values) == 3 else values.mean(0)).numpy())
+    clean, cells = next(iter(images.values())).double(), []
+    for name, image in images.items():
+        error = float((image.double() - clean).square().mean())
+        cells.append(Cell(to_picture(image.detach().cpu()), f"{name}\n{format_psnr(error)}" if error else name))
+    for rank in shown_ranks:
+        vector = eigenvectors[rank - 1].reshape(clean.shape).detach().double().cpu()
+        picture = to_picture((vector / vector.abs().max().clamp_min(1e-300) + 1) / 2)
+        colours = picture if picture.ndim == 3 else matplotlib.colormaps[_DIVERGING](picture)[:, :, :3]
+        cells.append(Cell(colours, f"k = {rank}\nλ = {float(eigenvalues[rank - 1]):.3f}"))
+    columns = grid_columns(len(cells), 7)
+    rows = [cells[first : first + columns] for first in range(0, len(cells), columns)]
+    return lay_out(rows, [""] * len(rows), caption.split("\n"))
 
 
 def spectra_figure(spectra: Mapping[float, Tensor], caption: str = "") -> Figure:
@@ -356,13 +329,14 @@ def geometry_figure(image: Tensor, squares: Sequence[Any]) -> Figure:
     subbands = [(scale, orientation) for scale in scales for orientation in orientations]
     height, width = image.shape[-2:]
     # The image is drawn pale, so that the lines stand out.
-    pixels = _pixels(image.float().clamp(0, 1))
+    pixels = to_picture(image)
     with figure_style():
         size = (_GEOMETRY_INCHES * len(orientations), (_GEOMETRY_INCHES * height / width + 0.25) * len(scales))
         figure, axes = create_panels(len(subbands), (len(scales), len(orientations)), size)
         for ax, (scale, orientation) in zip(axes, subbands, strict=True):
             ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, alpha=0.75, interpolation="nearest")
-            _frame(ax)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(True)
             _draw_squares(ax, by_subband.get(scale, {}).get(orientation, []))
             ax.set_title(f"{orientation}, 1:{scale}" if orientation else "pixels", loc="left")
     return figure

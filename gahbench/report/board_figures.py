@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench._util.readable import level_name
-from gahbench.board.estimates import OWN
-from gahbench.board.facts import Cost, entrant_kinds
+from gahbench.board.estimates import OWN, Entry
+from gahbench.board.facts import entrant_kinds
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.evaluation.rates import input_psnr
@@ -57,11 +57,11 @@ _OWN_TITLES = {
     "slope": "slope of output against input PSNR (dB per dB)",
 }
 #: Costs: the heading of their panel, and their value.
-COSTS: dict[str, Callable[[Cost], float | None]] = {
-    "seconds per megapixel": lambda cost: cost.seconds,
-    "parameters": lambda cost: cost.parameters,
-    "multiply-adds per pixel": lambda cost: cost.multiply_adds,
-    "training images seen": lambda cost: cost.training_images,
+COSTS: dict[str, Callable[[Entry], float | None]] = {
+    "seconds per megapixel": lambda entry: entry.seconds_per_megapixel,
+    "parameters": lambda entry: entry.parameters,
+    "multiply-adds per pixel": lambda entry: entry.multiply_adds_per_pixel,
+    "training images seen": lambda entry: entry.training_images,
 }
 
 
@@ -165,13 +165,9 @@ def draw_metric(
         raise ResultsError(f"no values of '{metric}' for these datasets and entrants; choose others, or fewer patterns")
     own = _OWN_TITLES | {"gain_over_baseline": f"gain over {results.names.entrant_phrase(str(results.baseline))} (dB)"}
     better = "" if known[metric][1] or known[metric][0] in OWN else _BETTER[_better(results, metric)]
-    title = (own | metric_titles(results)).get(metric) or f"{metric}{better}"
+    titles = dict(zip(results.metrics["metric"], map(str, results.metrics["title"]), strict=True))
+    title = (own | titles).get(metric) or f"{metric}{better}"
     return _draw_frame(results, frame, title, width, zero=known[metric][0] in ("deficit", "gain_over_baseline"))
-
-
-def metric_titles(results: Results) -> dict[str, str]:
-    """Return the titles of metrics and of their parts, by name in the table of scores."""
-    return dict(zip(map(str, results.metrics["metric"]), map(str, results.metrics["title"]), strict=True))
 
 
 def known_metrics(results: Results) -> dict[str, tuple[str, str]]:
@@ -186,12 +182,10 @@ def draw_heat_map(
 ) -> Figure:
     """Draw gains of entrants on datasets, means over noise levels; grey where the interval holds 0."""
     frame, title = _gains(results, datasets, entrants, mean=True)
-    is_undecided = ~((frame["low"] > 0) | (frame["high"] < 0))
-    rows, columns = _rows(results, frame), frame["dataset"].map(results.names.dataset)
-    cells = frame.assign(row=rows, column=columns, undecided=is_undecided).set_index(["row", "column"])
-    order = list(dict.fromkeys(rows)), list(dict.fromkeys(columns[frame["place"].sort_values(kind="stable").index]))
-    values, is_grey = (cells[name].unstack().reindex(order[0], columns=order[1]) for name in ("value", "undecided"))
-    return bases.draw_matrices({"": (values, is_grey.eq(True))}, title, width=width, digits=1)
+    columns = frame["dataset"].map(results.names.dataset)
+    order = list(dict.fromkeys(columns[frame["place"].sort_values(kind="stable").index]))
+    frame = frame.assign(panel="", row=_rows(results, frame), column=pd.Categorical(columns, order))
+    return bases.draw_matrices(frame, title, width=width, digits=1)
 
 
 def draw_cost(results: Results, datasets: Sequence[str], entrants: Sequence[str], *, width: float = WIDTH) -> Figure:
@@ -200,7 +194,7 @@ def draw_cost(results: Results, datasets: Sequence[str], entrants: Sequence[str]
     costs: dict[str, dict[str, list[float]]] = {heading: {} for heading in COSTS}
     for entry in results.board.entries:
         for heading, cost in COSTS.items():
-            value = cost(entry.cost)
+            value = cost(entry)
             if entry.entrant in gains and entry.kind in PRACTICAL_KINDS and value and math.isfinite(value):
                 costs[heading].setdefault(entry.entrant, []).append(float(value))
     points = {

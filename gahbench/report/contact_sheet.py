@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
@@ -20,7 +21,6 @@ from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ParameterError, ResultsError, listing
-from gahbench._util.files import write_output
 from gahbench._util.readable import level_name
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.board.display_names import DisplayNames
@@ -29,7 +29,7 @@ from gahbench.board.selection import choose_labels, is_chosen
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.evaluation.rates import MAX_PSNR
 from gahbench.report.cells import fold_label, number
-from gahbench.report.drawing import check_suffix, encode, figure_style
+from gahbench.report.drawing import figure_style
 from gahbench.report.pictures import crop, kept_arrays
 from gahbench.store.store import StoredArrays, stored_arrays
 
@@ -63,8 +63,7 @@ Floats = NDArray[np.float32]
 Arrays = Mapping[str, "NDArray[Any]"]
 
 
-@dataclass(frozen=True, eq=False)
-class Cell:
+class Cell(NamedTuple):
     """A picture of a sheet, with its title."""
 
     picture: Floats
@@ -74,17 +73,6 @@ class Cell:
 def format_psnr(error: float) -> str:
     """Format a mean squared error per pixel as PSNR; errors at the level of rounding become ``> 140 dB``."""
     return f"{number(-10 * math.log10(error), 1)} dB" if error > 10 ** (-MAX_PSNR / 10) else f"> {MAX_PSNR} dB"
-
-
-def write_figure(figure: Figure, file: Path) -> None:
-    """Write a sheet in the format that the suffix of the file names."""
-    check_suffix(file)
-    write_output(encode_sheet(figure, file.suffix.lower()), file)
-
-
-def encode_sheet(figure: Figure, suffix: str) -> bytes:
-    """Encode a sheet as PNG, SVG or PDF; equal sheets give equal bytes."""
-    return encode(figure, suffix, dpi=_DPI)
 
 
 def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequence[str]) -> Figure:
@@ -144,10 +132,16 @@ def _text_width(text: str) -> int:
     return math.ceil(max(widths, default=0) * _DPI / 72)
 
 
-def to_picture(image: Tensor) -> Floats:
+def to_picture(image: Tensor | NDArray[Any]) -> Floats:
     """Return the centre of an image (C, H, W) as a picture: (H, W, 3) for three channels, else their mean (H, W)."""
-    cropped = crop(image, _MAX_SIDE).float()
-    return np.asarray((cropped.permute(1, 2, 0) if len(cropped) == 3 else cropped.mean(0)).clamp(0, 1))
+    cropped = crop(np.asarray(image, np.float32), _MAX_SIDE)
+    return (np.moveaxis(cropped, 0, -1) if len(cropped) == 3 else cropped.mean(axis=0)).clip(0, 1)
+
+
+def _row(images: NDArray[Any], titles: Sequence[str] = ()) -> list[Cell]:
+    """Return images (N, C, H, W), as bytes or with values in [0, 1], as a row of a sheet."""
+    scaled = images / np.float32(255) if images.dtype == np.uint8 else images
+    return [Cell(to_picture(image), title) for image, title in zip(scaled, titles or [""] * len(images), strict=True)]
 
 
 def cropping_note(shape: Shape) -> str:
@@ -198,14 +192,15 @@ def denoised_sheet(
             f"no images at sigma {level_name(sigma)}; accepted: {listing(map(level_name, shared_sigmas))}"
         )
     count = min(count, *(len(stored.arrays["clean"]) for stored in kept))
-    clean = to_pictures(kept[0].arrays["clean"])[:count]
-    noisy = to_pictures(kept[0].arrays["noisy"][levels[0]])[:count]
-    rows = [[cell for pair in zip(clean, noisy, strict=True) for cell in map(Cell, pair, ("clean", "noisy"))]]
+    clean = _row(kept[0].arrays["clean"][:count], ["clean"] * count)
+    noisy = _row(kept[0].arrays["noisy"][levels[0]][:count], ["noisy"] * count)
+    rows = [[cell for pair in zip(clean, noisy, strict=True) for cell in pair]]
     for stored, level in zip(kept, levels, strict=True):
-        denoised = to_pictures(stored.arrays["denoised"][level])[:count]
         titles = [f"{number(float(psnr), 1)} dB" for psnr in stored.arrays["psnr"][level][:count]]
-        pairs = zip(denoised, titles, error_pictures(denoised, clean, sigma), strict=True)
-        rows.append([cell for image, title, error in pairs for cell in (Cell(image, title), Cell(error, "error"))])
+        cells = []
+        for cell, reference in zip(_row(stored.arrays["denoised"][level][:count], titles), clean, strict=True):
+            cells += [cell, Cell(error_pictures(cell.picture, reference.picture, sigma), "error")]
+        rows.append(cells)
     display = display or DisplayNames()
     names = ["", *(fold_label(display.entrant(stored.entrant), 22) for stored in kept)]
     note = f"PSNR is of whole images, of which the centre is shown; errors: grey 0, white or black {ERROR_RANGE:g} σ"
@@ -221,12 +216,6 @@ def error_pictures(denoised: Floats, clean: Floats, sigma: float) -> Floats:
     """Return the errors of denoised pictures as pictures, in which grey is zero."""
     errors: Floats = np.clip(0.5 + (denoised - clean) / (2 * ERROR_RANGE * sigma), 0, 1).astype(np.float32)
     return errors
-
-
-def to_pictures(images: NDArray[Any]) -> Floats:
-    """Return images of bytes (N, C, H, W) as pictures in [0, 1]: (N, H, W, 3) for three channels, else (N, H, W)."""
-    scaled: Floats = (images / np.float32(255)).astype(np.float32)
-    return np.moveaxis(scaled, 1, -1) if scaled.shape[1] == 3 else scaled.mean(axis=1)
 
 
 def middle_level(kept: Mapping[str, Sequence[StoredArrays]]) -> float:
@@ -265,7 +254,7 @@ def pairs_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str, c
     for images, by_reference in sets.items():
         arrays = by_reference[""]
         for name, samples, cosines in _PAIR_ROWS:
-            rows.append(_cells(arrays[samples][:count], None if cosines is None else arrays[cosines][:count]))
+            rows.append(_row(arrays[samples][:count], _texts(arrays[cosines][:count]) if cosines else ()))
             names.append(f"{_images_title(images)}\n{name}" if name == "A" else name)
     return lay_out(rows, names, [caption, "above an image: cosine with the sample of A, or with its own sample"])
 
@@ -280,18 +269,15 @@ def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: 
             chosen = np.searchsorted(arrays["indices"], shared)
             if reference == next(iter(predictions)):
                 # The samples are the same for all references.
-                rows.append(_cells(arrays["samples"][chosen]))
+                rows.append(_row(arrays["samples"][chosen]))
                 names.append(f"{_images_title(images)}\nsample")
-            rows.append(_cells(arrays["predicted"][chosen], arrays["r2"][chosen]))
+            rows.append(_row(arrays["predicted"][chosen], _texts(arrays["r2"][chosen])))
             names.append(fold_label(reference, 18))
     return lay_out(rows, names, [caption, "above an image: r² of the sample and the prediction from its noise"])
 
 
 def cosines_figure(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str) -> Figure:
     """Draw the distributions of cosines, a panel for each number of training images."""
-    import pandas as pd
-    import seaborn as sns
-
     with figure_style():
         figure = Figure(figsize=(1.1 + 1.9 * len(sets), 2.6), layout="constrained")
         axes = figure.subplots(1, len(sets), sharey=True, sharex=True, squeeze=False)[0]
@@ -319,9 +305,5 @@ def _images_title(images: int | None) -> str:
     return "" if images is None else f"N = {images}"
 
 
-def _cells(images: NDArray[Any], values: NDArray[Any] | None = None) -> list[Cell]:
-    """Return images as a row of cells, with values as titles."""
-    import torch
-
-    titles = [""] * len(images) if values is None else [f"{value:.2f}" for value in values]
-    return [Cell(to_picture(image), title) for image, title in zip(torch.from_numpy(images), titles, strict=True)]
+def _texts(values: NDArray[Any]) -> list[str]:
+    return [f"{value:.2f}" for value in values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +17,11 @@ from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.statistics import MIN_SOURCES, Interval
 from gahbench.board.tables import rows_of
 from gahbench.contracts.row_labels import base_label
+from gahbench.evaluation.rates import input_psnr
 from gahbench.planning.units import CHECKS_VERSION
 from gahbench.report import cells
 from gahbench.report.columns import COLUMNS, SUMMARY, Cell, Column, Table, board_columns, table_of_board
 from gahbench.report.finding import finding
-from gahbench.report.heat_map import GainCell, heat_map
 
 if TYPE_CHECKING:
     from gahbench.board.display_names import DisplayNames
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 #: The columns of means over datasets, beside the gains on each dataset.
 _SUMMARY_COLUMNS = ("rank", "entrant", "gain_over_baseline", "seconds_per_megapixel")
+#: Gains over a baseline in dB, by absolute value, at which the colour of a cell becomes one step stronger. The steps
+#: are the same on all boards; those of gains over the noisy images are larger by a factor.
+STEPS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+_NOISY_SCALE = 3.0
+#: The kinds of entrants that bound what is possible.
+_OPTIMA = ("optimal", "bound")
 
 
 @dataclass(frozen=True)
@@ -91,44 +98,70 @@ def _in_summary(column: Column) -> Column:
 
 def _summary(results: Results, wide: pd.DataFrame) -> Table | None:
     """Return the ranks and gains over all datasets, the cost, and the gains and ranks on each dataset."""
-    gains, names = heat_map(results), results.names
-    if len(gains.columns) < 2 or not gains.rows:
-        return None
+    boards = [board for board in results.board.datasets if board.is_known("psnr")]
+    baseline = results.baseline if any(board.is_known("gain_over_baseline") for board in boards) else None
+    checks = {board.dataset: results.optimum_checks.get(board.dataset) for board in boards}
+    hidden = {baseline, *(check.optimum for check in checks.values() if check)}
     over: dict[str, Any] = {str(row["entrant"]): row for row in results.over_datasets().to_dict("records")}
     seconds = wide.groupby("entrant")["seconds_per_megapixel"].mean()
-    rows: list[dict[str, Any]] = []
-    for row in gains.rows:
-        on_datasets = {
-            str(index): _gain_cell(cell.gain.value, cells.rank(cell.rank, cell.rank_high, cell.is_flagged), cell.step)
-            for index, cell in enumerate(row.cells)
-        }
-        mean = over.get(row.entrant, {"rank": None, "rank_high": None})
+    entries = {(entry.dataset, entry.entrant): entry for entry in results.board.entries}
+    kinds = {entry.entrant: entry.kind for entry in reversed(results.board.entries)}
+    rows: list[tuple[tuple[bool, int, float], dict[str, Any]]] = []
+    for label in results.entrants:
+        gains = {board.dataset: gain_of(board, label, baseline) for board in boards}
+        known = [gain.value for gain in gains.values() if gain.is_known]
+        if label in hidden or not known or kinds[label] in _OPTIMA:
+            continue
+        on_datasets = {}
+        for dataset, gain in gains.items():
+            entry = entries.get((dataset, label))
+            rank = cells.rank(entry.rank, entry.rank_high, bool(entry.flags)) if entry else ""
+            on_datasets[f"on {dataset}"] = _gain_cell(gain, rank, _NOISY_SCALE if baseline is None else 1.0)
+        mean = over.get(label, {"rank": None, "rank_high": None})
         gain = Interval(*(mean.get(f"gain_over_baseline{end}", math.nan) for end in ("", "_low", "_high")))
-        facts = {"entrant": row.entrant, "seconds_per_megapixel": seconds[row.entrant]}
-        rows.append(
-            mean | on_datasets | facts | {"gain_over_baseline": _gain_cell(gain.value, "", GainCell(gain).step)}
-        )
-    if gains.has_optimum:
-        optima = {
-            str(index): _gain_cell(column.optimum.value, "bound" if column.is_bound else "")
-            for index, column in enumerate(gains.columns)
-        }
-        rows.append({"rank": None, "rank_high": None, "entrant": "best possible", **optima})
-    # Gains and ranks line up from the left, since ranks have different widths.
-    datasets = [Column(names.dataset(column.dataset), str(i), form=str) for i, column in enumerate(gains.columns)]
+        facts = {"entrant": label, "seconds_per_megapixel": seconds[label], "gain_over_baseline": _gain_cell(gain)}
+        # Means over fewer datasets cannot be compared, so these entrants follow.
+        order = kinds[label] not in PRACTICAL_KINDS, -len(known), -math.fsum(known) / len(known)
+        rows.append((order, mean | on_datasets | facts))
+    if len(boards) < 2 or not rows:
+        return None
+    records = [record for _, record in sorted(rows, key=lambda row: row[0])]
+    optima = {
+        f"on {board.dataset}": _gain_cell(Interval(gain.value), "bound" * (kinds[check.optimum] == "bound"))
+        for board in boards
+        if (check := checks[board.dataset]) and (gain := gain_of(board, check.optimum, baseline)).is_known
+    }
+    if optima:
+        records.append({"rank": None, "rank_high": None, "entrant": "best possible", **optima})
     shown = [replace(column, views=(SUMMARY,)) for column in COLUMNS if column.name in _SUMMARY_COLUMNS]
-    # The cost is last, so that narrow terminals leave it out first.
-    shown[-1:-1] = datasets
-    baseline = "the noisy images" if gains.baseline is None else names.entrant(gains.baseline)
-    title = f"Gain over {baseline} in dB, and rank"
-    return table_of_board(title, shown, pd.DataFrame(rows), names)
+    # The cost is last, so that narrow terminals leave it out first. Gains and ranks line up from the left.
+    shown[-1:-1] = [Column(results.names.dataset(board.dataset), f"on {board.dataset}", form=str) for board in boards]
+    title = f"Gain over {'the noisy images' if baseline is None else results.names.entrant(baseline)} in dB, and rank"
+    return table_of_board(title, shown, pd.DataFrame(records), results.names)
 
 
-def _gain_cell(gain: float, rank: str, step: int = 0) -> Cell:
-    if math.isnan(gain):
+def gain_of(board: Estimates, entrant: str, baseline: str | None) -> Interval:
+    """Return the gain of an entrant over the baseline, or over the noisy images, whose PSNR is constant."""
+    if baseline is not None:
+        return board.estimate(entrant, "gain_over_baseline")
+    psnr = board.estimate(entrant, "psnr")
+    noisy = float(input_psnr(board.sigmas).mean()) if board.sigmas else math.nan
+    return Interval(psnr.value - noisy, psnr.low - noisy, psnr.high - noisy)
+
+
+def colour_step(gain: Interval, scale: float = 1.0) -> int:
+    """Return the signed step of the colour of a gain, from −8 to 8; 0 if its interval is unknown or contains 0."""
+    if not gain.excludes_zero:
+        return 0
+    steps = 1 + bisect.bisect_right(STEPS, abs(gain.value) / scale)
+    return steps if gain.value > 0 else -steps
+
+
+def _gain_cell(gain: Interval, rank: str = "", scale: float = 1.0) -> Cell:
+    if not gain.is_known:
         return Cell(cells.DASH)
-    text = f"{cells.number(gain, 1, sign=True):>5} {rank.strip(cells.DASH)}"
-    return Cell(text.rstrip(), f"{gain:g}", step=step)
+    text = f"{cells.number(gain.value, 1, sign=True):>5} {rank.strip(cells.DASH)}"
+    return Cell(text.rstrip(), f"{gain.value:g}", step=colour_step(gain, scale))
 
 
 def _legend(results: Results, shown: Sequence[Column]) -> dict[str, str]:

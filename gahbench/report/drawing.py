@@ -112,7 +112,7 @@ def draw_dots(
     zero
         Whether to draw a line at 0.
     """
-    panels, rows, marks = (_order(frame[name]) for name in ("panel", "row", "mark"))
+    panels, rows, marks = (order_of(frame[name]) for name in ("panel", "row", "mark"))
     labels = {row: fold_label(row, min(_LABEL_WIDTH, int(0.24 * width))) for row in rows}
     # Rows have equal heights.
     pitch = max(0.03 + 0.13 * max(label.count("\n") + 1 for label in labels.values()), 0.06 + 0.075 * len(marks))
@@ -196,8 +196,8 @@ def draw_curves(
     """
     if "group" not in frame:
         frame = frame.assign(group="")
-    panels = _order(frame["panel"])
-    looks = _looks(_order(frame["label"]), references, colours, has_markers)
+    panels = order_of(frame["panel"])
+    looks = _looks(order_of(frame["label"]), references, colours, has_markers)
     others = [label for label, look in looks.items() if look["color"] == PALE]
     entries = {label: look for label, look in looks.items() if label not in others}
     entries |= {pluralize(len(others), "other"): {"color": PALE}} if others else {}
@@ -242,7 +242,7 @@ def _looks(
     return looks
 
 
-def _order(column: pd.Series[Any]) -> list[str]:
+def order_of(column: pd.Series[Any]) -> list[str]:
     """Return the values of a column: its categories, or else in the order in which they appear."""
     return list(column.cat.categories) if hasattr(column, "cat") else list(dict.fromkeys(column))
 

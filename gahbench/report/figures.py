@@ -5,6 +5,8 @@ A new figure is a function of results, labels of datasets and labels of entrants
 
 from __future__ import annotations
 
+import base64
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,19 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
+from gahbench._util.errors import GahbenchError, ParameterError, listing, suggestion
+from gahbench._util.files import read_regular
 from gahbench.board.alignments import parse_agreement
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.selection import choose_labels
 from gahbench.report import bases, board_figures, rates, training
 from gahbench.report.board_figures import COSTS, draw_metric, known_metrics
 from gahbench.report.cells import file_stems
-from gahbench.report.drawing import (
-    encode,
-)
+from gahbench.report.drawing import encode
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
+
+#: The largest figure of a folder that is read, in bytes.
+MAX_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -56,20 +60,18 @@ class Kind:
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """A figure of published results: its file name without suffix, its texts, and the function that draws it."""
+    """A figure of published results: its file name without suffix, its title, its kind, and how it is drawn."""
 
     name: str
     title: str
-    caption: str
-    dataset: str | None
-    section: str
+    kind: Kind
     draw: Callable[[], Figure]
 
     def svg(self) -> bytes | None:
         """Return the figure as SVG; ``None`` if there is nothing to draw, such as costs that differ on no dataset."""
         try:
             return encode(self.draw(), ".svg")
-        except ResultsError:
+        except GahbenchError:
             return None
 
 
@@ -84,8 +86,8 @@ def _metrics_of_bases(results: Results) -> bool:
 
 def _has_costs(results: Results) -> bool:
     """Return whether entrants that could be used in practice differ in any cost."""
-    costs = [entry.cost for entry in results.board.entries if entry.kind in PRACTICAL_KINDS]
-    known = [{value for cost in costs if (value := of(cost)) and math.isfinite(value)} for of in COSTS.values()]
+    entries = [entry for entry in results.board.entries if entry.kind in PRACTICAL_KINDS]
+    known = [{value for entry in entries if (value := of(entry)) and math.isfinite(value)} for of in COSTS.values()]
     return results.board.is_known("psnr") and any(len(values) > 1 for values in known)
 
 
@@ -233,20 +235,34 @@ def published(results: Results, folder: Path | None = None) -> Iterator[Publishe
     for name, kind in FIGURES.items():
         parts = [part for part in kind.parts(results) if name != "training" or part[0] in trained]
         labels = file_stems([entrant for _, entrant in parts if entrant])
-        extra: dict[str, Any] = {"folder": folder} if name == "training" else {}
+        options: dict[str, Any] = {"folder": folder} if name == "training" else {}
         for dataset, entrant in parts:
             names = [name, *([stems[dataset]] if dataset else []), *([labels[entrant]] if entrant else [])]
             shown = [results.names.entrant(entrant)] if entrant else []
             title = ", ".join([kind.title, *shown, *([results.names.dataset(dataset)] if dataset else [])])
-
-            def draw(name: str = name, dataset: Any = dataset, entrant: Any = entrant, extra: Any = extra) -> Figure:
-                return figure(results, name, dataset=dataset, entrants=entrant or (), **extra)
-
-            yield Published("-".join(names), title, kind.caption, dataset, kind.section, draw)
+            draw = functools.partial(figure, results, name, dataset=dataset, entrants=entrant or (), **options)
+            yield Published("-".join(names), title, kind, draw)
 
 
 def render_figures(results: Results) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and the content of each published figure, as SVG; equal results give equal bytes."""
     for item in published(results):
-        if (content := item.svg()) is not None:
+        if content := item.svg():
             yield f"{item.name}.svg", content
+
+
+def page_figures(results: Results, folder: Path, is_saved: bool = True) -> dict[str, list[tuple[Published, str]]]:
+    """Return figures with their SVG as a ``data:`` URL, whose scripts never run, by section of the page.
+
+    If the files of the folder show these results, figures that it has are not drawn again.
+    """
+    sections: dict[str, list[tuple[Published, str]]] = {}
+    for item in published(results, folder):
+        content = None
+        if is_saved:
+            with suppress(OSError):
+                content = read_regular(folder / "figures" / f"{item.name}.svg", MAX_BYTES, follow=False)
+        if content := content or item.svg():
+            url = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
+            sections.setdefault(item.kind.section, []).append((item, url))
+    return sections

@@ -62,7 +62,7 @@ def draw_rates(
     results: Results, datasets: Sequence[str], entrants: Sequence[str], *, width: float = WIDTH, rate: str = "rate"
 ) -> Figure:
     """Draw the local slope of output against input PSNR; the window of ``rate``, in which it is a rate, is shaded."""
-    cubes = psnr_cubes(results, results.left_out)
+    cubes = psnr_cubes(results)
     rows = []
     for dataset in (name for name in datasets if name in cubes and len(cubes[name].sigmas) > 1):
         cube = cubes[dataset]
@@ -93,7 +93,7 @@ def draw_resolution(
 ) -> Figure:
     """Draw the slope within the window of ``rate`` against the size of images, for datasets that differ in size."""
     windows = _windows_of(results, rate)
-    own_windows, cubes = entrant_windows(results, windows), psnr_cubes(results, results.left_out)
+    own_windows, cubes = entrant_windows(results, windows), psnr_cubes(results)
     names = DisplayNames()
     if results.registry is not None:
         names = display_names(results.registry(), (), dict.fromkeys(families(results), ""))

@@ -15,8 +15,7 @@ from rich.text import Text
 from gahbench._util.readable import escape_latex, pluralize
 from gahbench.report.cells import fold_label
 from gahbench.report.columns import COLUMNS, SUMMARY, Cell, Column, Table, choose_columns, table_of_board
-from gahbench.report.document import build_document
-from gahbench.report.heat_map import STEPS
+from gahbench.report.document import STEPS, build_document
 from gahbench.report.page.readme import read_readme
 
 if TYPE_CHECKING:

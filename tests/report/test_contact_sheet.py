@@ -12,12 +12,13 @@ from PIL import Image
 
 from gahbench._util.errors import ParameterError
 from gahbench.explore.preview import contact_sheet
-from gahbench.report.contact_sheet import Cell, encode_sheet, lay_out
+from gahbench.report.contact_sheet import Cell, lay_out
+from gahbench.report.drawing import encode
 
 
 def crop_pictures(figure):
     """Yield the pixels of each picture in the PNG of a sheet."""
-    page = np.asarray(Image.open(io.BytesIO(encode_sheet(figure, ".png"))).convert("RGB"))
+    page = np.asarray(Image.open(io.BytesIO(encode(figure, ".png"))).convert("RGB"))
     (axes,) = figure.axes
     height, width = axes.get_ylim()[0], axes.get_xlim()[1]
     assert page.shape == (height, width, 3)

@@ -15,9 +15,8 @@ from gahbench._util.errors import ParameterError
 from gahbench.board.statistics import UNKNOWN, Interval
 from gahbench.report import cells
 from gahbench.report.columns import choose_columns
-from gahbench.report.document import build_document
-from gahbench.report.finding import finding
-from gahbench.report.page.first_screen import suite_facts
+from gahbench.report.document import STEPS, build_document, colour_step, gain_of
+from gahbench.report.finding import finding, suite_facts
 from gahbench.report.text import MAX_LINES, export_board, markdown, print_board, print_tables
 
 NAME = "c-alpha[alpha=2,size=32]"
@@ -158,6 +157,37 @@ def test_the_summary_has_ranks_gains_and_cost_and_colours_what_intervals_decide(
     assert (above.step, undecided.step) == (8, 0)
     assert below.step < 0
     assert build_document(one_board()).summary is None
+
+
+@pytest.mark.parametrize(
+    ("gain", "step"),
+    [
+        (Interval(0.3, 0.1, 0.5), 1),
+        (Interval(-STEPS[0], -0.9, -0.1), -2),
+        (Interval(50, 40, 60), len(STEPS) + 1),
+        (Interval(0.3, -0.1, 0.7), 0),
+        (Interval(0, 0, 0), 0),
+        (Interval(3), 0),
+    ],
+)
+def test_gains_have_a_colour_only_if_the_interval_excludes_0(gain, step):
+    assert colour_step(gain) == step
+
+
+def test_the_summary_has_denoisers_by_gain_then_oracles():
+    board_results = suite(("tv", "classical", 4, 1), ("net", "trained", 1, 2), ("ideal", "oracle", 0.5, 1))
+    table = build_document(board_results).summary
+    entrant = [column.name for column in table.columns].index("entrant")
+    assert [row[entrant].text for row in table.rows] == ["net", "tv", "ideal"]
+
+
+def test_without_a_baseline_gains_are_over_the_noisy_images():
+    bare = suite(("net", "trained", 1, 2), baseline=None)
+    board = bare.board.for_dataset("a")
+    psnr, gain = board.estimate("net", "psnr"), gain_of(board, "net", None)
+    noisy = np.mean(-20 * np.log10((0.05, 0.1, 0.2)))
+    assert (gain.value, gain.low) == pytest.approx((psnr.value - noisy, psnr.low - noisy))
+    assert build_document(bare).summary.title == "Gain over the noisy images in dB, and rank"
 
 
 def many(count):

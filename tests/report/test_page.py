@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 from hostile_pages import HOSTILE, NAME, Read
 
-from gahbench.report.page.readme import headline, read_readme
+from gahbench.report.page.readme import Readme, read_readme
 from gahbench.report.page.report import html_report, write_report
 
 
@@ -64,21 +64,13 @@ def test_a_page_links_to_the_files_of_a_folder_that_moves_with_it(hostile, built
     assert hashlib.sha256((folder / "scores.parquet").read_bytes()).hexdigest() in text
 
 
-def test_the_readme_of_a_folder_gives_its_title_headline_and_findings(tmp_path):
-    assert read_readme(tmp_path).title == ""
-    text = (
-        "# A `title`\n\nText.\n\n- no finding\n\n## What it shows\n\n"
-        "- **Bold `code`**, [a link](x.md) <i>\n  and more.\n- *Second*, 2 * 3.\n\nEnd.\n"
-    )
+def test_the_readme_of_a_folder_gives_its_title_headline_and_picture(tmp_path):
+    assert read_readme(tmp_path) == Readme()
+    text = "# A `title`\n\nText.\n\n![A](a%20b.svg)\n\n## What it shows\n\n- **Bold `code`**, [a link](x.md)\n\nEnd.\n"
     (tmp_path / "README.md").write_text(text)
-    readme = read_readme(tmp_path)
-    assert (readme.title, readme.headline) == ("A title", "Bold code")
-    assert [str(finding).replace("\n", " ") for finding in readme.findings] == [
-        "<strong>Bold <code>code</code></strong>, a link &lt;i&gt; and more.",
-        "<em>Second</em>, 2 * 3.",
-    ]
+    assert read_readme(tmp_path) == Readme("A title", "Bold code", "a b.svg")
     (tmp_path / "README.md").write_bytes(b"\xff")
-    assert read_readme(tmp_path).findings == ()
+    assert read_readme(tmp_path) == Readme()
 
 
 @pytest.mark.parametrize(
@@ -86,9 +78,10 @@ def test_the_readme_of_a_folder_gives_its_title_headline_and_findings(tmp_path):
     [
         ("## Findings\nThis is, by [A et al. (2007)](x.md),\n0.5 dB. More.", "This is, by A et al. (2007), 0.5 dB"),
         ("## Findings\n1. **First**: a.\n2. **Second**: b.", "First"),
-        ("# Findings\nNo.\n\n## What it shows\n\n## Limits\nNo.", None),
-        ("no heading", None),
+        ("# Findings\nNo.\n\n## What it shows\n\n## Limits\nNo.", ""),
+        ("no heading", ""),
     ],
 )  # fmt: skip
-def test_the_headline_is_the_first_sentence_of_the_findings(text, expected):
-    assert headline(text) == expected
+def test_the_headline_is_the_first_sentence_of_the_findings(text, expected, tmp_path):
+    (tmp_path / "README.md").write_text(text)
+    assert read_readme(tmp_path).headline == expected

@@ -1,4 +1,4 @@
-"""The title, the headline, the findings and the picture in the README.md of a results folder."""
+"""The title, the headline and the picture in the README.md of a results folder."""
 
 from __future__ import annotations
 
@@ -29,14 +29,10 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 @dataclass(frozen=True)
 class Readme:
-    """What a page about results says of itself; empty where it does not.
-
-    ``findings`` are HTML; ``picture`` is the path of the first picture.
-    """
+    """What a page about results says of itself; empty where it does not. ``picture`` is the path of the first one."""
 
     title: str = ""
     headline: str = ""
-    findings: Sequence[Markup] = ()
     picture: str = ""
 
 
@@ -50,31 +46,29 @@ def read_markdown(file: Path) -> str:
 
 def read_readme(folder: Path) -> Readme:
     """Read the README.md of a folder."""
-    text = read_markdown(folder / "README.md")
-    tokens = _MARKDOWN.parse(text)
-    # Paragraphs of list items have level 3.
-    items = [token for token in _section(tokens) if token.type == "inline" and token.level == 3]
-    findings = tuple(_html([token.copy(children=_without_links(token))]) for token in items)
+    tokens = _MARKDOWN.parse(read_markdown(folder / "README.md"))
     parts = [part for token in tokens for part in token.children or ()]
     picture = next((str(part.attrs["src"]) for part in parts if part.type == "image"), "")
-    return Readme(_title(tokens), headline(text) or "", findings, unquote(picture))
+    return Readme(_title(tokens), _headline(tokens), unquote(picture))
 
 
-def headline(text: str) -> str | None:
-    """Return the first sentence of the findings of a page as plain text, or their beginning if it is bold.
+def _headline(tokens: Sequence[Token]) -> str:
+    """Return the first sentence of the findings as plain text, without its full stop, or their beginning if it is bold.
 
-    Findings stand under the heading ``## Findings`` or ``## What it shows``; ``None`` without them. The headline does
-    not end with a full stop.
+    Findings stand under the heading ``## Findings`` or ``## What it shows``.
     """
-    paragraph = next((token for token in _section(_MARKDOWN.parse(text)) if token.type == "inline"), None)
-    if paragraph is None:
-        return None
-    parts = [part for part in paragraph.children or () if part.content or part.type != "text"]
+    heads = (
+        index
+        for index, token in enumerate(tokens)
+        if token.tag == "h2" and _plain(tokens[index + 1].children or ()).lower() in _HEADINGS
+    )
+    section = takewhile(lambda token: token.type != "heading_open", tokens[next(heads, len(tokens)) + 3 :])
+    paragraph = next((token for token in section if token.type == "inline"), None)
+    parts = [part for part in paragraph.children or () if part.content or part.type != "text"] if paragraph else []
     if parts and parts[0].type == "strong_open":
         return _plain(list(takewhile(lambda part: part.type != "strong_close", parts[1:]))).rstrip(".:")
-    plain = _plain(parts)
-    sentence = _SENTENCE.match(plain)
-    return sentence[0] if sentence else plain
+    sentence = _SENTENCE.match(_plain(parts))
+    return sentence[0] if sentence else _plain(parts)
 
 
 def render_markdown(text: str) -> tuple[str, Markup]:
@@ -83,35 +77,20 @@ def render_markdown(text: str) -> tuple[str, Markup]:
     title = _title(tokens)
     if tokens and tokens[0].tag == "h1":
         del tokens[:3]
+    hidden = ("link_open", "link_close", "image")
     for token in tokens:
         # The content security policy of pages forbids the style attributes of cells.
         token.attrs = {}
-        token.children = token.children and _without_links(token)
-    markup = _html(tokens).replace("<table>", Markup('<div class="scroll" tabindex="0">\n<table>'))
+        token.children = token.children and [part for part in token.children if part.type not in hidden]
+    markup = Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
+    markup = markup.replace("<table>", Markup('<div class="scroll" tabindex="0">\n<table>'))
     return title, markup.replace("</table>", Markup("</table>\n</div>")).replace("<pre>", Markup('<pre tabindex="0">'))
 
 
-def _section(tokens: Sequence[Token]) -> list[Token]:
-    """Return the tokens below the heading of findings, up to the next heading."""
-    for index, token in enumerate(tokens):
-        if token.tag == "h2" and _plain(tokens[index + 1].children or ()).lower() in _HEADINGS:
-            return list(takewhile(lambda token: token.type != "heading_open", tokens[index + 3 :]))
-    return []
-
-
 def _title(tokens: Sequence[Token]) -> str:
-    return next(
-        (_plain(tokens[index + 1].children or ()) for index, token in enumerate(tokens) if token.tag == "h1"), ""
-    )
+    found = (_plain(tokens[index + 1].children or ()) for index, token in enumerate(tokens) if token.tag == "h1")
+    return next(found, "")
 
 
 def _plain(parts: Sequence[Token]) -> str:
     return "".join(" " if part.type in ("softbreak", "hardbreak") else part.content for part in parts).strip()
-
-
-def _without_links(paragraph: Token) -> list[Token]:
-    return [part for part in paragraph.children or () if part.type not in ("link_open", "link_close", "image")]
-
-
-def _html(tokens: Sequence[Token]) -> Markup:
-    return Markup(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))

@@ -23,10 +23,10 @@ from gahbench.board.claims import judge_claims
 from gahbench.board.results import Results, load_results
 from gahbench.report.claims import by_paper, format_interval, summary
 from gahbench.report.document import build_document
+from gahbench.report.figures import page_figures
+from gahbench.report.finding import suite_facts
 from gahbench.report.page import images, provenance
-from gahbench.report.page.first_screen import suite_facts
 from gahbench.report.page.readme import read_readme
-from gahbench.report.page.source import Source
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
@@ -70,8 +70,7 @@ def html_report(
     navigation
         The addresses of other pages of a site, by title, to which the head of the page links; none by default.
     """
-    source = Source(folder, results or load_results(folder, registry), registry, is_saved=results is None)
-    values = report_values(source, files or {})
+    values = report_values(folder, results or load_results(folder, registry), registry, results is None, files or {})
     return html_page(values["title"], render_template("body.html", {**values, "navigation": navigation or {}}))
 
 
@@ -96,11 +95,14 @@ def html_page(title: str, body: str, more_style: str = "") -> str:
     return render_template("page.html", values)
 
 
-def report_values(source: Source, files: Mapping[str, str]) -> dict[str, Any]:
+def report_values(
+    folder: Path, results: Results, registry: Registry, is_saved: bool, files: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the values of ``body.html`` except ``navigation``; ``files`` are addresses of files by name."""
-    results, document, own = source.results, build_document(source.results), read_readme(source.folder)
-    verdicts = judge_claims(source.registry, [(results.suite, results)])
+    document, readme = build_document(results), read_readme(folder)
+    verdicts = judge_claims(registry, [(results.suite, results)])
     measured = [verdict for verdict in verdicts if verdict.outcome != "not measured"]
+    figures = page_figures(results, folder, is_saved)
     values: dict[str, Any] = {
         "title": f"{results.suite} – gahbench",
         "heading": results.suite,
@@ -108,21 +110,22 @@ def report_values(source: Source, files: Mapping[str, str]) -> dict[str, Any]:
         "names": results.names,
         "document": document,
         "facts": suite_facts(results),
-        "answer": own.headline or document.answer,
-        "question": own.title,
-        "figures": source.figures(),
-        "gallery": images.gallery(source),
-        "eigenvectors": images.eigenvector_gallery(source),
-        "training": {"fits": provenance.fits_table(source), "failures": provenance.failures(source)},
-        "sheets": images.sample_sheets(source),
+        "answer": readme.headline or document.answer,
+        "question": readme.title,
+        "figures": figures,
+        "gallery": images.gallery(results, folder),
+        "eigenvectors": images.eigenvector_gallery(results, folder),
+        "fits": provenance.fits_table(results),
+        "failures": provenance.failures(results),
+        "sheets": images.sample_sheets(results, folder),
         "claims": {"papers": by_paper(measured), "outcomes": summary(measured), "format": format_interval},
-        "provenance": provenance.provenance_section(source, files),
+        "provenance": provenance.provenance_section(results, folder, files),
     }
     optional_sections = {
-        "cost": values["figures"].get("cost"),
-        "curves": values["figures"].get("curves"),
-        "basis": values["figures"].get("basis") or values["eigenvectors"],
-        "generalization": values["figures"].get("generalization") or values["sheets"],
+        "cost": "cost" in figures,
+        "curves": "curves" in figures,
+        "basis": "basis" in figures or values["eigenvectors"],
+        "generalization": "generalization" in figures or values["sheets"],
         "claims": measured,
     }
     return {**values, "sections": {name: name.capitalize() for name in SECTIONS if optional_sections.get(name, True)}}
