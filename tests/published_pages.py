@@ -9,7 +9,7 @@ import scipy.stats
 
 from gahbench.board import results as published_results
 from gahbench.board.alignments import parse_agreement
-from gahbench.board.cube import metric_cubes, spreads_of
+from gahbench.board.cube import metric_cubes, share_spreads
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted(file.parent.name for file in (ROOT / "results").glob("*/results.json"))
@@ -67,7 +67,7 @@ def agreement_cubes(results, measure, basis):
     """Return the cubes of a measure with a basis, and of the images that it leaves out, each by dataset."""
     names = {str(name): parse_agreement(str(name)) for name in results.scores["metric"].unique()}
     found = [sorted(name for name in names if names[name] == (measure, basis, part)) for part in ("", "left-out")]
-    cubes = metric_cubes(results, results.left_out, [name for part in found for name in part[-1:]])
+    cubes = metric_cubes(results, [name for part in found for name in part[-1:]])
     return [cubes.get(part[-1], {}) if part else {} for part in found]
 
 
@@ -86,8 +86,8 @@ def margin(results, dataset, entrant, basis, other, sigma=None, measure="directi
     levels = levels if sigma is None else {sigma}
     if dataset not in cubes or not levels or not levels <= set(cubes[dataset].sigmas):
         return None
-    cube = cubes[dataset]
-    sample = cube.sampled(spreads_of(cubes)).row(cube.entrants.index(entrant))
+    cube = share_spreads(cubes)[dataset]
+    sample = cube.sampled().row(cube.entrants.index(entrant))
     sample = sample.at([cube.sigmas.index(level) for level in sorted(levels)])
     mean = sample.apply(lambda array: array.mean(axis=-1, keepdims=True)).intervals()[0]
     return dataclasses.astuple(mean) if np.isfinite(mean.value) else None

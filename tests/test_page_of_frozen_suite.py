@@ -20,7 +20,7 @@ def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
     families = results.board.datasets
     c_alpha, fields, discs = families[:3]
     overall = {row.entrant: (row.rank, row.rank_high) for row in results.means_over_datasets.rows}
-    costs = {entry.entrant: entry.cost for entry in c_alpha.entries}
+    costs = {entry.entrant: entry for entry in c_alpha.entries}
     for entrant, *cells in table_after("standard-1", "with the interval of the rank:", len(results.entrants)):
         psnr = [ranked_psnr(family, entrant) for family in families]
         assert cells == [*psnr, rank(*overall.get(entrant, (None, None)))]
@@ -34,7 +34,7 @@ def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
         assert cells == [
             format_count(cost.parameters),
             duration(cost.train_seconds),
-            seconds(cost.seconds),
+            seconds(cost.seconds_per_megapixel),
             *deficits,
             *map(format_interval, directions),
             format_interval(c_alpha.estimate(entrant, "doubling"), sign=True),

@@ -165,18 +165,8 @@ def draw(
         say(f"wrote {numbered}")
 
 
-def site(
-    folder: Annotated[Path, typer.Argument(help="A folder that contains results folders.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to: new, empty, or an earlier site.")],
-    title: Annotated[str, typer.Option(help="Title of the site.")] = "gahbench",
-    documentation: Annotated[
-        str,
-        typer.Option(
-            help="Folder in the site of the documentation that Sphinx builds from the folder above: pages link to it."
-        ),
-    ] = "",
-    plugins_dir: options.Plugins = None,
-) -> None:
+@options.parameters_of("gahbench.site.pages:write_site")
+def site(plugins_dir: options.Plugins = None, **arguments: Any) -> None:
     """Write a website of results folders: an index, the report of each folder, and the claims of claims.md.
 
     The site works from disk and from any server, and loads nothing from other servers.
@@ -184,17 +174,9 @@ def site(
     from gahbench.registry.registry import open_registry
     from gahbench.site.pages import write_site
 
-    registry = open_registry(plugins_dir or ())
     with Progress("building the site") as progress:
-        written = write_site(
-            folder,
-            out,
-            registry,
-            title=title,
-            documentation=documentation,
-            progress=progress,
-        )
-    typer.echo(f"site: {out / 'index.html'} ({len(written)} files)", err=True)
+        written = write_site(registry=open_registry(plugins_dir or ()), progress=progress, **arguments)
+    typer.echo(f"site: {arguments['out'] / 'index.html'} ({len(written)} files)", err=True)
 
 
 @options.parameters_of("gahbench.runs.comparison:compare")

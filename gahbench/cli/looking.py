@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,21 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from gahbench._util.core_yaml import as_number
-from gahbench._util.errors import ParameterError
 from gahbench._util.readable import pluralize
 from gahbench.cli import options
-from gahbench.cli.help import help_of
 from gahbench.cli.printing import say, say_written
 from gahbench.cli.progress import Progress
-from gahbench.contracts.datasets import Split
 from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:
     from gahbench.explore.inspection import Inspection
-    from gahbench.explore.preview import Preview
 
-_T = TypeVar("_T")
 #: Heading and number of decimals of each column of an inspection, by the name of the score.
 _SCORE_COLUMNS = {
     "psnr": ("denoised\n(dB)", 1),
@@ -41,15 +35,7 @@ _SCORE_COLUMNS = {
 }
 
 
-def _options(target: str) -> Callable[..., Any]:
-    """Return a function that makes the option of a parameter of a public function, with its help and default."""
-    return lambda parameter, *flags: typer.Option(*flags, help=help_of(f"gahbench.{target}", parameter, default=True))
-
-
-_preview, _inspect = _options("explore.preview:preview"), _options("explore.inspection:inspect")
-_sample, _settings = _options("explore.sample:sample"), _options("sampling.settings:Sampling")
-_Dataset = Annotated[str, typer.Argument(help=help_of("gahbench.explore.preview:preview", "dataset"))]
-_Entrant = Annotated[str, typer.Argument(help=help_of("gahbench.explore.inspection:inspect", "entrant"))]
+_SAMPLING = "gahbench.sampling.settings:Sampling"
 _Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Another setting of gahbench.sampling.Sampling: levels=[1,0.5,0.05]. Repeatable."),
@@ -59,24 +45,22 @@ _Figures = Annotated[Path, typer.Option("--out", "-o", help="Folder of figures, 
 _Samples = Annotated[Path, typer.Option("--out", "-o", help="Folder of samples.png and samples.npz.")]
 
 
-def preview(
-    dataset: _Dataset,
-    sigma: Annotated[list[str] | None, _preview("sigmas", "--sigma", "-s")] = None,
-    count: Annotated[int | None, _preview("count")] = None,
-    split: Annotated[Split | None, _preview("split")] = None,
-    start: Annotated[int | None, _preview("start")] = None,
-    out: _Sheet = Path("preview-{dataset}.png"),
-    plugins_dir: options.Plugins = None,
-) -> None:
+@options.parameters_of("gahbench.explore.preview:preview")
+def preview(out: _Sheet = Path("preview-{dataset}.png"), **arguments: Any) -> None:
     """Print the properties of a dataset, and write a contact sheet of its images under noise."""
     import gahbench
     from gahbench.report.drawing import check_suffix
 
     # Check the argument before the slow loading of images.
     check_suffix(out)
-    given = _given(sigmas=parse_sigmas(sigma), count=count, split=split, start=start, plugins=plugins_dir)
-    dataset_preview = gahbench.preview(dataset, **given)
-    _print_card(dataset_preview)
+    dataset_preview = gahbench.preview(**arguments)
+    say(f"dataset {dataset_preview.configured.label}  ({dataset_preview.configured.plugin.origin})", "bold")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, fact in dataset_preview.card.items():
+        table.add_row(name, Text(fact))
+    Console().print(table)
     file = _fill(out, "{dataset}", dataset_preview.configured.label)
     dataset_preview.save(file)
     say(f"wrote {file}")
@@ -89,64 +73,19 @@ def _fill(path: Path, placeholder: str, label: str) -> Path:
     return Path(str(path).replace(placeholder, file_stems([label])[label]))
 
 
-def _given(**arguments: Any) -> dict[str, Any]:
-    """Return the arguments that the user set; a function has the defaults of all others."""
-    return {name: value for name, value in arguments.items() if value not in (None, ())}
-
-
-def parse_sigmas(texts: Sequence[str] | None) -> tuple[float, ...]:
-    """Parse strings of noise levels separated by commas; fractions such as 25/255 are accepted."""
-    accepted = "numbers greater than 0, such as 0.05,0.15 or 25/255"
-    return _parse("--sigma", texts, lambda part: float(as_number(part)), accepted)
-
-
-def _parse(option: str, texts: Sequence[str] | None, convert: Callable[[str], _T], accepted: str) -> tuple[_T, ...]:
-    try:
-        return tuple(convert(part.strip()) for text in texts or () for part in text.split(","))
-    except ValueError as error:
-        raise ParameterError(f"{option} {' '.join(texts or ())}; accepted: {accepted}") from error
-
-
-def _print_card(preview: Preview) -> None:
-    """Print the properties of a dataset, and the PSNR of noisy and optimally denoised images."""
-    say(f"dataset {preview.configured.label}  ({preview.configured.plugin.origin})", "bold")
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, fact in preview.card.items():
-        table.add_row(name, Text(fact))
-    Console().print(table)
-
-
-def inspect(
-    entrant: _Entrant,
-    checkpoint: Annotated[Path | None, _inspect("checkpoint")] = None,
-    dataset: Annotated[str | None, _inspect("dataset", "--dataset", "-d")] = None,
-    index: Annotated[int | None, _inspect("index")] = None,
-    sigma: Annotated[list[str] | None, _inspect("sigmas", "--sigma", "-s")] = None,
-    basis: Annotated[list[str] | None, _inspect("bases", "--basis", "-b")] = None,
-    others: Annotated[int | None, _inspect("others")] = None,
-    rank: Annotated[list[str] | None, _inspect("ranks", "--rank", "-k")] = None,
-    device: Annotated[str | None, _inspect("device")] = None,
-    out: _Figures = Path("inspect-{entrant}"),
-    plugins_dir: options.Plugins = None,
-) -> None:
+@options.parameters_of("gahbench.explore.inspection:inspect")
+def inspect(out: _Figures = Path("inspect-{entrant}"), **arguments: Any) -> None:
     """Draw the eigenvectors of a denoiser's Jacobian at an image, and compare them with bases."""
     import gahbench
     from gahbench.explore.inspection import check_out
 
     check_out(out)
-    ranks = _parse("--rank", rank, int, "whole numbers, such as 5,41")
-    given = _given(
-        checkpoint=checkpoint, dataset=dataset, index=index, sigmas=parse_sigmas(sigma), bases=basis, others=others,
-        ranks=ranks, device=device, plugins=plugins_dir,
-    )  # fmt: skip
     with Progress("inspecting") as show_progress:
 
         def progress(done: int, steps: int, doing: str) -> None:
             show_progress(f"{done} of {steps} measurements done, now {doing}", done / steps)
 
-        inspection = gahbench.inspect(entrant, progress=progress, **given)
+        inspection = gahbench.inspect(progress=progress, **arguments)
     _print_inspection(inspection)
     say_written(inspection.save(_fill(out, "{entrant}", inspection.entrant)))
 
@@ -185,18 +124,14 @@ def _print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None
     Console().print(table)
 
 
+@options.parameters_of("gahbench.explore.sample:sample")
 def sample(
-    entrant: _Entrant,
-    checkpoint: Annotated[Path | None, _sample("checkpoint")] = None,
-    dataset: Annotated[str | None, _sample("dataset", "--dataset", "-d")] = None,
-    count: Annotated[int | None, _settings("count", "--count", "-n")] = None,
-    seed: Annotated[int | None, _settings("seed")] = None,
-    sampler: Annotated[str | None, _settings("sampler")] = None,
+    count: Annotated[int | None, options.option(_SAMPLING, "count")] = None,
+    seed: Annotated[int | None, options.option(_SAMPLING, "seed")] = None,
+    sampler: Annotated[str | None, options.option(_SAMPLING, "sampler")] = None,
     settings: _Settings = None,
-    batch: Annotated[int | None, _sample("batch")] = None,
-    device: Annotated[str | None, _sample("device")] = None,
     out: _Samples = Path("sample-{entrant}"),
-    plugins_dir: options.Plugins = None,
+    **arguments: Any,
 ) -> None:
     """Sample images from a denoiser, and write a sheet of them and a file of arrays.
 
@@ -204,17 +139,15 @@ def sample(
     """
     import gahbench
 
-    given = _given(
-        checkpoint=checkpoint, dataset=dataset, count=count, seed=seed, sampler=sampler, batch=batch, device=device,
-        plugins=plugins_dir,
-    )  # fmt: skip
-    given |= parse_spec(f"sampling[{','.join(settings or ())}]").keywords
+    given = {"count": count, "seed": seed, "sampler": sampler}
+    arguments |= {name: value for name, value in given.items() if value is not None}
+    arguments |= parse_spec(f"sampling[{','.join(settings or ())}]").keywords
     with Progress("sampling") as show_progress:
 
         def progress(share: float, finished: int) -> None:
             show_progress(f"{share:.0%} done, {pluralize(finished, 'sample')} finished", share)
 
-        samples = gahbench.sample(entrant, progress=progress, **given)
+        samples = gahbench.sample(progress=progress, **arguments)
     files = samples.save(_fill(out, "{entrant}", samples.source.partition("\n")[0]))
     say(f"{' '.join(samples.source.split())}: {samples}; seed {samples.settings.seed}")
     if set(samples.status) != {"converged"}:

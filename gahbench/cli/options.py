@@ -1,20 +1,29 @@
-"""Arguments and options of commands, most of them parameters of public functions with the help of their docstrings."""
+"""Parameters of commands, most of them parameters of public functions with the types and help of their docstrings."""
 
 from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gahbench.cli.help import definition_of, help_of
+from gahbench._util.core_yaml import as_number
+from gahbench._util.errors import ParameterError
 from gahbench.contracts.engines import check_device
 
 RUN = "gahbench.runs.running:run"
+
+_SECTION = re.compile(r"^Parameters\n-+\n(.*?)(?=^\w+\n-+$|\Z)", flags=re.DOTALL | re.MULTILINE)
+#: The line that names one parameter or several, and the indented lines of their description.
+_ENTRY = re.compile(r"^(\S.*)\n((?: .*\n?|\n)*)", flags=re.MULTILINE)
+_TELLS_DEFAULT = re.compile(r"\bby default\b|the default\)", flags=re.IGNORECASE)
+_MARKUP = re.compile(r"(?::\w+:)?`+~?([^`]*)`+")
 
 
 def _complete_suite(incomplete: str) -> list[str]:
@@ -22,6 +31,52 @@ def _complete_suite(incomplete: str) -> list[str]:
     from gahbench.planning.suite_files import suite_files
 
     return [name for name in suite_files() if name.startswith(incomplete)]
+
+
+@functools.cache
+def _read(target: str) -> tuple[dict[str, str], dict[str, tuple[str, Any]]]:
+    """Return the descriptions of the parameters of ``"module:name"``, and their annotations and defaults.
+
+    The source is parsed, since importing it may import torch. Fields of a class count as parameters.
+    """
+    module, _, name = target.partition(":")
+    spec = importlib.util.find_spec(module)
+    tree = ast.parse(Path(str(spec and spec.origin)).read_bytes())
+    definitions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    definition = next(node for node in definitions if node.name == name)
+    section = _SECTION.search(ast.get_docstring(definition) or "")
+    descriptions = dict[str, str]()
+    for names, text in _ENTRY.findall(section[1] if section else ""):
+        description = " ".join(_MARKUP.sub(r"\1", text).split())
+        descriptions |= {part.strip(" *"): description for part in names.partition(" : ")[0].split(",")}
+    values: list[tuple[str, ast.expr | None, ast.expr | None]]
+    if isinstance(definition, ast.ClassDef):
+        fields = (node for node in definition.body if isinstance(node, ast.AnnAssign))
+        values = [(ast.unparse(field.target), field.annotation, field.value) for field in fields]
+    else:
+        given = definition.args
+        required = [None] * (len(given.args) - len(given.defaults))
+        defaults = [*required, *given.defaults, *given.kw_defaults]
+        arguments = zip([*given.args, *given.kwonlyargs], defaults, strict=True)
+        values = [(argument.arg, argument.annotation, default) for argument, default in arguments]
+    declared = dict[str, tuple[str, Any]]()
+    for parameter, annotation, expression in values:
+        try:
+            default = inspect.Parameter.empty if expression is None else ast.literal_eval(expression)
+        except ValueError:
+            # Defaults such as functions are not shown.
+            default = None
+        declared[parameter] = (ast.unparse(annotation) if annotation else "", default)
+    return descriptions, declared
+
+
+def help_of(target: str, parameter: str) -> str:
+    """Return the description of a parameter of ``"module:name"``, with its default unless the description tells it."""
+    descriptions, declared = _read(target)
+    text, default = descriptions[parameter], declared[parameter][1] if parameter in declared else None
+    if _TELLS_DEFAULT.search(text) or default is False or default in (None, inspect.Parameter.empty, (), ""):
+        return text
+    return f"{text} [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
 
 
 Suite = Annotated[str, typer.Argument(help=help_of(RUN, "suite"), autocompletion=_complete_suite)]
@@ -52,60 +107,89 @@ _FLAGS = {
     "out": ("--out", "-o"),
     "plugins": ("--plugins-dir", "-p"),
     "entrants": ("--entrant", "-e"),
+    "dataset": ("--dataset", "-d"),
     "datasets": ("--dataset", "-d"),
     "metrics": ("--metric", "-m"),
     "settings": ("--set",),
     "seeds": ("--seed",),
+    "sigmas": ("--sigma", "-s"),
+    "bases": ("--basis", "-b"),
+    "ranks": ("--rank", "-k"),
+    "count": ("--count", "-n"),
 }
+#: Limits of the options of runs, which are checked before anything is written.
 _LIMITS: dict[str, dict[str, Any]] = {
-    **{name: {"min": 0} for name in ("fits", "seeds")},
+    "fits": {"min": 0},
     **{name: {"min": 1} for name in ("units", "workers", "threads")},
     "device": {"callback": check_device},
 }
+#: Parameters that are no options: plugins are given as files, and the command line shows progress itself.
+_HIDDEN = {"quiet", "progress", "registry"}
+#: How a part of a list of numbers is parsed, and what is accepted, by the type of the numbers.
+_NUMBERS: dict[str, tuple[Callable[[str], float], str]] = {
+    "Sequence[float]": (lambda text: float(as_number(text)), "numbers, such as 0.05,0.15 or 25/255"),
+    "Sequence[int]": (int, "whole numbers, such as 5,41"),
+}
+
+
+def option(target: str, name: str, *flags: str, **settings: Any) -> Any:
+    """Return the option of a parameter of ``"module:name"``."""
+    return typer.Option(
+        *(flags or _FLAGS.get(name, (f"--{name.replace('_', '-')}",))), help=help_of(target, name), **settings
+    )
 
 
 def parameters_of(target: str, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace ``**arguments`` of a command by parameters of a public function ``"module:function"``.
 
-    Types, defaults and help are those of the function, whose source is parsed. By default, all its parameters but
-    ``quiet`` and those of the command itself are taken.
+    Types, defaults and help are those of the function. By default, all its parameters are taken but those of the
+    command itself, and those that are no options.
     """
-    function = definition_of(target)
-    assert isinstance(function, ast.FunctionDef)
-    arguments = [*function.args.args, *function.args.kwonlyargs]
-    required = len(function.args.args) - len(function.args.defaults)
-    defaults = [*[None] * required, *function.args.defaults, *function.args.kw_defaults]
+    declared = _read(target)[1]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         *own, _ = inspect.signature(command, eval_str=True).parameters.values()
-        hidden = {"quiet", *(parameter.name for parameter in own)}
-        taken = [
-            _parameter(target, argument.arg, str(argument.annotation and ast.unparse(argument.annotation)), default)
-            for argument, default in zip(arguments, defaults, strict=True)
-            if argument.arg in (names or {argument.arg} - hidden)
-        ]
+        hidden = _HIDDEN | {parameter.name for parameter in own}
+        taken = [name for name in declared if name in (names or declared.keys() - hidden)]
 
         @functools.wraps(command)
         def call(**values: Any) -> None:
-            # Public functions take an empty tuple, their default, for no values.
-            command(**{name: () if value == [] else value for name, value in values.items()})
+            for name, value in values.items():
+                if value and name in taken and declared[name][0] in _NUMBERS:
+                    values[name] = _parse_numbers(name, value, *_NUMBERS[declared[name][0]])
+                # Public functions take an empty tuple, their default, for no values.
+                elif value == []:
+                    values[name] = ()
+            command(**values)
 
-        vars(call)["__signature__"] = inspect.Signature([*own, *taken])
+        parameters = [*(_parameter(target, name) for name in taken), *own]
+        by_keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        vars(call)["__signature__"] = inspect.Signature(by_keyword)
         return call
 
     return decorate
 
 
-def _parameter(target: str, name: str, annotation: str, default: ast.expr | None) -> inspect.Parameter:
+def _parameter(target: str, name: str) -> inspect.Parameter:
     """Return a parameter of a command, in the type that the text of an annotation stands for."""
+    annotation, default = _read(target)[1][name]
+    is_list = "Sequence" in annotation or annotation == "Settings"
     types = {"Path": Path, "Source": Path, "int": int, "float": float, "bool": bool}
-    kind: Any = next((types[word] for word in types if word in annotation), str)
-    is_list, help_text = "Sequence" in annotation or annotation == "Settings", help_of(target, name)
-    info: Any = typer.Argument(help=help_text)
-    if default is not None:
-        flags = _FLAGS.get(name, (f"--{name.replace('_', '-')}",))
-        text = f"{help_text} Repeatable." if is_list else help_text
-        info = typer.Option(*flags, help=text, show_default=False, **_LIMITS.get(name, {}))
-    value = inspect.Parameter.empty if default is None else ast.literal_eval(default)
-    kind = list[kind] if is_list else kind | None if value is None else kind
+    kind: Any = next((types[word] for word in types if word in annotation and annotation not in _NUMBERS), str)
+    kind = list[kind] if is_list else kind | None if default is None else kind
+    if name != "out" and default is inspect.Parameter.empty:
+        info = typer.Argument(help=help_of(target, name), show_default=False)
+    else:
+        limits = _LIMITS.get(name, {}) if ".runs." in target else {}
+        info = option(target, name, show_default=False, **limits)
+        info.help = f"{info.help} Repeatable." if is_list else info.help
+    value = tuple(map(str, default)) if is_list and default else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=Annotated[kind, info])
+
+
+def _parse_numbers(name: str, texts: list[str], convert: Callable[[str], float], accepted: str) -> list[float]:
+    """Parse strings of numbers separated by commas."""
+    try:
+        return [convert(part.strip()) for text in texts for part in text.split(",")]
+    except ValueError as error:
+        raise ParameterError(f"{_FLAGS[name][0]} {' '.join(texts)}; accepted: {accepted}") from error

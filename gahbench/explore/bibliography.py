@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import gahbench
-from gahbench._util.errors import GahbenchError, PluginError, suggestion
-from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.results import Results, load_results
+from gahbench._util.errors import PluginError, suggestion
+from gahbench.board.results import load_results
 from gahbench.contracts.citation import Citation, bibliography
-from gahbench.contracts.row_labels import base_label
 from gahbench.planning.suite_entries import configure_entrant
-from gahbench.registry.configured import KINDS, Configured, citations, iterate_nested
+from gahbench.registry.configured import KINDS, citations, iterate_nested
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.registry.spec import parse_spec
 
@@ -51,30 +49,23 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
     @inproceedings{mohan2020robust,
     """
     registry = open_registry(plugins)
-    citations_found: list[Citation] = []
-    preamble: list[str] = []
-    # A dictionary serves as an ordered set.
-    suites: dict[str, None] = {}
-    has_boards = False
-    for target in targets:
+    works, notes = list[Citation](), list[str]()
+    for target in map(str, targets):
         if _is_folder(target):
             results = load_results(target)
-            if results.version is not None:
-                suites[
-                    f"suite {results.suite}, version {results.version.version}, SHA-256 {results.version.digest}"
-                ] = None
-            has_boards = True
-            citations_found += results.works
-            if not results.works:
-                label_citations, unknown_labels = _cite_labels(results, registry)
-                citations_found += label_citations
-                preamble += [f"% {target}: no plugin is named {label}" for label in unknown_labels]
+            works += results.works
+            notes.append(f"Version {gahbench.__version__}")
+            if (frozen := results.version) is not None:
+                notes.append(f"suite {results.suite}, version {frozen.version}, SHA-256 {frozen.digest}")
         else:
-            citations_found += _cite_name(str(target), registry)
-    entries = bibliography(citations_found)
-    if has_boards:
-        preamble.insert(0, _gahbench_entry(suites))
-    return "\n\n".join([*preamble, *([entries] if entries else [])]).rstrip() + "\n" if preamble or entries else ""
+            works += _cite_name(target, registry)
+    entries = bibliography(works)
+    if not notes:
+        return entries
+    note = "; ".join(dict.fromkeys(notes))
+    fields = ("author = {{The gahbench developers}}", "title = {{gahbench}}", f"note = {{{note}}}")
+    own = "\n".join(["@misc{gahbench,", *(f"  {field}," for field in fields), "}\n"])
+    return f"{own}\n{entries}" if entries else own
 
 
 def _is_folder(target: str | Path) -> bool:
@@ -82,15 +73,6 @@ def _is_folder(target: str | Path) -> bool:
     with contextlib.suppress(OSError):
         return Path(target).is_dir()
     return False
-
-
-def _gahbench_entry(suites: Iterable[str]) -> str:
-    fields = [
-        "author = {{The gahbench developers}}",
-        "title = {{gahbench}}",
-        f"note = {{{'; '.join([f'Version {gahbench.__version__}', *suites])}}}",
-    ]
-    return "\n".join(["@misc{gahbench,", *(f"  {field}," for field in fields), "}"])
 
 
 def _cite_name(text: str, registry: Registry) -> Iterator[Citation]:
@@ -108,35 +90,8 @@ def _cite_name(text: str, registry: Registry) -> Iterator[Citation]:
         if any(parameter.required for parameter in plugin.parameters) and not (spec.positional or spec.keywords):
             # A plugin is cited even if its required parameters are not set.
             yield from citations(plugin)
-        elif kind in ("architecture", "reference"):
-            yield from _cite_configured([configure_entrant(registry, spec)])
         else:
-            yield from _cite_configured([registry.configure(kind, spec)])
-
-
-def _cite_configured(entries: Iterable[Configured]) -> Iterator[Citation]:
-    for entry in entries:
-        for plugin in iterate_nested(entry):
-            yield from citations(plugin.plugin)
-
-
-def _cite_labels(results: Results, registry: Registry) -> tuple[list[Citation], list[str]]:
-    """Return the citations of the labels of a board that records no citations itself, and the unknown labels."""
-    works: list[Citation] = []
-    unknown: list[str] = []
-    metrics = dict.fromkeys(parse_metric_name(str(name)).label for name in results.scores["metric"].unique())
-    entries = [("entrant", base_label(label)) for label in results.entrants]
-    entries += [("dataset", str(label)) for label in results.datasets["dataset"]]
-    entries += [("metric", label) for label in metrics]
-    for kind, label in dict.fromkeys(entries):
-        try:
-            spec = parse_spec(label)
-            if "checkpoint" in spec.keywords:
-                # The checkpoint file may be absent.
-                works += _cite_name(spec.name, registry)
-                continue
-            configured = configure_entrant(registry, spec) if kind == "entrant" else registry.configure(kind, spec)  # type: ignore[arg-type]
-            works += _cite_configured([configured])
-        except GahbenchError:
-            unknown.append(label)
-    return works, unknown
+            is_entrant = kind in ("architecture", "reference")
+            configured = configure_entrant(registry, spec) if is_entrant else registry.configure(kind, spec)
+            for nested in iterate_nested(configured):
+                yield from citations(nested.plugin)

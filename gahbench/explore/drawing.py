@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gahbench._util.errors import ParameterError
-from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import Truth
+from gahbench.explore.sample import fit
 from gahbench.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ THRESHOLDS = tuple(2.0 ** (exponent / 2) for exponent in range(-18, 9))
 
 def draw_approximation(registry: Registry, datasets: Sequence[str], bases: Sequence[str], images: int) -> Figure:
     """Draw the error of nonlinear approximation against the number of terms: a panel for each dataset."""
-    from gahbench.contracts.truth import TrainingData
     from gahbench.evaluation.approximation import approximate
     from gahbench.report.bases import approximation_figure
 
@@ -37,16 +36,12 @@ def draw_approximation(registry: Registry, datasets: Sequence[str], bases: Seque
         slopes[configured.label] = np.nan if slope is None else slope
         curves = panels.setdefault(configured.label, {})
         for spec in bases:
-            configured_basis = registry.configure("basis", spec)
-            basis: Basis = configured_basis.build()
+            basis = registry.configure("basis", spec)
+            fitted = fit(basis, configured, dataset)
             try:
-                basis.check_shape(dataset.shape)
-                if not basis.supports(dataset):
-                    raise ParameterError("the basis is not defined on this dataset")
-                basis.fit(TrainingData(dataset))
-                curves[configured_basis.label] = approximate(basis, truth, THRESHOLDS)
-            except (ValueError, ParameterError) as error:
-                raise ParameterError(f"{configured_basis.where} on {configured.label}: {error}") from error
+                curves[basis.label] = approximate(fitted, truth, THRESHOLDS)
+            except ValueError as error:
+                raise ParameterError(f"{basis.where} on {configured.label}: {error}") from error
     return approximation_figure(panels, slopes)
 
 

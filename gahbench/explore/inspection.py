@@ -20,14 +20,14 @@ from gahbench.board.statistics import UNKNOWN, Interval, means, sampled_means
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric
-from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.explore.sample import find_device, fit_denoiser
+from gahbench.explore.sample import find_device, fit
 from gahbench.jacobian import LARGEST_EXACT
 from gahbench.jacobian.eigen import top
 from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.planning.suite_fields import check_sigmas
+from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.report.bases import LEARNED, bases_figure, decay_figure, gallery_figure, level_names, spectra_figure
 from gahbench.report.drawing import encode_pages, save_figure
@@ -202,8 +202,8 @@ def inspect(
         raise ParameterError(f"ranks {listing(map(str, invalid))}; accepted: 1 to {size}, the number of values")
     is_small = size <= LARGEST_EXACT
     clean, start = _load_images(images, index, others if is_small else 0, family.label)
-    reference = fit_denoiser(configured, family, images, target_device)
-    built, notes = _build_bases(registry, bases, images, family.label)
+    reference = fit(configured, family, images, target_device)
+    built, notes = _build_bases(registry, bases, family, images)
     names = list(_IMAGE_METRICS)
     if len(clean) >= MIN_IMAGES:
         names += [*TRUTH_METRICS.values(), *(f"{measure}[{basis}]" for basis in built for measure in MEASURES)]
@@ -244,24 +244,20 @@ def _load_images(dataset: Dataset, index: int, others: int, where: str) -> tuple
 
 
 def _build_bases(
-    registry: Registry, specs: Sequence[str], images: Dataset, where: str
+    registry: Registry, specs: Sequence[str], family: Configured, images: Dataset
 ) -> tuple[dict[str, Basis], list[str]]:
     """Build the bases to compare with, by label, and notes on bases that cannot be compared."""
     bases: dict[str, Basis] = {}
     notes: list[str] = []
     for spec in specs or BASES:
         configured = registry.configure("basis", spec)
-        basis: Basis = configured.build()
         try:
-            basis.check_shape(images.shape)
-            if not basis.supports(images):
-                raise ParameterError("the basis is not defined on these images")
-            basis.fit(TrainingData(images))
-        except (ValueError, GahbenchError) as error:
+            basis: Basis = fit(configured, family, images)
+        except ParameterError as error:
             if specs:
-                raise ParameterError(f"{configured.where} on {where}: {error}") from error
+                raise
             # Few datasets have bases for oracles.
-            notes += [] if basis.oracle else [f"without {configured.label}: {error}"]
+            notes += [] if configured.build().oracle else [f"without {error}"]
             continue
         bases[configured.label] = basis
         if not basis.is_orthonormal(images.shape):

@@ -32,12 +32,11 @@ from gahbench.report.cells import number
 from gahbench.report.contact_sheet import (
     Cell,
     cropping_note,
-    encode_sheet,
     format_psnr,
     lay_out,
     to_picture,
-    write_figure,
 )
+from gahbench.report.drawing import encode, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,11 +85,11 @@ class Preview:
 
     def save(self, file: str | Path) -> None:
         """Write the contact sheet: clean, noisy and, if known, optimally denoised images."""
-        write_figure(contact_sheet(self), Path(file))
+        save_figure(contact_sheet(self), Path(file))
 
     def _repr_png_(self) -> bytes:
         """Return the contact sheet for notebooks."""
-        return encode_sheet(contact_sheet(self), ".png")
+        return encode(contact_sheet(self), ".png")
 
 
 def preview(
@@ -114,7 +113,7 @@ def preview(
     count : int, optional
         Number of images, 1 to 32. By default 4, or all images if the split has fewer.
     split : {"train", "validation", "test", "A", "B"}, default "test"
-        Split of the images.
+        Split of the images: train, validation, test, A or B.
     start : int, default 0
         Index of the first image in the split, 0 or more.
     plugins : sequence of str or Path, default ()

@@ -19,7 +19,8 @@ from gahbench.devices.hardware import hardware
 from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import open_registry
-from gahbench.report.contact_sheet import sample_sheet, write_figure
+from gahbench.report.contact_sheet import sample_sheet
+from gahbench.report.drawing import save_figure
 from gahbench.sampling.denoisers import images_device, wrap_denoiser
 from gahbench.sampling.drawing import draw_samples
 from gahbench.sampling.samples import Samples
@@ -32,7 +33,7 @@ class EntrantSamples(Samples):
     def save(self, folder: str | Path) -> list[Path]:
         """Write the first 64 samples to ``samples.png``, and all to ``samples.npz``; equal samples give equal bytes."""
         sheet, arrays = Path(folder) / "samples.png", Path(folder) / "samples.npz"
-        write_figure(sample_sheet(self), sheet)
+        save_figure(sample_sheet(self), sheet)
         buffer = io.BytesIO()
         np.savez(buffer, **self.arrays())
         write_output(buffer.getvalue(), arrays)
@@ -95,7 +96,7 @@ def sample(
     configured = configure_denoiser(registry, entrant, checkpoint)
     family = registry.configure("dataset", dataset)
     images: Dataset = family.build()
-    reference = fit_denoiser(configured, family, images, target_device)
+    reference: Reference = fit(configured, family, images, target_device)
     with prefix_errors(f"{configured.where} on {family.label}"):
         denoise = wrap_denoiser(reference, images.shape, images, target_device)
     sampling_device = images_device(reference, images.shape, target_device)
@@ -103,18 +104,19 @@ def sample(
     return EntrantSamples(**vars(drawn) | {"source": f"{configured.label}\nfor {family.label}"})
 
 
-def fit_denoiser(configured: Configured, family: Configured, dataset: Dataset, device: torch.device) -> Reference:
-    """Return a reference that is fitted to a dataset; raise ``ParameterError`` if it cannot denoise the images."""
-    reference: Reference = configured.build()
-    reference.move(device)
+def fit(configured: Configured, family: Configured, dataset: Dataset, device: torch.device | None = None) -> Any:
+    """Return a reference or basis that is fitted to a dataset; raise ``ParameterError`` if the dataset has none."""
+    built: Any = configured.build()
+    if device is not None:
+        built.move(device)
     try:
-        reference.check_shape(dataset.shape)
-        if not reference.supports(dataset):
+        built.check_shape(dataset.shape)
+        if not built.supports(dataset):
             raise ValueError(f"not defined on a dataset whose optimum is '{dataset.optimum.kind}'")
+        built.fit(TrainingData(dataset))
     except (ValueError, ParameterError) as error:
         raise ParameterError(f"{configured.where} on {family.label}: {error}") from error
-    reference.fit(TrainingData(dataset))
-    return reference
+    return built
 
 
 def find_device(name: str) -> torch.device:

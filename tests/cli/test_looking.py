@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import gahbench
-from gahbench.cli.help import help_of
+from gahbench.cli.options import help_of
 from gahbench.explore.preview import contact_sheet
-from gahbench.report.contact_sheet import encode_sheet
+from gahbench.report.drawing import encode
 from gahbench.sampling import Sampling
 
 FINITE = "finite[discs[size=8],count=4]"
@@ -33,7 +33,7 @@ def test_preview_prints_a_card_and_writes_a_sheet(command, families):
     assert all(f"{name} {' '.join(fact.split())}" in lines for name, fact in preview.card.items())
     assert printed.endswith("wrote preview-white_spread=0.2.png\n")
     assert [file.name for file in Path().iterdir()] == ["preview-white_spread=0.2.png"]
-    assert Path("preview-white_spread=0.2.png").read_bytes() == encode_sheet(contact_sheet(preview), ".png")
+    assert Path("preview-white_spread=0.2.png").read_bytes() == encode(contact_sheet(preview), ".png")
 
 
 def test_labels_in_a_card_are_no_markup(command, families):
@@ -113,7 +113,7 @@ def test_sample_fails_if_all_samples_diverge(command, write_class):
 def test_help_describes_every_parameter_with_its_default(function):
     parameters = signature(getattr(gahbench, function.partition(":")[2])).parameters
     for name, parameter in parameters.items():
-        text = help_of(f"gahbench.explore.{function}", name, default=True)
+        text = help_of(f"gahbench.explore.{function}", name)
         assert text[0].isupper()
         assert "`" not in text
         if isinstance(parameter.default, int | str) and not isinstance(parameter.default, bool):
@@ -121,6 +121,5 @@ def test_help_describes_every_parameter_with_its_default(function):
 
 
 def test_help_of_a_class_has_the_defaults_of_its_fields():
-    text = help_of("gahbench.sampling.settings:Sampling", "sigma_end", default=True)
+    text = help_of("gahbench.sampling.settings:Sampling", "sigma_end")
     assert text.endswith(f"in [0, 1]. [default: {Sampling().sigma_end}]")
-    assert "default" not in help_of("gahbench.sampling.settings:Sampling", "sigma_end")

@@ -119,7 +119,7 @@ def test_a_smooth_field_is_approximated_better_by_cosines_than_by_pixels(builtin
     [
         (["gaussian-field[size=15]"], ["sym4"], "basis 'sym4' on gaussian-field.*not orthonormal"),
         (["gaussian-field[size=16]"], ["wavelet-ti"], "not orthonormal"),
-        (["discs[size=16]"], ["true-basis"], "not defined on this dataset"),
+        (["discs[size=16]"], ["true-basis"], "true-basis. on discs.*: not defined on a dataset"),
         (["discs[size=16]"], ["sim4"], "did you mean 'sym4'"),
     ],
 )

@@ -181,7 +181,6 @@ def test_snapshots_are_kept_with_the_fit(outcome):
 def test_figures_of_a_sweep_show_its_rows(outcome, builtin, tmp_path):
     from gahbench.report.contact_sheet import cosines_figure, pairs_sheet, stored_samples
     from gahbench.report.page.images import sample_sheets
-    from gahbench.report.page.source import Source
     from gahbench.report.training import transition_metrics
 
     results = load_results(outcome.folder)
@@ -199,7 +198,7 @@ def test_figures_of_a_sweep_show_its_rows(outcome, builtin, tmp_path):
     assert sets[1][""]["closest_cosine"] == pytest.approx([1.0] * 3, abs=1e-4)
     for draw in (pairs_sheet, cosines_figure):
         draw(sets, "caption").savefig(tmp_path / "figure.png")
-    sheets = sample_sheets(Source(outcome.folder, results, builtin))
+    sheets = sample_sheets(results, outcome.folder)
     assert [sheet.caption for sheet in sheets] == ["U-Net, C² cartoons", "Empirical Bayes, C² cartoons"]
 
 

@@ -376,7 +376,7 @@ def slope_of(reference, size):
     middle = 10 * np.log10(error.mean(-1) / bound.mean(-1))[0, :, 0]
     everywhere = np.full(len(SIGMAS), True)
     drawn = 10 * np.log10(draws[:, 0] / draws[:, 1])
-    return DeficitCurve(np.array(SIGMAS) / size, middle, drawn, everywhere, everywhere).slope
+    return DeficitCurve(np.array(SIGMAS) / size, middle, drawn, everywhere).slope
 
 
 def test_the_genie_keeps_its_distance_even_with_errors_in_its_filter():
