@@ -1,15 +1,10 @@
 """Verdicts on claims: whether tidy tables of results support statements of publications.
 
-A claim has a region in which its values must lie. In each case, which is a pair of dataset and entrant in a results
-folder, there is a value for every noise level, basis or number of images that the claim names. The intervals are
-simultaneous: all of them together hold with a probability of 95 %
-(:func:`gahbench.board.statistics.simultaneous_intervals`). A claim
-
-- **holds** if all intervals lie in the region,
-- **fails** if at least one interval is disjoint from the region,
-- is **undecided** otherwise, and
-- is **not measured**, with a reason, if there are no values, a value is missing or not finite, or the conditions of the
-  claim are not met.
+A claim has a region in which its values must lie, for every noise level, basis or number of images that it names. A
+case is a pair of dataset and entrant in a results folder. The 95 % intervals of all values of all cases are
+simultaneous (:func:`gahbench.board.statistics.simultaneous_intervals`). A claim **holds** if all intervals lie in the
+region, **fails** if an interval is disjoint from the region, and is **undecided** otherwise. It is **not measured**,
+with a reason, if a value is missing or not finite, or the conditions of the claim are not met.
 """
 
 from __future__ import annotations
@@ -17,7 +12,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -26,25 +20,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gahbench._util.errors import ParameterError, ResultsError, listing
+from gahbench._util.errors import ParameterError, listing
 from gahbench._util.readable import level_name
 from gahbench.board import statistics
 from gahbench.board.cube import ScoreCube, cubes_by_images, join_levels, left_out_part, ratios_of, spreads_of
-from gahbench.board.facts import dataset_names, noise_of
 from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
 from gahbench.board.results import INDEX, Results, load_results
-from gahbench.board.statistics import DRAWS, MIN_SOURCES, UNKNOWN, Array, Interval, SampledMeans
-from gahbench.contracts.claims import Claim, Levels, Measure, Outcome, Region, Scale
-from gahbench.contracts.row_labels import base_label, matches, split_label
+from gahbench.board.statistics import DRAWS, MIN_SOURCES, UNKNOWN, Array, Interval, IntervalScale, SampledMeans
+from gahbench.contracts.claims import Claim, Levels, Measure, Outcome, Region
+from gahbench.contracts.row_labels import base_label, is_chosen, matches, split_label
 from gahbench.evaluation.rates import fit_slope, input_psnr
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.store.plan_file import short_names
 
 #: Name of the distance from the optimum in dB, as on boards.
 DEFICIT = "deficit"
-
-#: Means by number of training images and noise level; both are 0 for values without them.
-Grid = dict[tuple[float, float], SampledMeans]
+#: Values of a measure in one case by name, each as an array (1 + D,) of the value and its draws.
+Values = dict[str, Array]
 
 
 class NotMeasuredError(Exception):
@@ -98,20 +90,11 @@ class Verdict:
 
 
 class Row(NamedTuple):
-    """Means of a metric by noise level for a row of results; numbers of images and seeds are 0 if unknown."""
+    """Means (S,) of a metric for a row of results; the noise level is 0 without one, and images are 0 if unknown."""
 
-    means: dict[float, SampledMeans]
-    images: int
-    seeds: int
-
-
-class Quantity(NamedTuple):
-    """The values (M,) of a measure in one case, with names, and facts about the case."""
-
-    names: list[str]
+    sigmas: list[float]
     sample: SampledMeans
-    scale: statistics.IntervalScale
-    facts: dict[str, float]
+    images: int
 
 
 class Table:
@@ -119,15 +102,18 @@ class Table:
 
     def __init__(self, name: str, results: Results) -> None:
         self.name, self.results = name, results
-        #: Labels of rows by dataset with white Gaussian noise, which claims are about.
-        self.entrants: dict[str, list[str]] = {}
-        labels = results.scores.groupby("dataset")["entrant"].agg(set)
-        for dataset in dataset_names(results):
-            if not noise_of(results, dataset):
-                self.entrants[dataset] = [label for label in results.entrants if label in labels.get(dataset, ())]
+        #: Datasets with white Gaussian noise, which claims are about.
+        self.datasets = [dataset for dataset, row in results.facts.items() if not row.noise]
+        #: Labels of rows by dataset, entrant and number of training images: 0 outside of sweeps, infinity for all.
+        self.labels: dict[tuple[str, str], dict[float, str]] = {}
+        scored = set(results.scores[["dataset", "entrant"]].drop_duplicates().itertuples(index=False, name=None))
+        for dataset, label in itertools.product(self.datasets, results.entrants):
+            if (dataset, label) in scored:
+                entrant, number = split_label(label)
+                self.labels.setdefault((dataset, entrant), {})[float((number or "0").replace("all", "inf"))] = label
         #: The numerator and the denominator of ratios, by the name of the ratio.
         self.ratios = ratios_of(results) | {DEFICIT: (DISTANCE, OPTIMAL_ERROR)}
-        #: Rows of means by dataset and label, as a function of metric, split and a metric to subtract.
+        #: Rows by dataset and label, as a function of metric, split and a metric to subtract.
         self.rows = functools.cache(self._load_rows)
 
     def metrics(self, pattern: str, dataset: str, split: str) -> list[str]:
@@ -138,30 +124,27 @@ class Table:
             raise NotMeasuredError(f"no {pattern} on {dataset}, split {split}")
         return chosen
 
-    def grid(
-        self, dataset: str, metric: str, split: str, labels: Mapping[float, str], scale: Scale, minus: str = ""
-    ) -> Grid:
-        """Return the means of a metric, or of its difference from another metric, for rows by number of images."""
-        left_out, rows, grid = self.results.left_out.get(dataset, {}), self.rows(metric, split, minus), Grid()
-        for number, label in labels.items():
+    def find_rows(self, dataset: str, metric: str, split: str, labels: Iterable[str]) -> list[Row]:
+        """Return the rows with these labels; raise if a row is left out or has no value."""
+        left_out, rows = self.results.left_out.get(dataset, {}), self.rows(metric, split, "")
+        for label in labels:
             if label in left_out:
                 raise NotMeasuredError(f"{label} on {dataset} is left out, {left_out[label]}")
             if (dataset, label) not in rows:
                 raise NotMeasuredError(f"no {metric} of {label} on {dataset}, split {split}")
-            for sigma, mean in rows[dataset, label].means.items():
-                grid[number, sigma] = mean if scale == "linear" else _log10(mean)
-        return grid
+        return [rows[dataset, label] for label in labels]
 
     def _load_rows(self, metric: str, split: str, minus: str) -> dict[tuple[str, str], Row]:
         ratio, cubes = self.ratios.get(metric), list[tuple[str, ScoreCube]]()
         parts = ratio or [metric, *filter(None, [minus])]
-        for dataset in self.entrants:
+        for dataset in self.datasets:
             # There is a cube for each set of images.
-            for first, *others in cubes_by_images(self.results, dataset, parts, split, self.results.entrants):
-                if ratio or not minus:
-                    cubes.append((dataset, join_levels(first, *others) if ratio else first))
-                elif first.images == others[0].images:
-                    cubes.append((dataset, replace(first, values=first.values - others[0].reindex_like(first))))
+            for cube, *others in cubes_by_images(self.results, dataset, parts, split, self.results.entrants):
+                if ratio:
+                    cubes.append((dataset, join_levels(cube, *others)))
+                elif not minus or cube.images == others[0].images:
+                    values = cube.values - others[0].reindex_like(cube) if minus else cube.values
+                    cubes.append((dataset, replace(cube, values=values)))
         # The variance between training runs is pooled over datasets.
         spreads = spreads_of({str(index): cube for index, (_, cube) in enumerate(cubes)})
         rows: dict[tuple[str, str], Row] = {}
@@ -178,15 +161,12 @@ class Table:
             sample = statistics.sampled_means(values, DRAWS, 0, names, own_spreads, sources, excluded=excluded)
             sigmas = np.nan_to_num(cube.sigmas).tolist()
             if ratio:
-                sigmas, levels = sigmas[: len(sigmas) // 2], range(len(sigmas))
+                levels, sigmas = range(len(sigmas)), sigmas[: len(sigmas) // 2]
                 sample = statistics.divide(sample.at(levels[: len(sigmas)]), sample.at(levels[len(sigmas) :]))
             if metric == DEFICIT:
                 shifted = sample.apply(np.asarray, 1 + np.maximum(sample.values, 0))
                 sample = _log10(shifted).apply(functools.partial(np.multiply, 10))
-            for index, label in enumerate(cube.entrants):
-                of_row = sample.row(index)
-                means = {sigma: of_row.apply(operator.itemgetter((..., level))) for level, sigma in enumerate(sigmas)}
-                rows[dataset, label] = Row(means, images, len(cube.seeds.get(label, ())))
+            rows |= {(dataset, label): Row(sigmas, sample.row(i), images) for i, label in enumerate(cube.entrants)}
         return rows
 
 
@@ -196,226 +176,195 @@ def _log10(sample: SampledMeans) -> SampledMeans:
     return sample.apply(lambda array: array / positive / math.log(10), np.log10(positive))
 
 
-def choose_levels(wanted: Levels, known: Iterable[float]) -> list[float]:
-    """Return the wanted levels among known levels, in ascending order; none if a wanted level is missing."""
-    levels = sorted(level for level in known if wanted.start <= level <= wanted.end)
-    if wanted.at:
-        levels = sorted(wanted.at) if {*wanted.at} <= {*levels} else []
-    return {"lowest": levels[:1], "highest": levels[-1:]}.get(wanted.take, levels)
-
-
-def measure_quantity(table: Table, case: Case, measure: Measure) -> Quantity:
-    """Return the values of a measure in one case."""
-    labels, place = {0.0: case.entrant}, f"{case.entrant} on {case.dataset}"
-    if measure.number is not None:
-        rows = [label for label in table.entrants[case.dataset] if base_label(label) == case.entrant != label]
-        # All training images count as infinitely many.
-        sweep = {float(str(split_label(label)[1]).replace("all", "inf")): label for label in rows}
-        labels = {number: sweep[number] for number in choose_levels(measure.number, sweep)}
-        if not labels:
-            raise NotMeasuredError(f"{place} has no row for N = {measure.number}")
-    metrics, values = table.metrics(measure.metric, case.dataset, measure.split), dict[str, SampledMeans]()
+def measure(table: Table, case: Case, query: Measure) -> tuple[Values, dict[str, float]]:
+    """Return the values of a measure in one case, and facts about the case."""
+    dataset, entrant, split, values = case.dataset, case.entrant, query.split, Values()
+    known = table.labels[dataset, entrant]
+    numbers = [0.0] if query.number is None else query.number.choose(filter(None, known))
+    if not numbers:
+        raise NotMeasuredError(f"{entrant} on {dataset} has no row for N = {query.number}")
+    metrics, labels = table.metrics(query.metric, dataset, split), {number: known[number] for number in numbers}
     for metric in metrics:
-        may_omit = (case.dataset, measure.split, left_out_part(metric)) in table.results.rows
-        for name, grid in _comparisons(table, case.dataset, labels, measure, metric):
-            values |= _reduce(measure, grid, f"{metric} {name}".strip() if len(metrics) > 1 else name, may_omit)
-    if missing := [name for name, sample in values.items() if not np.isfinite(sample.values)]:
-        message = f"{measure.metric} of {place} has no finite value at {'; '.join(missing)}"
+        omits = (dataset, split, left_out_part(metric)) in table.results.rows
+        # Levels at which a metric leaves out all images do not count, unless the levels are combined.
+        may_omit = omits and query.sigma.take == "each" and not query.sigma.at
+        for text, own, other in _comparisons(table, case, query, metric, labels):
+            name = f"{metric} {text}".strip() if len(metrics) > 1 else text
+            for level, column in _reduce(query, numbers, own, other, table.results.scale_of(metric)):
+                if not (may_omit and np.isnan(column[0])):
+                    values[", ".join(filter(None, (level, name)))] = column
+    missing = [name for name, column in values.items() if not np.isfinite(column[0])]
+    if missing or not values:
+        message = f"{query.metric} of {entrant} on {dataset} has no finite value at {'; '.join(missing)}"
         raise NotMeasuredError(message.removesuffix(" at "))
-    own = [table.rows(metrics[0], measure.split, "")[case.dataset, label] for label in labels.values()]
-    sigmas = [sigma for sigma in choose_levels(measure.sigma, own[0].means) if sigma]
-    fits, datasets = (facts[facts["dataset"] == case.dataset] for facts in (table.results.fits, table.results.datasets))
-    facts = {
-        "images": min(row.images for row in own),
-        "seeds": min(row.seeds for row in own),
-        "levels": len(sigmas),
-        "decibels": float(np.ptp(input_psnr(sigmas))) if sigmas else 0,
-        "N": max(labels),
-        "side": min(float(datasets[axis].astype("float64").min()) for axis in ("height", "width")),
-        "steps": float(fits.loc[fits["entrant"].map(base_label) == case.entrant, "steps"].astype("float64").min()),
+    rows = table.find_rows(dataset, metrics[0], split, labels.values())
+    fits, datasets = (facts[facts["dataset"] == dataset] for facts in (table.results.fits, table.results.datasets))
+    facts: dict[str, float] = {
+        "images": min(row.images for row in rows),
+        "levels": int(np.count_nonzero(query.sigma.choose(rows[0].sigmas))),
+        "N": max(numbers),
+        "side": float(datasets[["height", "width"]].astype("float64").min().min()),
+        "steps": float(fits.loc[fits["entrant"].map(base_label) == entrant, "steps"].astype("float64").min()),
     }
-    is_plain = measure.scale == "linear" and not (measure.minus or measure.over or measure.slope)
-    scale = table.results.scale_of(measure.metric) if is_plain else "linear"
-    sample = statistics.join(list(values.values()), functools.partial(np.stack, axis=-1))
-    return Quantity(list(values), sample, scale, facts)
+    return values, facts
 
 
 def _comparisons(
-    table: Table, dataset: str, labels: Mapping[float, str], measure: Measure, metric: str
-) -> Iterator[tuple[str, Grid]]:
-    """Yield the means of a metric compared with each other metric or entrant, and the name of the comparison."""
-    own = table.grid(dataset, metric, measure.split, labels, measure.scale)
-    other = measure.minus or measure.over
+    table: Table, case: Case, query: Measure, metric: str, labels: Mapping[float, str]
+) -> Iterator[tuple[str, list[Row], list[Row]]]:
+    """Yield the name of each comparison, the rows by number of images, and the rows that they are compared with."""
+    own, other = table.find_rows(case.dataset, metric, query.split, labels.values()), query.minus or query.over
     if other is None:
-        yield "", own
+        yield "", own, []
         return
-    where, split = other.dataset.replace("{dataset}", dataset) or dataset, other.split or measure.split
-    own_base, known = base_label(next(iter(labels.values()))), table.entrants.get(where, [])
-    bases = [own_base]
+    where, split = other.dataset.replace("{dataset}", case.dataset) or case.dataset, other.split or query.split
+    entrants = [case.entrant]
     if other.entrant:
-        skipped = {own_base, *map(base_label, table.results.left_out.get(where, ()))}
-        bases = [base for base in dict.fromkeys(map(base_label, known)) if matches(base, other.entrant)]
-        bases = [base for base in bases if base not in skipped]
-    if not bases:
+        skipped = {case.entrant, *map(base_label, table.results.left_out.get(where, ()))}
+        entrants = [name for dataset, name in table.labels if dataset == where and matches(name, other.entrant)]
+        entrants = [name for name in entrants if name not in skipped]
+    if not entrants:
         raise NotMeasuredError(f"no {other.entrant} on {where} to compare with")
-    # The logarithm of a ratio is a difference of logarithms.
-    combine = statistics.divide if measure.over and measure.scale == "linear" else _difference
-    is_same_row = measure.minus and not (other.entrant or other.dataset or other.split or metric in table.ratios)
-    names = [name for pattern in other.metrics or (metric,) for name in table.metrics(pattern, where, split)]
-    for base, name in itertools.product(bases, names):
-        if is_same_row and {(dataset, label) for label in labels.values()} <= table.rows(metric, split, name).keys():
+    metrics = [name for pattern in other.metrics or (metric,) for name in table.metrics(pattern, where, split)]
+    is_same_row = query.minus and not (other.entrant or other.dataset or other.split or metric in table.ratios)
+    for entrant, name in itertools.product(entrants, metrics):
+        texts = ("minus" if query.minus else "over", other.entrant and entrant, other.dataset and where)
+        text = " ".join(filter(None, (*texts, name if other.metrics else "", other.split and f"split {split}")))
+        differences = table.rows(metric, split, name) if is_same_row else {}
+        if all((where, label) in differences for label in labels.values()):
             # The difference varies less from image to image and from seed to seed than both metrics do.
-            grid = table.grid(dataset, metric, split, labels, "linear", minus=name)
+            yield text, [differences[where, label] for label in labels.values()], []
         else:
-            rows = {number: base + label.removeprefix(own_base) for number, label in labels.items()}
-            rows = {number: label if label in known else base for number, label in rows.items()}
-            second = table.grid(where, name, split, rows, measure.scale)
-            grid = {key: combine(mean, second[key]) for key, mean in own.items() if key in second}
-        texts = ["minus" if measure.minus else "over", base if other.entrant else "", where if other.dataset else ""]
-        texts += [name if other.metrics else "", f"split {split}" if other.split else ""]
-        yield " ".join(filter(None, texts)), grid
+            others = [table.labels.get((where, entrant), {}).get(number, entrant) for number in labels]
+            yield text, own, table.find_rows(where, name, split, others)
 
 
-def _difference(first: SampledMeans, second: SampledMeans) -> SampledMeans:
-    return statistics.total([first, second.apply(np.negative)])
+def _reduce(
+    query: Measure, numbers: list[float], own: Sequence[Row], other: Sequence[Row], scale: IntervalScale
+) -> Iterator[tuple[str, Array]]:
+    """Yield the values of a measure with their levels, from rows by number of images, and rows to compare with."""
+    sigmas = query.sigma.choose(set.intersection(*(set(row.sigmas) for row in (*own, *other))))
+    if not sigmas:
+        known = ", ".join(map(level_name, own[0].sigmas))
+        raise NotMeasuredError(f"{query.metric} is not known at σ = {query.sigma}; it is at {known}")
+    sample = _stack(own, sigmas)
+    if other:
+        compared = _stack(other, sigmas)
+        negative = compared.apply(np.negative)
+        sample = statistics.divide(sample, compared) if query.over else statistics.total([sample, negative])
+    sample = _log10(sample) if query.scale == "log10" else sample
+    sample, sigmas = _reduce_axis(sample, -1, query.sigma, sigmas, input_psnr)
+    sample, numbers = _reduce_axis(sample, -2, query.number or Levels(), numbers, np.log10)
+    is_slope = "slope" in (query.sigma.take, query.number and query.number.take)
+    is_mean = not (is_slope or query.minus or query.over or query.scale == "log10")
+    columns = np.concatenate([sample.values[None], sample.truths(scale if is_mean else "linear")])
+    for (row, number), (index, sigma) in itertools.product(enumerate(numbers), enumerate(sigmas)):
+        level = (f"N = {number:g}" if number else "", f"σ = {level_name(sigma)}" if sigma else "")
+        yield ", ".join(filter(None, level)), columns[:, row, index]
 
 
-def _reduce(measure: Measure, grid: Grid, name: str, may_omit: bool) -> dict[str, SampledMeans]:
-    """Return the values of a measure by name, from the means of one metric or comparison."""
-    sigmas = choose_levels(measure.sigma, {sigma for _, sigma in grid})
-    combines_levels = measure.sigma.at or measure.sigma.take != "each" or measure.slope == "input-psnr"
-    may_omit = may_omit and not combines_levels
-    chosen = {key: mean for key, mean in grid.items() if key[1] in sigmas and not (may_omit and np.isnan(mean.values))}
-    if not chosen:
-        known = ", ".join(dict.fromkeys(level_name(sigma) for _, sigma in grid))
-        raise NotMeasuredError(f"{measure.metric} is not known at σ = {measure.sigma}; it is at {known}")
-    if measure.slope == "input-psnr" or measure.sigma.take == "mean":
-        chosen = _reduce_axis(chosen, 1, input_psnr if measure.slope == "input-psnr" else None)
-    if measure.slope == "log10-N" or (measure.number is not None and measure.number.take == "mean"):
-        chosen = _reduce_axis(chosen, 0, np.log10 if measure.slope == "log10-N" else None)
-    values = {}
-    for (number, sigma), mean in chosen.items():
-        texts = (f"N = {number:g}" if number else "", f"σ = {level_name(sigma)}" if sigma else "", name)
-        values[", ".join(filter(None, texts))] = mean
-    return values
+def _stack(rows: Sequence[Row], sigmas: Sequence[float]) -> SampledMeans:
+    """Return the means of rows at noise levels, shape (rows, levels)."""
+    samples = [row.sample.at([row.sigmas.index(sigma) for sigma in sigmas]) for row in rows]
+    return statistics.join(samples, functools.partial(np.stack, axis=-2))
 
 
-def _reduce_axis(grid: Grid, axis: int, transform: Callable[[list[float]], Array] | None) -> Grid:
-    """Reduce an axis of means to their mean, or to their slope against a function of the numbers on the axis."""
-    groups: dict[float, dict[float, SampledMeans]] = {}
-    for key, mean in grid.items():
-        groups.setdefault(key[1 - axis], {})[key[axis]] = mean
-    reduced = {}
-    for other, group in groups.items():
-        if transform is not None and len(group) < 2:
+def _reduce_axis(
+    sample: SampledMeans, axis: int, wanted: Levels, levels: list[float], transform: Callable[[list[float]], Array]
+) -> tuple[SampledMeans, list[float]]:
+    """Reduce an axis of means to their mean, or to their slope against a function of the levels on the axis."""
+    if wanted.take not in ("mean", "slope"):
+        return sample, levels
+    weights = np.full(len(levels), 1 / len(levels))
+    if wanted.take == "slope":
+        if len(levels) < 2:
             raise NotMeasuredError("a slope needs two noise levels, or two numbers of training images")
-        count = len(group)
-        weights = np.full(count, 1 / count) if transform is None else fit_slope(transform([*group]), np.eye(count))
-        means = statistics.join(list(group.values()), functools.partial(np.stack, axis=-1))
-        reduced[(other, 0.0) if axis else (0.0, other)] = means.apply(functools.partial(np.dot, b=weights))
-    return reduced
+        weights = fit_slope(transform(levels), np.eye(len(levels)))
+    return sample.apply(lambda array: np.expand_dims(np.tensordot(array, weights, (axis, 0)), axis)), [0.0]
 
 
-def _intervals(quantities: Sequence[Quantity]) -> list[Interval]:
-    """Return all values with simultaneous intervals."""
-    values = np.concatenate([quantity.sample.values for quantity in quantities])
-    draws = np.concatenate([quantity.sample.truths(quantity.scale) for quantity in quantities], axis=1)
-    ends = statistics.simultaneous_intervals(values, draws)
-    return [Interval(*map(float, row)) for row in zip(values, *ends, strict=True)]
+def _intervals(values: Iterable[Array]) -> list[Interval]:
+    """Return values with simultaneous intervals."""
+    columns = np.stack(list(values), axis=1)
+    ends = statistics.simultaneous_intervals(columns[0], columns[1:])
+    return [Interval(*map(float, row)) for row in zip(columns[0], *ends, strict=True)]
 
 
-def measure_cases(claim: Claim, table: Table) -> Iterator[tuple[Case, Quantity | None]]:
+def measure_cases(claim: Claim, table: Table) -> Iterator[tuple[Case, Values]]:
     """Yield the cases of a claim in a table with their values; without values, the case has a reason."""
-    measure = claim.measure
-    for dataset, labels in table.entrants.items():
-        labels = [label for label in labels if (split_label(label)[1] is None) == (measure.number is None)]
-        for entrant in dict.fromkeys(map(base_label, labels)):
-            is_chosen = _is_any(dataset, measure.datasets) and _is_any(entrant, measure.entrants)
-            if is_chosen and not _is_any(entrant, measure.without):
-                case = Case(table.name, dataset, entrant)
-                try:
-                    quantity = measure_quantity(table, case, measure)
-                    _check_conditions(claim, table, case, quantity)
-                    yield case, quantity
-                except NotMeasuredError as error:
-                    yield replace(case, reason=str(error)), None
+    query = claim.measure
+    for (dataset, entrant), labels in table.labels.items():
+        is_wanted = is_chosen(dataset, query.datasets) and is_chosen(entrant, query.entrants)
+        has_rows = 0 in labels if query.number is None else any(labels)
+        if is_wanted and has_rows and not any(matches(entrant, pattern) for pattern in query.without):
+            case = Case(table.name, dataset, entrant)
+            try:
+                values, facts = measure(table, case, query)
+                _check_conditions(claim, table, case, facts)
+                # This is why there is no interval, if there is none.
+                few = f"{facts['images']} independent images, and {MIN_SOURCES} are needed"
+                other = "there is only one seed, or the denominator may be 0"
+                yield replace(case, reason=few if 0 < facts["images"] < MIN_SOURCES else other), values
+            except NotMeasuredError as error:
+                yield replace(case, reason=str(error)), {}
 
 
-def _is_any(label: str, patterns: Iterable[str]) -> bool:
-    return any(matches(label, pattern) for pattern in patterns)
-
-
-def _check_conditions(claim: Claim, table: Table, case: Case, quantity: Quantity) -> None:
+def _check_conditions(claim: Claim, table: Table, case: Case, facts: Mapping[str, float]) -> None:
     """Raise unless a case meets the conditions of a claim."""
     for condition in claim.requires:
-        if condition.measure is not None:
-            name = " ".join(filter(None, (condition.measure.slope and "slope of", condition.measure.metric)))
-            estimates = _intervals([measure_quantity(table, case, condition.measure)])
-        else:
-            name = str(condition.fact)
-            estimates = [Interval(*[float(quantity.facts[name])] * 3)]
-        for estimate in estimates:
+        query = condition.measure
+        name = str(condition.fact) if query is None else query.metric
+        values = {name: np.full(2, facts[name])} if query is None else measure(table, case, query)[0]
+        for estimate in _intervals(values.values()):
             if condition.region.outcome(estimate.low, estimate.high) != "holds":
-                value = f"{estimate.value:g}".replace("nan", "unknown")
-                raise NotMeasuredError(
-                    f"{name} of {case.entrant} on {case.dataset}: {value}, needed {condition.region}"
-                )
+                value, place = f"{estimate.value:g}".replace("nan", "unknown"), f"{case.entrant} on {case.dataset}"
+                raise NotMeasuredError(f"{name} of {place}: {value}, needed {condition.region}")
 
 
-def judge(name: str, claim: Claim, cases: Sequence[tuple[Case, Quantity | None]]) -> Verdict:
+def judge(name: str, claim: Claim, cases: Sequence[tuple[Case, Values]]) -> Verdict:
     """Return the verdict on a claim in cases with their values."""
-    measured = [(case, quantity) for case, quantity in cases if quantity is not None]
-    estimates = iter(_intervals([quantity for _, quantity in measured]) if measured else ())
-    judged = []
-    for case, quantity in measured:
-        # The names come first, so that zip takes no estimate of the next case.
-        at, worst = min(zip(quantity.names, estimates, strict=False), key=lambda pair: _sort_key(pair[1], claim.region))
-        images, reason = quantity.facts["images"], ""
-        if math.isnan(worst.low):
-            few = f"{images} independent images, and {MIN_SOURCES} are needed"
-            other = "there is only one seed, or the denominator may be 0"
-            reason = f"no interval: {few if 0 < images < MIN_SOURCES else other}"
-        outcome = claim.region.outcome(worst.low, worst.high)
-        judged.append(replace(case, outcome=outcome, estimate=worst, at=at, count=len(quantity.names), reason=reason))
-    judged.sort(key=lambda case: _sort_key(case.estimate, claim.region))
-    return Verdict(name, claim, (*judged, *(case for case, quantity in cases if quantity is None)))
+    columns = [column for _, values in cases for column in values.values()]
+    estimates, judged = iter(_intervals(columns) if columns else ()), list[Case]()
+    for case, values in cases:
+        if values:
+            named = [(name, next(estimates)) for name in values]
+            at, worst = min(named, key=lambda pair: _sort_key(pair[1], claim.region))
+            reason = f"no interval: {case.reason}" if math.isnan(worst.low) else ""
+            outcome = claim.region.outcome(worst.low, worst.high)
+            case = replace(case, outcome=outcome, estimate=worst, at=at, count=len(values), reason=reason)
+        judged.append(case)
+    judged.sort(key=lambda case: (case.outcome == "not measured", _sort_key(case.estimate, claim.region)))
+    return Verdict(name, claim, tuple(judged))
 
 
 def _sort_key(interval: Interval, region: Region) -> tuple[int, float]:
     """Return a sort key: failing values come first, then undecided values, each from the least favourable."""
     if math.isnan(interval.low):
         return 2, 0.0
-    half_width = (interval.high - interval.low) / 2
     distance = min(interval.value - region.low, region.high - interval.value)
     # Without variation, the distance is infinitely many half widths.
-    scaled = distance / max(half_width, 1e-300)
-    return {"fails": 0, "undecided": 1}.get(region.outcome(interval.low, interval.high), 3), scaled
-
-
-@functools.lru_cache(maxsize=1)
-def known_claims(registry: Registry) -> dict[str, Claim]:
-    """Return the claims of a registry by ``paper/claim``, in order of registration."""
-    papers = {plugin.name: registry.create("claim", plugin.name) for plugin in registry.plugins("claim")}
-    return {f"{paper}/{claim.id}": claim for paper, claims in papers.items() for claim in claims}
+    half_width = max((interval.high - interval.low) / 2, 1e-300)
+    return {"fails": 0, "undecided": 1}.get(region.outcome(interval.low, interval.high), 3), distance / half_width
 
 
 def judge_claims(registry: Registry, results: Iterable[tuple[str, Results]], only: Sequence[str] = ()) -> list[Verdict]:
     """Return the verdicts of results, by the names of their folders, on the claims that match a pattern."""
-    known = known_claims(registry)
-    # A pattern matches the paper, the claim or both.
-    names = {name: (name, *name.split("/")) for name in known}
-    for pattern in only:
-        if not any(matches(text, pattern) for texts in names.values() for text in texts):
-            papers = dict.fromkeys(paper for _, paper, _ in names.values())
+    papers = {plugin.name: registry.create("claim", plugin.name) for plugin in registry.plugins("claim")}
+    known = {f"{paper}/{claim.id}": claim for paper, claims in papers.items() for claim in claims}
+    chosen: dict[str, Claim] = {}
+    for pattern in only or ("*",):
+        # A pattern matches the paper, the claim or both.
+        names = [name for name in known if any(matches(text, pattern) for text in (name, *name.split("/")))]
+        if not names:
             raise ParameterError(f"no claim matches '{pattern}'; there are claims of {listing(papers)}")
-    chosen = [name for name, texts in names.items() if not only or any(_is_any(text, only) for text in texts)]
-    cases: dict[str, list[tuple[Case, Quantity | None]]] = {name: [] for name in chosen}
+        chosen |= {name: known[name] for name in names}
+    cases: dict[str, list[tuple[Case, Values]]] = {name: [] for name in chosen}
     for folder, folder_results in results:
         # Only one table at a time is kept in memory.
         table = Table(folder, folder_results)
-        for name in cases:
-            cases[name] += measure_cases(known[name], table)
-    return [judge(name, known[name], claim_cases) for name, claim_cases in cases.items()]
+        for name, claim in chosen.items():
+            cases[name] += measure_cases(claim, table)
+    return [judge(name, claim, cases[name]) for name, claim in chosen.items()]
 
 
 def claims(*folders: str | Path, only: Sequence[str] = (), plugins: Sequence[str | Path] = ()) -> list[Verdict]:
@@ -456,10 +405,7 @@ def claims(*folders: str | Path, only: Sequence[str] = (), plugins: Sequence[str
     """
     paths: list[Path] = []
     for folder in map(Path, folders):
-        files = [folder / INDEX] if (folder / INDEX).is_file() else sorted(folder.glob(f"*/{INDEX}"))
-        if not files:
-            raise ResultsError(f"{folder}: holds no results; expected {INDEX}, or */{INDEX}")
-        paths += [file.parent for file in files]
-    names = short_names(paths) if paths else []
-    results = ((name, load_results(path)) for name, path in zip(names, paths, strict=True))
+        files = [] if (folder / INDEX).is_file() else sorted(folder.glob(f"*/{INDEX}"))
+        paths += [file.parent for file in files] or [folder]
+    results = zip(short_names(paths), map(load_results, paths), strict=True) if paths else ()
     return judge_claims(open_registry(plugins), results, only)

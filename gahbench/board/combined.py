@@ -1,51 +1,59 @@
-"""Combination of several results into one; shared datasets must have the same images and noise in all parts."""
+"""Combination of several results into one, and of the folds of a dataset into one dataset.
+
+Datasets that several results share must have the same images and noise in all of them.
+
+Datasets of a suite that differ only in the parameter ``fold`` hold different test images of one dataset. Every entrant
+is trained in each fold, and scored on images that it has not seen. The pooled dataset has the images of all folds, and
+as many sources of images as all folds together. Values without an image are means over folds.
+"""
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
-from gahbench.board.tables import SCHEMAS, psnr_rows
+from gahbench._util.records import key_of
+from gahbench.board.tables import SCHEMAS, families, sources_of
 from gahbench.contracts.row_labels import row_label, split_label
-from gahbench.planning.suite_files import SuiteVersion
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gahbench.board.results import Results
 
-#: Facts of a dataset that must be equal in all parts.
-_CHECKED_FACTS = ("optimum", "channels", "height", "width", "fingerprint")
 #: Scores of a reference may differ by this many decibels, through rounding.
 TOLERANCE = 1e-3
 _SCORE_KEY = ["entrant", "dataset", "seed", "split", "sigma", "metric", "image"]
 _KEYS = {"scores": _SCORE_KEY, "datasets": ["dataset"], "metrics": ["metric"], "ratios": ["metric"]}
-#: Columns that are equal in equal datasets under equal noise.
-_PROTOCOL_COLUMNS = ["protocol", "fingerprint", "channels", "height", "width"]
+#: The columns that identify a row of a table, and the column that is a mean over rows with equal identity.
+_MEANS = {
+    "scores": (["suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image"], "value"),
+    "fits": (["dataset", "entrant", "seed"], "train_seconds"),
+    "costs": (["dataset", "entrant"], "seconds"),
+}
 
 
 def combine(parts: Mapping[str, Results]) -> Results:
     """Combine several results, given by name, into one that holds each entrant once."""
     import pandas as pd
 
-    version = _shared_version(parts)
-    parts = match_datasets(parts)
     tables: dict[str, Any] = {
-        table: pd.concat({name: getattr(part, table) for name, part in parts.items()}, names=["part"])
-        .reset_index("part")
-        .reset_index(drop=True)
+        table: pd.concat([getattr(part, table).assign(part=name) for name, part in parts.items()], ignore_index=True)
         for table in SCHEMAS
     }
-    for dataset, rows in tables["datasets"].groupby("dataset", sort=False):
-        if len(rows) > 1:
-            _check_facts(rows)
-            tables["scores"] = _keep_shared_levels_and_images(tables["scores"], str(dataset), list(rows["part"]))
+    for dataset, facts in tables["datasets"].groupby("dataset", sort=False):
+        if differing := [name for name in ("protocol", "fingerprint") if facts[name].nunique() > 1]:
+            raise ResultsError(
+                f"{dataset}: {' and '.join(facts['part'])} were scored under different noise, or on different images: "
+                f"they differ in {listing(differing)}; expected equal parameters of the dataset and an equal noise_seed"
+            )
+        if len(facts) > 1:
+            tables["scores"] = _keep_shared_levels_and_images(tables["scores"], str(dataset), list(facts["part"]))
     renamed = _labels_to_rename(tables["scores"], tables["fits"])
 
     def label_in(part: str, label: str) -> str:
@@ -55,32 +63,20 @@ def combine(parts: Mapping[str, Results]) -> Results:
         if "entrant" in table:
             table["entrant"] = list(map(label_in, table["part"], table["entrant"]))
         tables[name] = table.drop(columns="part").drop_duplicates(_KEYS.get(name), ignore_index=True)
-    baselines, suites = ({getattr(part, name) for part in parts.values()} for name in ("baseline", "suite"))
-    first_part = next(iter(parts.values()))
+    first = next(iter(parts.values()))
+    suites, versions, baselines = (
+        {getattr(part, name) for part in parts.values()} for name in ("suite", "version", "baseline")
+    )
+    version = first.version if len(suites) == len(versions) == 1 else None
     return replace(
-        first_part,
+        first,
         # Further rows extend the board of a frozen suite.
-        suite=first_part.suite if version is not None and len(suites) == 1 else " + ".join(parts),
+        suite=" + ".join(parts) if version is None else first.suite,
         **tables,
         entrants=list(dict.fromkeys(label_in(name, label) for name, part in parts.items() for label in part.entrants)),
-        baseline=first_part.baseline if len(baselines) == 1 and not baselines & renamed else None,
+        baseline=first.baseline if len(baselines) == 1 and not baselines & renamed else None,
         version=version,
     )
-
-
-def _shared_version(parts: Mapping[str, Results]) -> SuiteVersion | None:
-    """Return the version that all parts follow, or ``None``; raise if parts follow different versions of one suite."""
-    first_parts: dict[str, str] = {}
-    for name, part in parts.items():
-        if part.version is not None:
-            first = first_parts.setdefault(part.suite, name)
-            if parts[first].version != part.version:
-                raise ResultsError(
-                    f"{first} follows {part.suite} {parts[first].version}, and {name} follows {part.version}; expected "
-                    "results of one version of a frozen suite"
-                )
-    versions = {part.version for part in parts.values()}
-    return versions.pop() if len(versions) == 1 else None
 
 
 def part_label(label: str, part: str) -> str:
@@ -89,25 +85,9 @@ def part_label(label: str, part: str) -> str:
     return f"{base} ({part})" if number is None else row_label(f"{base} ({part})", number)
 
 
-def _check_facts(rows: pd.DataFrame) -> None:
-    """Raise if two parts, with a row for each, differ in images or noise."""
-    first, *others = rows.to_dict("records")
-    for other in others:
-        names = f"{first['dataset']}: {first['part']} and {other['part']}"
-        if differing := [fact for fact in _CHECKED_FACTS if first[fact] != other[fact]]:
-            raise ResultsError(
-                f"{names} differ in {listing(differing)}; expected equal images in all results of a dataset"
-            )
-        if first["protocol"] != other["protocol"]:
-            raise ResultsError(
-                f"{names} were scored under different noise, or on different images; expected equal parameters of the "
-                "dataset and an equal noise_seed"
-            )
-
-
 def _keep_shared_levels_and_images(scores: pd.DataFrame, dataset: str, parts: Sequence[str]) -> pd.DataFrame:
     """Drop the noise levels and images of a dataset that any part lacks."""
-    psnr = psnr_rows(scores, dataset)
+    psnr = scores[(scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")]
     levels, images = (
         [{*psnr.loc[psnr["part"] == part, name].dropna()} for part in parts] for name in ("sigma", "image")
     )
@@ -135,38 +115,61 @@ def _labels_to_rename(scores: pd.DataFrame, fits: pd.DataFrame) -> set[str]:
     rounded = gaps["seed"].isna()
     differs = (rounded & (gaps["metric"] == "psnr") & (gaps["value"] > TOLERANCE)) | (~rounded & (gaps["value"] > 0))
     # Networks with disjoint seeds share no score, so the comparison of scores misses them.
-    seeds: dict[Any, list[set[int]]] = {}
-    for (dataset, entrant, _), rows in fits.groupby(["dataset", "entrant", "part"]):
-        seeds.setdefault((dataset, entrant), []).append(set(rows["seed"]))
-    return set(gaps.loc[differs, "entrant"]) | {
-        entrant
-        for (_, entrant), sets in seeds.items()
-        if any(not first & second for first, second in itertools.combinations(sets, 2))
-    }
+    seeds = fits.groupby(["dataset", "entrant", "part"])["seed"].agg(set).groupby(["dataset", "entrant"]).agg(list)
+    is_disjoint = [any(not a & b for a, b in itertools.combinations(sets, 2)) for sets in seeds]
+    return {*gaps.loc[differs, "entrant"], *seeds[is_disjoint].index.get_level_values("entrant")}
 
 
-def match_datasets(parts: Mapping[str, Results]) -> dict[str, Results]:
-    """Return results in which each dataset has the label that it has in the first part that holds it."""
-    first_labels: dict[tuple[object, ...], str] = {}
-    matched = {}
-    for name, part in parts.items():
-        rows = part.datasets[["dataset", *_PROTOCOL_COLUMNS]].itertuples(index=False, name=None)
-        keys = {label: tuple(key) for label, *key in rows if key[0]}
-        counts = Counter(keys.values())
-        labels = {label: first_labels.get(key, label) for label, key in keys.items() if counts[key] == 1}
-        new_counts = Counter(labels.get(label, label) for label in part.datasets["dataset"])
-        matched[name] = relabel(part, {old: new for old, new in labels.items() if old != new and new_counts[new] == 1})
-        for label, key in keys.items():
-            first_labels.setdefault(key, label)
-    return matched
+def pooled_names(specs: Mapping[str, str]) -> dict[str, str]:
+    """Return the name of the pooled dataset of each fold, given the specs of datasets by their labels.
+
+    The pooled dataset is named by the spec that its folds share.
+    """
+    names = families(specs, "fold").items()
+    return {label: name for name, labels in names if len(labels) > 1 for label in labels}
 
 
-def relabel(results: Results, labels: Mapping[str, str]) -> Results:
-    """Return results with new labels of datasets, given by old label."""
-    if not labels:
+def pool_folds(results: Results) -> Results:
+    """Return results in which the folds of each dataset are one dataset; other datasets are unchanged."""
+    pooled = pooled_names({name: row.spec for name, row in results.facts.items()})
+    if not pooled:
         return results
-    tables: dict[str, Any] = {name: getattr(results, name).copy() for name in SCHEMAS}
-    for table in tables.values():
-        for column in {"dataset", "entry"} & set(table.columns):
-            table[column] = [labels.get(label, label) for label in table[column]]
-    return replace(results, **tables)
+    names = ("scores", "fits", "failures", "costs", "notes", "flags", "checks", "citations")
+    tables: dict[str, Any] = {name: getattr(results, name).copy() for name in names}
+    facts, scores = results.datasets.set_index("dataset", drop=False), tables["scores"]
+    for name in dict.fromkeys(pooled.values()):
+        folds, sources = [label for label in pooled if pooled[label] == name], list[int]()
+        for fold in folds:
+            is_fold = scores["dataset"] == fold
+            # An image without a known source is a source of its own.
+            known = sources_of(results, fold) or range(max(scores.loc[is_fold, "image"].dropna(), default=-1) + 1)
+            scores.loc[is_fold, "image"] += len(sources)
+            sources += [max(sources, default=-1) + 1 + source for source in known]
+        rows = facts.loc[folds]
+        merged = {
+            "dataset": name,
+            "sources": " ".join(map(str, sources)),
+            "protocol": key_of(list(rows["protocol"])),
+            "fingerprint": " ".join(dict.fromkeys(filter(None, rows["fingerprint"]))),
+            "notes": "\n".join(dict.fromkeys(line for text in rows["notes"] for line in text.splitlines())),
+            "spec": name,
+        }
+        facts.loc[folds[0], list(merged)] = list(merged.values())
+        facts = facts.drop(index=folds[1:])
+    # The oldest checks and the least demanding images count.
+    tables["checks"] = tables["checks"].sort_values(["version", "images"])
+    for name, table in tables.items():
+        column = "entry" if name == "citations" else "dataset"
+        table[column] = table[column].replace(pooled)
+        table = _mean_over_folds(table, *_MEANS[name]) if name in _MEANS else table
+        tables[name] = table.drop_duplicates(["dataset", "entrant"] if name == "checks" else None)
+    return replace(results, **tables, datasets=facts)
+
+
+def _mean_over_folds(table: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
+    """Return one row for each combination of keys: its first row, with the mean of a column."""
+    # Few rows have equal keys, and a function for each group is slow.
+    repeated = table[table.duplicated(keys, keep=False)]
+    value = repeated.groupby(keys, dropna=False, sort=False)[column].transform(lambda values: values.mean(skipna=False))
+    table.loc[repeated.index, column] = value
+    return table.drop_duplicates(keys)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
-from gahbench.board.facts import dataset_names, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.seed_effects import Spread
 from gahbench.board.statistics import (
@@ -21,10 +20,10 @@ from gahbench.board.statistics import (
     Array,
     SampledMeans,
     divide,
-    means,
     sampled_means,
     seed_spreads,
 )
+from gahbench.board.tables import sources_of
 from gahbench.evaluation.rates import input_psnr
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
     from gahbench.board.results import Results
 
-#: Reasons why entrants are left out of comparisons, by dataset and entrant.
-LeftOut = Mapping[str, Mapping[str, str]]
+Flags = NDArray[np.bool_]
+
 #: Prefix of the reason why an entrant that has diverged is left out of comparisons.
 DIVERGED = "diverged: "
 #: A row has diverged if the PSNR of an image is below this, in dB, and also this far below the PSNR of the noisy image.
@@ -65,10 +64,6 @@ class ScoreCube:
     sources: tuple[int, ...] | None = None
     spreads: Mapping[str, Spread] | None = None
 
-    def means(self) -> Array:
-        """Return the means over seeds and images, shape (E, S)."""
-        return means(self.values)
-
     @property
     def is_fixed_set(self) -> bool:
         """Whether there are too few sources to describe other sources, but enough images to describe these sources."""
@@ -94,29 +89,27 @@ class ScoreCube:
     def reindex_like(self, other: ScoreCube) -> Array:
         """Return the values on the axes of another metric's cube; values that this cube lacks are NaN."""
         has_no_seed = self.runs == [NONE]
-        values = self.values.repeat(len(other.runs), axis=2) if has_no_seed else self.values
+        values, runs = (
+            (self.values.repeat(len(other.runs), axis=2), other.runs) if has_no_seed else (self.values, self.runs)
+        )
         # NaN, which stands for values without a noise level, is not equal to itself.
-        sigmas, other_sigmas = (np.nan_to_num(cube.sigmas, nan=np.inf) for cube in (self, other))
-        axes: list[tuple[ArrayLike, ArrayLike]] = [
-            (self.entrants, other.entrants),
-            (sigmas, other_sigmas),
-            (other.runs if has_no_seed else self.runs, other.runs),
-            (self.images, other.images),
+        sigmas, other_sigmas = (np.nan_to_num(cube.sigmas, nan=np.inf).tolist() for cube in (self, other))
+        axes = (self.entrants, sigmas, runs, self.images)
+        other_axes = (other.entrants, other_sigmas, other.runs, other.images)
+        # The last index of each axis is that of missing values.
+        indices = [
+            [own.index(key) if key in own else -1 for key in keys] for own, keys in zip(axes, other_axes, strict=True)
         ]
-        shared = [np.intersect1d(np.array(own), np.array(target), return_indices=True) for own, target in axes]
-        own, target = ([indices[end] for indices in shared] for end in (1, 2))
-        result = np.full(other.values.shape, np.nan)
-        result[np.ix_(*target)] = values[np.ix_(*own)]
-        return result
+        return np.pad(values, (0, 1), constant_values=np.nan)[np.ix_(*indices)]
 
 
 def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, Spread]:
     """Return the spread over runs of each entrant, from datasets that include the entrant (:func:`seed_spreads`)."""
     arrays = {}
     for name, cube in cubes.items():
-        indices = [index for index, label in enumerate(cube.entrants) if label not in cube.left_out]
-        if indices:
-            arrays[name] = (cube.values[indices], [cube.entrants[index] for index in indices])
+        kept = [index for index, label in enumerate(cube.entrants) if label not in cube.left_out]
+        if kept:
+            arrays[name] = (cube.values[kept], [cube.entrants[index] for index in kept])
     return seed_spreads(arrays)
 
 
@@ -132,7 +125,7 @@ def metric_cube(
     metric: str,
     split: str = "test",
     entrants: Sequence[str] | None = None,
-    left_out: LeftOut | None = None,
+    left_out: Mapping[str, Mapping[str, str]] | None = None,
 ) -> ScoreCube:
     """Build the cube of a dataset, split and metric; ``left_out`` marks entrants to leave out of comparisons.
 
@@ -145,85 +138,76 @@ def metric_cube(
     omissions = results.rows.get((dataset, split, left_out_part(metric)))
     scored = set(scores["entrant"].unique())
     labels = [entrant for entrant in (results.entrants if entrants is None else entrants) if entrant in scored]
+    measured = nothing if omissions is None else omissions
+    scores, measured = (table[table["entrant"].isin(labels)] for table in (scores, measured))
+    shared = (np.union1d(_numbers(scores, name), _numbers(measured, name)) for name in ("sigma", "seed"))
+    axes = dict(zip(("sigma", "seed", "image"), (*shared, np.unique(_numbers(scores, "image"))), strict=True))
 
-    def coordinates(table: pd.DataFrame, *columns: str) -> list[NDArray[Any]]:
-        """Return the values of columns for the rows of the entrants, whose indices come first."""
-        rows = table[table["entrant"].isin(labels)]
-        index = rows["entrant"].map({label: index for index, label in enumerate(labels)})
-        # Values without a noise level come last, and a value that is not a number is not finite.
-        missing = {"seed": NONE, "image": NONE}
-        values = (rows[name].to_numpy(np.float64, na_value=missing.get(name, np.inf)) for name in columns)
-        return [np.asarray(index, np.int64), *values]
+    def indices(table: pd.DataFrame, *columns: str) -> tuple[NDArray[np.int64], ...]:
+        """Return the indices of rows on the axis of entrants and on those of columns."""
+        entrants = table["entrant"].map(labels.index).to_numpy(np.int64)
+        return (entrants, *(np.searchsorted(axes[name], _numbers(table, name)) for name in columns))
 
-    entrant, sigma, run, image, value = coordinates(scores, "sigma", "seed", "image", "value")
-    measured = coordinates(nothing if omissions is None else omissions, "sigma", "seed")
-    sigmas, runs, images = np.union1d(sigma, measured[1]), np.union1d(run, measured[2]), np.unique(image)
-    axes = (entrant, np.searchsorted(sigmas, sigma), np.searchsorted(runs, run), np.searchsorted(images, image))
-    values = np.full((len(labels), len(sigmas), len(runs), len(images)), np.nan)
-    values[axes] = value
+    values = np.full((len(labels), *map(len, axes.values())), np.nan)
+    values[indices(scores, *axes)] = _numbers(scores, "value")
     is_present = ~np.isnan(values)
-    if is_present.sum() < len(value):
-        cells = scores[scores["entrant"].isin(labels)]
-        row = cells[cells.duplicated(["entrant", "sigma", "seed", "image"])].iloc[0]
+    if is_present.sum() < len(scores):
+        row = scores[scores.duplicated(["entrant", "sigma", "seed", "image"])].iloc[0]
         raise ResultsError(
             f"two rows of scores give {row['metric']} of '{row['entrant']}' on '{row['dataset']}', seed "
             f"{row['seed']}, sigma {row['sigma']}, image {row['image']}; expected one row: do not mix results "
             "of different protocols"
         )
     is_measured = np.zeros(values.shape[:3], dtype=np.bool_)
-    is_measured[measured[0], np.searchsorted(sigmas, measured[1]), np.searchsorted(runs, measured[2])] = True
-    values[(is_measured & ~is_present.any(axis=3)).any(axis=2)] = np.nan
-    levels, numbers = np.where(np.isinf(sigmas), np.nan, sigmas), images.astype(int).tolist()
-    cube = _apply_rules(values, is_present, labels, levels, runs.astype(int).tolist(), numbers, omissions is not None)
+    is_measured[indices(measured, "sigma", "seed")] = True
+    # A value without a noise level may belong to a sample, and samples that did not converge have no value.
+    may_be_missing = np.isinf(axes["sigma"]) | (omissions is not None)
+    cube = _apply_rules(values, is_measured, may_be_missing, labels, axes)
     reasons = (results.left_out if left_out is None else left_out).get(dataset, {})
     cube.left_out.update((label, reason) for label, reason in reasons.items() if label in labels)
     sources = sources_of(results, dataset) if split == "test" else None
-    if sources is None or np.isnan(levels).any() or not all(0 <= number < len(sources) for number in numbers):
+    if sources is None or np.isnan(cube.sigmas).any() or not all(0 <= image < len(sources) for image in cube.images):
         return cube
-    return replace(cube, sources=tuple(sources[number] for number in numbers))
+    return replace(cube, sources=tuple(sources[image] for image in cube.images))
+
+
+def _numbers(table: pd.DataFrame, column: str) -> Array:
+    """Return a column; missing noise levels are infinite, so they come last, and missing values are not finite."""
+    return table[column].to_numpy(np.float64, na_value=NONE if column in ("seed", "image") else np.inf)
 
 
 def _apply_rules(
-    values: Array,
-    is_present: NDArray[np.bool_],
-    labels: list[str],
-    levels: Array,
-    runs: list[int],
-    images: list[int],
-    may_omit: bool,
+    values: Array, is_measured: Flags, may_be_missing: Flags, labels: list[str], axes: Mapping[str, Array]
 ) -> ScoreCube:
     """Build a cube: set invalid values to NaN, note problems, and repeat the values of entrants without seeds."""
-    is_not_finite = np.asarray((is_present & ~np.isfinite(values)).any(axis=(2, 3)))
-    # A value without a noise level may belong to a sample, and samples that did not converge have no value.
-    may_be_missing = (np.isnan(levels) | may_omit)[:, None]
-    is_partial = np.asarray(is_present.any(axis=3) & ~is_present.all(axis=3) & ~may_be_missing)
-    values[is_partial] = values[is_not_finite] = np.nan
-    has_value = np.isfinite(values)
-    is_complete = (has_value | (may_be_missing[..., None] & ~is_present)).all(axis=3) & has_value.any(axis=3)
+    runs, images = (axes[name].astype(int).tolist() for name in ("seed", "image"))
+    levels = np.where(np.isinf(axes["sigma"]), np.nan, axes["sigma"])
+    is_present = ~np.isnan(values)
+    has_rows, is_not_finite = is_present.any(axis=3), np.isinf(values).any(axis=(2, 3))
+    is_partial = has_rows & ~is_present.all(axis=3) & ~may_be_missing[:, None]
+    values[is_partial] = values[is_not_finite | (is_measured & ~has_rows).any(axis=2)] = np.nan
 
-    def notes(prefix: str, is_chosen: NDArray[np.bool_]) -> dict[str, str]:
+    def notes(prefix: str, is_chosen: ArrayLike) -> dict[str, str]:
         """Return a note for each entrant with chosen levels, shape (E, S)."""
-        return {
-            label: f"{prefix} at σ = {', '.join(map(level_name, levels[row]))}"
-            for label, row in zip(labels, is_chosen, strict=True)
-            if row.any()
-        }
+        chosen = {label: levels[row] for label, row in zip(labels, np.asarray(is_chosen), strict=True) if row.any()}
+        return {label: f"{prefix} at σ = {', '.join(map(level_name, own))}" for label, own in chosen.items()}
 
-    def seeds(is_chosen: NDArray[np.bool_]) -> dict[str, list[int]]:
+    def seeds(is_chosen: ArrayLike) -> dict[str, list[int]]:
         """Return the seeds of each entrant that are chosen at any level, of shape (E, S, R)."""
-        return {
-            label: [run for run, is_kept in zip(runs, row, strict=True) if is_kept and run != NONE]
-            for label, row in zip(labels, np.asarray(is_chosen.any(axis=1)), strict=True)
-        }
+        numbers = [np.array(runs)[row].tolist() for row in np.asarray(np.any(is_chosen, axis=1))]
+        return {label: [run for run in own if run != NONE] for label, own in zip(labels, numbers, strict=True)}
 
-    complete_seeds, scored_seeds = seeds(np.asarray(is_complete)), seeds(np.asarray(is_present.any(axis=3)))
-    problems = notes("images are missing", np.asarray(is_partial.any(axis=2)))
-    left_out = notes(f"{DIVERGED}not finite", is_not_finite)
+    facts = (
+        seeds(np.isfinite(values).any(axis=3)),
+        seeds(has_rows),
+        notes("images are missing", is_partial.any(axis=2)),
+        notes(f"{DIVERGED}not finite", is_not_finite),
+    )
     if len(runs) > 1 and runs[0] == NONE:
         has_no_seed = is_present[:, :, 0].any(axis=(1, 2))
         values[has_no_seed] = values[has_no_seed][:, :, :1]
         values, runs = values[:, :, 1:], runs[1:]
-    return ScoreCube(values, labels, levels.tolist(), runs, images, complete_seeds, scored_seeds, problems, left_out)
+    return ScoreCube(values, labels, levels.tolist(), runs, images, *facts)
 
 
 def cubes_by_images(
@@ -235,7 +219,7 @@ def cubes_by_images(
     by_entrant = results.rows[dataset, split, metrics[0]].groupby("entrant")["image"]
     images = {str(label): frozenset(numbers.dropna()) for label, numbers in by_entrant}
     known = [label for label in entrants if label in images]
-    for shared_images in dict.fromkeys(images[label] for label in images if label in known):
+    for shared_images in dict.fromkeys(images[label] for label in known):
         labels = [label for label in known if images[label] == shared_images]
         yield [metric_cube(results, dataset, metric, split, labels) for metric in metrics]
 
@@ -247,21 +231,19 @@ def left_out_part(metric: str) -> str:
 
 def left_out_rows(results: Results) -> dict[str, dict[str, str]]:
     """Return why entrants are left out of comparisons, by dataset; a selection follows the complete results."""
-    complete = results.complete
-    return {dataset: find_left_out(psnr_cube(complete, dataset, {})) for dataset in dataset_names(complete)}
-
-
-def find_left_out(cube: ScoreCube) -> dict[str, str]:
-    """Return the entrants that are left out of comparisons on a dataset, with the reason as text for a note."""
-    reasons = dict(cube.left_out)
-    thresholds = np.minimum(DIVERGED_PSNR + input_psnr(cube.sigmas), DIVERGED_PSNR)
-    for label, values in zip(cube.entrants, cube.values, strict=True):
-        # Missing values are NaN, and must not count as low.
-        lowest = np.where(np.isnan(values), np.inf, values).min(axis=(1, 2))
-        worst = int(np.argmin(lowest - thresholds))
-        if label not in reasons and lowest[worst] < thresholds[worst]:
-            reasons[label] = f"{DIVERGED}an image has {lowest[worst]:.1f} dB at σ = {level_name(cube.sigmas[worst])}"
-    return reasons
+    reasons_by_dataset = {}
+    for dataset in results.complete.facts:
+        cube = metric_cube(results.complete, dataset, "psnr", left_out={})
+        thresholds = np.minimum(DIVERGED_PSNR + input_psnr(cube.sigmas), DIVERGED_PSNR)
+        reasons = reasons_by_dataset[dataset] = dict(cube.left_out)
+        for label, values in zip(cube.entrants, cube.values, strict=True):
+            # Missing values are NaN, and must not count as low.
+            lowest = np.where(np.isnan(values), np.inf, values).min(axis=(1, 2))
+            worst = int(np.argmin(lowest - thresholds))
+            if label not in reasons and lowest[worst] < thresholds[worst]:
+                level = level_name(cube.sigmas[worst])
+                reasons[label] = f"{DIVERGED}an image has {lowest[worst]:.1f} dB at σ = {level}"
+    return reasons_by_dataset
 
 
 def ratios_of(results: Results) -> dict[str, tuple[str, str]]:
@@ -276,27 +258,15 @@ def join_levels(first: ScoreCube, second: ScoreCube) -> ScoreCube:
     return replace(first, values=values, sigmas=first.sigmas * 2, left_out=left_out)
 
 
-def decibels(ratio: Array) -> Array:
-    """Return ratios of powers in decibels."""
-    # An exact output has error 0, so the ratio of its error is -inf dB.
-    with np.errstate(divide="ignore"):
-        return np.asarray(10.0 * np.log10(ratio))
-
-
 def sampled_quotient(cube: ScoreCube) -> SampledMeans:
     """Return ratios of means, shape (E, S), of a cube of 2 S levels (:func:`divide`)."""
     sample, count = cube.sampled(), len(cube.sigmas) // 2
     return divide(sample.at(range(count)), sample.at(range(count, 2 * count)), is_certain=False)
 
 
-def psnr_cube(results: Results, dataset: str, left_out: LeftOut | None = None) -> ScoreCube:
-    """Return the PSNR of a dataset's test images as a cube."""
-    return metric_cube(results, dataset, "psnr", left_out=left_out)
-
-
 def psnr_cubes(results: Results) -> dict[str, ScoreCube]:
     """Return the cube of PSNR of each dataset that has results, with shared spreads."""
-    return share_spreads({dataset: psnr_cube(results, dataset) for dataset in dataset_names(results)})
+    return share_spreads({dataset: metric_cube(results, dataset, "psnr") for dataset in results.facts})
 
 
 def metric_cubes(results: Results, only: Collection[str] | None = None) -> dict[str, dict[str, ScoreCube]]:

@@ -21,29 +21,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError
-from gahbench.contracts.row_labels import split_label
+from gahbench.contracts.row_labels import base_label, split_label
 from gahbench.registry.spec import format_value, parse_spec
 
 if TYPE_CHECKING:
     from gahbench.registry.configured import Kind
     from gahbench.registry.registry import Registry
 
-_ENTRANTS: tuple[Kind, ...] = ("architecture", "reference")
 #: Kinds of plugins that parameters name, in the order in which a name is looked up.
 _NESTED: tuple[Kind, ...] = ("basis", "architecture", "dataset", "reference", "metric")
 _CONDITION = re.compile(r"\{(\w+)(!?=)([^:{}]*):([^{}]*)\}")
 _VALUE = re.compile(r"\{(\w+)(?::(superscript|text))?\}")
 _SUPERSCRIPTS = str.maketrans("0123456789.-", "⁰¹²³⁴⁵⁶⁷⁸⁹·⁻")
-#: The label of an entrant with the name of its part, in combined results.
-_PART = re.compile(r"(?s:(.*))( \([^()]*\))")
-#: The key of a positional value.
-_UNNAMED = ""
+#: The name of a part, which follows the label of an entrant in combined results.
+_PART = re.compile(r" \([^()]*\)$")
 
 
 @dataclass(frozen=True)
@@ -53,28 +50,20 @@ class DisplayNames:
     entrants: Mapping[str, str] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
 
-    def entrant(self, label: str) -> str:
-        """Return the display name of an entrant, or of its row in a sweep."""
-        name = self.entrant_phrase(label)
-        return _capitalise(name) if split_label(label)[0] in self.entrants else name
-
-    def entrant_phrase(self, label: str) -> str:
-        """Return the display name of an entrant within a sentence, such as ``linear Wiener filter``."""
+    def entrant(self, label: str, in_sentence: bool = False) -> str:
+        """Return the display name of an entrant, or of its row in a sweep, such as ``linear Wiener filter``."""
         base, number = split_label(label)
-        name = self.entrants.get(base, base)
+        name = _name(self.entrants, base, in_sentence)
         return name if number is None else f"{name}, N = {number}"
 
-    def dataset(self, label: str) -> str:
-        """Return the display name of a dataset."""
-        return _capitalise(self.datasets[label]) if label in self.datasets else label
-
-    def dataset_phrase(self, label: str) -> str:
-        """Return the display name of a dataset within a sentence, such as ``discs``."""
-        return self.datasets.get(label, label)
+    def dataset(self, label: str, in_sentence: bool = False) -> str:
+        """Return the display name of a dataset, such as ``discs`` within a sentence."""
+        return _name(self.datasets, label, in_sentence)
 
 
-def _capitalise(name: str) -> str:
-    return name[:1].upper() + name[1:]
+def _name(names: Mapping[str, str], label: str, in_sentence: bool) -> str:
+    name = names.get(label, label)
+    return name if in_sentence or label not in names else name[:1].upper() + name[1:]
 
 
 def display_names(registry: Registry, entrants: Iterable[str], datasets: Mapping[str, str]) -> DisplayNames:
@@ -83,90 +72,68 @@ def display_names(registry: Registry, entrants: Iterable[str], datasets: Mapping
     An unknown spec is empty. Labels whose plugin is not registered, and datasets whose label differs from their spec,
     have no display name.
     """
-    bases = dict.fromkeys(split_label(label)[0] for label in entrants)
-    parts = {base: _PART.fullmatch(base) for base in bases}
-    specs = {base: match[1] if match else base for base, match in parts.items()}
-    names = _distinct_names(registry, _ENTRANTS, list(specs.values()))
-    suffixes = {base: match[2] if match else "" for base, match in parts.items()}
+    plain = [label for label, spec in datasets.items() if spec in (label, "")]
     return DisplayNames(
-        {base: names[spec] + suffixes[base] for base, spec in specs.items() if spec in names},
-        _distinct_names(registry, ("dataset",), [label for label, spec in datasets.items() if spec in (label, "")]),
+        _distinct_names(registry, ("architecture", "reference"), map(base_label, entrants)),
+        _distinct_names(registry, ("dataset",), plain),
     )
 
 
 def basis_names(registry: Registry, bases: Iterable[str]) -> dict[str, str]:
-    """Return the display name of each basis; names of unknown bases, such as ``learned``, stand for themselves."""
-    specs = list(dict.fromkeys(bases))
-    names = _distinct_names(registry, ("basis",), specs)
-    return {spec: _capitalise(names[spec]) if names.get(spec, spec) != spec else spec for spec in specs}
+    """Return the display names of bases by spec; unknown bases, such as ``learned``, have none."""
+    names = _distinct_names(registry, ("basis",), bases)
+    return {spec: _name(names, spec, in_sentence=False) for spec in names}
 
 
-def _distinct_names(registry: Registry, kinds: Sequence[Kind], labels: Sequence[str]) -> dict[str, str]:
+def _distinct_names(registry: Registry, kinds: tuple[Kind, ...], labels: Iterable[str]) -> dict[str, str]:
     """Return distinct names by label; equal names are followed by the parameters in which their labels differ."""
-    described = {label: item for label in labels if (item := _describe(registry, kinds, label))}
+    described = {label: _describe(registry, kinds, label) for label in labels}
     names = {}
     for label, (name, details) in described.items():
         others = [other_details for other, other_details in described.values() if other == name]
         differing = [key for key in details if len({other.get(key) for other in others}) > 1]
-        names[label] = ", ".join([name, *(details[key] for key in differing)])
-    counts = Counter([*names.values(), *(label for label in dict.fromkeys(labels) if label not in described)])
-    return {label: name for label, name in names.items() if counts[name] == 1}
+        names[label] = ", ".join([name or label, *(details[key] for key in differing)])
+    counts = Counter(names.values())
+    return {label: name for label, name in names.items() if counts[name] == 1 and described[label][0]}
 
 
-def _describe(registry: Registry, kinds: Sequence[Kind], label: str) -> tuple[str, dict[str, str]] | None:
+def _describe(registry: Registry, kinds: tuple[Kind, ...], label: str) -> tuple[str, dict[str, str]]:
     """Return the name of a plugin for its spec, and the parameters that the name does not show, as text.
 
-    The value is ``None`` for labels that are not specs, and for unknown plugins.
+    The name is empty for labels that are not specs, and for unknown plugins.
     """
+    part = "".join(_PART.findall(label))
     try:
-        spec = parse_spec(label)
+        spec = parse_spec(label.removesuffix(part))
     except ParameterError:
-        return None
+        return "", {}
     plugin = next((plugin for kind in kinds if (plugin := registry.find(kind, spec.name))), None)
     if plugin is None:
-        return None
-    given = {**({_UNNAMED: spec.positional[0]} if spec.positional else {}), **spec.keywords}
-    nested = {
-        key: inner
-        for key, value in given.items()
-        if isinstance(value, str) and (inner := _describe(registry, _NESTED, value))
-    }
-    values = {key: _text(value) for key, value in (plugin.preset | given).items()}
-    named = values | {key: inner_name for key, (inner_name, _) in nested.items()}
-    name, shown = _fill(plugin.display_name, values, named)
-    details = {}
-    for key, value in given.items():
-        if key not in shown:
-            details[key] = _phrase(key, value, named[key])
-        if key in nested:
-            details |= {f"{key}.{inner_key}": text for inner_key, text in nested[key][1].items()}
-    return name or plugin.name.replace("-", " "), details
-
-
-def _fill(template: str, values: Mapping[str, str], named: Mapping[str, str]) -> tuple[str, set[str]]:
-    """Return a template filled with values, or with names of plugins, and the keys of the values that it shows."""
-    shown = {match[1] for match in _CONDITION.finditer(template)}
-    template = _CONDITION.sub(lambda m: m[4] if (named.get(m[1]) == m[3]) == (m[2] == "=") else "", template)
-    keys = {name: name for name, _ in _VALUE.findall(template)}
-    if keys and (first := next(iter(keys))) not in values:
-        keys[first] = _UNNAMED
+        return "", {}
+    template, preset = plugin.display_name, plugin.preset
+    fields = [name for name, _ in _VALUE.findall(template)]
+    key_of_positional = [name for name in fields[:1] if name not in preset] or [""]
+    given = dict(zip(key_of_positional, spec.positional, strict=False)) | spec.keywords
+    values = {key: _text(value) for key, value in (preset | given).items()}
+    nested = {key: _describe(registry, _NESTED, value) for key, value in given.items() if isinstance(value, str)}
+    named = values | {key: name for key, (name, _) in nested.items() if name}
 
     def fill(match: re.Match[str]) -> str:
-        key = keys[match[1]]
-        return values[key] if match[2] == "text" else named[key].translate(_SUPERSCRIPTS if match[2] else {})
+        return values[match[1]] if match[2] == "text" else named[match[1]].translate(_SUPERSCRIPTS if match[2] else {})
 
-    parts = [part for part in template.split(", ") if all(keys[name] in values for name, _ in _VALUE.findall(part))]
-    return _VALUE.sub(fill, ", ".join(parts)), shown | {*keys.values()}
+    name = _CONDITION.sub(lambda m: m[4] if (named.get(m[1]) == m[3]) == (m[2] == "=") else "", template)
+    parts = [text for text in name.split(", ") if all(field in values for field, _ in _VALUE.findall(text))]
+    shown = {*fields, *(match[1] for match in _CONDITION.finditer(template))}
+    details = {}
+    for key, value in given.items():
+        words = re.sub(r"[._]", " ", key)
+        if key not in shown:
+            is_switch = isinstance(value, bool)
+            details[key] = f"{'with' if value else 'without'} {words}" if is_switch else f"{words} {named[key]}".strip()
+        details |= {f"{key}.{inner_key}": text for inner_key, text in nested.get(key, ("", {}))[1].items()}
+    return (_VALUE.sub(fill, ", ".join(parts)) or plugin.name.replace("-", " ")) + part, details
 
 
 def _text(value: Any) -> str:
     """Format a value for a name; a path is reduced to its file name, as in labels."""
     return PurePath(value).name if isinstance(value, str) and "/" in value else format_value(value)
-
-
-def _phrase(key: str, value: Any, text: str) -> str:
-    """Return a parameter and its value in words, such as ``width 16`` or ``without bias``."""
-    name = re.sub(r"[._]", " ", key)
-    if isinstance(value, bool):
-        return f"{'with' if value else 'without'} {name}"
-    return f"{name} {text}".strip()

@@ -12,19 +12,16 @@ oracles, which see the clean image, D is the difference of errors.
 - **Deficit**: 10 log10(1 + D / MSE*), in dB. With a bound in place of the optimum, this is the largest possible
   deficit. The smallest possible deficit is relative to the smallest error of all trained and classical denoisers of
   the board, since the optimum is at least as good as each of them.
-- **KL bound**: the integral over sigma of D sigma^-3, in nats per pixel and channel, which bounds the divergence
-  between the density that a denoiser models and the true density (Kadkhodaie 2024, equation 5). The integral covers
-  the noise levels of the suite, from the lowest to the highest; between levels, the integrand times sigma is
-  interpolated linearly in log sigma. With a genie in place of the optimum the integral is a looser bound. The other end
-  of the bracket, relative to the best denoiser of the board, is not a bound, but the value that the bound would have
-  if that denoiser were optimal.
+- **KL bound**: the integral over sigma of D sigma^-3, in nats per pixel and channel, from the lowest to the highest
+  noise level, which bounds the divergence between the density that a denoiser models and the true density (Kadkhodaie
+  2024, equation 5). With a genie in place of the optimum it is a looser bound. The other end of the bracket, relative
+  to the best denoiser of the board, is the value that the bound would have if that denoiser were optimal.
 - **Check**: the metric ``optimum-cross`` has mean 0 for all denoisers that see only the noisy image. If it is above 0
-  by more than 3 standard errors over images, the entrant is nearer to the clean images than possible; if it is as far
-  below 0, the optimum is not the best denoiser. The threshold is larger if there are few images (a quantile of the t
-  distribution) or many comparisons. If a suite does not measure this metric, an entrant is reported if its mean error
-  is smaller than the error of the optimum by more than 3 standard errors of the logarithm of their ratio (by the delta
-  method), or more if there are few images: then the entrant or the optimum is wrong. Reported entrants, and entrants
-  that are left out (:mod:`gahbench.board.cube`), do not count as best denoiser of the board.
+  by more than 3 standard errors over images (more with few images or many comparisons), the entrant is nearer to the
+  clean images than possible; if it is as far below 0, the optimum is not the best denoiser. If a suite does not measure
+  this metric, an entrant is reported if the logarithm of the ratio of its mean error to that of the optimum is as far
+  below 0. Reported entrants, and entrants that are left out (:mod:`gahbench.board.cube`), do not count as best denoiser
+  of the board.
 """
 
 from __future__ import annotations
@@ -32,20 +29,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gahbench.board.cube import decibels
 from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.board.statistics import Array, estimate, means, sampled_means
-from gahbench.board.tables import Value, plain
+from gahbench.board.statistics import Array, interval, means, sampled_means, with_mean
+from gahbench.board.tables import plain, value_rows
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gahbench.board.cube import ScoreCube
 
-CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
+_CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
+#: The kind of the rows of an optimum, and the preferred label, by what the optimum is.
+_OPTIMA: dict[Literal["exact", "bracket"], tuple[str, str]] = {
+    "exact": ("optimal", "optimal"),
+    "bracket": ("bound", "lower-bound"),
+}
 #: Relative differences of errors below this are rounding.
 _RELATIVE_ROUNDING = 1e-6
 #: Draws of errors are clipped below at this share of the mean.
@@ -56,8 +59,7 @@ STANDARD_ERRORS = 3.0
 DISTANCE, OPTIMAL_ERROR, CROSS = "optimum-distance", "optimum-distance.optimal-error", "optimum-cross"
 
 
-@dataclass(frozen=True, eq=False)
-class Distances:
+class Distances(NamedTuple):
     """Distances from the optimum on the axes of a dataset's PSNR, shape (E, S, R, N); NaN if not measured."""
 
     distance: Array
@@ -110,14 +112,20 @@ def optimality_values(
     distances: Distances,
     check: OptimumCheck,
     has_divergence: bool = True,
-) -> Iterator[Value]:
+) -> Iterator[pd.DataFrame]:
     """Yield the deficit of each entrant and, under white noise, the KL bound."""
     best = cube.entrants.index(check.optimum)
-    errors, draws = sample_errors(squared_errors(cube, best, distances), cube.entrants, cube)
+    # At each noise level all entrants with distances have the same optimum.
+    is_measured = np.isfinite(distances.optimal)
+    optimal = np.max(distances.optimal, axis=(0, 2), keepdims=True, initial=-np.inf, where=is_measured)
+    is_known = np.isfinite(distances.distance) & np.isfinite(optimal)
+    values = np.where(is_known, optimal + distances.distance, _squared_errors(cube))
+    values[best] = np.where(np.isfinite(optimal[0]), optimal[0], values[best])
+    errors, draws = sample_errors(values, cube.entrants, cube)
     # With a measured distance D >= 0, errors are not below the error of the optimum.
-    is_known = np.isfinite(means(distances.distance)) & np.isfinite(errors[best])
-    draws = np.where(is_known, np.maximum(draws, draws[:, [best]]), draws)
-    references = {"": (errors[best], draws[:, best])}
+    is_bounded = np.isfinite(means(distances.distance)) & np.isfinite(errors[best])
+    draws = np.where(is_bounded, np.maximum(draws, draws[:, [best]]), draws)
+    references = {"": (errors[best].copy(), draws[:, best].copy())}
     violating_entrants = {value.entrant for value in check.violations}
     practical = [
         index
@@ -128,19 +136,24 @@ def optimality_values(
         smallest = np.array(practical)[np.argmin(np.nan_to_num(errors[practical], nan=np.inf), axis=0)]
         levels = np.arange(len(cube.sigmas))
         references["min"] = (errors[smallest, levels], draws[:, smallest, levels])
-    for index, label in enumerate(cube.entrants):
-        for part, (reference, reference_draws) in references.items() if index != best else ():
-            deficit, deficit_draws = decibels(errors[index] / reference), decibels(draws[:, index] / reference_draws)
-            yield Value(dataset, label, "deficit", part, None, estimate(deficit.mean(), deficit_draws.mean(axis=1)))
-            for level, sigma in enumerate(cube.sigmas):
-                value = estimate(deficit[level], deficit_draws[:, level])
-                yield Value(dataset, label, "deficit", part, sigma, value)
-            if has_divergence and len(cube.sigmas) > 1:
-                bounds = (
-                    kl_bound(cube.sigmas, excess)
-                    for excess in (errors[index] - reference, draws[:, index] - reference_draws)
-                )
-                yield Value(dataset, label, "kl", part, None, estimate(*bounds))
+    # The optimum has no distance from itself.
+    errors[best] = draws[:, best] = np.nan
+    for part, (reference, reference_draws) in references.items():
+        reference_draws = reference_draws[:, None]
+        deficit, deficit_draws = (with_mean(decibels(ratio)) for ratio in (errors / reference, draws / reference_draws))
+        sigmas = [np.nan, *cube.sigmas]
+        yield value_rows(dataset, cube.entrants, "deficit", part, sigmas, deficit, *interval(deficit_draws))
+        if has_divergence and len(cube.sigmas) > 1:
+            excesses = (errors - reference, draws - reference_draws)
+            bound, bound_draws = (kl_bound(cube.sigmas, excess) for excess in excesses)
+            yield value_rows(dataset, cube.entrants, "kl", part, [np.nan], bound, *interval(bound_draws))
+
+
+def decibels(ratio: Array) -> Array:
+    """Return ratios of powers in decibels."""
+    # An exact output has error 0, so the ratio of its error is -inf dB.
+    with np.errstate(divide="ignore"):
+        return np.asarray(10.0 * np.log10(ratio))
 
 
 def sample_errors(errors: Array, names: Sequence[str], cube: ScoreCube) -> tuple[Array, Array]:
@@ -160,13 +173,13 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
     with warnings.catch_warnings():
         # Silence warnings about entrants without any seed, single images and differences without variation.
         warnings.simplefilter("ignore", RuntimeWarning)
-        errors, crosses = (_by_source(values, cube.sources) for values in (squared_errors(cube), distances.cross))
+        errors, crosses = (_by_source(values, cube.sources) for values in (_squared_errors(cube), distances.cross))
         count, mean = errors.shape[-1], errors.mean(axis=2)
         cross, relative = crosses.mean(axis=2), errors / mean[..., None] - errors[best] / mean[best][..., None]
         cross_ratios = cross / crosses.std(axis=2, ddof=1) * np.sqrt(count)
         error_ratios = np.log(mean[best] / mean) / relative.std(axis=2, ddof=1) * np.sqrt(count)
     has_cross = np.asarray(np.isfinite(crosses).all(axis=2))
-    is_checked = np.array([kinds.get(label) in CHECKED_KINDS for label in cube.entrants])
+    is_checked = np.array([kinds.get(label) in _CHECKED_KINDS for label in cube.entrants])
     is_checked[best] = False
     is_compared = is_checked[:, None] & np.isfinite(mean) & np.isfinite(mean[best]) & (count > 1)
     # Even if no entrant saw the clean image, the largest of many cross terms deviates by chance, so the threshold
@@ -217,28 +230,14 @@ def kl_bound(sigmas: ArrayLike, excess: ArrayLike) -> Array:
     return np.asarray(((integrand[..., 1:] + integrand[..., :-1]) / 2) @ np.diff(np.log(levels)))
 
 
-def squared_errors(cube: ScoreCube, best: int | None = None, distances: Distances | None = None) -> Array:
+def _squared_errors(cube: ScoreCube) -> Array:
     """Return mean squared errors per pixel, shape (E, S, R, N)."""
-    errors = np.asarray(10.0 ** (-cube.values / 10))
-    if best is None or distances is None or not np.isfinite(distances.optimal).any():
-        return errors
-    # At each noise level all entrants with distances have the same optimum.
-    optimal = np.nanmax(
-        np.where(np.isfinite(distances.optimal), distances.optimal, -np.inf), axis=(0, 2), keepdims=True
-    )
-    is_known = np.isfinite(distances.distance) & np.isfinite(optimal)
-    errors = np.where(is_known, optimal + distances.distance, errors)
-    errors[best] = np.where(np.isfinite(optimal[0]), optimal[0], errors[best])
-    return errors
+    return np.asarray(10.0 ** (-cube.values / 10))
 
 
 def _find_optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exact", "bracket"]] | None:
     """Return the index of the optimum, and whether it is exact or a bracket; ``None`` without an optimum."""
-    meanings: dict[tuple[str, str], Literal["exact", "bracket"]] = {
-        ("optimal", "optimal"): "exact",
-        ("bound", "lower-bound"): "bracket",
-    }
-    for (kind, preferred), meaning in meanings.items():
+    for meaning, (kind, preferred) in _OPTIMA.items():
         labels = [label for label in cube.entrants if kinds.get(label) == kind]
         if labels:
             return cube.entrants.index(preferred if preferred in labels else labels[0]), meaning

@@ -1,4 +1,4 @@
-"""Curves of the distance from the bound against epsilon, and the noise levels at which errors have collapsed.
+"""Curves of the distance from the bound against epsilon, and the noise levels at which the bound has collapsed.
 
 D = 10 log10(MSE / bound) is computed from rows of the metric ``optimality-slope``: for each image and noise level, the
 squared error of the entrant and the closed-form error of the bound. It is a ratio of errors averaged over images, never
@@ -14,30 +14,27 @@ are never compared, since their difference is not due to the number of pixels.
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from gahbench.board.cube import ScoreCube, decibels, metric_cubes, psnr_cubes, share_spreads
-from gahbench.board.facts import rendered_families
+from gahbench.board.cube import ScoreCube, metric_cubes, share_spreads
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.optimality import sample_errors, squared_errors
-from gahbench.board.statistics import UNKNOWN, Array, Interval, estimate, means
-from gahbench.board.tables import Value
-from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
+from gahbench.board.optimality import decibels, sample_errors
+from gahbench.board.statistics import UNKNOWN, Array, Interval, estimate
+from gahbench.board.tables import families, value_rows
+from gahbench.evaluation.rates import fit_slope, input_psnr
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gahbench.board.results import Results
 
 #: The metric from which curves are computed, and its parts.
 METRIC, ERROR, BOUND = "optimality-slope", "error", "bound"
-#: Ascending noise levels and the mean squared errors at these levels, NaN if unknown, both of shape (S,).
-Curve = tuple[Array, Array]
 #: Errors for images of side N and 2N have collapsed if they differ by less than this, in dB.
 MAX_DIFFERENCE = 0.1
 #: Levels are equal if epsilon differs by at most this share, which changes an error by about 0.01 dB.
@@ -54,14 +51,10 @@ class DeficitCurve:
     bound_collapsed: NDArray[np.bool_]
 
     @property
-    def known(self) -> NDArray[np.bool_]:
-        """Levels at which the bound has collapsed and D is known, shape (S,)."""
-        return np.asarray(self.bound_collapsed & np.isfinite(self.deficits))
-
-    @property
     def slope(self) -> Interval:
-        """The slope of D against input PSNR, in dB per dB, over the longest run of neighbouring known levels."""
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], self.known.astype(np.int8), [0]])))
+        """The slope of D in dB per dB of input PSNR, over the longest run of known levels where the bound collapsed."""
+        known = self.bound_collapsed & np.isfinite(self.deficits)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], known.astype(np.int8), [0]])))
         runs = [slice(first, end) for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
         levels = max(runs, key=lambda run: self.epsilons[run.stop - 1] / self.epsilons[run.start], default=slice(0))
         x = input_psnr(self.epsilons[levels])
@@ -71,21 +64,13 @@ class DeficitCurve:
 
 
 class _Errors(NamedTuple):
-    """Mean squared errors (E, S) on images of one size, with draws (D, E, S) where the last entrant is the bound."""
+    """Mean squared errors (E, S) on images of one size, with draws (D, E, S); the last row is the bound."""
 
     side: int
-    images: list[int]
-    entrants: list[str]
-    sigmas: Array
+    cube: ScoreCube
+    epsilons: Array
     means: Array
     draws: Array
-
-    def find_collapsed(self, label: str, members: Iterable[_Errors]) -> NDArray[np.bool_] | None:
-        """Return at which levels an entrant has collapsed, shape (S,); ``None`` if no pair of sizes shows it."""
-        known = [member for member in members if label in member.entrants]
-        curves = {member.side: (member.sigmas, member.means[member.entrants.index(label)]) for member in known}
-        is_paired = any(side <= self.side and 2 * side in curves for side in curves)
-        return collapsed_levels(self.side, curves) if is_paired else None
 
 
 def is_optimality_slope(name: str) -> bool:
@@ -101,48 +86,37 @@ def deficit_curves(results: Results) -> dict[str, dict[str, DeficitCurve]]:
     for name, by_dataset in metric_cubes(results, names).items():
         for dataset, cube in by_dataset.items():
             cubes.get(parse_metric_name(name).part, {}).setdefault(dataset, cube)
-    sides = _sides(results)
     errors = {
-        name: _sample_errors(sides[name], cube, cubes[BOUND].get(name))
+        name: _sample_errors(int(results.facts[name].height), cube, cubes[BOUND].get(name))
         for name, cube in share_spreads(cubes[ERROR]).items()
     }
+    # Members of these families are block averages of the same large images.
+    by_size = families({name: name for name in results.facts}, "size").items()
+    rendered = {name: family for spec, family in by_size if "render_size=" in spec for name in family}
     curves: dict[str, dict[str, DeficitCurve]] = {}
-    for dataset, members in _same_images(results, errors).items():
-        own = errors[dataset]
-        collapsed = own.find_collapsed(BOUND, members)
-        if collapsed is None:
-            collapsed = np.zeros(len(own.sigmas), dtype=np.bool_)
-        bound, bound_draws = _fill_bound(own, members, collapsed)
+    for dataset, own in errors.items():
+        others = [errors[name] for name in rendered.get(dataset, [dataset]) if name in errors]
+        members = {other.side: other for other in others if other.cube.images == own.cube.images}
+        collapsed = collapsed_levels(own.side, {side: (m.epsilons, m.means[-1]) for side, m in members.items()})
+        bound, bound_draws = own.means[-1], own.draws[:, -1]
+        # Smaller images fill gaps in the bound where it has collapsed.
+        for side in sorted((side for side in members if side < own.side), reverse=True):
+            smaller, is_gap = members[side], collapsed & np.isnan(bound)
+            bound = np.where(is_gap, _at(own.epsilons, smaller.epsilons, smaller.means[-1]), bound)
+            bound_draws = np.where(is_gap, _at(own.epsilons, smaller.epsilons, smaller.draws[:, -1]), bound_draws)
         deficits, draws = decibels(own.means / bound), decibels(own.draws / bound_draws[:, None])
         curves[dataset] = {
-            label: DeficitCurve(own.sigmas / own.side, deficits[index], draws[:, index], collapsed)
-            for index, label in enumerate(own.entrants[:-1])
+            label: DeficitCurve(own.epsilons, deficits[index], draws[:, index], collapsed)
+            for index, label in enumerate(own.cube.entrants)
         }
     return curves
 
 
-def rate_values(curves: Mapping[str, Mapping[str, DeficitCurve]]) -> Iterator[Value]:
+def rate_values(curves: Mapping[str, Mapping[str, DeficitCurve]]) -> Iterator[pd.DataFrame]:
     """Yield the slope of D of each entrant over the levels at which the bound has collapsed."""
     for dataset, by_entrant in curves.items():
-        for label, curve in by_entrant.items():
-            yield Value(dataset, label, METRIC, "", None, curve.slope)
-
-
-def _sides(results: Results) -> dict[str, int]:
-    return dict(zip(map(str, results.datasets["dataset"]), map(int, results.datasets["height"]), strict=True))
-
-
-def _same_images(results: Results, errors: Mapping[str, _Errors]) -> dict[str, list[_Errors]]:
-    """Return, for each dataset, its errors and those on the same images, with its ``render_size``, in other sizes."""
-    families = {name: family for family in rendered_families(results).values() for name in family.values()}
-    return {
-        dataset: [
-            errors[name]
-            for name in families.get(dataset, {0: dataset}).values()
-            if name in errors and errors[name].images == own.images
-        ]
-        for dataset, own in errors.items()
-    }
+        slopes = [astuple(curve.slope) for curve in by_entrant.values()]
+        yield value_rows(dataset, list(by_entrant), METRIC, "", [np.nan], *np.transpose(slopes))
 
 
 def _sample_errors(side: int, cube: ScoreCube, bound: ScoreCube | None) -> _Errors:
@@ -150,84 +124,25 @@ def _sample_errors(side: int, cube: ScoreCube, bound: ScoreCube | None) -> _Erro
     # The bound is the same for all entrants that have it, and for their seeds.
     shared = np.max(np.where(np.isfinite(values), values, -np.inf), axis=(0, 2), keepdims=True)
     shared = np.where(np.isfinite(shared), shared, np.nan).repeat(len(cube.runs), axis=2)
-    entrants = [*cube.entrants, BOUND]
-    sampled = sample_errors(np.concatenate([cube.values, shared]), entrants, cube)
-    return _Errors(side, cube.images, entrants, np.asarray(cube.sigmas), *sampled)
+    sampled = sample_errors(np.concatenate([cube.values, shared]), [*cube.entrants, BOUND], cube)
+    return _Errors(side, cube, np.asarray(cube.sigmas) / side, *sampled)
 
 
-def _fill_bound(own: _Errors, members: Iterable[_Errors], collapsed: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Return the bound of a dataset, shape (S,), with draws (D, S); smaller sizes fill gaps at collapsed levels."""
-    bound, draws = own.means[-1].copy(), own.draws[:, -1].copy()
-    for member in sorted(members, key=lambda member: -member.side):
-        for index in np.flatnonzero(np.isnan(bound) & collapsed) if member.side < own.side else ():
-            other = index_of_level(member.sigmas, float(own.sigmas[index]) * member.side / own.side)
-            if other is not None:
-                bound[index], draws[:, index] = member.means[-1, other], member.draws[:, -1, other]
-    return bound, draws
+def _at(epsilons: Array, known: Array, values: Array) -> Array:
+    """Return values (..., K) at K known levels of epsilon for other levels, shape (..., S); NaN for unknown levels."""
+    is_equal = np.abs(known[:, None] / epsilons - 1) <= _RELATIVE_TOLERANCE
+    return np.where(is_equal.any(axis=0), values[..., is_equal.argmax(axis=0)], np.nan)
 
 
-def index_of_level(sigmas: ArrayLike, sigma: float) -> int | None:
-    """Return the index of a noise level, up to rounding; ``None`` if the level is missing."""
-    indices = np.flatnonzero(np.abs(np.asarray(sigmas, dtype=np.float64) / sigma - 1) <= _RELATIVE_TOLERANCE)
-    return int(indices[0]) if len(indices) else None
+def collapsed_levels(size: int, curves: Mapping[int, tuple[Array, Array]]) -> NDArray[np.bool_]:
+    """Return whether the error of one size has collapsed at each of its levels, shape (S,).
 
-
-def collapsed_levels(size: int, curves: Mapping[int, Curve]) -> NDArray[np.bool_]:
-    """Return whether the error of one size has collapsed at each of its noise levels, shape (S,), from curves by size.
-
-    The largest pair of a size, at most the given size, and its double that has errors at a level decides.
+    ``curves`` holds, by size, levels of epsilon and the errors at these levels. The largest pair of a size, at most the
+    given size, and its double that has errors at a level decides.
     """
-
-    def error_at(side: int, sigma: float) -> float:
-        index = index_of_level(curves[side][0], sigma * side / size)
-        return math.nan if index is None else float(curves[side][1][index])
-
-    has_collapsed = np.zeros(len(curves[size][0]), dtype=np.bool_)
-    for index, sigma in enumerate(curves[size][0].tolist()):
-        for side in sorted((side for side in curves if side <= size and 2 * side in curves), reverse=True):
-            first, second = error_at(side, sigma), error_at(2 * side, sigma)
-            if first > 0 and second > 0:
-                has_collapsed[index] = abs(10 * math.log10(first / second)) < MAX_DIFFERENCE
-                break
-    return has_collapsed
-
-
-def entrant_windows(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, list[float]]]:
-    """Return the noise levels of a window at which an entrant's error has collapsed, by dataset and entrant."""
-    sides = _sides(results)
-    errors = {
-        name: _Errors(
-            sides[name], cube.images, cube.entrants, np.asarray(cube.sigmas), means(squared_errors(cube)), np.empty(0)
-        )
-        for name, cube in psnr_cubes(results).items()
-        if cube.entrants
-    }
-    members = _same_images(results, errors)
-    levels: dict[str, dict[str, list[float]]] = {}
-    for dataset in (dataset for dataset in windows if dataset in errors):
-        own = errors[dataset]
-        for label, is_usable in zip(own.entrants, np.isfinite(own.means), strict=True):
-            collapsed = own.find_collapsed(label, members[dataset])
-            usable = own.sigmas[is_usable if collapsed is None else is_usable & collapsed].tolist()
-            levels.setdefault(dataset, {})[label] = [sigma for sigma in usable if sigma in windows[dataset]]
-    return levels
-
-
-def window_slopes(
-    cubes: Mapping[str, ScoreCube],
-    members: Mapping[int, str],
-    windows: Mapping[str, Mapping[str, Sequence[float]]],
-    entrant: str,
-) -> dict[int, tuple[float, float, float]]:
-    """Return the slope of an entrant within its window of each dataset, and the ends of its interval, by size."""
-    slopes = {}
-    for size, dataset in members.items():
-        cube, window = cubes[dataset], windows.get(dataset, {}).get(entrant, ())
-        levels = [index for index, sigma in enumerate(cube.sigmas) if sigma in window]
-        if len(levels) >= MIN_LEVELS:
-            x = input_psnr([cube.sigmas[level] for level in levels])
-            sample = cube.shared_sample.row(cube.entrants.index(entrant)).at(levels)
-            slope = sample.apply(functools.partial(fit_slope, x))
-            low, high = slope.ends()
-            slopes[size] = (float(slope.values), float(low), float(high))
-    return slopes
+    epsilons = curves[size][0]
+    difference = np.full(len(epsilons), np.nan)
+    for side in sorted(side for side in curves if side <= size and 2 * side in curves):
+        first, second = (_at(epsilons, *curves[number]) for number in (side, 2 * side))
+        difference = np.where((first > 0) & (second > 0), decibels(first / second), difference)
+    return np.asarray(np.abs(difference) < MAX_DIFFERENCE)

@@ -6,28 +6,25 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.errors import ResultsError, listing
+from gahbench._util.errors import ResultsError, error_text, listing
 from gahbench._util.files import read_regular, sha256_of
 from gahbench._util.records import check_record, is_inside, parse_sealed
-from gahbench.board.combined import combine
 from gahbench.board.cube import left_out_rows
 from gahbench.board.display_names import DisplayNames, display_names
-from gahbench.board.estimates import SUFFIXES, Estimates, estimate
-from gahbench.board.facts import dataset_names
+from gahbench.board.estimates import Estimates, estimate
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
-from gahbench.board.ranks import OverDatasets, over_datasets
+from gahbench.board.ranks import over_datasets
 from gahbench.board.rate_curves import DeficitCurve, deficit_curves
-from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import IntervalScale
 from gahbench.board.tables import SCHEMAS, empty, plain, tidy
 from gahbench.contracts.citation import Citation
-from gahbench.contracts.row_labels import base_label
+from gahbench.contracts.row_labels import choose_labels
 from gahbench.planning.suite_files import SuiteVersion
 from gahbench.registry.registry import built_in_registry
 
@@ -141,10 +138,12 @@ class Results:
         tables = (self.scores, self.fits, self.failures, self.costs, self.notes, self.flags, self.checks)
         labels = {label for table in tables for label in table["entrant"].unique()}
         labels |= set() if self.baseline is None else {self.baseline}
-        if unknown := sorted(labels - {*self.entrants}):
-            raise ResultsError(
-                f"results of suite '{self.suite}' name {listing(unknown)}; its entrants are {listing(self.entrants)}"
-            )
+        datasets = {name for table in tables for name in table["dataset"].unique()}
+        for kind, named, known in (("entrants", labels, self.entrants), ("datasets", datasets, list(self.facts))):
+            if unknown := sorted(named - {*known}):
+                raise ResultsError(
+                    f"results of suite '{self.suite}' name {listing(unknown)}; its {kind} are {listing(known)}"
+                )
 
     def select(
         self, entrants: Sequence[str] = (), datasets: Sequence[str] = (), metrics: Sequence[str] = ()
@@ -169,21 +168,16 @@ class Results:
             return self
         chosen = {*choose_labels(entrants, self.entrants, "entrant", ResultsError), self.baseline}
         labels = [label for label in self.entrants if label in chosen]
-        names = choose_labels(datasets, self.datasets["dataset"], "dataset", ResultsError)
+        names = choose_labels(datasets, self.facts, "dataset", ResultsError)
         metric_names = {*choose_labels(metrics, sorted(self._metric_labels), "metric", ResultsError), "psnr"}
         tables: dict[str, Any] = {}
         for name in SCHEMAS:
             table = getattr(self, name)
-            if "entrant" in table:
-                table = table[table["entrant"].isin(labels)]
-            if "dataset" in table:
-                table = table[table["dataset"].isin(names)]
-            if name in ("scores", "metrics", "ratios"):
-                labels_of_rows = table["metric"].map(lambda metric: parse_metric_name(str(metric)).label)
-                table = table[labels_of_rows.isin(metric_names)]
-            if "entry" in table:
-                table = table[table["entry"].isin({*map(base_label, labels), *names, *metric_names})]
+            for column, accepted in (("entrant", labels), ("dataset", names)):
+                table = table[table[column].isin(accepted)] if column in table else table
             tables[name] = table
+        is_chosen = [parse_metric_name(metric).label in metric_names for metric in tables["scores"]["metric"]]
+        tables["scores"] = tables["scores"].loc[is_chosen]
         selection = replace(self, **tables, entrants=labels)
         object.__setattr__(selection, "_complete", self.complete)
         return selection
@@ -192,6 +186,11 @@ class Results:
     def complete(self) -> Results:
         """The results from which these were selected, which decide ranks and intervals; otherwise these results."""
         return self._complete or self
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """The row of the table of datasets of each dataset, with the columns as attributes."""
+        return {str(row.dataset): row for row in self.datasets.itertuples(index=False)}
 
     @cached_property
     def _metric_labels(self) -> set[str]:
@@ -208,15 +207,14 @@ class Results:
         """The board: ranks and facts of each dataset and entrant, and all values with their intervals."""
         if self._complete is None:
             return estimate(self)
-        return self._complete.board.select(dataset_names(self), self.entrants, self._metric_labels)
+        return self._complete.board.select(list(self.facts), self.entrants, self._metric_labels)
 
     @cached_property
     def names(self) -> DisplayNames:
         """The display names of entrants and datasets."""
         if self.registry is None:
             return DisplayNames()
-        datasets = self.complete.datasets
-        specs = dict(zip(datasets["dataset"], datasets["spec"], strict=True))
+        specs = {name: row.spec for name, row in self.complete.facts.items()}
         return display_names(self.registry(), self.complete.entrants, specs)
 
     def scale_of(self, metric: str) -> IntervalScale:
@@ -236,11 +234,6 @@ class Results:
             plugins.setdefault(Citation(*map(plain, fields)), {})[plugin] = None
         return {work: list(names) for work, names in plugins.items()}
 
-    @cached_property
-    def means_over_datasets(self) -> OverDatasets:
-        """Means over datasets of entrants that were scored on all datasets, and the population of their intervals."""
-        return over_datasets(self)
-
     def over_datasets(self) -> pd.DataFrame:
         """Return means over datasets as one table, a row for each entrant that was scored on all datasets.
 
@@ -253,19 +246,11 @@ class Results:
             ``images`` if no entrant has seeds, and empty without intervals. :mod:`gahbench.board.ranks` defines the
             intervals. Rows are sorted by PSNR, highest first. Empty if fewer than three datasets are scored.
         """
-        import pandas as pd
+        return self._over_datasets.copy()
 
-        means = self.means_over_datasets
-        rows = [
-            {
-                **{name: getattr(row, name) for name in ("rank", "rank_high", "entrant", "kind")},
-                **{f"psnr{end}": value for end, value in zip(SUFFIXES, astuple(row.psnr), strict=True)},
-                **{f"gain_over_baseline{end}": value for end, value in zip(SUFFIXES, astuple(row.gain), strict=True)},
-                "interval_scope": means.interval_scope,
-            }
-            for row in means.rows
-        ]
-        return pd.DataFrame(rows).astype({name: "Int64" for name in ("rank", "rank_high") if rows})
+    @cached_property
+    def _over_datasets(self) -> pd.DataFrame:
+        return over_datasets(self)
 
     @property
     def optimum_checks(self) -> Mapping[str, OptimumCheck]:
@@ -321,31 +306,9 @@ class Results:
 
         return figure(self, name, dataset=dataset, entrants=entrants, **options)
 
-    def merge(self, other: Results, names: tuple[str, str] = ("one", "other")) -> Results:
-        """Combine these results with other results; datasets in both must have the same images and noise.
-
-        Parameters
-        ----------
-        other
-            The other results.
-        names
-            Names of these results and of the other results, appended to the label of an entrant whose scores differ.
-
-        Raises
-        ------
-        ResultsError
-            If the names are equal, or images or noise of a dataset differ (:func:`gahbench.board.combined.combine`).
-        """
-        if names[0] == names[1]:
-            raise ResultsError(f"names={names}: expected two different names")
-        return combine(dict(zip(names, (self, other), strict=True)))
-
     def __repr__(self) -> str:
         scored = f"{len(self.datasets)} datasets, {len(self.entrants)} entrants, {len(self.scores)} scores"
         return f"Results('{self.suite}', {scored})"
-
-    def __str__(self) -> str:
-        return f"{self!r}\n{self.leaderboard().to_string(index=False, max_colwidth=60)}"
 
     def _repr_html_(self) -> str:
         table = self.leaderboard().astype(object)
@@ -385,55 +348,40 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
 
     folder = Path(folder)
     index = _index(folder)
-    path = folder / SCORES
     try:
-        content = read_regular(path)
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected the tidy table of scores") from error
-    if hashlib.sha256(content).hexdigest() != index.get("scores_sha256"):
-        raise ResultsError(f"{path}: damaged, or not written together with {INDEX}, whose checksum differs")
-    try:
-        scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
+        content = read_regular(folder / SCORES)
+        if hashlib.sha256(content).hexdigest() != index["scores_sha256"]:
+            raise ResultsError(f"{SCORES} is damaged, or was not written together with {INDEX}, whose checksum differs")
         tables: dict[str, Any] = {
-            name: pd.DataFrame.from_records(index[name]) if index[name] else empty(name)
-            for name in SCHEMAS
-            if name != "scores"
+            name: pd.DataFrame(index[name]) if index[name] else empty(name) for name in SCHEMAS if name != "scores"
         }
         return Results(
             index["suite"],
-            scores,
+            pd.read_parquet(io.BytesIO(content), engine="pyarrow"),
             **tables,
             entrants=index["entrants"],
             baseline=index["baseline"],
             version=check_record(SuiteVersion | None, index.get("suite_version"), "the version of the suite"),
             registry=built_in_registry if registry is None else lambda: registry,
         )
-    except KeyError as error:
-        raise ResultsError(f"{folder / INDEX}: {error} is missing; expected version {VERSION} of the format") from error
-    except ResultsError as error:
-        raise ResultsError(f"{folder}: {error}") from error
     except Exception as error:
         # pandas and pyarrow raise errors of many types on invalid tables.
-        raise ResultsError(f"{folder}: cannot be read as results of gahbench: {error}") from error
+        raise ResultsError(f"{folder}: cannot be read as results of gahbench: {error_text(error)}") from error
 
 
 def saved_digest(folder: str | os.PathLike[str]) -> str | None:
     """Return the digest of the results in a folder; ``None`` if there are no results, or a file was changed."""
     index = index_or_none(Path(folder)) or {}
-    digest: str | None = index.get("digest")
     try:
         is_saved = all(sha256_of(Path(folder) / name) == content for name, content in saved_files(index).items())
     except OSError:
         return None
-    return digest if is_saved else None
+    return index.get("digest") if is_saved else None
 
 
 def saved_files(index: Mapping[str, Any]) -> dict[str, str]:
     """Return the checksums of the files that were written with results, by name."""
-    files = index.get("files")
-    if not isinstance(files, dict):
-        return {}
-    return files if all(is_inside(name) and isinstance(digest, str) for name, digest in files.items()) else {}
+    return {name: digest for name, digest in index.get("files", {}).items() if is_inside(name)}
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -441,14 +389,11 @@ def _index(folder: Path) -> dict[str, Any]:
     try:
         index = parse_sealed(read_regular(path))
     except OSError as error:
-        inside = sorted(file.parent.name for file in folder.glob(f"*/{INDEX}"))
-        hint = f"such as {listing(inside)} in it" if inside else "written by gahbench"
-        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected a results folder, {hint}") from error
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected a results folder") from error
     except ValueError as error:
         raise ResultsError(f"{path}: damaged, or not a file of gahbench: {error}") from error
-    name, version = index.get("format"), index.get("version")
-    if (name, version) != (FORMAT, VERSION):
-        raise ResultsError(f"{path}: version {version} of {name}; this gahbench reads version {VERSION} of {FORMAT}")
+    if (index.get("format"), index.get("version")) != (FORMAT, VERSION):
+        raise ResultsError(f"{path}: another format; this gahbench reads version {VERSION} of {FORMAT}")
     return index
 
 

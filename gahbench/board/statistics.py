@@ -4,13 +4,11 @@ Every entrant of a dataset is measured on the same images under the same noise. 
 images, are resampled once for all entrants, with a fixed generator that depends only on their number: the difference of
 two entrants' draws is a draw of their paired difference, in which the difficulty of an image cancels. Units of equal
 index are resampled together in all arrays with the same number of units, because datasets of one family may share
-images or noise by index; if they do not, the covariance that this includes is 0 on average. Training seeds are a random
-effect (:mod:`gahbench.board.seed_effects`).
+images or noise by index. Training seeds are a random effect (:mod:`gahbench.board.seed_effects`).
 
-- **Means, and linear combinations of means**, such as paired differences, means over noise levels and slopes, have
-  studentised intervals (:meth:`SampledMeans.ends`): the deviation of each resampled mean is divided by its own standard
-  error. So intervals are as asymmetric as skewed values require. A metric declares which of its values are shares or
-  positive (:class:`gahbench.Metric`): their intervals are on the logit and log scale, and stay in their range.
+- **Means, and linear combinations of means**, such as paired differences and slopes, have studentised intervals
+  (:meth:`SampledMeans.ends`), which are as asymmetric as skewed values require. Intervals of values that a metric
+  declares as shares or positive (:class:`gahbench.Metric`) are on the logit and log scale, and stay in their range.
 - **Other functions of means**, and comparisons of many means at once, use joint draws (:meth:`SampledMeans.draws`) and
   their percentiles. Each draw divides its deviations by sqrt(chi^2 / df), as a t statistic does, so that few units make
   intervals wide. These intervals are symmetric if values are skewed.
@@ -35,7 +33,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gahbench.board.seed_effects import Spread, relative_variances, seed_effects
+from gahbench.board.seed_effects import Spread, seed_effects, spreads_of_entrants
 
 Array = NDArray[np.float64]
 
@@ -50,8 +48,6 @@ IntervalScale = Literal["linear", "log", "logit"]
 #: five units has almost no variance: without the limit, intervals of skewed values would be three times as wide on
 #: average, and contain the truth in 0.92 rather than 0.91 of cases.
 MIN_RESAMPLED_VARIANCE = 0.02
-#: Deviations of units from the mean are at least this share of the largest, to distinguish them from missing values.
-_SMALLEST_DEVIATION = 1e-9
 #: Start of the seeds of random numbers for units, different from those for training seeds.
 _STREAM = (0, 0)
 
@@ -91,6 +87,11 @@ def means(values: ArrayLike) -> Array:
     count = is_present.sum(axis=(-2, -1))
     total = np.where(is_present, array, 0.0).sum(axis=(-2, -1))
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def with_mean(values: Array) -> Array:
+    """Return values (..., S) at noise levels after their mean over levels, shape (..., S + 1)."""
+    return np.concatenate([values.mean(axis=-1, keepdims=True), values], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,87 +135,60 @@ class SampledMeans:
             generator = np.random.default_rng([*_STREAM, units, 1])
             # The factor sqrt(units) instead of sqrt(units - 1) corrects for the bootstrap variance, which divides by n.
             tails = np.sqrt(units / generator.chisquare(units - 1, size=count))
-            draws = draws + resampled * _as_column(tails, resampled)
+            draws = draws + (resampled.T * tails).T
         return draws
 
     def ends(self, scale: IntervalScale = "linear") -> tuple[Array, Array]:
         """Return the ends of studentised 95 % intervals, each of shape (...); NaN where unknown."""
         if scale == "linear":
-            low, high = interval(self.pivots())
-        else:
-            # The scale itself makes intervals skewed, so t statistics are symmetric here.
-            min_units = min(self.deviations, default=2)
-            generator = np.random.default_rng([*_STREAM, min_units, 2])
-            tails = _as_column(generator.standard_t(min_units - 1, size=len(self.effects)), self.effects)
-            high = np.quantile(np.abs(self.effects + tails * np.sqrt(self.unit_variance)), LEVEL, axis=0)
-            low = -high
-        return _on_scale(self.values, low, scale), _on_scale(self.values, high, scale)
+            return interval(self.truths())
+        # The scale itself makes intervals skewed, so t statistics are symmetric here.
+        least = min(self.deviations, default=2)
+        tails = np.random.default_rng([*_STREAM, least, 2]).standard_t(least - 1, size=len(self.effects))
+        deviations = self.effects + np.multiply.outer(tails, np.sqrt(self.unit_variance))
+        high = np.quantile(np.abs(deviations), LEVEL, axis=0)
+        return _on_scale(self.values, -high, scale), _on_scale(self.values, high, scale)
 
     def truths(self, scale: IntervalScale = "linear") -> Array:
         """Return joint draws of the true values, shape (D, ...), whose percentiles are the ends of intervals."""
-        if scale == "linear":
-            return self.values + self.pivots()
-        deviations = self.draws() - self.values
-        # The scale itself makes intervals skewed, so deviations are symmetric here, as in :meth:`ends`.
-        signs = np.random.default_rng([*_STREAM, 3]).choice([-1.0, 1.0], size=len(deviations))
-        return _on_scale(self.values, deviations * _as_column(signs, deviations), scale)
-
-    def pivots(self) -> Array:
-        """Return joint draws of truth minus mean, shape (D, ...), whose percentiles are studentised intervals."""
+        if scale != "linear":
+            # Deviations are symmetric here, as in :meth:`ends`.
+            signs = np.random.default_rng([*_STREAM, 3]).choice([-1.0, 1.0], size=len(self.effects))
+            return _on_scale(self.values, ((self.draws() - self.values).T * signs).T, scale)
         deviation, variance = np.zeros((2, *self.effects.shape))
         for units, deviations in self.deviations.items():
             weights = resampling_weights(units, len(self.effects))
-            resampled = np.tensordot(weights, deviations, 1)
+            resampled, present = np.tensordot(weights, deviations, 1), (deviations != 0).sum(axis=0)
             deviation += resampled
-            squares = np.tensordot(weights, deviations**2, 1) - resampled**2 * (units / _count_present(deviations))
-            variance += squares / _divisor(deviations)
-        variance = np.maximum(variance, MIN_RESAMPLED_VARIANCE * self.unit_variance)
+            squares = np.tensordot(weights, deviations**2, 1) - resampled**2 * units / np.maximum(present, 1)
+            variance += squares / (units - 1)
+        divisor = np.maximum(variance, MIN_RESAMPLED_VARIANCE * self.unit_variance)
         # (resampled mean - mean) / standard error is distributed as (mean - truth) / standard error.
-        ratio = deviation * np.sqrt(self.unit_variance / np.where(variance > 0, variance, 1.0))
-        return np.asarray(self.effects - ratio)
+        ratio = deviation * np.sqrt(self.unit_variance / np.where(divisor > 0, divisor, 1.0))
+        return np.asarray(self.values + self.effects - ratio)
 
     @cached_property
     def unit_variance(self) -> Array:
         """The variances of the means over units, without those over seeds, shape (...)."""
-        variances = [(array**2).mean(axis=0) / _divisor(array) for array in self.deviations.values()]
+        variances = [(array**2).mean(axis=0) / (units - 1) for units, array in self.deviations.items()]
         return np.asarray(sum(variances, np.zeros(self.values.shape)))
 
     def intervals(self, scale: IntervalScale = "linear") -> list[Interval]:
-        """Return the means, shape (K,), with their studentised intervals."""
+        """Return the means, shape (K,), with their 95 % intervals."""
         columns = (self.values, *self.ends(scale))
         return [Interval(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
-def _as_column(numbers: Array, array: Array) -> Array:
-    """Return numbers (D,) in a shape that multiplies the first axis of an array (D, ...)."""
-    return numbers.reshape(-1, *(1 for _ in array.shape[1:]))
-
-
-def _count_present(deviations: Array) -> Array:
-    """Return the number of units with a value, shape (...), at least 2; other units have the deviation 0."""
-    size = np.abs(deviations)
-    is_present = size > _SMALLEST_DEVIATION / 1000 * size.max(axis=0, initial=0.0)
-    return np.asarray(np.maximum(is_present.sum(axis=0), 2), dtype=np.float64)
-
-
-def _divisor(deviations: Array) -> Array:
-    """Return the divisors, shape (...), that turn mean squares of deviations (U, ...) into variances of their means."""
-    present = _count_present(deviations)
-    return np.asarray(len(deviations) * (present - 1) / present)
-
-
 def _on_scale(values: Array, deviation: Array, scale: IntervalScale) -> Array:
     """Return values plus deviations, to first order, on a scale on which intervals stay in the range of the values."""
-    linear = values + deviation
+    linear, is_inside = values + deviation, (values > 0) & ((values < 1) | (scale == "log"))
+    inside = np.where(is_inside, values, 0.5)
     if scale == "log":
-        positive = np.where(values > 0, values, 1.0)
-        return np.where(values > 0, positive * np.exp(np.clip(deviation / positive, -700, 700)), linear)
-    if scale == "logit":
-        is_inside = (values > 0) & (values < 1)
-        share = np.where(is_inside, values, 0.5)
-        logit = np.log(share / (1 - share)) + deviation / (share * (1 - share))
-        return np.where(is_inside, 1 / (1 + np.exp(-np.clip(logit, -700, 700))), linear)
-    return linear
+        moved = inside * np.exp(np.clip(deviation / inside, -700, 700))
+    else:
+        logit = np.log(inside / (1 - inside)) + deviation / (inside * (1 - inside))
+        moved = 1 / (1 + np.exp(-np.clip(logit, -700, 700)))
+    return np.where(is_inside, moved, linear)
 
 
 def total(parts: Sequence[SampledMeans]) -> SampledMeans:
@@ -263,8 +237,7 @@ def sampled_means(
     ``excluded`` are left out of the pooled variance.
     """
     array = np.asarray(values, dtype=np.float64)
-    images = array.shape[-1]
-    _, groups = np.unique(np.arange(images) if sources is None else np.asarray(sources), return_inverse=True)
+    _, groups = np.unique(np.arange(array.shape[-1]) if sources is None else np.asarray(sources), return_inverse=True)
     units, array_means = int(groups.max()) + 1, means(array)
     if units < MIN_SOURCES or array_means.size == 0:
         unknown = np.full((MIN_SOURCES, *array_means.shape), np.nan)
@@ -272,35 +245,37 @@ def sampled_means(
     names = [str(index) for index in range(len(array))] if names is None else names
     excluded_indices = [index for index, name in enumerate(names) if name in excluded]
     effects = seed_effects(means(array[..., None, :]), draws, seed, names, spreads, relative, excluded_indices)
-    return SampledMeans(
-        array_means, {units: _unit_deviations(means(array.swapaxes(-1, -2)[..., None]), groups)}, effects
-    )
+    deviations = _unit_deviations(means(array.swapaxes(-1, -2)[..., None]), np.eye(units)[groups])
+    return SampledMeans(array_means, {units: deviations}, effects)
 
 
 def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[str, Spread]:
-    """Return the variance over seeds of each entrant relative to the pooled variance, averaged over datasets."""
-    ratios: dict[str, list[Spread]] = {}
+    """Return the spread over seeds of each named entrant that has one, averaged over the values of datasets."""
+    averages: dict[str, Spread] = {}
     for values, names in arrays.values():
-        for index, spread in relative_variances(means(np.asarray(values, dtype=np.float64)[..., None, :])).items():
-            ratios.setdefault(names[index], []).append(spread)
-    return {name: Spread.average(own) for name, own in ratios.items()}
+        by_seed = means(np.asarray(values, dtype=np.float64)[..., None, :])
+        for name, own in zip(names, spreads_of_entrants(by_seed), strict=True):
+            ratio, dof = averages.get(name, Spread())
+            if own.dof:
+                averages[name] = Spread((ratio * dof + own.ratio * own.dof) / (dof + own.dof), dof + own.dof)
+    return averages
 
 
-def _unit_deviations(by_image: Array, groups: NDArray[np.int64]) -> Array:
+def _unit_deviations(by_image: Array, membership: Array) -> Array:
     """Return the deviations of units, shape (U, ...), from the mean of values (..., N), which is a ratio of totals.
 
-    Units without a value have the deviation 0; a unit at the mean has a tiny deviation instead.
+    ``membership`` (N, U) is 1 where an image belongs to a unit. Units without a value have the deviation 0; the other
+    deviations are larger for it, so that the variance of the mean is that of units with values.
     """
     is_present = ~np.isnan(by_image)
-    centre = means(by_image[..., None, :])[..., None]
-    deviations = np.where(is_present, by_image - np.where(np.isnan(centre), 0.0, centre), 0.0)
-    membership = np.eye(int(groups.max()) + 1)[groups]
-    images = np.maximum(is_present.sum(axis=-1, keepdims=True), 1)
-    by_unit = np.moveaxis(deviations @ membership * (len(membership.T) / images), -1, 0)
+    deviations = np.where(is_present, by_image - means(by_image[..., None, :])[..., None], 0.0)
+    units, images = membership.shape[1], np.maximum(is_present.sum(axis=-1), 1)
     has_value = np.moveaxis(is_present.astype(np.float64) @ membership > 0, -1, 0)
-    smallest = _SMALLEST_DEVIATION * np.abs(by_unit).max(axis=0)
-    by_unit = np.where(has_value & (np.abs(by_unit) < smallest), smallest, by_unit)
     present = has_value.sum(axis=0)
+    enlarged = np.sqrt(present * (units - 1) / units / np.maximum(present - 1, 1)) * units / images
+    by_unit = np.moveaxis(deviations @ membership, -1, 0) * enlarged
+    # A unit at the mean has a tiny deviation, since 0 stands for a missing value; equal units have no variance.
+    by_unit[has_value & (by_unit == 0) & by_unit.any(axis=0)] = np.finfo(np.float64).tiny
     return np.where((present >= MIN_SOURCES) | (present == 0), by_unit, np.nan)
 
 

@@ -1,88 +1,104 @@
-"""Tables of results: columns, types and canonical order."""
+"""Tables of results: columns, types and canonical order, and facts about datasets and entrants in them."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from gahbench._util.errors import ResultsError, listing
-from gahbench.board.statistics import Interval
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gahbench._util.errors import ParameterError, ResultsError, listing
+from gahbench.contracts.row_labels import base_label
+from gahbench.registry.spec import format_value, parse_spec
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gahbench.board.results import Results
 
-def _columns(text: str) -> dict[str, str]:
-    """Parse columns, each given as ``column`` (of type text) or ``column:type``, to their types."""
-    pairs = (name.partition(":") for name in text.split())
-    return {name: kind or "text" for name, _, kind in pairs}
-
-
-#: Columns and types of each table: "text" is never missing, "count" is an integer that may be missing.
-SCHEMAS: dict[str, dict[str, str]] = {
-    "scores": _columns("suite dataset entrant kind seed:count split sigma:number metric image:count value:number"),
-    "fits": _columns(
-        "dataset entrant seed:count parameters:count train_seconds:number steps:count device precision compiled:bool "
-        "budget"
-    ),
-    "failures": _columns("dataset entrant seed:count stage metric error"),
-    "datasets": _columns(
-        "dataset optimum slope:number channels:count height:count width:count fingerprint sources protocol notes spec "
-        "noise"
-    ),
-    "costs": _columns("dataset entrant multiply_adds:number training_images:count seconds:number machine"),
-    "notes": _columns("dataset entrant note"),
-    "flags": _columns("dataset entrant flag"),
-    "checks": _columns("dataset entrant version:count images"),
-    "metrics": _columns("metric title null"),
-    "ratios": _columns("metric numerator denominator"),
-    "citations": _columns("entry plugin authors title year:count journal conference publisher arxiv doi"),
+#: The columns of each table.
+SCHEMAS: dict[str, list[str]] = {
+    name: columns.split()
+    for name, columns in {
+        "scores": "suite dataset entrant kind seed split sigma metric image value",
+        "fits": "dataset entrant seed parameters train_seconds steps device precision compiled budget",
+        "failures": "dataset entrant seed stage metric error",
+        "datasets": "dataset optimum slope channels height width fingerprint sources protocol notes spec noise",
+        "costs": "dataset entrant multiply_adds training_images seconds machine",
+        "notes": "dataset entrant note",
+        "flags": "dataset entrant flag",
+        "checks": "dataset entrant version images",
+        "metrics": "metric title null",
+        "ratios": "metric numerator denominator",
+        "citations": "entry plugin authors title year journal conference publisher arxiv doi",
+    }.items()
 }
-#: Columns that are empty in results that do not have them.
-_OPTIONAL = frozenset({"noise"})
+_COUNTS = "seed image parameters steps channels height width training_images version year"
+#: Types of columns that are not text. Text is never missing; integers and other numbers may be missing.
+_DTYPES = {
+    **dict.fromkeys(_COUNTS.split(), "Int64"),
+    **dict.fromkeys(("sigma", "value", "train_seconds", "slope", "multiply_adds", "seconds"), "Float64"),
+    "compiled": "bool",
+}
+#: The columns of the long frame of estimates.
+VALUE_COLUMNS = ("dataset", "entrant", "quantity", "part", "sigma", "value", "low", "high")
+#: The error of a unit that has not run yet.
+NOT_RUN = "not run yet"
+#: Prefix of the note on rows with their own training settings; the note lists the settings, with the suite's values in
+#: brackets.
+OWN_TRAINING = "own training settings: "
+#: Prefix of the note on entrants that cannot take the images of a dataset; the reason follows.
+REFUSED = "cannot take these images: "
+#: Suffixes of the columns of a value and of the ends of its interval.
+SUFFIXES = ("", "_low", "_high")
 #: Tables that keep the order of their rows; the others are sorted.
 _ORDERED = ("datasets", "metrics", "ratios", "citations")
-
-_DTYPES = {"count": "Int64", "number": "float64", "bool": "bool"}
 
 
 def empty(name: str) -> pd.DataFrame:
     """Return a table of results without rows."""
     import pandas as pd
 
-    return tidy(pd.DataFrame(columns=pd.Index(list(SCHEMAS[name]))), name)
+    return tidy(pd.DataFrame(columns=pd.Index(SCHEMAS[name])), name)
 
 
 def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return a table of results with canonical columns, types and order of rows."""
     schema = SCHEMAS[name]
-    if missing := [column for column in schema if column not in table.columns and column not in _OPTIONAL]:
+    if missing := [column for column in schema if column not in table.columns]:
         raise ResultsError(f"table {name} lacks the columns {listing(missing)}; expected {listing(schema)}")
-    table = table.reindex(columns=[*schema, *(column for column in table.columns if column not in schema)])
-    for column, kind in schema.items():
+    table = table[schema].copy()
+    for column in schema:
+        dtype: Any = _DTYPES.get(column, "str")
+        values = table[column]
         try:
-            if kind == "text":
-                table[column] = table[column].astype(object).fillna("").astype("str")
-            elif kind == "number":
-                table[column] = table[column].astype("Float64").to_numpy(dtype="float64", na_value=math.nan)
-            else:
-                table[column] = table[column].astype(_DTYPES[kind])  # type: ignore[call-overload]
+            table[column] = values.astype(object).fillna("").astype("str") if dtype == "str" else values.astype(dtype)
         except (ValueError, TypeError, OverflowError) as error:
-            raise ResultsError(f"table {name}: column {column} holds a value that is not a {kind} ({error})") from error
+            raise ResultsError(f"table {name}: column {column} holds values that are not {dtype} ({error})") from error
+        if dtype == "Float64":
+            table[column] = table[column].to_numpy(dtype="float64", na_value=math.nan)
     if name not in _ORDERED:
-        table = table.sort_values(list(schema), kind="stable", na_position="first")
+        table = table.sort_values(schema, kind="stable", na_position="first")
     return table.reset_index(drop=True)
 
 
-class Value(NamedTuple):
-    """A row of the long frame of estimates; ``sigma`` is ``None`` for values over all noise levels."""
+def value_rows(
+    dataset: str, entrants: Sequence[str], quantity: str, part: str, sigmas: Sequence[float], *ends: ArrayLike
+) -> pd.DataFrame:
+    """Return rows of the long frame of estimates from values (E, S) and the ends of their intervals, if there are any.
 
-    dataset: str
-    entrant: str
-    quantity: str
-    part: str
-    sigma: float | None
-    estimate: Interval
+    Values over all noise levels have sigma NaN.
+    """
+    import pandas as pd
+
+    keys = ([dataset], entrants, [quantity], [part], sigmas)
+    table = pd.MultiIndex.from_product(keys, names=VALUE_COLUMNS[:5]).to_frame(index=False)
+    known = dict(zip(VALUE_COLUMNS[5:], map(np.ravel, ends), strict=False))
+    return table.assign(**(dict.fromkeys(VALUE_COLUMNS[5:], math.nan) | known)).astype({"sigma": "float64"})
 
 
 def rows_of(table: pd.DataFrame, dataset: str, entrant: str) -> pd.DataFrame:
@@ -90,17 +106,9 @@ def rows_of(table: pd.DataFrame, dataset: str, entrant: str) -> pd.DataFrame:
     return table[(table["dataset"] == dataset) & (table["entrant"] == entrant)]
 
 
-def psnr_rows(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Return the rows with the PSNR of a dataset's test images."""
-    return scores[(scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")]
-
-
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows as JSON types; missing and non-finite values are ``None``."""
-    return [
-        {str(name): plain(value) for name, value in zip(table.columns, row, strict=True)}
-        for row in table.itertuples(index=False, name=None)
-    ]
+    return [{str(name): plain(value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def plain(value: Any) -> Any:
@@ -109,3 +117,43 @@ def plain(value: Any) -> Any:
     if isinstance(item, bool | int | str):
         return item
     return item if isinstance(item, float) and math.isfinite(item) else None
+
+
+def base_entrants(results: Results) -> list[str]:
+    """Return the entrants of results, which every page counts; the rows of a sweep are one entrant."""
+    return list(dict.fromkeys(map(base_label, results.entrants)))
+
+
+def entrant_kinds(results: Results) -> dict[str, str]:
+    """Return the kind of every entrant that was trained or scored."""
+    failures = results.failures
+    trained = (*results.fits["entrant"], *failures.loc[failures["stage"] == "fit", "entrant"])
+    scored = results.scores[["entrant", "kind"]].drop_duplicates()
+    return dict.fromkeys(trained, "trained") | dict(zip(scored["entrant"], scored["kind"], strict=True))
+
+
+def sources_of(results: Results, dataset: str) -> list[int] | None:
+    """Return the number of the source of each test image of a dataset; ``None`` if each image has its own source."""
+    return [int(number) for number in results.facts[dataset].sources.split()] or None
+
+
+def independent_images(results: Results, dataset: str) -> int:
+    """Return the number of independent test images that were scored; images of one source count once."""
+    rows, sources = results.rows.get((dataset, "test", "psnr"), results.scores[:0]), sources_of(results, dataset)
+    images = rows["image"].dropna().unique()
+    return len(images if sources is None else {sources[image] for image in images if 0 <= image < len(sources)})
+
+
+def families(specs: Mapping[str, str], parameter: str) -> dict[str, list[str]]:
+    """Return the labels of specs that differ only in a parameter, by the spec without it, if any spec states it."""
+    members, stated = defaultdict[str, list[str]](list), set[str]()
+    for label, text in specs.items():
+        # Labels that cannot be parsed, such as names that a suite defines, belong to no family.
+        with contextlib.suppress(ParameterError):
+            spec = parse_spec(text)
+            keywords = [f"{key}={format_value(value)}" for key, value in spec.keywords.items() if key != parameter]
+            parameters = ",".join([*map(format_value, spec.positional), *keywords])
+            name = f"{spec.name}[{parameters}]" if parameters else spec.name
+            members[name].append(label)
+            stated |= {name} if parameter in spec.keywords else set()
+    return {name: labels for name, labels in members.items() if name in stated}

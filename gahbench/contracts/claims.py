@@ -6,7 +6,7 @@ The guide ``plugins/claims/README.md`` describes the fields of all classes, whic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -28,10 +28,8 @@ CHECKED: dict[Checked, str] = {
     "unverified": "unverified",
 }
 
-Take = Literal["each", "mean", "lowest", "highest"]
-Slope = Literal["input-psnr", "log10-N"]
-Scale = Literal["linear", "log10"]
-Fact = Literal["images", "seeds", "levels", "decibels", "N", "side", "steps"]
+Take = Literal["each", "mean", "slope", "lowest", "highest"]
+Fact = Literal["images", "levels", "N", "side", "steps"]
 
 #: Names of fields in YAML files that differ from the names of attributes.
 FILE_NAMES = {"start": "from", "end": "to", "number": "N", "metrics": "metric"}
@@ -123,6 +121,13 @@ class Levels(_Fields):
         if self.start > self.end:
             raise ValueError(f"'from' is at most 'to', not {self}")
 
+    def choose(self, known: Iterable[float]) -> list[float]:
+        """Return the wanted levels among known levels, in ascending order; none if a wanted level is missing."""
+        levels = sorted(level for level in known if self.start <= level <= self.end)
+        if self.at:
+            levels = sorted(self.at) if {*self.at} <= {*levels} else []
+        return {"lowest": levels[:1], "highest": levels[-1:]}.get(self.take, levels)
+
     def __str__(self) -> str:
         levels = "" if (self.start, self.end) == (0, math.inf) else f" of {self.start:g} to {self.end:g}"
         return ", ".join(f"{level:g}" for level in self.at) or f"{self.take}{levels}"
@@ -158,17 +163,11 @@ class Measure(_Fields):
     number: _Levels | None = None
     minus: Compared | None = None
     over: Compared | None = None
-    scale: Scale = "linear"
-    slope: Slope | None = None
+    scale: Literal["linear", "log10"] = "linear"
 
     def __post_init__(self) -> None:
-        if self.metric.count("[") != self.metric.count("]"):
-            raise ValueError(f"metric: the brackets of {self.metric!r} are not closed, as in distance[pspc*]")
-        if self.minus is not None and (self.over is not None or self.scale == "log10"):
-            raise ValueError("over and scale: log10 cannot be combined with minus, as differences may be negative")
-        levels = self.number if self.slope == "log10-N" else self.sigma
-        if self.slope is not None and (levels is None or levels.take != "each"):
-            raise ValueError("slope: input-psnr needs 'each' of sigma, and log10-N needs 'each' of N")
+        if self.minus is not None and self.over is not None:
+            raise ValueError("a measure has either minus or over, not both")
 
 
 @dataclass(frozen=True)

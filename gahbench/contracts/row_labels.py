@@ -1,8 +1,11 @@
-"""Labels of rows: the entrant's label and, in sweeps, the number of training images."""
+"""Labels of rows, the entrant's label and, in sweeps, the number of training images; their choice by patterns."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+
+from gahbench._util.errors import GahbenchError, ParameterError, listing, suggestion
 
 #: Separates an entrant's label from the number of images that it learned from.
 _SEPARATOR = " N="
@@ -35,3 +38,19 @@ def matches(label: str, pattern: str) -> bool:
     """Return whether a pattern matches a label or the name before its brackets; brackets in patterns are literal."""
     escaped = "".join(f"[{char}]" if char == "[" else char for char in pattern)
     return any(text == pattern or fnmatchcase(text, escaped) for text in (label, label.partition("[")[0]))
+
+
+def choose_labels(
+    patterns: Sequence[str] | None, known_labels: Iterable[str], kind: str, error: type[GahbenchError] = ParameterError
+) -> list[str]:
+    """Return the labels that match a pattern, in order; all labels if there are no patterns."""
+    labels = list(known_labels)
+    if unknown := [pattern for pattern in patterns or () if not any(is_chosen(label, [pattern]) for label in labels)]:
+        hint = suggestion(unknown[0], [*labels, *(label.partition("[")[0] for label in labels)])
+        raise error(f"{kind}s {listing(unknown)} are not in the results{hint or ';'} accepted: {listing(labels)}")
+    return [label for label in labels if is_chosen(label, patterns)]
+
+
+def is_chosen(label: str, patterns: Sequence[str] | None) -> bool:
+    """Return whether a label, with or without its number of images, matches a pattern; true without patterns."""
+    return not patterns or any(matches(name, pattern) for name in (label, base_label(label)) for pattern in patterns)

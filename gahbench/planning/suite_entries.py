@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -170,15 +169,12 @@ def unique(items: Iterable[Resolved]) -> list[Resolved]:
     return list(by_label.values())
 
 
-def configure_denoiser(registry: Registry, text: str, checkpoint: str | Path | None) -> Configured:
+def configure_denoiser(registry: Registry, text: str) -> Configured:
     """Resolve a denoiser that needs no training: a reference, or an architecture with weights."""
-    spec = parse_spec(text)
-    if checkpoint is not None:
-        spec = replace(spec, keywords={**spec.keywords, "checkpoint": str(checkpoint)})
-    configured = configure_entrant(registry, spec)
+    configured = configure_entrant(registry, parse_spec(text))
     if configured.kind == "architecture":
         raise ParameterError(
             f"architecture '{configured.label}' has no weights: give a checkpoint, as in "
-            f"{spec.name}[checkpoint=FILE] or --checkpoint FILE; untrained[{configured.label}] has random weights"
+            f"{configured.plugin.name}[checkpoint=FILE]; untrained[{configured.label}] has random weights"
         )
     return configured

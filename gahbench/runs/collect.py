@@ -20,9 +20,8 @@ from packaging.requirements import Requirement
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import write_json
 from gahbench._util.resources import cpu_count, processor_name
-from gahbench.board.facts import NOT_RUN, OWN_TRAINING, REFUSED
-from gahbench.board.folds import pool_folds, pooled_names
-from gahbench.board.tables import SCHEMAS
+from gahbench.board.combined import pool_folds, pooled_names
+from gahbench.board.tables import NOT_RUN, OWN_TRAINING, REFUSED, SCHEMAS
 from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Registry, built_in_registry
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from gahbench.report.pictures import Sheet
 
 #: The version of boards: increment it when the same units give a different board, so that boards are written again.
-BOARD_VERSION = 10
+BOARD_VERSION = 11
 _FIT_FACTS = ("parameters", "train_seconds", "steps", "device", "precision", "compiled", "budget")
 
 
@@ -94,23 +93,19 @@ def _errors(plan: RecordedPlan, store: Store, examination: Examination) -> Itera
 
 def _draw_sheets(plan: RecordedPlan, examination: Examination) -> list[Sheet]:
     """Return sheets of denoised images and of eigenvectors, of images that anybody may redistribute."""
-    from gahbench.report.pictures import MAX_BYTES, METRICS, is_drawn, make_sheets
+    from gahbench.report.pictures import METRICS, first_seeds, make_sheets
 
     free = {row["dataset"] for row in plan.board["datasets"] if row.get("is_free")}
     pooled, first_folds = pooled_names(plan.dataset_specs), dict[str, str]()
-    kept: dict[str, dict[str, list[StoredArrays]]] = {metric: {} for metric in METRICS.values()}
+    kept: dict[str, list[StoredArrays]] = {metric: [] for metric in METRICS.values()}
     for unit in plan.units:
         metric, label = str(unit.metric).partition("[")[0], pooled.get(unit.dataset, unit.dataset)
         # Of folds, which are one dataset on the board, and of training seeds, the first has pictures.
         is_shown = unit.dataset in free and first_folds.setdefault(label, unit.dataset) == unit.dataset
         if metric in kept and is_shown and unit.folder in examination.undamaged:
-            arrays, stored = examination.undamaged[unit.folder].arrays(), kept[metric].setdefault(label, [])
-            if is_drawn(arrays) and unit.entrant not in [each.entrant for each in stored]:
-                stored.append(StoredArrays(label, unit.entrant, "", unit.seed, arrays))
-    images, vectors = ({label: each for label, each in kept[name].items() if each} for name in METRICS.values())
-    sheets = make_sheets("pictures", images, MAX_BYTES // 2 if vectors else MAX_BYTES)
-    left = MAX_BYTES - sum(len(sheet.content) for sheet in sheets)
-    return [*sheets, *make_sheets("eigenvectors", vectors, left)]
+            arrays = examination.undamaged[unit.folder].arrays()
+            kept[metric].append(StoredArrays(label, unit.entrant, metric, unit.seed, arrays))
+    return [sheet for kind, metric in METRICS.items() for sheet in make_sheets(kind, first_seeds(kept[metric]))]
 
 
 def _write_environment(folder: Path) -> None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.combined import combine, match_datasets, part_label
-from gahbench.board.cube import psnr_cube
-from gahbench.board.facts import dataset_names
+from gahbench.board.combined import combine, part_label
+from gahbench.board.cube import metric_cube
 from gahbench.board.results import Results, load_results
-from gahbench.board.statistics import total
+from gahbench.board.statistics import total, with_mean
 from gahbench.store.plan_file import short_names
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
     """Compare two results folders by paired differences in PSNR.
 
-    The folders are compared on the datasets that they share, which are matched by content, not by label.
+    The folders are compared on the datasets that they share, which have the same label in both.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     names = short_names([Path(first), Path(second)])
-    parts = match_datasets({name: load_results(folder) for name, folder in zip(names, (first, second), strict=True)})
+    parts = {name: load_results(folder) for name, folder in zip(names, (first, second), strict=True)}
     columns = ["dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"]
     table = pd.DataFrame(_differences(parts), columns=columns)
     if table.empty:
@@ -70,8 +69,8 @@ def _differences(parts: Mapping[str, Results]) -> Iterator[tuple[Any, ...]]:
     both, first = combine(parts), next(iter(parts.values()))
     pairs = [{*zip(part.scores["dataset"], part.scores["entrant"], strict=True)} for part in parts.values()]
     shared = set.intersection(*pairs)
-    for dataset in dataset_names(first):
-        cube = psnr_cube(both, dataset, both.left_out)
+    for dataset in first.facts:
+        cube = metric_cube(both, dataset, "psnr")
         rows = {label: cube.shared_sample.row(row) for row, label in enumerate(cube.entrants)}
         for label in first.entrants:
             # An entrant with the same scores in both folders has a single row.
@@ -79,8 +78,7 @@ def _differences(parts: Mapping[str, Results]) -> Iterator[tuple[Any, ...]]:
             if (dataset, label) in shared and old is not None and new is not None:
                 # The mean over noise levels comes first.
                 old, new, difference = (
-                    sample.apply(lambda array: np.concatenate([array.mean(axis=-1, keepdims=True), array], axis=-1))
-                    for sample in (old, new, total([new, old.apply(np.negative)]))
+                    sample.apply(with_mean) for sample in (old, new, total([new, old.apply(np.negative)]))
                 )
                 table = zip((np.nan, *cube.sigmas), old.values, new.values, difference.intervals(), strict=True)
                 for sigma, psnr, other, change in table:

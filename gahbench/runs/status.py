@@ -15,7 +15,7 @@ from typing import Any
 from gahbench._util.errors import ResultsError, remove_library_frames
 from gahbench._util.files import names_in
 from gahbench._util.records import read_record
-from gahbench.board.selection import choose_labels
+from gahbench.contracts.row_labels import choose_labels
 from gahbench.contracts.unit import Unit
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store, StoredWeights, stored_weights

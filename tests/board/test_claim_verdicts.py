@@ -7,65 +7,34 @@ import fake_results
 import numpy as np
 import pytest
 from fake_claims import NOISY, SIGMAS, claim, exactly, rows, table, verdict
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gahbench.board.statistics import interval, simultaneous_intervals
+from gahbench.board.statistics import simultaneous_intervals
 from gahbench.contracts.claims import Compared, Condition, Levels, Measure, Region
 from gahbench.report.claims import export_claims, summary
 
 # --- Regions ---
 
-quarters = st.integers(-8, 8).map(lambda number: number / 4)
+
+pairs = st.lists(st.integers(-8, 8), min_size=2, max_size=2).map(sorted)
 
 
-@st.composite
-def regions(draw):
-    low, high = sorted((draw(quarters), draw(quarters)))
-    lower = draw(st.sampled_from(("start", "above", None)))
-    upper = draw(st.sampled_from(("end", "below", None) if lower else ("end", "below")))
-    if low == high and {lower, upper} & {"above", "below"}:
-        lower, upper = ("start", "end")
-    return Region(**{name: value for name, value in ((lower, low), (upper, high)) if name})
-
-
-@given(regions(), quarters, quarters)
-def test_an_interval_holds_fails_or_is_undecided_as_its_points_are_in_the_region(region, first, second):
-    low, high = min(first, second), max(first, second)
-    # The ends of regions are multiples of 1/4, so multiples of 1/8 lie at all ends and between them.
-    points = [number / 8 for number in range(int(low * 8), int(high * 8) + 1)]
-    start, above, end, below = region.start, region.above, region.end, region.below
+@given(pairs, st.sampled_from(("start", "above", "")), st.sampled_from(("end", "below", "")), pairs)
+def test_an_interval_holds_fails_or_is_undecided_as_its_points_are_in_the_region(ends, lower, upper, interval):
+    assume((lower or upper) and (ends[0] < ends[1] or (lower, upper) == ("start", "end")))
+    region = Region(**{name: end for name, end in zip((lower, upper), ends, strict=True) if name})
+    # The ends of regions are integers, so multiples of 1/2 lie at all ends and between them.
     inside = [
-        (start is None or start <= point) and (above is None or above < point)
-        and (end is None or point <= end) and (below is None or point < below)
-        for point in points
-    ]  # fmt: skip
-    expected = "holds" if all(inside) else "undecided" if any(inside) else "fails"
-    assert region.outcome(low, high) == expected
-    assert region.outcome(low, math.nan) == "undecided"
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {"start": 0, "above": 0},
-        {"start": 1, "end": 0},
-        {"above": 1, "end": 1},
-    ],
-)
-def test_invalid_regions_are_refused(fields):
-    with pytest.raises(ValueError, match="one end on each side"):
-        Region(**fields)
+        {"start": point >= ends[0], "above": point > ends[0]}.get(lower, True)
+        and {"end": point <= ends[1], "below": point < ends[1]}.get(upper, True)
+        for point in np.arange(interval[0], interval[1] + 0.5, 0.5)
+    ]
+    assert region.outcome(*interval) == ("holds" if all(inside) else "undecided" if any(inside) else "fails")
+    assert region.outcome(interval[0], math.nan) == "undecided"
 
 
 # --- Simultaneous intervals ---
-
-
-def test_the_simultaneous_interval_of_one_value_is_the_percentile_interval():
-    draws = np.random.default_rng(0).gamma(2.0, size=(2000, 1))
-    low, high = simultaneous_intervals(draws.mean(axis=0), draws)
-    assert np.allclose([low, high], interval(draws), atol=0.02)
 
 
 def test_simultaneous_intervals_hold_together_in_95_percent_of_draws():
@@ -90,48 +59,25 @@ def test_constant_and_unknown_values_do_not_widen_simultaneous_intervals():
 # --- Verdicts ---
 
 
-@pytest.mark.parametrize(
-    ("spread", "region", "outcome"),
-    [
-        (1.0, Region(above=-5), "holds"),
-        (1.0, Region(above=5), "fails"),
-        (1.0, Region(above=-0.1), "undecided"),
-        (0.0, Region(above=0), "fails"),
-        (0.0, Region(start=0), "holds"),
-    ],
-)
-def test_a_claim_holds_fails_or_is_undecided_by_its_interval(spread, region, outcome):
-    result = verdict(claim(region), table(rows("net", [20.0, 10.0, 0.0], spread=spread)))
-    assert result.outcome == outcome
-    assert result.decisive.at == "σ = 1"
-    low, high = result.decisive.estimate.low, result.decisive.estimate.high
-    assert (low < region.low < high) is (outcome == "undecided")
-
-
 def test_a_claim_fails_if_one_case_fails_and_the_verdict_names_the_case():
     scores = table(rows("net", [9, 9, 9], dataset="discs[size=8]"), rows("net", [1, 9, 9], dataset="discs[size=16]"))
     result = verdict(claim(Region(above=5)), scores)
-    assert result.outcome == "fails"
-    assert (result.decisive.dataset, result.decisive.at) == ("discs[size=16]", "σ = 0.01")
-    assert [case.outcome for case in result.cases] == ["fails", "holds"]
+    assert (result.outcome, result.decisive.dataset, result.decisive.at) == ("fails", "discs[size=16]", "σ = 0.01")
 
 
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"datasets": ("rays",)}, "no results of net on rays"),
+        ({"datasets": ("rays",)}, "rays"),
         ({"metric": "ssim"}, "no ssim on discs"),
-        ({"split": "train"}, "no psnr on discs, split train"),
+        ({"split": "train"}, "split train"),
         ({"sigma": Levels(at=(0.5,))}, "not known at σ = 0.5; it is at 0.01, 0.1, 1"),
         ({"number": Levels(at=(10,))}, "no results of net on discs"),
-        ({"minus": Compared(entrant="other")}, "no other on discs to compare with"),
-        ({"requires": (Condition(Region(start=24), "images"),)}, "images of net on discs: 20, needed ≥ 24"),
-        ({"requires": (Condition(Region(start=50), "decibels"),)}, "decibels of net on discs: 40, needed ≥ 50"),
-        ({"requires": (Condition(Region(start=1), "steps"),)}, "steps of net on discs: unknown"),
-        (
-            {"requires": (Condition(Region(start=0.9), measure=Measure("psnr", slope="input-psnr")),)},
-            "slope of psnr of net on discs: 0.5, needed",
-        ),
+        ({"minus": Compared(entrant="other")}, "no other on discs"),
+        ({"requires": (Condition(Region(start=24), "images"),)}, "20, needed ≥ 24"),
+        ({"requires": (Condition(Region(start=4), "levels"),)}, "3, needed ≥ 4"),
+        ({"requires": (Condition(Region(start=1), "steps"),)}, "unknown"),
+        ({"requires": (Condition(Region(start=0.9), measure=Measure("psnr", sigma=Levels("slope"))),)}, "0.5, needed"),
     ],
 )
 def test_a_claim_that_is_not_measured_has_a_reason(fields, reason):
@@ -139,9 +85,8 @@ def test_a_claim_that_is_not_measured_has_a_reason(fields, reason):
     result = verdict(tested, table(rows("net", 3 + 0.5 * NOISY)))
     assert result.outcome == "not measured"
     assert reason in result.decisive.reason
-    assert verdict(tested).decisive.reason.startswith("no results of net")
-    unmeasurable = replace(tested, missing="needs the reference pspc")
-    assert verdict(unmeasurable).decisive.reason.startswith("needs the reference pspc")
+    missing = replace(tested, missing="needs the reference pspc")
+    assert verdict(missing).decisive.reason.startswith("needs the reference pspc")
 
 
 # --- Queries, on tables with known answers ---
@@ -155,7 +100,7 @@ def test_a_claim_that_is_not_measured_has_a_reason(fields, reason):
         ({"sigma": Levels("highest"), "metric": "line"}, 3 + 0.7 * NOISY[2]),
         ({"sigma": Levels(at=(0.1,)), "metric": "line"}, 3 + 0.7 * NOISY[1]),
         ({"sigma": Levels("mean", start=0.05), "metric": "line"}, 3 + 0.7 * NOISY[1:].mean()),
-        ({"slope": "input-psnr", "metric": "line"}, 0.7),
+        ({"sigma": Levels("slope"), "metric": "line"}, 0.7),
         ({"metric": "deficit"}, 10.0),
         ({"minus": Compared(entrant="other")}, 2.0),
         ({"minus": Compared(metrics=("ssim",))}, 9.0),
@@ -163,9 +108,16 @@ def test_a_claim_that_is_not_measured_has_a_reason(fields, reason):
         ({"minus": Compared(split="train")}, -3.0),
         ({"over": Compared(entrant="other")}, 1.25),
         ({"over": Compared(entrant="other"), "scale": "log10"}, math.log10(1.25)),
+        ({"metric": "line", "number": Levels("highest")}, 1000.0),
+        ({"metric": "line", "number": Levels(at=(10,))}, 10.0),
+        ({"metric": "line", "number": Levels("mean", at=(1, 10))}, 5.5),
+        ({"metric": "line", "number": Levels("slope"), "scale": "log10"}, 1.0),
+        ({"metric": "line", "number": Levels("highest"), "minus": Compared(entrant="bayes")}, 993.0),
+        ({"metric": "line", "number": Levels("highest"), "minus": Compared(entrant="bound")}, 998.0),
     ],
 )
 def test_levels_slopes_and_comparisons(fields, value):
+    sweep = {"net N=1": 1.0, "net N=10": 10.0, "net N=1000": 1000.0, "bayes N=1000": 7.0, "bound": 2.0}
     scores = table(
         rows("net", 3 + 0.7 * NOISY, metric="line"),
         rows("net", [9e-4] * 3, metric="optimum-distance"),
@@ -175,6 +127,7 @@ def test_levels_slopes_and_comparisons(fields, value):
         rows("net", [1.0] * 3, metric="ssim"),
         rows("net", [5.0] * 3, dataset="shuffled[discs]"),
         rows("net", [13.0] * 3, split="train"),
+        *(rows(label, [mean] * 3, metric="line") for label, mean in sweep.items()),
     )
     assert verdict(claim(exactly(value), **fields), scores).outcome == "holds"
     assert verdict(claim(exactly(value + 0.1), **fields), scores).outcome == "fails"
@@ -197,37 +150,10 @@ def test_a_value_is_compared_with_each_of_several_metrics():
 
 
 def test_a_difference_of_metrics_is_taken_image_by_image():
-    shared = np.random.default_rng(1).normal(30, 5, (3, 20))
-    scores = table(
-        fake_results.rows("discs", "net", "trained", shared + 1, sigmas=SIGMAS),
-        fake_results.rows("discs", "net", "trained", shared, sigmas=SIGMAS, metric="ssim"),
-    )
-    assert verdict(claim(Region(above=0.99), minus=Compared(metrics=("ssim",))), scores).outcome == "holds"
-    assert verdict(claim(Region(above=30.99)), scores).outcome != "holds"
-
-
-def sweep(values_by_number, metric="psnr", **fields):
-    return [
-        rows(f"net N={number}", [mean], sigmas=[0.1], metric=metric, **fields)
-        for number, mean in values_by_number.items()
-    ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "value"),
-    [
-        ({"number": Levels("highest")}, 1000.0),
-        ({"number": Levels(at=(10,))}, 10.0),
-        ({"number": Levels("mean", at=(1, 10))}, 5.5),
-        ({"number": Levels(), "scale": "log10", "slope": "log10-N"}, 1.0),
-        ({"number": Levels("highest"), "minus": Compared(entrant="bayes")}, 993.0),
-        ({"number": Levels("highest"), "minus": Compared(entrant="bound")}, 998.0),
-    ],
-)
-def test_levels_select_rows_of_sweeps(fields, value):
-    others = [rows("bayes N=1000", [7.0], sigmas=[0.1]), rows("bound", [2.0], sigmas=[0.1])]
-    scores = table(*sweep({1: 1.0, 10: 10.0, 1000: 1000.0}), *others)
-    assert verdict(claim(exactly(value), **fields), scores).outcome == "holds"
+    noise = np.random.default_rng(1).normal(30, 5, (3, 20))
+    parts = [fake_results.rows("discs", "net", "trained", noise + shift, sigmas=SIGMAS, metric=metric)
+             for shift, metric in ((1, "psnr"), (0, "ssim"))]  # fmt: skip
+    assert verdict(claim(Region(above=0.99), minus=Compared(metrics=("ssim",))), table(*parts)).outcome == "holds"
 
 
 def test_values_on_a_single_training_image_vary_only_with_training_runs():
@@ -241,13 +167,12 @@ def test_values_on_a_single_training_image_vary_only_with_training_runs():
     assert half == pytest.approx(4.30 * 0.5 / math.sqrt(3), rel=0.22)
 
 
-def test_ratios_of_metrics_are_ratios_of_means():
-    parts = [
-        fake_results.rows("discs", "net", "trained", np.array([[1.0, 9.0]]), sigmas=[0.1], metric="share.above"),
-        fake_results.rows("discs", "net", "trained", np.array([[1.0, 4.0]]), sigmas=[0.1], metric="share.below"),
-    ]
-    scores = table(*parts, ratios=["share", "share.above", "share.below"])
-    assert verdict(claim(Region(above=0), "share"), scores).decisive.estimate.value == pytest.approx(2.0)
+def test_ratios_of_metrics_are_ratios_of_means_without_an_interval_if_the_denominator_may_be_zero():
+    parts = [rows("net", [3.0], sigmas=[0.1], metric="share.above"), rows("net", [0.1], sigmas=[0.1], spread=1.0,
+             metric="share.below")]  # fmt: skip
+    result = verdict(claim(Region(above=0), "share"), table(*parts, ratios=["share", "share.above", "share.below"]))
+    assert result.decisive.estimate.value == pytest.approx(30.0)
+    assert (result.outcome, math.isnan(result.decisive.estimate.low)) == ("undecided", True)
 
 
 def test_patterns_and_exceptions_choose_entrants():
@@ -273,20 +198,14 @@ def test_seed_effects_of_two_splits_are_independent():
 # --- Missing values ---
 
 
-@pytest.mark.parametrize("value", [math.nan, -math.inf])
-def test_a_claim_about_all_noise_levels_needs_a_value_at_each(value):
+@pytest.mark.parametrize(("value", "reason"), [(math.nan, "left out"), (-math.inf, "left out"), (None, "σ = 1")])
+def test_a_claim_about_all_noise_levels_needs_a_value_at_each(value, reason):
     broken = rows("net", [30.0, 20.0, 10.0])
     broken[-1]["value"] = value
-    result = verdict(claim(Region(above=5)), table(broken))
+    broken = broken if value is not None else [row for row in broken if row["sigma"] < 1]
+    result = verdict(claim(Region(above=5)), table(broken, rows("other", [9.0] * 3)))
     assert result.outcome == "not measured"
-    assert "net on discs is left out, diverged: not finite at σ = 1" in result.decisive.reason
-
-
-def test_a_missing_noise_level_leaves_a_claim_not_measured():
-    scores = table(rows("net", [30.0, 20.0], sigmas=SIGMAS[:2]), rows("other", [9.0] * 3))
-    result = verdict(claim(Region(above=5)), scores)
-    assert result.outcome == "not measured"
-    assert "no finite value at σ = 1" in result.decisive.reason
+    assert reason in result.decisive.reason
 
 
 def test_noise_levels_at_which_a_metric_leaves_out_all_images_do_not_count():
@@ -294,16 +213,7 @@ def test_noise_levels_at_which_a_metric_leaves_out_all_images_do_not_count():
              sigmas=SIGMAS[:2])]  # fmt: skip
     parts = [rows(name, [0.0, 0.0, 1.0], metric="direction[dct].left-out") for name in ("other", "net")]
     result = verdict(claim(Region(above=5), "direction[dct]"), table(*values, *parts))
-    assert result.outcome == "holds"
-    assert result.decisive.count == 2
-
-
-def test_a_ratio_whose_denominator_may_be_zero_has_no_interval():
-    parts = [rows("net", [1.0], sigmas=[0.1], metric="share.above"), rows("net", [0.1], sigmas=[0.1], spread=1.0,
-             metric="share.below")]  # fmt: skip
-    result = verdict(claim(Region(above=0), "share"), table(*parts, ratios=["share", "share.above", "share.below"]))
-    assert result.outcome == "undecided"
-    assert "the denominator may be 0" in result.decisive.reason
+    assert (result.outcome, result.decisive.count) == ("holds", 2)
 
 
 def test_few_images_have_no_interval_and_the_verdict_says_how_many_are_needed():
@@ -316,35 +226,22 @@ def test_few_images_have_no_interval_and_the_verdict_says_how_many_are_needed():
 # --- Logarithms ---
 
 
-def times(spread, seeds=3, exponent=0.9):
-    """Return times in proportion to a power of N, with a random factor for each training run, and without images."""
+def test_logarithms_of_means_have_slopes_and_intervals_and_need_a_mean_above_zero():
+    """Times of three training runs are proportional to a power of N, up to random factors."""
     draw = np.random.default_rng(0)
-    factors = {(n, seed): math.exp(spread * draw.normal()) for n in (10, 100, 1000) for seed in range(seeds)}
-    return [
-        rows(f"net N={n}", [n**exponent * factor], sigmas=[math.nan], metric="time", images=1, spread=0.0, seed=seed)
-        for (n, seed), factor in factors.items()
-    ]
-
-
-def test_logarithms_of_means_have_slopes_and_intervals():
-    exponent = claim(Region(start=0.4, end=1.4), "time", number=Levels(), scale="log10", slope="log10-N")
-    result = verdict(exponent, table(*times(spread=0.1)))
-    assert result.outcome == "holds"
+    options = {"sigmas": [math.nan], "metric": "time", "images": 1}
+    times = [
+        rows(f"net N={n}", [n**0.9 * math.exp(0.1 * draw.normal())], seed=seed, **options)
+        for n in (10, 100, 1000) for seed in range(3)
+    ]  # fmt: skip
+    exponent = claim(Region(start=0.4, end=1.4), "time", number=Levels("slope"), scale="log10")
+    result = verdict(exponent, table(*times))
     low, high = result.decisive.estimate.low, result.decisive.estimate.high
     # Three numbers of images with three runs each: t with 6 degrees of freedom times the standard error of a slope.
     error = 0.1 / math.log(10) / math.sqrt(3) / math.sqrt(2)
     assert (high - low) / 2 == pytest.approx(2.45 * error, rel=0.7)
     assert low < 0.9 < high
-
-
-def test_logarithms_need_a_mean_above_zero():
-    exponent = claim(Region(above=0), "time", number=Levels(), scale="log10", slope="log10-N")
-    zero = rows("net N=1", [0.0], sigmas=[math.nan], metric="time", images=1)
-    result = verdict(exponent, table(*times(0.1), zero))
-    assert result.outcome == "not measured"
-    assert "time of net on discs has no finite value" in result.decisive.reason
-    with pytest.raises(ValueError, match="cannot be combined with minus"):
-        claim(Region(above=0), minus=Compared(entrant="other"), scale="log10")
+    assert "no finite value" in verdict(exponent, table(*times, rows("net N=1", [0.0], **options))).decisive.reason
 
 
 def test_unverified_claims_are_listed_separately_and_not_counted():
@@ -352,7 +249,5 @@ def test_unverified_claims_are_listed_separately_and_not_counted():
     unverified = replace(measured, name="unseen/one", claim=replace(measured.claim, checked="unverified"))
     failed = verdict(claim(Region(above=90)), table(rows("net", NOISY)))
     assert summary([measured, measured, failed, unverified]) == "3 claims: 2 hold, 1 fails; 1 unverified, not counted"
-    counted, _, unverified_part = export_claims([unverified, measured], "markdown").partition("## Unverified claims")
-    assert counted.startswith("1 claim: 1 holds; 1 unverified, not counted")
-    assert "unseen" not in counted
-    assert "### unseen: " in unverified_part
+    counted, _, rest = export_claims([unverified, measured], "markdown").partition("## Unverified claims")
+    assert ("unseen" in counted, "### unseen: " in rest) == (False, True)

@@ -72,61 +72,50 @@ def test_names_are_distinct_on_every_published_board(folder):
     assert not any("[" in results.names.dataset(label) for label in datasets)
 
 
-def test_names_say_what_the_parameters_mean(builtin):
-    assert entrants(
-        builtin,
-        "unet[width=16,blind=false]",
-        "oracle-threshold[wavelet-ti[sym4]]",
-        "cycle-spin[bayes-shrink[haar]]",
-        "heat-kernel[graph-laplacian,kept=0.1]",
-    ) == [
-        "U-Net, given σ",
-        "Oracle threshold, translation-invariant sym4 wavelets",
-        "Cycle spinning of BayesShrink, haar wavelets",
-        "Heat kernel",
-    ]
-    datasets = ("c-alpha[alpha=2]", "c-alpha[alpha=1.5]", "shuffled[gaussian-field[alpha=2]]", "faces[a/b.npz]")
-    names = display_names(builtin, (), {label: label for label in datasets})
-    assert list(map(names.dataset, datasets)) == [
-        "C² cartoons",
-        "C¹·⁵ cartoons",
-        "Shuffled Gaussian fields",
-        "Faces, b.npz",
-    ]
+@pytest.mark.parametrize(
+    "expected",
+    [
+        {"unet[width=16,blind=false]": "U-Net, given σ", "heat-kernel[graph-laplacian,kept=0.1]": "Heat kernel"},
+        {"oracle-threshold[wavelet-ti[sym4]]": "Oracle threshold, translation-invariant sym4 wavelets"},
+        {"cycle-spin[bayes-shrink[haar]]": "Cycle spinning of BayesShrink, haar wavelets"},
+        # Equal names are followed by the parameters that differ.
+        {
+            "unet[width=16,levels=2]": "U-Net, width 16",
+            "unet[width=32,levels=2,bias=true]": "U-Net, width 32, with bias",
+            "unet[width=16,levels=2,training.steps=9]": "U-Net, width 16, training steps 9",
+        },
+        # Parameters in which nested plugins differ are shown, even if the name already shows the nested plugin.
+        {
+            "oracle-shrink[wavelet[sym4,levels=1]]": "Oracle shrinkage, sym4 wavelets, levels 1",
+            "oracle-shrink[wavelet[sym4,levels=2]]": "Oracle shrinkage, sym4 wavelets, levels 2",
+        },
+        # Rows of sweeps and of parts share the name of their entrant.
+        {
+            "linear N=8": "Linear map, N = 8",
+            "linear (one)": "Linear map (one)",
+            "linear (other) N=all": "Linear map (other), N = all",
+        },
+        # Labels of suites, labels of unknown plugins, and names that another label has are shown unchanged.
+        {label: label for label in ("my net", "bandlets, squares to 8", "nobody[width=3]", "[", "")},
+        {"unet[width=16]": "unet[width=16]", "U-Net": "U-Net"},
+    ],
+)
+def test_names_of_entrants(builtin, expected):
+    assert entrants(builtin, *expected) == list(expected.values())
 
 
-def test_equal_names_are_followed_by_the_parameters_that_differ(builtin):
-    assert entrants(
-        builtin,
-        "unet[width=16,levels=2]",
-        "unet[width=32,levels=2,bias=true]",
-        "unet[width=16,levels=2,training.steps=9]",
-    ) == ["U-Net, width 16", "U-Net, width 32, with bias", "U-Net, width 16, training steps 9"]
-    # Parameters in which nested plugins differ are shown, even if the name already shows the nested plugin.
-    assert entrants(builtin, "oracle-shrink[wavelet[sym4,levels=1]]", "oracle-shrink[wavelet[sym4,levels=2]]") == [
-        "Oracle shrinkage, sym4 wavelets, levels 1",
-        "Oracle shrinkage, sym4 wavelets, levels 2",
-    ]
-
-
-def test_rows_of_sweeps_and_parts_share_the_name_of_their_entrant(builtin):
-    assert entrants(builtin, "linear N=8", "linear N=all", "linear (one)", "linear (other) N=8") == [
-        "Linear map, N = 8",
-        "Linear map, N = all",
-        "Linear map (one)",
-        "Linear map (other), N = 8",
-    ]
-
-
-def test_labels_of_suites_and_unknown_plugins_are_shown_unchanged(builtin):
-    labels = ("my net", "bandlets, squares to 8", "nobody[width=3]", "[", "")
-    assert entrants(builtin, *labels) == list(labels)
-    names = display_names(builtin, (), {"big discs": "discs[size=64]", "discs": "faces"})
-    assert [names.dataset(label) for label in ("big discs", "discs")] == ["big discs", "discs"]
-
-
-def test_a_name_that_another_label_has_is_not_given(builtin):
-    assert entrants(builtin, "unet[width=16]", "U-Net") == ["unet[width=16]", "U-Net"]
+def test_names_of_datasets(builtin):
+    expected = {
+        "c-alpha[alpha=2]": "C² cartoons",
+        "c-alpha[alpha=1.5]": "C¹·⁵ cartoons",
+        "shuffled[gaussian-field[alpha=2]]": "Shuffled Gaussian fields",
+        "faces[a/b.npz]": "Faces, b.npz",
+        "big discs": "big discs",
+        "discs": "discs",
+    }
+    specs = {label: label for label in expected} | {"big discs": "discs[size=64]", "discs": "faces"}
+    names = display_names(builtin, (), specs)
+    assert {label: names.dataset(label) for label in expected} == expected
 
 
 def test_a_plugin_without_a_name_is_called_by_its_registered_name(own):

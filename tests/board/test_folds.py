@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from gahbench.board.cube import psnr_cube
-from gahbench.board.folds import pool_folds, pooled_names
+from gahbench.board.combined import pool_folds, pooled_names
+from gahbench.board.cube import metric_cube
 from gahbench.board.results import Results
+from gahbench.board.statistics import means
 from gahbench.board.tables import SCHEMAS
 
 FOLDS = [f"photos[size=16,fold={fold}]" for fold in range(3)]
@@ -56,11 +56,11 @@ def results_of_folds(missing=(), slopes=SLOPES):
 def test_the_pooled_dataset_has_the_images_and_sources_of_all_folds():
     pooled = pool_folds(results_of_folds())
     assert list(pooled.datasets["dataset"]) == ["discs", "photos[size=16]"]
-    cube = psnr_cube(pooled, "photos[size=16]", {})
+    cube = metric_cube(pooled, "photos[size=16]", "psnr")
     assert cube.values.shape == (1, 1, SEEDS, len(FOLDS) * IMAGES)
     np.testing.assert_array_equal(cube.values[0, 0], np.concatenate(list(PSNR), axis=-1))
     assert cube.sources == tuple(source for source in range(2 * len(FOLDS)) for _ in range(2))
-    assert psnr_cube(pooled, "discs", {}).means().item() == 20.0
+    assert means(metric_cube(pooled, "discs", "psnr").values).item() == 20.0
 
 
 def test_values_without_an_image_are_means_over_folds():
@@ -78,14 +78,12 @@ def test_facts_of_folds_are_merged_into_one_row():
 
 def test_an_entrant_that_lacks_a_fold_has_the_images_of_the_others_only():
     pooled = pool_folds(results_of_folds(missing=[1]))
-    cube = psnr_cube(pooled, "photos[size=16]", {})
+    cube = metric_cube(pooled, "photos[size=16]", "psnr")
     assert sorted(set(cube.sources)) == [0, 1, 4, 5]
 
 
-@pytest.mark.parametrize("labels", [["photos"], ["photos[fold=1]"], ["discs", "photos[fold=2]"], ["discs", "faces"]])
-def test_datasets_without_other_folds_are_not_pooled(labels):
-    assert pooled_names({label: label for label in labels}) == {}
-
-
-def test_a_fold_that_is_the_default_belongs_to_the_others():
+def test_only_datasets_with_other_folds_are_pooled():
+    for labels in (["photos"], ["photos[fold=1]"], ["discs", "photos[fold=2]"], ["discs", "faces"]):
+        assert pooled_names({label: label for label in labels}) == {}
+    # A fold that is the default belongs to the others.
     assert pooled_names({"first": "photos", "second": "photos[fold=1]"}) == {"first": "photos", "second": "photos"}

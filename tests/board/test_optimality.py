@@ -111,9 +111,9 @@ def test_a_denoiser_beyond_the_optimum_is_reported_but_not_a_denoiser_within_cha
     assert (check.entrants, check.comparisons, check.missed, check.kind) == (3, 9, 0, "exact")
     assert all(deviation.standard_errors > 3 for deviation in check.violations)
     board = fake.leaderboard(full=True).set_index("entrant")
-    assert "beats optimal, which is impossible, at σ = 0.05" in board.loc["cheat", "note"]
+    assert "beats the optimum, which is impossible, at σ = 0.05" in board.loc["cheat", "note"]
     assert board.drop("cheat")["note"].tolist() == [""] * 4
-    assert "these are better by 3 standard errors, which is impossible: cheat" in markdown(fake)
+    assert "Better than the optimum, which is impossible: cheat." in markdown(fake)
     sound = results_of([entrant for entrant in entrants if entrant[0] != "cheat"])
     assert "none of 2 entrants in 6 comparisons is better" in markdown(sound)
 

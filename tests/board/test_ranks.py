@@ -13,8 +13,7 @@ from scipy.stats import t
 
 from gahbench.board.ranks import rank_intervals, sorted_by_psnr
 from gahbench.board.statistics import sampled_means
-from gahbench.report.document import build_document
-from gahbench.report.finding import finding
+from gahbench.report.document import build_document, finding
 
 
 def ranks(values):

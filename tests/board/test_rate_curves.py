@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from fake_results import dataset, results, rows
 
-from gahbench.board.facts import families, rendered_families
 from gahbench.board.rate_curves import collapsed_levels
+from gahbench.board.tables import families
 
 EPSILONS = np.array([0.02, 0.04, 0.08, 0.16, 0.32, 0.64]) / 32
 IMAGES = 20
@@ -108,7 +108,7 @@ LEVELS = np.array([0.001, 0.002, 0.004, 0.008])
 
 def curves(by_size):
     """Return curves of errors at LEVELS, by size."""
-    return {size: (LEVELS * size, np.asarray(errors, dtype=float)) for size, errors in by_size.items()}
+    return {size: (LEVELS, np.asarray(errors, dtype=float)) for size, errors in by_size.items()}
 
 
 def results_with_sides(**sides):
@@ -135,9 +135,9 @@ def test_the_largest_pair_of_at_most_the_size_decides():
 
 
 def test_different_levels_are_not_compared():
-    shifted = {32: (np.array([0.1, 0.2]), np.ones(2)), 64: (np.array([0.2005, 0.39]), np.ones(2))}
+    shifted = {32: (np.array([0.1, 0.2]), np.ones(2)), 64: (np.array([0.1003, 0.195]), np.ones(2))}
     assert collapsed_levels(32, shifted).tolist() == [False, False]
-    shifted[64] = (np.array([0.20001, 0.39999]), np.ones(2))
+    shifted[64] = (np.array([0.100005, 0.199995]), np.ones(2))
     assert collapsed_levels(32, shifted).tolist() == [True, True]
 
 
@@ -148,8 +148,8 @@ def test_families_differ_only_in_size_and_paired_families_share_large_images():
     fake = results_with_sides(
         **{first: 32, default: 64, other: 128, small: 32, large: 128, "a label, of the suite's": 64}
     )
-    assert families(fake)["c-alpha[alpha=4]"] == {32: small, 128: large}
-    assert rendered_families(fake) == {
-        "c-alpha[alpha=4,render_size=256]": {32: first, 64: default},
-        "c-alpha[alpha=4,render_size=512]": {128: other},
+    assert families({name: name for name in fake.facts}, "size") == {
+        "c-alpha[alpha=4]": [small, large],
+        "c-alpha[alpha=4,render_size=256]": [first, default],
+        "c-alpha[alpha=4,render_size=512]": [other],
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import f
 
-from gahbench.board.seed_effects import Spread, degrees_of_freedom, relative_variances, seed_effects
+from gahbench.board.seed_effects import Spread, degrees_of_freedom, seed_effects, spreads_of_entrants
 from gahbench.board.statistics import seed_spreads
 
 
@@ -37,19 +37,19 @@ def test_effects_at_levels_have_the_covariance_of_runs():
 
 
 def test_degrees_of_freedom_are_between_the_values_of_the_entrant_and_the_pool():
-    # With two degrees of freedom a variance is exponential, and its median is log(2) times its mean.
-    median = np.log(2)
-    assert degrees_of_freedom(0.5, 2.0, 12.0) == degrees_of_freedom(median, 2.0, 12.0) == pytest.approx(12.0)
-    assert degrees_of_freedom(1e9, 2.0, 12.0) == pytest.approx(2.0)
-    assert degrees_of_freedom(4.0 * median, 2.0, 12.0) == pytest.approx(1 / (0.75 / 2 + 0.25 / 12))
-    # Satterthwaite's approximation for a sum of 3 with 2 and 1 with 12 degrees of freedom is an upper limit.
-    assert 2.0 < degrees_of_freedom(4.0, 2.0, 12.0) < 16 / (9 / 2 + 1 / 12)
+    assert degrees_of_freedom(Spread(), 0.0, 12.0) == degrees_of_freedom(Spread(0.5, 2.0), 2.0, 12.0) == 12.0
+    assert degrees_of_freedom(Spread(1e9, 2.0), 2.0, 12.0) == pytest.approx(2.0)
+    # With two degrees of freedom a variance is exponential, and its median is about log(2) times its mean.
+    expected = 1 / (0.75 / 2 + 0.25 / 12)
+    assert degrees_of_freedom(Spread(4.0 * np.log(2), 2.0), 2.0, 12.0) == pytest.approx(expected, rel=0.02)
+    # A ratio on another dataset applies to the uncertain pooled variance of this dataset.
+    assert degrees_of_freedom(Spread(1e9, 2.0), 0.0, 12.0) == pytest.approx(1 / (1 / 2 + 1 / 12))
 
 
 @pytest.mark.parametrize(("last", "expected"), [(0.2, 1.0), (0.6, 9.0)])
 def test_the_mean_ratio_is_that_of_the_variances_whatever_the_spread_of_the_entrant(last, expected):
     trials = 1000
-    ratios = [relative_variances(runs(*[0.2] * 5, last, seeds=5, seed=trial))[5].ratio for trial in range(trials)]
+    ratios = [spreads_of_entrants(runs(*[0.2] * 5, last, seeds=5, seed=trial))[5].ratio for trial in range(trials)]
     # Each ratio is an F variable with 4 and 20 degrees of freedom, divided by its mean.
     error = f.std(4, 20) / f.mean(4, 20) / np.sqrt(trials)
     assert np.mean(ratios) == pytest.approx(expected, abs=4 * expected * error)

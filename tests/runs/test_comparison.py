@@ -12,8 +12,9 @@ from tiny_runs import UNET, run_for_fixture
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.board.combined import combine, match_datasets, relabel
-from gahbench.report.text import export_board, latex, table_of_rows
+from gahbench.board.combined import combine
+from gahbench.report.columns import table_of_rows
+from gahbench.report.text import export_board, latex
 from gahbench.runs.comparison import compare
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
@@ -87,7 +88,7 @@ def test_the_commands_print_comparisons_and_combined_boards(runs, command):
 
 def test_a_combined_board_has_each_reference_once(runs):
     first, second = map(gahbench.load_results, runs)
-    both = first.merge(second, ("A", "B"))
+    both = combine({"A": first, "B": second})
     assert both.entrants == [f"{UNET} (A)", "identity", "oracle-threshold[haar]", f"{UNET} (B)", "bayes-shrink[haar]"]
     assert both.baseline == "oracle-threshold[haar]"
     board = both.leaderboard(full=True).set_index("entrant")
@@ -105,7 +106,7 @@ def test_folders_with_other_images_or_noise_are_refused(runs, run, tmp_path):
     first = gahbench.load_results(runs[0])
     noise = run(tmp_path / "noise", settings={"scoring.noise_seed": 1}, only=["identity"])
     with pytest.raises(ResultsError, match="A and B were scored under different noise, or on different images"):
-        first.merge(noise, ("A", "B"))
+        combine({"A": first, "B": noise})
     with pytest.raises(ResultsError, match="one and noise were scored under different noise, or on different images"):
         compare(runs[0], tmp_path / "noise")
 
@@ -114,7 +115,7 @@ def test_only_common_noise_levels_and_images_are_compared(runs, run, tmp_path):
     second = run(tmp_path / "out", settings={"scoring.sigmas": [0.1, 0.2], "scoring.images": 4})
     first = gahbench.load_results(runs[0])
     with pytest.warns(UserWarning, match=r"compared at σ = 0\.1 on 4 images, which A, B have in common"):
-        both = first.merge(second, ("A", "B"))
+        both = combine({"A": first, "B": second})
     rows = both.scores[both.scores["metric"] == "psnr"]
     assert (set(rows["sigma"]), set(rows["image"])) == ({0.1}, {0, 1, 2, 3})
     # Training has not changed, so both folders have the same network.
@@ -160,7 +161,7 @@ def test_exported_tables_have_the_values_of_the_board(runs):
     assert re.search(rf"& {psnr} (\$\\pm\$\d+\.\d\d|\[\d+\.\d\d, \d+\.\d\d\]) ", text)
     for column, message in (
         ("psnrr", "no column 'psnrr'; did you mean 'psnr'"),
-        ("gane", r"accepted: .* PSNR, .* gain, .*; at a noise level PSNR@0.1, PSN"),
+        ("gane", r"accepted: .* PSNR, gain, .*; at a noise level psnr@0"),
     ):
         with pytest.raises(gahbench.ParameterError, match=message):
             export_board(results, "csv", [column])
@@ -168,7 +169,7 @@ def test_exported_tables_have_the_values_of_the_board(runs):
 
 def test_columns_can_be_named_by_the_headings_of_the_board(runs):
     results = gahbench.load_results(runs[0])
-    headings = ["entrant", "PSNR", "gain", "Gain@0.1", "σ 0.3", "params", "training"]
+    headings = ["entrant", "PSNR", "gain", "Gain@0.1", "PSNR@0.3", "params", "training"]
     gain = "gain_over_baseline"
     names = ["entrant", "psnr", gain, f"{gain}@0.1", "psnr@0.3", "parameters", "train_seconds"]
     for form in ("csv", "markdown", "latex"):
@@ -186,12 +187,10 @@ def test_labels_are_escaped_for_latex():
 
 def test_merged_results_without_conflicting_rows_keep_their_labels(runs, run, tmp_path):
     first, second = gahbench.load_results(runs[0]), run(tmp_path / "other", settings={"datasets": ["discs[size=8]"]})
-    both = first.merge(second, ("A", "B"))
+    both = combine({"A": first, "B": second})
     assert both.entrants == first.entrants
     assert set(both.datasets["dataset"]) == {"discs[size=16]", "discs[size=8]"}
-    assert first.merge(first.select(metrics=["psnr"]), ("A", "B")).entrants == first.entrants
-    with pytest.raises(ResultsError, match="expected two different names"):
-        first.merge(first, ("A", "A"))
+    assert combine({"A": first, "B": first.select(metrics=["psnr"])}).entrants == first.entrants
 
 
 def test_a_reference_whose_psnr_differs_under_equal_noise_gives_two_rows(runs):
@@ -200,7 +199,7 @@ def test_a_reference_whose_psnr_differs_under_equal_noise_gives_two_rows(runs):
     is_identity = changed_scores["entrant"] == "identity"
 
     def entrants():
-        return set(first.merge(replace(first, scores=changed_scores), ("A", "B")).entrants)
+        return set(combine({"A": first, "B": replace(first, scores=changed_scores)}).entrants)
 
     # Other metrics may differ between machines by rounding, for example counts.
     assert (is_identity & (changed_scores["metric"] != "psnr")).any()
@@ -215,28 +214,7 @@ def test_rows_of_a_sweep_remain_rows_of_a_sweep_when_merged(run, tmp_path):
     parts = [run(tmp_path / name, settings=sweep, seeds=[seed]) for seed, name in enumerate("AB")]
     compared = set(compare(tmp_path / "A", tmp_path / "B")["entrant"])
     assert {f"{UNET} N=2", f"{UNET} N=3"} <= compared
-    both = parts[0].merge(parts[1], ("A", "B"))
+    both = combine(dict(zip("AB", parts, strict=True)))
     assert f"{UNET} (A) N=2" in both.entrants
     rows = [f"{UNET} (A) N=2", f"{UNET} (A) N=3"]
     assert both.select(entrants=[f"{UNET} (A)"]).entrants == [*rows, "oracle-threshold[haar]"]
-
-
-def test_datasets_are_matched_by_content_and_not_by_label(runs, run, tmp_path, command):
-    run(tmp_path / "out", settings={"datasets": [{"discs": {"size": 16, "label": "small"}}]}, only=["identity"])
-    table = compare(runs[0], tmp_path / "out")
-    assert set(table["dataset"]) == {"discs[size=16]"}
-    assert set(table["entrant"]) == {"identity", "oracle-threshold[haar]"}
-    assert set(table["difference"]) == {0}
-    status, printed, errors = command("leaderboard")(runs[0], tmp_path / "out")
-    assert status == 0, errors
-    assert "small" not in printed
-
-
-def test_datasets_are_not_relabelled_if_a_label_would_occur_twice(runs):
-    first = gahbench.load_results(runs[0])
-    # In this folder, the label 'discs[size=16]' denotes another dataset.
-    second = relabel(first, {"discs[size=16]": "small"})
-    second = replace(second, datasets=pd.concat([second.datasets, first.datasets.assign(protocol="another")]))
-    assert match_datasets({"A": first, "B": second})["B"] is second
-    small = match_datasets({"A": first, "B": relabel(first, {"discs[size=16]": "small"})})["B"]
-    assert list(small.datasets["dataset"]) == list(first.datasets["dataset"])
