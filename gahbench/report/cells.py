@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import math
 import re
 
-from gahbench._util import readable
 from gahbench.board.statistics import Interval
 
 DASH = "–"
@@ -41,33 +41,21 @@ def between(low: Interval, high: Interval, digits: int = 2) -> str:
     return f"{number(low.value, digits)} to {number(high.value, digits)}"
 
 
-def count(value: int | None) -> str:
-    """Format a count by :func:`gahbench._util.readable.format_number`; ``None`` becomes a dash."""
-    return DASH if value is None else readable.format_number(value)
-
-
-def duration(value: float) -> str:
-    """Format seconds by :func:`gahbench._util.readable.format_duration`; infinity and NaN become a dash."""
-    return readable.format_duration(value) if math.isfinite(value) else DASH
-
-
 def seconds(value: float) -> str:
-    """Format seconds with two significant digits, such as ``0.042`` or ``12``; NaN becomes a dash."""
-    if not math.isfinite(value):
-        return DASH
+    """Format seconds with two significant digits, such as ``0.042`` or ``12``."""
     digits = 1 - math.floor(math.log10(value)) if value > 0 else 1
     return f"{round(value, digits):.{max(0, digits)}f}"
-
-
-def magnitude(value: float) -> str:
-    """Format a number by :func:`gahbench._util.readable.format_number`; NaN becomes a dash."""
-    return readable.format_number(value) if math.isfinite(value) else DASH
 
 
 def rank(low: int | None, high: int | None, is_flagged: bool = False) -> str:
     """Format a rank and the upper end of its interval, such as ``1–3``, followed by ``!`` if the entrant is flagged."""
     text = DASH if low is None else str(low) if high in (None, low) else f"{low}–{high}"
     return text + ("!" if is_flagged else "")
+
+
+def data_url(content: bytes, kind: str = "png") -> str:
+    """Return a picture as a ``data:`` URL."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def fold_label(label: str, width: int) -> str:
@@ -83,15 +71,12 @@ def fold_label(label: str, width: int) -> str:
 
 def file_stems(labels: list[str]) -> dict[str, str]:
     """Return a file name, without suffix, for each label: safe, and unique regardless of case."""
-    stems = {label: re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.")[:100] or "dataset" for label in labels}
-    lowered = [stem.lower() for stem in stems.values()]
+    stems: dict[str, str] = {}
     used: set[str] = set()
-    for label, stem in stems.items():
-        if lowered.count(stem.lower()) > 1:
-            stem = f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-        # A label may equal the stem that another label was given.
+    for label in dict.fromkeys(labels):
+        stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.")[:100] or "dataset"
         while stem.lower() in used:
-            stem += "_"
+            stem = f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
         used.add(stem.lower())
         stems[label] = stem
     return stems

@@ -5,264 +5,145 @@ A new figure is a function of results, labels of datasets and labels of entrants
 
 from __future__ import annotations
 
-import base64
 import functools
 import inspect
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from gahbench._util.errors import GahbenchError, ParameterError, listing, suggestion
+from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench._util.files import read_regular
-from gahbench.board.alignments import parse_agreement
-from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.board.selection import choose_labels
-from gahbench.report import bases, board_figures, rates, training
-from gahbench.report.board_figures import COSTS, draw_metric, known_metrics
-from gahbench.report.cells import file_stems
-from gahbench.report.drawing import encode
-
-if TYPE_CHECKING:
-    from gahbench.board.results import Results
+from gahbench.board.generalization import find_sweeps
+from gahbench.board.results import Results
+from gahbench.contracts.row_labels import choose_labels
+from gahbench.report import board_figures as board
+from gahbench.report import rates
+from gahbench.report.cells import data_url, file_stems
+from gahbench.report.drawing import Labels, encode
 
 #: The largest figure of a folder that is read, in bytes.
 MAX_BYTES = 4_000_000
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of figure.
+class Kind(NamedTuple):
+    """A kind of figure: how it is drawn, what it shows, how to read it, and the section of pages that shows it.
 
     Parameters
     ----------
     draw
         Function of results, labels of datasets, labels of entrants, and ``width`` in millimetres, that returns the
-        figure. Its other keyword arguments are options; ``folder`` is the folder of the results.
-    title, caption
-        What the figure shows, and how to read it.
+        figure, or raises ``GahbenchError`` without values. Its other keyword arguments are options.
     section
-        The section of pages that shows the figure; empty if it is drawn on request only.
-    parts
-        Function of results that yields the dataset and the entrant of each published figure; ``None`` for all of them.
+        Empty if the figure is drawn on request only, and ``folder`` if pages leave it out.
+    each
+        What has a figure of its own: a ``dataset``, or a dataset and entrant of a ``sweep``; empty for the whole board.
     """
 
     draw: Callable[..., Figure]
     title: str
     caption: str
     section: str = ""
-    parts: Callable[[Results], Iterable[tuple[str | None, str | None]]] = lambda results: ()
+    each: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Published:
-    """A figure of published results: its file name without suffix, its title, its kind, and how it is drawn."""
+class Published(NamedTuple):
+    """A figure of published results: its file name without suffix, its title, its kind, and its SVG."""
 
     name: str
     title: str
     kind: Kind
-    draw: Callable[[], Figure]
+    svg: bytes
 
-    def svg(self) -> bytes | None:
-        """Return the figure as SVG; ``None`` if there is nothing to draw, such as costs that differ on no dataset."""
-        try:
-            return encode(self.draw(), ".svg")
-        except GahbenchError:
-            return None
+    @property
+    def url(self) -> str:
+        """The SVG as a ``data:`` URL, whose scripts never run."""
+        return data_url(self.svg, "svg+xml")
 
 
-def _if(condition: Callable[[Results], object]) -> Callable[[Results], list[tuple[str | None, str | None]]]:
-    """Return the parts of a figure of the whole board, which is published if a condition holds."""
-    return lambda results: [(None, None)] if condition(results) else []
-
-
-def _metrics_of_bases(results: Results) -> bool:
-    return any(parse_agreement(metric) for metric, _ in board_figures.known_metrics(results).values())
-
-
-def _has_costs(results: Results) -> bool:
-    """Return whether entrants that could be used in practice differ in any cost."""
-    entries = [entry for entry in results.board.entries if entry.kind in PRACTICAL_KINDS]
-    known = [{value for entry in entries if (value := of(entry)) and math.isfinite(value)} for of in COSTS.values()]
-    return results.board.is_known("psnr") and any(len(values) > 1 for values in known)
-
-
-_INTERVALS = "Bars and bands are the 95 % intervals of the board"
-_REFERENCES = "Names in italics are references, which see the clean image or bound what is possible"
+_BARS = "Bars and bands are the 95 % intervals of the board."
+_REFERENCES = "Names in italics are references, which see the clean image or bound what is possible."
+_HEAT_MAP = "Means over noise levels: blue above 0, orange below; grey numbers are not decided by their intervals."
+_DISTANCES = "Mean squared error above that of the optimum, or of a bound on it, in decibels."
+_COST = "Steps are the Pareto fronts: no denoiser gains more at the same cost or less. Bars are 95 % intervals."
+_TRANSFER = "PSNR under recorded and under drawn noise of equal strength"
+_BASES = "Cosines with filters in each basis: 1 for the same directions, 0 for none. Grey: the interval holds 0."
+_OPTIMALITY = (
+    "A denoiser with the optimal rate has a flat curve, one with the rate of wavelets follows the dotted line. The "
+    "bound has collapsed in the shaded range: there, more pixels do not change it."
+)
+_SWEEP = "PSNR on training and on test images, by the number N of training images"
+_TRANSITIONS = "Metrics against the number of training images"
+_CHANCE = "Dashed lines are the values that chance gives."
+_RATES = (
+    "Dashed: the optimal slope. Dotted: 1/2, the slope of wavelets on images with edges. In the shaded window, a slope "
+    "is a rate."
+)
+_draw_distances = functools.partial(board.draw_metric, metric="deficit")
 FIGURES: dict[str, Kind] = {
-    "gains": Kind(
-        board_figures.draw_gains,
-        "Gains",
-        f"{_INTERVALS}. {_REFERENCES}.",
-        "curves",
-        _if(lambda results: results.board.is_known("psnr")),
-    ),
-    "heat-map": Kind(
-        board_figures.draw_heat_map,
-        "Gains at a glance",
-        "Means over noise levels: blue above 0, orange below; grey numbers are not decided by their intervals.",
-        "curves",
-        _if(lambda results: len(results.board.datasets) > 2 and results.board.is_known("psnr")),
-    ),
-    "distances": Kind(
-        lambda *labels, **options: draw_metric(*labels, metric="deficit", **options),
-        "Distances from the best possible",
-        f"Mean squared error above that of the optimum, or of a bound on it, in decibels. {_INTERVALS}.",
-        "curves",
-        _if(lambda results: results.board.is_known("deficit")),
-    ),
-    "cost": Kind(
-        board_figures.draw_cost,
-        "Gains against cost",
-        "Steps are the Pareto fronts: no denoiser gains more at the same cost or less. Bars are 95 % intervals.",
-        "cost",
-        _if(_has_costs),
-    ),
-    "transfer": Kind(
-        board_figures.draw_transfer,
-        "PSNR under recorded and under drawn noise of equal strength",
-        f"{_INTERVALS}.",
-        "curves",
-        _if(lambda results: results.board.is_known("transfer-gap", "drawn")),
-    ),
-    "bases": Kind(
-        bases.draw_bases,
-        "Agreement with bases",
-        "Cosines with filters in each basis: 1 for the same directions, 0 for none. Grey: the interval holds 0.",
-        "basis",
-        _if(_metrics_of_bases),
-    ),
+    "gains": Kind(board.draw_gains, "Gains", f"{_BARS} {_REFERENCES}", "curves"),
+    # Pages show the table of gains instead.
+    "heat-map": Kind(board.draw_heat_map, "Gains at a glance", _HEAT_MAP, "folder"),
+    "distances": Kind(_draw_distances, "Distances from the best possible", f"{_DISTANCES} {_BARS}", "curves"),
+    "cost": Kind(board.draw_cost, "Gains against cost", _COST, "cost"),
+    "transfer": Kind(board.draw_transfer, _TRANSFER, _BARS, "curves"),
+    "bases": Kind(board.draw_bases, "Agreement with bases", _BASES, "basis"),
     "optimality": Kind(
-        rates.draw_optimality,
-        "Distances from the bound against the noise per side",
-        "A denoiser with the optimal rate has a flat curve, one with the rate of wavelets follows the dotted line. The "
-        f"bound has collapsed in the shaded range: there, more pixels do not change it. {_INTERVALS}.",
-        "curves",
-        _if(lambda results: results.deficit_curves),
+        rates.draw_optimality, "Distances from the bound against the noise per side", f"{_OPTIMALITY} {_BARS}", "curves"
     ),
     "generalization": Kind(
-        training.draw_generalization,
-        "PSNR on training and on test images, by the number N of training images",
-        f"The grey line is the noisy image. {_INTERVALS}.",
-        "generalization",
-        lambda results: training.sweep_parts(results),
+        board.draw_generalization, _SWEEP, f"The grey line is the noisy image. {_BARS}", "generalization", "sweep"
     ),
-    "transitions": Kind(
-        training.draw_transitions,
-        "Metrics against the number of training images",
-        f"Dashed lines are the values that chance gives. {_INTERVALS}.",
-        "generalization",
-        lambda results: training.sweep_parts(results),
-    ),
-    "training": Kind(
-        training.draw_training,
-        "Training",
-        "A curve for each training run.",
-        "training",
-        lambda results: [(dataset, None) for dataset in map(str, results.datasets["dataset"])],
-    ),
-    "rates": Kind(
-        rates.draw_rates,
-        "Local slopes of output against input PSNR",
-        "Dashed: the optimal slope. Dotted: 1/2, the slope of wavelets on images with edges. In the shaded window, a "
-        f"slope is a rate. {_INTERVALS}.",
-    ),
-    "resolution": Kind(
-        rates.draw_resolution,
-        "Slopes against the size of images",
-        f"Dashed: the optimal slope. Dotted: 1/2, the slope of wavelets on images with edges. {_INTERVALS}.",
-    ),
+    "transitions": Kind(board.draw_transitions, _TRANSITIONS, f"{_CHANCE} {_BARS}", "generalization", "sweep"),
+    "training": Kind(board.draw_training, "Training", "A curve for each training run.", "training", "dataset"),
+    "rates": Kind(rates.draw_rates, "Local slopes of output against input PSNR", f"{_RATES} {_BARS}"),
 }
 
 
 def figure(
-    results: Results,
-    name: str = "gains",
-    *,
-    dataset: str | Sequence[str] | None = None,
-    entrants: str | Sequence[str] = (),
-    **options: Any,
+    results: Results, name: str, *, dataset: str | Labels | None = None, entrants: str | Labels = (), **options: Any
 ) -> Figure:
-    """Draw a figure of results: a kind of :data:`FIGURES`, or any metric or ``metric.part``.
-
-    Parameters
-    ----------
-    results
-        The results of a suite.
-    name
-        Name of a kind of figures, or of a metric.
-    dataset, entrants
-        Labels, names or patterns of the datasets and the entrants that are drawn; by default all.
-    options
-        ``width`` in millimetres, and the options of the kind.
-
-    Raises
-    ------
-    GahbenchError
-        If there is no such figure or option, or no values to draw.
-    """
-    kind = FIGURES.get(name)
-    if kind is None and name not in (known := known_metrics(results)):
+    """Draw a figure of results, as :meth:`gahbench.board.results.Results.figure` describes."""
+    draw = FIGURES[name].draw if name in FIGURES else functools.partial(board.draw_metric, metric=name)
+    if name not in FIGURES and name not in (known := board.known_metrics(results)):
         near = suggestion(name, [*FIGURES, *known]) or ";"
         raise ParameterError(f"no figure '{name}'{near} accepted: {listing(FIGURES)}, or a metric: {listing(known)}")
-    draw: Callable[..., Figure] = draw_metric if kind is None else kind.draw
     accepted = [key for key, field in inspect.signature(draw).parameters.items() if field.kind == field.KEYWORD_ONLY]
-    if kind is None:
-        options["metric"] = name
-    if unknown := [
-        key for key in options if key not in accepted and "options" not in inspect.signature(draw).parameters
-    ]:
+    if unknown := [key for key in options if key not in accepted]:
         raise ParameterError(f"figure '{name}' has no {listing(unknown)}; accepted: {listing(accepted)}")
-    datasets = choose_labels(_patterns(dataset), [board.dataset for board in results.board.datasets], "dataset")
-    return draw(results, datasets, choose_labels(_patterns(entrants), results.entrants, "entrant"), **options)
+    patterns = ([chosen] if isinstance(chosen, str) else chosen for chosen in (dataset, entrants))
+    known_labels = [each.dataset for each in results.board.datasets], results.entrants
+    labels = map(choose_labels, patterns, known_labels, ("dataset", "entrant"))
+    return draw(results, *labels, **options)
 
 
-def _patterns(patterns: str | Sequence[str] | None) -> Sequence[str]:
-    return [patterns] if isinstance(patterns, str) else patterns or ()
+def published(results: Results, folder: Path | None = None, is_saved: bool = False) -> Iterator[Published]:
+    """Yield the figures that published results have; those of training only with the folder of a run.
 
-
-def published(results: Results, folder: Path | None = None) -> Iterator[Published]:
-    """Yield the figures of published results; those of training only with the folder of a run."""
-    stems = file_stems([board.dataset for board in results.board.datasets])
-    trained: set[str] = set()
-    if folder is not None:
-        with suppress(GahbenchError):
-            trained = set(training.histories(folder))
+    If the files of the folder show these results, figures that it has are not drawn again.
+    """
+    datasets = [each.dataset for each in results.board.datasets]
+    parts: dict[str, list[tuple[str, ...]]] = {"": [()], "dataset": [(name,) for name in datasets], "sweep": []}
+    with suppress(ResultsError):
+        parts["sweep"] = [*find_sweeps(results)]
+    stems = file_stems(datasets) | file_stems([entrant for _, entrant in parts["sweep"]])
     for name, kind in FIGURES.items():
-        parts = [part for part in kind.parts(results) if name != "training" or part[0] in trained]
-        labels = file_stems([entrant for _, entrant in parts if entrant])
-        options: dict[str, Any] = {"folder": folder} if name == "training" else {}
-        for dataset, entrant in parts:
-            names = [name, *([stems[dataset]] if dataset else []), *([labels[entrant]] if entrant else [])]
-            shown = [results.names.entrant(entrant)] if entrant else []
-            title = ", ".join([kind.title, *shown, *([results.names.dataset(dataset)] if dataset else [])])
-            draw = functools.partial(figure, results, name, dataset=dataset, entrants=entrant or (), **options)
-            yield Published("-".join(names), title, kind, draw)
+        for part in parts[kind.each] if kind.section else ():
+            options: dict[str, Any] = dict(zip(("dataset", "entrants"), part, strict=False))
+            shown = [getattr(results.names, key.removesuffix("s"))(label) for key, label in options.items()]
+            stem, svg = "-".join([name, *map(stems.__getitem__, part)]), b""
+            with suppress(GahbenchError, OSError):
+                if folder and is_saved:
+                    svg = read_regular(folder / "figures" / f"{stem}.svg", MAX_BYTES, follow=False)
+            with suppress(GahbenchError):
+                options |= {"folder": folder} if name == "training" else {}
+                svg = svg or encode(figure(results, name, **options), ".svg")
+            if svg:
+                yield Published(stem, ", ".join([kind.title, *reversed(shown)]), kind, svg)
 
 
 def render_figures(results: Results) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and the content of each published figure, as SVG; equal results give equal bytes."""
-    for item in published(results):
-        if content := item.svg():
-            yield f"{item.name}.svg", content
-
-
-def page_figures(results: Results, folder: Path, is_saved: bool = True) -> dict[str, list[tuple[Published, str]]]:
-    """Return figures with their SVG as a ``data:`` URL, whose scripts never run, by section of the page.
-
-    If the files of the folder show these results, figures that it has are not drawn again.
-    """
-    sections: dict[str, list[tuple[Published, str]]] = {}
-    for item in published(results, folder):
-        content = None
-        if is_saved:
-            with suppress(OSError):
-                content = read_regular(folder / "figures" / f"{item.name}.svg", MAX_BYTES, follow=False)
-        if content := content or item.svg():
-            url = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
-            sections.setdefault(item.kind.section, []).append((item, url))
-    return sections
+    yield from ((f"{item.name}.svg", item.svg) for item in published(results))

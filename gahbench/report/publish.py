@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,14 +24,8 @@ OVERALL = "over_datasets.csv"
 _REPLACED = ("figures", PICTURES)
 
 
-def publish(
-    results: Results,
-    folder: str | os.PathLike[str],
-    digest: str,
-    sheets: Sequence[Sheet] = (),
-) -> None:
+def publish(results: Results, folder: Path, digest: str, sheets: Sequence[Sheet] = ()) -> None:
     """Write the results, the board, the figures and sheets of pictures into a folder, each file atomically."""
-    folder = Path(folder)
     for name in _REPLACED:
         if (folder / name).is_symlink():
             raise ResultsError(f"{folder / name}: is a link; expected a folder, whose files are replaced")
@@ -72,6 +65,6 @@ def publish(
     }
     text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(folder / INDEX, seal(text.encode()))
-    for name in saved_files(previous_index) if previous_index else ():
+    for name in saved_files(previous_index or {}):
         if name not in files and (name == OVERALL or Path(name).parts[0] in _REPLACED):
             delete_file(folder, name)

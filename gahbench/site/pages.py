@@ -1,8 +1,7 @@
-"""A site of results folders: an index, the report of each folder, and the page of claims."""
+"""A site of results folders: an index, and the report of each folder."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
@@ -10,7 +9,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,19 +19,17 @@ from PIL import Image
 
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench._util.files import delete_file, names_in, read_regular, write_output
-from gahbench._util.readable import pluralize
+from gahbench._util.readable import format_number, pluralize
 from gahbench._util.records import is_inside
 from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.results import INDEX, Results, load_results
 from gahbench.contracts.row_labels import base_label
 from gahbench.registry.registry import Registry
-from gahbench.report.cells import DASH, count, file_stems
-from gahbench.report.claims import CLAIMS, GENERATED
-from gahbench.report.page.images import png_data_url
-from gahbench.report.page.provenance import file_checksums
-from gahbench.report.page.readme import Readme, read_markdown, read_readme, render_markdown
-from gahbench.report.page.report import html_page, html_report, render_template, template_text
-from gahbench.report.pictures import encode_tiles, load_sheets
+from gahbench.report.cells import DASH, data_url, file_stems
+from gahbench.report.claims import CLAIMS
+from gahbench.report.page.readme import Readme, read_markdown, read_readme
+from gahbench.report.page.report import file_checksums, html_page, html_report
+from gahbench.report.pictures import find_sheets, png_data_url
 
 #: The list of the files of a site, which lets a new site in the same folder replace all of them.
 FILES = "site.json"
@@ -88,7 +85,7 @@ def write_site(
         The title of the site.
     documentation
         The folder within the site of the documentation that Sphinx builds from the parent of ``folder``. The site links
-        to its pages about boards and claims; without it, the site has a page with the text of ``claims.md``.
+        to its pages about boards and claims.
     progress
         A function that is called with the name of each results folder and the finished share of them.
 
@@ -104,18 +101,15 @@ def write_site(
     previous_files = _site_files(out)
     # The documentation has the pages of the folder that contains the results folders.
     pages = f"{documentation.strip('/')}/{quote(folder.resolve().name)}" if documentation else ""
-    claims = read_markdown(folder / CLAIMS).replace(GENERATED, "")
     navigation = {title: "index.html", "Boards": "index.html#boards", "Entrants": "index.html#entrants"}
-    if claims:
-        navigation["Claims"] = f"{pages}/{Path(CLAIMS).stem}.html" if pages else "claims.html"
     if pages:
         root = f"{pages.rpartition('/')[0]}/"
+        if (folder / CLAIMS).is_file():
+            navigation["Claims"] = f"{pages}/{Path(CLAIMS).stem}.html"
         navigation |= {"Documentation": f"{root}index.html", "Search": f"{root}search.html"}
     runs, files = _reports(folder, registry, navigation, pages, progress)
-    files["index.html"] = _render("index", title, QUESTION, navigation, _index(runs, registry))
-    if claims and not pages:
-        heading, markup = render_markdown(claims)
-        files["claims.html"] = _render("claims", title, heading or "Claims", navigation, {"markup": markup})
+    values = {"heading": QUESTION, "navigation": navigation, **_index(runs, registry)}
+    files["index.html"] = html_page(title, "index.html", values).encode()
     files[FILES] = (json.dumps({"format": "gahbench-site", "files": sorted(files)}, indent=1) + "\n").encode()
     for name, content in files.items():
         write_output(content, out / name)
@@ -188,8 +182,7 @@ def _run(name: str, page: str, path: Path, results: Results) -> Run:
     # A page chooses the picture of its board by its first picture.
     drawn = (thumbnail(path, file) for file in (readme.picture, *figures) if file.endswith((".png", ".svg")))
     previews = {
-        dataset: _data_url(encode_tiles(stored[0].arrays["clean"][None]))
-        for dataset, stored in load_sheets(path, "pictures").items()
+        sheet.dataset: data_url(replace(sheet, rows=sheet.rows[:1]).content) for sheet in find_sheets(path, "pictures")
     }
     return Run(name, page, readme, size, next(filter(None, drawn), ""), rows, datasets, previews)
 
@@ -217,16 +210,12 @@ def thumbnail(folder: Path, name: str) -> str:
     """Return a small copy of a picture, or a figure, as a ``data:`` URL; empty for files that are neither."""
     try:
         if name.endswith(".svg"):
-            return _data_url(_read(folder, name), "svg+xml")
+            return data_url(_read(folder, name), "svg+xml")
         with Image.open(io.BytesIO(_read(folder, name)), formats=("PNG",)) as picture:
             picture.thumbnail(_THUMBNAIL_SIZE)
             return png_data_url(picture, _THUMBNAIL_COLOURS)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ""
-
-
-def _data_url(content: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _index(runs: Sequence[Run], registry: Registry) -> dict[str, Any]:
@@ -268,20 +257,13 @@ def _entrants(rows: pd.DataFrame, names: DisplayNames) -> list[dict[str, str]]:
                 "label": str(label),
                 "name": names.entrant(str(label)),
                 "kind": next(filter(None, standings["kind"]), DASH),
-                "parameters": count(None if pd.isna(parameters) else int(parameters)),
+                "parameters": DASH if pd.isna(parameters) else format_number(parameters),
                 "key": "" if pd.isna(parameters) else str(int(parameters)),
                 "boards": str(len(standings.drop_duplicates(["run", "dataset"]))),
                 "first": str((ranks == 1).sum()) if len(ranks) else DASH,
             }
         )
     return entrants
-
-
-def _render(template: str, title: str, heading: str, navigation: Mapping[str, str], values: Mapping[str, Any]) -> bytes:
-    frame = {"heading": heading, "navigation": navigation}
-    body = render_template(f"site/{template}.html", {**frame, **values}, "gahbench.site")
-    page_title = title if template == "index" else f"{heading} – {title}"
-    return html_page(page_title, body, more_style=template_text("site.css", "gahbench.site")).encode()
 
 
 def _site_files(out: Path) -> list[str]:

@@ -22,7 +22,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 @pytest.fixture
 def charts_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages are rendered without figures, which take most of the time."""
-    monkeypatch.setattr("gahbench.report.page.report.page_figures", lambda *arguments: {})
+    monkeypatch.setattr("gahbench.report.page.report.published", lambda *arguments: [])
 
 
 @pytest.fixture(scope="session")

@@ -13,27 +13,10 @@ HOSTILE = (
 )
 NAME = 'c-alpha[alpha=2]"><img src=x>'
 RUN = "\"><b>run' 🌲"
-CLAIMS = """# Claims & <i>more</i>
-
-<script>alert(1)</script> and <b onclick="x()">bold</b>, [script](javascript:alert(1)), [data](data:text/html,x),
-[elsewhere](https://example.org/a?b=c), ![a figure](figure.png), ![far](https://example.org/x.png)
-
-| name | dB |
-| --- | ---: |
-| a | 1.0 |
-
-```python
-print("<b>")
-```
-
-<!-- generated -->
-The end.
-"""
 #: Text files of a folder of results, by path.
 TEXTS = {
     "README.md": "[the run](kept/leaderboard.md)\n",
     "kept/README.md": "# What\n## What it shows\n- <i>This</i> & [that](../README.md). More.\n\n![](figures/x.png)\n",
-    "claims.md": CLAIMS,
 }
 
 #: A claim that the run of the fixture ``kept_run`` measures.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from tiny_runs import UNET
 
@@ -11,12 +12,13 @@ from gahbench._util.errors import ParameterError, ResultsError
 from gahbench._util.noise import evaluation_noise
 from gahbench.board.results import load_results
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.report.contact_sheet import denoised_sheet, kept_images
-from gahbench.report.training import histories
+from gahbench.report.pictures import denoised_figures, first_seeds
+from gahbench.store.plan_file import require_plan
+from gahbench.store.store import stored_arrays, stored_weights
 
 
 def test_kept_images_are_the_scored_images(kept_run):
-    kept = kept_images(kept_run)
+    kept = first_seeds(stored_arrays(kept_run, "psnr"))
     assert {dataset: [stored.entrant for stored in images] for dataset, images in kept.items()} == {
         "discs[size=16]": [UNET, "identity", "optimal", "oracle-threshold[haar]"],
     }
@@ -46,34 +48,35 @@ def test_large_images_are_kept_cropped_and_bounds_keep_no_images():
 
 
 def test_a_sheet_shows_the_psnr_of_denoised_images(kept_run):
-    kept = kept_images(kept_run, ["discs"], ["identity", "opt*"])["discs[size=16]"]
-    figure = denoised_sheet(kept, 0.1, count=2)
-    titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
-    scores = gahbench.load_results(kept_run).scores
+    results = load_results(kept_run)
+
+    def draw(sigma=0.1, datasets=("discs",), entrants=()):
+        (figure,) = denoised_figures(results, kept_run, sigma, datasets, entrants)
+        return {text.get_text() for text in figure.axes[0].texts}
+
+    texts, scores = draw(entrants=["identity", "opt*"]), results.scores
     rows = scores[(scores["dataset"] == "discs[size=16]") & (scores["entrant"] == "optimal") & (scores["sigma"] == 0.1)]
     expected = rows[rows["metric"] == "psnr"].set_index("image")["value"].sort_index()[:2]
-    texts = " ".join(titles) + " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
-    for value in expected:
-        assert f"{value:.1f} dB" in texts
-    with pytest.raises(ParameterError, match=r"no images at sigma 0\.2; accepted: 0\.1, 0\.3"):
-        denoised_sheet(kept, 0.2)
+    assert {"Identity", "Optimal denoiser", *(f"{value:.1f} dB" for value in expected)} <= texts
+    assert "U-Net" not in texts
+    with pytest.raises(ParameterError, match=r"no images at sigma 0\.7; accepted: the nearest, 0\.3"):
+        draw(sigma=0.7)
     # Labels that are not on the board are errors.
     with pytest.raises(ResultsError, match="datasets photos are not in the results; accepted: "):
-        kept_images(kept_run, ["photos"])
+        draw(datasets=["photos"])
     with pytest.raises(ResultsError, match="entrants optimall are not in the results; did you mean 'optimal'"):
-        kept_images(kept_run, None, ["optimall"])
+        draw(entrants=["optimall"])
 
 
 def test_training_curves_show_the_recorded_histories(kept_run):
-    fits_by_dataset = histories(kept_run, ["discs"])
-    ((fit, history),) = fits_by_dataset["discs[size=16]"]
-    assert fit.entrant == UNET
-    loss, psnr = load_results(kept_run).figure("training", dataset="discs", folder=kept_run).axes
+    (fit,) = stored_weights(kept_run, require_plan(kept_run), {UNET})
+    history, results = pd.read_csv(fit.history), load_results(kept_run)
+    loss, psnr = results.figure("training", dataset="discs", folder=kept_run).axes
     assert loss.lines[0].get_ydata().tolist() == history["loss"].tolist()
     levels = history[[name for name in history if name.startswith("psnr@")]]
     assert np.allclose(psnr.lines[0].get_ydata(), levels.mean(axis=1))
     with pytest.raises(ResultsError, match="no finished fits"):
-        histories(kept_run, entrants=["identity"])
+        results.figure("training", entrants="identity", folder=kept_run)
 
 
 def test_the_commands_draw_denoised_images_and_training(kept_run, command):
@@ -82,4 +85,4 @@ def test_the_commands_draw_denoised_images_and_training(kept_run, command):
         assert (status, printed) == (0, f"wrote {name}.png\n"), errors
         assert Path(f"{name}.png").read_bytes().startswith(b"\x89PNG")
     status, _, errors = command("draw")("denoised[sigma=0.7]", kept_run)
-    assert (status, "accepted: 0.1, 0.3" in errors) == (2, True)
+    assert (status, "accepted: the nearest, 0.3" in errors) == (2, True)

@@ -9,7 +9,7 @@ from fake_results import dataset, results, rows
 from published_pages import margin
 
 from gahbench._util.errors import ParameterError, ResultsError
-from gahbench.board.alignments import Agreement, parse_agreement
+from gahbench.board.metric_names import Agreement, parse_agreement
 from gahbench.board.statistics import Interval
 from gahbench.report.bases import (
     bases_figure,

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from gahbench.registry.registry import Registry
-from gahbench.report.page.provenance import load_environment
 from gahbench.report.page.readme import MAX_BYTES, Readme, read_readme
+from gahbench.report.page.report import load_environment
 from gahbench.site.pages import thumbnail, write_site
 from gahbench.store.plan_file import require_plan, write_plan
 
@@ -118,9 +118,8 @@ def test_links_out_of_the_folder_are_not_followed(kept_run, home, tmp_path):
     (home / "pictures" / "environment.json").write_text('{"date": "secret"}', encoding="utf-8")
     shutil.copytree(kept_run, home / "mine")
     (folder / "linked").symlink_to(home / "mine")
-    for name in ("claims.md", "kept/leaderboard.csv", "kept/environment.json", "kept/picture.png"):
+    for name in ("kept/leaderboard.csv", "kept/environment.json", "kept/picture.png"):
         (folder / name).unlink(missing_ok=True)
-    (folder / "claims.md").symlink_to(secret)
     (folder / "kept" / "leaderboard.csv").symlink_to(secret)
     (folder / "kept" / "environment.json").symlink_to(home / "pictures" / "environment.json")
     (folder / "kept" / "picture.png").symlink_to(home / "pictures" / "0.png")
@@ -131,7 +130,7 @@ def test_links_out_of_the_folder_are_not_followed(kept_run, home, tmp_path):
     _opened.clear()
     with pytest.warns(UserWarning, match=f"left out: {folder}/linked: is a symbolic link that leads out of {folder}"):
         files = write_site(folder, tmp_path / "out", Registry())
-    assert not any("leaderboard" in name or "claims" in name for name in files)
+    assert not any("leaderboard" in name for name in files)
     assert not any(b"secret" in (tmp_path / "out" / name).read_bytes() for name in files)
     assert load_environment(folder / "kept") == {}
     assert _opened == []

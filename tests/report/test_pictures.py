@@ -1,18 +1,19 @@
 """Sheets of denoised images and of eigenvectors that come with a board."""
 
+import hashlib
 import io
+import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
-from sheet_folders import write_sheet
 
 import gahbench
+from gahbench._util.records import seal
 from gahbench.registry.registry import Registry
-from gahbench.report.contact_sheet import kept_images
 from gahbench.report.page.report import html_report
-from gahbench.report.pictures import METRICS, kept_arrays, make_sheets
+from gahbench.report.pictures import METRICS, find_sheets, first_seeds, make_sheets
 from gahbench.store.store import StoredArrays
 
 DISCS = "discs[size=16]"
@@ -47,58 +48,75 @@ def create_arrays(kind, entrants, *, sigmas=(0.1, 0.2, 0.3), shape=(1, 16, 12), 
     return stored
 
 
+def write_sheet(folder, key, sheet, record=None, content=None):
+    """Write a sheet and an index that describes it under a key, or another content or description in their place."""
+    content = sheet.content if content is None else content
+    (folder / "pictures").mkdir(exist_ok=True)
+    (folder / sheet.name).write_bytes(content)
+    index = {
+        "format": "gahbench-results",
+        "version": 1,
+        "files": {sheet.name: hashlib.sha256(content).hexdigest()},
+        key: [sheet.record if record is None else record],
+    }
+    (folder / "results.json").write_bytes(seal((json.dumps(index, indent=1) + "\n").encode()))
+
+
 def test_a_published_folder_has_two_images_of_each_entrant_at_one_noise_level(kept_run, published):
-    kept = {images.entrant: images for images in kept_images(kept_run)[DISCS]}
-    shown = {images.entrant: images for images in kept_images(published)[DISCS]}
-    assert list(shown) == list(kept)
-    for entrant, images in shown.items():
-        level = kept[entrant].arrays["sigmas"].tolist().index(images.arrays["sigmas"].item())
-        assert images.arrays["clean"].shape == (2, 1, 16, 16)
-        for name in ("noisy", "denoised"):
-            difference = images.arrays[name][0].astype(float) - kept[entrant].arrays[name][level][:2]
-            assert np.abs(difference).max() <= 2
-        assert images.arrays["psnr"] == pytest.approx(kept[entrant].arrays["psnr"][[level]][:, :2], abs=0.005)
+    (kept,), (shown,) = (find_sheets(folder, "pictures") for folder in (kept_run, published))
+    assert (shown.dataset, shown.sigma, shown.entrants) == (DISCS, kept.sigma, kept.entrants)
+    assert shown.rows.shape == (2 + len(kept.entrants), 2, 1, 1, 16, 16)
+    assert np.abs(shown.rows.astype(float) - kept.rows).max() <= 2
+    assert shown.values == pytest.approx(kept.values, abs=0.005)
 
 
-@pytest.mark.parametrize(
-    ("kind", "size", "expected"),
-    [("pictures", 96, {"shape": [2, 1, 48, 48]}), ("eigenvectors", 32, {"ranks": [1, 2, 3]})],
-)
-def test_sheets_stay_below_their_limit(kind, size, expected):
-    # Noise cannot be compressed, so that a larger sheet would not fit.
-    kept = {f"d{index}": create_arrays(kind, 24, shape=(1, size, size), seed=index) for index in range(2)}
-    limit = 210_000 if kind == "pictures" else 100_000
-    sheets = make_sheets(kind, kept, limit)
-    assert 0 < sum(len(sheet.content) for sheet in sheets) <= limit
-    assert {name: sheets[0].record[name] for name in expected} == expected
-    with pytest.warns(UserWarning, match=f"no {kind} are published"):
-        assert make_sheets(kind, kept, 1000) == []
+@KINDS
+def test_sheets_are_cropped_to_their_limit(kind):
+    # Noise cannot be compressed.
+    kept = {f"d{index}": create_arrays(kind, 24, shape=(1, 64, 48), seed=index) for index in range(2)}
+    for limit, expected in ((10**7, (64, 48)), (200_000, None), (1, (16, 16))):
+        sheets = make_sheets(kind, kept, limit)
+        assert expected in (None, sheets[0].rows.shape[-2:])
+        assert limit == 1 or sum(len(sheet.content) for sheet in sheets) <= limit
 
 
 @KINDS
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_a_sheet_keeps_images_levels_ranks_and_entrants_in_order(kind, channels, tmp_path):
-    if (kind, channels) == ("eigenvectors", 2):
-        return
     kept = create_arrays(kind, 3, shape=(channels, 12, 20))
-    kept[1].arrays["psnr" if kind == "pictures" else "eigenvalues"][1, 0] = np.nan
-    (sheet,) = make_sheets(kind, {"d": kept})
+    arrays = [item.arrays for item in kept]
+    values = [each["psnr"][1, :2, None] if kind == "pictures" else each["eigenvalues"][:2] for each in arrays]
+    values[1][1, 0] = np.nan
+    if kind == "pictures":
+        # A sheet has two images, at the middle one of three noise levels.
+        images = [arrays[0]["clean"], arrays[0]["noisy"][1], *(each["denoised"][1] for each in arrays)]
+        expected = np.stack(images)[:, :2, None].astype(float)
+    else:
+        vectors = [each["eigenvectors"] for each in arrays]
+        expected = np.stack([0 * vectors[0], *vectors])[:, :2].astype(float)
+        expected[0, :, 0], expected[0, :, 1] = arrays[0]["clean"][:2], arrays[0]["noisy"][:2]
+    if channels == 2:
+        expected = expected.mean(axis=3, keepdims=True)
+    (sheet,) = make_sheets(kind, first_seeds(kept))
     write_sheet(tmp_path, kind, sheet)
-    for before, after in zip(kept, kept_arrays(tmp_path, kind)["d"], strict=True):
-        arrays = dict(before.arrays)
-        if kind == "pictures":
-            # A sheet has two images, at the middle one of three noise levels.
-            arrays |= {name: arrays[name][[1]] for name in ("noisy", "denoised", "psnr", "sigmas")}
-        assert (after.entrant, set(after.arrays)) == (before.entrant, set(arrays))
-        for name, array in after.arrays.items():
-            expected = arrays[name].astype(float)
-            if name not in ("sigmas", "ranks"):
-                images = 1 if name in ("noisy", "denoised", "psnr") and kind == "pictures" else 0
-                expected = expected.take(range(2), axis=images)
-            if channels == 2 and array.ndim > 3:
-                expected = expected.mean(axis=-3, keepdims=True)
-            tolerance = {"psnr": 0.005, "eigenvalues": 5e-5, "sigmas": 0, "ranks": 0, "eigenvectors": 8}.get(name, 3)
-            np.testing.assert_allclose(array.astype(float), expected, rtol=0, atol=tolerance, err_msg=name)
+    (after,) = find_sheets(tmp_path, kind)
+    assert (after.dataset, after.entrants, after.record) == ("d", [item.entrant for item in kept], sheet.record)
+    np.testing.assert_allclose(after.rows.astype(float), expected, rtol=0, atol=3 if kind == "pictures" else 8.5)
+    np.testing.assert_allclose(after.values, values, rtol=0, atol=0.005)
+
+
+def test_tables_have_rows_of_titled_pictures():
+    (sheet,) = make_sheets("pictures", {"d": create_arrays("pictures", 2, shape=(3, 8, 8))})
+    table = sheet.table({"entrant 1": "One"})
+    assert [(name, len(cells)) for name, cells in table] == [("", 4), ("One", 4)]
+    clean, denoised, error = table[0][1][2], *table[1][1][2:]
+    assert denoised.title == f"{sheet.values[1, 1, 0]:.1f} dB"
+    errors = (0.5 + (denoised.picture - clean.picture) / (4 * sheet.sigma)).clip(0, 1)
+    np.testing.assert_allclose(error.picture, errors, atol=1e-6)
+    (sheet,) = make_sheets("eigenvectors", {"d": create_arrays("eigenvectors", 2)})
+    table = sheet.table({"entrant 0": "Zero", "entrant 1": "One"})
+    assert [(name, len(cells)) for name, cells in table] == 2 * [("", 2), ("Zero", 8), ("One", 8)]
+    assert table[1][1][3].title == f"λ₅ = {sheet.values[0, 0, 3]:.2f}"
 
 
 def test_eigenvectors_at_another_noise_level_are_left_out():
@@ -128,7 +146,7 @@ def test_a_forged_description_is_left_out(kind, change, tmp_path):
     (sheet,) = make_sheets(kind, {"d": create_arrays(kind, 2)})
     write_sheet(tmp_path, kind, sheet, {**sheet.record, **change})
     with pytest.warns(UserWarning, match=f"{kind} are left out"):
-        assert kept_arrays(tmp_path, kind) == {}
+        assert find_sheets(tmp_path, kind) == []
 
 
 @KINDS
@@ -139,11 +157,11 @@ def test_a_sheet_that_is_not_a_picture_or_was_changed_is_left_out(kind, tmp_path
     for content in (b"no picture", buffer.getvalue()):
         write_sheet(tmp_path, kind, sheet, content=content)
         with pytest.warns(UserWarning, match=f"{kind} are left out"):
-            assert kept_arrays(tmp_path, kind) == {}
+            assert find_sheets(tmp_path, kind) == []
     write_sheet(tmp_path, kind, sheet)
     (tmp_path / sheet.name).write_bytes(sheet.content + b"changed")
     with pytest.warns(UserWarning, match="its checksum differs"):
-        assert kept_arrays(tmp_path, kind) == {}
+        assert find_sheets(tmp_path, kind) == []
 
 
 SUITE = """
@@ -160,16 +178,17 @@ def test_a_run_shows_all_pictures_and_publishes_those_of_free_images(tmp_path):
     (tmp_path / "eigen.yaml").write_text(SUITE, encoding="utf-8")
     folder = tmp_path / "out"
     gahbench.run(tmp_path / "eigen.yaml", folder, engine="inline", quiet=True)
-    vectors = kept_arrays(folder, "eigenvectors")
-    discs, _ = vectors
-    names = {file.name for file in (folder / "pictures").iterdir()}
-    assert names == {"discs_size=12.png", "eigenvectors-discs_size=12.png"}
+    vectors = find_sheets(folder, "eigenvectors")
+    assert {file.name for file in (folder / "pictures").iterdir()} == {
+        "discs_size=12.png",
+        "eigenvectors-discs_size=12.png",
+    }
     # The low-pass filter keeps a share of the frequencies, and removes the others.
-    (low_pass,) = [item for item in vectors[discs] if item.entrant.startswith("low-pass")]
-    assert set(np.round(low_pass.arrays["eigenvalues"].ravel(), 3)) == {0.0, 1.0}
+    (index,) = [index for index, label in enumerate(vectors[0].entrants) if label.startswith("low-pass")]
+    assert set(np.round(vectors[0].values[index].ravel(), 3)) == {0.0, 1.0}
     page = html_report(folder, Registry())
-    assert page.count("<h4>") == 2
-    assert 'alt="eigenvector 3 of Low-pass' in page
+    assert page.count('class="vectors"') == 2
+    assert 'alt="Low-pass filter: λ₃ = 1.00"' in page
     (folder / "units").rename(tmp_path / "units")
-    assert [list(kept_arrays(folder, kind)) for kind in METRICS] == [[discs]] * 2
-    assert html_report(folder, Registry()).count("<h4>") == 1
+    assert [[sheet.dataset for sheet in find_sheets(folder, kind)] for kind in METRICS] == [[vectors[0].dataset]] * 2
+    assert html_report(folder, Registry()).count('class="vectors"') == 1

@@ -10,7 +10,7 @@ from fake_results import dataset, fit, results, rows
 from gahbench._util.errors import GahbenchError
 from gahbench.board.generalization import find_sweeps, sweep_curves
 from gahbench.planning.plan import metric_titles
-from gahbench.report.training import transition_metrics
+from gahbench.report.board_figures import transition_metrics
 
 VALUES = {
     "sample-prediction[empirical-bayes,max_samples=12]": 0.7,

@@ -187,6 +187,7 @@ for (const link of /** @type {HTMLAnchorElement[]} */ (findAll('a[href^="#"]')))
     if (!target) return;
     // The fragment of the URL keeps the filter.
     event.preventDefault();
+    for (const details of findAll("details")) if (details.contains(target)) details.setAttribute("open", "");
     target.tabIndex = -1;
     target.focus({ preventScroll: true });
     target.scrollIntoView();
