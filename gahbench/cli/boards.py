@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 
 from gahbench._util.readable import level_name, pluralize
 from gahbench.cli import options
@@ -48,7 +49,7 @@ def leaderboard(
     The board of one folder is first written from its finished units, if it differs from them; while a run is at work in
     the folder, the scores so far are printed. A published board comes without units, so its values cannot be verified.
     """
-    from gahbench.board.selection import is_chosen
+    from gahbench.contracts.row_labels import is_chosen
     from gahbench.registry.spec import parse_spec
     from gahbench.report.text import export_board, print_tables
     from gahbench.report.text import print_board as print_results
@@ -68,8 +69,6 @@ def leaderboard(
         print_tables(results, Console(), shown, is_full=full or bool(metric))
     elif not results.scores.empty:
         print_results(results, Console(), folders[0] if len(folders) == 1 else None)
-        if len(folders) == 1 and not left[folders[0]] and not (folders[0] / "units").is_dir():
-            typer.echo("this folder has no units, so the values of its board cannot be verified", err=True)
     for folder, count in left.items():
         if count:
             so_far = "no scores yet" if results.scores.empty else "the board so far"
@@ -140,17 +139,17 @@ def draw(
 
     - psnr, or any other metric; gains, heat-map, distances from the optimum: a panel for each dataset
     - cost: gains against cost; transfer: PSNR under recorded and under drawn noise
-    - rates[rate=...], resolution[rate=...]: local slopes against theory, and slopes against image size
+    - rates[rate=...]: local slopes of output against input PSNR, against theory
     - optimality: distance from the bound against noise level over image side
     - bases: agreement with every basis, for each entrant
     - generalization, transitions: PSNR and metrics for each number of training images
     - training: loss and validation PSNR against steps
-    - samples[count], cosines, predictions[count]: samples of two networks, and their nearest training images
-    - denoised[sigma,count]: test images clean, noisy and denoised, with errors
-    - approximation[basis,...] of datasets: error against the number of terms
-    - geometry[basis,threshold,index,noisy] of datasets: squares and directions of a bandlet basis
+    - samples, cosines, predictions: samples of two networks, and their nearest training images
+    - denoised[sigma=...]: test images clean, noisy and denoised, with errors
+    - approximation[BASIS,...,images=...] of datasets: error against the number of terms
+    - geometry[basis=...,threshold=...,index=...] of datasets: squares and directions of a bandlet basis
     """
-    from gahbench.cli.drawing import Source, draw_figure
+    from gahbench.cli.drawing import draw_figure
     from gahbench.registry.registry import open_registry
     from gahbench.report.cells import file_stems
     from gahbench.report.drawing import check_suffix, save_figure
@@ -158,8 +157,8 @@ def draw(
     file = out or Path(f"{file_stems([figure])[figure]}.png")
     # Check the argument before the slow loading of results.
     check_suffix(file)
-    source = Source(targets, dataset or (), entrant or (), open_registry(plugins_dir or ()))
-    for index, drawing in enumerate(draw_figure(figure, source)):
+    figures = draw_figure(figure, targets, dataset or (), entrant or (), open_registry(plugins_dir or ()))
+    for index, drawing in enumerate(figures):
         numbered = file.with_stem(f"{file.stem}-{index + 1}") if index else file
         save_figure(drawing, numbered)
         say(f"wrote {numbered}")
@@ -167,7 +166,7 @@ def draw(
 
 @options.parameters_of("gahbench.site.pages:write_site")
 def site(plugins_dir: options.Plugins = None, **arguments: Any) -> None:
-    """Write a website of results folders: an index, the report of each folder, and the claims of claims.md.
+    """Write a website of results folders: an index, and the report of each folder.
 
     The site works from disk and from any server, and loads nothing from other servers.
     """
@@ -184,7 +183,8 @@ def compare(**folders: Any) -> None:
     """Compare two results folders: paired differences in PSNR on the images and noise that they share."""
     from gahbench.board.statistics import Interval
     from gahbench.report import cells
-    from gahbench.report.text import markdown_table, table_of_rows
+    from gahbench.report.columns import table_of_rows
+    from gahbench.report.text import markdown_table
     from gahbench.runs.comparison import compare as compare_folders
     from gahbench.store.plan_file import short_names
 
@@ -244,14 +244,15 @@ def claims(
     gahbench, in plugins, and in YAML files: -p mine.yaml.
     """
     import gahbench
-    from gahbench.report.claims import export_claims, print_claims
+    from gahbench.report.claims import export_claims
 
     verdicts = gahbench.claims(*(folders or ()), only=claim or (), plugins=plugins_dir or ())
     shown = [verdict for verdict in verdicts if show_all or not folders or verdict.outcome != "not measured"]
-    if form or out:
-        write_or_print(export_claims(shown, form or "markdown", cases), out)
+    console = Console()
+    if console.is_terminal and not (form or out):
+        console.print(Markdown(export_claims(shown, "lists", cases)))
     else:
-        print_claims(shown, Console(), cases)
+        write_or_print(export_claims(shown, form or "markdown", cases), out)
     if len(shown) < len(verdicts):
         hidden = len(verdicts) - len(shown)
         typer.echo(f"{pluralize(hidden, 'claim')} not measured by these results; --all shows them", err=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -81,15 +79,11 @@ def weights(
     entrant: Annotated[
         str, typer.Option("--entrant", "-e", help="Entrants of this label, name or pattern, such as unet*.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, including snapshots.")] = False,
 ) -> None:
     """Print the files of trained networks, tab-separated: dataset, seed, weights, history and entrant."""
     from gahbench.runs.status import weights as trained_weights
 
     networks = trained_weights(folder, entrant)
-    if as_json:
-        typer.echo(json.dumps([asdict(network) for network in networks], indent=1, default=str))
-        return
     for network in networks:
         seed = f"{network.seed} {network.split}" if network.split else str(network.seed)
         typer.echo("\t".join((network.dataset, seed, str(network.weights), str(network.history), network.entrant)))

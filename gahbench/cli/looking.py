@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from gahbench._util.readable import pluralize
 from gahbench.cli import options
-from gahbench.cli.printing import say, say_written
+from gahbench.cli.printing import print_table, say, say_written
 from gahbench.cli.progress import Progress
 from gahbench.registry.spec import parse_spec
 
@@ -35,10 +30,9 @@ _SCORE_COLUMNS = {
 }
 
 
-_SAMPLING = "gahbench.sampling.settings:Sampling"
 _Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Another setting of gahbench.sampling.Sampling: levels=[1,0.5,0.05]. Repeatable."),
+    typer.Option("--set", help="A setting of gahbench.sampling.Sampling: count=64, seed=1, sampler=flow. Repeatable."),
 ]
 _Sheet = Annotated[Path, typer.Option("--out", "-o", help="File of the contact sheet: .png, .svg or .pdf.")]
 _Figures = Annotated[Path, typer.Option("--out", "-o", help="Folder of figures, or a .pdf file with a page for each.")]
@@ -55,12 +49,7 @@ def preview(out: _Sheet = Path("preview-{dataset}.png"), **arguments: Any) -> No
     check_suffix(out)
     dataset_preview = gahbench.preview(**arguments)
     say(f"dataset {dataset_preview.configured.label}  ({dataset_preview.configured.plugin.origin})", "bold")
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, fact in dataset_preview.card.items():
-        table.add_row(name, Text(fact))
-    Console().print(table)
+    print_table(dataset_preview.card.items())
     file = _fill(out, "{dataset}", dataset_preview.configured.label)
     dataset_preview.save(file)
     say(f"wrote {file}")
@@ -104,43 +93,24 @@ def _print_inspection(inspection: Inspection) -> None:
         rows.append([names[level.sigma], number(-10 * math.log10(error), 1), *scores, *eigenvalues])
         agreements += [
             [names[level.sigma], basis, number(row.single, 3), *map(format_interval, (row.direction, row.alignment))]
-            for basis, row in level.agreements(inspection.compared_index).items()
+            for basis, row in level.agreements.items()
         ]
     headings = [heading for heading, _ in _SCORE_COLUMNS.values()] + [f"λ_{rank}" for rank in inspection.ranks]
-    _print_table(("σ", "noisy\n(dB)", *headings), rows)
+    print_table(rows, ("σ", "noisy\n(dB)", *headings), texts=1)
     if agreements:
-        _print_table(("σ", "basis", "direction\nhere", "direction,\nmean", "alignment,\nmean"), agreements)
+        print_table(agreements, ("σ", "basis", "direction\nhere", "direction,\nmean", "alignment,\nmean"))
     for note in inspection.notes:
         say(note, "yellow")
 
 
-def _print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table of numbers; labels contain brackets, which rich would read as markup."""
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(escape(heading), justify="right", overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
-
-
 @options.parameters_of("gahbench.explore.sample:sample")
-def sample(
-    count: Annotated[int | None, options.option(_SAMPLING, "count")] = None,
-    seed: Annotated[int | None, options.option(_SAMPLING, "seed")] = None,
-    sampler: Annotated[str | None, options.option(_SAMPLING, "sampler")] = None,
-    settings: _Settings = None,
-    out: _Samples = Path("sample-{entrant}"),
-    **arguments: Any,
-) -> None:
+def sample(settings: _Settings = None, out: _Samples = Path("sample-{entrant}"), **arguments: Any) -> None:
     """Sample images from a denoiser, and write a sheet of them and a file of arrays.
 
     Exit status: 0 samples were written, 1 all samples diverged, 2 bad input.
     """
     import gahbench
 
-    given = {"count": count, "seed": seed, "sampler": sampler}
-    arguments |= {name: value for name, value in given.items() if value is not None}
     arguments |= parse_spec(f"sampling[{','.join(settings or ())}]").keywords
     with Progress("sampling") as show_progress:
 

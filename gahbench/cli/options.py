@@ -35,51 +35,34 @@ def _complete_suite(incomplete: str) -> list[str]:
 
 @functools.cache
 def _read(target: str) -> tuple[dict[str, str], dict[str, tuple[str, Any]]]:
-    """Return the descriptions of the parameters of ``"module:name"``, and their annotations and defaults.
+    """Return the descriptions of the parameters of ``"module:function"``, and their annotations and defaults.
 
-    The source is parsed, since importing it may import torch. Fields of a class count as parameters.
+    The source is parsed, since importing it may import torch.
     """
     module, _, name = target.partition(":")
     spec = importlib.util.find_spec(module)
     tree = ast.parse(Path(str(spec and spec.origin)).read_bytes())
-    definitions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
-    definition = next(node for node in definitions if node.name == name)
-    section = _SECTION.search(ast.get_docstring(definition) or "")
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    section = _SECTION.search(ast.get_docstring(function) or "")
     descriptions = dict[str, str]()
     for names, text in _ENTRY.findall(section[1] if section else ""):
         description = " ".join(_MARKUP.sub(r"\1", text).split())
         descriptions |= {part.strip(" *"): description for part in names.partition(" : ")[0].split(",")}
-    values: list[tuple[str, ast.expr | None, ast.expr | None]]
-    if isinstance(definition, ast.ClassDef):
-        fields = (node for node in definition.body if isinstance(node, ast.AnnAssign))
-        values = [(ast.unparse(field.target), field.annotation, field.value) for field in fields]
-    else:
-        given = definition.args
-        required = [None] * (len(given.args) - len(given.defaults))
-        defaults = [*required, *given.defaults, *given.kw_defaults]
-        arguments = zip([*given.args, *given.kwonlyargs], defaults, strict=True)
-        values = [(argument.arg, argument.annotation, default) for argument, default in arguments]
+    given = function.args
+    required = [None] * (len(given.args) - len(given.defaults))
+    defaults = [*required, *given.defaults, *given.kw_defaults]
     declared = dict[str, tuple[str, Any]]()
-    for parameter, annotation, expression in values:
+    for argument, expression in zip([*given.args, *given.kwonlyargs], defaults, strict=True):
         try:
             default = inspect.Parameter.empty if expression is None else ast.literal_eval(expression)
         except ValueError:
             # Defaults such as functions are not shown.
             default = None
-        declared[parameter] = (ast.unparse(annotation) if annotation else "", default)
+        declared[argument.arg] = (ast.unparse(argument.annotation) if argument.annotation else "", default)
     return descriptions, declared
 
 
-def help_of(target: str, parameter: str) -> str:
-    """Return the description of a parameter of ``"module:name"``, with its default unless the description tells it."""
-    descriptions, declared = _read(target)
-    text, default = descriptions[parameter], declared[parameter][1] if parameter in declared else None
-    if _TELLS_DEFAULT.search(text) or default is False or default in (None, inspect.Parameter.empty, (), ""):
-        return text
-    return f"{text} [default: {','.join(map(str, default)) if isinstance(default, tuple) else default}]"
-
-
-Suite = Annotated[str, typer.Argument(help=help_of(RUN, "suite"), autocompletion=_complete_suite)]
+Suite = Annotated[str, typer.Argument(help=_read(RUN)[0]["suite"], autocompletion=_complete_suite)]
 Folder = Annotated[Path, typer.Argument(help="A results folder.")]
 Planned = Annotated[Path, typer.Argument(help="A results folder, as a run leaves it.")]
 Plugins = Annotated[
@@ -132,13 +115,6 @@ _NUMBERS: dict[str, tuple[Callable[[str], float], str]] = {
 }
 
 
-def option(target: str, name: str, *flags: str, **settings: Any) -> Any:
-    """Return the option of a parameter of ``"module:name"``."""
-    return typer.Option(
-        *(flags or _FLAGS.get(name, (f"--{name.replace('_', '-')}",))), help=help_of(target, name), **settings
-    )
-
-
 def parameters_of(target: str, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace ``**arguments`` of a command by parameters of a public function ``"module:function"``.
 
@@ -172,17 +148,20 @@ def parameters_of(target: str, *names: str) -> Callable[[Callable[..., None]], C
 
 def _parameter(target: str, name: str) -> inspect.Parameter:
     """Return a parameter of a command, in the type that the text of an annotation stands for."""
-    annotation, default = _read(target)[1][name]
+    descriptions, declared = _read(target)
+    text, (annotation, default) = descriptions[name], declared[name]
     is_list = "Sequence" in annotation or annotation == "Settings"
     types = {"Path": Path, "Source": Path, "int": int, "float": float, "bool": bool}
     kind: Any = next((types[word] for word in types if word in annotation and annotation not in _NUMBERS), str)
     kind = list[kind] if is_list else kind | None if default is None else kind
+    info: Any
     if name != "out" and default is inspect.Parameter.empty:
-        info = typer.Argument(help=help_of(target, name), show_default=False)
+        info = typer.Argument(help=text, show_default=False)
     else:
+        flags = _FLAGS.get(name, (f"--{name.replace('_', '-')}",))
         limits = _LIMITS.get(name, {}) if ".runs." in target else {}
-        info = option(target, name, show_default=False, **limits)
-        info.help = f"{info.help} Repeatable." if is_list else info.help
+        has_default = default not in (False, None, (), "") and not _TELLS_DEFAULT.search(text)
+        info = typer.Option(*flags, help=f"{text} Repeatable." if is_list else text, show_default=has_default, **limits)
     value = tuple(map(str, default)) if is_list and default else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=Annotated[kind, info])
 

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from gahbench._util.readable import format_duration, format_number, pluralize
 from gahbench._util.resources import cpu_count
-from gahbench.cli.printing import say
+from gahbench.cli.printing import print_table, say
 from gahbench.contracts.unit import Unit
-from gahbench.devices.hardware import Cuda, hardware
+from gahbench.devices.hardware import hardware
 from gahbench.planning.plan import Plan
 from gahbench.planning.units import rows
 from gahbench.runs.status import OVERHEAD, estimate_durations
 from gahbench.store.plan_file import read_plan
 from gahbench.store.store import Store
 
-#: Seconds of training on a CPU above which the time on a GPU is printed too.
-_LONG_TRAINING = 12 * 3600.0
 #: Assumed seconds of a score if no score by the metric has finished: about the PSNR of a few dozen small images.
 NOMINAL_SCORE = 0.5
 
@@ -31,25 +25,22 @@ def print_plan(plan: Plan, folder: Path, notes: Iterable[str] = ()) -> None:
     # Raise an error if the folder holds results of another suite.
     recorded, store = read_plan(folder, plan.suite.name), Store(folder)
     done = store.examine(plan.units).undamaged
-    table = Table(box=None, pad_edge=False)
-    table.add_column("entrant", overflow="fold")
-    for heading in ("parameters", "seeds", "fits done", "scores done", "multiply-adds"):
-        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
-    refusals = []
+    table, refusals = [], []
     for row in rows(plan.suite):
         pairs = {dataset["dataset"]: plan.pairs[dataset["dataset"], row.entrant.label] for dataset in plan.datasets}
         units = [unit for unit in plan.units if unit.entrant == row.label]
         groups = [[unit.folder in done for unit in units if unit.kind == kind] for kind in ("fit", "score")]
-        parameters, work = max(pair.parameters for pair in pairs.values()), sum(unit.work for unit in units)
+        numbers = max(pair.parameters for pair in pairs.values()), sum(unit.work for unit in units)
+        parameters, work = (format_number(number) if number else "–" for number in numbers)
         seeds = {unit.seed for unit in units if unit.kind == "fit"}
         counts = [f"{sum(states)} of {len(states)}" if states else "–" for states in groups]
-        cells = [str(len(seeds) or "–"), *counts, format_number(work) if work else "–"]
-        table.add_row(Text(row.label), format_number(parameters) if parameters else "–", *cells)
+        table.append([row.label, parameters, str(len(seeds) or "–"), *counts, work])
         for dataset, pair in pairs.items():
             if pair.refusal is not None:
                 reason = f"cannot run on this dataset: {pair.refusal}" if pair.is_defined else pair.refusal
                 refusals.append(f"{row.label} on {dataset}: {reason}")
-    Console().print(table)
+    headings = ("entrant", "parameters", "seeds", "fits\ndone", "scores\ndone", "multiply-adds")
+    print_table(table, headings, texts=1)
     for text in (*refusals, *notes):
         say(text, "yellow")
     left = [unit for unit in plan.units if unit.folder not in done]
@@ -82,8 +73,6 @@ def _estimate(left: Sequence[Unit], plan: Plan, estimate: Callable[[Unit], float
     text = f"{format_duration(seconds)} with {pluralize(workers, 'worker')}"
     if untimed_work:
         text += f", for {format_number(untimed_work)} multiply-adds of training at {format_number(rate)} a second"
-    if not machine.is_accelerator and untimed_work / rate > _LONG_TRAINING and Cuda.nominal_rate is not None:
-        text += f" (training on one GPU: about {format_duration(untimed_work / Cuda.nominal_rate)})"
     if untimed_scores:
         text += f"; {pluralize(untimed_scores, 'score')} not timed yet, at {NOMINAL_SCORE:g} s each"
     return text

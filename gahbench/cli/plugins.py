@@ -14,21 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.readable import pluralize
 from gahbench.cli import options
-from gahbench.cli.printing import say
+from gahbench.cli.printing import print_table, say
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.configured import KINDS, Kind, Plugin
-from gahbench.registry.registry import Problem, Registry, open_registry
-from gahbench.registry.spec import format_value, parse_spec
+from gahbench.registry.registry import Problem, open_registry
+from gahbench.registry.spec import format_value
 
 if TYPE_CHECKING:
-    from gahbench._util.shapes import Shape
     from gahbench.registry.configured import Configured
     from gahbench.testing import Report
 
@@ -57,39 +54,30 @@ def list_(
     registry, console = open_registry(plugins_dir or ()), Console()
     if chosen is None:
         for heading, name in PLURALS.items():
-            console.print(f"[bold]{heading}[/bold]")
+            say(heading, "bold")
             names = ", ".join(suite_files() if name == "suite" else registry.names(cast(Kind, name)))
             typer.echo(textwrap.fill(names, console.width, initial_indent="  ", subsequent_indent="  ", **_WRAP))
+    elif chosen == "suite":
+        print_table((suite, suite_summary(file)) for suite, file in suite_files().items())
     else:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        for entry, summary in _entries(chosen, registry):
-            table.add_row(entry, escape(summary))
-        console.print(table)
-    print_problems(registry.problems, console)
+        found = registry.plugins(cast(Kind, chosen))
+        origins = ["" if plugin.is_built_in else f"  ({plugin.origin})" for plugin in found]
+        print_table((plugin.name, plugin.summary + origin) for plugin, origin in zip(found, origins, strict=True))
+    print_problems(registry.problems)
 
 
-def print_problems(problems: Iterable[Problem], console: Console) -> None:
+def print_problems(problems: Iterable[Problem]) -> None:
     """Print which plugins failed to load, and why."""
     for problem in problems:
-        console.print(f"[red]failed to load[/red] {escape(problem.origin)}: {escape(problem.error)}", soft_wrap=True)
-
-
-def _entries(name: str, registry: Registry) -> list[tuple[str, str]]:
-    """Return the names and summaries of a kind, with the origin of plugins that are not built in."""
-    if name == "suite":
-        return [(suite, suite_summary(file)) for suite, file in suite_files().items()]
-    return [
-        (plugin.name, plugin.summary if plugin.is_built_in else f"{plugin.summary}  ({plugin.origin})")
-        for plugin in registry.plugins(cast(Kind, name))
-    ]
+        say(f"failed to load {problem.origin}: {problem.error}", "red", err=True)
 
 
 def describe(
     name: Annotated[str, typer.Argument(help="A plugin, optionally with parameters, or a suite.")],
     plugins_dir: options.Plugins = None,
     shape: Annotated[
-        str | None,
-        typer.Option(help="Image shape channels,height,width for counting multiply-adds. [default: 1,64,64]"),
+        tuple[int, int, int] | None,
+        typer.Option(help="Image shape, channels height width, for counting multiply-adds. [default: 1 64 64]"),
     ] = None,
 ) -> None:
     """Describe a plugin or suite: its summary, parameters, origin, and measured facts.
@@ -98,68 +86,33 @@ def describe(
     blind and differentiable; of a reference, what it uses and where it is defined; of a metric, its unit, direction and
     requirements. Facts that cannot be measured are listed as unknown, with the reason.
     """
-    from gahbench.explore.description import facts
-    from gahbench.planning.suite_entries import configure_entrant
+    from gahbench.explore.description import facts, find_plugins
 
-    registry, console = open_registry(plugins_dir or ()), Console()
-    images = None if shape is None else _parse_shape(shape)
-    spec = parse_spec(name)
-    kinds = [kind for kind in KINDS if spec.name in registry.names(kind)]
-    suites = suite_files()
-    if not kinds and spec.name in suites:
-        typer.echo(suites[spec.name].read_text(encoding="utf-8"))
+    registry, suites = open_registry(plugins_dir or ()), suite_files()
+    if name in suites and not any(registry.find(kind, name) for kind in KINDS):
+        typer.echo(suites[name].read_text(encoding="utf-8"))
         return
-    if not kinds:
-        names = [*(name for kind in KINDS for name in registry.names(kind)), *suites]
-        raise PluginError(
-            f"nothing is named '{spec.name}'{suggestion(spec.name, names, most=3) or ';'} 'gahbench list' prints all "
-            f"names{registry.missing}"
-        )
-    for kind in kinds:
-        plugin = registry.get(kind, spec.name)
-        required = [parameter.name for parameter in plugin.parameters if parameter.required]
-        # A plugin whose required parameters are not set is described, but not measured.
-        if required and not spec.positional and not spec.keywords:
-            _print_plugin(plugin, None, console)
-            say(f"to measure it, set {listing(required)}")
+    for plugin, configured in find_plugins(name, registry):
+        _print_plugin(plugin, configured)
+        if configured is None:
+            say(f"to measure it, set {listing(each.name for each in plugin.parameters if each.required)}")
             continue
-        # A checkpoint turns an architecture into a reference that holds the weights.
-        is_trained = kind == "architecture" and "checkpoint" in spec.keywords
-        configured = configure_entrant(registry, spec) if is_trained else registry.configure(kind, spec)
-        _print_plugin(configured.plugin, configured, console)
-        for fact in facts(configured, registry, images):
+        for fact, value in facts(configured, registry, shape):
             # Print each fact at once, since some take seconds to measure.
-            console.print(Text.assemble((f"{fact.name}: ", "bold"), fact.value))
+            Console().print(Text.assemble((f"{fact}: ", "bold"), value))
 
 
-def _print_plugin(plugin: Plugin, configured: Configured | None, console: Console) -> None:
+def _print_plugin(plugin: Plugin, configured: Configured | None) -> None:
     """Print the summary of a plugin, and its parameters with their defaults."""
-    label = configured.label if configured else plugin.name
-    console.print(f"{plugin.kind} {label}  ({plugin.origin})", style="bold", markup=False, highlight=False)
+    say(f"{plugin.kind} {configured.label if configured else plugin.name}  ({plugin.origin})", "bold")
     # All claims share a single factory, whose docstring does not describe them.
     doc = plugin.summary if plugin.kind == "claim" else inspect.cleandoc(plugin.factory.__doc__ or "")
-    text = reflow(doc, console.width) or "This plugin has no docstring; `gahbench list` would show its first line."
-    say(text, "" if doc else "dim")
-    table = Table(title="parameters", title_justify="left", box=None, pad_edge=False)
-    for name in ("name", "accepts", "default", "value"):
-        table.add_column(name, overflow="fold")
-    for parameter in plugin.parameters:
-        default = "required" if parameter.required else format_value(parameter.default)
-        value = format_value(configured.parameters[parameter.name]) if configured else ""
-        # Escape the brackets of lists, which rich would read as markup.
-        table.add_row(parameter.name, *map(escape, (parameter.type_name, default, value)))
+    say(reflow(doc, Console().width) or "This plugin has no docstring; `gahbench list` would show its first line.")
     if plugin.parameters:
-        console.print(table)
-
-
-def _parse_shape(text: str) -> Shape:
-    try:
-        channels, height, width = (int(part) for part in text.split(","))
-    except ValueError:
-        channels = height = width = 0
-    if min(channels, height, width) < 1:
-        raise ParameterError(f"--shape {text}; accepted: channels,height,width, such as 3,80,80")
-    return channels, height, width
+        values = {each.name: "required" if each.required else format_value(each.default) for each in plugin.parameters}
+        given = {name: format_value(value) for name, value in configured.parameters.items()} if configured else {}
+        rows = [(each.name, each.type_name, values[each.name], given.get(each.name, "")) for each in plugin.parameters]
+        print_table(rows, ("parameter", "accepts", "default", "value"), texts=4)
 
 
 def reflow(doc: str, width: int) -> str:

@@ -6,7 +6,6 @@ import shlex
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from gahbench._util.readable import pluralize
 from gahbench.cli import options
@@ -27,25 +26,17 @@ def run(
     Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to submitted jobs.
     """
     import gahbench
-    from gahbench.board.results import index_or_none
     from gahbench.cli.boards import print_board, print_report
 
     outcome, shard = gahbench.run(suite, **arguments), arguments["shard"]
     folder = shlex.quote(str(outcome.folder))
-    if outcome.done and not shard:
+    if shard:
+        say(f"shard {shard} has ended; 'gahbench leaderboard {folder}' writes the board of all shards", err=True)
+    elif outcome.done:
         print_board(outcome.folder, outcome.registry)
         if report:
             print_report(outcome.folder, outcome.registry)
         say(f"board, scores and figures: {outcome.folder}", err=True)
-    elif shard:
-        say(f"shard {shard} has ended; 'gahbench leaderboard {folder}' writes the board of all shards", err=True)
-    index = index_or_none(outcome.folder) or {}
-    if violations := index.get("optimum_violations"):
-        rows = ", ".join(dict.fromkeys(f"{row['entrant']} on {row['dataset']}" for row in violations))
-        text = f"better than the optimum, which is impossible: {rows}; the entrant or the optimum is wrong"
-        say(text, "red", err=True)
-    for row in index.get("flags", ()):
-        say(f"flagged: {row['entrant']} on {row['dataset']}: {row['flag']}", "red", err=True)
     unfinished = f"{pluralize(outcome.waiting, 'unit')} to do"
     if outcome.stopped:
         say(f"stopped with {unfinished}; run the same command again to resume", "yellow", err=True)
@@ -75,7 +66,7 @@ def plan(suite: options.Suite = "quick", **arguments: Any) -> None:
     from gahbench.runs.running import results_folder
 
     registry = open_registry(arguments["plugins"])
-    print_problems(registry.problems, Console(stderr=True))
+    print_problems(registry.problems)
     loaded = load_suite(suite, registry, SuiteChanges(*(arguments[name] for name in _CHANGES)))
     missing = find_missing(loaded)
     flags = {"-p": "plugins", "-e": "entrants", "--set": "settings"}

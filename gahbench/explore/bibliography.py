@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import gahbench
-from gahbench._util.errors import PluginError, suggestion
+from gahbench._util.errors import prefix_errors
 from gahbench.board.results import load_results
 from gahbench.contracts.citation import Citation, bibliography
-from gahbench.planning.suite_entries import configure_entrant
-from gahbench.registry.configured import KINDS, citations, iterate_nested
-from gahbench.registry.registry import Registry, open_registry
-from gahbench.registry.spec import parse_spec
+from gahbench.explore.description import find_plugins
+from gahbench.registry.configured import citations, iterate_nested
+from gahbench.registry.registry import open_registry
 
 
 def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
@@ -51,14 +49,18 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
     registry = open_registry(plugins)
     works, notes = list[Citation](), list[str]()
     for target in map(str, targets):
-        if _is_folder(target):
+        if Path(target).is_dir():
             results = load_results(target)
             works += results.works
             notes.append(f"Version {gahbench.__version__}")
             if (frozen := results.version) is not None:
                 notes.append(f"suite {results.suite}, version {frozen.version}, SHA-256 {frozen.digest}")
-        else:
-            works += _cite_name(target, registry)
+            continue
+        with prefix_errors(f"{target} is no results folder"):
+            for plugin, configured in find_plugins(target, registry):
+                # A plugin is cited even if its required parameters are not set.
+                plugins_cited = [nested.plugin for nested in iterate_nested(configured)] if configured else [plugin]
+                works += [work for cited in plugins_cited for work in citations(cited)]
     entries = bibliography(works)
     if not notes:
         return entries
@@ -66,32 +68,3 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
     fields = ("author = {{The gahbench developers}}", "title = {{gahbench}}", f"note = {{{note}}}")
     own = "\n".join(["@misc{gahbench,", *(f"  {field}," for field in fields), "}\n"])
     return f"{own}\n{entries}" if entries else own
-
-
-def _is_folder(target: str | Path) -> bool:
-    """Return whether a target is an existing folder; false for strings that are too long for a path."""
-    with contextlib.suppress(OSError):
-        return Path(target).is_dir()
-    return False
-
-
-def _cite_name(text: str, registry: Registry) -> Iterator[Citation]:
-    """Yield the citations of a plugin and of the plugins that its parameters name."""
-    spec = parse_spec(text)
-    kinds = [kind for kind in KINDS if spec.name in registry.names(kind)]
-    if not kinds:
-        names = [name for kind in KINDS for name in registry.names(kind)]
-        raise PluginError(
-            f"'{text}' is neither a results folder nor a plugin{suggestion(spec.name, names, most=3) or ';'} "
-            f"'gahbench list' prints all names{registry.missing}"
-        )
-    for kind in kinds:
-        plugin = registry.get(kind, spec.name)
-        if any(parameter.required for parameter in plugin.parameters) and not (spec.positional or spec.keywords):
-            # A plugin is cited even if its required parameters are not set.
-            yield from citations(plugin)
-        else:
-            is_entrant = kind in ("architecture", "reference")
-            configured = configure_entrant(registry, spec) if is_entrant else registry.configure(kind, spec)
-            for nested in iterate_nested(configured):
-                yield from citations(nested.plugin)

@@ -15,8 +15,8 @@ from torch import Tensor
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, listing
 from gahbench._util.files import write_output
 from gahbench._util.readable import level_name
-from gahbench.board.alignments import MEASURES, TRUTH_METRICS, Agreement, Measure, parse_agreement
-from gahbench.board.statistics import UNKNOWN, Interval, means, sampled_means
+from gahbench.board.metric_names import MEASURES, TRUTH_METRICS, Agreement, Measure, parse_agreement
+from gahbench.board.statistics import UNKNOWN, sampled_means
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric
@@ -27,8 +27,7 @@ from gahbench.jacobian import LARGEST_EXACT
 from gahbench.jacobian.eigen import top
 from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.planning.suite_fields import check_sigmas
-from gahbench.registry.configured import Configured
-from gahbench.registry.registry import Registry, open_registry
+from gahbench.registry.registry import open_registry
 from gahbench.report.bases import LEARNED, bases_figure, decay_figure, gallery_figure, level_names, spectra_figure
 from gahbench.report.drawing import encode_pages, save_figure
 
@@ -48,8 +47,8 @@ _IMAGE_METRICS = ("psnr", "spectrum", "self-consistency")
 class Level:
     """A denoiser's Jacobian and scores at an image of d = C * H * W values and a noise level.
 
-    ``compared`` holds values for all images by basis, measure and part; ``coefficients`` holds the coefficients (d,)
-    of the clean image by basis.
+    ``agreements`` holds means over the compared images, by basis; ``coefficients`` holds the coefficients (d,) of the
+    clean image, by basis.
     """
 
     sigma: float
@@ -58,37 +57,13 @@ class Level:
     eigenvalues: Tensor
     eigenvectors: Tensor
     scores: Mapping[str, float]
-    compared: Mapping[str, Mapping[Measure, Mapping[str, Tensor]]]
+    agreements: Mapping[str, Agreement]
     coefficients: Mapping[str, Tensor]
-
-    def agreements(self, index: int) -> dict[str, Agreement]:
-        """Return means over images by basis, with the value at one image; empty if no basis has a value."""
-        rows = {}
-        for name, measures in self.compared.items():
-            direction, alignment = (measures.get(measure, {}) for measure in MEASURES)
-            rows[name] = Agreement(
-                _mean(direction),
-                _mean(alignment),
-                retrieval=_mean(alignment, "retrieval").value,
-                share=_mean(direction, "basis-share").value,
-                single=float(direction[""][index]) if "" in direction else math.nan,
-            )
-        return rows if any(row.direction.is_known or row.alignment.is_known for row in rows.values()) else {}
-
-
-def _mean(parts: Mapping[str, Tensor], part: str = "") -> Interval:
-    """Return the mean over images of a part of a metric; only the headline has an interval."""
-    if part not in parts:
-        return UNKNOWN
-    row = parts[part].numpy()[None]
-    return Interval(float(means(row))) if part else sampled_means(row[None]).intervals()[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
     """Eigenvectors of a denoiser's Jacobian at an image and several noise levels.
-
-    ``compared_index`` is the index of the inspected image among the images that are compared with bases.
 
     Examples
     --------
@@ -102,21 +77,18 @@ class Inspection:
     image: str
     clean: Tensor
     levels: tuple[Level, ...]
-    compared_index: int = 0
     notes: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the figures as pages of a .pdf file, or to a folder: gallery-SIGMA, spectra, decay, bases (.png)."""
-        path = check_out(path)
+        path, drawn = check_out(path), dict(figures(self))
         if path.suffix.lower() == ".pdf":
-            write_output(encode_pages(figure for _, figure in figures(self)), path)
+            write_output(encode_pages(drawn.values()), path)
             return [path]
-        files = []
-        for name, figure in figures(self):
-            files.append(path / f"{name}.png")
-            save_figure(figure, files[-1])
-        return files
+        for name, figure in drawn.items():
+            save_figure(figure, path / f"{name}.png")
+        return [path / f"{name}.png" for name in drawn]
 
 
 def check_out(path: str | Path) -> Path:
@@ -133,7 +105,6 @@ def inspect(
     index: int = 0,
     sigmas: Sequence[float] = (0.03, 0.1, 0.3),
     bases: Sequence[str] = (),
-    checkpoint: str | Path | None = None,
     others: int = 27,
     ranks: Sequence[int] = (),
     device: str = "auto",
@@ -155,8 +126,6 @@ def inspect(
         Noise levels greater than 0, in units where images lie in [0, 1], such as 0.1 or 25/255.
     bases : sequence of str, default ()
         Bases to compare with. If empty, graph-laplacian, bandlet, sym4, dct and, if known, true-basis.
-    checkpoint : str or Path, optional
-        File of trained weights; same as the parameter ``checkpoint`` of an architecture.
     others : int, default 27
         Number of other images that direction and alignment need: 23 to 63, or 0 to skip both. With the default, up to
         four images may be left out. They are the next test images of the dataset. Both are skipped for images of more
@@ -193,25 +162,35 @@ def inspect(
     registry, target_device, levels = open_registry(plugins), find_device(device), check_sigmas(sigmas)
     if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
         raise ParameterError(f"others={others}; accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
-    configured = configure_denoiser(registry, entrant, checkpoint)
-    family = registry.configure("dataset", dataset)
+    configured, family = configure_denoiser(registry, entrant), registry.configure("dataset", dataset)
     images: Dataset = family.build()
-    label = f"{family.label}, test image {index}"
-    size = math.prod(images.shape)
+    label, size = f"{family.label}, test image {index}", math.prod(images.shape)
     if invalid := [rank for rank in ranks if not 1 <= rank <= size]:
         raise ParameterError(f"ranks {listing(map(str, invalid))}; accepted: 1 to {size}, the number of values")
-    is_small = size <= LARGEST_EXACT
-    clean, start = _load_images(images, index, others if is_small else 0, family.label)
+    clean, start = _load_images(images, index, others if size <= LARGEST_EXACT else 0, family.label)
     reference = fit(configured, family, images, target_device)
-    built, notes = _build_bases(registry, bases, family, images)
+    built, notes = dict[str, Basis](), list[str]()
+    for spec in bases or BASES:
+        basis = registry.configure("basis", spec)
+        try:
+            built[basis.label] = fit(basis, family, images)
+        except ParameterError as error:
+            if bases:
+                raise
+            # Few datasets have bases for oracles.
+            notes += [] if basis.build().oracle else [f"without {error}"]
     names = list(_IMAGE_METRICS)
     if len(clean) >= MIN_IMAGES:
         names += [*TRUTH_METRICS.values(), *(f"{measure}[{basis}]" for basis in built for measure in MEASURES)]
     elif others:
-        limit = f"at least {MIN_IMAGES} images" if is_small else f"images of at most {LARGEST_EXACT} values"
-        notes.append(f"no direction or alignment: they need {limit}")
+        needed = f"at least {MIN_IMAGES} images of at most {LARGEST_EXACT} values"
+        notes.append(f"no direction or alignment: they need {needed}")
     metrics = {name: registry.create("metric", name) for name in names}
     done, steps = itertools.count(), len(levels) * (1 + len(metrics))
+
+    def begin(sigma: float, name: str) -> None:
+        progress(next(done), steps, f"{name} at σ = {level_name(sigma)}")
+
     measured = []
     for sigma in levels:
         # A separate evaluation for each noise level keeps the matrices of only one level in memory. The noise is not
@@ -219,50 +198,23 @@ def inspect(
         evaluation = Evaluation(
             reference, clean, [sigma], dataset=images, start=start, redraws=False, jacobian_precision="auto"
         )
-
-        def begin(name: str, at: str = f" at σ = {level_name(sigma)}") -> None:
-            progress(next(done), steps, name + at)
-
         try:
             measured.append(_measure(evaluation, index - start, ranks, metrics, built, notes, begin))
         except (ValueError, GahbenchError) as error:
             raise ParameterError(f"{configured.where} on {label}, sigma={level_name(sigma)}: {error}") from error
     progress(steps, steps, "nothing")
-    shown = clean[index - start]
-    return Inspection(configured.label, label, shown, tuple(measured), index - start, tuple(notes), tuple(ranks))
+    return Inspection(configured.label, label, clean[index - start], tuple(measured), tuple(notes), tuple(ranks))
 
 
 def _load_images(dataset: Dataset, index: int, others: int, where: str) -> tuple[Tensor, int]:
     """Load a test image and the images after it, or before it near the end of the split, and the first index."""
     available = dataset.available("test")
-    if index < 0 or (available is not None and index >= available):
-        accepted = "0 or more" if available is None else f"0 to {available - 1}"
-        raise DataError(f"{where}: test image {index} requested; accepted: {accepted}")
-    count = others + 1 if available is None else min(others + 1, available)
-    start = index if available is None else min(index, available - count)
+    size = math.inf if available is None else available
+    if not 0 <= index < size:
+        raise DataError(f"{where}: test image {index} requested; accepted: 0 to {size - 1}")
+    count = int(min(others + 1, size))
+    start = int(min(index, size - count))
     return dataset.images("test", count, start), start
-
-
-def _build_bases(
-    registry: Registry, specs: Sequence[str], family: Configured, images: Dataset
-) -> tuple[dict[str, Basis], list[str]]:
-    """Build the bases to compare with, by label, and notes on bases that cannot be compared."""
-    bases: dict[str, Basis] = {}
-    notes: list[str] = []
-    for spec in specs or BASES:
-        configured = registry.configure("basis", spec)
-        try:
-            basis: Basis = fit(configured, family, images)
-        except ParameterError as error:
-            if specs:
-                raise
-            # Few datasets have bases for oracles.
-            notes += [] if configured.build().oracle else [f"without {error}"]
-            continue
-        bases[configured.label] = basis
-        if not basis.is_orthonormal(images.shape):
-            notes.append(f"no decay for {configured.label}: the basis is not orthonormal on images of this size")
-    return bases, notes
 
 
 def _measure(
@@ -272,46 +224,44 @@ def _measure(
     metrics: Mapping[str, Metric],
     bases: Mapping[str, Basis],
     notes: list[str],
-    begin: Callable[[str], None],
+    begin: Callable[[float, str], None],
 ) -> Level:
     """Measure the denoiser at a noise level; metrics of bases compare all images."""
     (sigma,), single = evaluation.sigmas, evaluation.select(index)
-    begin("eigenvectors of the Jacobian")
+    begin(sigma, "eigenvectors of the Jacobian")
     if bad := int((~evaluation.denoised(sigma).isfinite().flatten(1).all(dim=1)).sum()):
         raise ParameterError(f"{bad} of {len(evaluation.clean)} denoised images have infinite or NaN values")
     values, vectors = _eigenpairs(single, sigma, ranks, notes)
     scores: dict[str, float] = {}
-    compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
+    compared: dict[str, dict[Measure, Tensor]] = {}
     for name, metric in metrics.items():
-        begin(name)
-        is_alone = name in _IMAGE_METRICS
-        parts = _values_by_part(metric, single if is_alone else evaluation)
-        for part, value in parts.items():
-            score = f"{name}.{part}" if part else name
-            if is_alone:
-                scores[score] = float(value)
-            elif parsed := parse_agreement(score):
-                measure, basis, part_of_measure = parsed
-                compared.setdefault(basis, {}).setdefault(measure, {})[part_of_measure] = value
-        if not is_alone and "" not in parts:
+        begin(sigma, name)
+        if name in _IMAGE_METRICS:
+            parts = {part: float(value) for part, value in _values_by_part(metric, single).items()}
+            ratios = {part: pair for part, pair in metric.ratios.items() if parts.get(pair[1], 0) > 0}
+            parts |= {part: parts[above] / parts[below] for part, (above, below) in ratios.items()}
+            scores |= {f"{name}.{part}" if part else name: value for part, value in parts.items()}
+        elif (agreement := parse_agreement(name)) and "" in (whole := _values_by_part(metric, evaluation)):
+            compared.setdefault(agreement[1], {})[agreement[0]] = whole[""]
+        else:
             reason = "the basis's own filters hardly adapt to the image, or too few images have a value"
             notes.append(f"σ = {level_name(sigma)}: no {name}: {reason}")
     truth = single.truth.double()
-    coefficients = {
+    coefficients = {LEARNED: vectors @ truth.clean.flatten()} | {
         label: basis.adapt_to(truth, sigma).analysis(truth.clean).flatten()
         for label, basis in bases.items()
         if basis.is_orthonormal(evaluation.shape)
     }
-    return Level(
-        sigma,
-        single.noisy(sigma)[0],
-        single.denoised(sigma)[0],
-        values,
-        vectors,
-        scores,
-        compared,
-        {LEARNED: vectors @ truth.clean.flatten()} | coefficients,
-    )
+    agreements = {basis: _agreement(measures, index) for basis, measures in compared.items()}
+    pictures = single.noisy(sigma)[0], single.denoised(sigma)[0]
+    return Level(sigma, *pictures, values, vectors, scores, agreements, coefficients)
+
+
+def _agreement(values: Mapping[Measure, Tensor], index: int) -> Agreement:
+    """Return means over images of each measure, and the direction at one image."""
+    means = {measure: sampled_means(row.numpy()[None, None]).intervals()[0] for measure, row in values.items()}
+    single = float(values["direction"][index]) if "direction" in values else math.nan
+    return Agreement(means.get("direction", UNKNOWN), means.get("alignment", UNKNOWN), single=single)
 
 
 def _eigenpairs(evaluation: Evaluation, sigma: float, ranks: Sequence[int], notes: list[str]) -> tuple[Tensor, Tensor]:
@@ -331,31 +281,25 @@ def _eigenpairs(evaluation: Evaluation, sigma: float, ranks: Sequence[int], note
 
 
 def _values_by_part(metric: Metric, evaluation: Evaluation) -> dict[str, Tensor]:
-    """Return the values of a metric's parts, shape (N,), NaN for images without a value; and ratios at one image."""
+    """Return the values of a metric's parts, shape (N,), NaN for images without a value."""
     scores, parts = metric.score(evaluation), dict[str, Tensor]()
     names = scores.part or [""] * len(scores.value)
     for part, image, value in zip(names, scores.image or (), scores.value, strict=True):
         parts.setdefault(part, torch.full((len(evaluation.clean),), torch.nan, dtype=torch.float64))[image] = value
-    if len(evaluation.clean) > 1:
-        return parts
-    ratios = {part: pair for part, pair in metric.ratios.items() if set(pair) <= set(parts) and parts[pair[1]] > 0}
-    return parts | {part: parts[above] / parts[below] for part, (above, below) in ratios.items()}
+    return parts
 
 
 def figures(inspection: Inspection) -> Iterator[tuple[str, Figure]]:
     """Yield the figures of an inspection with their names, without suffix."""
-    caption, ranks = f"{inspection.entrant}\non {inspection.image}", inspection.ranks or None
+    caption = f"{inspection.entrant}\non {inspection.image}"
     levels = sorted(inspection.levels, key=lambda level: level.sigma)
     names = level_names(level.sigma for level in levels)
     for level in inspection.levels:
         images = {"clean": inspection.clean, "noisy": level.noisy, "denoised": level.denoised}
         at = f"{caption}, σ = {names[level.sigma]}"
-        yield (
-            f"gallery-{names[level.sigma]}",
-            gallery_figure(images, level.eigenvalues, level.eigenvectors, ranks, at),
-        )
+        gallery = gallery_figure(images, level.eigenvalues, level.eigenvectors, inspection.ranks, at)
+        yield f"gallery-{names[level.sigma]}", gallery
     yield "spectra", spectra_figure({level.sigma: level.eigenvalues for level in levels}, caption)
     yield "decay", decay_figure({level.sigma: level.coefficients for level in levels}, caption)
-    panels = {f"σ = {names[level.sigma]}": level.agreements(inspection.compared_index) for level in levels}
-    if panels := {title: rows for title, rows in panels.items() if rows}:
+    if panels := {f"σ = {names[level.sigma]}": level.agreements for level in levels if level.agreements}:
         yield "bases", bases_figure(panels, caption)

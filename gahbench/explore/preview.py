@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,21 +23,14 @@ from gahbench._util.errors import (
 )
 from gahbench._util.noise import evaluation_noise
 from gahbench._util.readable import level_name, pluralize
-from gahbench.contracts.datasets import SPLITS, Dataset, OptimumKind, Split
+from gahbench.contracts.datasets import SPLITS, Dataset, Split
 from gahbench.evaluation.rates import input_psnr
 from gahbench.planning.suite_fields import check_sigmas
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import open_registry
-from gahbench.registry.spec import format_value
 from gahbench.report.cells import number
-from gahbench.report.contact_sheet import (
-    Cell,
-    cropping_note,
-    format_psnr,
-    lay_out,
-    to_picture,
-)
 from gahbench.report.drawing import encode, save_figure
+from gahbench.report.pictures import Cell, cropping_note, format_psnr, lay_out, to_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,21 +47,16 @@ _MEANING = {
 
 
 @dataclass(frozen=True, eq=False)
-class Best:
-    """Images denoised by the optimal denoiser or by a genie, with expected and measured mean squared errors."""
-
-    denoised: Tensor
-    expected: float
-    measured: float
-
-
-@dataclass(frozen=True, eq=False)
 class Level:
-    """A preview at one noise level; ``obstacle`` is the reason why the optimum cannot be computed, if any."""
+    """Noisy images and, if known, images denoised by the optimal denoiser or a genie, and their expected squared error.
+
+    ``obstacle`` is the reason why the optimum cannot be computed, if any.
+    """
 
     sigma: float
     noisy: Tensor
-    best: Best | None = None
+    denoised: Tensor | None = None
+    expected: float = math.nan
     obstacle: str = ""
 
 
@@ -146,17 +135,14 @@ def preview(
     try:
         with torch.no_grad():
             built: Dataset = configured.build()
-            available = built.available(split)
-            if available is not None and start + (count or 1) > available:
-                raise DataError(
-                    f"{configured.where}: {count or 1} {split} images requested from index {start}, but the split "
-                    f"holds {available}"
-                )
+            available, least = built.available(split), count or 1
+            if available is not None and start + least > available:
+                asked = f"{least} {split} images requested from index {start}"
+                raise DataError(f"{configured.where}: {asked}, but the split holds {available}")
             number = count or (COUNT if available is None else min(COUNT, available - start))
             clean = built.images(split, number, start)
             previewed = tuple(_preview_level(built, clean, sigma, split, start) for sigma in levels)
-            card = _card(configured, built, clean, previewed)
-            return Preview(configured, built, card, split, start, clean, previewed)
+            return Preview(configured, built, _card(built, clean, previewed), split, start, clean, previewed)
     except GahbenchError:
         raise
     except (Exception, SystemExit) as error:
@@ -179,67 +165,52 @@ def _preview_level(dataset: Dataset, clean: Tensor, sigma: float, split: Split, 
     except OptimumError as error:
         # The optimum cannot be computed accurately at this level; the rest of the preview is still useful.
         return Level(sigma, noisy, obstacle=" ".join(str(error).split()))
-    measured = float((denoised.double() - clean.double()).square().mean())
-    return Level(sigma, noisy, Best(denoised.float(), float(errors.double().mean()), measured))
+    return Level(sigma, noisy, denoised.float(), float(errors.double().mean()))
 
 
-def _card(configured: Configured, dataset: Dataset, clean: Tensor, levels: Sequence[Level]) -> dict[str, str]:
+def _card(dataset: Dataset, clean: Tensor, levels: Sequence[Level]) -> dict[str, str]:
     """Return the properties of a dataset as text, by name."""
     sizes = {name: dataset.available(name) for name in SPLITS}
-    is_endless, values = not any(size is not None for size in sizes.values()), clean.double()
     images = ", ".join(f"{name} {'endless' if size is None else size}" for name, size in sizes.items())
+    values, slope, card = clean.double(), dataset.optimum.slope, dataset.card
     outside = float(((values < 0) | (values > 1)).double().mean())
-    slope, card = dataset.optimum.slope, dataset.card
     rise = "" if slope is None else f"; PSNR rises by {slope:.2f} dB per dB of input PSNR as σ tends to 0"
     facts = {
-        "parameters": ", ".join(f"{name}={format_value(value)}" for name, value in configured.parameters.items()),
         "shape": " × ".join(map(str, dataset.shape)) + " (channels, height, width)",
         "origin": card.origin,
         "licence": card.licence,
-        "images": ("endless in every split" if is_endless else images)
-        + ("; splits share images" if dataset.splits_overlap else ""),
+        "images": images + ("; splits share images" if dataset.splits_overlap else ""),
         "notes": "; ".join(" ".join(note.split()) for note in dataset.notes),
-        "fingerprint": dataset.fingerprint() or "none: no files are read",
         "pixels": f"mean {float(values.mean()):.3f}, standard deviation {float(values.std(correction=0)):.3f}, "
         f"{100 * outside:.3g} % outside [0, 1], over {pluralize(len(clean), 'image')}",
         "optimum": _MEANING[dataset.optimum.kind] + rise,
         "true basis": "known" if dataset.has_true_basis else "not known",
-        **{f"σ = {level_name(level.sigma)}": _format_level(level, dataset.optimum.kind) for level in levels},
     }
+    for level in levels:
+        obstacle = [f"the optimum cannot be computed: {level.obstacle}"] if level.obstacle else []
+        facts[f"σ = {level_name(level.sigma)}"] = ", ".join([*_pictures(level, dataset), *obstacle])
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def _format_level(level: Level, kind: OptimumKind) -> str:
-    """Format the PSNR of noisy and of optimally denoised images, expected and under the noise of the preview."""
-    parts = [f"noisy {number(float(input_psnr(level.sigma)), 1)} dB"]
-    if level.obstacle:
-        parts.append(f"the optimum cannot be computed: {level.obstacle}")
-    if level.best is not None:
-        expected, measured = format_psnr(level.best.expected), format_psnr(level.best.measured)
-        names = ("optimal", "") if kind == "exact" else ("at most", "genie ")
-        parts.append(f"{names[0]} {expected} ({names[1]}{measured} under this noise)")
-    return ", ".join(parts)
+def _pictures(level: Level, dataset: Dataset) -> dict[str, Tensor]:
+    """Return the images at a noise level, by what they are and their expected PSNR."""
+    pictures = {f"noisy {number(float(input_psnr(level.sigma)), 1)} dB": level.noisy}
+    if level.denoised is not None:
+        best = "optimal" if dataset.optimum.kind == "exact" else "genie, at most"
+        pictures[f"{best} {format_psnr(level.expected)}"] = level.denoised
+    return pictures
 
 
 def contact_sheet(preview: Preview) -> Figure:
-    """Draw a row for each image: clean, noisy, and denoised by the optimal denoiser or a genie, if known."""
-    columns: list[tuple[str, Tensor]] = [("clean", preview.clean)]
-    columns += [
-        (f"noisy\nσ = {level_name(level.sigma)} ({number(float(input_psnr(level.sigma)), 1)} dB)", level.noisy)
-        for level in preview.levels
-    ]
+    """Draw a row for each image: clean and, at each level, noisy and denoised by the optimum or a genie, if known."""
+    columns = {"clean": preview.clean}
     for level in preview.levels:
-        if level.best is not None:
-            name, sign = ("optimal", "") if preview.dataset.optimum.kind == "exact" else ("genie", "≤ ")
-            expected = format_psnr(level.best.expected)
-            sign = "" if expected.startswith(">") else sign
-            columns.append((f"{name}\nσ = {level_name(level.sigma)} ({sign}{expected})", level.best.denoised))
+        pictures = _pictures(level, preview.dataset)
+        columns |= {f"σ = {level_name(level.sigma)}\n{title}": images for title, images in pictures.items()}
     rows = [
-        [Cell(to_picture(images[row]), title if row == 0 else "") for title, images in columns]
+        [Cell(to_picture(images[row]), "" if row else title) for title, images in columns.items()]
         for row in range(len(preview.clean))
     ]
-    last = preview.start + len(rows) - 1
-    images_text = f"image {last}" if len(rows) == 1 else f"images {preview.start} to {last}"
-    caption = f"{preview.split} {images_text}{cropping_note(preview.dataset.shape)}"
     names = [str(preview.start + row) for row in range(len(rows))]
+    caption = f"{preview.split} images{cropping_note(preview.dataset.shape)}"
     return lay_out(rows, names, [preview.configured.label, caption])

@@ -19,8 +19,8 @@ from gahbench.devices.hardware import hardware
 from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import open_registry
-from gahbench.report.contact_sheet import sample_sheet
 from gahbench.report.drawing import save_figure
+from gahbench.report.pictures import sample_sheet
 from gahbench.sampling.denoisers import images_device, wrap_denoiser
 from gahbench.sampling.drawing import draw_samples
 from gahbench.sampling.samples import Samples
@@ -44,7 +44,6 @@ def sample(
     entrant: str,
     *,
     dataset: str = "faces[size=24]",
-    checkpoint: str | Path | None = None,
     batch: int | None = None,
     device: str = "auto",
     progress: Callable[[float, int], None] | None = None,
@@ -58,12 +57,11 @@ def sample(
     Parameters
     ----------
     entrant : str
-        A reference that does not see the clean image, or an architecture with a ``checkpoint``. The stochastic sampler
-        calls references image by image; for references that are tuned at each noise level, prefer the flow sampler.
+        A reference that does not see the clean image, or an architecture with weights:
+        ``unet[checkpoint=w.safetensors]``. The stochastic sampler calls references image by image; for references that
+        are tuned at each noise level, prefer the flow sampler.
     dataset : str, default "faces[size=24]"
         Dataset that references learn from; samples have the size of its images.
-    checkpoint : str or Path, optional
-        File of trained weights; same as the parameter ``checkpoint`` of an architecture.
     batch : int, optional
         Number of images that are denoised at once, 1 or more. By default, a batch holds about 33,000 values, or
         a million on a GPU.
@@ -93,8 +91,7 @@ def sample(
     ('converged', 'converged', 'converged')
     """
     sampling, target_device, registry = make_sampling(settings), find_device(device), open_registry(plugins)
-    configured = configure_denoiser(registry, entrant, checkpoint)
-    family = registry.configure("dataset", dataset)
+    configured, family = configure_denoiser(registry, entrant), registry.configure("dataset", dataset)
     images: Dataset = family.build()
     reference: Reference = fit(configured, family, images, target_device)
     with prefix_errors(f"{configured.where} on {family.label}"):

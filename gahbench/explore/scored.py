@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,8 +35,6 @@ NOTE = "a model in memory: not reproducible from a file"
 UNAVAILABLE = frozenset({"training", "partner", "snapshots"})
 #: Default noise levels, number of images, and metrics for a single dataset.
 SIGMAS, IMAGES, METRICS = (0.05, 0.1, 0.2, 0.4), 24, ("psnr", "ssim")
-#: Default metrics on noisy images without clean references, as far as their noise allows.
-METRICS_ALONE = ("sure", "masked-error")
 BASELINE = "oracle-threshold[sym4]"
 REFERENCES = ("identity", "bayes-shrink[sym4]", BASELINE)
 
@@ -70,9 +67,8 @@ def score(
     images : int, optional
         Number of test images, 1 or more. By default the number that the suite sets, or 24 for a dataset.
     metrics : sequence of str, optional
-        Metrics, including psnr. By default the metrics of the suite, or psnr and ssim for a dataset; for noisy images
-        without clean references, sure and masked-error, as far as their noise allows. Metrics that need the training
-        data of the model are left out.
+        Metrics, including psnr unless images have no clean references. By default the metrics of the suite, or psnr
+        and ssim for a dataset. Metrics that need the training data of the model are left out.
     name : str, default "model"
         Name of the model's row, different from the labels of the references.
     device : str, default "cpu"
@@ -112,10 +108,11 @@ def score(
         raise ParameterError(f"name='{name}': a reference has this name; accepted: any other name")
     module = model if isinstance(model, nn.Module) else Converted(model)
     tables: dict[str, list[Any]] = {table: [] for table in ("scores", "fits", "failures", "datasets", "notes")}
-    with _evaluation_mode(module):
+    modes = [(part, part.training) for part in module.modules()]
+    try:
         for configured in datasets:
             dataset: Dataset = configured.build()
-            chosen = _metrics_on(configured, dataset, chosen, metrics is None, registry)
+            _check_metrics(configured, dataset, chosen)
             count = scored_images(scoring, dataset, "test")
             planned = PlannedDataset(configured, dataset, noise_levels(scoring, dataset), {"test": count})
             tables["datasets"].append(dataset_row(planned, scoring))
@@ -126,6 +123,9 @@ def score(
                 for row in _rows(planned, scoring, subject, chosen, hardware(device).device):
                     row |= {"dataset": configured.label, "entrant": label, "seed": None}
                     tables["failures" if "error" in row else "scores"].append(row)
+    finally:
+        for part, was_training in modes:
+            part.training = was_training
     errors = [row["error"] for row in tables["failures"] if row["entrant"] == name]
     if errors and all(row["entrant"] != name for row in tables["scores"]):
         # An empty row is easily overlooked.
@@ -149,60 +149,33 @@ def _resolve(
     on: str | Path, registry: Registry
 ) -> tuple[list[Configured], list[Configured], list[Configured], str | None, Scoring]:
     """Return the datasets, references, metrics, baseline and scoring of a suite, or of a dataset."""
-    plugin_name = str(on).partition("[")[0]
-    if plugin_name in registry.names("dataset"):
+    name, known = str(on).partition("[")[0], [*registry.names("dataset"), *suite_files()]
+    if name in registry.names("dataset"):
         references = [registry.configure("reference", spec) for spec in REFERENCES]
         metrics = [registry.configure("metric", spec) for spec in METRICS]
         scoring = make_scoring(sigmas=SIGMAS, images=IMAGES)
         return [registry.configure("dataset", str(on))], references, metrics, BASELINE, scoring
-    try:
-        suite = load_suite(on, registry)
-    except SuiteError as error:
-        if Path(on).suffix in (".yaml", ".yml"):
-            raise
-        hint = suggestion(plugin_name, [*registry.names("dataset"), *suite_files()])
-        raise SuiteError(
-            f"'{on}' is neither a suite nor a dataset{hint or ';'} suites: {listing(suite_files())}, or a file; "
-            f"datasets: {listing(registry.names('dataset'))}"
-        ) from error
+    if name not in known and Path(on).suffix not in (".yaml", ".yml"):
+        hint = suggestion(name, known) or ";"
+        raise SuiteError(f"'{on}' is neither a suite nor a dataset{hint} accepted: {listing(known)}, or a file")
+    suite = load_suite(on, registry)
     references = [entrant for entrant in suite.entrants if entrant.kind == "reference"]
     baseline = suite.baseline if suite.baseline in [reference.label for reference in references] else None
     return list(suite.datasets), references, list(suite.metrics), baseline, suite.scoring
 
 
-@contextlib.contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Switch a module to evaluation mode, and its parts back to their own modes at the end."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, was_training in modes:
-            part.training = was_training
-
-
-def _metrics_on(
-    configured: Configured, dataset: Dataset, metrics: list[Configured], is_default: bool, registry: Registry
-) -> list[Configured]:
-    """Return the metrics of a dataset; raise if psnr is missing, or the dataset lacks the clean images of a metric."""
-    if (kind := dataset.noise_kind) is None:
-        if "psnr" not in [metric.plugin.name for metric in metrics]:
-            raise ParameterError("metrics must include psnr, by which boards rank")
-        return metrics
-    if is_default:
-        alone = [registry.configure("metric", name) for name in METRICS_ALONE]
-        if accepted := [metric for metric in alone if refusal_without_clean(metric.plugin.factory, kind) is None]:
-            return accepted
+def _check_metrics(configured: Configured, dataset: Dataset, metrics: Sequence[Configured]) -> None:
+    """Raise ``ParameterError`` if psnr is missing, or the dataset lacks the clean images of a metric."""
+    if (kind := dataset.noise_kind) is None and "psnr" not in [metric.plugin.name for metric in metrics]:
+        raise ParameterError("metrics must include psnr, by which boards rank")
     for metric in metrics:
-        if reason := refusal_without_clean(metric.plugin.factory, kind):
+        if kind is not None and (reason := refusal_without_clean(metric.plugin.factory, kind)):
             raise ParameterError(f"{metric.label} on {configured.label}: {reason}")
-    return metrics
 
 
 def _is_defined(reference: Reference, dataset: Dataset) -> bool:
-    is_alone = dataset.noise_kind is not None and reference.kind in SEES_DATASET
-    return not is_alone and reference.supports(dataset)
+    needs_clean = dataset.noise_kind is not None and reference.kind in SEES_DATASET
+    return not needs_clean and reference.supports(dataset)
 
 
 def _rows(
@@ -217,13 +190,10 @@ def _rows(
         "captured": not scoring.sigmas,
         "sampling": scoring.sampling.model_dump(mode="json"),
     }
-    try:
-        measurement = Measurement(planned.dataset, subject, request, device)
-    except Exception as error:
-        yield {"stage": "score", "metric": "", "error": one_line(error)}
-        return
+    measurement = None
     for metric in metrics:
         try:
+            measurement = measurement or Measurement(planned.dataset, subject, request, device)
             scores = measurement.score(metric.build())
         except Exception as error:
             yield {"stage": "score", "metric": metric.label, "error": one_line(error)}

@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 import gahbench
 from gahbench.cli import progress
 from gahbench.cli.app import app
+from gahbench.cli.drawing import OF_DATASETS, OF_FOLDERS
 from gahbench.cli.plugins import PLURALS, reflow
 from gahbench.cli.printing import say_next
 from gahbench.cli.progress import Progress
-from gahbench.explore.bibliography import cite
 from gahbench.planning.suite_files import suite_files
+from gahbench.report.figures import FIGURES
 from gahbench.report.publish import publish
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
@@ -33,35 +34,28 @@ def call(command):
     return lambda name, *arguments: command(name)(*arguments)
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Write a file, and return its path."""
-
-    def write(name, text):
-        (tmp_path / name).write_text(text, encoding="utf-8")
-        return tmp_path / name
-
-    return write
-
-
 @pytest.mark.parametrize("command", get_command(app).commands)
 def test_every_command_has_help_that_fits_80_columns(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     done = CliRunner().invoke(app, [command, "--help"])
     assert done.exit_code == 0
-    assert "Usage" in done.output
     assert "…" not in done.output
-    parameters = get_command(app).commands[command].params
-    assert all(parameter.help for parameter in parameters), command
+    assert all(parameter.help for parameter in get_command(app).commands[command].params), command
 
 
-def test_options_of_run_are_the_parameters_of_the_function(monkeypatch):
+def test_options_are_the_parameters_of_the_function(monkeypatch):
     given, defaults = {}, {name: each.default for name, each in signature(gahbench.run).parameters.items()}
     monkeypatch.setattr(gahbench, "run", lambda suite, **arguments: given.update(arguments) or sys.exit(3))
     assert CliRunner().invoke(app, ["run", "--seed", "1", "--seed", "2"]).exit_code == 3
     assert given | {"seeds": ()} == {name: defaults[name] for name in given}
     assert given["seeds"] == [1, 2]
     assert defaults.keys() - given.keys() == {"suite", "quiet"}
+    # Commands that print progress, or take a file of output, have the other parameters of their functions.
+    for name, own in {"preview": {"out"}, "inspect": {"out"}, "sample": {"out", "settings"}}.items():
+        options = {parameter.name: parameter.default for parameter in get_command(app).commands[name].params}
+        function = signature(getattr(gahbench, name)).parameters
+        assert options.keys() - own == function.keys() - {"progress", *own}
+        assert all(function[key].default == options[key] for key in options if isinstance(options[key], int))
 
 
 def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path):
@@ -70,7 +64,7 @@ def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path):
     assert status == 0
     assert "Oracle threshold" in printed
     # The report has the images that the run keeps.
-    assert 'alt="denoised by U-Net, image 1"' in (out / "report.html").read_text(encoding="utf-8")
+    assert 'alt="U-Net: ' in (out / "report.html").read_text(encoding="utf-8")
     assert "fit unet[width=2,levels=1] on discs[size=16] (seed 0): done" in stderr
     assert call("leaderboard", out)[:2] == (0, printed)
     status, _, stderr = call("run", write_suite(("name: tiny", "name: other")), "--out", out, "--engine", "inline")
@@ -93,25 +87,18 @@ def test_a_figure_is_drawn_of_a_metric_by_name(call, tmp_path):
     publish(results(scores, datasets=[dataset("d")]), tmp_path / "out", "digest")
     assert call("draw", "psnr", tmp_path / "out", "-e", "a", "-d", "d", "-o", "x.svg")[:2] == (0, "wrote x.svg\n")
     assert "<svg" in Path("x.svg").read_text(encoding="utf-8")
-    status, _, stderr = call("draw", "psnrr", tmp_path / "out")
-    assert (status, "did you mean 'psnr'?" in stderr) == (2, True)
-    status, _, stderr = call("draw", "denoised[sgma=0.1]", tmp_path / "out")
-    assert (status, "unknown parameter 'sgma'; did you mean 'sigma'?" in stderr) == (2, True)
-
-
-def test_the_help_describes_all_figures():
-    from gahbench.cli.drawing import FIGURES
-
+    for figure, message in (("psnrr", "did you mean 'psnr'?"), ("denoised[sgma=0.1]", "did you mean 'sigma'?")):
+        status, _, stderr = call("draw", figure, tmp_path / "out")
+        assert (status, message in stderr) == (2, True)
     text = get_command(app).commands["draw"].help
-    assert all(re.search(rf"\b{name}\b", text) for name in FIGURES)
+    assert all(re.search(rf"\b{name}\b", text) for name in (*OF_DATASETS, *OF_FOLDERS, *FIGURES))
 
 
 def test_the_shards_of_a_run_give_a_board(figures_not_rendered, call, write_suite, tmp_path):
     out = tmp_path / "out"
     for shard in ("1/2", "2/2"):
         status, printed, stderr = call("run", write_suite(), "--out", out, "--engine", "inline", "--shard", shard)
-        assert (status, printed) == (0, "")
-        assert f"shard {shard} has ended; 'gahbench leaderboard {out}' writes the board of all shards" in stderr
+        assert (status, printed, f"'gahbench leaderboard {out}'" in stderr) == (0, "", True)
     assert "7 of 7 units done" in call("status", out)[1]
     status, printed, _ = call("leaderboard", out)
     assert (status, "Oracle threshold" in printed) == (0, True)
@@ -162,28 +149,22 @@ NETWORK = (
     "baseline: identity\ntraining: {steps: 1}\nscoring: {sigmas: [0.1], images: 2}\n"
 )
 TIMED = "bf-cnn[width=2,layers=3,training.seconds=600,training.allow_time_budget=true]"
-REFERENCE = "name: references\ndatasets: ['discs[size=16]']\nentrants: [%s]\nscoring: {sigmas: [0.1], images: 2}\n"
 
 
-def test_plan_prints_the_entrants_and_estimates_the_time(figures_not_rendered, call, write):
-    oracles = write("references.yaml", REFERENCE % "identity")
-    timed = write("timed.yaml", NETWORK % ", training: {seconds: 600, allow_time_budget: true}")
-    code, out, _ = call("plan", oracles)
+def test_plan_prints_the_entrants_and_estimates_the_time(figures_not_rendered, call, write_suite):
+    timed = write_suite(text=NETWORK % ", training: {seconds: 600, allow_time_budget: true}", name="timed.yaml")
+    code, out, _ = call("plan", timed)
     assert code == 0
     assert not Path("runs").exists()
-    assert "to do: 1 of 1 unit in runs/references; about 6.5 s with " in out
-    assert "1 score not timed yet" in out
-    _, _, identity, network, *folded, last = call("plan", timed)[1].splitlines()
+    _, _, identity, network, *folded, last = out.splitlines()
     assert identity.split() == ["identity", "–", "–", "–", "0", "of", "1", "–"]
     label, *cells = network.split()
     assert label + "".join(line.strip() for line in folded) == TIMED
     assert cells == ["74", "1", "0", "of", "1", "0", "of", "1", "unknown"]
-    assert "about 10 min 07 s with 1 worker" in last
-    assert call("run", oracles, "--engine", "inline")[0] == 0
-    assert "to do: 0 of 1 unit in runs/references; nothing is left to do" in call("plan", oracles)[1]
-    out = call("plan", oracles, "--entrant", "visu-shrink")[1]
-    assert re.search(r"to do: 1 of 2 units in runs/references; about \d+\.\d s with \d+ worker", out)
-    assert "timed" not in out
+    assert last.startswith("to do: 3 of 3 units in runs/timed; about 10 min 07 s with 1 worker")
+    assert call("run", timed, "--only", "identity", "--engine", "inline")[0] == 0
+    assert "to do: 2 of 3 units" in call("plan", timed)[1]
+    assert "nothing is left to do" in call("plan", timed, "--only", "identity")[1]
 
 
 def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write_suite, write_plugin, tmp_path):
@@ -196,59 +177,35 @@ def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write
     assert f"1 unit failed; 2 scores not started, since the network is missing; '{why}' prints the tracebacks" in stderr
 
 
-def write_bad_image(folder: Path) -> Path:
-    folder.mkdir()
-    (folder / "face.png").write_bytes(b"not an image")
-    return folder
-
-
 BAD = {
-    "unknown suite": (lambda tmp: ["run", "quikc"], "did you mean 'quick'"),
-    "unknown plugin": (lambda tmp: [("- discs:", "- disks:")], "did you mean 'discs'"),
-    "bad yaml": (lambda tmp: [("name: tiny", "name: [tiny")], "tiny.yaml:3: not valid YAML"),
-    "unreadable image": (
-        lambda tmp: [("discs: {size: 16}", f"faces: {{path: {write_bad_image(tmp / 'f')}}}")],
-        "face.png",
-    ),
-    "undivided size": (lambda tmp: [("size: 16", "size: 18"), ("levels: 1", "levels: 2")], "multiples of 4"),
-    "missing plugins": (lambda tmp: ["run", "quick", "--plugins-dir", str(tmp / "none")], "no such plugin file"),
-    "unclosed entrant": (lambda tmp: ["run", "quick", "--entrant", "unet[width=16"], "not closed"),
-    "unknown engine": (lambda tmp: ["run", "quick", "--out", str(tmp / "o"), "--engine", "slrum"], "unknown engine"),
-    "unknown kind": (lambda tmp: ["list", "archtecture"], "did you mean 'architecture'"),
-    "unknown plural": (lambda tmp: ["list", "metrcs"], "did you mean 'metrics'"),
-    "unknown kind lists all kinds": (lambda tmp: ["list", "networks"], ", ".join(PLURALS)),
-    "unknown name": (lambda tmp: ["describe", "x"], "'x'; 'gahbench list' prints all names"),
-    "unreadable shape": (lambda tmp: ["describe", "unet", "--shape", "64x64"], "such as 3,80,80"),
-    "no results": (lambda tmp: ["leaderboard", str(tmp)], "results"),
-    "no status": (lambda tmp: ["status", str(tmp / "none")], "expected a results folder"),
-    "no file": (lambda tmp: ["check", str(tmp / "none.py")], "no such plugin file"),
-    "bad name": (lambda tmp: ["new", "architecture", "My Denoiser"], "lower-case words"),
-    "taken name": (lambda tmp: ["new", "architecture", "unet"], "already"),
-    "unknown kind of a new plugin": (lambda tmp: ["new", "network", "mine"], "'engine'"),
-    "nothing to prepare": (lambda tmp: ["prepare", "quikc"], "did you mean 'quick'"),
-    "no dataset": (lambda tmp: ["preview", "discz"], "did you mean 'discs'"),
-    "levels of a preview": (lambda tmp: ["preview", "discs", "-s", "loud"], "loud"),
-    "suffix of a preview": (lambda tmp: ["preview", "discs", "-o", "sheet.jpg"], "accepted: .png, .svg, .pdf"),
-    "levels of an inspection": (lambda tmp: ["inspect", "low-pass", "-s", "1/0"], "--sigma 1/0; accepted"),
-    "levels in grey levels": (lambda tmp: ["preview", "discs", "-s", "25"], "is written 25/255"),
-    "levels of samples": (lambda tmp: ["sample", "optimal", "--set", "levels=x"], "levels='x': input should be"),
-    "figures of an inspection": (lambda tmp: ["inspect", "low-pass", "-o", "x.svg"], "accepted: a folder, or a .pdf"),
-    "device of samples": (lambda tmp: ["sample", "optimal", "--device", "gpu"], "accepted: auto, cpu, or cuda"),
-    "suffix of a figure": (lambda tmp: ["draw", "geometry", "discs", "--out", "x.gif"], "accepted: .png"),
-    "two folders of a figure": (lambda tmp: ["draw", "psnr", "a", "b"], "a, b; this figure accepts a single results"),
-    "values of a figure": (lambda tmp: ["draw", "geometry[dct,1,2,3,4]", "discs"], "accepted: basis, threshold, index"),
-    "claim": (
-        lambda tmp: ["claims", "-c", "mohan-2002"],
-        "no claim matches 'mohan-2002'; there are claims of an-2024",
-    ),
-    "no claims": (lambda tmp: ["claims", str(tmp)], "holds no results; expected results.json"),
+    "unknown suite": (["run", "quikc"], "did you mean 'quick'"),
+    "device": (["run", "quick", "--device", "gpu"], "device 'gpu' is not accepted; accepted: auto, cpu, cuda"),
+    "unknown plugin": ([("- discs:", "- disks:")], "did you mean 'discs'"),
+    "bad yaml": ([("name: tiny", "name: [tiny")], "tiny.yaml:3: not valid YAML"),
+    "undivided size": ([("size: 16", "size: 18"), ("levels: 1", "levels: 2")], "multiples of 4"),
+    "missing plugins": (["run", "quick", "--plugins-dir", "none"], "no such plugin file"),
+    "unclosed entrant": (["run", "quick", "--entrant", "unet[width=16"], "not closed"),
+    "unknown plural": (["list", "metrcs"], "did you mean 'metrics'"),
+    "unknown name": (["describe", "x"], "'x'; 'gahbench list' prints all names"),
+    "no results": (["leaderboard", "."], "results"),
+    "no status": (["status", "none"], "expected a results folder"),
+    "bad name": (["new", "architecture", "My Denoiser"], "lower-case words"),
+    "taken name": (["new", "architecture", "unet"], "already"),
+    "levels of a preview": (["preview", "discs", "-s", "loud"], "loud"),
+    "suffix of a preview": (["preview", "discs", "-o", "sheet.jpg"], "accepted: .png, .svg, .pdf"),
+    "levels of an inspection": (["inspect", "low-pass", "-s", "1/0"], "--sigma 1/0; accepted"),
+    "levels in grey levels": (["preview", "discs", "-s", "25"], "is written 25/255"),
+    "figures of an inspection": (["inspect", "low-pass", "-o", "x.svg"], "accepted: a folder, or a .pdf"),
+    "device of samples": (["sample", "optimal", "--device", "gpu"], "accepted: auto, cpu, or cuda"),
+    "two folders of a figure": (["draw", "psnr", "a", "b"], "a, b; this figure accepts a single results"),
+    "values of a figure": (["draw", "geometry[dct]", "discs"], "accepted: basis, threshold, index"),
+    "claim": (["claims", "-c", "mohan-2002"], "no claim matches 'mohan-2002'"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_ends_in_status_2_and_leaves_no_file(call, write_suite, tmp_path, case):
-    make_arguments, message = BAD[case]
-    arguments = make_arguments(tmp_path)
+    arguments, message = BAD[case]
     if isinstance(arguments[0], tuple):
         arguments = ["run", write_suite(*arguments), "--out", tmp_path / "out", "--engine", "inline"]
     status, _, stderr = call(*arguments)
@@ -258,67 +215,43 @@ def test_bad_input_ends_in_status_2_and_leaves_no_file(call, write_suite, tmp_pa
     assert list(Path().iterdir()) == []
 
 
-def test_list_shows_names_by_kind_and_plugins_that_failed_to_load(call, write, builtin):
-    status, printed, _ = call("list", "--plugins-dir", write("broken.py", "1 / 0\n"))
+def test_list_shows_names_by_kind_and_plugins_that_failed_to_load(call, builtin, tmp_path):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    status, printed, stderr = call("list", "--plugins-dir", tmp_path / "broken.py")
     assert status == 0
     words = [word.strip(",") for word in printed.split()]
     for plural, kind in PLURALS.items():
         names = [*(suite_files() if kind == "suite" else builtin.names(kind))]
         start = words.index(plural) + 1
         assert words[start : start + len(names)] == names
-    assert "ZeroDivisionError" in printed
-    assert "broken.py" in printed.replace("\n", "")
-
-
-def test_list_of_a_kind_shows_summaries(call, builtin):
-    for plural, singular in PLURALS.items():
-        status, printed, _ = call("list", plural)
-        assert status == 0
-        names = [line.split()[0] for line in printed.splitlines() if line[:1].strip()]
-        assert names == (list(suite_files()) if singular == "suite" else list(builtin.names(singular)))
-        assert "…" not in printed
-    assert call("list", "suite")[1] == printed
+        status, listed, _ = call("list", plural)
+        assert (status, "…" in listed) == (0, False)
+        assert [line.split()[0] for line in listed.splitlines() if line[:1].strip()] == names
+    assert re.search(r"broken\.py: ZeroDivisionError", stderr)
 
 
 def test_describe_shows_parameters_and_measured_facts(call):
-    status, printed, _ = call("describe", "unet[width=8,levels=1]", "--shape", "3,32,32")
+    status, printed, _ = call("describe", "unet[width=8,levels=1]", "--shape", 3, 32, 32)
     assert status == 0
-    assert "ICLR 2024" in printed
+    for text in ("ICLR 2024", "receptive field: 18 pixels", "blind: yes"):
+        assert text in printed
     assert "to train, on images of 3x32x32" in printed.replace("\n", " ")
-    assert "receptive field: 18 pixels" in printed
-    assert "blind: yes" in printed
-    assert call("cite", "unet")[1] == cite("unet")
-
-
-def test_describe_does_not_wrap_suites(call):
-    for name in ("quick", "standard-1"):
-        assert call("describe", name)[1].rstrip() == suite_files()[name].read_text(encoding="utf-8").rstrip()
-
-
-def test_describe_shows_defaults_that_name_plugins(call):
     (row,) = [line for line in call("describe", "oracle-best-basis")[1].splitlines() if line.startswith("bases  ")]
     assert row.split()[-2:] == ["[sym4,dct]"] * 2
-    (row,) = [line for line in call("describe", "heat-kernel")[1].splitlines() if line.startswith("basis  ")]
-    assert row.split()[-4:] == ["basis", "name", "graph-laplacian", "graph-laplacian"]
+    # Suites are printed as they are, without wrapping.
+    assert call("describe", "standard-1")[1].rstrip() == suite_files()["standard-1"].read_text("utf-8").rstrip()
 
 
-def test_describe_does_not_show_inherited_docstrings(call, write_plugin):
-    file = write_plugin("silent", "return noisy - self.noise(noisy)")
-    text = file.read_text(encoding="utf-8")
-    own = re.search(r'class \w+\(nn\.Module\):\n( +""".*?"""\n)', text, re.DOTALL)
-    file.write_text(text.replace(own[1], "") if own else text, encoding="utf-8")
-    status, printed, _ = call("describe", "silent", "-p", file)
-    assert status == 0
-    assert "This plugin has no docstring" in printed
-    assert "Base class" not in printed + call("list", "architectures", "-p", file)[1]
-
-
-def test_describe_shows_a_plugin_without_its_required_parameter(call, write_class):
+def test_describe_shows_a_plugin_without_docstring_and_required_parameter(call, write_class):
     body = "def __init__(self, strength: float): ...\ndef denoise(self, noisy, sigma, truth): return noisy"
-    status, printed, _ = call("describe", "needs", "--plugins-dir", write_class("reference", body, "needs"))
+    file = write_class("reference", body, "needs")
+    own = re.search(r'class \w+\(.*\):\n( +""".*?"""\n)', file.read_text(), re.DOTALL)
+    file.write_text(file.read_text().replace(own[1], "") if own else file.read_text())
+    status, printed, _ = call("describe", "needs", "--plugins-dir", file)
     assert status == 0
-    assert "required" in printed
-    assert "to measure it, set strength" in printed
+    for text in ("This plugin has no docstring", "required", "to measure it, set strength"):
+        assert text in printed
+    assert "Base class" not in printed
 
 
 def test_check_shows_failures_and_its_progress(call, write_plugin, monkeypatch):
@@ -346,15 +279,10 @@ def test_list_and_help_import_no_large_library():
 
 
 def test_reflowed_docstrings_fit_the_terminal():
-    doc = (
-        "A first line.\n\nA paragraph whose lines\nwere broken for another\nwidth.\n\nParameters\n----------\n"
-        "width\n    How wide it is, in\n    columns.\n\n- one\n- two\n\n>>> 1 + 1\n2"
-    )
-    wide = (
-        "A first line.\n\nA paragraph whose lines were broken for another width.\n\nParameters\n----------\n"
-        "width\n    How wide it is, in columns.\n\n- one\n- two\n\n>>> 1 + 1\n2"
-    )
-    assert reflow(doc, 200) == wide
+    doc = "A paragraph whose lines\nwere broken.\n\nwidth\n    How wide it is, in\n    columns.\n\n- one\n- two\n\n>>>"
+    wide = reflow(doc, 200).splitlines()
+    assert wide[0] == "A paragraph whose lines were broken."
+    assert wide[3:8] == ["    How wide it is, in columns.", "", "- one", "- two", ""]
     assert max(map(len, reflow(doc, 24).splitlines())) <= 24
     assert reflow(doc, 24).split() == doc.split()
 

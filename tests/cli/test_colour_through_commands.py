@@ -43,7 +43,7 @@ def test_colour_networks_are_trained_scored_inspected_sampled_and_drawn(figures_
     status, _, errors = command("inspect")(entrant, *data, "--others", "0", "--sigma", "0.1", "--out", "looks")
     assert status == 0, errors
     assert is_coloured(folder / "looks" / "gallery-0.1.png")
-    status, _, errors = command("sample")(entrant, *data, "--count", "2", "--set", "max_steps=2", "--out", "drawn")
+    status, _, errors = command("sample")(entrant, *data, "--set", "count=2", "--set", "max_steps=2", "--out", "drawn")
     assert status in (0, 1), errors
     assert np.load(folder / "drawn" / "samples.npz")["images"].shape == (2, 3, 8, 8)
     status, _, errors = command("draw")("denoised", "out", "--out", "sheet.png")

@@ -1,18 +1,17 @@
-"""Figures of ``gahbench draw``: rates, resolution, approximation and geometry."""
+"""Figures of ``gahbench draw``: rates, approximation and geometry."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_results import dataset, results, rows
 from matplotlib.colors import same_color
-from typer.testing import CliRunner
 
 import gahbench
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError
-from gahbench.board.rate_curves import entrant_windows
-from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.drawing import draw_approximation, draw_geometry
-from gahbench.report.drawing import GREY, save_figure
+from gahbench.report.drawing import GREY
 from gahbench.report.publish import publish
 from gahbench.report.rates import rate_windows
 
@@ -53,34 +52,6 @@ def test_rates_are_local_slopes():
         assert any(line.get_ydata()[0] == pytest.approx(2 / 3) for line in ax.get_lines())
     with pytest.raises(ResultsError, match="at least two noise levels"):
         results(rows("d", "a", "oracle", [[20.0, 21.0]], sigmas=(0.1,)), datasets=[dataset("d")]).figure("rates")
-    with pytest.raises(ResultsError, match="differ in their 'size' alone"):
-        make_results(names=NAMES[:1]).figure("resolution")
-
-
-def test_resolution_shows_the_slope_within_the_window_at_each_size():
-    (ax,) = make_results().figure("resolution", entrants="better", rate="rate[min_terms=5,max_terms=9]").axes
-    np.testing.assert_allclose(curves(ax)[0], [[64, 0.7], [128, 0.7]])
-
-
-def test_resolution_leaves_out_levels_that_have_not_collapsed():
-    names = [f"c-alpha[alpha=2,size={size},render_size=256]" for size in (32, 64)]
-    sides = dict(zip(names, (32, 64), strict=True))
-    sigmas = {32: np.array([0.125, 0.25, 0.5, 1.0]), 64: 2 * np.array([0.125, 0.25, 0.5, 1.0])}
-    # At the weakest noise, the error falls by 0.2 dB from the small to the large size.
-    outputs = {size: curve(0.5, sigmas[32]) + np.array([0.2 * (size == 64), 0, 0, 0])[:, None] for size in (32, 64)}
-    scores = [
-        row
-        for name, size in sides.items()
-        for row in rows(name, "haar", "oracle", outputs[size], sigmas=tuple(sigmas[size]))
-    ]
-    facts = [dataset(name, 2 / 3) | {"height": size, "width": size} for name, size in sides.items()]
-    results_of_sizes = results(scores, datasets=facts)
-    windows = {name: sigmas[size].tolist() for name, size in sides.items()}
-    levels = entrant_windows(results_of_sizes, windows)
-    assert levels == {name: {"haar": sigmas[size][1:].tolist()} for name, size in sides.items()}
-    # Images without a render size are kept at all levels.
-    plain = make_results()
-    assert entrant_windows(plain, {NAMES[0]: [0.25, 0.5]})[NAMES[0]] == {"wavelets": [0.25, 0.5], "better": [0.25, 0.5]}
 
 
 def test_windows_are_computed_from_test_images(builtin):
@@ -101,49 +72,42 @@ def test_windows_are_computed_from_test_images(builtin):
         rate_windows(make_results(), builtin, "psnr")
 
 
-def test_a_smooth_field_is_approximated_better_by_cosines_than_by_pixels(builtin, tmp_path):
-    figure = draw_approximation(builtin, ["gaussian-field[size=16]"], ["dct", "pixel"], images=4)
-    (ax,) = figure.axes
-    dct, pixel = (np.interp(50, *np.array(curve).T) for curve in curves(ax))
+def test_a_smooth_field_is_approximated_better_by_cosines_than_by_pixels(builtin):
+    (figure,) = draw_approximation(builtin, ["gaussian-field[size=16]"], bases=["dct", "pixel"], images=4)
+    dct, pixel = (np.interp(50, *np.array(curve).T) for curve in curves(figure.axes[0]))
     assert dct < 0.2 * pixel
-    save_figure(figure, tmp_path / "sub" / "a.svg")
-    first = (tmp_path / "sub" / "a.svg").read_bytes()
-    save_figure(
-        draw_approximation(builtin, ["gaussian-field[size=16]"], ["dct", "pixel"], images=4), tmp_path / "sub" / "a.svg"
-    )
-    assert (tmp_path / "sub" / "a.svg").read_bytes() == first
 
 
 @pytest.mark.parametrize(
-    ("names", "bases", "message"),
+    ("dataset", "basis", "message"),
     [
-        (["gaussian-field[size=15]"], ["sym4"], "basis 'sym4' on gaussian-field.*not orthonormal"),
-        (["gaussian-field[size=16]"], ["wavelet-ti"], "not orthonormal"),
-        (["discs[size=16]"], ["true-basis"], "true-basis. on discs.*: not defined on a dataset"),
-        (["discs[size=16]"], ["sim4"], "did you mean 'sym4'"),
+        ("gaussian-field[size=15]", "sym4", "basis 'sym4' on gaussian-field.*not orthonormal"),
+        ("gaussian-field[size=16]", "wavelet-ti", "not orthonormal"),
+        ("discs[size=16]", "true-basis", "true-basis. on discs.*: not defined on a dataset"),
+        ("discs[size=16]", "sim4", "did you mean 'sym4'"),
     ],
 )
-def test_approximation_in_an_invalid_basis_raises(builtin, names, bases, message):
+def test_approximation_in_an_invalid_basis_raises(builtin, dataset, basis, message):
     with pytest.raises(GahbenchError, match=message):
-        draw_approximation(builtin, names, bases, images=2)
+        list(draw_approximation(builtin, [dataset], bases=[basis], images=2))
 
 
 def test_geometry_is_drawn_for_bandlets_only(builtin):
-    assert draw_geometry(builtin, "discs[size=32]", "bandlet[directions=4]", 0.05, noisy=True).axes
+    (figure,) = draw_geometry(builtin, ["discs[size=32]"], basis="bandlet[directions=4]", threshold=0.05)
+    assert figure.axes
     with pytest.raises(ParameterError, match="basis 'dct': has no geometry to draw"):
-        draw_geometry(builtin, "discs[size=32]", "dct")
+        list(draw_geometry(builtin, ["discs[size=32]"], basis="dct"))
 
 
-def test_the_draw_commands_write_files(tmp_path):
+def test_the_draw_command_writes_files(tmp_path, command):
     publish(make_results(), tmp_path / "results", "digest")
     for arguments in (
-        ["rates", str(tmp_path / "results"), "-e", "better"],
-        ["resolution[rate=rate[min_terms=5,max_terms=9]]", str(tmp_path / "results")],
-        ["approximation[haar,images=2]", "discs[size=16]"],
-        ["geometry[threshold=0.05]", "discs[size=16]"],
+        ["rates", tmp_path / "results", "-e", "better"],
+        ["approximation[haar,dct,images=2]", "discs[size=16]"],
+        ["geometry[threshold=0.05]", "discs[size=16]", "discs[size=8]"],
     ):
-        out = tmp_path / f"{arguments[0]}.png"
-        result = CliRunner().invoke(app, ["draw", *arguments, "--out", str(out)], catch_exceptions=False)
-        assert result.exit_code == 0
-        assert result.stdout == f"wrote {out}\n"
-        assert out.read_bytes().startswith(b"\x89PNG")
+        status, printed, stderr = command("draw")(*arguments, "--out", tmp_path / "a.svg")
+        assert status == 0, stderr
+        files = [Path(line.removeprefix("wrote ")) for line in printed.splitlines()]
+        assert len(files) == (2 if "geometry" in arguments[0] else 1)
+        assert all(b"<svg" in file.read_bytes() for file in files)

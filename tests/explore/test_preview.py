@@ -7,9 +7,8 @@ import torch
 from fake_families import HARD_AT_LOW_NOISE, HEAD
 
 import gahbench
-from gahbench._util.errors import DataError, ParameterError, PluginError
-from gahbench.evaluation.evaluation import Evaluation
-from gahbench.explore.preview import contact_sheet
+from gahbench import DataError, GahbenchError, PluginError
+from gahbench.evaluation import Evaluation
 
 
 def test_the_noise_equals_the_noise_of_runs(families):
@@ -28,22 +27,24 @@ def test_the_noise_of_an_image_does_not_depend_on_the_start(families):
     second = families.preview("white", [0.1], start=64, count=2)
     assert torch.equal(first.clean[2:], second.clean)
     assert torch.equal(first.levels[0].noisy[2:], second.levels[0].noisy)
-    assert torch.equal(first.levels[0].best.denoised[2:], second.levels[0].best.denoised)
+    assert torch.equal(first.levels[0].denoised[2:], second.levels[0].denoised)
 
 
 @pytest.mark.parametrize("name", ["white", "genied"])
 @pytest.mark.parametrize("sigma", [0.03, 0.7])
 def test_the_optimal_error_equals_the_closed_form(families, name, sigma):
-    (level,) = families.preview(f"{name}[spread=0.2,depth=3]", [sigma], count=32).levels
+    preview = families.preview(f"{name}[spread=0.2,depth=3]", [sigma], count=32)
+    (level,) = preview.levels
     truth = 1 / (1 / 0.2**2 + 1 / sigma**2)
-    assert level.best.expected == pytest.approx(truth, rel=1e-6)
+    assert level.expected == pytest.approx(truth, rel=1e-6)
     # The mean square of 32 * 240 = 7680 Gaussian errors has a relative standard error of sqrt(2 / 7680).
-    assert abs(level.best.measured / truth - 1) < 4 * (2 / 7680) ** 0.5
+    measured = float((level.denoised - preview.clean).square().mean())
+    assert abs(measured / truth - 1) < 4 * (2 / 7680) ** 0.5
 
 
 def test_the_genie_is_given_the_index_of_its_images(families):
-    (level,) = families.preview("noiseless-genie", [0.3], count=3, split="train", start=7).levels
-    assert (level.best.measured, level.best.expected) == (0, 0)
+    preview = families.preview("noiseless-genie", [0.3], count=3, split="train", start=7)
+    assert torch.equal(preview.levels[0].denoised, preview.clean)
 
 
 def test_the_default_count_is_limited_by_the_split(families):
@@ -53,39 +54,33 @@ def test_the_default_count_is_limited_by_the_split(families):
 
 def test_the_card_holds_the_properties_of_a_dataset(families):
     white = families.preview("white[spread=0.2]", [0.1, 0.2]).card
-    assert white["parameters"] == "spread=0.2, height=10, width=8, depth=1"
-    assert (white["shape"][:10], white["images"]) == ("1 × 10 × 8", "endless in every split")
+    assert white["shape"].startswith("1 × 10 × 8")
+    assert white["images"] == "train endless, validation endless, test endless, A endless, B endless"
     # 1 / (1 / 0.04 + 1 / 0.01) in dB.
-    assert white["σ = 0.1"].startswith("noisy 20.0 dB, optimal 21.0 dB (")
+    assert white["σ = 0.1"] == "noisy 20.0 dB, optimal 21.0 dB"
     files = families.preview("files", [0.1]).card
-    assert "parameters" not in files
     assert (files["origin"], files["licence"]) == ("[bold]Nowhere[/bold]", "CC0 [1]")
     assert files["images"] == "train 6, validation 0, test 3, A 3, B 3"
-    assert files["fingerprint"] == "c0ffee" + "0" * 58
     assert files["pixels"] == "mean 1.000, standard deviation 1.000, 50 % outside [0, 1], over 3 images"
     assert files["σ = 0.1"] == "noisy 20.0 dB"
-    assert families.preview("genied[spread=0.2]", [0.2]).card["σ = 0.2"].startswith("noisy 14.0 dB, at most 17.0 dB (")
+    assert families.preview("genied[spread=0.2]", [0.2]).card["σ = 0.2"] == "noisy 14.0 dB, genie, at most 17.0 dB"
 
 
 def test_a_failing_optimum_keeps_the_rest_of_the_preview(families):
     preview = families.preview("mine", [0.05, 0.2], body=HARD_AT_LOW_NOISE)
     low, high = preview.levels
-    assert (low.best, low.obstacle) == (None, "too few effective samples")
-    assert (high.best.expected > 0, high.obstacle) == (True, "")
-    assert preview.card["σ = 0.05"].endswith("the optimum cannot be computed: too few effective samples")
-    assert preview.card["σ = 0.2"].startswith("noisy 14.0 dB, optimal ")
+    assert (low.denoised, low.obstacle) == (None, "too few effective samples")
+    assert (high.expected > 0, high.obstacle) == (True, "")
+    assert preview.card["σ = 0.05"].endswith(low.obstacle)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"sigmas": [0.1, 0.0]}, ParameterError, r"sigmas\.1: input should be greater than 0 \(got 0\.0\)"),
-        ({"sigmas": []}, ParameterError, "sigmas: list should have at least 1 item"),
-        ({"count": 33}, ParameterError, "count=33; accepted: 1 to 32"),
-        ({"start": -1}, ParameterError, "start=-1; accepted: 0 or more"),
-        ({"split": "trian"}, ParameterError, "did you mean 'train'"),
+        ({"count": 33}, GahbenchError, "count=33; accepted: 1 to 32"),
+        ({"start": -1}, GahbenchError, "start=-1; accepted: 0 or more"),
+        ({"split": "trian"}, GahbenchError, "did you mean 'train'"),
         ({"count": 3, "start": 1}, DataError, "3 test images requested from index 1, but the split holds 3"),
-        ({"split": "validation"}, DataError, "but the split holds 0"),
     ],
 )
 def test_invalid_arguments_raise(families, arguments, error, message):
@@ -97,30 +92,20 @@ def test_invalid_arguments_raise(families, arguments, error, message):
     ("body", "message"),
     [
         ("def __init__(self):\n    open('/no/such/file')", "FileNotFoundError"),
-        ("def images(self, split, count, start=0):\n    raise SystemExit(3)", "SystemExit: 3"),
         ("def images(self, split, count, start=0): return [[0.5]]", "it returned a list; accepted: a dense tensor"),
         ("def posterior(self, noisy, sigma): return 3", "AttributeError"),
-        ("card = 'mine, free'", "AttributeError"),
         ("optimum = gahbench.Optimum('exactly')", "KeyError: 'exactly'"),
     ],
 )
 def test_faults_of_datasets_are_reported_with_their_place(families, body, message):
-    with pytest.raises(PluginError, match=r"dataset 'mine'( cannot be previewed)?: ") as raised:
+    with pytest.raises(PluginError, match=rf"dataset 'mine'( cannot be previewed)?: .*{message}"):
         families.preview("mine", body=body)
-    assert message in str(raised.value)
 
 
 def test_a_plugin_that_is_not_a_dataset_raises(families):
     families.file.write_text(HEAD + "\nclass Mine:\n    def __init__(self, width: int = 3): ...\n")
     with pytest.raises(PluginError, match="cannot be previewed"):
         families.preview("mine")
-
-
-@pytest.mark.parametrize("dataset", ["faces", "c-alpha[size=16]"])
-def test_built_in_datasets_can_be_previewed(dataset):
-    preview = gahbench.preview(dataset, [0.2], count=2)
-    has_optimum = preview.dataset.optimum.kind in ("exact", "bracket")
-    assert len(contact_sheet(preview).axes[0].images) == 2 * (3 if has_optimum else 2)
 
 
 @pytest.mark.parametrize(
@@ -138,5 +123,5 @@ def test_noise_levels_are_refused_in_the_words_of_suites(sigmas, message):
         lambda: gahbench.inspect("low-pass", dataset="discs[size=8]", sigmas=sigmas),
         lambda: gahbench.run("quick", "out", settings={"scoring.sigmas": sigmas}),
     ):
-        with pytest.raises(gahbench.GahbenchError, match=message):
+        with pytest.raises(GahbenchError, match=message):
             call()
