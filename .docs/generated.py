@@ -73,9 +73,9 @@ def command_section(name: str, command: Any) -> str:
 def default_suffix(parameter: Any) -> str:
     """Return the default of a parameter in brackets; empty if there is no default or the help states it."""
     value = parameter.default
-    if value in (None, False, (), [], "") or "[default" in (parameter.help or "") or callable(value):
+    if value in (None, False, (), [], "") or not parameter.show_default or callable(value):
         return ""
-    return f" [default: {getattr(value, 'value', value)}]"
+    return f" [default: {', '.join(value) if isinstance(value, list | tuple) else value}]"
 
 
 def suite_fields() -> str:

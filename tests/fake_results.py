@@ -33,13 +33,16 @@ def rows(dataset, entrant, kind, psnr, seed=None, sigmas=SIGMAS, metric="psnr", 
 
 
 def results(scores, fits=(), failures=(), datasets=(), entrants=None, baseline=None):
+    fits, failures, datasets = list(fits), list(failures), list(datasets)
     scores = pd.DataFrame(list(scores), columns=list(SCHEMAS["scores"]))
+    named = [*scores["dataset"], *(row["dataset"] for row in (*fits, *failures))]
+    rows = list({row["dataset"]: row for row in [*datasets, *map(dataset, named), *datasets]}.values())
     return Results(
         suite="fake",
         scores=scores,
         fits=pd.DataFrame(list(fits), columns=list(SCHEMAS["fits"])),
         failures=pd.DataFrame(list(failures), columns=list(SCHEMAS["failures"])),
-        datasets=pd.DataFrame(list(datasets), columns=list(SCHEMAS["datasets"])),
+        datasets=pd.DataFrame(rows, columns=list(SCHEMAS["datasets"])),
         entrants=list(dict.fromkeys(scores["entrant"])) if entrants is None else entrants,
         baseline=baseline,
     )

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.stats
 
 from gahbench.board import results as published_results
-from gahbench.board.alignments import parse_agreement
 from gahbench.board.cube import metric_cubes, share_spreads
+from gahbench.board.metric_names import parse_agreement
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted(file.parent.name for file in (ROOT / "results").glob("*/results.json"))

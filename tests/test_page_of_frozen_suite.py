@@ -2,8 +2,9 @@
 
 from published_pages import load_results, table_after
 
-from gahbench.report.cells import between, duration, format_interval, rank, seconds
-from gahbench.report.cells import count as format_count
+from gahbench._util.readable import format_duration, format_number
+from gahbench.board.tables import plain
+from gahbench.report.cells import between, format_interval, rank, seconds
 
 DIRECTION = "direction[graph-laplacian,controlling_for=wavelet-ti[haar],ceiling_levels=1]"
 
@@ -19,7 +20,7 @@ def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
     results = load_results("standard-1")
     families = results.board.datasets
     c_alpha, fields, discs = families[:3]
-    overall = {row.entrant: (row.rank, row.rank_high) for row in results.means_over_datasets.rows}
+    overall = {row.entrant: (plain(row.rank), plain(row.rank_high)) for row in results.over_datasets().itertuples()}
     costs = {entry.entrant: entry for entry in c_alpha.entries}
     for entrant, *cells in table_after("standard-1", "with the interval of the rank:", len(results.entrants)):
         psnr = [ranked_psnr(family, entrant) for family in families]
@@ -32,8 +33,8 @@ def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
         ]
         directions = [family.estimate(entrant, "truth-direction", "", 0.05) for family in (c_alpha, discs)]
         assert cells == [
-            format_count(cost.parameters),
-            duration(cost.train_seconds),
+            format_number(cost.parameters),
+            format_duration(cost.train_seconds),
             seconds(cost.seconds_per_megapixel),
             *deficits,
             *map(format_interval, directions),
@@ -63,7 +64,7 @@ def test_ranks_and_gains_on_the_board_of_the_frozen_suite_bear_out_the_sentences
     assert places == [(1, 1), (2, 2), (7, 7), (8, 8)]
     assert max(on_discs[row][1] for row in networks) == 6
     results = load_results("standard-1")
-    for first in (results.board.for_dataset("photos[size=24]").entries[0], results.means_over_datasets.rows[0]):
+    for first in (results.board.for_dataset("photos[size=24]").entries[0], next(results.over_datasets().itertuples())):
         assert (first.entrant, first.rank, first.rank_high) == (networks[0], 1, 1)
     assert [on_faces[row] for row in networks[:2]] == [(8, 11), (12, 14)]
     assert max(on_faces[row][1] for row in networks[2:]) < 8

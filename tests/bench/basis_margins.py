@@ -9,7 +9,7 @@ from pathlib import Path
 import harness
 
 import gahbench
-from gahbench.board.alignments import parse_agreement
+from gahbench.board.metric_names import parse_agreement
 
 sys.path.append(str(Path(__file__).parents[1]))
 from published_pages import margin

@@ -187,7 +187,7 @@ def test_a_model_that_fails_has_a_row_without_scores():
     rows = board.set_index("entrant")
     assert "no such kernel" in rows.loc["model", "note"]
     assert rows.loc["identity", "rank"] > 0
-    with pytest.raises(gahbench.GahbenchError, match=r"'dics.size=8.' is neither .* did you mean 'discs'. suites: "):
+    with pytest.raises(gahbench.GahbenchError, match=r"'dics.size=8.' is neither .* did you mean 'discs'. accepted: "):
         gahbench.score(broken, "dics[size=8]")
     with pytest.raises(ParameterError, match="any other name"):
         gahbench.score(broken, "discs[size=8]", name="identity")

@@ -233,10 +233,10 @@ def test_a_run_has_a_board_without_psnr(tmp_path, path):
 
 
 def test_a_model_in_memory_is_scored(path):
-    results = gahbench.score(lambda noisy, sigma: noisy, f"captures[path={path('white')}]", sigmas="measured", images=4)
+    settings = {"sigmas": "measured", "images": 4}
+    on, metrics = f"captures[path={path('white')}]", ["sure", "masked-error"]
+    results = gahbench.score(lambda noisy, sigma: noisy, on, metrics=metrics, **settings)
     assert {*results.scores["metric"]} == {"sure", "sure.trace", "masked-error"}
     assert {*results.scores["entrant"]} == {"model", "identity", "bayes-shrink[sym4]"}
     with pytest.raises(ParameterError, match=r"psnr on captures.*needs clean images"):
-        gahbench.score(
-            lambda noisy, sigma: noisy, f"captures[path={path('white')}]", sigmas="measured", images=4, metrics=["psnr"]
-        )
+        gahbench.score(lambda noisy, sigma: noisy, on, **settings)
