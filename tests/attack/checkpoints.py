@@ -72,16 +72,14 @@ def attempt(case: Case, scratch: Path) -> None:
 
 def _load(case: Case, path: Path) -> None:
     parameters = {"architecture": case.architecture, "checkpoint": str(path), **case.parameters}
+    start = f"{case.architecture[:-1]}," if "[" in case.architecture else "linear["
+    spec = f"{start}checkpoint={path}]"
     if case.reader == "sample":
-        start = f"{case.architecture[:-1]}," if "[" in case.architecture else "linear["
-        spec = f"{start}checkpoint={path}]"
         sampled = gahbench.sample(spec, dataset="discs[size=8]", count=1, max_steps=1, device="cpu")
         assert sampled.images.shape == (1, 1, 8, 8)
         return
     if case.reader == "inspect":
-        inspection = gahbench.inspect(
-            case.architecture, dataset="discs[size=8]", sigmas=[0.1], bases=["dct"], checkpoint=path, others=0
-        )
+        inspection = gahbench.inspect(spec, dataset="discs[size=8]", sigmas=[0.1], bases=["dct"], others=0)
         assert inspection.levels[0].eigenvalues.shape == (64,)
         return
     configured = open_registry().configure("reference", Spec("pretrained", (), parameters))
