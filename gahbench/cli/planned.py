@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from gahbench._util.errors import listing
 from gahbench._util.readable import format_duration, format_number, pluralize
 from gahbench._util.resources import cpu_count
 from gahbench.cli.printing import print_table, say
@@ -25,7 +26,7 @@ def print_plan(plan: Plan, folder: Path, notes: Iterable[str] = ()) -> None:
     # Raise an error if the folder holds results of another suite.
     recorded, store = read_plan(folder, plan.suite.name), Store(folder)
     done = store.examine(plan.units).undamaged
-    table, refusals = [], []
+    table, refusals = [], dict[tuple[str, str], list[str]]()
     for row in rows(plan.suite):
         pairs = {dataset["dataset"]: plan.pairs[dataset["dataset"], row.entrant.label] for dataset in plan.datasets}
         units = [unit for unit in plan.units if unit.entrant == row.label]
@@ -38,10 +39,11 @@ def print_plan(plan: Plan, folder: Path, notes: Iterable[str] = ()) -> None:
         for dataset, pair in pairs.items():
             if pair.refusal is not None:
                 reason = f"cannot run on this dataset: {pair.refusal}" if pair.is_defined else pair.refusal
-                refusals.append(f"{row.label} on {dataset}: {reason}")
+                refusals.setdefault((row.label, reason), []).append(dataset)
     headings = ("entrant", "parameters", "seeds", "fits\ndone", "scores\ndone", "multiply-adds")
     print_table(table, headings, texts=1)
-    for text in (*refusals, *notes):
+    refused = (f"{label} on {listing(datasets)}: {reason}" for (label, reason), datasets in refusals.items())
+    for text in (*refused, *notes):
         say(text, "yellow")
     left = [unit for unit in plan.units if unit.folder not in done]
     estimate = estimate_durations(recorded.units if recorded else (), store)

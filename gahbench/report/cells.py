@@ -59,14 +59,21 @@ def data_url(content: bytes, kind: str = "png") -> str:
 
 
 def fold_label(label: str, width: int) -> str:
-    """Break a label into lines of at most ``width`` characters, at brackets, commas and spaces if possible."""
+    """Break a label into lines of at most ``width`` characters, at brackets, commas and spaces, or else at hyphens."""
     lines = [""]
     for part in re.split(r"(?<=,)(?! )|(?<= )|(?=\[)", label):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
             lines[-1] = lines[-1].rstrip()
             lines.append("")
         lines[-1] += part
-    return "\n".join(line[start : start + width] for line in lines for start in range(0, len(line), width))
+    folded = []
+    for line in lines:
+        while len(line) > width:
+            end = max(line.rfind(mark, 0, width) + 1 for mark in "-._=") or width
+            folded.append(line[:end])
+            line = line[end:]
+        folded.append(line)
+    return "\n".join(folded)
 
 
 def file_stems(labels: list[str]) -> dict[str, str]:

@@ -150,7 +150,8 @@ _FACTS = (
     Column("optimal slope", "optimal_slope", views=(), form=cells.number),
     Column("gain over noisy", "gain_over_noisy", signed=True, views=()),
 )
-BY_NAME = {column.name: column for column in (*COLUMNS, *_FACTS)}
+# A column of boards replaces the fact of its name.
+BY_NAME = {column.name: column for column in (*COLUMNS, *_FACTS)} | {column.name: column for column in COLUMNS}
 #: Metrics of directions and alignments, which come before other metrics.
 _FIRST = ("truth-direction", "direction", "truth-alignment", "alignment")
 

@@ -24,7 +24,7 @@ Form = Literal["markdown", "csv", "latex"]
 #: The lines of a printed summary, and the entrants in it.
 MAX_LINES, MAX_ENTRANTS = 22, 12
 #: The smallest and the usual width of labels, and the width of a line of a heading, in characters.
-_MIN_LABEL, _LABEL, _HEAD = 16, 28, 10
+_MIN_LABEL, _LABEL, _HEAD = 16, 28, 12
 
 
 def markdown(results: Results) -> str:

@@ -141,7 +141,7 @@ def _reports(
             links["About this board"] = f"../{pages}/{quote(path.relative_to(folder).as_posix())}/README.html"
         files |= {f"runs/{stem}/{table}": content for table, content in tables.items()}
         addresses = {table: f"{quote(stem)}/{table}" for table in tables}
-        files[run.page] = html_report(path, registry, results, addresses, links).encode()
+        files[run.page] = html_report(path, registry, results, addresses, links, is_saved=True).encode()
         runs.append(run)
     if not runs:
         raise ResultsError(f"{folder}: holds no results; expected a folder of results folders, each with {INDEX}")

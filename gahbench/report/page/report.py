@@ -54,6 +54,7 @@ def html_report(
     results: Results | None = None,
     files: Mapping[str, str] | None = None,
     navigation: Mapping[str, str] | None = None,
+    is_saved: bool = False,
 ) -> str:
     """Return the report of a results folder as one HTML page; equal folders give equal pages.
 
@@ -69,8 +70,10 @@ def html_report(
         The addresses of files of the folder, by name, to which the page links; none by default.
     navigation
         The addresses of other pages of a site, by title, to which the head of the page links; none by default.
+    is_saved
+        Whether the given results are those of the folder, whose figures are then not drawn again.
     """
-    is_saved, results = results is None, results or load_results(folder, registry)
+    is_saved, results = is_saved or results is None, results or load_results(folder, registry)
     document, readme, figures = build_document(results), read_readme(folder), dict[str, list[Published]]()
     for item in published(results, folder, is_saved):
         figures.setdefault(item.kind.section, []).append(item)
