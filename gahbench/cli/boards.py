@@ -51,8 +51,7 @@ def leaderboard(
     """
     from gahbench.contracts.row_labels import is_chosen
     from gahbench.registry.spec import parse_spec
-    from gahbench.report.text import export_board, print_tables
-    from gahbench.report.text import print_board as print_results
+    from gahbench.report import text
     from gahbench.runs.collect import load_rows, update_board
 
     if len(folders) == 1:
@@ -62,13 +61,13 @@ def leaderboard(
     if columns or form or out:
         # As in a spec, commas within brackets do not separate names.
         names = [str(name) for name in parse_spec(f"columns[{columns or ''}]").positional]
-        write_or_print(export_board(results, form or "markdown", names), out)
+        write_or_print(text.export_board(results, form or "markdown", names), out)
     elif full or entrant or dataset or metric:
         # The selection has the baseline too, which is shown only if it was chosen.
         shown = [label for label in results.entrants if is_chosen(label, entrant)]
-        print_tables(results, Console(), shown, is_full=full or bool(metric))
+        text.print_tables(results, Console(), shown, is_full=full or bool(metric))
     elif not results.scores.empty:
-        print_results(results, Console(), folders[0] if len(folders) == 1 else None)
+        text.print_board(results, Console(), folders[0] if len(folders) == 1 else None)
     for folder, count in left.items():
         if count:
             so_far = "no scores yet" if results.scores.empty else "the board so far"
@@ -99,8 +98,7 @@ def report(
 ) -> None:
     """Write a results folder as one HTML file: tables, figures, images, and provenance.
 
-    The file is self-contained and works offline. With JavaScript, tables can be sorted and filtered, and curves show
-    their values.
+    The file is self-contained and works offline. With JavaScript, tables can be sorted and filtered.
     """
     from gahbench.registry.registry import open_registry
 
