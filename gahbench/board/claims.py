@@ -146,7 +146,7 @@ class Table:
                     values = cube.values - others[0].reindex_like(cube) if minus else cube.values
                     cubes.append((dataset, replace(cube, values=values)))
         # The variance between training runs is pooled over datasets.
-        spreads = spreads_of({str(index): cube for index, (_, cube) in enumerate(cubes)})
+        spreads = spreads_of(cube for _, cube in cubes)
         rows: dict[tuple[str, str], Row] = {}
         for dataset, cube in cubes:
             # Effects of seeds on different metrics, splits and datasets are drawn independently.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -103,19 +103,19 @@ class ScoreCube:
         return np.pad(values, (0, 1), constant_values=np.nan)[np.ix_(*indices)]
 
 
-def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, Spread]:
+def spreads_of(cubes: Iterable[ScoreCube]) -> dict[str, Spread]:
     """Return the spread over runs of each entrant, from datasets that include the entrant (:func:`seed_spreads`)."""
-    arrays = {}
-    for name, cube in cubes.items():
+    arrays = []
+    for cube in cubes:
         kept = [index for index, label in enumerate(cube.entrants) if label not in cube.left_out]
         if kept:
-            arrays[name] = (cube.values[kept], [cube.entrants[index] for index in kept])
+            arrays.append((cube.values[kept], [cube.entrants[index] for index in kept]))
     return seed_spreads(arrays)
 
 
 def share_spreads(cubes: Mapping[str, ScoreCube]) -> dict[str, ScoreCube]:
     """Return the cubes of datasets with the spreads of their entrants on all datasets."""
-    spreads = spreads_of(cubes)
+    spreads = spreads_of(cubes.values())
     return {name: replace(cube, spreads=spreads) for name, cube in cubes.items()}
 
 

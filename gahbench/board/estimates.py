@@ -26,7 +26,6 @@ from gahbench.board.cube import (
     ScoreCube,
     join_levels,
     metric_cubes,
-    psnr_cubes,
     ratios_of,
     sampled_quotient,
     share_spreads,
@@ -206,7 +205,7 @@ def estimate(results: Results) -> Estimates:
     entries, checks = list[Entry](), dict[str, OptimumCheck]()
     values = [value_rows("", [], "", "", [])]
     kinds, other_cubes = entrant_kinds(results), metric_cubes(results)
-    for dataset, cube in psnr_cubes(results).items():
+    for dataset, cube in results.psnr_cubes.items():
         measured = {name: own_cubes[dataset] for name, own_cubes in other_cubes.items() if dataset in own_cubes}
         distances = optimality.Distances.from_cubes(cube, measured)
         check = optimality.check_optimum(cube, kinds, distances)

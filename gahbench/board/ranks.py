@@ -32,7 +32,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.board.cube import ScoreCube, psnr_cubes, spreads_of
+from gahbench.board.cube import ScoreCube, spreads_of
 from gahbench.board.statistics import LEVEL, Array, SampledMeans, total
 from gahbench.board.tables import SUFFIXES
 
@@ -88,7 +88,7 @@ def rank_entrants(
     # The weights of networks from files do not depend on a training seed.
     trained = {label for label in labels if kinds.get(label) == "trained" and cubes[0].seeds[label]}
     are_seeds_known = all(
-        spreads_of({"": cube}) or all(len(cube.seeds[label]) > 1 for label in trained - cube.left_out.keys())
+        spreads_of([cube]) or all(len(cube.seeds[label]) > 1 for label in trained - cube.left_out.keys())
         for cube in cubes
     )
     unranked = {label for cube in cubes for label in cube.left_out}
@@ -115,7 +115,7 @@ def over_datasets(results: Results) -> pd.DataFrame:
     values = [f"{name}{end}" for name in ("psnr", "gain_over_baseline") for end in SUFFIXES]
     table = pd.DataFrame(columns=["rank", "rank_high", "entrant", "kind", *values, "interval_scope"])
     if len(scored) >= MIN_DATASETS and labels:
-        all_cubes, parts = psnr_cubes(complete), []
+        all_cubes, parts = complete.psnr_cubes, []
         cubes = {part.dataset: all_cubes[part.dataset] for part in scored}
         for name, cube in cubes.items():
             sample = cube.sampled(crc32(name.encode())).apply(lambda array: array.mean(axis=-1) / len(cubes))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.errors import ResultsError, error_text, listing
 from gahbench._util.files import read_regular, sha256_of
 from gahbench._util.records import check_record, is_inside, parse_sealed
-from gahbench.board.cube import left_out_rows
+from gahbench.board.cube import ScoreCube, left_out_rows, psnr_cubes
 from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.estimates import Estimates, estimate
 from gahbench.board.metric_names import parse_metric_name
@@ -261,6 +261,11 @@ class Results:
     def left_out(self) -> dict[str, dict[str, str]]:
         """Reasons why entrants are left out of comparisons, by dataset (:mod:`gahbench.board.cube`)."""
         return left_out_rows(self)
+
+    @cached_property
+    def psnr_cubes(self) -> dict[str, ScoreCube]:
+        """The PSNR of each dataset as an array (:mod:`gahbench.board.cube`)."""
+        return psnr_cubes(self)
 
     @cached_property
     def deficit_curves(self) -> dict[str, dict[str, DeficitCurve]]:

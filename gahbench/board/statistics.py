@@ -25,7 +25,7 @@ Efron, Tibshirani, *An Introduction to the Bootstrap*, 1993, section 12.5 (boots
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -249,10 +249,10 @@ def sampled_means(
     return SampledMeans(array_means, {units: deviations}, effects)
 
 
-def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[str, Spread]:
+def seed_spreads(arrays: Iterable[tuple[ArrayLike, Sequence[str]]]) -> dict[str, Spread]:
     """Return the spread over seeds of each named entrant that has one, averaged over the values of datasets."""
     averages: dict[str, Spread] = {}
-    for values, names in arrays.values():
+    for values, names in arrays:
         by_seed = means(np.asarray(values, dtype=np.float64)[..., None, :])
         for name, own in zip(names, spreads_of_entrants(by_seed), strict=True):
             ratio, dof = averages.get(name, Spread())

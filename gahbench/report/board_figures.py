@@ -126,16 +126,19 @@ def _gains(results: Results, datasets: Labels, entrants: Labels, mean: bool = Fa
         is_baseline = frame["entrant"] == results.baseline
         frame = frame if is_baseline.all() else frame[~is_baseline]
         frame = frame.assign(row=frame["row"].cat.remove_unused_categories())
-        return frame, f"{prefix}gain over {results.names.entrant(str(results.baseline), in_sentence=True)} (dB)"
+        return frame, f"{prefix}{_over_baseline(results)}"
     frame = board_frame(results, datasets, entrants, "psnr", mean=mean)
     if frame.empty:
         raise ResultsError(f"no entrant has a PSNR on {listing(datasets)}; expected results with scores")
-    sigmas = [
-        results.board.for_dataset(name).sigmas if mean else level
-        for name, level in zip(frame["dataset"], frame["sigma"], strict=True)
-    ]
-    frame[_ENDS] = frame[_ENDS].sub([float(np.mean(input_psnr(levels))) for levels in sigmas], axis=0)
+    noisy = {
+        board.dataset: float(np.mean(input_psnr(board.sigmas))) for board in results.board.datasets if board.sigmas
+    }
+    frame[_ENDS] = frame[_ENDS].sub(frame["dataset"].map(noisy) if mean else input_psnr(frame["sigma"]), axis=0)
     return frame, f"{prefix}gain over the noisy images (dB)"
+
+
+def _over_baseline(results: Results) -> str:
+    return f"gain over {results.names.entrant(str(results.baseline), in_sentence=True)} (dB)"
 
 
 def draw_metric(results: Results, datasets: Labels, entrants: Labels, *, metric: str, width: float = WIDTH) -> Figure:
@@ -145,8 +148,7 @@ def draw_metric(results: Results, datasets: Labels, entrants: Labels, *, metric:
     if frame.empty:
         raise ResultsError(f"no values of '{metric}' for these datasets and entrants; choose others, or fewer patterns")
     titles = dict(zip(results.metrics["metric"], map(str, results.metrics["title"]), strict=True))
-    gain = f"gain over {results.names.entrant(str(results.baseline), in_sentence=True)} (dB)"
-    titles = {**_TITLES, "gain_over_baseline": gain, **titles}
+    titles = {**_TITLES, "gain_over_baseline": _over_baseline(results), **titles}
     is_difference = quantity in ("deficit", "gain_over_baseline")
     return _draw_frame(results, frame, titles.get(metric) or metric, width, zero=is_difference)
 
@@ -333,12 +335,14 @@ def draw_transitions(
         if chance:
             nulls = _sweep_frame(results, *pair, chance, panel=panel, label="chance")
             frames.append(nulls.drop(columns=["low", "high"]))
-    frame = pd.concat(frames).sort_values("sigma", kind="stable", na_position="last")
+    frame = pd.concat(frames)
+    panels = drawing.order_of(frame["panel"])
+    frame = frame.sort_values("sigma", kind="stable", na_position="last")
     frame["group"] = frame["sigma"].map(lambda sigma: "samples" if math.isnan(sigma) else f"σ = {level_name(sigma)}")
     # All images of the split are a decade beyond the largest number.
     is_all = np.isinf(frame["size"])
     last = 10 * frame["size"][~is_all].max()
-    labels, panels = frame["label"].fillna(frame["group"]), drawing.order_of(pd.concat(frames)["panel"])
+    labels = frame["label"].fillna(frame["group"])
     frame = frame.assign(x=frame["size"].mask(is_all, last), label=labels, panel=pd.Categorical(frame["panel"], panels))
     figure = drawing.draw_curves(frame, "training images N", "", width=width, references={"chance"})
     for ax, (_, values) in zip(figure.axes, frame.groupby("panel", observed=True)["value"], strict=True):

@@ -59,7 +59,7 @@ def data_url(content: bytes, kind: str = "png") -> str:
 
 
 def fold_label(label: str, width: int) -> str:
-    """Break a label into lines of at most ``width`` characters, at brackets, commas and spaces, or else at hyphens."""
+    """Break a label into lines of at most ``width`` characters, at brackets, commas and spaces, or else in words."""
     lines = [""]
     for part in re.split(r"(?<=,)(?! )|(?<= )|(?=\[)", label):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:

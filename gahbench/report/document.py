@@ -136,7 +136,7 @@ def _range(values: Collection[float], to: str = "–") -> str:
 
 def _summary(results: Results, wide: pd.DataFrame) -> Table | None:
     """Return the ranks and gains over all datasets, the gains and ranks on each dataset, and the cost."""
-    names, means = results.names, results.over_datasets().assign(note="").set_index("entrant", drop=False)
+    names, means = results.names, results.over_datasets().set_index("entrant", drop=False)
     baseline = results.baseline if wide["gain_over_baseline"].notna().any() else None
     gain = "gain_over_noisy" if baseline is None else "gain_over_baseline"
     datasets = list(wide.loc[wide["psnr"].notna(), "dataset"].unique())

@@ -226,8 +226,8 @@ def draw_matrices(
         for ax, (title, cells) in zip(axes, panels, strict=False):
             tables = (cells.pivot(index="row", columns="column", values=end) for end in ("value", "low", "high"))
             shown = [head for head in heads if (cells["column"] == head).any()]
-            values, low, high = (table.loc[:, shown].reindex(list(rows)) for table in tables)
-            values, low, high = (table.rename(index=rows, columns=heads) for table in (values, low, high))
+            tables = (table.loc[:, shown].reindex(list(rows)).rename(index=rows, columns=heads) for table in tables)
+            values, low, high = tables
             texts, decided = values.map(number, digits=digits), (low > 0) | (high < 0)
             heat_map(values, annot=texts, mask=~decided, cmap=shades, annot_kws=font, ax=ax)
             grey, unknown = font | {"color": GREY}, values.isna()

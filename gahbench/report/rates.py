@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError
-from gahbench.board.cube import psnr_cubes
 from gahbench.board.statistics import interval
 from gahbench.board.tables import entrant_kinds
 from gahbench.contracts.datasets import Dataset
@@ -52,7 +51,7 @@ def draw_rates(
     results: Results, datasets: Sequence[str], entrants: Sequence[str], *, width: float = WIDTH, rate: str = "rate"
 ) -> Figure:
     """Draw the local slope of output against input PSNR; the window of ``rate``, in which it is a rate, is shaded."""
-    cubes = {name: cube for name, cube in psnr_cubes(results).items() if name in datasets and len(cube.sigmas) > 1}
+    cubes = {name: cube for name, cube in results.psnr_cubes.items() if name in datasets and len(cube.sigmas) > 1}
     rows = []
     for dataset, cube in cubes.items():
         x = input_psnr(cube.sigmas)

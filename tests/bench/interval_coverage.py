@@ -92,7 +92,7 @@ def seeds_table(trials, datasets):
                 str(index): (networks(generator, spreads, seeds, units, distribution), names)
                 for index in range(datasets)
             }
-            sample = sampled_means(scored["0"][0], DRAWS, trial, names, seed_spreads(scored))
+            sample = sampled_means(scored["0"][0], DRAWS, trial, names, seed_spreads(scored.values()))
             # The first and the last network, and the paired difference of the last two.
             chosen = sample.apply(
                 lambda array: array @ np.array([[1, 0, 0, 0, 0, 0], [0] * 5 + [1], [0] * 4 + [-1, 1]]).T

@@ -58,10 +58,10 @@ def test_the_mean_ratio_is_that_of_the_variances_whatever_the_spread_of_the_entr
 def test_spreads_are_averaged_over_datasets():
     values = np.repeat(np.array([[1.0, -1.0], [2.0, -2.0]])[..., None], 4, axis=2)
     # The variances are 2 and 8 in units of their mean, and swapped on the second dataset.
-    assert seed_spreads({"d": (values, "ab")}) == {"a": Spread(0.4, 1.0), "b": Spread(1.6, 1.0)}
+    assert seed_spreads([(values, "ab")]) == {"a": Spread(0.4, 1.0), "b": Spread(1.6, 1.0)}
     average = Spread(1.0, 2.0)
-    assert seed_spreads({"d": (values, "ab"), "e": (values[::-1], "ab")}) == {"a": average, "b": average}
-    assert seed_spreads({"d": (values[:, :1], "ab")}) == {}
+    assert seed_spreads([(values, "ab"), (values[::-1], "ab")]) == {"a": average, "b": average}
+    assert seed_spreads([(values[:, :1], "ab")]) == {}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_intervals_of_an_entrant_with_a_larger_spread_cover_the_truth(seeds, dat
     for trial in range(trials):
         datasets = {str(index): (spreads * generator.normal(size=(6, seeds, 1)), names) for index in range(count)}
         first = datasets["0"][0][..., 0]
-        effects = seed_effects(first, 400, trial, names, seed_spreads(datasets))
+        effects = seed_effects(first, 400, trial, names, seed_spreads(datasets.values()))
         covered += np.abs(first.mean(axis=1)) < np.quantile(np.abs(effects), 0.95, axis=0)
     error = np.sqrt(0.95 * 0.05 / trials)
     assert covered[-1] / trials > least - 3 * error
