@@ -26,9 +26,9 @@ COMMANDS = {
     "training": "run quick --out {out} --threads 1 --workers 1 --only unet* --dataset faces* --seed 0"
     " --metric psnr --set scoring.images=2",
     "Jacobian": "inspect local-blur --out {out} --dataset c-alpha[size=16]",
-    "sampling": "sample optimal --out {out} --dataset gaussian-field[size=32] --count 64",
+    "sampling": "sample optimal --out {out} --dataset gaussian-field[size=32]",
 }
-SMOKE = {"list": "list", "sampling": "sample optimal --out {out} --dataset gaussian-field[size=8] --count 1"}
+SMOKE = {"list": "list", "sampling": "sample optimal --out {out} --dataset gaussian-field[size=8]"}
 
 
 def memory(process: int) -> int:

@@ -16,7 +16,7 @@ from tests.attack.harness import run
 
 results = {}
 for case in sys.argv[1:]:
-    outcome = run(campaign(case), 12, 0, 2, time_limit=1.5, memory_limit=2**28)
+    outcome = run(campaign(case), 12, 0, 2, time_limit=5, memory_limit=2**28)
     findings = [[item.kind, item.location, item.count] for item in outcome.findings.values()]
     results[case] = [outcome.cases, outcome.hangs, outcome.errors, findings]
 print(json.dumps(results))
