@@ -22,7 +22,7 @@ NOMINAL_SCORE = 0.5
 
 
 def print_plan(plan: Plan, folder: Path, notes: Iterable[str] = ()) -> None:
-    """Print the entrants of a plan and how many units are finished, notes, and an estimate of the time left."""
+    """Print the entrants of a plan and how many units are finished, faults, notes, and an estimate of the time left."""
     # Raise an error if the folder holds results of another suite.
     recorded, store = read_plan(folder, plan.suite.name), Store(folder)
     done = store.examine(plan.units).undamaged
@@ -35,14 +35,14 @@ def print_plan(plan: Plan, folder: Path, notes: Iterable[str] = ()) -> None:
         parameters, work = (format_number(number) if number else "–" for number in numbers)
         seeds = {unit.seed for unit in units if unit.kind == "fit"}
         counts = [f"{sum(states)} of {len(states)}" if states else "–" for states in groups]
-        table.append([row.label, parameters, str(len(seeds) or "–"), *counts, work])
+        scored = f"{sum(pair.refusal is None for pair in pairs.values())} of {len(pairs)}"
+        table.append([row.label, scored, parameters, str(len(seeds) or "–"), *counts, work])
         for dataset, pair in pairs.items():
-            if pair.refusal is not None:
-                reason = f"cannot run on this dataset: {pair.refusal}" if pair.is_defined else pair.refusal
-                refusals.setdefault((row.label, reason), []).append(dataset)
-    headings = ("entrant", "parameters", "seeds", "fits\ndone", "scores\ndone", "multiply-adds")
+            if pair.is_defined and pair.refusal is not None:
+                refusals.setdefault((row.label, pair.refusal), []).append(dataset)
+    headings = ("entrant", "data-\nsets", "para-\nmeters", "seeds", "fits\ndone", "scores\ndone", "multiply-\nadds")
     print_table(table, headings, texts=1)
-    refused = (f"{label} on {listing(datasets)}: {reason}" for (label, reason), datasets in refusals.items())
+    refused = (f"{label} cannot run on {listing(datasets)}: {reason}" for (label, reason), datasets in refusals.items())
     for text in (*refused, *notes):
         say(text, "yellow")
     left = [unit for unit in plan.units if unit.folder not in done]

@@ -26,8 +26,8 @@ from gahbench.board.results import INDEX, Results, load_results
 from gahbench.contracts.row_labels import base_label
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import DASH, data_url, file_stems
-from gahbench.report.claims import CLAIMS
-from gahbench.report.page.readme import Readme, read_markdown, read_readme
+from gahbench.report.claims import CLAIMS, GENERATED
+from gahbench.report.page.readme import Readme, html_of_markdown, read_markdown, read_readme
 from gahbench.report.page.report import file_checksums, html_page, html_report
 from gahbench.report.pictures import find_sheets, png_data_url
 
@@ -85,7 +85,7 @@ def write_site(
         The title of the site.
     documentation
         The folder within the site of the documentation that Sphinx builds from the parent of ``folder``. The site links
-        to its pages about boards and claims.
+        to its pages about boards and claims. Without it, the site has a page of the claims.md of ``folder``.
     progress
         A function that is called with the name of each results folder and the finished share of them.
 
@@ -102,14 +102,18 @@ def write_site(
     # The documentation has the pages of the folder that contains the results folders.
     pages = f"{documentation.strip('/')}/{quote(folder.resolve().name)}" if documentation else ""
     navigation = {title: "index.html", "Boards": "index.html#boards", "Entrants": "index.html#entrants"}
+    if claims := read_markdown(folder / CLAIMS):
+        navigation["Claims"] = f"{pages}/claims.html" if pages else "claims.html"
     if pages:
         root = f"{pages.rpartition('/')[0]}/"
-        if (folder / CLAIMS).is_file():
-            navigation["Claims"] = f"{pages}/{Path(CLAIMS).stem}.html"
         navigation |= {"Documentation": f"{root}index.html", "Search": f"{root}search.html"}
     runs, files = _reports(folder, registry, navigation, pages, progress)
     values = {"heading": QUESTION, "navigation": navigation, **_index(runs, registry)}
     files["index.html"] = html_page(title, "index.html", values).encode()
+    if claims and not pages:
+        boards = {f"{run.name}/README.md": run.page for run in runs}
+        values = {"navigation": navigation, "text": html_of_markdown(claims.replace(GENERATED, ""), boards)}
+        files["claims.html"] = html_page(f"Claims – {title}", "text.html", values).encode()
     files[FILES] = (json.dumps({"format": "gahbench-site", "files": sorted(files)}, indent=1) + "\n").encode()
     for name, content in files.items():
         write_output(content, out / name)

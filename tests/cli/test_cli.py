@@ -157,10 +157,10 @@ def test_plan_prints_the_entrants_and_estimates_the_time(figures_not_rendered, c
     assert code == 0
     assert not Path("runs").exists()
     _, _, identity, network, *folded, last = out.splitlines()
-    assert identity.split() == ["identity", "–", "–", "–", "0", "of", "1", "–"]
+    assert identity.split() == ["identity", "1", "of", "1", "–", "–", "–", "0", "of", "1", "–"]
     label, *cells = network.split()
     assert label + "".join(line.strip() for line in folded) == TIMED
-    assert cells == ["74", "1", "0", "of", "1", "0", "of", "1", "unknown"]
+    assert cells == ["1", "of", "1", "74", "1", "0", "of", "1", "0", "of", "1", "unknown"]
     assert last.startswith("to do: 3 of 3 units in runs/timed; about 10 min 07 s with 1 worker")
     assert call("run", timed, "--only", "identity", "--engine", "inline")[0] == 0
     assert "to do: 2 of 3 units" in call("plan", timed)[1]

@@ -15,6 +15,7 @@ NAME = 'c-alpha[alpha=2]"><img src=x>'
 RUN = "\"><b>run' 🌲"
 #: Text files of a folder of results, by path.
 TEXTS = {
+    "claims.md": "# Claims\n\n[This](kept/README.md), [that](../x.md), <i>those</i>.\n\n| a |\n| - |\n| <b>b</b> |\n",
     "README.md": "[the run](kept/leaderboard.md)\n",
     "kept/README.md": "# What\n## What it shows\n- <i>This</i> & [that](../README.md). More.\n\n![](figures/x.png)\n",
 }

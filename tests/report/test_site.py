@@ -95,16 +95,22 @@ def test_a_site_replaces_an_earlier_site_and_nothing_else(builtin, tmp_path):
     folder, out = tmp_path / "results", tmp_path / "out"
     scores, fits, datasets = realistic([("a", "classical", 2, 0.6, 1)], NAME, (0.1,), images=5)
     publish(results(scores, fits, datasets=datasets), folder / "fake", "0" * 64)
-    (folder / "claims.md").write_text("# Claims\n", encoding="utf-8")
+    claims = "# Claims\n\nOf [this](fake/README.md) and [that](../that.md).\n\n|a|\n|-|\n|<b>|\n"
+    (folder / "claims.md").write_text(claims, encoding="utf-8")
     (folder / "fake" / "README.md").write_text("# A board\n", encoding="utf-8")
     files = write_site(folder, out, builtin)
     contents = {name: (out / name).read_bytes() for name in files}
     assert write_site(folder, out, builtin) == files
     assert {name: (out / name).read_bytes() for name in files} == contents
+    # Links to boards lead to reports, and other links of the page of claims are text.
+    page = Read(contents["claims.html"].decode())
+    assert "runs/fake.html" in page.addresses
+    assert "../that.md" not in page.addresses
+    assert "<b>" in page.text
     # The documentation has pages of boards and claims.
     (out / "site.json").write_text((out / "site.json").read_text().replace('"index.html"', '"index.html", "old.html"'))
     (out / "old.html").write_text("old", encoding="utf-8")
-    assert write_site(folder, out, builtin, documentation="docs") == files
+    assert write_site(folder, out, builtin, documentation="docs") == [name for name in files if name != "claims.html"]
     assert not (out / "old.html").exists()
     addresses = Read((out / "runs" / "fake.html").read_text(encoding="utf-8")).addresses
     assert {"../docs/results/fake/README.html", "../docs/results/claims.html", "../docs/search.html"} <= set(addresses)

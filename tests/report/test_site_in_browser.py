@@ -11,7 +11,7 @@ from gahbench.site.pages import write_site
 pytestmark = pytest.mark.extras("playwright", "axe_core_python")
 RESULTS = Path(__file__).parents[2] / "results"
 #: Pages of every kind.
-KINDS = ("index", "runs/quick")
+KINDS = ("index", "claims", "runs/quick")
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from gahbench._util.files import read_regular
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from markdown_it.token import Token
 
 #: The largest file that is read, in bytes: the time to parse forged Markdown grows with the square of its size.
@@ -21,6 +24,9 @@ MAX_BYTES = 200_000
 #: The headings of findings.
 _HEADINGS = ("findings", "what it shows")
 _SENTENCE = re.compile(r".+?(?<!et al)(?<!e\.g)(?<!i\.e)(?<!vs)(?=[.!?](?:\s|$))")
+
+#: HTML in the text is shown as text.
+_PARSER = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,7 @@ def read_markdown(file: Path) -> str:
 def read_readme(folder: Path) -> Readme:
     """Read the README.md of a folder."""
     title = headline = picture = section = ""
-    # HTML in the text is shown as text.
-    tokens = MarkdownIt("commonmark", {"html": False}).enable("table").parse(read_markdown(folder / "README.md"))
+    tokens = _PARSER.parse(read_markdown(folder / "README.md"))
     for before, token in pairwise(tokens):
         parts = token.children or []
         picture = picture or next((str(part.attrs["src"]) for part in parts if part.type == "image"), "")
@@ -58,6 +63,14 @@ def read_readme(folder: Path) -> Readme:
         elif token.type == "inline" and section in _HEADINGS:
             headline = headline or _headline(parts)
     return Readme(title, headline, unquote(picture))
+
+
+def html_of_markdown(text: str, pages: Mapping[str, str]) -> Markup:
+    """Return Markdown as HTML. Links lead to the values of ``pages`` by their address; other links are text."""
+    linked = re.sub(
+        r"\[([^]]+)\]\(([^)]*)\)", lambda link: f"[{link[1]}]({pages[link[2]]})" if link[2] in pages else link[1], text
+    )
+    return Markup(_PARSER.render(linked).replace("<table>", '<table class="prose" tabindex="0">'))
 
 
 def _headline(parts: list[Token]) -> str:
