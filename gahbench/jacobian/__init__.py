@@ -5,7 +5,7 @@ The module works without the rest of gahbench, on any ``nn.Module`` with ``forwa
     from gahbench.jacobian import Jacobian, top
 
     jacobian = Jacobian(network, noisy, sigma=0.1)
-    print(jacobian.trace())            # one value for each image, exact or with its standard error
+    print(jacobian.trace().value)      # one value for each image, exact or with a standard error
     pairs = top(jacobian, 20)          # eigenvalues and eigenvectors of the symmetric part
     matrices = jacobian.matrices()     # the full matrices, shape (N, d, d)
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from gahbench.jacobian.autograd import AutogradMaps, Jacobian
 from gahbench.jacobian.eigen import Eigenpairs, top
-from gahbench.jacobian.families import DiagonalFamily, FilterFamily
+from gahbench.jacobian.families import FilterFamily
 from gahbench.jacobian.maps import (
     LARGEST_EXACT,
     DenseMaps,
@@ -24,13 +24,11 @@ from gahbench.jacobian.maps import (
     Sketch,
     probes_for,
 )
-from gahbench.jacobian.sparse import SparseMaps
 
 __all__ = [
     "LARGEST_EXACT",
     "AutogradMaps",
     "DenseMaps",
-    "DiagonalFamily",
     "Eigenpairs",
     "Estimate",
     "FilterFamily",
@@ -38,7 +36,6 @@ __all__ = [
     "Jacobian",
     "LinearMaps",
     "Sketch",
-    "SparseMaps",
     "probes_for",
     "top",
 ]

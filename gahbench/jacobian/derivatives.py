@@ -38,9 +38,9 @@ def autograd_jacobians(forward: Callable[[Tensor, int], Tensor], noisy: Tensor, 
     try:
         return maps if _is_derivative(maps, forward, noisy[:1], sigma) else None
     except (RuntimeError, TypeError) as error:
+        # Otherwise a tensor that requires gradients was converted to an array, or an operation is not differentiable.
         if is_out_of_memory(error):
             raise
-        # A tensor that requires gradients was converted to an array, or an operation is not differentiable.
         return None
 
 

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from gahbench.jacobian.maps import LinearMaps
 
-#: Share of all eigenpairs above which a full decomposition is faster than Lanczos' method. For each pair, that method
-#: takes about 15 products with single vectors, each as slow as 8 products in a batch. The second share applies to large
-#: matrices.
+#: Shares of all eigenpairs, of small and of large matrices, above which a full decomposition is faster than Lanczos'
+#: method. For each pair, that method takes about 15 products with single vectors, each as slow as 8 in a batch.
 MAX_LANCZOS_SHARE = 0.01
 MAX_LANCZOS_SHARE_LARGE = 0.2
 Method = Literal["auto", "full", "lanczos"]
@@ -54,33 +53,11 @@ class Eigenpairs:
 
 
 def full(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all eigenvalues and eigenvectors of the symmetric parts of matrices.
-
-    Parameters
-    ----------
-    matrices
-        Shape (N, d, d).
-
-    Returns
-    -------
-    tuple of Tensor
-        Eigenvalues, shape (N, d), in descending order, and eigenvectors as orthonormal rows, shape (N, d, d); float64.
-
-    Examples
-    --------
-    >>> import torch
-    >>> values, vectors = full(torch.diag(torch.tensor([1.0, 3.0, 2.0]))[None])
-    >>> values
-    tensor([[3., 2., 1.]], dtype=torch.float64)
-    """
-    values, vectors = [], []
+    """Return eigenvalues (N, d), descending, and eigenvectors (N, d, d), as rows, of the symmetric parts; float64."""
     # Decompose one matrix at a time, which is as fast as a batch and independent of the other images.
-    for matrix in matrices:
-        double = matrix.double()
-        pairs = torch.linalg.eigh((double + double.mT) / 2)
-        values.append(pairs.eigenvalues.flip(0))
-        vectors.append(_fix_signs(pairs.eigenvectors.mT.flip(0)))
-    return torch.stack(values), torch.stack(vectors)
+    pairs = [torch.linalg.eigh((matrix + matrix.mT) / 2) for matrix in map(Tensor.double, matrices)]
+    vectors = torch.stack([pair.eigenvectors.mT.flip(0) for pair in pairs])
+    return torch.stack([pair.eigenvalues.flip(0) for pair in pairs]), _fix_signs(vectors)
 
 
 def top(
@@ -128,9 +105,8 @@ def top(
         return Eigenpairs(values[:, chosen].cpu(), vectors[:, chosen].cpu(), exact, "full")
     pairs = [_lanczos(maps.select(index), count, tolerance, smallest) for index in range(len(maps))]
     all_values, all_vectors, residuals, products = zip(*pairs, strict=True)
-    signed = torch.stack([_fix_signs(own_vectors) for own_vectors in all_vectors])
-    description = f"lanczos, {sum(products)} products"
-    return Eigenpairs(torch.stack(all_values), signed, torch.stack(residuals), description)
+    tensors = torch.stack(all_values), torch.stack(all_vectors), torch.stack(residuals)
+    return Eigenpairs(*tensors, f"lanczos, {sum(products)} products")
 
 
 def _lanczos(map_: LinearMaps, count: int, tolerance: float, smallest: bool) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -138,14 +114,14 @@ def _lanczos(map_: LinearMaps, count: int, tolerance: float, smallest: bool) -> 
 
     Returns eigenvalues (k,) in descending order, eigenvectors (k, d), residuals (k,), and the number of products.
     """
-    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     products = 0
 
     def multiply(vector: np.ndarray) -> np.ndarray:
         nonlocal products
         products += 1
-        row = torch.as_tensor(np.ascontiguousarray(vector).reshape(1, 1, -1)).to(map_.like)
+        row = torch.as_tensor(vector.reshape(1, 1, -1)).to(map_.like)
         return np.asarray(map_.symmetric_product(row)[0, 0].double().cpu().numpy())
 
     # A fixed random start has a component in every eigenspace.
@@ -158,8 +134,6 @@ def _lanczos(map_: LinearMaps, count: int, tolerance: float, smallest: bool) -> 
         operator: Any = LinearOperator((map_.size, map_.size), matvec=multiply, dtype=np.float64)
         try:
             return eigsh(operator, k=count, which="LA", v0=start, tol=tolerance, maxiter=MAX_RESTARTS)
-        except ArpackNoConvergence as error:
-            raise ValueError(f"Lanczos' method did not find {count} eigenvalues in {MAX_RESTARTS} restarts") from error
         except ArpackError as error:
             raise ValueError(f"Lanczos' method did not find {count} eigenvalues: {error}") from error
 
@@ -173,10 +147,9 @@ def _lanczos(map_: LinearMaps, count: int, tolerance: float, smallest: bool) -> 
     order = np.argsort(values)[::-1]
     sorted_values, rows = torch.as_tensor(values[order].copy()), torch.as_tensor(vectors.T[order].copy())
     images = map_.symmetric_product(rows[None].to(map_.like))[0].double().cpu()
-    return sorted_values, rows, (images - sorted_values[:, None] * rows).norm(dim=1), products
+    return sorted_values, _fix_signs(rows), (images - sorted_values[:, None] * rows).norm(dim=1), products
 
 
 def _fix_signs(vectors: Tensor) -> Tensor:
-    """Return rows (k, d) with signs that make their sums positive."""
-    sums = vectors.sum(1, keepdim=True)
-    return torch.where(sums < 0, -vectors, vectors)
+    """Return rows with signs that make their sums positive."""
+    return torch.where(vectors.sum(-1, keepdim=True) < 0, -vectors, vectors)

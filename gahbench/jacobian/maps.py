@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from gahbench._util.noise import generator
-from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 
 #: Maximum number of values of an image, 48x48 in grey, for which matrices are formed and results are exact; for larger
@@ -45,19 +44,13 @@ class Estimate:
     Examples
     --------
     >>> import torch
-    >>> print(DenseMaps(torch.eye(4)[None], (1, 2, 2)).trace())
-    4 (exact)
+    >>> DenseMaps(torch.eye(4)[None], (1, 2, 2)).trace().value
+    tensor([4.], dtype=torch.float64)
     """
 
     value: Tensor
     error: Tensor
     probes: int
-
-    def __str__(self) -> str:
-        source = "exact" if self.probes == 0 else f"from {pluralize(self.probes, 'random probe')}"
-        errors = [""] * len(self.value) if self.probes == 0 else [f" ± {error:.2g}" for error in self.error.tolist()]
-        pairs = zip(self.value.tolist(), errors, strict=True)
-        return f"{', '.join(f'{value:.6g}{error}' for value, error in pairs)} ({source})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +118,6 @@ def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
     Tensor
         Values -1 and 1, shape (1, P, d), which :meth:`LinearMaps.matvec` applies to all images.
 
-    Raises
-    ------
-    ValueError
-        If ``probes`` is less than 1.
-
     Examples
     --------
     >>> import torch
@@ -137,8 +125,6 @@ def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
     >>> probes.shape, probes.abs().unique()
     (torch.Size([1, 3, 4]), tensor([1.]))
     """
-    if probes < 1:
-        raise ValueError(f"probes={probes}; accepted: 1, 2, ...")
     random = generator("noise", "probes", seed, size)
     signs = torch.randint(0, 2, (probes, size), generator=random)
     return (2 * signs - 1).to(like)[None]
@@ -156,6 +142,8 @@ class LinearMaps(ABC):
         Number N of maps.
     shape
         Shape (C, H, W) of the images.
+    like
+        A tensor with the dtype and device of the results.
 
     Examples
     --------
@@ -167,9 +155,10 @@ class LinearMaps(ABC):
     tensor([5.], dtype=torch.float64)
     """
 
-    def __init__(self, count: int, shape: Shape) -> None:
+    def __init__(self, count: int, shape: Shape, like: Tensor) -> None:
         self.count = count
         self.shape = shape
+        self.like = like
 
     def __len__(self) -> int:
         return self.count
@@ -183,16 +172,6 @@ class LinearMaps(ABC):
     def is_small(self) -> bool:
         """Whether maps are small enough to form matrices, so that traces and Frobenius products are exact."""
         return self.size <= LARGEST_EXACT
-
-    @property
-    def method(self) -> str:
-        """Description of how products are computed."""
-        return "products"
-
-    @property
-    @abstractmethod
-    def like(self) -> Tensor:
-        """A tensor with the dtype and device of the results."""
 
     @abstractmethod
     def select(self, index: int) -> LinearMaps:
@@ -212,29 +191,26 @@ class LinearMaps(ABC):
 
     def matrices(self) -> Tensor:
         """Return the matrices, shape (N, d, d)."""
-        identity = torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)
         # The transposed product with unit vector k is row k.
-        return self.rmatvec(identity[None])
+        return self.rmatvec(torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)[None])
 
     def trace(self, probes: int | None = None, seed: int = 0) -> Estimate:
         """Return the traces: exact if the maps are small, otherwise Hutchinson's estimates."""
         if probes is None and self.is_small:
-            return _exact(self.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
-        vectors = probes_for(self.size, PROBES if probes is None else probes, seed, self.like)
-        return _estimate((self.rmatvec(vectors) * vectors).double().sum(2))
-
-    def frobenius_product(self, other: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:
-        """Return <S_i, W_i> of the symmetric parts of two maps, exact or as an estimate of E z'S_i W_i z."""
-        left, right = self.sketch(probes, seed), other.sketch(probes, seed)
-        products = (left.rows * right.rows.to(left.rows)).double().sum(2)
-        return _exact(products.sum(1)) if left.exact else _estimate(products)
+            value = self.matrices().diagonal(dim1=1, dim2=2).double().sum(1).cpu()
+            return Estimate(value, torch.zeros_like(value), 0)
+        vectors = probes_for(self.size, probes or PROBES, seed, self.like)
+        samples = (self.rmatvec(vectors) * vectors).double().sum(2).cpu()
+        # A single sample has no standard deviation.
+        error = samples.std(1) if samples.shape[1] > 1 else torch.full_like(samples[:, 0], torch.inf)
+        return Estimate(samples.mean(1), error / samples.shape[1] ** 0.5, samples.shape[1])
 
     def sketch(self, probes: int | None = None, seed: int = 0) -> Sketch:
         """Return the symmetric parts: as matrices if the maps are small, otherwise as products with random vectors."""
         if probes is None and self.is_small:
             matrices = self.matrices()
             return Sketch((matrices + matrices.mT) / 2, exact=True)
-        vectors = probes_for(self.size, PROBES if probes is None else probes, seed, self.like)
+        vectors = probes_for(self.size, probes or PROBES, seed, self.like)
         return Sketch(self.symmetric_product(vectors), exact=False)
 
 
@@ -244,59 +220,45 @@ class DenseMaps(LinearMaps):
     Parameters
     ----------
     matrices
-        Shape (N, d, d); or (1, d, d) with ``count``, if all images share one matrix.
+        Shape (N, d, d).
     shape
         Shape (C, H, W) of the images.
-    count
-        Number N of maps, if it differs from the number of matrices.
 
     Raises
     ------
     ValueError
-        If the matrices do not fit the shape or the count.
+        If the matrices do not fit the shape.
 
     Examples
     --------
     >>> import torch
-    >>> shared = DenseMaps(torch.eye(4)[None], (1, 2, 2), count=3)
-    >>> len(shared), shared.matrices().shape
-    (3, torch.Size([3, 4, 4]))
+    >>> DenseMaps(2 * torch.eye(4)[None], (1, 2, 2)).matvec(torch.ones(1, 1, 4))
+    tensor([[[2., 2., 2., 2.]]])
     """
 
-    def __init__(self, matrices: Tensor, shape: Shape, count: int | None = None) -> None:
-        super().__init__(len(matrices) if count is None else count, shape)
-        if matrices.ndim != 3 or matrices.shape[1:] != (self.size, self.size) or len(matrices) not in (1, self.count):
+    def __init__(self, matrices: Tensor, shape: Shape) -> None:
+        super().__init__(len(matrices), shape, matrices)
+        if matrices.ndim != 3 or matrices.shape[1:] != (self.size, self.size):
             raise ValueError(
-                f"expected matrices of shape ({self.count}, {self.size}, {self.size}) for images {shape}, "
+                f"expected matrices of shape (N, {self.size}, {self.size}) for images {shape}, "
                 f"not {tuple(matrices.shape)}"
             )
-        self._matrices = matrices
-
-    @property
-    def like(self) -> Tensor:
-        """The matrices."""
-        return self._matrices
-
-    @property
-    def method(self) -> str:
-        """How the maps are stored."""
-        return "matrices"
 
     def select(self, index: int) -> DenseMaps:
         """Return the map of image ``index``."""
-        return DenseMaps(self._matrices[index : index + 1] if len(self._matrices) > 1 else self._matrices, self.shape)
+        return DenseMaps(self.like[index : index + 1], self.shape)
 
     def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
-        return (vectors.to(self.like) @ self._matrices.mT).expand(self.count, -1, -1)
+        return vectors.to(self.like) @ self.like.mT
 
     def rmatvec(self, vectors: Tensor) -> Tensor:
         """Return A_i' v, shape (N, P, d)."""
-        return (vectors.to(self.like) @ self._matrices).expand(self.count, -1, -1)
+        return vectors.to(self.like) @ self.like
 
     def matrices(self) -> Tensor:
         """Return the matrices, shape (N, d, d)."""
-        return self._matrices.expand(self.count, -1, -1)
+        return self.like
 
 
 class FunctionMaps(LinearMaps):
@@ -332,39 +294,17 @@ class FunctionMaps(LinearMaps):
         like: Tensor,
         indices: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(count, shape)
+        super().__init__(count, shape, like)
         self._function = function
-        self._like = like
         self._indices = range(count) if indices is None else indices
-
-    @property
-    def like(self) -> Tensor:
-        """A tensor with the dtype and device of the results."""
-        return self._like
 
     def select(self, index: int) -> FunctionMaps:
         """Return the map of image ``index``."""
-        return FunctionMaps(self._function, 1, self.shape, self._like, [self._indices[index]])
+        return FunctionMaps(self._function, 1, self.shape, self.like, [self._indices[index]])
 
     def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
-        return self._function(vectors.to(self._like).expand(self.count, -1, -1), self._indices)
+        return self._function(vectors.to(self.like).expand(self.count, -1, -1), self._indices)
 
-    def rmatvec(self, vectors: Tensor) -> Tensor:
-        """Return A_i' v = A_i v, since the maps are symmetric; shape (N, P, d)."""
-        return self.matvec(vectors)
-
-    def symmetric_product(self, vectors: Tensor) -> Tensor:
-        """Return A_i v, since the maps are symmetric; shape (N, P, d)."""
-        return self.matvec(vectors)
-
-
-def _exact(value: Tensor) -> Estimate:
-    return Estimate(value.cpu(), torch.zeros_like(value, device="cpu"), 0)
-
-
-def _estimate(samples: Tensor) -> Estimate:
-    """Return the mean and its standard error over probes, for samples of shape (N, P)."""
-    probes = samples.shape[1]
-    error = samples.std(1) / probes**0.5 if probes > 1 else torch.full_like(samples[:, 0], torch.inf)
-    return Estimate(samples.mean(1).cpu(), error.cpu(), probes)
+    # The maps are symmetric.
+    rmatvec = symmetric_product = matvec

@@ -12,41 +12,25 @@ from torch import Tensor
 
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.jacobian.autograd import AutogradMaps
-from gahbench.jacobian.families import DiagonalFamily, FilterFamily
+from gahbench.jacobian.families import FilterFamily
 from gahbench.jacobian.maps import LARGEST_EXACT, LinearMaps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, ClassVar, Protocol
+    from typing import Any
 
-    #: A :class:`gahbench.Truth`; an import of that class, and of :class:`gahbench.Basis`, would be circular.
+    #: A :class:`gahbench.Basis` and a :class:`gahbench.Truth`; imports of these classes would be circular.
+    Basis = Any
     Truth = Any
-
-    class _Basis(Protocol):
-        """The attributes of :class:`gahbench.Basis` that filters use."""
-
-        adaptive: ClassVar[bool]
-
-        def parts(self, truth: Truth) -> Iterator[Truth]: ...
-        def adapt_to(self, truth: Truth, threshold: float) -> _Basis: ...
-        def analysis(self, images: Tensor) -> Tensor: ...
-        def synthesis(self, coefficients: Tensor) -> Tensor: ...
-        def atoms(self, shape: Shape) -> Tensor | None: ...
-        def noise_levels(self, shape: Shape) -> Tensor: ...
-        def is_orthonormal(self, shape: Shape) -> bool: ...
-
 
 #: Lower bound of clean coefficients in units of sigma, added in quadrature so that filters of every trace exist.
 _FLOOR = 1e-3
-#: A function that returns the matrices of a linear function, given an example of the argument of that linear function.
-_MatrixOf = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 #: Number of rows of a matrix that are computed at once.
 _ROWS_PER_BATCH = 256
 #: Maximum rounding error of the elements of matrices in float32.
 _ROUNDING = 1e-5
 
 
-def oracle_filters(basis: _Basis, truth: Truth, sigma: float) -> FilterFamily:
+def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> FilterFamily:
     """Return the oracle shrinkage filters in a basis, of any trace, for each image.
 
     The weights are a_k^2 / (a_k^2 + nu^2 level_k^2), with a_k^2 = c_k^2 + (sigma / 1000)^2 and c_k the clean
@@ -73,45 +57,43 @@ def oracle_filters(basis: _Basis, truth: Truth, sigma: float) -> FilterFamily:
                 part = replace(truth, clean=truth.clean[first : first + len(images)], start=truth.start + first)
                 own_basis = basis.adapt_to(part, sigma)
                 own_weights = weights[first : first + len(images)].to(images).reshape(-1, *layout)
-                return own_basis.synthesis(own_basis.analysis(images) * own_weights)
+                filtered: Tensor = own_basis.synthesis(own_basis.analysis(images) * own_weights)
+                return filtered
 
             return AutogradMaps(forward, truth.clean, repeatable=False)
 
         # In a Parseval frame, the contribution of a coefficient to the trace is its variance under white noise.
-        return DiagonalFamily(values, levels.square(), shape, None, maps)
+        return FilterFamily(values, levels.square(), shape, None, maps)
 
     if basis.adaptive:
-        pairs = [
-            _atoms(own_basis, coefficients, shape, _matrices_of_images)
-            for own_basis, coefficients in zip(adapted, clean, strict=True)
-        ]
+        pairs = [_atoms(*part, shape) for part in zip(adapted, clean, strict=True)]
     else:
-        pairs = [_atoms(basis, clean[0][:1], shape, _shared_matrix)]
+        pairs = [_atoms(basis, clean[0][:1], shape)]
     is_parseval = all(first is second for first, second in pairs)
     analysis = torch.cat([first for first, _ in pairs])
     synthesis = analysis if is_parseval else torch.cat([second for _, second in pairs])
-    return DiagonalFamily(values, (analysis * synthesis).double().sum(-1), shape, (analysis, synthesis))
+    return FilterFamily(values, (analysis * synthesis).double().sum(-1), shape, (analysis, synthesis))
 
 
-def _atoms(basis: _Basis, coefficients: Tensor, shape: Shape, matrix_of: _MatrixOf) -> tuple[Tensor, Tensor]:
+def _atoms(basis: Basis, coefficients: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
     """Return rows of A and columns of Y, the analysis and synthesis, shape (N, K, d); the same tensor if Y = A'."""
     atoms = basis.atoms(shape)
     if atoms is not None:
         atoms = atoms.to(coefficients)
         return atoms, atoms
-    analysis = matrix_of(basis.analysis, coefficients.new_zeros(len(coefficients), *shape))
+    matrices = _matrices_of_images if basis.adaptive else _shared_matrix
+    analysis = matrices(basis.analysis, coefficients.new_zeros(len(coefficients), *shape))
     if basis.is_orthonormal(shape):
         return analysis, analysis
-    synthesis = matrix_of(basis.synthesis, torch.zeros_like(coefficients)).mT.contiguous()
+    synthesis = matrices(basis.synthesis, torch.zeros_like(coefficients)).mT.contiguous()
     return analysis, analysis if torch.allclose(analysis, synthesis, atol=_ROUNDING) else synthesis
 
 
 def _shared_matrix(function: Callable[[Tensor], Tensor], example: Tensor) -> Tensor:
     """Return the matrix, shape (1, K, d), of a linear function that is the same for all images."""
     units = torch.eye(example[0].numel(), dtype=example.dtype, device=example.device)
-    chunks = torch.split(units, _ROWS_PER_BATCH)
-    columns = [function(chunk.reshape(-1, *example.shape[1:])).flatten(1) for chunk in chunks]
-    return torch.cat(columns).mT.contiguous()[None]
+    chunks = torch.split(units.reshape(-1, *example.shape[1:]), _ROWS_PER_BATCH)
+    return torch.cat([function(chunk).flatten(1) for chunk in chunks]).mT.contiguous()[None]
 
 
 def _matrices_of_images(function: Callable[[Tensor], Tensor], example: Tensor) -> Tensor:

@@ -1,18 +1,14 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 from constructing import construct
 from given_images import GivenImages
-from scipy.fft import dctn, idctn
 
 import gahbench
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.jacobian.derivatives import autograd_jacobians
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
-from gahbench_plugins.references.gaussian_blur import GaussianBlur
 from gahbench_plugins.references.threshold import Threshold
 from gahbench_plugins.references.wiener_linear import WienerLinear
 
@@ -41,18 +37,6 @@ def test_the_jacobian_of_the_wiener_filter_follows_from_the_covariance(dtype, ac
     torch.testing.assert_close(matrices.double(), expected.expand(3, -1, -1), atol=accuracy, rtol=0)
 
 
-def test_the_jacobian_of_a_blur_is_diagonal_in_the_cosine_basis():
-    width, noisy = 1.3, noisy_images(12, dtype=torch.float64)
-    maps = compute_jacobians(GaussianBlur(width), noisy)
-    gains = np.exp(-((width * math.pi * np.arange(12) / 12) ** 2) / 2)
-    vectors = np.random.default_rng(0).standard_normal((5, 12, 12))
-    expected = idctn(np.outer(gains, gains) * dctn(vectors, norm="ortho", axes=(1, 2)), norm="ortho", axes=(1, 2))
-    flat = torch.as_tensor(vectors).reshape(1, 5, 144)
-    for product in (maps.matvec, maps.rmatvec):
-        torch.testing.assert_close(product(flat), torch.as_tensor(expected).reshape(1, 5, 144).expand(3, -1, -1))
-    assert maps.trace().value.tolist() == pytest.approx([gains.sum() ** 2] * 3)
-
-
 @pytest.mark.parametrize("basis", ["haar", "sym4"])
 def test_the_jacobian_of_hard_thresholding_is_an_orthogonal_projection(basis):
     reference, noisy = construct(Threshold, basis, "hard", 2.0), noisy_images(dtype=torch.float64)
@@ -67,16 +51,6 @@ def test_the_jacobian_of_hard_thresholding_is_an_orthogonal_projection(basis):
     # Hard thresholding is homogeneous: J y = f(y).
     denoised = reference.denoise(noisy, SIGMA, Truth(noisy))
     torch.testing.assert_close((matrices @ noisy.flatten(1)[..., None]).view_as(noisy), denoised)
-
-
-def test_soft_thresholding_has_the_same_jacobian_but_is_not_homogeneous():
-    noisy = noisy_images(dtype=torch.float64)
-    hard, soft = (
-        compute_jacobians(construct(Threshold, "haar", rule, 2.0), noisy).matrices() for rule in ("hard", "soft")
-    )
-    torch.testing.assert_close(hard, soft)
-    denoised = construct(Threshold, "haar", "soft", 2.0).denoise(noisy, SIGMA, Truth(noisy))
-    assert ((soft @ noisy.flatten(1)[..., None]).view_as(noisy) - denoised).norm() > 0.01 * denoised.norm()
 
 
 def test_the_denoiser_receives_the_truth_of_each_image():
@@ -97,12 +71,8 @@ def test_the_denoiser_receives_the_truth_of_each_image():
     assert {(10, 1), (11, 1), (12, 1), (13, 1)} == set(starts)
 
 
-def soft(images, threshold):
-    return images.sign() * (images.abs() - threshold).clamp(min=0)
-
-
-def scaled_by_size(images):
-    return images * images.square().sum((1, 2, 3), keepdim=True)
+def soft(images, source):
+    return images.sign() * (images.abs() - source.abs().amax((1, 2, 3), keepdim=True) / 2).clamp(min=0)
 
 
 NOT_DIFFERENTIABLE = {
@@ -125,46 +95,29 @@ def test_a_threshold_that_is_detached_from_the_image_is_detected_in_most_cases()
     rejected = {"detached": 0, "attached": 0}
     for seed in range(10):
         images = 0.3 * torch.randn(1, 1, 12, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        for case in rejected:
-
-            def denoise(images, first, case=case):
-                source = images.detach() if case == "detached" else images
-                return soft(images, source.abs().amax((1, 2, 3), keepdim=True) / 2)
-
-            rejected[case] += autograd_jacobians(denoise, images, SIGMA) is None
+        detached, attached = (lambda y, first: soft(y, y.detach())), (lambda y, first: soft(y, y))
+        rejected["detached"] += autograd_jacobians(detached, images, SIGMA) is None
+        rejected["attached"] += autograd_jacobians(attached, images, SIGMA) is None
     assert rejected["detached"] >= 8
     assert rejected["attached"] == 0
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_differentiable_code_has_the_analytic_derivative(dtype):
-    noisy = noisy_images(8, dtype=dtype)
-    maps = autograd_jacobians(lambda images, first: scaled_by_size(images), noisy, SIGMA)
-    rows = noisy.flatten(1)
-    eye = torch.eye(64, dtype=dtype)
-    expected = rows.square().sum(1)[:, None, None] * eye + 2 * rows[:, :, None] * rows[:, None]
-    torch.testing.assert_close(maps.matrices(), expected)
 
 
 @pytest.mark.parametrize("name", ["tv", "nl-means", "bilateral", "guided-filter", "anisotropic"])
 def test_derivatives_of_references_agree_with_finite_differences_or_are_absent(name):
     """Denoisers of other libraries are checked at an image that the check in ``autograd_jacobians`` does not use."""
-    reference = gahbench.create("reference", name)
-    noisy = noisy_images(8)
+    reference, noisy = gahbench.create("reference", name), noisy_images(8)
     reference.fit(TrainingData(CAlpha(2.0, 8)))
     maps = compute_jacobians(reference, noisy)
-    if name == "tv":
-        assert maps is None
-        return
-    direction = torch.randn(64, generator=torch.Generator().manual_seed(1))
-    step = 1e-3 * direction.reshape(1, 1, 8, 8)
-    forward, backward = (reference.denoise(noisy[1:2] + sign * step, SIGMA, Truth(noisy[1:2])) for sign in (1, -1))
-    differences = (forward - backward).flatten() / 2e-3
-    product = maps.select(1).matvec(direction[None, None])[0, 0]
-    assert (product - differences).norm() < 0.05 * differences.norm()
+    assert (maps is None) == (name == "tv")
+    if maps is not None:
+        direction = torch.randn(64, generator=torch.Generator().manual_seed(1))
+        step = 1e-3 * direction.reshape(1, 1, 8, 8)
+        forward, backward = (reference.denoise(noisy[1:2] + h * step, SIGMA, Truth(noisy[1:2])) for h in (1, -1))
+        differences = (forward - backward).flatten() / 2e-3
+        product = maps.select(1).matvec(direction[None, None])[0, 0]
+        assert (product - differences).norm() < 0.05 * differences.norm()
 
 
 def test_errors_of_the_denoiser_itself_are_raised():
-    clean = torch.zeros(1, 1, 4, 4)
     with pytest.raises(RuntimeError, match="shape"):
-        autograd_jacobians(lambda noisy, first: noisy.reshape(7), clean, 0.1)
+        autograd_jacobians(lambda noisy, first: noisy.reshape(7), torch.zeros(1, 1, 4, 4), 0.1)

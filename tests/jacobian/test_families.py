@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 import gahbench
 from gahbench.contracts.truth import Truth
-from gahbench.jacobian import DenseMaps, DiagonalFamily
+from gahbench.jacobian import DenseMaps, FilterFamily
 from gahbench.jacobian.families import matching_strength
 
 SHAPE = (1, 4, 4)
@@ -34,7 +34,7 @@ def family(kind, count=5, size=16, seed=0):
     else:
         analysis = synthesis = torch.linalg.qr(random(number, size, size, seed=seed)).Q
     values = random(count, analysis.shape[1], seed=seed + 1).exp()
-    return DiagonalFamily(values, (analysis * synthesis).sum(-1), SHAPE, (analysis, synthesis))
+    return FilterFamily(values, (analysis * synthesis).sum(-1), SHAPE, (analysis, synthesis))
 
 
 KINDS = ["shared basis", "shared frame", "own bases", "own frames"]
@@ -58,41 +58,23 @@ def test_matching_strengths_give_the_requested_traces(seed, share, spread):
     assert float(mu[0].log()) == pytest.approx(brentq(excess, -60, 60), abs=1e-9 + 1e-9 * float(traces[0]) / slope)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_filters_have_the_requested_traces(kind):
-    traces = torch.linspace(0.5, 15, 5, dtype=torch.float64)
-    filter_family = family(kind)
-    assert filter_family.reaches(traces).all()
-    torch.testing.assert_close(filter_family.at(traces).trace().value, traces, rtol=1e-8, atol=0)
-
-
-def test_filters_of_a_redundant_frame_are_cached_until_other_traces_are_requested():
-    draw = torch.Generator().manual_seed(3)
-    values = torch.rand(2, 12, generator=draw, dtype=torch.float64)
-    frame = torch.linalg.qr(torch.randn(12, 4, generator=draw, dtype=torch.float64))[0][None]
-    family = DiagonalFamily(values, frame.square().sum(-1), (1, 2, 2), (frame, frame))
-    before, first = family.bytes, family.at(torch.tensor([2.0, 1.5]))
-    assert family.at(torch.tensor([2.0, 1.5])) is first
-    assert family.bytes == before + 2 * 4 * 4 * 8
-    assert family.at(torch.tensor([2.0, 1.0])).matrices().diagonal(dim1=1, dim2=2).sum(1).tolist() == pytest.approx(
-        [2.0, 1.0]
-    )
-
-
 def test_unreachable_traces_are_reported():
     values = torch.ones(5, 16, dtype=torch.float64)
     values[:, 0] = 0  # A constant that is never damped.
     eye = torch.eye(16, dtype=torch.float64)[None]
-    filter_family = DiagonalFamily(values, torch.ones((), dtype=torch.float64), SHAPE, (eye, eye))
+    filter_family = FilterFamily(values, torch.ones((), dtype=torch.float64), SHAPE, (eye, eye))
     traces = torch.tensor([-1.0, 0.5, 1.5, 15.5, 17.0])
     assert filter_family.reaches(traces).tolist() == [False, False, True, True, False]
     torch.testing.assert_close(filter_family.at(traces).trace().value, traces.double().clamp(1, 16), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_exchanged_agreement_equals_the_explicit_formula(kind):
+def test_filters_have_the_requested_traces_and_agree_pairwise_by_the_explicit_formula(kind):
     filter_family, count = family(kind), 4
     indices, traces = torch.tensor([0, 1, 2, 4]), torch.tensor([2.0, 5.0, 9.0, 12.0])
+    spread = torch.linspace(0.5, 15, 5, dtype=torch.float64)
+    assert filter_family.reaches(spread).all()
+    torch.testing.assert_close(filter_family.at(spread).trace().value, spread, rtol=1e-8, atol=0)
     matrices = random(count, 16, 16, seed=7)
     matrices = matrices + matrices.mT
     expected = torch.zeros(count, count, dtype=torch.float64)
@@ -105,18 +87,6 @@ def test_exchanged_agreement_equals_the_explicit_formula(kind):
     torch.testing.assert_close(
         filter_family.pairwise_agreement(matrices, traces, indices), expected, atol=1e-8, rtol=1e-6
     )
-
-
-def test_exchanged_agreement_is_zero_if_all_images_have_the_same_filter():
-    eye = torch.eye(16, dtype=torch.float64)[None]
-    filter_family = DiagonalFamily(torch.ones(3, 16).double(), torch.ones(()).double(), SHAPE, (eye, eye))
-    table = filter_family.pairwise_agreement(random(3, 16, 16), torch.full((3,), 4.0), torch.arange(3))
-    assert table.tolist() == [[0.0] * 3] * 3
-
-
-def test_a_family_needs_either_atoms_or_maps():
-    with pytest.raises(ValueError, match="either"):
-        DiagonalFamily(torch.ones(1, 16), torch.ones(()), SHAPE, None)
 
 
 @pytest.mark.parametrize(
