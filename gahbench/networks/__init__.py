@@ -1,4 +1,4 @@
-"""Networks as denoisers: construction, layers, conversions and measured facts."""
+"""Networks as denoisers: construction, conversions and measured facts."""
 
 import lazy_loader
 

@@ -13,17 +13,14 @@ from gahbench._util.errors import ParameterError, listing
 SigmaInput = Literal["none", "level", "map", "timestep"]
 Output = Literal["image", "residual", "eps", "score", "v", "edm", "edm-v"]
 
-
-#: Values of ``output`` of :class:`gahbench.networks.conversions.Converted`, by ``prediction_type`` of a scheduler.
+#: Values of ``output`` by ``prediction_type`` of a scheduler, and of a scheduler with EDM preconditioning.
 PREDICTIONS: dict[str, Output] = {"epsilon": "eps", "sample": "image", "v_prediction": "v"}
 EDM_PREDICTIONS: dict[str, Output] = {"epsilon": "edm", "v_prediction": "edm-v"}
 #: Supported EDM schedulers; other schedulers with EDM preconditioning pass the noise level differently.
 EDM_SCHEDULERS = frozenset({"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"})
-#: Values of ``variance_type`` for models that also return a variance.
-LEARNED = ("learned", "learned_range")
 
 
-def converted_parameters(scheduler: Any) -> dict[str, Any]:
+def _scheduler_parameters(scheduler: Any) -> dict[str, Any]:
     """Return the parameters of :class:`Converted` for models trained with a scheduler of diffusers."""
     name, config = type(scheduler).__name__, dict(getattr(scheduler, "config", {}))
     is_edm = not EDM_SCHEDULERS.isdisjoint(ancestor.__name__ for ancestor in type(scheduler).__mro__)
@@ -40,20 +37,6 @@ def converted_parameters(scheduler: Any) -> dict[str, Any]:
     if is_edm:
         return {"sigma": "level", "output": accepted[prediction], "sigma_data": float(config["sigma_data"])}
     return {"sigma": "timestep", "output": accepted[prediction], "alphas_cumprod": products}
-
-
-class FirstChannels(nn.Module):
-    """A wrapper of a model that removes the variance channels from its output."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, *arguments: Tensor) -> Tensor:
-        """Return the first channels of the output, as many as the images have."""
-        output = self.model(images, *arguments)
-        sample: Tensor = getattr(output, "sample", output)
-        return sample[:, : images.shape[1]]
 
 
 class Converted(nn.Module):
@@ -74,9 +57,7 @@ class Converted(nn.Module):
             if value not in get_args(accepted):
                 raise ParameterError(f"{name}={value!r}; accepted: {listing(get_args(accepted))}")
         if (sigma == "timestep") != (alphas_cumprod is not None):
-            raise ParameterError(
-                "sigma='timestep' needs alphas_cumprod, the cumulative products; no other sigma accepts it"
-            )
+            raise ParameterError("sigma='timestep' needs alphas_cumprod, which no other sigma accepts")
         low, high = map(float, value_range)
         if not low < high:
             raise ParameterError(f"value_range={value_range}; accepted: two numbers, the lower number first")
@@ -84,6 +65,8 @@ class Converted(nn.Module):
         self.model = model
         self.sigma, self.output, self.interpolate, self.sigma_data = sigma, output, interpolate, sigma_data
         self.low, self.scale = low, high - low
+        #: Whether the model returns a variance in further channels, which is ignored.
+        self.also_returns_variance = False
         products = torch.as_tensor(1.0 if alphas_cumprod is None else alphas_cumprod, dtype=torch.float64)
         if alphas_cumprod is not None and not (products.ndim == 1 and bool((products.diff() < 0).all())):
             raise ParameterError("alphas_cumprod must be decreasing numbers, one for each timestep")
@@ -104,21 +87,21 @@ class Converted(nn.Module):
         column = level.reshape(-1, *(1 for _ in noisy.shape[1:]))
         scaled = noisy * self.scale + self.low
         output = self._call_model(scaled, level, column)
-        return (self._to_image(scaled, output.to(scaled), column) - self.low) / self.scale
+        output = torch.as_tensor(getattr(output, "sample", output)).to(scaled)
+        if self.also_returns_variance:
+            output = output[:, : noisy.shape[1]]
+        return (self._to_image(scaled, output, column) - self.low) / self.scale
 
-    def _call_model(self, scaled: Tensor, level: Tensor, column: Tensor) -> Tensor:
+    def _call_model(self, scaled: Tensor, level: Tensor, column: Tensor) -> Any:
         if self.output in ("edm", "edm-v"):
-            norm = (column.square() + self.sigma_data**2).sqrt()
-            output = self.model(scaled / norm, level.log() / 4)
-        elif self.sigma == "none":
-            output = self.model(scaled)
-        elif self.sigma == "map":
-            output = self.model(torch.cat([scaled, column.expand_as(scaled[:, :1])], 1))
-        elif self.sigma == "timestep":
-            output = self.model(scaled / (1 + column.square()).sqrt(), self._timestep(level))
-        else:
-            output = self.model(scaled, level)
-        return torch.as_tensor(getattr(output, "sample", output))
+            return self.model(scaled / (column.square() + self.sigma_data**2).sqrt(), level.log() / 4)
+        if self.sigma == "none":
+            return self.model(scaled)
+        if self.sigma == "map":
+            return self.model(torch.cat([scaled, column.expand_as(scaled[:, :1])], 1))
+        if self.sigma == "timestep":
+            return self.model(scaled / (1 + column.square()).sqrt(), self._timestep(level))
+        return self.model(scaled, level)
 
     def _timestep(self, level: Tensor) -> Tensor:
         levels: Tensor = self.get_buffer("log_levels")
@@ -133,19 +116,14 @@ class Converted(nn.Module):
         """Return the denoised images in the value range of the model."""
         if self.output == "image":
             return output
-        if self.output == "residual":
-            return noisy - output
-        if self.output == "eps":
-            return noisy - sigma * output
-        if self.output == "score":
-            return noisy + sigma.square() * output
-        if self.output in ("edm", "edm-v"):
-            total = sigma.square() + self.sigma_data**2
-            estimate = sigma * self.sigma_data / total.sqrt() * (output if self.output == "edm" else -output)
-            return self.sigma_data**2 / total * noisy + estimate
-        # The denoised image is sqrt(abar) x_t - sqrt(1 - abar) v, with x_t = sqrt(abar) y.
-        product = 1 / (1 + sigma.square())
-        return product * noisy - (1 - product).sqrt() * output
+        if self.output in ("residual", "eps", "score"):
+            factors = {"residual": -torch.ones_like(sigma), "eps": -sigma, "score": sigma.square()}
+            return noisy + factors[self.output] * output
+        # With x_t = sqrt(abar) y, v has the preconditioning of EDM for images of unit variance.
+        data = 1.0 if self.output == "v" else self.sigma_data
+        total = sigma.square() + data**2
+        estimate = sigma * data / total.sqrt() * (output if self.output == "edm" else -output)
+        return data**2 / total * noisy + estimate
 
 
 def as_denoiser(
@@ -203,13 +181,18 @@ def as_denoiser(
 
     A ``UNet2DModel`` of diffusers: ``gahbench.as_denoiser(unet, scheduler=scheduler)``.
     """
-    if scheduler is None:
-        ends = (0.0, 1.0) if value_range is None else value_range
-        return Converted(model, sigma, ends, output, alphas_cumprod, interpolate, sigma_data).eval()
-    if (sigma, output, alphas_cumprod, sigma_data) != ("level", "image", None, 0.5):
-        raise ParameterError("sigma, output, alphas_cumprod, sigma_data: the scheduler determines them; leave them out")
-    parameters = converted_parameters(scheduler)
-    if dict(scheduler.config).get("variance_type") in LEARNED:
-        model = FirstChannels(model)
-    ends = (-1.0, 1.0) if value_range is None else value_range
-    return Converted(model, value_range=ends, interpolate=interpolate, **parameters).eval()
+    parameters: dict[str, Any] = {
+        "sigma": sigma,
+        "output": output,
+        "alphas_cumprod": alphas_cumprod,
+        "sigma_data": sigma_data,
+    }
+    if scheduler is not None:
+        if (sigma, output, alphas_cumprod, sigma_data) != ("level", "image", None, 0.5):
+            raise ParameterError(f"{', '.join(parameters)}: the scheduler determines them; leave them out")
+        parameters = _scheduler_parameters(scheduler)
+    ends = value_range or ((0.0, 1.0) if scheduler is None else (-1.0, 1.0))
+    converted = Converted(model, value_range=ends, interpolate=interpolate, **parameters).eval()
+    if scheduler is not None:
+        converted.also_returns_variance = dict(scheduler.config).get("variance_type") in ("learned", "learned_range")
+    return converted

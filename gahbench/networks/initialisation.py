@@ -10,7 +10,7 @@ from torch import nn
 
 from gahbench._util.noise import derive_seed
 
-Initialisation = Literal["kaiming", "own"]
+Initialisation = Literal["kaiming", "own", "published"]
 
 
 def build_network(
@@ -25,8 +25,9 @@ def build_network(
     seed
         Seed of the initial weights.
     initialisation
-        ``kaiming`` redraws the weights of convolutions and linear layers (He et al. 2015); ``own`` keeps the
-        initialisation of the architecture.
+        ``kaiming`` redraws the weights of convolutions and linear layers (He et al. 2015); ``published``, as the code
+        of Kadkhodaie et al. 2024, also calls ``draw_gain()`` of every module that has it, such as bias-free
+        normalisation; ``own`` keeps the initialisation of the architecture.
     stream
         Name of a separate random stream, for weights that differ from the default weights of the same seed.
 
@@ -40,7 +41,9 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("initialisation", seed, *(() if stream is None else (stream,))))
         network = build()
-        for module in network.modules() if initialisation == "kaiming" else ():
+        for module in network.modules() if initialisation != "own" else ():
+            if initialisation == "published" and callable(draw := getattr(module, "draw_gain", None)):
+                draw()
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, a=0, mode="fan_in")
                 if module.bias is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gahbench._util.errors import error_text
 from gahbench._util.noise import derive_seed, generator
 from gahbench._util.shapes import Shape
 
@@ -69,29 +70,20 @@ def is_blind(network: nn.Module, noisy: Tensor) -> bool:
 
 def torch_func_obstacle(network: nn.Module, noisy: Tensor, sigma: Tensor) -> str | None:
     """Return why ``torch.func`` cannot differentiate a network, or ``None`` if it can."""
-    state = {name: value.detach() for name, value in [*network.named_parameters(), *network.named_buffers()]}
     cotangents = torch.randn(3, *noisy.shape, generator=generator("noise", "network facts"))
+    image = noisy.detach().requires_grad_()
     try:
         # Performance warnings are not an obstacle.
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
-            pull: Any = torch.func.vjp(
-                lambda images: torch.func.functional_call(network, state, (images, sigma)), noisy.detach()
-            )[1]
+            pull: Any = torch.func.vjp(lambda images: network(images, sigma), noisy.detach())[1]
             products = torch.func.vmap(lambda cotangent: pull(cotangent)[0])(cotangents)
-            image = noisy.detach().requires_grad_()
             denoised = network(image, sigma)
-            expected = [
-                torch.autograd.grad(denoised, image, cotangent, retain_graph=True)[0] for cotangent in cotangents
-            ]
+            expected = torch.stack(
+                [torch.autograd.grad(denoised, image, cotangent, retain_graph=True)[0] for cotangent in cotangents]
+            )
     except (Exception, SystemExit) as error:
-        return one_line(error)
-    scale = max(float(product.abs().max()) for product in expected)
-    difference = float((products - torch.stack(expected)).abs().max())
-    return None if difference <= 1e-3 * scale else f"its products differ from those of autograd by {difference:.1e}"
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error as its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        return error_text(error)
+    difference = float((products.detach() - expected).abs().max())
+    is_small = difference <= 1e-3 * float(expected.abs().max())
+    return None if is_small else f"its products differ from those of autograd by {difference:.1e}"

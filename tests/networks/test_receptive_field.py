@@ -1,13 +1,12 @@
 """Measured receptive fields agree with computed ones."""
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from gahbench.networks.receptive_field import ReceptiveField, dependence, receptive_field
+from gahbench.networks.receptive_field import ReceptiveField, receptive_field
 
 
 class Network(nn.Module):
@@ -101,18 +100,3 @@ def test_image_sizes_that_the_network_rejects_are_skipped():
 def test_an_output_that_depends_on_no_pixel_is_an_error():
     with pytest.raises(ValueError, match="no pixel"):
         measure(lambda network, image: 0 * image)
-
-
-def test_dependence_is_the_box_of_pixels_with_nonzero_gradient():
-    noisy = torch.rand(2, 1, 9, 9, requires_grad=True)
-    weight = torch.zeros(1, 1, 3, 3)
-    weight[0, 0, 0, 2] = weight[0, 0, 1, 1] = 1
-    denoised = functional.conv2d(noisy, weight, padding=1)
-    assert dependence(noisy, denoised, 4, 4) == (3, 4, 4, 5)
-
-
-def test_descriptions_of_receptive_fields():
-    assert str(ReceptiveField((43, 43), (43, 43), 64, False)) == "43 pixels"
-    assert str(ReceptiveField((3, 5), (3, 5), 64, False)) == "3x5 pixels"
-    grid = "92 pixels on the grid of the pooling, up to 100 elsewhere"
-    assert str(ReceptiveField((92, 92), (100, 100), 128, False)) == grid
