@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, Self, TypeVar
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -20,34 +19,6 @@ from gahbench.training.recipe import Training, epoch_size
 IMAGES_PER_SEED = 1 << 32
 #: Number of batches to prefetch, and the name of the thread that draws them.
 DEPTH, THREAD = 5, "gahbench-prefetch"
-
-Result = TypeVar("Result")
-
-
-class Prefetcher(Generic[Result]):
-    """Results of a function of the step, computed a few steps in advance by one thread."""
-
-    def __init__(self, compute: Callable[[int], Result], first: int, depth: int = DEPTH) -> None:
-        self._compute, self._next = compute, first
-        self._pool = ThreadPoolExecutor(1, THREAD)
-        self._results = deque(self._pool.submit(compute, step) for step in range(first, first + depth))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def take(self, step: int) -> Result:
-        """Return the result of ``step``, which must be the next step, waiting if necessary."""
-        if step != self._next:
-            raise ValueError(f"step {step} was requested; the next step is {self._next}")
-        # A failed step stays in the queue, so that its error is raised again.
-        result = self._results[0].result()
-        self._results.popleft()
-        self._results.append(self._pool.submit(self._compute, step + len(self._results) + 1))
-        self._next += 1
-        return result
 
 
 class TrainingImages:
@@ -63,9 +34,9 @@ class TrainingImages:
         self._hardware = hardware(device)
         #: Whether to draw the images of an endless stream in a thread.
         self.use_thread = self._hardware.is_accelerator
-        self._prefetcher: Prefetcher[Tensor] | None = None
+        self._prefetched: deque[Future[Tensor]] = deque()
         self._images: Tensor | None = None
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
+        self._order: tuple[int | None, Tensor] = (None, torch.empty(0))
         if self.count is not None:
             with memory_for(f"a set of {self.count} training images", f"fewer train_images and {FEWER_WORKERS}"):
                 self._images = dataset.images(training.split, self.count).to(device)
@@ -74,7 +45,9 @@ class TrainingImages:
     def batch(self, step: int) -> Tensor:
         """Return the clean images of a step, shape (B, C, H, W), on the device, without waiting for a GPU."""
         if self._images is None:
-            images = self._draw(step) if self._prefetcher is None else self._prefetcher.take(step)
+            images = self._prefetched.popleft().result() if self._prefetched else self._draw(step)
+            if self._prefetched:
+                self._prefetched.append(self._pool.submit(self._draw, step + DEPTH))
             return images.to(self.device, non_blocking=True)
         start = step * self.batch_size
         parts, position = [], start
@@ -91,11 +64,13 @@ class TrainingImages:
         if self._images is not None or not self.use_thread:
             yield
             return
-        with Prefetcher(self._draw, step) as self._prefetcher:
-            try:
-                yield
-            finally:
-                self._prefetcher = None
+        self._pool = ThreadPoolExecutor(1, THREAD)
+        self._prefetched.extend(self._pool.submit(self._draw, step + ahead) for ahead in range(DEPTH))
+        try:
+            yield
+        finally:
+            self._prefetched.clear()
+            self._pool.shutdown(cancel_futures=True)
 
     def _draw(self, step: int) -> Tensor:
         """Draw the images of one step of a stream, on the CPU."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
+import copy
 import timeit
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gahbench.devices.hardware import hardware
-from gahbench.networks.precision import Choice, Precision
+from gahbench._util.errors import error_text
+from gahbench._util.shapes import Shape
+from gahbench.devices.hardware import hardware, is_out_of_memory
+from gahbench.networks.precision import Precision, choose, pass_seconds
+from gahbench.networks.trained import channels_last
 from gahbench.training.recipe import Training
 
 #: Approximate speed of an eager training step on a CPU, relative to large matrix products, for ``gahbench plan``.
@@ -26,27 +27,12 @@ MAX_RELATIVE_ERROR, MAX_ROUNDING_ERRORS, MAX_TOTAL_SHARE = 0.5, 5.0, 1e-4
 
 @dataclass(frozen=True)
 class Acceleration:
-    """How a fit uses the hardware.
-
-    Parameters
-    ----------
-    bfloat16
-        Whether the network is trained under bfloat16 autocast, otherwise in float32.
-    compiled
-        Whether the network is compiled.
-    notes
-        Notes for records on acceleration that was not possible.
-    graphs
-        Whether the compiled network is launched as CUDA graphs.
-    choice
-        The choice of the precision, with its reason.
-    """
+    """How a fit uses the hardware: under bfloat16 autocast or in float32, compiled or not."""
 
     bfloat16: bool
     compiled: bool
+    #: Notes for records on acceleration that was not possible.
     notes: tuple[str, ...] = ()
-    graphs: bool = False
-    choice: Choice = field(default_factory=Choice, compare=False)
 
     @property
     def precision(self) -> str:
@@ -55,47 +41,52 @@ class Acceleration:
 
     def without_compiler(self, reason: str) -> Acceleration:
         """Return this acceleration with the compiler turned off, and a note on the reason."""
-        return replace(self, compiled=False, graphs=False, notes=(*self.notes, f"not compiled: {reason}"))
-
-    def as_recorded(self, precision: Precision, compiled: bool, device: torch.device) -> Acceleration:
-        """Return this acceleration with the precision and compilation of a checkpoint, to resume its fit exactly."""
-        changed = self
-        if precision != self.precision:
-            if precision == "bfloat16" and not hardware(device).has_bfloat16:
-                note = "started in bfloat16, resumed in float32: this hardware has no bfloat16 instructions"
-                changed = replace(changed, notes=(*changed.notes, note))
-            else:
-                choice = Choice(precision, "the fit was started in this precision", self.choice.seconds)
-                notes = tuple(note for note in self.notes if note != self.choice.note)
-                changed = replace(changed, bfloat16=precision == "bfloat16", notes=notes, choice=choice)
-        if compiled != self.compiled:
-            if compiled and (missing := hardware(device).compiler_missing):
-                return changed.without_compiler(f"the fit was started with a compiler, but {missing}")
-            changed = replace(changed, compiled=compiled, graphs=compiled and hardware(device).is_accelerator)
-        return changed
-
-    def fallback_after(self, error: RuntimeError) -> Acceleration | None:
-        """Return a lower acceleration to try after an error; ``None`` if acceleration cannot be the cause."""
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if self.compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException):
-            return self.without_compiler(reason)
-        if self.graphs:
-            return replace(self, graphs=False, notes=(*self.notes, f"no CUDA graphs: {reason}"))
-        return None
+        return replace(self, compiled=False, notes=(*self.notes, f"not compiled: {reason}"))
 
 
-@contextlib.contextmanager
-def preserve_process_state() -> Iterator[None]:
-    """Restore environment variables, import paths and the recursion limit after torch.compile changes them."""
-    variables, paths, recursion = dict(os.environ), list(sys.path), sys.getrecursionlimit()
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - variables.keys():
-            del os.environ[name]
-        os.environ.update(variables)
-        sys.path[:] = paths
-        sys.setrecursionlimit(recursion)
+def autotune(network: nn.Module, shape: Shape, training: Training, steps: int, device: torch.device) -> Acceleration:
+    """Choose precision and compilation for a fit, by timing passes of a copy of the network if the fit is long."""
+    device_hardware, notes, total = hardware(device), [], training.batch_size * steps
+    precision: Precision = "bfloat16" if training.precision == "bfloat16" else "float32"
+    seconds: float | None = None
+    if "auto" in (training.precision, training.compile):
+        images = max(1, min(training.batch_size, total // 1000))
+        try:
+            with device_hardware.restore_generators():
+                run, passes = _timed_step(network, (images, *shape), device), total / images
+                if training.precision == "auto":
+                    choice = choose(run, passes, device)
+                    precision, seconds = choice.precision, choice.seconds.get(choice.precision)
+                if seconds is None and training.compile == "auto":
+                    seconds = pass_seconds(run, precision, passes, device)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            # A network that cannot be copied, or cannot process part of a batch, can still be trained.
+            notes.append(f"a step could not be timed: {error_text(error)}")
+        seconds = (seconds or 0.0) * total / images
+    if precision == "bfloat16" and not device_hardware.has_bfloat16:
+        notes.append("bfloat16 was requested, but this hardware only emulates it, slowly")
+    chosen = Acceleration(precision == "bfloat16", False, tuple(notes))
+    is_long = training.compile == "auto" and (seconds or 0.0) > device_hardware.compile_from_seconds
+    if training.compile == "always" or is_long:
+        missing = device_hardware.compiler_missing
+        return chosen.without_compiler(missing) if missing else replace(chosen, compiled=True)
+    return chosen
+
+
+def _timed_step(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> Callable[[Precision], None]:
+    """Return a function that runs a forward and a backward pass of a copy of a network in a precision."""
+    copied = channels_last(copy.deepcopy(network), device).train()
+    noisy = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
+    sigma = torch.full(shape[:1], 0.1, device=device)
+
+    def run(precision: Precision) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            denoised = copied(noisy, sigma)
+        denoised.float().square().mean().backward()
+
+    return run
 
 
 def eager_rate(device: torch.device, threads: int) -> float:
@@ -110,24 +101,6 @@ def eager_rate(device: torch.device, threads: int) -> float:
     finally:
         torch.set_num_threads(before)
     return SHARE_OF_PEAK * side**3 / seconds
-
-
-def choose_acceleration(training: Training, choice: Choice, seconds: float, device: torch.device) -> Acceleration:
-    """Choose precision and compilation for a fit that takes about ``seconds`` without a compiler."""
-    notes = [] if choice.note is None else [choice.note]
-    if training.precision != "auto":
-        notes, choice = [], Choice(training.precision)
-    device_hardware = hardware(device)
-    if choice.precision == "bfloat16" and not device_hardware.has_bfloat16:
-        notes.append("bfloat16 was requested, but this hardware only emulates it, slowly")
-    is_worthwhile = seconds > device_hardware.compile_from_seconds
-    compiled = training.compile == "always" or (training.compile == "auto" and is_worthwhile)
-    missing = device_hardware.compiler_missing if compiled else None
-    if missing:
-        notes.append(f"not compiled: {missing}")
-    compiled = compiled and not missing
-    graphs = compiled and device_hardware.is_accelerator
-    return Acceleration(choice.precision == "bfloat16", compiled, tuple(notes), graphs, choice)
 
 
 def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> float:

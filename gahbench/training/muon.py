@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,54 +35,43 @@ class Muon(Optimizer):
         momentum: float = 0.95,
         fused: bool = False,
     ) -> None:
-        matrices: list[nn.Parameter] = []
-        vectors: list[nn.Parameter] = []
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
         for parameter in parameters:
-            is_matrix = parameter.ndim >= 2 and min(_matrix(parameter).shape) > 1
-            (matrices if is_matrix else vectors).append(parameter)
-        groups = [{"params": matrices}, {"params": vectors}]
-        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
-        self._adam = AdamW(vectors, lr=lr, weight_decay=weight_decay, fused=fused) if vectors else None
+            groups[parameter.ndim >= 2 and min(parameter.flatten(1).shape) > 1].append(parameter)
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__([{"params": group} for group in groups.values()], defaults)
+        self._adam = AdamW([{"params": groups[False]}], lr=lr, weight_decay=weight_decay, fused=fused)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all parameters that have a gradient."""
         matrices, vectors = self.param_groups
-        by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+        rate, momentum = matrices["lr"], matrices["momentum"]
+        by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
         for parameter in matrices["params"]:
             if parameter.grad is not None:
-                by_shape.setdefault(_matrix(parameter).shape, []).append(parameter)
+                by_shape[parameter.flatten(1).shape].append(parameter)
         for shape, group in by_shape.items():
-            gradients = torch.stack([_matrix(parameter.grad) for parameter in group])
-            updates = orthogonalise(self._nesterov_momenta(group, gradients, matrices["momentum"]))
-            rate = matrices["lr"]
+            gradients = torch.stack([parameter.grad.flatten(1) for parameter in group if parameter.grad is not None])
+            zeros = torch.zeros_like(gradients[0])
+            averages = [self.state[parameter].setdefault("momentum", zeros.clone()) for parameter in group]
+            torch._foreach_lerp_(averages, list(gradients.unbind()), 1 - momentum)
+            # Nesterov's look-ahead.
+            updates = orthogonalise(gradients.lerp(torch.stack(averages), momentum))
             for parameter, update in zip(group, updates.unbind(), strict=True):
                 parameter.mul_(1 - rate * matrices["weight_decay"])
                 parameter.add_(update.reshape(parameter.shape), alpha=-rate * UPDATE_RMS * max(shape) ** 0.5)
-        if self._adam is not None:
-            self._adam.param_groups[0]["lr"] = vectors["lr"]
-            self._adam.step()
-
-    def _nesterov_momenta(self, group: list[nn.Parameter], gradients: Tensor, momentum: float) -> Tensor:
-        """Update the momenta of parameters of one shape; return Nesterov's look-ahead, shape (K, rows, columns)."""
-        for parameter in group:
-            if "momentum" not in self.state[parameter]:
-                self.state[parameter]["momentum"] = torch.zeros_like(_matrix(parameter))
-        averages = [self.state[parameter]["momentum"] for parameter in group]
-        torch._foreach_lerp_(averages, list(gradients.unbind()), 1 - momentum)
-        return gradients.lerp(torch.stack(averages), momentum)
+        self._adam.param_groups[0]["lr"] = vectors["lr"]
+        self._adam.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
-        return {**super().state_dict(), "adam": None if self._adam is None else self._adam.state_dict()}
+        return {**super().state_dict(), "adam": self._adam.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore a state returned by :meth:`state_dict`."""
-        own = dict(state_dict)
-        adam = own.pop("adam")
-        super().load_state_dict(own)
-        if self._adam is not None:
-            self._adam.load_state_dict(adam)
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "adam"})
+        self._adam.load_state_dict(state_dict["adam"])
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
@@ -95,8 +85,3 @@ def orthogonalise(matrices: Tensor) -> Tensor:
         polynomial = torch.baddbmm(squared, squared, squared, beta=second, alpha=third)
         wide = torch.baddbmm(wide, polynomial, wide, beta=first)
     return wide.mT if is_tall else wide
-
-
-def _matrix(values: Tensor | None) -> Tensor:
-    assert values is not None
-    return values.detach().flatten(1)

@@ -7,44 +7,27 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from gahbench._util.errors import listing
-
 #: Fields that do not change the outcome of a fit, and so are absent from its key.
-NOT_IN_KEY = ("validations", "validation_images", "allow_time_budget", "halves")
-BUDGETS = ("steps", "epochs", "seconds")
+NOT_IN_KEY = ("validations", "validation_images", "halves")
+BUDGETS = ("steps", "epochs")
 
 #: Defaults by recipe. ``paper`` is the recipe of Kadkhodaie et al. 2024. ``kl`` takes the bound (5) of that
 #: paper, the integral of MSE sigma^-3 d sigma, as its objective: log-uniform noise levels, errors over sigma^2.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
-        "epochs": 1000,
-        "batch_size": 512,
-        "optimizer": "adam",
-        "learning_rate": 1e-3,
-        "schedule": "halving",
-        "warmup": 0,
-        "clip": None,
-        "noise": "quadratic",
-        "weighting": "uniform",
-        "sigma_min": 0.0,
-        "initialisation": "kaiming",
+        "epochs": 1000, "batch_size": 512, "optimizer": "adam", "learning_rate": 1e-3, "schedule": "halving",
+        "warmup": 0, "clip": None, "noise": "quadratic", "weighting": "uniform", "sigma_min": 0.0,
+        "initialisation": "published",
     },
     "kl": {
-        "steps": 20_000,
-        "batch_size": 64,
-        "optimizer": "adam",
-        "learning_rate": 2e-3,
-        "schedule": "cosine",
-        "warmup": 100,
-        "clip": 1.0,
-        "noise": "log-uniform",
-        "weighting": "inverse-variance",
-        "sigma_min": 0.01,
+        "steps": 20_000, "batch_size": 64, "optimizer": "adam", "learning_rate": 2e-3, "schedule": "cosine",
+        "warmup": 100, "clip": 1.0, "noise": "log-uniform", "weighting": "inverse-variance", "sigma_min": 0.01,
         "initialisation": "own",
     },
-}
+}  # fmt: skip
 
-Count = Annotated[int, Field(ge=1)] | Literal["all"]
+Positive = Annotated[int, Field(ge=1)]
+Count = Positive | Literal["all"]
 
 
 class PerImage(BaseModel):
@@ -53,11 +36,7 @@ class PerImage(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     per_image: Annotated[float, Field(gt=0, le=1e9)]
-    minimum: Annotated[int, Field(ge=1)] = 1
-
-    def steps(self, train_images: int) -> int:
-        """Return the number of steps for a training set of ``train_images`` images."""
-        return max(self.minimum, round(self.per_image * train_images))
+    minimum: Positive = 1
 
 
 def _parse_steps(value: Any) -> Any:
@@ -67,11 +46,9 @@ def _parse_steps(value: Any) -> Any:
         return PerImage.model_validate(value)
     except ValidationError as error:
         # pydantic would report one error for each type that the field accepts.
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ValueError(
-            f"accepted: a whole number, or {{per_image: 20, minimum: 500}}; {field}: {first['msg'].lower()}"
-        ) from error
+        field, problem = ".".join(map(str, error.errors()[0]["loc"])), error.errors()[0]["msg"].lower()
+        accepted = "a whole number, or {per_image: 20, minimum: 500}"
+        raise ValueError(f"accepted: {accepted}; {field}: {problem}") from error
 
 
 class Training(BaseModel):
@@ -81,12 +58,9 @@ class Training(BaseModel):
     ----------
     recipe
         ``kl`` or ``paper``.
-    steps, epochs, seconds
-        The training budget; exactly one of the three is set. Steps may be proportional to the number of images,
-        ``{per_image: 20, minimum: 500}``, if that number is finite. A budget of seconds makes rows depend on the
-        machine, so a suite that uses it must say ``allow_time_budget: true``.
-    allow_time_budget
-        Allow a budget of seconds; the leaderboard notes it.
+    steps, epochs
+        The training budget; exactly one of the two is set. Steps may be proportional to the number of images,
+        ``{per_image: 20, minimum: 500}``, if that number is finite.
     batch_size
         Number of images in a batch.
     train_images
@@ -118,8 +92,6 @@ class Training(BaseModel):
     noise, sigma_min, sigma_max
         Distribution of the noise level in training, and its range: ``log-uniform``, or ``quadratic``, the square of a
         uniform variable, scaled to the range.
-    loss
-        ``mse``, the mean squared error, which the posterior mean minimises; ``mae``, the mean absolute error.
     weighting
         ``inverse-variance`` divides residuals by sigma; ``uniform`` does not; ``edm`` divides them by
         sigma s / sqrt(sigma^2 + s^2), s = ``sigma_data``, which is the error of the best denoiser of white noise of
@@ -127,8 +99,9 @@ class Training(BaseModel):
     sigma_data
         Standard deviation of the pixels of the data, for ``edm``.
     initialisation
-        ``kaiming`` draws the weights of convolutions and linear layers from Kaiming's distribution; ``own`` keeps the
-        architecture's initialisation.
+        ``kaiming`` draws the weights of convolutions and linear layers from Kaiming's distribution; ``published``, the
+        initialisation of the code of Kadkhodaie et al. 2024, also draws the gains of bias-free normalisation, with a
+        standard deviation of 2/9/64, clipped to +-0.025; ``own`` keeps the architecture's initialisation.
     precision
         ``auto`` trains under bfloat16 autocast if the fit takes a minute or more and a timed step is at least 15 %
         faster in bfloat16, and in ``float32`` otherwise. Images are denoised in float32 for scores.
@@ -143,17 +116,15 @@ class Training(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     recipe: Literal["kl", "paper"] = "kl"
-    steps: Annotated[Annotated[int, Field(ge=1)] | PerImage | None, BeforeValidator(_parse_steps)] = None
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    seconds: Annotated[float, Field(gt=0)] | None = None
-    allow_time_budget: bool = False
-    batch_size: Annotated[int, Field(ge=1)]
+    steps: Annotated[Positive | PerImage | None, BeforeValidator(_parse_steps)] = None
+    epochs: Positive | None = None
+    batch_size: Positive
     train_images: Count | Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] = "all"
     halves: bool = False
     same_initialisation: bool = True
     snapshots: Annotated[int, Field(ge=0, le=1000)] = 0
     split: Literal["train", "A", "B"] = "train"
-    epoch_images: Annotated[int, Field(ge=1)] = 250_000
+    epoch_images: Positive = 250_000
     optimizer: Literal["adam", "adamw", "muon", "sgd"]
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -162,16 +133,15 @@ class Training(BaseModel):
     clip: Annotated[float, Field(gt=0)] | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     noise: Literal["log-uniform", "quadratic"]
-    loss: Literal["mse", "mae"] = "mse"
     weighting: Literal["inverse-variance", "uniform", "edm"]
     sigma_data: Annotated[float, Field(gt=0)] = 0.15
     sigma_min: Annotated[float, Field(ge=0, lt=1)]
     sigma_max: Annotated[float, Field(gt=0, le=10)] = 1.0
-    initialisation: Literal["kaiming", "own"]
+    initialisation: Literal["kaiming", "own", "published"]
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: Literal["auto", "always", "never"] = "auto"
-    validations: Annotated[int, Field(ge=1)] = 10
-    validation_images: Annotated[int, Field(ge=1)] = 32
+    validations: Positive = 10
+    validation_images: Positive = 32
 
     @model_validator(mode="before")
     @classmethod
@@ -179,29 +149,21 @@ class Training(BaseModel):
         if not isinstance(fields, dict):
             return fields
         # Validation of the fields rejects an unknown recipe.
-        recipe = RECIPES.get(str(fields.get("recipe", "kl")), RECIPES["kl"])
-        budgets = [name for name in BUDGETS if fields.get(name) is not None]
-        defaults = {name: value for name, value in recipe.items() if not (budgets and name in BUDGETS)}
+        defaults = dict(RECIPES.get(str(fields.get("recipe", "kl")), RECIPES["kl"]))
+        if any(fields.get(name) is not None for name in BUDGETS):
+            defaults = {name: value for name, value in defaults.items() if name not in BUDGETS}
         return {**defaults, **fields}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        budgets = [name for name in BUDGETS if getattr(self, name) is not None]
-        if len(budgets) != 1:
-            problem = f", not {' and '.join(budgets)}" if budgets else f": {listing(BUDGETS)}"
-            raise ValueError(f"give one budget{problem}")
-        if self.seconds is not None and not self.allow_time_budget:
-            raise ValueError(
-                "a budget of seconds makes rows depend on the machine; if that is meant, add 'allow_time_budget: true'"
-            )
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give one budget: steps or epochs" + (", not both" if self.steps else ""))
         if isinstance(self.train_images, tuple) and len(set(self.train_images)) < len(self.train_images):
             raise ValueError(f"train_images={list(self.train_images)} repeats a number")
         if self.halves and self.split != "train":
             raise ValueError(f"halves: true trains on A and B already; split: {self.split} is for one network alone")
         if self.snapshots == 1:
             raise ValueError("snapshots=1 would be the trained network alone; accepted: 0, 2, 3, ...")
-        if self.snapshots and self.budget == "seconds":
-            raise ValueError("snapshots are kept at steps, which are not known beforehand for a budget of seconds")
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min={self.sigma_min:g} must be below sigma_max={self.sigma_max:g}")
         if self.weighting != "edm" and self.sigma_data != type(self).model_fields["sigma_data"].default:
@@ -245,23 +207,13 @@ class Training(BaseModel):
         spaced = (round(steps ** (index / (self.snapshots - 1))) for index in range(self.snapshots))
         return tuple(dict.fromkeys(spaced))
 
-    @property
-    def budget(self) -> str:
-        """Name of the budget: ``steps``, ``epochs`` or ``seconds``."""
-        return next(name for name in BUDGETS if getattr(self, name) is not None)
-
-    def total_steps(self, train_images: int | None) -> int | None:
+    def total_steps(self, train_images: int | None) -> int:
         """Return the number of optimiser steps for a training set of a given size.
 
         Parameters
         ----------
         train_images
             Number of training images; ``None`` for an endless stream.
-
-        Returns
-        -------
-        int or None
-            The number of steps; ``None`` for a budget of seconds.
 
         Raises
         ------
@@ -274,18 +226,16 @@ class Training(BaseModel):
                     "steps per image need a finite number of images; this dataset is endless; accepted: a number for "
                     "train_images, or steps: 20000"
                 )
-            return self.steps.steps(train_images)
+            return max(self.steps.minimum, round(self.steps.per_image * train_images))
         if self.steps is not None:
             return self.steps
-        if self.epochs is not None:
-            images = epoch_size(train_images, self.epoch_images) if train_images else self.epoch_images
-            return max(1, self.epochs * images // self.batch_size)
-        return None
+        images = epoch_size(train_images, self.epoch_images) if train_images else self.epoch_images
+        return max(1, (self.epochs or 1) * images // self.batch_size)
 
     def rate(self, step: int, progress: float) -> float:
         """Return the learning rate at a step; ``progress`` in [0, 1] is the fraction of the budget spent."""
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        progress, decay = min(progress, 1.0), 1.0
+        decay = 1.0
         if self.schedule == "cosine":
             decay = 0.5 * (1 + math.cos(math.pi * progress))
         elif self.schedule == "halving":

