@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,15 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gahbench._util.shapes import Shape
-from gahbench.devices.hardware import hardware
+from gahbench._util.readable import pluralize
 from gahbench.sampling.settings import Sampling
 
 Status = Literal["converged", "out of steps", "diverged"]
 STATUSES: tuple[Status, ...] = ("converged", "out of steps", "diverged")
-
-#: Callback for progress: takes the fraction of the work that is done, in [0, 1], and the number of finished samples.
-Progress = Callable[[float, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +31,6 @@ class Samples:
     sigma
         Noise level of each sample before the final denoising: the root mean square of the residual f(y) - y, shape
         (N,), float64. NaN if the residual is NaN.
-    status
-        ``converged``: the noise fell to ``sigma_end``, or the flow passed all its levels; ``out of steps``: the
-        noise did not fall to ``sigma_end`` in ``max_steps``; ``diverged``: the residual was not finite, or exceeded
-        ``settings.bound``.
     settings
         Settings of the sampler.
     first
@@ -59,7 +50,6 @@ class Samples:
     images: Tensor
     steps: Tensor
     sigma: Tensor
-    status: tuple[Status, ...]
     settings: Sampling
     first: int = 0
     source: str = ""
@@ -70,15 +60,24 @@ class Samples:
     def __str__(self) -> str:
         counts = Counter(self.status)
         outcomes = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-        description = f"{len(self)} {'sample' if len(self) == 1 else 'samples'} by the {self.settings.sampler} sampler"
-        finite = self.sigma[self.sigma.isfinite()]
-        left = (
-            f", σ = {_format_range(f'{float(finite.min()):.3g}', f'{float(finite.max()):.3g}')} left"
-            if len(finite)
-            else ""
+        low, high = int(self.steps.min()), int(self.steps.max())
+        steps = f"{high}" if low == high else f"{low} to {high}"
+        return f"{pluralize(len(self), 'sample')} by the {self.settings.sampler} sampler: {outcomes}; {steps} steps"
+
+    @property
+    def status(self) -> tuple[Status, ...]:
+        """How each sample ended.
+
+        ``converged``: the noise fell to ``sigma_end``, or the flow passed all its levels; ``out of steps``: the noise
+        did not fall to ``sigma_end`` in ``max_steps``; ``diverged``: the residual was not finite, or exceeded
+        ``settings.bound``.
+        """
+        # The flow ends after its last noise level, however much noise is left.
+        end = self.settings.bound if self.settings.sampler == "flow" else self.settings.sigma_end
+        return tuple(
+            "converged" if sigma <= end else "out of steps" if sigma <= self.settings.bound else "diverged"
+            for sigma in self.sigma.tolist()
         )
-        steps = _format_range(int(self.steps.min()), int(self.steps.max()))
-        return f"{description}: {outcomes}; {steps} steps{left}"
 
     @property
     def converged(self) -> Tensor:
@@ -87,62 +86,6 @@ class Samples:
 
     def arrays(self) -> dict[str, Any]:
         """Return all fields as numpy arrays by name, ``settings`` as a JSON string."""
-        return {
-            "images": self.images.numpy(),
-            "steps": self.steps.numpy(),
-            "sigma": self.sigma.numpy(),
-            "status": np.array(self.status),
-            "first": np.array(self.first),
-            "source": np.array(self.source),
-            "settings": np.array(self.settings.model_dump_json()),
-        }
-
-
-class SampleCollector:
-    """A buffer for samples, which finish in any order."""
-
-    def __init__(self, settings: Sampling, shape: Shape, first: int, device: torch.device) -> None:
-        self._settings, self._first = settings, first
-        self._images = torch.full((settings.count, *shape), torch.nan, device=device)
-        self._steps = torch.zeros(settings.count, dtype=torch.int64)
-        self._sigma = torch.full((settings.count,), torch.nan, dtype=torch.float64)
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def collect_finished(
-        self, indices: Sequence[int], images: Tensor, is_active: Tensor, steps: Tensor, sigma: Tensor
-    ) -> tuple[list[int] | None, Tensor]:
-        """Store the finished samples of a batch.
-
-        Returns the positions in the batch of the active samples, ``None`` if all are active, and their noise levels.
-        """
-        # A single transfer from the device.
-        active_cpu, steps_cpu, sigma_cpu = torch.stack([is_active.to(sigma), steps, sigma]).cpu().unbind()
-        if active_cpu.all():
-            return None, sigma_cpu
-        active, finished = active_cpu.nonzero()[:, 0], (active_cpu == 0).nonzero()[:, 0]
-        targets, device_hardware = torch.tensor(indices)[finished], hardware(images.device)
-        uploaded = device_hardware.upload(targets)
-        self._images.index_copy_(0, uploaded, images[device_hardware.upload(finished)].float())
-        self._steps[targets], self._sigma[targets] = steps_cpu[finished].long(), sigma_cpu[finished]
-        self._count += len(finished)
-        return active.tolist(), sigma_cpu[active]
-
-    def samples(self) -> Samples:
-        """Return all samples, once they have finished."""
-        status = tuple(self._status(sigma) for sigma in self._sigma.tolist())
-        return Samples(self._images.cpu(), self._steps, self._sigma, status, self._settings, self._first)
-
-    def _status(self, sigma: float) -> Status:
-        # The comparison is negated so that NaN counts as diverged.
-        if not sigma <= self._settings.bound:
-            return "diverged"
-        # The flow ends after its last noise level, however much noise is left.
-        has_converged = self._settings.sampler == "flow" or sigma <= self._settings.sigma_end
-        return "converged" if has_converged else "out of steps"
-
-
-def _format_range(low: object, high: object) -> str:
-    return f"{low}" if low == high else f"{low} to {high}"
+        tensors = {name: getattr(self, name).numpy() for name in ("images", "steps", "sigma")}
+        texts = {"status": self.status, "source": self.source, "settings": self.settings.model_dump_json()}
+        return {**tensors, "first": np.array(self.first), **{name: np.array(text) for name, text in texts.items()}}

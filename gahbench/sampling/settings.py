@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -52,8 +51,7 @@ class Sampling(BaseModel):
     max_steps
         For ``stochastic``: maximum number of steps of a sample; null for ten times the steps of an ideal denoiser.
     levels
-        For ``flow``: number of noise levels, geometrically spaced; or a list of decreasing levels, whose first and last
-        replace ``sigma_start`` and ``sigma_end``.
+        For ``flow``: number of noise levels, geometrically spaced from ``sigma_start`` to ``sigma_end``.
     solver
         For ``flow``: ``heun``, a second-order method that denoises twice per step, or ``euler``, a first-order method.
 
@@ -76,24 +74,8 @@ class Sampling(BaseModel):
     beta: Share = 0.1
     growth: Literal["growing", "constant"] = "growing"
     max_steps: Annotated[int, Field(ge=1)] | None = None
-    levels: Annotated[int, Field(ge=2)] | Annotated[tuple[Positive, ...], Field(min_length=2, strict=False)] = 50
+    levels: Annotated[int, Field(ge=2)] = 50
     solver: Literal["heun", "euler"] = "heun"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _set_ends_from_levels(cls, fields: Any) -> Any:
-        """Set ``sigma_start`` and ``sigma_end`` from a list of levels, if there is one."""
-        levels = fields.get("levels") if isinstance(fields, dict) else None
-        if not isinstance(levels, list | tuple) or not levels:
-            return fields
-        # Validation of the fields rejects invalid levels.
-        ends = {"sigma_start": levels[0], "sigma_end": levels[-1]}
-        for name, value in ends.items():
-            if name in fields and fields[name] != value:
-                raise ValueError(
-                    f"{name}={fields[name]} contradicts levels, which imply {name}={value}; give one of the two"
-                )
-        return {**ends, **fields}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -106,10 +88,6 @@ class Sampling(BaseModel):
                     )
         if self.sigma_end >= self.sigma_start:
             raise ValueError(f"sigma_end={self.sigma_end:g} must be below sigma_start={self.sigma_start:g}")
-        if isinstance(self.levels, tuple):
-            for level, next_level in itertools.pairwise(self.levels):
-                if next_level >= level:
-                    raise ValueError(f"levels must decrease, but {next_level:g} follows {level:g}")
         return self
 
     @property
@@ -160,43 +138,21 @@ class Sampling(BaseModel):
 
     def schedule(self) -> tuple[float, ...]:
         """Return the noise levels of the flow, in decreasing order."""
-        if isinstance(self.levels, tuple):
-            return self.levels
         last = self.levels - 1
         between = (self.sigma_start * (self.sigma_end / self.sigma_start) ** (index / last) for index in range(1, last))
         return (self.sigma_start, *between, self.sigma_end)
 
 
 def make_sampling(given: Mapping[str, Any]) -> Sampling:
-    """Return validated settings.
-
-    Parameters
-    ----------
-    given
-        Fields of :class:`Sampling` by name; missing fields have their defaults.
-
-    Raises
-    ------
-    ParameterError
-        If a name is unknown, or a value is not accepted.
-
-    Examples
-    --------
-    >>> make_sampling({"sampler": "flow", "count": 4}).schedule()[0]
-    1.0
-    """
-    names = tuple(Sampling.model_fields)
-    for name in given:
-        if name not in names:
-            raise ParameterError(
-                f"unknown sampling setting '{name}'{suggestion(name, names) or ';'} accepted: {listing(names)}"
-            )
+    """Return settings with these fields; raise ``ParameterError`` for an unknown name or an invalid value."""
     try:
         return Sampling.model_validate(dict(given))
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        reason = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
-            raise ParameterError(f"sampling: {reason}") from error
-        name = str(first["loc"][0])
-        raise ParameterError(f"{name}={given[name]!r}: {reason[0].lower()}{reason[1:]}") from error
+        first, names = error.errors()[0], tuple(Sampling.model_fields)
+        name, reason = "".join(map(str, first["loc"][:1])), first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            near = suggestion(name, names) or ";"
+            message = f"unknown sampling setting '{name}'{near} accepted: {listing(names)}"
+        else:
+            message = f"{name}={given[name]!r}: {reason[0].lower()}{reason[1:]}" if name else f"sampling: {reason}"
+        raise ParameterError(message) from error

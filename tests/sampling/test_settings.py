@@ -44,13 +44,6 @@ def test_noise_levels_are_geometric(start, ratio, count):
     assert steps == pytest.approx([ratio ** (1 / (count - 1))] * (count - 1))
 
 
-def test_a_list_of_levels_sets_sigma_start_and_sigma_end():
-    settings = make_sampling({"sampler": "flow", "levels": [2, 1.0, 0.1]})
-    assert settings.schedule() == (2, 1, 0.1)
-    assert (settings.sigma_start, settings.sigma_end) == (2, 0.1)
-    assert Sampling.model_validate_json(settings.model_dump_json()) == settings
-
-
 BAD = {
     "unknown": ({"bta": 0.1}, "unknown sampling setting 'bta'; did you mean 'beta'? accepted: sampler, count, seed"),
     "step over 1": ({"step": 1.5}, "step=1.5: input should be less than or equal to 1"),
@@ -59,11 +52,6 @@ BAD = {
     "not a number": ({"sigma_start": math.nan}, "sigma_start=nan: input should be"),
     "upwards": ({"sigma_end": 1.0}, "sigma_end=1 must be below sigma_start=1"),
     "one level": ({"sampler": "flow", "levels": 1}, "levels=1: input should be greater than or equal to 2"),
-    "rising": ({"sampler": "flow", "levels": (1.0, 0.1, 0.2)}, "levels must decrease, but 0.2 follows 0.1"),
-    "two starts": (
-        {"sampler": "flow", "levels": (1.0, 0.1), "sigma_start": 2.0},
-        "sigma_start=2.0 contradicts levels, which imply sigma_start=1.0; give one of the two",
-    ),
     "setting of the other sampler": (
         {"sampler": "flow", "beta": 0.2},
         "beta belongs to the stochastic sampler; accepted by flow: levels, solver",
