@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+from gahbench._util.errors import suggestion
 from gahbench._util.readable import escape_latex
 
 #: Maximum number of authors in a citation as text; longer lists are shortened to the first author and "et al.".
 _MAX_AUTHORS = 4
 #: Words at the start of titles that keys skip.
 _SMALL_WORDS = frozenset({"a", "an", "the", "on", "of"})
+#: Names in BibTeX of fields of a citation, where they differ.
+_FIELDS = {"author": "authors", "booktitle": "conference", "eprint": "arxiv"}
 
 
 @dataclass(frozen=True)
 class Citation:
     """A published work; a plugin's class lists its works in the attribute ``citation``, as one citation or a tuple.
+
+    A string stands for the work with this key in ``plugins/papers.bib``.
 
     Parameters
     ----------
@@ -106,6 +114,31 @@ class Citation:
         fields |= {"archiveprefix": "arXiv" if self.arxiv else "", "doi": self.doi}
         lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
         return "\n".join([f"@{kind}{{{key or self.key},", *lines, "}"])
+
+
+#: A work, or its key in ``papers.bib``.
+Work: TypeAlias = str | Citation
+
+
+@functools.cache
+def known_works() -> dict[str, Citation]:
+    """Return the works in ``papers.bib`` of the built-in plugins by key."""
+    text = (importlib.resources.files("gahbench_plugins") / "papers.bib").read_text(encoding="utf-8")
+    works = {}
+    for key, entry in re.findall(r"^@\w+{([^,]+),(.*?})}$", text, re.MULTILINE | re.DOTALL):
+        fields = re.findall(r"(\w+) = {(.*?)}", entry, re.DOTALL)
+        values: dict[str, Any] = {_FIELDS.get(name, name): " ".join(value.split()) for name, value in fields}
+        works[key] = Citation(**{**values, "year": int(values["year"])})
+    return works
+
+
+def as_citation(work: object) -> Citation:
+    """Return a work that is given as a citation, or by its key in ``papers.bib``."""
+    found = known_works().get(work) if isinstance(work, str) else work
+    if not isinstance(found, Citation):
+        closest = suggestion(str(work), known_works())
+        raise ValueError(f"{work!r}; accepted: a gahbench.Citation, or a key of plugins/papers.bib{closest}")
+    return found
 
 
 def bibliography(works: Iterable[Citation]) -> str:

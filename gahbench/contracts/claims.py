@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from gahbench._util.core_yaml import Document, Location, as_number
-from gahbench.contracts.citation import Citation
+from gahbench.contracts.citation import Citation, as_citation
 
 Outcome = Literal["holds", "fails", "undecided", "not measured"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -211,7 +211,7 @@ class Claim(_Fields):
 class _Paper(_Fields):
     """The fields of a file of claims."""
 
-    paper: Citation
+    paper: Annotated[Citation, BeforeValidator(lambda work: as_citation(work) if isinstance(work, str) else work)]
     claims: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     suites: dict[str, dict[str, Any]] = field(default_factory=dict)
 

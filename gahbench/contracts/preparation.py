@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from gahbench.contracts.citation import Citation
+    # The annotation of a field, which is part of keys, keeps its text.
+    from gahbench.contracts.citation import Work as Citation
 
 
 class Preparable:
@@ -13,7 +14,7 @@ class Preparable:
 
     #: The name on boards (:mod:`gahbench.board.display_names`); if empty, it follows from the registered name.
     display_name = ""
-    #: The publications that the plugin implements.
+    #: The publications that the plugin implements; a string is a key of ``plugins/papers.bib``.
     citation: ClassVar[Citation | tuple[Citation, ...] | None] = None
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()

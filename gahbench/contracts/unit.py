@@ -35,7 +35,7 @@ class Unit:
     requires
         Key of the fit that a score unit needs.
     work
-        Planned number of multiply-adds, approximately; infinite for a budget of seconds.
+        Planned number of multiply-adds, approximately.
     payload
         The data with which a worker runs the unit, as plain JSON.
     partner

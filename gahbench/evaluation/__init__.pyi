@@ -5,9 +5,6 @@ from .alignment import StrengthRemoval as StrengthRemoval
 from .alignment import adaptation as adaptation
 from .alignment import align as align
 from .alignment import changes as changes
-from .alignment import exchange_significance as exchange_significance
-from .alignment import is_own_geometry_closest as is_own_geometry_closest
-from .alignment import partial_cosine as partial_cosine
 from .alignment import remove_strength as remove_strength
 from .direction import directional as directional
 from .evaluation import Denoiser as Denoiser
@@ -15,12 +12,12 @@ from .evaluation import Evaluation as Evaluation
 from .evaluation import OptimalImages as OptimalImages
 from .local_filters import LocalFilters as LocalFilters
 from .rates import MAX_PSNR as MAX_PSNR
-from .rates import MAX_RANK as MAX_RANK
-from .rates import MAX_TERMS as MAX_TERMS
 from .rates import MIN_LEVELS as MIN_LEVELS
-from .rates import MIN_TERMS as MIN_TERMS
-from .rates import coefficient_decay as coefficient_decay
 from .rates import fit_slope as fit_slope
 from .rates import input_psnr as input_psnr
 from .rates import local_slopes as local_slopes
-from .rates import rate_window as rate_window
+from .shared import PerLevel as PerLevel
+from .shared import fit_on_same_images as fit_on_same_images
+from .shared import psnr_of_error as psnr_of_error
+from .shared import psnr_per_image as psnr_per_image
+from .shared import training_images as training_images

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gahbench._util.noise import generator
 from gahbench._util.shapes import Shape
 from gahbench.evaluation.direction import directional
 from gahbench.jacobian.maps import Sketch
@@ -23,9 +23,6 @@ MIN_DIRECTIONAL = 0.02
 MIN_IMAGES = 24
 #: With this many images, up to four images may be left out.
 ADVISED_IMAGES = 28
-#: Partial cosines are 0 if sqrt(1 - cosine^2) with the third residual is smaller than this: the third residual explains
-#: everything.
-MIN_FACTOR = 0.01
 #: Degree of the polynomial in the logarithm of the trace on which filters are regressed.
 DEGREE = 3
 #: If the standard deviation of log-traces is smaller than this, all filters count as equally strong, and only the mean
@@ -35,8 +32,6 @@ MIN_SPREAD = 1e-3
 MAX_LEVERAGE = 0.9
 #: Singular values of Z below this share of the largest are rounding.
 ROUNDING = 1e-10
-#: Number of random permutations from which significance is estimated.
-PERMUTATIONS = 9999
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +67,6 @@ class StrengthRemoval:
         kept = filters[self.indices.to(filters.device)]
         residuals: Tensor = (self.matrix.to(kept) @ kept.flatten(1)).reshape(kept.shape)
         return residuals
-
-    def left_out(self, count: int) -> Tensor:
-        """Return 1 for each image that the regression leaves out, 0 for each other image, shape (N,), float64."""
-        is_left_out = torch.ones(count, dtype=torch.float64)
-        is_left_out[self.indices] = 0
-        return is_left_out
 
     def scatter(self, count: int, values: Tensor | float) -> Tensor:
         """Return values of the M used images, or a scalar for them, with NaN for unused images: shape (N,), float64."""
@@ -153,16 +142,13 @@ class Adaptation:
     >>> import torch
     >>> filters = torch.rand(30, 5, 5, generator=torch.Generator().manual_seed(0))
     >>> result = adaptation(Sketch(filters, exact=True), remove_strength(torch.linspace(1, 4, 30)))
-    >>> len(result), result.adapts
+    >>> len(result.sketch.rows), result.adapts
     (30, True)
     """
 
     sketch: Sketch
     share: float
     adapts: bool
-
-    def __len__(self) -> int:
-        return len(self.sketch.rows)
 
     def directional(self, shape: Shape) -> Adaptation:
         """Return the part that is not isotropic about each pixel; see :func:`directional`.
@@ -242,8 +228,7 @@ def _change(sketch: Sketch) -> float:
     return change if change > UNCHANGING**2 * float(squares(sketch).sum()) else 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class Alignment:
+class Alignment(NamedTuple):
     """Alignment of the residuals of M images.
 
     Parameters
@@ -271,11 +256,6 @@ def align(denoiser: Adaptation, basis: Adaptation) -> Alignment:
     denoiser, basis
         Adaptations of two families of filters on the same images, sketched on the same vectors.
 
-    Raises
-    ------
-    ValueError
-        If the numbers of images differ.
-
     Examples
     --------
     >>> import torch
@@ -287,10 +267,9 @@ def align(denoiser: Adaptation, basis: Adaptation) -> Alignment:
     >>> align(rest, rest).own.min().round(decimals=6)
     tensor(1., dtype=torch.float64)
     """
-    if len(denoiser) != len(basis):
-        raise ValueError(f"alignment needs equal numbers of filters, not {len(denoiser)} and {len(basis)}")
     if not (denoiser.adapts and basis.adapts):
-        by_definition = torch.full((len(denoiser),), 0.0 if basis.adapts else torch.nan, dtype=torch.float64)
+        count = len(denoiser.sketch.rows)
+        by_definition = torch.full((count,), 0.0 if basis.adapts else torch.nan, dtype=torch.float64)
         return Alignment(by_definition, by_definition)
     products = denoiser.sketch.own_products(basis.sketch).cpu()
     left, right = squares(denoiser.sketch), squares(basis.sketch)
@@ -306,33 +285,6 @@ def align(denoiser: Adaptation, basis: Adaptation) -> Alignment:
     return Alignment(own, error)
 
 
-def partial_cosine(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
-    """Return the partial cosine of residuals S and W given V, (c_SW - c_SV c_WV) / sqrt((1 - c_SV^2)(1 - c_WV^2)).
-
-    Parameters
-    ----------
-    first
-        The cosines c_SW, shape (M,).
-    second, third
-        The cosines c_SV and c_WV, shape (M,).
-
-    Returns
-    -------
-    Tensor
-        Shape (M,); 0 where V explains all of S or of W, NaN where a cosine is NaN.
-
-    Examples
-    --------
-    >>> import torch
-    >>> partial_cosine(*torch.tensor([[0.5], [0.0], [0.0]])), partial_cosine(*torch.tensor([[0.36], [0.6], [0.6]]))
-    (tensor([0.5000]), tensor([0.]))
-    """
-    left, right = ((1 - cosine.square()).clamp_min(0).sqrt() for cosine in (second, third))
-    cosine = (first - second * third) / (left * right).clamp_min(MIN_FACTOR**2)
-    is_explained = (left < MIN_FACTOR) | (right < MIN_FACTOR)
-    return torch.where(is_explained & cosine.isfinite(), 0.0, cosine)
-
-
 def squares(sketch: Sketch) -> Tensor:
     """Return the contribution of each group of vectors to |S_i|^2, shape (G, M), float64; the sum over G is |S_i|^2."""
     return sketch.own_products(sketch).cpu()
@@ -340,53 +292,3 @@ def squares(sketch: Sketch) -> Tensor:
 
 def _cosine(product: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return torch.where((left > 0) & (right > 0), product / (left * right).clamp_min(1e-300).sqrt(), 0.0)
-
-
-def exchange_significance(table: Tensor, permutations: int = PERMUTATIONS) -> float:
-    """Return the share of permutations of images under which filters agree at least as well as without permutation.
-
-    Parameters
-    ----------
-    table
-        T_ij, the agreement of the filter of image i with the geometry of image j at the strength of i, shape (M, M);
-        see :meth:`gahbench.jacobian.FilterFamily.pairwise_agreement`.
-    permutations
-        Number of permutations; they are drawn with a fixed seed.
-
-    Returns
-    -------
-    float
-        The p-value of sum_i T_ii, from 1 / (1 + permutations) to 1, since the identity counts as a permutation.
-
-    Examples
-    --------
-    >>> import torch
-    >>> exchange_significance(torch.eye(30)), exchange_significance(torch.ones(30, 30))
-    (0.0001, 1.0)
-    """
-    table = table.double().cpu()
-    count = len(table)
-    draw = generator("noise", "exchange", count)
-    orders = torch.rand(permutations, count, generator=draw).argsort(1)
-    sums = table[torch.arange(count), orders].sum(1)
-    own = table.diagonal().sum()
-    # Sums of the same numbers in a different order differ by rounding.
-    as_good = sums >= own - 1e-12 * table.abs().sum(1).max() * count
-    return (1 + int(as_good.sum())) / (1 + permutations)
-
-
-def is_own_geometry_closest(table: Tensor) -> Tensor:
-    """Return whether each filter agrees most with the geometry of its own image, as 0 or 1, shape (M,), float64.
-
-    Parameters
-    ----------
-    table
-        Agreements T_ij as in :func:`exchange_significance`, shape (M, M).
-
-    Examples
-    --------
-    >>> import torch
-    >>> is_own_geometry_closest(torch.tensor([[0.9, 0.1], [0.8, 0.2]]))
-    tensor([1., 0.], dtype=torch.float64)
-    """
-    return (table.argmax(1) == torch.arange(len(table), device=table.device)).double().cpu()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gahbench._util.shapes import image_shape
@@ -15,32 +16,15 @@ from gahbench.contracts.truth import Truth
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Approximation:
-    """Best approximations of N images by the coefficients above each of T thresholds.
+class Approximation(NamedTuple):
+    """Approximations of N images by the coefficients above each of T thresholds, which descend, shape (T,).
 
-    ``thresholds`` has shape (T,) and descends. ``terms``, the number of kept coefficients, and ``errors``, the mean
-    squared error per pixel, which is the energy of the other coefficients, have shape (T, N).
+    The numbers of terms, and the mean squared errors per pixel, have shape (T, N).
     """
 
     thresholds: Array
     terms: Array
     errors: Array
-
-    @property
-    def mean_terms(self) -> Array:
-        """Mean number of terms over the images, shape (T,)."""
-        return np.asarray(self.terms.mean(1))
-
-    @property
-    def mean_errors(self) -> Array:
-        """Mean error over the images, shape (T,)."""
-        return np.asarray(self.errors.mean(1))
-
-    @property
-    def shown(self) -> NDArray[np.bool_]:
-        """Whether a logarithmic figure can show a threshold: at least one term and a positive error; shape (T,)."""
-        return np.asarray((self.mean_terms >= 1) & (self.mean_errors > 0))
 
 
 def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Approximation:
@@ -70,12 +54,9 @@ def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Appr
         raise ValueError(f"thresholds must be finite and greater than 0, not {list(thresholds)}")
     terms, errors = [], []
     for threshold in levels.tolist():
-        term_counts, remaining_energy = [], []
         for part in basis.parts(truth.double()):
-            coefficients = basis.adapt_to(part, threshold).analysis(part.clean).flatten(1)
+            coefficients = basis.adapt_to(part, threshold).analysis(part.clean).flatten(1).cpu()
             is_kept = coefficients.abs() > threshold
-            term_counts.append(is_kept.sum(1).double().cpu().numpy())
-            remaining_energy.append(coefficients.square().masked_fill(is_kept, 0).mean(1).cpu().numpy())
-        terms.append(np.concatenate(term_counts))
-        errors.append(np.concatenate(remaining_energy))
-    return Approximation(levels, np.stack(terms), np.stack(errors))
+            terms.append(is_kept.sum(1).double())
+            errors.append(coefficients.square().masked_fill(is_kept, 0).mean(1))
+    return Approximation(levels, *(torch.cat(each).view(len(levels), -1).numpy() for each in (terms, errors)))

@@ -1,71 +1,49 @@
 """Checks that accompany the scores of a denoiser: its outputs are reproducible, and it uses only the noisy image.
 
-Some outputs are computed again, one image at a time and in another order. A denoiser that must not see the clean image
-is also applied to scored images under secret fresh noise, and to fresh images that were not drawn before
-(:mod:`gahbench.evaluation.fresh_images`). Expected errors that a reference states in closed form are compared with its
-squared errors under fresh noise.
+A denoiser that knows the test images does better on them than on images drawn after scoring, at a secret place of the
+dataset under secret noise. The gain is the PSNR after regression on the PSNR of an oracle that thresholds cosine
+coefficients, since images differ in difficulty. A one-sided Welch t test compares the mean gains: half of
+:data:`ALPHA` is spent on the average over noise levels, the other half on the individual levels.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gahbench._util.errors import GahbenchError
 from gahbench.contracts.truth import SEES_DATASET, Truth, visible_truth
-from gahbench.evaluation.fresh_images import compare_on_fresh_images
+from gahbench.evaluation.evaluation import Evaluation, optimal_images
 
-if TYPE_CHECKING:
-    from gahbench.evaluation.evaluation import Evaluation
-
-#: Number of images that are denoised again, at the middle noise level.
-REPEATED = 4
-#: Outputs that differ by more than this share of the noise level are not reproducible. Rounding in float32 is about
-#: 1e-6, even on a GPU or in different batches; differences of 1 % of the noise level change a squared error by at most
-#: 1e-4 sigma^2.
-REPEATS_WITHIN = 0.01
-#: Outputs have diverged if their root mean square is more than this many times the root mean square of the noisy
-#: images.
+#: Number of images that are denoised again, and largest change of their outputs, relative to the noise level: rounding
+#: is about 1e-6, and 1 % changes a squared error by at most 1e-4 sigma^2.
+REPEATED, REPEATS_WITHIN = 4, 0.01
+#: Outputs have diverged if their root mean square is more than this many times that of the noisy images.
 DIVERGED = 10.0
-DIVERGED_NOTE = "diverged: "
-#: Number of images under fresh noise, at each noise level.
-FRESH = 2
-#: Squared errors under fresh noise may be this many times the scored squared errors, plus this share of sigma^2.
-FRESH_FACTOR, FRESH_SHARE = 4.0, 0.1
-#: The noise of an evaluation may deviate from its level by this many standard errors.
-NOISE_ERRORS = 6.0
-#: Largest and smallest number of squared errors that are drawn at each noise level.
-DRAWS, MIN_DRAWS = 64, 8
-#: Drawing stops early if the mean of all ``DRAWS`` would have to differ by more than this many standard errors from the
-#: mean so far to refute the claim: errors of large images hardly vary, and are slow to compute.
-CERTAIN = 3.0
-#: A mean error refutes a claim if it is above the claim by this many standard errors plus ``ABOVE_SHARE`` of the claim,
-#: or below the claim by this many standard errors plus ``BELOW_SHARE``, which is larger since draws may miss rare large
-#: errors.
+#: Number of scored images under fresh noise, whose squared errors may be larger by a factor and a share of sigma^2.
+FRESH, FRESH_FACTOR, FRESH_SHARE = 2, 4.0, 0.1
+#: Numbers of new images, of those compared with the optimum at the middle level, and of scored images that this takes.
+IMAGES, COMPARED, MIN_IMAGES = 16, 12, 5
+#: Probabilities that an honest entrant is flagged for its gain, and an optimal one for its error.
+ALPHA, OPTIMAL_ALPHA = 1e-4, 1e-3
+#: Largest and smallest number of draws for a claimed risk, which stop if the mean of all would have to differ by
+#: ``CERTAIN`` standard errors from the mean so far to refute the claim, since large images are slow.
+DRAWS, MIN_DRAWS, CERTAIN = 64, 8, 3.0
+#: Standard errors, and shares of a claim, by which a mean error refutes it; draws may miss rare large errors above it.
 STANDARD_ERRORS, ABOVE_SHARE, BELOW_SHARE = 5.0, 0.02, 0.25
-#: Claims below this share of sigma^2 are raised to it before they are compared.
-MIN_SHARE_OF_NOISE = 1e-6
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The outcome of the checks of a denoiser.
-
-    Parameters
-    ----------
-    flags
-        Reasons why the scores are flagged; empty for an honest denoiser.
-    notes
-        Remarks that do not flag the scores.
-    images
-        Kind of the fresh images: ``new`` from a stream, ``held out`` of a finite dataset; empty without fresh images.
-    facts
-        The measured numbers, as JSON types.
-    """
+    """Reasons to flag a denoiser, remarks, the kind of its fresh images (``new`` if there are any), and numbers."""
 
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -79,54 +57,37 @@ def audit(evaluation: Evaluation) -> Audit:
     if kind == "bound":
         return Audit()
     repetition = audit_repetition(evaluation)
+    # No other recorded images are known.
     if kind in SEES_DATASET or evaluation.captured is not None:
-        # Errors under drawn and recorded noise may differ, and no other recorded images are known.
         return repetition
-    if not all(bool(evaluation.denoised(sigma).isfinite().all()) for sigma in evaluation.sigmas):
+    if any(not evaluation.denoised(sigma).isfinite().all() for sigma in evaluation.sigmas):
         return repetition
-    noise_flags, levels = _compare_with_fresh_noise(evaluation)
-    fresh = compare_on_fresh_images(evaluation)
-    flags = (*repetition.flags, *noise_flags, *(fresh.flags if fresh else ()))
-    facts = {"levels": levels, "fresh": fresh and fresh.record()}
-    images = "" if fresh is None else "new" if fresh.images.is_stream else "held out"
-    return Audit(flags, repetition.notes, images, {**repetition.facts, **facts})
+    noise_flags, fresh = _compare_under_fresh_noise(evaluation), compare_on_fresh_images(evaluation)
+    flags = (*repetition.flags, *noise_flags, *fresh.flags)
+    return Audit(flags, repetition.notes, fresh.images, repetition.facts | fresh.facts)
 
 
 def audit_repetition(evaluation: Evaluation) -> Audit:
-    """Check that the outputs of a scored evaluation repeat, at its middle noise level."""
+    """Check that the outputs at the middle noise level repeat if images are denoised one by one in reverse order."""
     sigma = evaluation.sigmas[len(evaluation.sigmas) // 2]
-    difference, size = _repeat_and_compare(evaluation, sigma)
-    facts = {"sigma": sigma, "difference": difference, "size": size}
-    flags, notes = [], []
-    if size == math.inf:
-        return Audit(notes=(f"{DIVERGED_NOTE}its outputs are not finite at σ = {sigma:g}",))
-    if size > DIVERGED:
-        notes.append(f"{DIVERGED_NOTE}its outputs are {size:.1g} times as large as the noisy images at σ = {sigma:g}")
+    count = min(REPEATED, len(evaluation.clean), evaluation.batches.size)
+    noisy, is_cached = evaluation.noisy(sigma)[:count], evaluation.denoiser.kind not in SEES_DATASET
+    before = evaluation.denoised(sigma)[:count] if is_cached else _denoise(evaluation, sigma, noisy, slice(0, count))
+    images = [slice(index, index + 1) for index in reversed(range(count))]
+    changes = [_denoise(evaluation, sigma, noisy[image], image) - before[image].double() for image in images]
+    differences = torch.cat(changes).square().flatten(1).mean(1).sqrt().nan_to_num(1e9, 1e9) / sigma
+    difference = float(differences.sort().values[(count - 1) // 2])
+    size = float(before.double().square().mean().sqrt() / noisy.double().square().mean().sqrt())
+    if not math.isfinite(size):
+        return Audit(notes=(f"diverged: its outputs are not finite at σ = {sigma:g}",))
+    large = f"diverged: its outputs are {size:.1g} times as large as the noisy images at σ = {sigma:g}"
+    changed = "not deterministic: the same noisy images, denoised again one by one in another order, differ by "
     # Rounding grows with the outputs.
-    if difference > REPEATS_WITHIN * max(1.0, size):
-        flags.append(
-            "not deterministic: the same noisy images, denoised again one by one in another order, differ by "
-            f"{difference:.2g} σ at σ = {sigma:g}"
-        )
-    return Audit(tuple(flags), tuple(notes), facts=facts)
-
-
-def _secret_generator() -> torch.Generator:
-    """Return a random generator with a secret seed."""
-    return torch.Generator().manual_seed(secrets.randbits(62))
-
-
-def _fresh_errors(evaluation: Evaluation, sigma: float, count: int, generator: torch.Generator) -> tuple[slice, Tensor]:
-    """Denoise random images of an evaluation under fresh noise; return their slice and their squared errors."""
-    first = int(torch.randint(len(evaluation.clean) - count + 1, (), generator=generator))
-    chosen = slice(first, first + count)
-    clean = evaluation.clean[chosen]
-    noisy = evaluation.add_noise(clean, sigma, generator)
-    return chosen, (_denoise(evaluation, sigma, noisy, chosen) - clean).square().flatten(1).mean(1)
+    flags = (f"{changed}{difference:.2g} σ at σ = {sigma:g}",) if difference > REPEATS_WITHIN * max(1.0, size) else ()
+    return Audit(flags, (large,) if size > DIVERGED else (), facts={"difference": difference, "size": size})
 
 
 def _denoise(evaluation: Evaluation, sigma: float, noisy: Tensor, chosen: slice) -> Tensor:
-    """Return the denoised images, float64, of noisy versions of a slice of an evaluation's images."""
     kind, start = evaluation.denoiser.kind, evaluation.start + chosen.start
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(secrets.randbits(62))
@@ -135,84 +96,118 @@ def _denoise(evaluation: Evaluation, sigma: float, noisy: Tensor, chosen: slice)
         return evaluation.apply(noisy, sigma, truth, chosen).double()
 
 
-def _repeat_and_compare(evaluation: Evaluation, sigma: float) -> tuple[float, float]:
-    """Denoise images one by one in reverse order; return the median difference from earlier outputs, and their size."""
-    count = min(REPEATED, len(evaluation.clean), evaluation.batches.size)
-    noisy = evaluation.noisy(sigma)[:count]
-    if evaluation.denoiser.kind in SEES_DATASET:
-        before = _denoise(evaluation, sigma, noisy, slice(0, count))
-    else:
-        before = evaluation.denoised(sigma)[:count].double()
-    differences = []
-    for index in reversed(range(count)):
-        image = slice(index, index + 1)
-        again = _denoise(evaluation, sigma, noisy[image], image)
-        difference = float((again - before[image]).square().mean().sqrt()) / sigma
-        differences.append(difference if math.isfinite(difference) else math.inf)
-    size = float(before.square().mean().sqrt() / noisy.double().square().mean().sqrt())
-    return min(sorted(differences)[(count - 1) // 2], 1e9), size if math.isfinite(size) else math.inf
+def _draw_errors(evaluation: Evaluation, sigma: float, count: int) -> tuple[slice, Tensor]:
+    """Denoise random images of an evaluation under secret noise; return their slice and their squared errors."""
+    generator = torch.Generator().manual_seed(secrets.randbits(62))
+    first = int(torch.randint(len(evaluation.clean) - count + 1, (), generator=generator))
+    chosen = slice(first, first + count)
+    noisy = evaluation.add_noise(evaluation.clean[chosen], sigma, generator)
+    denoised = _denoise(evaluation, sigma, noisy, chosen)
+    return chosen, (denoised - evaluation.clean[chosen]).square().flatten(1).mean(1)
 
 
-def _compare_with_fresh_noise(evaluation: Evaluation) -> tuple[list[str], list[dict[str, float | None]]]:
-    """Return flags, and for each noise level the measured noise and mean squared errors per pixel, as JSON types."""
-    wrong_noise, known_noise, facts = [], [], []
-    clean = evaluation.clean.double()
-    count = min(FRESH, len(clean), evaluation.batches.size)
-    tolerance = NOISE_ERRORS / (2 * clean.numel()) ** 0.5 + 1e-3
+def _compare_under_fresh_noise(evaluation: Evaluation) -> list[str]:
+    levels, count = [], min(FRESH, len(evaluation.clean), evaluation.batches.size)
     for sigma in evaluation.sigmas:
-        noise = float((evaluation.noisy(sigma).double() - clean).square().mean().sqrt()) / sigma
-        chosen, errors = _fresh_errors(evaluation, sigma, count, _secret_generator())
-        fresh = float(errors.mean())
-        claimed = float((evaluation.denoised(sigma)[chosen].double() - clean[chosen]).square().mean())
-        if abs(noise - 1) > tolerance:
-            wrong_noise.append(f"{noise:.2g} σ at σ = {sigma:g}")
-        if not fresh <= FRESH_FACTOR * claimed + FRESH_SHARE * sigma**2:
-            known_noise.append(f"{fresh:.1e} instead of {claimed:.1e} at σ = {sigma:g}")
-        numbers = {"sigma": sigma, "noise": noise, "fresh": fresh, "claimed": claimed}
-        facts.append({name: value if math.isfinite(value) else None for name, value in numbers.items()})
-    flags = []
-    if wrong_noise:
-        flags.append(f"the noise that it was scored under was changed in its process: it is {', '.join(wrong_noise)}")
-    if known_noise:
-        flags.append(f"knows the noise: its squared error grows under fresh noise: {', '.join(known_noise)}")
-    return flags, facts
+        chosen, errors = _draw_errors(evaluation, sigma, count)
+        known = evaluation.denoised(sigma)[chosen].double() - evaluation.clean[chosen]
+        fresh, scored = float(errors.mean()), float(known.square().mean())
+        if not fresh <= FRESH_FACTOR * scored + FRESH_SHARE * sigma**2:
+            levels.append(f"{fresh:.1e} instead of {scored:.1e} at σ = {sigma:g}")
+    return [f"knows the noise: its squared error grows under fresh noise: {', '.join(levels)}"] if levels else []
 
 
 def check_claimed_risk(evaluation: Evaluation) -> bool:
     """Return whether closed-form risks were used; raise if they disagree with squared errors under fresh noise."""
-    if evaluation.denoiser.kind == "bound":
-        return False
-    generator = _secret_generator()
-    used = {sigma: risk for sigma, risk in evaluation._risks.items() if risk is not None}
+    is_bound = evaluation.denoiser.kind == "bound"
+    used = {sigma: risk for sigma, risk in evaluation._risks.items() if risk is not None and not is_bound}
     for sigma, risk in used.items():
-        excess = _relative_excess(evaluation, sigma, risk, generator)
-        mean, error = float(excess.mean()), float(excess.std()) / len(excess) ** 0.5
-        if not _is_consistent(mean, error):
-            claim = float(risk.double().mean())
+        is_consistent, excess = False, torch.empty(0, dtype=torch.float64)
+        while len(excess) < DRAWS and not (is_consistent and len(excess) >= MIN_DRAWS):
+            chosen, errors = _draw_errors(evaluation, sigma, min(DRAWS, len(risk), evaluation.batches.size))
+            claims = risk[chosen].double()
+            excess = torch.cat([excess, (errors - claims) / claims.clamp(min=1e-6 * sigma**2)])
+            mean, error = float(excess.mean()), float(excess.std()) / len(excess) ** 0.5
+            slack = STANDARD_ERRORS * float(excess.std()) / DRAWS**0.5 - CERTAIN * error * (len(excess) < DRAWS)
+            is_consistent = -slack - BELOW_SHARE <= mean <= ABOVE_SHARE + slack
+        if not is_consistent:
             raise ValueError(
-                f"the expected error that its 'risk' claims is wrong: at σ = {sigma:g} it claims {claim:.3g} on "
-                f"average, and {len(excess)} squared errors differ from their claims by {mean:+.2g} ± {error:.1g} "
-                "of them; return the expected mean squared error per pixel of each image, or None"
+                f"the expected error that its 'risk' claims is wrong: at σ = {sigma:g} it claims {risk.mean():.3g}; "
+                f"{len(excess)} squared errors differ from their claims by {mean:+.2g} ± {error:.1g} of them; "
+                "return the expected mean squared error per pixel of each image, or None"
             )
     return bool(used)
 
 
-def _is_consistent(mean: float, error: float, margin: float = 0.0) -> bool:
-    """Return whether a mean relative excess with a standard error is consistent with a claim, by a margin."""
-    above, below = STANDARD_ERRORS * error + ABOVE_SHARE, STANDARD_ERRORS * error + BELOW_SHARE
-    return margin - below <= mean <= above - margin
+def compare_on_fresh_images(evaluation: Evaluation) -> Audit:
+    """Test whether a denoiser is as good on images further along a stream, and no better than the optimum on them."""
+    dataset, sigmas, count = evaluation.dataset, evaluation.sigmas, len(evaluation.clean)
+    is_finite = dataset is None or dataset.available("test") is not None or dataset.sources("test", 1) is not None
+    if dataset is None or is_finite or evaluation.split != "test" or count < MIN_IMAGES:
+        return Audit()
+    start = evaluation.start + count + secrets.randbelow(2**31)
+    seeds = {sigma: secrets.randbits(62) for sigma in sigmas}
+    hidden = replace(evaluation, clean=torch.full((IMAGES, *evaluation.shape), math.nan), dataset=None, start=0)
+
+    def draw(sigma: float) -> Tensor:
+        random = torch.Generator().manual_seed(seeds[sigma])
+        noisy = evaluation.add_noise(dataset.images("test", IMAGES, start), sigma, random)
+        # Datasets cache the images that they drew last; draw others, so that a denoiser cannot read the cache.
+        dataset.images("test", 1, evaluation.start)
+        return noisy
+
+    # A denoiser that remembers images sees the noisiest first.
+    outputs = {sigma: hidden.denoise(draw(sigma), sigma) for sigma in sorted(sigmas, reverse=True)}
+    clean, middle = dataset.images("test", IMAGES, start), sigmas[len(sigmas) // 2]
+    scored = {sigma: evaluation.denoised(sigma) for sigma in outputs}
+    p, advantage = compare_gains(curves(evaluation.clean, scored), curves(clean, outputs))
+    compared = replace(evaluation, clean=clean[:COMPARED], start=start)
+    optimal_p = _optimal_p(compared, draw(middle)[:COMPARED], outputs[middle][:COMPARED], middle)
+    flags, images = [], f"{IMAGES} new images of this dataset"
+    if p < ALPHA:
+        flags = [f"is better on the test images than elsewhere: its gain is {advantage:.1f} dB larger than on {images}"]
+    if optimal_p < OPTIMAL_ALPHA:
+        flags.append(f"has a smaller mean error than the optimum on {images} ({COMPARED} compared)")
+    return Audit(tuple(flags), (), "new", {"start": start, "p": p, "optimal_p": optimal_p})
 
 
-def _relative_excess(evaluation: Evaluation, sigma: float, risk: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the relative excess of squared errors over their claims, shape (``MIN_DRAWS`` or more,)."""
-    count = min(DRAWS, len(risk), evaluation.batches.size)
-    excess = torch.empty(0, dtype=torch.float64)
-    while len(excess) < DRAWS:
-        chosen, errors = _fresh_errors(evaluation, sigma, count, generator)
-        claims = risk[chosen].double()
-        excess = torch.cat([excess, (errors - claims) / claims.clamp(min=MIN_SHARE_OF_NOISE * sigma**2)])
-        if len(excess) >= MIN_DRAWS:
-            mean, spread = float(excess.mean()), float(excess.std())
-            if _is_consistent(mean, spread / DRAWS**0.5, CERTAIN * spread / len(excess) ** 0.5):
-                break
-    return excess
+def curves(clean: Tensor, outputs: Mapping[float, Tensor]) -> NDArray[np.float64]:
+    """Return the PSNR of outputs, and the expected PSNR of the oracle, at each level for each image, (2, L, N)."""
+    from scipy.fft import dctn
+
+    own = [(images.double() - clean).square().mean((1, 2, 3)).nan_to_num(1e10, 1e10) for images in outputs.values()]
+    energy = dctn(clean.double().numpy(), axes=(-2, -1), norm="ortho") ** 2
+    oracle = [np.minimum(energy, sigma**2).mean((1, 2, 3)) for sigma in outputs]
+    return np.asarray(-10 * np.log10(np.maximum([[each.numpy() for each in own], oracle], 1e-12)))
+
+
+def compare_gains(scored: NDArray[np.float64], fresh: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the p-value, and the advantage in dB that has it, of the PSNR and oracle (2, L, N) of scored images."""
+    from scipy.stats import ttest_ind_from_stats
+
+    # The first comparison is that of the average over levels.
+    sets = [np.concatenate([curves.mean(1, keepdims=True), curves], 1) for curves in (scored, fresh)]
+    own, oracle = np.concatenate([each - each.mean(-1, keepdims=True) for each in sets], -1)
+    slope = (own * oracle).sum(-1, keepdims=True) / np.maximum((oracle**2).sum(-1, keepdims=True), 1e-12)
+    gains = [curves[0] - slope * curves[1] for curves in sets]
+    # Smaller spreads are rounding.
+    moments = [part for gain in gains for part in (gain.mean(-1), gain.std(-1, ddof=1).clip(1e-3), gain.shape[-1])]
+    tails = ttest_ind_from_stats(*moments, equal_var=False, alternative="greater").pvalue
+    p = tails * np.r_[2.0, np.full(len(tails) - 1, 2.0 * (len(tails) - 1))]
+    return min(float(p.min()), 1.0), float((moments[0] - moments[3])[p.argmin()])
+
+
+def _optimal_p(evaluation: Evaluation, noisy: Tensor, denoised: Tensor, sigma: float) -> float:
+    """Return the p-value of squared errors smaller than those of the optimum; 1 if it is unknown or inaccurate."""
+    from scipy.special import stdtr
+
+    try:
+        optimum = optimal_images(evaluation, noisy, sigma)
+    except GahbenchError:
+        optimum = None
+    if optimum is None:
+        return 1.0
+    own, best = ((images.double() - evaluation.clean).square().mean((1, 2, 3)) for images in (denoised, optimum.mean))
+    excess = (own - best) / optimum.error.clamp(min=1e-12)
+    error = max(float(excess.std()) / len(excess) ** 0.5, 1e-12)
+    return float(stdtr(len(excess) - 1, float(excess.mean()) / error))

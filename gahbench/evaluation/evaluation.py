@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,8 +21,7 @@ from gahbench.contracts.truth import Denoiser as Denoiser  # Metrics import this
 from gahbench.contracts.truth import Need, TrainingData, Truth, denoise_by_level, needed, validate_kind, visible_truth
 from gahbench.devices.hardware import Batches
 from gahbench.evaluation.local_filters import LocalFilters
-from gahbench.jacobian import DenseMaps
-from gahbench.networks.precision import Choice, Choices
+from gahbench.networks.precision import Choice
 from gahbench.sampling.settings import Sampling
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from gahbench.sampling import Samples
 
 #: Cache of optimal images by dataset: they are the same for all entrants, and may take a minute to compute.
-_KNOWN: WeakKeyDictionary[Dataset, LRUCache[OptimalImages]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Dataset, LRUCache[OptimalImages | None]] = WeakKeyDictionary()
 #: Maximum size in bytes of the cache of each dataset: enough for 256 images of 128 x 128 at 16 noise levels.
 _MEMORY = 1 << 29
 
@@ -102,8 +100,6 @@ class Evaluation:
     jacobian_precision
         Precision of Jacobian matrices: ``float32``; ``bfloat16``, where it is accurate enough; or ``auto``, for the
         faster of the two on this device (see :class:`LocalFilters`).
-    choices
-        Precisions that were chosen earlier, which ``auto`` reuses.
     captured
         Recorded noisy versions of the images, which replace drawn noise. ``sigmas`` then holds only their common level,
         but each image is denoised at its own noise level. ``None`` for drawn noise.
@@ -134,12 +130,9 @@ class Evaluation:
     start: int = 0
     redraws: bool = True
     jacobian_precision: str = "float32"
-    choices: Choices = field(default_factory=Choices, repr=False)
     captured: Captured | None = None
     #: Additional seed of the noise, for images of one shape in a dataset with several shapes.
     _noise_parts: tuple[str, ...] = field(default=(), repr=False)
-    #: The evaluation of all images and the index of the image, for the evaluation of a single image.
-    _whole: tuple[Evaluation, int] | None = field(default=None, repr=False)
     _samples: Samples | None = field(default=None, init=False, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, init=False, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, init=False, repr=False)
@@ -158,14 +151,12 @@ class Evaluation:
         """
         if self.captured is not None and draw == 0:
             return self.captured.noisy
-        fresh = (*self._noise_parts, *(() if draw == 0 else (f"draw {draw}",)))
-        end = self.start + len(self.clean)
+        parts = (self.noise_seed, self.split, *self._noise_parts, *((f"draw {draw}",) if draw else ()))
         # Blocks of one image suit large photographs, each of which may have a different shape.
         block = 1 if self._noise_parts else BLOCK
         render_size = None if self.dataset is None else self.dataset.render_size
-        parts = (self.noise_seed, self.split, *fresh)
-        noise = evaluation_noise(end, self.shape, sigma, *parts, block=block, render_size=render_size)
-        noise = noise[self.start :]
+        end = self.start + len(self.clean)
+        noise = evaluation_noise(end, self.shape, sigma, *parts, block=block, render_size=render_size)[self.start :]
         if self.captured is not None:
             noise = noise * (self.captured.sigma / sigma).float().view(-1, 1, 1, 1)
         return self.clean + noise
@@ -184,39 +175,38 @@ class Evaluation:
             denoised = denoise_by_level(self.denoiser, noisy, levels, truth)
         else:
             denoised = self.denoiser.denoise(noisy, sigma, truth)
-        return self._check_output_shape(denoised, noisy)
+        if denoised.shape != noisy.shape:
+            # Broadcasting would hide a wrong shape.
+            raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
+        return denoised
 
     def denoised(self, sigma: float) -> Tensor:
         """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
-        if self._whole is not None:
-            whole, index = self._whole
-            return whole.denoised(sigma)[index : index + 1]
         if sigma not in self._denoised:
             self._denoised[sigma] = self.denoise(self.noisy(sigma), sigma)
         return self._denoised[sigma]
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
         """Return denoised images, shape (N, C, H, W), float32, of any noisy version of all images at a noise level."""
-        return self.batches.run(functools.partial(self._denoise, noisy, sigma))
+
+        def compute(size: int) -> Tensor:
+            with torch.no_grad(), torch.random.fork_rng():
+                # Seed the denoisers that draw random numbers.
+                torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
+                batches = zip(torch.split(noisy, size), self._visible().batches(size), strict=True)
+                denoised = [
+                    self.apply(batch, sigma, truth, slice(index * size, (index + 1) * size))
+                    for index, (batch, truth) in enumerate(batches)
+                ]
+            return torch.cat(denoised).float()
+
+        return self.batches.run(compute)
 
     def levels(self, sigma: float) -> Tensor:
         """Return the noise level of each image, shape (N,), float64."""
         if self.captured is not None:
             return self.captured.sigma
         return torch.full((len(self.clean),), sigma, dtype=torch.float64)
-
-    def _denoise(self, noisy: Tensor, sigma: float, size: int) -> Tensor:
-        """Return the denoised images, computed in batches of ``size`` images."""
-        with torch.no_grad(), torch.random.fork_rng():
-            # Seed the denoisers that draw random numbers.
-            torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
-            batches = [
-                self.apply(batch, sigma, truth, slice(first, first + size))
-                for first, batch, truth in zip(
-                    range(0, len(noisy), size), torch.split(noisy, size), self._visible().batches(size), strict=True
-                )
-            ]
-        return torch.cat(batches).float()
 
     def risk(self, sigma: float) -> Tensor | None:
         """Return the closed-form expected mean squared error per pixel of each image, shape (N,).
@@ -226,27 +216,20 @@ class Evaluation:
         """
         if self.captured is not None:
             return None
-        if self._whole is not None:
-            whole, index = self._whole
-            risks = whole.risk(sigma)
-            return None if risks is None else risks[index : index + 1]
         if sigma not in self._risks:
             # The risk may use the clean images, which a classical denoiser must not remember.
             informed = copy.deepcopy(self.denoiser) if self.denoiser.kind == "classical" else self.denoiser
-            batch_risks = self.batches.run(functools.partial(self._risks_of, informed, sigma))
-            known_risks = [risk for risk in batch_risks if risk is not None]
-            self._risks[sigma] = torch.cat(known_risks) if len(known_risks) == len(batch_risks) else None
-        return self._risks[sigma]
 
-    def _risks_of(self, denoiser: Denoiser, sigma: float, size: int) -> list[Tensor | None]:
-        """Return the expected errors of the images of each batch of ``size`` images."""
-        risks = []
-        for truth in self.truth.batches(size):
-            risk = denoiser.risk(truth, sigma)
-            if risk is not None and risk.shape != (len(truth),):
-                raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(truth)} images")
-            risks.append(risk)
-        return risks
+            def compute(size: int) -> list[Tensor | None]:
+                return [informed.risk(truth, sigma) for truth in self.truth.batches(size)]
+
+            risks = self.batches.run(compute)
+            known = [risk.reshape(-1) for risk in risks if risk is not None]
+            risk = torch.cat(known) if len(known) == len(risks) else None
+            if risk is not None and len(risk) != len(self.clean):
+                raise ValueError(f"risk returned {len(risk)} values for {len(self.clean)} images")
+            self._risks[sigma] = risk
+        return self._risks[sigma]
 
     def optimum(self, sigma: float) -> OptimalImages | None:
         """Return the outputs of the dataset's best denoiser, or of its genie, for the noisy images.
@@ -258,7 +241,13 @@ class Evaluation:
         OptimumError
             If the optimum is known, but cannot be computed accurately for an image.
         """
-        return _optimal_images(self, sigma)
+        noisy = self.noisy(sigma)
+        cache: LRUCache[OptimalImages | None] = LRUCache(_MEMORY, lambda images: images.mean.nbytes if images else 0)
+        # Some datasets are not hashable, such as dataclasses that compare by value.
+        with contextlib.suppress(TypeError):
+            cache = _KNOWN.setdefault(self.dataset, cache) if self.dataset is not None else cache
+        key = (hashlib.sha256(noisy.numpy().tobytes()).digest(), sigma, self.split, self.start)
+        return cache.get(key, lambda: optimal_images(self, noisy, sigma))
 
     @property
     @needed("samples")
@@ -271,11 +260,10 @@ class Evaluation:
             If the denoiser must see a clean image.
         """
         if self._samples is None:
-            from gahbench.sampling import draw_samples, images_device, wrap_denoiser
+            from gahbench.sampling import draw_samples, wrap_denoiser
 
             denoise = wrap_denoiser(self.denoiser, self.shape, self.dataset, self.device)
-            device = images_device(self.denoiser, self.shape, self.device)
-            self._samples = draw_samples(denoise, self.shape, self.sampling, device=device)
+            self._samples = draw_samples(denoise, self.shape, self.sampling, device=self.device)
         return self._samples
 
     def on_training(self, max_images: int) -> Evaluation:
@@ -295,15 +283,16 @@ class Evaluation:
         return Evaluation(*arguments, granted=self.granted)
 
     def select(self, index: int) -> Evaluation:
-        """Return the evaluation of a single image, which shares results with the evaluation of all images."""
-        clean, partner = self.clean[index : index + 1], self.partner and self.partner.select(index)
-        captured = self.captured and self.captured[index : index + 1]
-        start = self.start + index
-        return replace(self, clean=clean, start=start, partner=partner, captured=captured, _whole=(self, index))
+        """Return the evaluation of a single image, with the denoised image of this evaluation."""
+        chosen, partner = slice(index, index + 1), self.partner and self.partner.select(index)
+        captured = self.captured and self.captured[chosen]
+        one = replace(self, clean=self.clean[chosen], start=self.start + index, partner=partner, captured=captured)
+        one._denoised = {sigma: self.denoised(sigma)[chosen] for sigma in self.sigmas}
+        return one
 
     def with_denoiser(self, denoiser: Denoiser) -> Evaluation:
         """Return the evaluation of another denoiser, such as a snapshot, on the same noisy images."""
-        return replace(self, denoiser=denoiser, partner=None, snapshots=(), _whole=None)
+        return replace(self, denoiser=denoiser, partner=None, snapshots=())
 
     @property
     @needed("jacobian")
@@ -312,11 +301,6 @@ class Evaluation:
         if self._local is None:
             self._local = LocalFilters(self)
         return self._local
-
-    @property
-    def jacobian_error(self) -> float:
-        """The largest error of the Jacobian matrices so far, relative to float32, in the Frobenius norm."""
-        return 0.0 if self._local is None else self._local.error
 
     @property
     def jacobian_choice(self) -> Choice | None:
@@ -331,15 +315,7 @@ class Evaluation:
         """
         if draw and not self.redraws:
             return None
-        if self._whole is None:
-            return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._visible())
-        whole, index = self._whole
-        maps = whole.local_filters.maps(sigma, draw)
-        if maps is None or not maps.is_small:
-            return None if maps is None else maps.select(index)
-        matrices = whole.local_filters.matrices(sigma, draw)
-        assert matrices is not None
-        return DenseMaps(matrices[index : index + 1], self.shape)
+        return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._visible())
 
     @property
     def truth(self) -> Truth:
@@ -355,42 +331,23 @@ class Evaluation:
         """Shape (C, H, W) of one image."""
         return image_shape(self.clean)
 
-    @staticmethod
-    def _check_output_shape(denoised: Tensor, noisy: Tensor) -> Tensor:
-        if denoised.shape != noisy.shape:
-            # Broadcasting would hide a wrong shape.
-            raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
-        return denoised
 
-
-def _optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | None:
-    """Return the outputs of the best denoiser at a noise level; ``None`` if the optimum is unknown."""
-    dataset = evaluation.dataset
+def optimal_images(evaluation: Evaluation, noisy: Tensor, sigma: float) -> OptimalImages | None:
+    """Return the outputs of the best denoiser for noisy versions of the images; ``None`` if the optimum is unknown."""
+    dataset, split, start = evaluation.dataset, evaluation.split, evaluation.start
     if dataset is None or dataset.optimum.kind not in ("exact", "bracket"):
         return None
-    noisy = evaluation.noisy(sigma)
-    cache: LRUCache[OptimalImages] = LRUCache(_MEMORY, lambda images: images.mean.nbytes)
-    # Some datasets are not hashable, such as dataclasses that compare by value.
-    with contextlib.suppress(TypeError):
-        cache = _KNOWN.setdefault(dataset, cache)
 
     def compute(size: int) -> OptimalImages:
-        batches, start = [], evaluation.start
-        for batch in torch.split(noisy, size):
-            batches.append(_optimal_batch(dataset, batch, sigma, evaluation, start))
-            start += len(batch)
-        means, errors = zip(*batches, strict=True)
+        means, errors = [], []
+        for index, batch in enumerate(torch.split(noisy, size)):
+            if dataset.optimum.kind == "exact":
+                posterior = dataset.posterior(batch, sigma)
+                means.append(posterior.mean)
+                errors.append(posterior.trace / noisy[0].numel())
+            else:
+                errors.append(dataset.lower_bound(split, len(batch), sigma, start + index * size))
+                means.append(dataset.genie(batch, sigma, split, start + index * size))
         return OptimalImages(torch.cat(means).double(), torch.cat(errors).double())
 
-    request = (hashlib.sha256(noisy.numpy().tobytes()).digest(), sigma, evaluation.split, evaluation.start)
-    return cache.get(request, lambda: evaluation.batches.run(compute))
-
-
-def _optimal_batch(
-    dataset: Dataset, noisy: Tensor, sigma: float, evaluation: Evaluation, start: int
-) -> tuple[Tensor, Tensor]:
-    if dataset.optimum.kind == "exact":
-        posterior = dataset.posterior(noisy, sigma)
-        return posterior.mean, posterior.trace / noisy[0].numel()
-    bound = dataset.lower_bound(evaluation.split, len(noisy), sigma, start)
-    return dataset.genie(noisy, sigma, evaluation.split, start), bound
+    return evaluation.batches.run(compute)

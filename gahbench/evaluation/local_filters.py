@@ -8,34 +8,16 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from gahbench._util.resources import LRUCache
 from gahbench.evaluation.alignment import MIN_IMAGES, Adaptation, StrengthRemoval, adaptation, remove_strength
 from gahbench.jacobian import DenseMaps, Estimate, Jacobian, LinearMaps, Sketch
 from gahbench.jacobian.eigen import full
-from gahbench.networks.precision import Choice, Precision
+from gahbench.networks.precision import Choice, Precision, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Protocol
-
-    from gahbench._util.shapes import Shape
-    from gahbench.networks.precision import Choices
-
-    class _Evaluation(Protocol):
-        """The part of an evaluation that its local filters need."""
-
-        clean: Tensor
-        sigmas: Sequence[float]
-        jacobian_precision: str
-        choices: Choices
-
-        @property
-        def shape(self) -> Shape: ...
-        def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None: ...
-
+    from gahbench.evaluation.evaluation import Evaluation
 
 #: Maximum size in bytes of each of three caches: Jacobians, matrices and eigenvectors, and residuals.
 MEMORY = 1 << 30
@@ -73,13 +55,16 @@ class LocalFilters:
     tensor([16., 16.], dtype=torch.float64)
     """
 
-    def __init__(self, evaluation: _Evaluation) -> None:
+    def __init__(self, evaluation: Evaluation) -> None:
         # Keep a copy: in a reference cycle, matrices would outlive the evaluation until garbage collection.
         self._evaluation = copy.copy(evaluation)
-        self._maps: LRUCache[LinearMaps | None] = LRUCache(MEMORY, _bytes_of_maps)
+        # Maps that compute products take little memory.
+        self._maps: LRUCache[LinearMaps | None] = LRUCache(
+            MEMORY, lambda maps: _bytes((maps.like,)) if isinstance(maps, DenseMaps) else 0
+        )
         self._tensors: LRUCache[tuple[Tensor, ...]] = LRUCache(MEMORY, _bytes)
-        self._traces: dict[float, Estimate] = {}
         self._adaptations: LRUCache[Adaptation] = LRUCache(MEMORY, lambda adaptation: _bytes((adaptation.sketch.rows,)))
+        self._traces: dict[float, Estimate] = {}
         #: The largest error of matrices so far, relative to their norm; 0 if all are in float32.
         self.error = 0.0
         #: How the precision was chosen; ``None`` before matrices of a network are computed.
@@ -98,17 +83,16 @@ class LocalFilters:
             If a value is not finite.
         """
         maps = self.maps(sigma, draw)
-        return None if maps is None else self._matrices(maps, sigma, draw)
-
-    def _matrices(self, maps: LinearMaps, sigma: float, draw: int = 0) -> Tensor:
+        if maps is None:
+            return None
         return self._compute_once("matrices", sigma, draw, lambda: (self._compute_matrices(maps),))[0]
 
     def eigenpairs(self, sigma: float) -> tuple[Tensor, Tensor] | None:
         """Return eigenvalues (N, d), descending, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
-        maps = self.maps(sigma)
-        if maps is None:
+        matrices = self.matrices(sigma)
+        if matrices is None:
             return None
-        values, vectors = self._compute_once("eigenpairs", sigma, 0, lambda: full(self._matrices(maps, sigma)))
+        values, vectors = self._compute_once("eigenpairs", sigma, 0, lambda: full(matrices))
         return values, vectors
 
     def sketch(self, sigma: float, draw: int = 0) -> Sketch | None:
@@ -116,21 +100,22 @@ class LocalFilters:
         maps = self.maps(sigma, draw)
         if maps is None:
             return None
-        if maps.is_small:
-            matrices = self._matrices(maps, sigma, draw)
-            return Sketch((matrices + matrices.mT) / 2, exact=True)
-        return Sketch(self._compute_once("sketch", sigma, draw, lambda: (maps.sketch().rows,))[0], exact=False)
+        if not maps.is_small:
+            return Sketch(self._compute_once("sketch", sigma, draw, lambda: (maps.sketch().rows,))[0], exact=False)
+        matrices = self.matrices(sigma, draw)
+        assert matrices is not None
+        return Sketch((matrices + matrices.mT) / 2, exact=True)
 
     def trace(self, sigma: float) -> Estimate | None:
         """Return the trace of J at every image."""
         maps = self.maps(sigma)
-        if maps is None:
-            return None
-        if maps.is_small:
-            return DenseMaps(self._matrices(maps, sigma), maps.shape).trace()
-        if sigma not in self._traces:
+        if maps is not None and maps.is_small:
+            matrices = self.matrices(sigma)
+            assert matrices is not None
+            return DenseMaps(matrices, maps.shape).trace()
+        if maps is not None and sigma not in self._traces:
             self._traces[sigma] = maps.trace()
-        return self._traces[sigma]
+        return self._traces.get(sigma)
 
     def adaptation(self, sigma: float, remove: StrengthRemoval, draw: int = 0, directional: bool = False) -> Adaptation:
         """Return the adaptation of the filters beyond strength and mean, or its directional part.
@@ -146,8 +131,7 @@ class LocalFilters:
         def compute() -> Adaptation:
             if directional:
                 return self.adaptation(sigma, remove, draw).directional(self._evaluation.shape)
-            sketch = self.sketch(sigma, draw)
-            if sketch is None:
+            if (sketch := self.sketch(sigma, draw)) is None:
                 raise ValueError("the denoiser has no Jacobian")
             return adaptation(sketch, remove)
 
@@ -157,8 +141,7 @@ class LocalFilters:
     def _compute_matrices(self, maps: LinearMaps) -> Tensor:
         if not isinstance(maps, Jacobian) or self._precision(maps) == "float32":
             return maps.matrices()
-        fast = maps.in_precision("bfloat16")
-        matrices, errors = fast.matrices(), fast.errors().cpu()
+        matrices, errors = maps.matrices_in_bfloat16()
         norms = matrices.double().flatten(1).norm(dim=1).cpu()
         if float((errors * norms).norm()) > MAX_SHARE_OF_CHANGE * _change(matrices):
             return maps.matrices()
@@ -170,9 +153,7 @@ class LocalFilters:
             precision, evaluation = self._evaluation.jacobian_precision, self._evaluation
             if precision == "auto":
                 passes = len(evaluation.clean) * len(evaluation.sigmas) * maps.size / min(maps.size, COLUMNS)
-                shape, device = (COLUMNS, *evaluation.shape), maps.like.device
-                run = functools.partial(maps.columns, count=COLUMNS)
-                self.choice = evaluation.choices.make("jacobian", maps.network, shape, device, passes, run)
+                self.choice = choose(functools.partial(maps.columns, count=COLUMNS), passes, maps.like.device)
             else:
                 self.choice = Choice("bfloat16" if precision == "bfloat16" else "float32")
         return self.choice.precision
@@ -182,7 +163,7 @@ class LocalFilters:
     ) -> tuple[Tensor, ...]:
         def compute_checked() -> tuple[Tensor, ...]:
             tensors = compute()
-            if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
+            if not all(bool(tensor.isfinite().all()) for tensor in tensors):
                 raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
             return tensors
 
@@ -191,19 +172,12 @@ class LocalFilters:
 
 def _change(matrices: Tensor) -> float:
     """Return the norm of the change of filters beyond strength and mean; infinite for one image."""
-    if len(matrices) < 2:
-        return math.inf
     symmetric = ((matrices + matrices.mT) / 2).cpu()
-    traces = symmetric.diagonal(dim1=1, dim2=2).sum(1)
     if len(matrices) < MIN_IMAGES:
-        return float((symmetric - symmetric.mean(0)).double().norm())
-    return float(adaptation(Sketch(symmetric, exact=True), remove_strength(traces)).sketch.rows.double().norm())
+        return float((symmetric - symmetric.mean(0)).double().norm()) if len(matrices) > 1 else math.inf
+    remove = remove_strength(symmetric.diagonal(dim1=1, dim2=2).sum(1))
+    return float(adaptation(Sketch(symmetric, exact=True), remove).sketch.rows.double().norm())
 
 
 def _bytes(tensors: tuple[Tensor, ...]) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
-
-
-def _bytes_of_maps(maps: LinearMaps | None) -> int:
-    """Return the size of maps that are matrices; maps that compute products take little memory."""
-    return _bytes((maps.like,)) if isinstance(maps, DenseMaps) else 0

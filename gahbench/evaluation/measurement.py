@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric, Scores, validate_scores
 from gahbench.contracts.references import Reference
-from gahbench.contracts.truth import Denoiser, Need, TrainingData
+from gahbench.contracts.truth import Denoiser, TrainingData
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.networks.precision import Choices
 from gahbench.networks.trained import Trained
 from gahbench.sampling.settings import Sampling
 
@@ -46,16 +45,8 @@ class Subject:
 class Measurement:
     """A denoiser on images of a dataset at noise levels, to be scored by several metrics in turn."""
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        subject: Subject,
-        request: Mapping[str, Any],
-        device: torch.device,
-        choices: Choices | None = None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, subject: Subject, request: Mapping[str, Any], device: torch.device) -> None:
         self._dataset, self._subject, self._request, self._device = dataset, subject, request, device
-        self._choices = Choices() if choices is None else choices
         #: Function that returns the same entrant trained on other images; called only if a metric needs it.
         self.partner: Callable[[], Subject] | None = None
         self._other: Subject | None = None
@@ -64,16 +55,14 @@ class Measurement:
         denoiser, count = self._denoiser(subject), request["images"]
         shapes = dataset.shapes(count) if request["split"] == "test" else None
         if shapes is None:
-            clean = dataset.images(request["split"], count)
-            self.evaluations = [self._evaluation(denoiser, dataset, clean)]
+            self.evaluations = [self._evaluation(denoiser, dataset, count)]
             return
-        self._indices, self.evaluations = [], []
-        for shape in dict.fromkeys(shapes):
-            indices = [index for index, other_shape in enumerate(shapes) if other_shape == shape]
-            same_shape = dataset.of_shape(shape)
-            clean = same_shape.images("test", len(indices))
-            self._indices.append(indices)
-            self.evaluations.append(self._evaluation(denoiser, same_shape, clean, ("x".join(map(str, shape)),)))
+        known = list(dict.fromkeys(shapes))
+        self._indices = [[index for index, own in enumerate(shapes) if own == shape] for shape in known]
+        self.evaluations = [
+            self._evaluation(denoiser, dataset.of_shape(shape), len(indices), ("x".join(map(str, shape)),))
+            for shape, indices in zip(known, self._indices, strict=True)
+        ]
 
     @property
     def evaluation(self) -> Evaluation:
@@ -86,54 +75,61 @@ class Measurement:
             return self._score(metric, self.evaluation)
         if metric.min_images > 1 or frozenset(metric.needs) & _NEEDS_OF_ONE_SHAPE:
             raise _unsupported_shapes(metric, "compares images, or needs images of one shape")
-        scores = []
-        for evaluation in self.evaluations:
+        parts = []
+        for evaluation, indices in zip(self.evaluations, self._indices, strict=True):
             metric.check(evaluation.shape, evaluation.sigmas)
-            scores.append(self._score(metric, evaluation))
-        return _join(metric, scores, self._indices)
+            scores = self._score(metric, evaluation)
+            if scores.image is None and scores.value:
+                raise _unsupported_shapes(metric, "gives one value for all images")
+            parts.append(replace(scores, image=[indices[image] for image in scores.image or ()]))
+        columns: dict[str, Any] = {}
+        for name in ("value", "sigma", "image", "part"):
+            known = [column for part in parts if (column := getattr(part, name)) is not None and part.value]
+            columns[name] = list(itertools.chain(*known)) if known else None
+        return Scores(**{**columns, "value": columns["value"] or []}, arrays=parts[0].arrays)
 
     def _evaluation(
-        self, denoiser: Denoiser, dataset: Dataset, clean: Tensor, noise_parts: tuple[str, ...] = ()
+        self, denoiser: Denoiser, dataset: Dataset, count: int, noise_parts: tuple[str, ...] = ()
     ) -> Evaluation:
-        request = self._request
-        captured = dataset.captured(len(clean)) if request.get("captured") and request["split"] == "test" else None
+        request, split = self._request, self._request["split"]
         return Evaluation(
             denoiser,
-            clean,
+            dataset.images(split, count),
             request["sigmas"],
             request["noise_seed"],
-            request["split"],
+            split,
             dataset,
             self._compared_training_data(self._subject, denoiser),
             sampling=Sampling.model_validate(request.get("sampling", {})),
             device=self._device,
             jacobian_precision=request.get("jacobian_precision", "auto"),
-            choices=self._choices,
-            captured=captured,
+            captured=dataset.captured(count) if request.get("captured") and split == "test" else None,
             _noise_parts=noise_parts,
         )
 
     def _score(self, metric: Metric, evaluation: Evaluation) -> Scores:
         if "partner" in metric.needs and evaluation.partner is None and self.partner is not None:
             self._other = self.partner()
-            evaluation.partner = self._other_evaluation(self._other)
+            denoiser = self._denoiser(self._other)
+            evaluation.partner = self.evaluation.with_denoiser(denoiser)
+            evaluation.partner.learned_from = self._compared_training_data(self._other, denoiser)
         if "snapshots" in metric.needs:
             evaluation.snapshots = self._snapshots(self._subject)
             if evaluation.partner is not None and self._other is not None:
                 evaluation.partner.snapshots = self._snapshots(self._other)
-        count = evaluation.sampling.count if "samples" in metric.needs else len(evaluation.clean)
-        view = _restrict(evaluation, frozenset(metric.needs))
+        needs = frozenset(metric.needs)
+        # Offer only the parts that the metric may use.
+        view = copy.copy(evaluation)
+        view.granted = needs
+        view.partner = evaluation.partner if "partner" in needs else None
+        view.snapshots = evaluation.snapshots if "snapshots" in needs else ()
+        view.learned_from = evaluation.learned_from if needs & {"training", "partner"} else None
+        view.sampling = evaluation.sampling if "samples" in needs else Sampling()
+        count = evaluation.sampling.count if "samples" in needs else len(evaluation.clean)
         scores = validate_scores(metric.score(view), evaluation.sigmas, count)
         # Keep samples and Jacobians for the next metric.
         evaluation._samples, evaluation._local = view._samples, view._local
         return scores
-
-    def _other_evaluation(self, subject: Subject) -> Evaluation:
-        """Return the evaluation of another subject on the same noisy images."""
-        denoiser = self._denoiser(subject)
-        other = self.evaluation.with_denoiser(denoiser)
-        other.learned_from = self._compared_training_data(subject, denoiser)
-        return other
 
     def _denoiser(self, subject: Subject) -> Denoiser:
         built = subject.build()
@@ -157,35 +153,6 @@ class Measurement:
             return lambda: Trained(build(), self._device)
 
         return [(step, load(build)) for step, build in subject.snapshots]
-
-
-def _restrict(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
-    """Return a view of an evaluation that offers only the parts that a metric with these needs may use."""
-    view = copy.copy(evaluation)
-    view.granted = needs
-    view.partner = evaluation.partner if "partner" in needs else None
-    view.snapshots = evaluation.snapshots if "snapshots" in needs else ()
-    view.learned_from = evaluation.learned_from if needs & {"training", "partner"} else None
-    view.sampling = evaluation.sampling if "samples" in needs else Sampling()
-    return view
-
-
-def _join(metric: Metric, scores: Sequence[Scores], indices: Sequence[Sequence[int]]) -> Scores:
-    """Join the scores of images of each shape, given the indices of these images among all images."""
-    rows: list[tuple[float, float | None, int, str | None]] = []
-    for shape_scores, indices_among_all in zip(scores, indices, strict=True):
-        if shape_scores.image is None:
-            if shape_scores.value:
-                raise _unsupported_shapes(metric, "gives one value for all images")
-            continue
-        sigmas, parts = shape_scores.sigma or itertools.repeat(None), shape_scores.part or itertools.repeat(None)
-        rows += zip(
-            shape_scores.value, sigmas, [indices_among_all[image] for image in shape_scores.image], parts, strict=False
-        )
-    if not rows:
-        return Scores([])
-    value, sigma, image, part = zip(*rows, strict=True)
-    return Scores(value, None if None in sigma else sigma, image, None if None in part else part, scores[0].arrays)
 
 
 def _unsupported_shapes(metric: Metric, why: str) -> ValueError:

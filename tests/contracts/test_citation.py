@@ -35,10 +35,6 @@ def test_citation_as_bibtex():
     assert Citation("A", "B", 1993).bibtex().startswith("@misc{")
 
 
-def test_keys_of_bibtex_are_ascii():
-    assert Citation("Peyré, Gabriel and Hervé Čech", "On über ñandú façades", 2008).key == "peyre2008uber"
-
-
 def test_a_bibliography_lists_each_work_once_under_a_unique_key():
     same_key = [Citation("Mohan, S.", f"Robust {noun}", 2020) for noun in ("nets", "ears")]
     text = bibliography([MOHAN, *same_key, MOHAN])

@@ -1,6 +1,5 @@
 """Scores, and the results of denoisers that an evaluation accepts."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -9,14 +8,6 @@ from gahbench.contracts.references import Reference
 from gahbench.evaluation.evaluation import Evaluation
 
 SIGMAS = (0.1, 0.3)
-
-
-def test_numpy_and_torch_values_become_plain_numbers():
-    scores = validate_scores(
-        Scores(np.arange(4.0), torch.tensor([0.5, 0.5, 0.25, 0.25]), np.array([0, 1, 0, 1])), (0.5, 0.25), 2
-    )
-    assert scores == Scores([0.0, 1.0, 2.0, 3.0], [0.5, 0.5, 0.25, 0.25], [0, 1, 0, 1])
-    assert {type(value) for value in [*scores.value, *scores.sigma]} == {float}
 
 
 @pytest.mark.parametrize(
@@ -52,16 +43,8 @@ def test_shapes_that_would_broadcast_are_refused():
     evaluation = Evaluation(Flat(), torch.zeros(3, 1, 4, 4), SIGMAS)
     with pytest.raises(ValueError, match=r"returned shape \(3, 1, 1, 1\) for images of \(3, 1, 4, 4\)"):
         evaluation.denoised(0.1)
-    with pytest.raises(ValueError, match=r"risk returned shape \(\) for 3 images"):
+    with pytest.raises(ValueError, match="risk returned 1 values for 3 images"):
         evaluation.risk(0.1)
-
-
-def test_noise_is_the_same_for_the_first_images_and_differs_by_level_and_split():
-    few, many = (Evaluation(Flat(), torch.zeros(count, 1, 4, 4), SIGMAS) for count in (3, 100))
-    assert torch.equal(few.noisy(0.1), many.noisy(0.1)[:3])
-    assert not torch.equal(few.noisy(0.1) / 0.1, few.noisy(0.3) / 0.3)
-    assert not torch.equal(few.noisy(0.1), Evaluation(Flat(), few.clean, SIGMAS, split="train").noisy(0.1))
-    assert abs(float(many.noisy(0.3).std()) - 0.3) < 4 * 0.3 / (2 * 1600) ** 0.5
 
 
 def test_values_are_laid_out_by_noise_level_image_and_part_without_nan():

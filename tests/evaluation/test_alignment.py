@@ -9,16 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_images import normal
 
-from gahbench.evaluation import (
-    adaptation,
-    align,
-    changes,
-    exchange_significance,
-    is_own_geometry_closest,
-    partial_cosine,
-    remove_strength,
-)
+from gahbench.evaluation import adaptation, align, changes, remove_strength
 from gahbench.jacobian import DenseMaps, Sketch
+from gahbench_plugins.metrics.alignment import exchange_significance, partial_cosine
 
 SHAPE, SIZE, COUNT = (1, 4, 5), 20, 26
 
@@ -89,12 +82,8 @@ def test_filters_that_ignore_the_image_score_0(rounding):
     assert not changes(exact(same))
     alignment = aligned(same, filters(), traces())
     assert alignment.own.tolist() == [0] * COUNT
-
-
-@pytest.mark.parametrize("scale", [0.0, 1.0])
-def test_filters_have_no_alignment_with_a_basis_that_ignores_the_image(scale):
-    basis = filters(4, 1).expand(COUNT, -1, -1)
-    assert aligned(filters(3, 1) + scale * filters(), basis, traces()).own.isnan().all()
+    # A basis that ignores the image has nothing to compare with.
+    assert aligned(filters(), same, traces()).own.isnan().all()
 
 
 @pytest.mark.parametrize(("scale", "adapts"), [(0.0, False), (0.05, False), (0.5, True)])
@@ -105,15 +94,6 @@ def test_filters_that_depend_on_the_image_only_through_their_strength_score_0(sc
     assert residual.adapts == adapts
     assert (residual.share < 0.02) != adapts
     assert (aligned(only_strength + scale * filters(5), filters(5), strengths).own.abs().sum() > 0) == adapts
-
-
-def test_the_share_is_the_part_of_the_change_that_strength_does_not_explain():
-    strengths = traces()
-    residual = adaptation(exact(filters()), remove_strength(strengths))
-    # The cubic uses three of 25 degrees of freedom.
-    assert residual.share == pytest.approx(22 / 25, abs=0.03)
-    centred = filters() - filters().mean(0)
-    assert residual.share == pytest.approx(float(residual.sketch.rows.square().sum() / centred.square().sum()))
 
 
 def test_isotropic_residuals_have_no_direction():
@@ -149,11 +129,6 @@ def test_a_partial_cosine_is_the_cosine_of_residuals_from_the_third(seed):
     torch.testing.assert_close(partial, cosine(residual(first), residual(second)), atol=1e-6, rtol=0)
 
 
-def test_the_partial_cosine_is_0_if_the_third_vector_explains_both():
-    equal = torch.tensor([0.7, 0.7, 0.7])
-    assert partial_cosine(equal, torch.tensor([1.0, 0.7, 0.99999]), torch.tensor([0.7, 1.0, 0.7])).tolist() == [0, 0, 0]
-
-
 @pytest.mark.parametrize("shared", [0.0, 0.5, 5.0])
 def test_random_vectors_give_the_same_alignment_within_correct_errors(shared):
     first, remove = filters(1), remove_strength(traces())
@@ -170,22 +145,6 @@ def test_random_vectors_give_the_same_alignment_within_correct_errors(shared):
     assert (values.mean(0) - expected).abs().mean() < 0.02
     assert 0.6 < float(values.std(0).mean() / estimated) < 1.6
     assert np.mean(shares) == pytest.approx(adaptation(exact(first), remove).share, abs=0.01)
-
-
-def test_unpaired_images_are_refused():
-    remove = remove_strength(traces())
-    with pytest.raises(ValueError, match=f"not {COUNT} and {COUNT - 1}"):
-        align(adaptation(exact(filters()), remove), adaptation(exact(filters()), remove_strength(traces()[1:])))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_filters_on_a_gpu_are_aligned_with_filters_on_the_cpu():
-    remove = remove_strength(traces())
-    first, second = exact(filters()), exact(filters(1))
-    on_gpu = Sketch(first.rows.cuda(), exact=True)
-    expected = align(adaptation(first, remove), adaptation(second, remove)).own
-    mixed = align(adaptation(on_gpu, remove), adaptation(second, remove)).own
-    torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=0)
 
 
 # --- Strength ---
@@ -209,12 +168,6 @@ def test_removing_strength_is_a_projection_that_removes_every_cubic_in_the_log_t
     torch.testing.assert_close(matrix, matrix.mT)
 
 
-def test_only_the_mean_is_removed_if_all_filters_are_equally_strong():
-    filters = normal(9, 5)
-    remove = remove_strength(torch.full((9,), 3.0) * (1 + 1e-5 * normal(9)))
-    torch.testing.assert_close(remove(filters), filters - filters.mean(0))
-
-
 def test_images_without_strength_unusable_images_and_large_leverages_are_left_out():
     traces = torch.cat([torch.linspace(1, 2, 26), torch.tensor([-1.0, 0.0, 1e9])])
     usable = torch.ones(29, dtype=torch.bool)
@@ -222,23 +175,6 @@ def test_images_without_strength_unusable_images_and_large_leverages_are_left_ou
     assert remove_strength(traces, usable).indices.tolist() == [index for index in range(26) if index != 3]
     # The last image has a leverage of nearly 1: any cubic can pass through it.
     assert remove_strength(traces[:26], usable[:26]).matrix.diagonal().min() > 0.1
-
-
-@pytest.mark.parametrize("distinct", [2, 3])
-def test_images_with_equal_strength_are_kept(distinct):
-    """With two or three distinct traces the cubic has rank two or three, and fits the mean of each group."""
-    remove = remove_strength(torch.linspace(2, 9, distinct).double().repeat_interleave(20))
-    assert len(remove) == 20 * distinct
-    filters = normal(20 * distinct, 3)
-    groups = filters.view(distinct, 20, 3)
-    torch.testing.assert_close(remove(filters), (groups - groups.mean(1, keepdim=True)).view(-1, 3))
-
-
-@pytest.mark.parametrize("count", [0, 1, 3, 4])
-def test_few_images_have_no_residuals(count):
-    remove = remove_strength(torch.arange(1.0, count + 1))
-    assert len(remove) == count
-    assert remove(normal(count, 2)).abs().max() < 1e-9 if count else True
 
 
 # --- Geometries exchanged between images ---
@@ -252,19 +188,3 @@ def test_significance_is_the_share_of_all_permutations():
     assert 0.01 < expected < 0.5
     # The tolerance is four standard errors of 9999 random permutations.
     assert abs(exchange_significance(table) - expected) < 4 * (expected / 9999) ** 0.5
-
-
-def test_significance_is_uniform_without_agreement():
-    p_values = torch.tensor([exchange_significance(normal(10, 10, seed=seed), 199) for seed in range(250)])
-    for level in (0.05, 0.2, 0.5):
-        assert abs(float((p_values <= level).double().mean()) - level) < 4 * (level * (1 - level) / 250) ** 0.5
-
-
-@pytest.mark.parametrize("row", [1.0, -2.0])
-def test_significance_does_not_depend_on_row_offsets(row):
-    table = normal(12, 12)
-    assert exchange_significance(table + row * torch.arange(12.0)[:, None]) == exchange_significance(table)
-
-
-def test_an_image_is_retrieved_if_its_own_geometry_agrees_the_most():
-    assert is_own_geometry_closest(torch.tensor([[2.0, 1.0], [3.0, 0.0]])).tolist() == [1.0, 0.0]

