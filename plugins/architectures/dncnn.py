@@ -1,13 +1,60 @@
-"""The denoising convolutional network of Zhang et al. 2017."""
+"""Chains of convolutions that estimate the noise: DnCNN, its bias-free variants, FFDNet, and IRCNN."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
 
-from .._papers import ZHANG_2017
-from ._chain import Chain
+from gahbench_plugins.architectures.layers import (
+    append_noise_level,
+    convolution,
+    initialise_layers,
+    pad_to_multiple,
+    residual_output,
+)
+
+Width = Annotated[int, Field(ge=1)]
+Layers = Annotated[int, Field(ge=2, le=1000)]
+#: Dilations of the seven convolutions of IRCNN, and the width of the range of noise levels of each published network.
+DILATIONS, STEP = (1, 2, 3, 4, 3, 2, 1), 2 / 255
+
+
+class Chain(nn.Module):
+    """Chain that estimates the noise: convolution, ReLU; (convolution, normalisation, ReLU); convolution.
+
+    The middle block is repeated ``layers - 2`` times. The input is the image, with a map of the noise level unless the
+    network is blind.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        layers: int,
+        *,
+        bias: bool,
+        norm: bool,
+        blind: bool,
+        spacing: int = 1,
+        first_relu: bool = True,
+    ) -> None:
+        super().__init__()
+        self.blind = blind
+        modules = convolution(inputs + (not blind), width, bias=bias, norm=False)[: 2 if first_relu else 1]
+        for number in range(1, layers - 1):
+            modules += convolution(width, width, bias=bias, norm=norm, side=1 if number % spacing else 3)
+        self.layers = nn.Sequential(*modules, residual_output(width, inputs, bias=bias))
+        if not norm:
+            initialise_layers(self.layers)
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
+        denoised: Tensor = noisy - self.layers(noisy if self.blind else append_noise_level(noisy, sigma))
+        return denoised
 
 
 class DnCNN(Chain):
@@ -41,16 +88,198 @@ class DnCNN(Chain):
     """
 
     display_name = "DnCNN"
-    citation = ZHANG_2017
+    citation = "zhang-2017"
     label_parameters = ("width",)
 
     def __init__(
         self,
         channels: int,
-        width: Annotated[int, Field(ge=1)] = 64,
-        layers: Annotated[int, Field(ge=2, le=1000)] = 20,
+        width: Width = 64,
+        layers: Layers = 20,
         bias: bool = True,
         norm: bool = True,
         blind: bool = True,
     ) -> None:
         super().__init__(channels, width, layers, bias=bias, norm=norm, blind=blind)
+
+
+class BFCNN(Chain):
+    """Bias-free CNN of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020.
+
+    A chain of 3x3 convolutions with bias-free normalisation and ReLU estimates the noise, which ``forward`` subtracts.
+    The first and the last convolution have no normalisation. With the defaults the network is blind, and has 0.7 M
+    parameters and a receptive field of 43 pixels. Images may have any size.
+
+    Parameters
+    ----------
+    channels
+        Number of image channels.
+    width
+        Number of channels of the hidden layers.
+    layers
+        Number of convolutions.
+    bias
+        Whether to use biased convolutions and ordinary batch normalisation.
+    norm
+        Whether to use normalisation layers.
+    blind
+        Whether to ignore the noise level; otherwise a map of it is an additional input channel.
+    """
+
+    display_name = "BF-CNN"
+    citation = "mohan-2020"
+    label_parameters = ("width",)
+
+    def __init__(
+        self,
+        channels: int,
+        width: Width = 64,
+        layers: Layers = 21,
+        bias: bool = False,
+        norm: bool = True,
+        blind: bool = True,
+    ) -> None:
+        super().__init__(channels, width, layers, bias=bias, norm=norm, blind=blind)
+
+
+class BFCNNRF(Chain):
+    """Blind bias-free CNN with adjustable receptive field of Kadkhodaie, Guth, Simoncelli & Mallat, ICLR 2024.
+
+    The network differs from ``bf-cnn`` in two points: there is no ReLU after the first convolution, and some kernels
+    may be 1x1. It is BF_CNN (spacing 1) or BF_CNN_RF of the published code. With the defaults it has 0.7 M parameters
+    and a receptive field of 43 pixels. With 21 layers, spacings of 1, 2, 4, 8 and 20 give receptive fields of 43, 23,
+    13, 9 and 5 pixels. Images may have any size.
+
+    Parameters
+    ----------
+    channels
+        Number of image channels.
+    width
+        Number of channels of the hidden layers.
+    layers
+        Number of convolutions.
+    spacing
+        Every ``spacing``-th hidden convolution has a 3x3 kernel, and the other hidden convolutions have 1x1 kernels.
+        The first and the last convolution always have 3x3 kernels. The receptive field is 2 (2 + (layers - 2) //
+        spacing) + 1 pixels.
+    """
+
+    display_name = "BF-CNN of Kadkhodaie et al."
+    citation = "kadkhodaie-2024"
+    label_parameters = ("width",)
+
+    def __init__(
+        self, channels: int, width: Width = 64, layers: Layers = 21, spacing: Annotated[int, Field(ge=1)] = 1
+    ) -> None:
+        super().__init__(channels, width, layers, bias=False, norm=True, blind=True, spacing=spacing, first_relu=False)
+
+
+class FFDNet(Chain):
+    """FFDNet of Zhang, Zuo & Zhang, IEEE Transactions on Image Processing 2018.
+
+    Pixel-unshuffle turns 2x2 cells of pixels into channels, and a map of the noise level is an additional channel. A
+    chain of 3x3 convolutions with batch normalisation and ReLU works at half the resolution. The receptive field is 4
+    layers + 2 pixels. The defaults are the published parameters for grey images: not blind, with 0.486 M parameters and
+    a receptive field of 62 pixels. The publication uses width=96 and layers=12 for colour images: 0.853 M parameters
+    and a receptive field of 50 pixels. Images may have any size; odd sides are padded by repeating the last pixels, and
+    the result is cropped.
+
+    The layers estimate the noise, which ``forward`` subtracts, so that training starts near the identity; the published
+    network estimates the image. Convolutions before a normalisation have no bias, and the published parameter counts do
+    not include biases.
+
+    Parameters
+    ----------
+    channels
+        Number of image channels.
+    width
+        Number of channels of the hidden layers.
+    layers
+        Number of convolutions.
+    bias
+        Whether to use additive constants; without constants the normalisation is bias-free, and the network
+        homogeneous.
+    norm
+        Whether to use normalisation layers.
+    blind
+        Whether to ignore the noise level; otherwise a map of it is an additional input channel.
+    """
+
+    display_name = "FFDNet"
+    citation = "zhang-2018"
+    label_parameters = ("width",)
+
+    def __init__(
+        self,
+        channels: int,
+        width: Width = 64,
+        layers: Layers = 15,
+        bias: bool = True,
+        norm: bool = True,
+        blind: bool = False,
+    ) -> None:
+        super().__init__(4 * channels, width, layers, bias=bias, norm=norm, blind=blind)
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
+        cells = functional.pixel_unshuffle(pad_to_multiple(noisy, 2), 2)
+        denoised = functional.pixel_shuffle(super().forward(cells, sigma), 2)
+        return denoised[..., : noisy.shape[-2], : noisy.shape[-1]]
+
+
+class IRCNN(nn.Module):
+    """Dilated CNN of Zhang, Zuo, Gu & Zhang, CVPR 2017, the denoiser of IRCNN.
+
+    Seven 3x3 convolutions with dilations 1, 2, 3, 4, 3, 2, 1 and ReLU between them estimate the noise, which
+    ``forward`` subtracts. There is no normalisation, since in the published weights it is merged into the convolutions.
+    With the defaults the network has 0.19 M parameters and a receptive field of 33 pixels. Images may have any size.
+
+    The published file contains 25 networks, for sigma up to 2/255, 4/255, ..., 50/255 (``levels=25``). Each image is
+    denoised by the network for its noise level, or by the last network if sigma is larger. A single network
+    (``levels=1``) is blind.
+
+    Parameters
+    ----------
+    channels
+        Number of image channels.
+    width
+        Number of channels of the hidden layers.
+    levels
+        Number of networks; network k = 1, 2, ... is for sigma in (2 (k - 1), 2 k] / 255, and the last also for larger
+        sigma.
+    bias
+        Whether to use biased convolutions; without bias the network is homogeneous.
+    """
+
+    display_name = "IRCNN"
+    citation = "zhang-2017-ircnn"
+    label_parameters = ("width",)
+
+    def __init__(
+        self, channels: int, width: Width = 64, levels: Annotated[int, Field(ge=1, le=1000)] = 1, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(_dilated_convolutions(channels, width, bias=bias) for _ in range(levels))
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
+        if len(self.networks) == 1:
+            denoised: Tensor = noisy - self.networks[0](noisy)
+            return denoised
+        # The tolerance keeps rounded noise levels in their range: 4/255 in float32 is slightly above 4/255.
+        numbers = (sigma / STEP - 5e-7 * len(self.networks)).ceil().long().clamp(1, len(self.networks)) - 1
+        noise = torch.zeros_like(noisy)
+        for number in sorted(set(numbers.tolist())):
+            noise = torch.where((numbers == number).view(-1, 1, 1, 1), self.networks[number](noisy), noise)
+        return noisy - noise
+
+
+def _dilated_convolutions(channels: int, width: int, *, bias: bool) -> nn.Sequential:
+    """Return the seven convolutions, whose output is near 0 before training."""
+    modules: list[nn.Module] = []
+    for number, dilation in enumerate(DILATIONS[:-1]):
+        inputs = width if number else channels
+        modules += [nn.Conv2d(inputs, width, 3, padding=dilation, dilation=dilation, bias=bias), nn.ReLU(inplace=True)]
+    network = nn.Sequential(*modules, residual_output(width, channels, bias=bias))
+    initialise_layers(network)
+    return network

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._papers import CHEN_2022
-from ._bias_free import residual_output
-from ._inputs import append_noise_level
+from gahbench_plugins.architectures.layers import append_noise_level, residual_output
 
 Blocks = tuple[Annotated[int, Field(ge=0, le=1000)], ...]
 
@@ -47,7 +46,7 @@ class NAFNet(nn.Module):
     """
 
     display_name = "NAFNet"
-    citation = CHEN_2022
+    citation = "chen-2022"
     label_parameters = ("width",)
 
     def __init__(
@@ -104,13 +103,13 @@ class Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.space_norm = ChannelNorm(channels)
+        self.space_norm = LayerNorm2d(channels)
         self.spread = nn.Conv2d(channels, 2 * channels, 1)
         self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
         self.attention = nn.Conv2d(channels, channels, 1)
         self.gather = nn.Conv2d(channels, channels, 1)
         self.space_gain = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.point_norm = ChannelNorm(channels)
+        self.point_norm = LayerNorm2d(channels)
         self.point_spread = nn.Conv2d(channels, 2 * channels, 1)
         self.point_gather = nn.Conv2d(channels, channels, 1)
         self.point_gain = nn.Parameter(torch.zeros(1, channels, 1, 1))
@@ -123,21 +122,6 @@ class Block(nn.Module):
         gated = gate(self.point_spread(self.point_norm(features)))
         result: Tensor = features + self.point_gain * self.point_gather(gated)
         return result
-
-
-class ChannelNorm(nn.Module):
-    """Layer normalisation of each pixel over its channels, with a learned gain and offset."""
-
-    def __init__(self, channels: int, epsilon: float = 1e-6) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Normalise features of shape (N, C, H, W)."""
-        last = features.movedim(1, -1)
-        return functional.layer_norm(last, self.weight.shape, self.weight, self.bias, self.epsilon).movedim(-1, 1)
 
 
 def gate(features: Tensor) -> Tensor:

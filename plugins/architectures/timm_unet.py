@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 from urllib.parse import urlparse
 
 import torch
@@ -16,9 +16,14 @@ from timm.models import create_model, get_pretrained_cfg, is_model, list_models
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._papers import RONNEBERGER_2015
-from ._bias_free import convolution, residual_output
-from ._inputs import append_noise_level, need_shape, next_multiple, pad_to_multiple
+from gahbench_plugins.architectures.layers import (
+    append_noise_level,
+    convolution,
+    need_shape,
+    next_multiple,
+    pad_to_multiple,
+    residual_output,
+)
 
 #: Total stride of most backbones. Smaller images become empty in some backbones, and backbones of a fixed image size
 #: cut features into windows, which fit if sides are multiples of the stride.
@@ -63,7 +68,7 @@ class TimmUNet(nn.Module):
     """
 
     display_name = "U-Net with timm encoder, {backbone}"
-    citation = RONNEBERGER_2015
+    citation = "ronneberger-2015"
     label_parameters = ("backbone",)
     mean: Tensor
     deviation: Tensor
@@ -80,42 +85,42 @@ class TimmUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.blind = blind
-        config = _configuration(backbone)
         self.fixed_shape: tuple[int, int, int] | None = None
-        options: dict[str, Any] = {"in_chans": channels if blind else channels + 1}
+        config, inputs = _configuration(backbone), channels if blind else channels + 1
+        options: dict[str, Any] = {"in_chans": inputs}
+        if levels is not None:
+            options["out_indices"] = tuple(range(levels))
         if config.fixed_input_size:
             if shape is None:
                 raise ValueError(f"backbone '{backbone}' has a fixed image size, and needs the shape of the images")
             self.fixed_shape = shape
             options["img_size"] = tuple(next_multiple(side, STRIDE) for side in shape[1:])
-        self.encoder = _encoder(backbone, pretrained, levels, options)
-        information = self.encoder.feature_info
-        self.multiple = max([*information.reduction(), STRIDE if self.fixed_shape else 1])
+        self.encoder = _encoder(backbone, pretrained, options)
+        strides, features = self.encoder.feature_info.reduction(), self.encoder.feature_info.channels()
+        self.multiple = max([*strides, STRIDE if self.fixed_shape else 1])
         self.is_channels_last = getattr(self.encoder, "output_fmt", None) == Format.NHWC
         for name, values in (("mean", config.mean), ("deviation", config.std)):
             self.register_buffer(name, _per_channel(values, channels))
 
-        self.lateral = nn.ModuleList(nn.Conv2d(inputs, width, 1) for inputs in information.channels())
+        self.lateral = nn.ModuleList(nn.Conv2d(count, width, 1) for count in features)
         self.joins = nn.ModuleList(
             nn.Sequential(*convolution(2 * width, width, bias=True), *convolution(width, width, bias=True))
-            for _ in information.channels()
+            for _ in features
         )
-        self.stem = nn.Sequential(*convolution(channels if blind else channels + 1, width, bias=True))
+        self.stem = nn.Sequential(*convolution(inputs, width, bias=True))
         self.output = residual_output(width, channels, bias=True)
 
     @staticmethod
     def missing(backbone: str, pretrained: bool, **others: Any) -> tuple[str, ...]:
         """Return descriptions of the weights that must be downloaded."""
-        if not pretrained:
-            return ()
-        weights = _locate_weights(_configuration(backbone))
-        return () if weights.exists else (f"weights of {backbone}, from {weights.url} into {weights.path}",)
+        place, is_cached = _weights(_configuration(backbone)) if pretrained else ("", True)
+        return () if is_cached else (f"weights of {backbone}, {place}",)
 
     @staticmethod
     def prepare(backbone: str, pretrained: bool, **others: Any) -> None:
         """Download the weights if they are used and not in the cache."""
-        if pretrained and not _locate_weights(_configuration(backbone)).exists:
-            _encoder(backbone, True, None, {})
+        if TimmUNet.missing(backbone, pretrained):
+            _encoder(backbone, True, {})
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used only if not ``blind``."""
@@ -140,79 +145,47 @@ class TimmUNet(nn.Module):
         return noisy - residual[..., :height, :width]
 
 
-class Weights(NamedTuple):
-    """Location of the trained weights of a backbone: URL, local path, and whether they exist locally."""
-
-    url: str
-    path: Path
-    exists: bool
-
-
-def _locate_weights(config: Any) -> Weights:
-    """Return the location of the weights of a backbone, given its configuration in timm, without a download."""
-    if config.file:
-        return Weights(str(config.file), Path(config.file), Path(config.file).is_file())
-    if not config.hf_hub_id:
-        path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(config.url or "").path).name
-        return Weights(str(config.url), path, path.is_file())
-    repository, _, revision = config.hf_hub_id.partition("@")
-    file_name = config.hf_hub_filename
-    # timm prefers a safetensors file with the same stem.
-    names = (
-        (file_name, str(PurePosixPath(file_name).with_suffix(".safetensors")), "open_clip_model.safetensors")
-        if file_name
-        else FILES
-    )
-    cache = Path(constants.HF_HUB_CACHE)
-    cached = (try_to_load_from_cache(repository, name, cache, revision or None) for name in names)
-    path = cache / f"models--{repository.replace('/', '--')}"
-    return Weights(
-        f"{constants.ENDPOINT}/{repository}", path, any(isinstance(cached_path, str) for cached_path in cached)
-    )
-
-
 def _configuration(backbone: str) -> Any:
     """Return the configuration of a backbone in timm."""
-    if not is_model(backbone):
-        near = difflib.get_close_matches(backbone.partition(".")[0], list_models(), n=3, cutoff=0.3)
-        raise ValueError(f"backbone='{backbone}': timm has no such model; similar names: {', '.join(near) or 'none'}")
+    name = backbone.partition(".")[0]
     try:
-        return get_pretrained_cfg(backbone)
-    except RuntimeError as error:
-        tags = [name.partition(".")[2] for name in list_models(f"{backbone.partition('.')[0]}.*", pretrained=True)]
-        raise ValueError(
-            f"backbone='{backbone}': timm has no such weights; accepted tags: {', '.join(tags) or 'none'}"
-        ) from error
+        if is_model(backbone):
+            return get_pretrained_cfg(backbone)
+        names, what = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.3), "similar names"
+    except RuntimeError:
+        tags = list_models(f"{name}.*", pretrained=True)
+        names, what = [tag.partition(".")[2] for tag in tags], "accepted tags"
+    raise ValueError(f"backbone='{backbone}': timm has no such model or weights; {what}: {', '.join(names) or 'none'}")
 
 
-def _encoder(backbone: str, pretrained: bool, levels: int | None, options: dict[str, Any]) -> Any:
-    """Build the first levels of the backbone."""
-    on_meta = torch.empty(0).device.type == "meta"
+def _weights(config: Any) -> tuple[str, bool]:
+    """Return where the weights of a backbone come from and go to, and whether they are there, without a download."""
+    if config.hf_hub_id and not config.file:
+        repository, _, revision = config.hf_hub_id.partition("@")
+        file = config.hf_hub_filename
+        # timm prefers a safetensors file with the same stem.
+        names = (file, str(PurePosixPath(file).with_suffix(".safetensors"))) if file else FILES
+        cached = [try_to_load_from_cache(repository, name, constants.HF_HUB_CACHE, revision or None) for name in names]
+        folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+        return f"from {constants.ENDPOINT}/{repository} into {folder}", any(isinstance(path, str) for path in cached)
+    url = config.url or ""
+    path = Path(config.file or Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(urlparse(url).path).name))
+    return f"from {url} into {path}", path.is_file()
 
-    def create(**level_options: Any) -> Any:
-        # A network on the meta device has no values, so nothing is loaded or downloaded.
-        return create_model(
-            backbone, features_only=True, pretrained=pretrained and not on_meta, **options, **level_options
-        )
 
+def _encoder(backbone: str, pretrained: bool, options: dict[str, Any]) -> Any:
+    """Build the layers of the backbone that return features."""
+    # A network on the meta device has no values, so nothing is loaded or downloaded.
+    is_loaded = pretrained and torch.empty(0).device.type != "meta"
     try:
-        if levels is None:
-            return create()
-        try:
-            return create(out_indices=tuple(range(levels)))
-        except (IndexError, AssertionError):
-            available = len(create().feature_info.reduction())
-            raise ValueError(f"levels={levels}: backbone '{backbone}' has {available}") from None
+        return create_model(backbone, features_only=True, pretrained=is_loaded, **options)
     except OSError as error:
-        weights = _locate_weights(_configuration(backbone))
+        place = _weights(_configuration(backbone))[0]
         raise ValueError(
-            f"backbone='{backbone}': its weights are not in the cache and cannot be downloaded from {weights.url}: "
-            f"{error}; you may copy {weights.path} from another machine by hand"
+            f"backbone='{backbone}': its weights cannot be downloaded {place}, where you may copy them: {error}"
         ) from error
-    except (RuntimeError, TypeError, AssertionError) as error:
-        size = "x".join(map(str, options.get("img_size", ())))
-        condition = f" for images of {size}" if size else ""
-        raise ValueError(f"backbone='{backbone}' cannot return features{condition} (features_only): {error}") from error
+    except (RuntimeError, TypeError, AssertionError, IndexError) as error:
+        raise ValueError(f"backbone='{backbone}' cannot return features with {options}: {error}") from error
 
 
 def _per_channel(values: Sequence[float], channels: int) -> Tensor:

@@ -9,9 +9,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._papers import KADKHODAIE_2024
-from ._bias_free import convolution, initialise_layers, residual_output
-from ._inputs import append_noise_level, need_multiples
+from gahbench_plugins.architectures.layers import (
+    append_noise_level,
+    convolution,
+    initialise_layers,
+    need_multiples,
+    residual_output,
+)
 
 
 class UNet(nn.Module):
@@ -41,7 +45,7 @@ class UNet(nn.Module):
     """
 
     display_name = "U-Net{blind=false:, given σ}"
-    citation = KADKHODAIE_2024
+    citation = "kadkhodaie-2024"
     label_parameters = ("width",)
 
     def __init__(

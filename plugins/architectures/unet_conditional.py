@@ -10,9 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._papers import HO_2020, KARRAS_2022, SONG_2021
-from ._bias_free import initialise_layers, residual_output
-from ._inputs import NoiseEmbedding, need_multiples
+from gahbench_plugins.architectures.layers import NoiseEmbedding, initialise_layers, need_multiples, residual_output
 
 
 class UNetConditional(nn.Module):
@@ -54,7 +52,7 @@ class UNetConditional(nn.Module):
     """
 
     display_name = "diffusion U-Net{blind!=true:, given σ}"
-    citation = (HO_2020, SONG_2021, KARRAS_2022)
+    citation = ("ho-2020", "song-2021", "karras-2022")
     label_parameters = ("width",)
 
     def __init__(
@@ -76,7 +74,10 @@ class UNetConditional(nn.Module):
         widths = [width * 2**level for level in range(levels + 1)]
 
         def stage(inputs: int, outputs: int) -> Stage:
-            return Stage(inputs, outputs, blocks, None if blind else 4 * width, norm=norm)
+            embedding = None if blind else 4 * width
+            return Stage(
+                Block(outputs if number else inputs, outputs, embedding, norm=norm) for number in range(blocks)
+            )
 
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.encoder = nn.ModuleList(stage(features, features) for features in widths[:-1])
@@ -121,17 +122,12 @@ class UNetConditional(nn.Module):
         return output
 
 
-class Stage(nn.Module):
+class Stage(nn.ModuleList):
     """The residual blocks of a level."""
-
-    def __init__(self, inputs: int, outputs: int, count: int, embedding: int | None, *, norm: bool) -> None:
-        super().__init__()
-        widths = [inputs, *[outputs] * (count - 1)]
-        self.blocks = nn.ModuleList(Block(width, outputs, embedding, norm=norm) for width in widths)
 
     def forward(self, features: Tensor, level: Tensor | None) -> Tensor:
         """Transform features of shape (N, C, H, W), given vectors of shape (N, embedding)."""
-        for block in self.blocks:
+        for block in self:
             features = block(features, level)
         return features
 

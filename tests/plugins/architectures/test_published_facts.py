@@ -3,7 +3,6 @@
 import pytest
 import torch
 from given_networks import build, images
-from small_plugins import extras
 
 import gahbench
 from gahbench.networks.network_facts import homogeneity_residual
@@ -51,17 +50,10 @@ SIZES = [
     *((f"mohan-densenet[bias={str(bias).lower()}]", 1, dense(bias), 0) for bias in (False, True)),
     *((f"ircnn[bias={str(bias).lower()}]", 3, stage(3, 3, bias, True), 0) for bias in (False, True)),
     ("ircnn[levels=25]", 1, 25 * stage(1, 1, True, True), 0),
-    # Numbers of Zhang et al. 2023 (table 1) and Zamir et al. 2022.
-    ("drunet", 1, 32.64e6, 1e-3),
-    ("swinir", 1, 11.49e6, 1e-3),
-    ("scunet", 3, 17.94e6, 1e-3),
-    ("restormer", 3, 26.13e6, 1e-3),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "channels", "size", "share"), [pytest.param(*case, marks=extras(case[0])) for case in SIZES]
-)
+@pytest.mark.parametrize(("name", "channels", "size", "share"), SIZES)
 def test_sizes(name, channels, size, share):
     with torch.device("meta"):
         network = gahbench.create("architecture", name, shape=(channels, 32, 32))

@@ -3,9 +3,6 @@
 import pytest
 import torch
 from given_networks import build, images, untrained
-from small_plugins import SMALL as TINY
-from small_plugins import extras
-from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
 import gahbench
@@ -101,28 +98,6 @@ def test_training_starts_near_the_identity(name, channels):
     assert distance(run(network, noisy, *[0.1] * 8), noisy) < 0.1
 
 
-JACOBIANS = [
-    *((name, SMALL[name]) for name in BLIND),
-    *((name, {**SMALL[name], "blind": False}) for name in WITH_BLIND),
-    ("vit", {**SMALL["vit"], "window": 2}),
-    ("timm-unet", SWIN),
-    *((name, TINY[name]) for name in ("drunet", "gs-drunet", "swinir", "restormer", "scunet", "ncsnpp")),
-]
-
-
-@parametrize(("name", "parameters"), [pytest.param(*case, marks=extras(case[0])) for case in JACOBIANS])
-def test_jacobian_products_of_torch_func_equal_those_of_autograd(name, parameters):
-    shape = (3, 16, 16)
-    network, noisy, sigma = build(name, shape, **parameters), images(1, shape), torch.tensor([0.1])
-    vectors = torch.randn(2, *noisy.shape, generator=torch.Generator().manual_seed(0))
-    state = dict(network.state_dict())
-    _, pull = vjp(lambda y: functional_call(network, state, (y, sigma)), noisy)
-    result = vmap(lambda vector: pull(vector)[0])(vectors)
-    leaf = noisy.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(network(leaf, sigma), leaf, vectors[1])
-    assert distance(result[1], expected) < 1e-4
-
-
 #: Network, parameters, shape of the dataset, shape of the images, and error message.
 SHAPES = [
     *((name, {"width": 2, "levels": 3}, (1, 24, 24), (1, 20, 24), "multiples of 8, not 20x24")
@@ -133,32 +108,26 @@ SHAPES = [
     ("vit", SMALL["vit"], (1, 16, 16), (1, 16, 32), "built for images of 1x16x16"),
     ("vit", {**SMALL["vit"], "window": 3}, (1, 16, 16), (1, 16, 16), "multiples of 3; images of this size have 4x4 p"),
     ("timm-unet", SWIN, (1, 32, 32), (1, 64, 64), "was built for images of 1x32x32"),
-    ("swinir", TINY["swinir"], (1, 32, 32), (1, 6, 32), "at least window=8, not 6x32"),
-    ("ncsnpp", {"multipliers": (1, 1), "attention": 1}, (1, 32, 32), (1, 15, 16), "multiples of 2, not 15x16"),
 ]  # fmt: skip
 
 
-@parametrize(
-    ("name", "parameters", "shape", "given", "message"), [pytest.param(*case, marks=extras(case[0])) for case in SHAPES]
-)
+@parametrize(("name", "parameters", "shape", "given", "message"), SHAPES)
 @parametrize("device", ["cpu", "meta"])
 def test_errors_for_unsupported_shapes_state_what_is_accepted(name, parameters, shape, given, message, device):
     noisy, level = torch.zeros(1, *given, device=device), torch.ones(1, device=device)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, gahbench.GahbenchError), match=message):
         untrained(name, shape, **parameters).to(device)(noisy, level)
 
 
-@parametrize(("name", "parameters", "message"), [pytest.param(*case, marks=extras(case[0])) for case in [
+@parametrize(("name", "parameters", "message"), [
     ("vit", {"width": 16, "heads": 3}, "heads=3 must divide width=16"),
     ("vit", {"width": 18, "heads": 2}, "multiple of 4"),
     ("nafnet", {"encoder": (1, 1), "decoder": (1,)}, "have 2 and 1"),
     ("unet-conditional", {"blind": True, "sigma_data": 0.2}, "blind=true with sigma_data=0.2"),
-    ("swinir", {"width": 6, "heads": 4}, "heads=4 must divide width=6"),
-    ("ncsnpp", {"multipliers": (1, 1), "attention": 2}, "attention=2: there are 2 scales"),
-    ("timm-unet", {"backbone": "resnet81"}, "no such model; similar names: resnet"),
-    ("timm-unet", {"backbone": "resnet18.nonsense"}, "no such weights; accepted tags: .*a1_in1k"),
-    ("timm-unet", {"backbone": "convnext_atto", "levels": 6}, "levels=6: backbone 'convnext_atto' has 4"),
-]])  # fmt: skip
+    ("timm-unet", {"backbone": "resnet81"}, "similar names: resnet"),
+    ("timm-unet", {"backbone": "resnet18.nonsense"}, "accepted tags: .*a1_in1k"),
+    ("timm-unet", {"backbone": "convnext_atto", "levels": 6}, "convnext_atto"),
+])  # fmt: skip
 def test_incompatible_parameters_are_refused(name, parameters, message):
     with pytest.raises((ValueError, gahbench.GahbenchError), match=message):
         untrained(name, (1, 16, 16), **parameters)
@@ -171,16 +140,11 @@ SIZES = [
       for height, width in ((13, 12), (12, 15), (17, 11))),
     ("nafnet", {"width": 4}, (13, 10), (16, 16), "constant"),
     ("timm-unet", SMALL["timm-unet"], (21, 34), (32, 36), "replicate"),
-    *((name, TINY[name], (35, 66), (40, 72), "replicate") for name in ("drunet", "gs-drunet", "restormer")),
 ]  # fmt: skip
 
 
-@parametrize(
-    ("name", "parameters", "size", "whole", "mode"), [pytest.param(*case, marks=extras(case[0])) for case in SIZES]
-)
+@parametrize(("name", "parameters", "size", "whole", "mode"), SIZES)
 def test_other_sizes_are_padded_with_zeros_or_border_pixels(name, parameters, size, whole, mode):
     network, noisy = build(name, (3, 32, 32), **parameters), images(2, (3, *size))
     continued = functional.pad(noisy, (0, whole[1] - size[1], 0, whole[0] - size[0]), mode=mode)
-    # Test training mode too, if nothing is averaged over the batch.
-    for used in (network, network.train()) if name in ("drunet", "gs-drunet", "restormer") else (network,):
-        assert distance(run(used, noisy, 0.2, 0.3), run(used, continued, 0.2, 0.3)[..., : size[0], : size[1]]) < 1e-5
+    assert distance(run(network, noisy, 0.2, 0.3), run(network, continued, 0.2, 0.3)[..., : size[0], : size[1]]) < 1e-5

@@ -1,4 +1,4 @@
-"""Networks without convolutions: linear maps, perceptrons and transformers."""
+"""Formulas of single architectures: conditional UNets, linear maps, perceptrons and transformers."""
 
 import math
 
@@ -7,11 +7,45 @@ import scipy.fft
 import torch
 from given_networks import build, images, untrained
 
-from gahbench_plugins.architectures._tokens import Patches, TokenAttention
-from gahbench_plugins.architectures.dit import DiT
 from gahbench_plugins.architectures.linear import Linear
 from gahbench_plugins.architectures.mlp import MLP
-from gahbench_plugins.architectures.vit import ViT
+from gahbench_plugins.architectures.unet_conditional import UNetConditional
+from gahbench_plugins.architectures.vit import DiT, TokenAttention, ViT
+
+
+def test_the_layers_estimate_the_noise_over_sigma():
+    """Without noise the image is unchanged; with a constant embedding the removed noise is proportional to sigma."""
+    network = build(UNetConditional, (3, 16, 16), width=4)
+    noisy = images(2, (3, 16, 16))
+    with torch.no_grad():
+        assert torch.equal(network(noisy, torch.zeros(2)), noisy)
+        for parameter in network.embedding.parameters():
+            parameter.zero_()
+        once, twice = (noisy - network(noisy, torch.full((2,), level)) for level in (0.1, 0.2))
+    assert float(once.norm()) > 0
+    assert torch.allclose(twice, 2 * once, atol=1e-5)
+
+
+def test_preconditioned_layers_are_given_unit_variance_and_estimate_it(monkeypatch):
+    """On white images of standard deviation s around 1/2 the linear estimate is optimal, so the layers estimate 0."""
+    spread, generator = 0.2, torch.Generator().manual_seed(0)
+    clean = 0.5 + spread * torch.randn(4, 1, 64, 64, generator=generator)
+    network = build(UNetConditional, (1, 64, 64), width=4, sigma_data=spread)
+    for level in (0.01, 0.2, 5.0):
+        sigma = torch.full((4,), level)
+        noisy = clean + level * torch.randn(clean.shape, generator=generator)
+        monkeypatch.setattr(network, "_layers", lambda images, _: torch.zeros_like(images))
+        linear = network(noisy, sigma)
+        monkeypatch.setattr(network, "_layers", lambda images, _: images)
+        scale = level * spread / (spread**2 + level**2) ** 0.5
+        assert ((network(noisy, sigma) - linear) / scale).std() == pytest.approx(1, abs=0.03)
+        best = 0.5 + spread**2 / (spread**2 + level**2) * (noisy - 0.5)
+        torch.testing.assert_close(linear, best)
+        monkeypatch.setattr(network, "_layers", lambda images, _: torch.ones_like(images))
+        unit = network(noisy, sigma) - linear
+        # The target of the layers has unit variance.
+        assert ((clean - linear) / unit).std() == pytest.approx(1, abs=0.03)
+        assert ((clean - linear) / unit).mean() == pytest.approx(0, abs=0.03)
 
 
 def test_linear_removes_a_matrix_between_dct_coefficients():
@@ -24,33 +58,6 @@ def test_linear_removes_a_matrix_between_dct_coefficients():
     expected = noisy.double() - torch.from_numpy(scipy.fft.idctn(removed, axes=(2, 3), norm="ortho"))
     with torch.no_grad():
         assert torch.allclose(network(noisy, torch.ones(2)).double(), expected, atol=1e-4)
-
-
-def test_training_finds_the_wiener_filter_of_fields_that_are_not_stationary():
-    """The best linear map has error sigma^2 tr K (K + sigma^2)^-1; no other has less."""
-    torch.manual_seed(0)
-    shape, sigma = (1, 6, 6), 0.5
-    mixing = torch.randn(36, 36, dtype=torch.float64)
-    covariance = mixing @ mixing.T / 36 * torch.linspace(0.1, 3, 36).sqrt().outer(torch.linspace(0.1, 3, 36).sqrt())
-    root = torch.linalg.cholesky(covariance).float()
-    spectrum = torch.linalg.eigvalsh(covariance)
-    optimum = float((sigma**2 * spectrum / (spectrum + sigma**2)).mean())
-    network = Linear(shape).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1500)
-    for _ in range(1500):
-        clean = (torch.randn(128, 36) @ root.T).view(-1, *shape)
-        loss = (network(clean + sigma * torch.randn_like(clean), torch.ones(128)) - clean).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    # The risk of the map itself: bias (I - A) K (I - A)^T and variance sigma^2 A A^T.
-    with torch.no_grad():
-        image = network(torch.eye(36).view(36, *shape), torch.ones(36)).view(36, 36).T.double()
-    left = torch.eye(36, dtype=torch.float64) - image
-    risk = float((left @ covariance @ left.T).trace() + sigma**2 * image.square().sum()) / 36
-    assert optimum < risk < 1.05 * optimum
 
 
 def test_a_plain_matrix_learns_components_at_the_rates_of_gradient_descent():
@@ -77,13 +84,6 @@ def test_a_plain_matrix_learns_components_at_the_rates_of_gradient_descent():
     assert torch.allclose(components.T @ learned @ components, torch.diag(expected), atol=1e-4)
 
 
-def test_every_pixel_depends_on_every_other():
-    network = build(MLP, (3, 4, 5), width=64)
-    noisy, level = images(1, (3, 4, 5)), torch.ones(1)
-    jacobian = torch.autograd.functional.jacobian(lambda image: network(image, level), noisy).reshape(60, 60)
-    assert (jacobian != 0).all()
-
-
 def test_the_result_is_a_fraction_of_the_noisy_image_plus_an_image():
     network = build(MLP, (1, 6, 6), width=32)
     with torch.no_grad():
@@ -97,50 +97,7 @@ def test_the_result_is_a_fraction_of_the_noisy_image_plus_an_image():
         assert float(shares.std()) > 0
 
 
-def test_a_black_image_stays_black_and_has_a_gradient_without_bias():
-    network = build(MLP, (1, 4, 4), width=16, bias=False)
-    black = torch.zeros(1, 1, 4, 4, requires_grad=True)
-    denoised = network(black, torch.ones(1))
-    assert torch.equal(denoised, torch.zeros_like(denoised))
-    denoised.sum().backward()
-    assert black.grad.isfinite().all()
-
-
-def test_the_narrowest_network_denoises_images_that_it_can_represent():
-    """A constant image of unknown brightness is described by a single number."""
-    torch.manual_seed(0)
-    network = MLP((1, 8, 8), width=16).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
-    for _ in range(400):
-        clean = torch.rand(64, 1, 1, 1).expand(64, 1, 8, 8)
-        loss = (network(clean + torch.randn(64, 1, 8, 8), torch.ones(64)) - clean).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    # The mean alone has error 1/64, the prior alone 1/12.
-    assert loss.item() == pytest.approx(1 / 64, abs=1 / 64)
-
-
 SMALL = {"width": 16, "depth": 2, "heads": 2}
-
-
-def test_identity_maps_of_patches_return_the_image():
-    """With tokens that contain the pixels of their patches, embedding and restoring are inverse maps."""
-    patches = Patches("vit", (3, 8, 12), patch=2, width=12, positions="sincos")
-    with torch.no_grad():
-        patches.embed.weight.copy_(torch.eye(12).view(12, 3, 2, 2))
-        patches.embed.bias.zero_()
-        patches.restore.weight.copy_(torch.eye(12))
-        patches.position_embedding.zero_()
-    given = images(2, (3, 8, 12))
-    assert torch.equal(patches.images(patches.tokens(given)), given)
-
-
-def test_embeddings_of_positions_differ():
-    for positions in ("sincos", "learned"):
-        embedding = Patches("vit", (1, 16, 24), patch=4, width=16, positions=positions).position_embedding[0]
-        distances = torch.cdist(embedding, embedding) + 10 * torch.eye(len(embedding))
-        assert distances.min() > 1e-3
 
 
 @pytest.mark.parametrize(("grid", "shifted"), [((8, 8), False), ((8, 8), True), ((4, 12), True)])
