@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Basis, BasisError, Shape, image_shape
+from gahbench import BasisError, Shape, image_shape
+from gahbench_plugins.bases.alpert import alpert, inverse_alpert
+from gahbench_plugins.bases.extended import Extended, Size, extend
+from gahbench_plugins.bases.squares import (
+    BATCH_VALUES,
+    LARGEST_LISTED,
+    SIDES,
+    Choice,
+    Squares,
+    along_lines,
+    best_choices,
+    candidates,
+    dyadic_squares,
+    subbands_of,
+)
+from gahbench_plugins.bases.wavelet import Levels, Wavelet, check_name, check_sides
 
-from .._papers import PEYRE_2008
-from .._tensors import candidate_indices
-from ._bandlets.alpert import alpert, inverse_alpert
-from ._bandlets.flows import parameters
-from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Geometry, Settings, build_frame
-from ._bandlets.quadtree import BATCH_VALUES, Choice, Price, best_choices
-from .wavelet import Wavelet, check_orthogonal, check_sides
 
-
-class Bandlet(Basis):
+class Bandlet(Extended):
     """Orthogonal bandlets of the second generation (Peyre & Mallat 2008), adapted to each image.
 
     Every detail subband of an orthonormal wavelet transform is divided by a quadtree into dyadic squares. A square may
@@ -32,33 +41,28 @@ class Bandlet(Basis):
 
     With the defaults, squares have sides up to 16 samples and 32 directions, and the geometry has a price in bits only
     in noisy images. Since these squares do not grow with the image, bandlets have the rate of wavelets for every choice
-    of flows; for the rate of bandlets use ``largest=null,directions=fine``. Every parameter of a flow may then have the
-    price of a coefficient (``count=parameters``), also in clean images, as in Peyre & Mallat.
+    of flows; for the rate of bandlets use ``largest=null,directions=fine``. Every flow may then have the price of a
+    coefficient (``count=parameters``), also in clean images, as in Peyre & Mallat.
 
     Every colour channel has a separate geometry. Since all squares may be without a flow, the oracle thresholding risk
-    is at most the risk of the wavelet, unless sides are padded. Images of every size are transformed: if the wavelet
-    cannot halve a side, the image is padded by repeating its last row and column, and cropped in synthesis. Then the
-    basis is not orthonormal, and coefficients influenced by padding are kept, so that noise levels do not depend on the
-    geometry.
+    is at most the risk of the wavelet. Images of every size are transformed: they are extended as in ``Wavelet``, and
+    coefficients influenced by the extension are kept, so that noise levels do not depend on the geometry.
 
     Parameters
     ----------
     wavelet
         Name of the orthonormal wavelet; ``null`` to divide the pixels into squares, without a wavelet.
     levels
-        Number of times that the sides are halved; by default as in ``wavelet``, and four times for padded sides, if
-        they are long enough.
+        Number of times that the sides are halved; by default as in ``wavelet``.
     smallest
         Side of the smallest squares, in samples: a power of 2.
     largest
         Side of the largest squares, in samples: a power of 2; ``null`` for squares up to the whole subband.
     directions
-        Maximum number of equally spaced directions; ``null`` for all distinct orderings: 4, 16, 72, 288 and 1232 for
-        sides 2, 4, 8, 16 and 32. ``fine`` for as many directions as needed for an error of at most half a sample across
-        a square; in squares of more than 16 samples per side, the search then starts from the directions of the
-        quarters.
-    flow
-        ``straight``, or ``quadratic`` or ``cubic`` for curved flows, which need ``directions=fine``.
+        Maximum number of equally spaced directions. Directions of equal order of the samples count once: at most 4, 16,
+        72, 288 and 1232 orders exist for sides 2, 4, 8, 16 and 32. ``fine`` for as many directions as needed for an
+        error of at most half a sample across a square; in squares of more than 16 samples per side, the search then
+        starts from the directions of the quarters.
     moments
         Number of vanishing moments of the Alpert transform, at most ``smallest``^2. With 1 moment it is the Haar
         transform, which is as good or better by up to 0.4 dB for images with few details except contours (``c-alpha``),
@@ -66,8 +70,7 @@ class Bandlet(Basis):
     count
         Unit of the price of the geometry. ``bits``, in noisy images: a bit for every square above the smallest size
         (split or not) and for every leaf (flow or not), and the binary logarithm of the number of directions for every
-        flow. ``parameters``, in noisy and clean images: 1 for a straight, 2 for a quadratic and 3 for a cubic flow;
-        squares without a flow are free.
+        flow. ``parameters``, in noisy and clean images: 1 for every flow; squares without a flow are free.
     price
         Price of a bit or of a parameter, in units of a kept coefficient; by default 0.25 for bits and 1 for parameters.
         With ``count=parameters,price=0`` the geometry is free.
@@ -79,20 +82,19 @@ class Bandlet(Basis):
     """
 
     display_name = "bandlets"
-    citation = PEYRE_2008
+    citation = "peyre-2008"
     adaptive = True
     label_parameters = ("wavelet",)
 
     def __init__(
         self,
         wavelet: str | None = "sym5",
-        levels: Annotated[int, Field(ge=1)] | None = None,
+        levels: Levels = None,
         smallest: Annotated[int, Field(ge=2, le=LARGEST_LISTED)] = 4,
         largest: Annotated[int, Field(ge=2, le=SIDES[-1])] | None = 16,
-        directions: Annotated[int, Field(ge=1)] | Literal["fine"] | None = 32,
+        directions: Annotated[int, Field(ge=1)] | Literal["fine"] = 32,
         moments: Annotated[int, Field(ge=1, le=8)] = 2,
         price: Annotated[float, Field(ge=0)] | None = None,
-        flow: Flow = "straight",
         count: Literal["bits", "parameters"] = "bits",
     ) -> None:
         for name, side in (("smallest", smallest), ("largest", largest)):
@@ -107,180 +109,149 @@ class Bandlet(Basis):
                 f"largest={largest} with directions={directions}; accepted: squares of up to {LARGEST_LISTED}, or "
                 "directions=fine"
             )
-        if directions != "fine" and flow != "straight":
-            raise ValueError(f"flow={flow} with directions={directions}; accepted: directions=fine")
         if wavelet is None and levels is not None:
             raise ValueError(f"levels={levels} without a wavelet; accepted: null")
+        if wavelet is not None:
+            check_name(wavelet)
+        self.levels = levels
+        self.moments = moments
         self.count = count
         self.price = {"bits": 0.25, "parameters": 1.0}[count] if price is None else price
-        self._settings = Settings(wavelet, levels, smallest, largest, directions, moments, flow)
-        if wavelet is not None:
-            # These calls raise errors that list the accepted names and levels.
-            check_orthogonal(wavelet)
-            Wavelet(wavelet, levels)
+        self._wavelet = None if wavelet is None else Wavelet(wavelet, levels)
+        self._settings = (wavelet, levels, smallest, largest, directions)
+        self._squares: Sequence[Squares] = ()
+        self._choices: Sequence[Choice] = ()
+        self._shape: torch.Size | None = None
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) with sides too short for ``levels``."""
-        check_sides("bandlet", self._settings.levels, shape)
+        check_sides(self.levels, shape)
 
-    def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are padded: shrinkage filters are then not symmetric."""
-        self.check_shape(shape)
-        if not self.is_orthonormal(shape):
-            height, width = self._frame(shape).padded
-            raise ValueError(
-                f"images of {shape[-2]}x{shape[-1]} are padded for bandlets, and filters are compared only without "
-                f"padding; accepted: sizes such as {height}x{width}"
-            )
+    def notes(self, shape: Shape) -> tuple[str, ...]:
+        """Return a note if images (C, H, W) are extended, or their sides cannot be halved often enough."""
+        return () if self._wavelet is None else self._wavelet.notes(shape)
 
-    def is_orthonormal(self, shape: Shape) -> bool:
-        """Return whether images (C, H, W) need no padding."""
-        return self._frame(shape).padded == shape[1:]
+    def valid_size(self, height: int, width: int) -> Size:
+        """Return the smallest size that the wavelet transforms."""
+        return (height, width) if self._wavelet is None else self._wavelet.valid_size(height, width)
 
-    def adapt(
-        self, images: Tensor, threshold: float, noisy: bool = False, lines: Tensor | None = None
-    ) -> AdaptedBandlet:
-        """Return the bandlets of each image; see :meth:`gahbench.Basis.adapt`.
+    def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
+        """Return the standard deviations under extended unit white noise, which do not depend on the geometry."""
+        assert self._wavelet is not None
+        return self._wavelet.extended_noise(size, valid_size)
 
-        If ``lines`` are given, a function of the pixels of shape (H, W), all flows follow its level lines.
+    def extended_bands(self, size: Size) -> Tensor:
+        """Return the labels of the wavelet coefficients, shape (H, W); 1 without a wavelet."""
+        return torch.ones(size, dtype=torch.long) if self._wavelet is None else self._wavelet.extended_bands(size)
+
+    def adapt(self, images: Tensor, threshold: float, noisy: bool = False, lines: Tensor | None = None) -> Bandlet:
+        """Return the bandlets of each image; the bandlets of a single image transform any number of images.
+
+        If ``lines`` are given, a function of the pixels of each image, shape (N, H, W), all flows follow its level
+        lines, and have no price.
         """
         if not threshold >= 0:
             raise ValueError(f"threshold={threshold}; accepted: numbers of at least 0")
         shape = image_shape(images)
         self.check_shape(shape)
-        frame = self._frame(shape)
-        if lines is not None:
-            if lines.shape != shape[1:]:
-                raise ValueError(f"lines of shape {tuple(lines.shape)}; accepted: the shape of the images, {shape[1:]}")
-            frame = frame.with_flows_along(lines)
-        price = Price()
-        if lines is None and self.count == "parameters":
-            price = Price(parameter=self.price)
-        elif lines is None and noisy:
-            price = Price(bit=self.price)
+        squares: Sequence[Squares] = dyadic_squares(*self._settings, (shape[1], shape[2]))
+        bit = self.price if lines is None and self.count == "bits" and noisy else 0.0
+        parameter = self.price if lines is None and self.count == "parameters" else 0.0
+        if lines is not None and lines.shape != (len(images), *shape[1:]):
+            raise ValueError(f"lines of shape {tuple(lines.shape)}; accepted: {(len(images), *shape[1:])}")
+        size = self.valid_size(*shape[1:])
         with torch.no_grad():
-            coefficients = frame.forward(images).flatten(2).flatten(0, 1)
+            if lines is not None:
+                lines = extend(lines.to(images.device).double(), size).repeat_interleave(shape[0], dim=0)
+                squares = along_lines(squares, lines, self._wavelet)
+            coefficients = extend(images, size)
+            if self._wavelet is not None:
+                coefficients = self._wavelet.forward(coefficients)
+            planes = coefficients.flatten(2).flatten(0, 1)
             if threshold == 0:
                 # All costs are 0, and every choice keeps all coefficients.
-                coefficients, threshold = torch.zeros_like(coefficients), 1.0
-            choices = best_choices(coefficients, frame.squares, frame.flows, frame.moments, threshold, price)
-        return AdaptedBandlet(self, frame, shape, choices)
+                planes, threshold = torch.zeros_like(planes), 1.0
+            adapted = copy.copy(self)
+            adapted._squares, adapted._shape = squares, coefficients.shape
+            adapted._choices = best_choices(planes, squares, self.moments, threshold, bit, parameter)
+        return adapted
 
-    def geometry(self, image: Tensor, threshold: float, noisy: bool = False, channel: int = 0) -> Geometry:
-        """Return the squares and directions of a channel of an image, shape (C, H, W)."""
-        return self.adapt(image[None], threshold, noisy).geometry(channel=channel)
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, H, W), of images that the wavelet transforms."""
+        return self._along_flows(images if self._wavelet is None else self._wavelet.forward(images), inverse=False)
 
-    def analysis(self, images: Tensor) -> Tensor:
-        """Raise ``BasisError``, since the basis must be adapted to images first."""
-        raise BasisError("bandlet has no geometry yet: call adapt(images, threshold), and use its result")
-
-    def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Raise ``BasisError``, since the basis must be adapted to images first."""
-        return self.analysis(coefficients)
-
-    def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviations under unit white noise: 1, or a value per coefficient if images are padded."""
-        return self._frame(shape).deviations
-
-    def bands(self, shape: Shape) -> Tensor:
-        """Return the labels of the wavelet coefficients, shape (H, W) after padding; 1 without a wavelet."""
-        return self._frame(shape).bands
-
-    def _frame(self, shape: Shape) -> Frame:
-        return build_frame(self._settings, shape[-2], shape[-1])
-
-
-class Adapted(Basis):
-    """Base class of adapted bases with the labels and noise levels of the basis before adaptation."""
-
-    _plain: Basis
-
-    def is_orthonormal(self, shape: Shape) -> bool:
-        """Return whether images (C, H, W) need no padding."""
-        return self._plain.is_orthonormal(shape)
-
-    def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviations under white noise, as before adaptation."""
-        return self._plain.noise_levels(shape)
-
-    def bands(self, shape: Shape) -> Tensor:
-        """Return the labels of the wavelet coefficients, as before adaptation."""
-        return self._plain.bands(shape)
-
-
-class AdaptedBandlet(Adapted):
-    """The bandlets of N images; the bandlets of a single image transform any number of images."""
-
-    def __init__(self, plain: Bandlet, frame: Frame, shape: Shape, choices: Sequence[Choice]) -> None:
-        self._plain = plain
-        self._frame = frame
-        self._shape = shape
-        self._choices = choices
-        self._count = len(choices[0].is_leaf) // shape[0] if choices else None
-
-    def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, H, W), or larger if images are padded."""
-        self._check(images, self._shape)
-        return self._transform(self._frame.forward(images), inverse=False)
-
-    def synthesis(self, coefficients: Tensor) -> Tensor:
+    def backward(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        self._check(coefficients, (self._shape[0], *self._frame.padded))
-        return self._frame.backward(self._transform(coefficients, inverse=True))
+        coefficients = self._along_flows(coefficients, inverse=True)
+        return coefficients if self._wavelet is None else self._wavelet.backward(coefficients)
 
-    def geometry(self, image: int = 0, channel: int = 0) -> Geometry:
+    def geometry(self, image: Tensor, threshold: float, noisy: bool = False, channel: int = 0) -> tuple[Square, ...]:
+        """Return the squares and directions of a channel of an image, shape (C, H, W)."""
+        return self.adapt(image[None], threshold, noisy).squares(channel=channel)
+
+    def squares(self, image: int = 0, channel: int = 0) -> tuple[Square, ...]:
         """Return the squares and directions of a channel of an image to which the basis is adapted."""
-        if any(flows.fixed_orders is not None for flows in self._frame.flows):
+        if any(squares.fixed is not None for squares in self._squares):
             raise BasisError("bandlets along given lines have no directions")
-        row = image * self._shape[0] + channel
+        assert self._shape is not None
+        row = image * self._shape[1] + channel
+        subbands = subbands_of(self._wavelet, (self._shape[2], self._shape[3]))
         result = []
-        for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
-            leaves = choice.is_leaf[row].nonzero().flatten().cpu()
-            has_flow, leaf_flows = choice.has_flow[row].cpu()[leaves].tolist(), choice.flows[row].cpu()[leaves].tolist()
-            for (top, left), has_own_flow, (direction, bend, twist) in zip(
-                squares.corners[leaves].tolist(), has_flow, leaf_flows, strict=True
-            ):
-                angle = flows.angles[direction] if has_own_flow else None
-                curve = (bend / 2, twist / 2) if has_own_flow else (0.0, 0.0)
-                result.append(self._frame.square(top, left, squares.side, angle, curve))
-        return Geometry(tuple(sorted(result, key=lambda square: (square.band, -square.side, square.top, square.left))))
+        for squares, choice in zip(self._squares, self._choices, strict=True):
+            for number in choice.is_leaf[row].nonzero()[:, 0].tolist():
+                band = int(squares.bands[number])
+                subband, (top, left) = subbands[band], squares.corners[number].tolist()
+                angle = squares.angles[choice.directions[row, number]] if choice.has_flow[row, number] else None
+                position = (top - subband.top, left - subband.left, squares.side)
+                result.append(Square(band, subband.scale, subband.orientation, *position, angle))
+        return tuple(sorted(result, key=lambda square: (square.band, -square.side, square.top, square.left)))
 
-    def num_parameters(self) -> Tensor:
-        """Return the number of parameters of the flows of each image, float64, shape (N,), or (1,) for any image."""
-        counts = torch.zeros(self._count or 1, self._shape[0], dtype=torch.float64)
-        for choice in self._choices:
-            numbers = parameters(choice.flows) * (choice.is_leaf & choice.has_flow)
-            counts += numbers.sum(dim=1).reshape(counts.shape).cpu()
-        return counts.sum(dim=1)
-
-    def _transform(self, coefficients: Tensor, inverse: bool) -> Tensor:
+    def _along_flows(self, coefficients: Tensor, inverse: bool) -> Tensor:
         """Transform the squares that have a flow, or invert the transform."""
+        if self._shape is None:
+            call = "adapt_to(truth, threshold)" if self.oracle else "adapt(images, threshold)"
+            raise BasisError(f"bandlets have no geometry yet: call {call}, and use the result")
+        if coefficients.shape[1:] != self._shape[1:] or self._shape[0] not in (1, len(coefficients)):
+            raise BasisError(f"bandlets were adapted to images {tuple(self._shape)}, not {tuple(coefficients.shape)}")
         values = coefficients.flatten()
         result = values.clone()
         pixels = coefficients.shape[-2] * coefficients.shape[-1]
-        copies = 1 if self._count == len(coefficients) else len(coefficients)
-        for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
-            has_flow = (choice.is_leaf & choice.has_flow).repeat(copies, 1).flatten()
-            candidates = candidate_indices(has_flow)
-            for batch in torch.split(candidates, max(1, BATCH_VALUES // squares.side**2)):
+        for squares, choice in zip(self._squares, self._choices, strict=True):
+            chosen, directions = (choice.is_leaf & choice.has_flow).flatten(), choice.directions.flatten()
+            has_flow = chosen.repeat(len(coefficients) // self._shape[0])
+            flowing = candidates(has_flow)
+            for batch in torch.split(flowing, max(1, BATCH_VALUES // squares.side**2)):
                 if len(batch) == 0:
                     break
-                rows, numbers = batch.div(len(squares), rounding_mode="floor"), batch % len(squares)
-                batch_flows = choice.flows[rows % len(choice.flows), numbers]
-                indices = squares.samples.to(values.device)[numbers] + (rows * pixels)[:, None]
-                ordered = indices.gather(1, flows.orders(batch_flows))
+                planes, numbers = batch.div(len(squares), rounding_mode="floor"), batch % len(squares)
+                indices = squares.samples.to(values.device)[numbers] + (planes * pixels)[:, None]
+                own = batch % len(chosen)
+                ordered = indices.gather(1, squares.orders(directions[own], own))
                 source, target = (indices, ordered) if inverse else (ordered, indices)
-                transform = inverse_alpert if inverse else alpert
-                transformed = transform(values[source], self._frame.moments)
-                if len(candidates) == len(has_flow):
+                transformed = (inverse_alpert if inverse else alpert)(values[source], self.moments)
+                if len(flowing) == len(has_flow):
                     transformed = torch.where(has_flow[batch, None], transformed, result[target])
                 result[target] = transformed
         return result.reshape(coefficients.shape)
 
-    def _check(self, values: Tensor, shape: tuple[int, ...]) -> None:
-        is_count_valid = self._count in (1, None, len(values))
-        if not is_count_valid or values.shape[1:] != shape:
-            number = "any number of arrays" if self._count in (1, None) else f"{self._count} arrays"
-            raise ValueError(
-                f"bandlet adapted to other images; accepted: {number} of shape {shape}, not {tuple(values.shape)}"
-            )
+
+@dataclass(frozen=True)
+class Square:
+    """A dyadic square of a subband: its position and side in samples, and the angle of its flow in degrees.
+
+    The ``scale`` is the number of pixels of a sample, and ``orientation`` that of structures in the subband, ``None``
+    without a wavelet. Angles are counter-clockwise from the rows of the grid, and ``None`` without a flow.
+    """
+
+    band: int
+    scale: int
+    orientation: str | None
+    top: int
+    left: int
+    side: int
+    angle: float | None
+
+    @property
+    def pixels(self) -> tuple[int, int, int]:
+        """First row, first column and side of the square's area in the image, in pixels."""
+        return self.scale * self.top, self.scale * self.left, self.scale * self.side

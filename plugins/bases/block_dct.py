@@ -8,9 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from .._papers import WALLACE_1992
-from ._extension import Extended, Size, first_layer, fold, next_multiples
-from .dct import dct_matrix
+from gahbench_plugins.bases.dct import dct_matrix
+from gahbench_plugins.bases.extended import Extended, Size, fold
 
 
 class BlockDCT(Extended):
@@ -28,7 +27,7 @@ class BlockDCT(Extended):
     """
 
     display_name = "block DCT"
-    citation = WALLACE_1992
+    citation = "wallace-1992"
     label_parameters = ("size",)
 
     def __init__(self, size: Annotated[int, Field(ge=1)] = 8) -> None:
@@ -36,18 +35,17 @@ class BlockDCT(Extended):
 
     def valid_size(self, height: int, width: int) -> Size:
         """Return the next multiples of the side of a block."""
-        return next_multiples(height, width, self.size)
+        return -(-height // self.size) * self.size, -(-width // self.size) * self.size
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), of images whose sides are multiples of the block's side."""
         return self._transform(images, dct_matrix(self.size, images.dtype, images.device))
 
-    def backward(self, coefficients: Tensor, size: Size) -> Tensor:
+    def backward(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        blocks = first_layer(coefficients, size)
-        return self._transform(blocks, dct_matrix(self.size, coefficients.dtype, coefficients.device).T)
+        return self._transform(coefficients, dct_matrix(self.size, coefficients.dtype, coefficients.device).T)
 
-    def bands_of_valid_size(self, size: Size) -> Tensor:
+    def extended_bands(self, size: Size) -> Tensor:
         """Return labels k + l of frequencies (k, l), shape (H, W); 0 for the means of blocks."""
         frequencies = torch.arange(self.size)
         labels = frequencies[:, None] + frequencies
@@ -55,17 +53,14 @@ class BlockDCT(Extended):
 
     def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
         """Return the standard deviations of coefficients of extended unit white noise, float64, shape (H, W)."""
-        rows, columns = (self._norms(side, extended) for side, extended in zip(size, valid_size, strict=True))
-        return rows[:, None] * columns
-
-    def _norms(self, side: int, extended: int) -> Tensor:
-        blocks = torch.kron(torch.eye(extended // self.size, dtype=torch.float64), dct_matrix(self.size))
-        norms: Tensor = fold(blocks, side).norm(dim=1)
-        return norms
+        norms: list[Tensor] = []
+        for side, extended in zip(size, valid_size, strict=True):
+            blocks = torch.kron(torch.eye(extended // self.size, dtype=torch.float64), dct_matrix(self.size))
+            norms.append(fold(blocks, side).norm(dim=1))
+        return norms[0][:, None] * norms[1]
 
     def _transform(self, images: Tensor, matrix: Tensor) -> Tensor:
         """Multiply every block from the left by the matrix and from the right by its transpose."""
-        count, channels, height, width = images.shape
-        down = matrix @ images.reshape(count, channels, -1, self.size, width)
-        across = down.reshape(count, channels, height, -1, self.size) @ matrix.T
-        return across.reshape(images.shape)
+        down = matrix @ torch.unflatten(images, 2, (-1, self.size))
+        across = torch.unflatten(down.flatten(2, 3), 3, (-1, self.size)) @ matrix.T
+        return across.flatten(3)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor
 
 from gahbench import Basis, Shape
-
-from .._papers import AHMED_1974
-from .._tensors import cache_tensors
 
 
 class DCT(Basis):
@@ -21,30 +19,23 @@ class DCT(Basis):
     """
 
     display_name = "DCT"
-    citation = AHMED_1974
+    citation = "ahmed-1974"
 
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), lowest frequency at the top left."""
-        rows, columns = self._matrices(images)
+        rows, columns = (dct_matrix(side, images.dtype, images.device) for side in images.shape[-2:])
         return rows @ images @ columns.T
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        rows, columns = self._matrices(coefficients)
+        rows, columns = (dct_matrix(side, coefficients.dtype, coefficients.device) for side in coefficients.shape[-2:])
         return rows.T @ coefficients @ columns
 
     def bands(self, shape: Shape) -> Tensor:
         """Return labels of shape (H, W): 0 for the mean, then octaves of max(k, l): 1, 2-3, 4-7, ..."""
-        _, height, width = shape
-        rows, columns = torch.arange(height), torch.arange(width)
-        highest = torch.maximum(rows[:, None], columns[None, :])
+        rows, columns = (torch.arange(side, dtype=torch.float64) for side in shape[-2:])
         # frexp returns the number of binary digits of an integer.
-        return torch.frexp(highest.double()).exponent.long()
-
-    @staticmethod
-    def _matrices(images: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = images.shape[-2:]
-        return dct_matrix(height, images.dtype, images.device), dct_matrix(width, images.dtype, images.device)
+        return torch.frexp(torch.maximum(rows[:, None], columns)).exponent.long()
 
 
 def frequency_order(height: int, width: int) -> Tensor:
@@ -53,7 +44,9 @@ def frequency_order(height: int, width: int) -> Tensor:
     return (rows[:, None].square() + columns.square()).flatten().argsort(stable=True)
 
 
-@cache_tensors(64)
+# Tensors that were created for inference have no derivatives, so that they must not be cached.
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def dct_matrix(size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
     """Return the orthonormal DCT-II as a matrix of shape (size, size) whose rows are the atoms."""
     indices = torch.arange(size, dtype=torch.float64)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from .._papers import TOMASI_1998
-from ._graph import GraphBasis, laplacian_of_weights
+from gahbench_plugins.bases.graph import GraphBasis, graph_laplacian
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -35,7 +31,7 @@ class GraphLaplacian(GraphBasis):
     """
 
     display_name = "graph harmonics"
-    citation = TOMASI_1998
+    citation = "tomasi-1998"
 
     def __init__(self, radius: Annotated[float, Field(ge=1)] = 2.0, hs: Positive = 1.0, hr: Positive = 0.1) -> None:
         super().__init__()
@@ -44,34 +40,5 @@ class GraphLaplacian(GraphBasis):
         self.hr = hr
 
     def laplacian(self, images: Tensor) -> Tensor:
-        """Return L of each image; see :func:`graph_laplacian`."""
+        """Return L of each image, shape (N, H * W, H * W), float64."""
         return graph_laplacian(images, self.radius, self.hs, self.hr)
-
-
-def graph_laplacian(images: Tensor, radius: float = 2.0, hs: float = 1.0, hr: float = 0.1) -> Tensor:
-    """Return the graph Laplacian L = D - W of each image; the weights are those of :class:`GraphLaplacian`."""
-    count, _, height, width = images.shape
-    values = images.double()
-    indices = torch.arange(height * width, device=images.device).reshape(height, width)
-    weights = values.new_zeros(count, height * width, height * width)
-    for down, right in _offsets(radius, height, width):
-        # Pixels whose neighbour at this offset is in the image, and these neighbours.
-        rows, columns = slice(0, height - down), slice(max(0, -right), width - max(0, right))
-        next_rows, next_columns = slice(down, height), slice(max(0, right), width + min(0, right))
-        differences = values[..., rows, columns] - values[..., next_rows, next_columns]
-        near = (down**2 + right**2) / (2 * hs**2)
-        edges = torch.exp(-near - differences.square().sum(1) / (2 * hr**2)).flatten(1)
-        first, second = indices[rows, columns].flatten(), indices[next_rows, next_columns].flatten()
-        weights[:, first, second] = edges
-        weights[:, second, first] = edges
-    return laplacian_of_weights(weights)
-
-
-def _offsets(radius: float, height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Yield the offsets (down, right) of length up to the radius, without opposite offsets."""
-    reach = math.floor(radius)
-    for down in range(min(reach, height - 1) + 1):
-        span = min(reach, width - 1)
-        for right in range(-span, span + 1):
-            if 0 < down**2 + right**2 <= radius**2 and (down > 0 or right > 0):
-                yield down, right

@@ -9,8 +9,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional
 
-from ._graph import GraphBasis, laplacian_of_weights
-from .graph_laplacian import graph_laplacian
+from gahbench_plugins.bases.graph import GraphBasis, graph_laplacian, laplacian_of_weights
 
 #: Scale of grey values so large that differences of grey values have no influence.
 _NO_INFLUENCE = 1e6

@@ -10,8 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, TrainingData
-
-from ._matrices import Matrices, check_values, complete, octaves
+from gahbench_plugins.bases.matrices import Matrices, check_values, complete, octaves
 
 #: Number of images that are summed at a time.
 CHUNK = 1024
@@ -46,9 +45,8 @@ class PCA(Basis):
     def fit(self, examples: TrainingData) -> None:
         """Compute the eigenvectors; this takes 17 s for 4096 values and 0.4 s for 1024 values on one core."""
         self.check_shape(examples.shape)
-        self._shape = examples.shape
         images = examples.training(self.images)
-        self._count = len(images)
+        self._shape, self._count = examples.shape, len(images)
         self._basis = Matrices(eigenvectors(images.flatten(1))[None])
 
     def notes(self, shape: Shape) -> tuple[str, ...]:
@@ -68,7 +66,7 @@ class PCA(Basis):
         return octaves(math.prod(shape)).reshape(shape)
 
     def _require_fit(self, images: Tensor) -> Matrices:
-        if self._basis is None or self._shape is None:
+        if self._basis is None:
             raise BasisError("pca is learned from training images: call fit(examples) first")
         if images.shape[1:] != self._shape:
             raise BasisError(f"pca was fitted to images of shape {self._shape}, not {tuple(images.shape[1:])}")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Basis, BasisError, Dataset, Shape, Truth
-
-from .._papers import PEYRE_2008
-from .bandlet import Adapted, Bandlet
-from .true_basis import FromTruth
+from gahbench import BasisError, Dataset, Truth
+from gahbench_plugins.bases.bandlet import Bandlet
+from gahbench_plugins.bases.wavelet import Levels
 
 
-class TrueFlow(FromTruth, Adapted):
+class TrueFlow(Bandlet):
     """Bandlets along the known contours of the dataset, for oracles on datasets such as ``c-alpha``.
 
     In contrast to ``bandlet``, there is no search for flows: a square has no flow, or its flow follows the level lines
@@ -45,68 +41,36 @@ class TrueFlow(FromTruth, Adapted):
     """
 
     display_name = "bandlets along true contours"
-    citation = PEYRE_2008
-    description = "the true flow"
-    depends_on = "the contours"
-    label_parameters = ("wavelet",)
+    oracle: ClassVar[bool] = True
 
     def __init__(
         self,
         wavelet: str | None = "sym5",
-        levels: Annotated[int, Field(ge=1)] | None = None,
+        levels: Levels = None,
         smallest: Annotated[int, Field(ge=2)] = 4,
         largest: Annotated[int, Field(ge=2)] | None = None,
         moments: Annotated[int, Field(ge=1, le=8)] = 2,
     ) -> None:
-        self._plain: Bandlet = Bandlet(wavelet, levels, smallest, largest, directions="fine", moments=moments)
-
-    def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) with sides too short for ``levels``."""
-        self._plain.check_shape(shape)
-
-    def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are padded: shrinkage filters are then not symmetric."""
-        self._plain.check_filters(shape)
+        super().__init__(wavelet, levels, smallest, largest, "fine", moments)
 
     def supports(self, dataset: Dataset) -> bool:
         """Return whether the contours of the dataset are known."""
         return dataset.has_level_sets
 
-    def adapt_to(self, truth: Truth, threshold: float) -> Basis:
+    def adapt(self, images: Tensor, threshold: float, noisy: bool = False, lines: Tensor | None = None) -> Bandlet:
+        """Return bandlets along given lines; raise ``BasisError`` without, since the images do not determine them."""
+        if lines is None:
+            raise BasisError("only an oracle knows the true flow: call adapt_to(truth, threshold)")
+        return super().adapt(images, threshold, noisy, lines)
+
+    def adapt_to(self, truth: Truth, threshold: float) -> Bandlet:
         """Return the bandlets of each image along its contour."""
-        dataset = self.dataset_of(truth)
+        dataset = truth.dataset
+        if dataset is None:
+            raise BasisError("the true flow needs a gahbench.Truth that names its 'dataset'")
         if not dataset.has_level_sets:
             raise BasisError(f"{type(dataset).__name__} does not provide the contours of its images")
-        levels = dataset.level_sets(truth.split, len(truth), truth.start)
-        if levels is None:
-            raise BasisError(f"{type(dataset).__name__}.level_sets returned None, although 'has_level_sets' is true")
-        return BasisPerImage(
-            self._plain,
-            [
-                self._plain.adapt(truth.clean[index : index + 1], threshold, lines=lines)
-                for index, lines in enumerate(levels)
-            ],
-        )
-
-
-class BasisPerImage(Adapted):
-    """A separate basis for each of N images; a single basis transforms any number of images."""
-
-    def __init__(self, plain: Basis, bases: Sequence[Basis]) -> None:
-        self._plain = plain
-        self._bases = bases
-
-    def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients of N images."""
-        return self._each(images, lambda basis, image: basis.analysis(image))
-
-    def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Return the N images."""
-        return self._each(coefficients, lambda basis, image: basis.synthesis(image))
-
-    def _each(self, values: Tensor, transform: Callable[[Basis, Tensor], Tensor]) -> Tensor:
-        if len(self._bases) == 1:
-            return transform(self._bases[0], values)
-        if len(values) != len(self._bases):
-            raise ValueError(f"adapted to other images; accepted: {len(self._bases)} images, not {len(values)}")
-        return torch.cat(list(map(transform, self._bases, torch.split(values, 1))))
+        lines = dataset.level_sets(truth.split, len(truth), truth.start)
+        if lines is None:
+            raise BasisError(f"{type(dataset).__name__}.level_sets returned None, although it announces contours")
+        return self.adapt(truth.clean, threshold, lines=lines)

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 import pywt
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from gahbench import Shape
-from gahbench._util.errors import suggestion
-
-from .._papers import MALLAT_1989
-from .._tensors import cache_tensors
-from ._extension import Extended, Size, first_layer, fold, next_multiples
+from gahbench_plugins.bases.extended import Extended, Size, fold
 
 
-def _wavelet_names(*families: str) -> tuple[str, ...]:
+def _names(*families: str) -> tuple[str, ...]:
     return tuple(name for name in pywt.wavelist(kind="discrete") if name.rstrip("0123456789.") in families)
 
 
 #: Names of the wavelets that are orthogonal to machine precision.
-ORTHOGONAL = _wavelet_names("haar", "db", "sym", "coif")
+ORTHOGONAL = _names("haar", "db", "sym", "coif")
 #: Names of other wavelets; ``dmey`` is orthogonal only to about 1e-4, since its filter is truncated.
-BIORTHOGONAL = _wavelet_names("bior", "rbio", "dmey")
-
-ACCEPTED = "haar, db1 to db38, sym2 to sym20, coif1 to coif17"
-
+BIORTHOGONAL = _names("bior", "rbio", "dmey")
 #: Without ``levels``, minimum side of the approximation.
 SMALLEST_APPROXIMATION = 4
-
 #: Without ``levels``, maximum number of times that extended odd sides can be halved.
 DEEPEST_EXTENDED = 5
-
-
 #: The shorter side of a coarse scale is below this number of pixels; larger approximations contain much of the noise.
 COARSE = 16
+
+Levels = Annotated[int, Field(ge=1)] | None
 
 
 class Wavelet(Extended):
@@ -81,38 +76,29 @@ class Wavelet(Extended):
     """
 
     display_name = "{name:text} wavelets"
-    citation = MALLAT_1989
+    citation = "mallat-1989"
     label_parameters = ("name",)
 
-    def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
-        accepted = ORTHOGONAL + BIORTHOGONAL
-        if name not in accepted:
-            raise ValueError(
-                f"'{name}' is not a discrete wavelet{suggestion(name, accepted) or ';'} "
-                f"accepted: {ACCEPTED}, {', '.join(BIORTHOGONAL)}"
-            )
-        if levels is not None and levels < 1:
-            raise ValueError(f"levels={levels}; accepted: 1, 2, ... or null for the default")
+    def __init__(self, name: str = "sym4", levels: Levels = None) -> None:
+        check_name(name, BIORTHOGONAL)
         self.name = name
         self.levels = levels
         self.orthonormal = name in ORTHOGONAL
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) with sides shorter than 2^levels, if ``levels`` is given."""
-        check_sides("wavelet", self.levels, shape)
+        check_sides(self.levels, shape)
 
     def notes(self, shape: Shape) -> tuple[str, ...]:
         """Return a note if images (C, H, W) are extended, or their sides cannot be halved often enough."""
-        if self.is_extended(shape):
+        depth = self.depth(*shape[-2:])
+        height, width = shape[-2] >> depth, shape[-1] >> depth
+        if self.is_extended(shape) or self.levels is not None or min(height, width) < COARSE:
             return super().notes(shape)
-        sizes = self._sizes(shape[-2], shape[-1])
-        height, width = sizes[-1][0] // 2, sizes[-1][1] // 2
-        if self.levels is not None or min(height, width) < COARSE:
-            return ()
-        depth = f"{len(sizes)} level{'s' if len(sizes) > 1 else ''} of wavelets"
         return (
-            f"only {depth}: sides of {shape[-2]}x{shape[-1]} are halved to {height}x{width}, which is odd; the coarse "
-            f"scale contains much of the noise; levels={DEEPEST_EXTENDED} would extend the images",
+            f"only {depth} level{'s' if depth > 1 else ''} of wavelets: sides of {shape[-2]}x{shape[-1]} are halved to "
+            f"{height}x{width}, which is odd; the coarse scale contains much of the noise; levels={DEEPEST_EXTENDED} "
+            "would extend the images",
         )
 
     def valid_size(self, height: int, width: int) -> Size:
@@ -124,108 +110,94 @@ class Wavelet(Extended):
             levels = 1
             while levels < DEEPEST_EXTENDED and min(height, width) >> (levels + 1) >= SMALLEST_APPROXIMATION:
                 levels += 1
-        return next_multiples(height, width, 1 << levels)
+        return -(-height >> levels) << levels, -(-width >> levels) << levels
+
+    def depth(self, height: int, width: int) -> int:
+        """Return the number of levels of images of a valid size."""
+        if self.levels is not None:
+            return self.levels
+        depth = 1
+        while (height | width) % (2 << depth) == 0 and min(height, width) >> (depth + 1) >= SMALLEST_APPROXIMATION:
+            depth += 1
+        return depth
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), of images whose sides can be halved."""
-        _, *coarser = self._sizes(images.shape[-2], images.shape[-1])
+        height, width = images.shape[-2:]
         coefficients = self._transform_level(images, wavelet_matrix)
-        for height, width in coarser:
-            corner = coefficients[..., :height, :width]
+        for level in range(1, self.depth(height, width)):
+            corner = coefficients[..., : height >> level, : width >> level]
             corner.copy_(self._transform_level(corner, wavelet_matrix))
         return coefficients
 
-    def backward(self, coefficients: Tensor, size: Size) -> Tensor:
+    def backward(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        _, *coarser = self._sizes(*size)
-        images = first_layer(coefficients, size).clone()
-        for height, width in reversed(coarser):
-            corner = images[..., :height, :width]
+        height, width = coefficients.shape[-2:]
+        images = coefficients.clone()
+        for level in reversed(range(1, self.depth(height, width))):
+            corner = images[..., : height >> level, : width >> level]
             corner.copy_(self._transform_level(corner, wavelet_inverse))
         return self._transform_level(images, wavelet_inverse)
 
-    def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviations of coefficients of unit white noise, float64: 1, or shaped like ``bands``."""
-        if self.orthonormal or self.is_extended(shape):
-            return super().noise_levels(shape)
-        return self.extended_noise((shape[-2], shape[-1]), (shape[-2], shape[-1]))
-
     def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
         """Return the standard deviations of coefficients of extended unit white noise, float64, shape (H, W)."""
-        sizes = self._sizes(*valid_size)
-        rows = _composite_norms(self.name, tuple(height for height, _ in sizes), size[0])
-        columns = _composite_norms(self.name, tuple(width for _, width in sizes), size[1])
+        (height, width), depth = valid_size, self.depth(*valid_size)
+        rows, columns = (packet_norms(self.name, *sides, depth) for sides in zip(size, valid_size, strict=True))
         levels = torch.empty(valid_size, dtype=torch.float64)
         # Each level overwrites the approximation of the level before.
-        for (height, width), down, across in zip(sizes, rows, columns, strict=True):
-            levels[:height, :width] = down[:, None] * across
+        for level, (down, across) in enumerate(zip(rows, columns, strict=True)):
+            levels[: height >> level, : width >> level] = down[: height >> level, None] * across[: width >> level]
         return levels
 
-    def bands_of_valid_size(self, size: Size) -> Tensor:
+    def extended_bands(self, size: Size) -> Tensor:
         """Return labels of shape (H, W): 0 for the approximation, then three subbands per level, coarse to fine."""
-        labels = torch.zeros(size, dtype=torch.long)
-        sizes = self._sizes(*size)
-        for level, (height, width) in enumerate(reversed(sizes)):
-            top, left = height // 2, width // 2
-            labels[top:height, :left] = 3 * level + 1
-            labels[:top, left:width] = 3 * level + 2
-            labels[top:height, left:width] = 3 * level + 3
+        labels, depth = torch.zeros(size, dtype=torch.long), self.depth(*size)
+        for level in range(depth):
+            height, width = (side >> (depth - level) for side in size)
+            labels[height : 2 * height, :width] = 3 * level + 1
+            labels[:height, width : 2 * width] = 3 * level + 2
+            labels[height : 2 * height, width : 2 * width] = 3 * level + 3
         return labels
 
-    def _sizes(self, height: int, width: int) -> list[Size]:
-        """Return the sizes that are halved at each level, for images of a valid size."""
-        if self.levels is not None:
-            return [(height >> level, width >> level) for level in range(self.levels)]
-        sizes = [(height, width)]
-        height, width = height // 2, width // 2
-        while height % 2 == width % 2 == 0 and min(height, width) // 2 >= SMALLEST_APPROXIMATION:
-            sizes.append((height, width))
-            height, width = height // 2, width // 2
-        return sizes
-
-    def _transform_level(
-        self, images: Tensor, matrix: Callable[[str, int, torch.dtype, torch.device], Tensor]
-    ) -> Tensor:
+    def _transform_level(self, images: Tensor, matrix: Callable[..., Tensor]) -> Tensor:
         """Multiply the rows and columns of images by the matrices of a level, or of its inverse."""
         rows, columns = (matrix(self.name, side, images.dtype, images.device) for side in images.shape[-2:])
         return rows @ images @ columns.T
 
 
-def check_sides(basis: str, levels: int | None, shape: Shape) -> None:
+def check_name(name: str, others: tuple[str, ...] = ()) -> None:
+    """Raise ``ValueError`` for a name that is neither an orthogonal wavelet nor one of the others."""
+    if name not in ORTHOGONAL + others:
+        accepted = ", ".join(("haar, db1 to db38, sym2 to sym20, coif1 to coif17", *others))
+        raise ValueError(f"'{name}' is not {'a discrete' if others else 'an orthogonal'} wavelet; accepted: {accepted}")
+
+
+def check_sides(levels: int | None, shape: Shape) -> None:
     """Raise ``ValueError`` for images (C, H, W) with sides shorter than 2^levels, if ``levels`` is given."""
     if levels is not None and min(shape[-2:]) < 1 << levels:
-        raise ValueError(
-            f"{basis} with levels={levels} needs image sides of at least {1 << levels}, not {shape[-2]}x{shape[-1]}"
-        )
+        raise ValueError(f"levels={levels} needs image sides of at least {1 << levels}, not {shape[-2]}x{shape[-1]}")
 
 
-def check_orthogonal(name: str) -> None:
-    """Raise ``ValueError`` for a name that is not an orthogonal wavelet."""
-    if name not in ORTHOGONAL:
-        raise ValueError(
-            f"'{name}' is not an orthogonal wavelet{suggestion(name, ORTHOGONAL) or ';'} accepted: {ACCEPTED}"
-        )
-
-
-@cache_tensors(128)
+# Tensors that were created for inference have no derivatives, so that they must not be cached.
+@functools.lru_cache(maxsize=128)
+@torch.inference_mode(False)
 def wavelet_matrix(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Return a level of the periodic transform as a (size, size) matrix, orthogonal if the wavelet is orthogonal."""
     wavelet = pywt.Wavelet(name)
-    filters = np.stack([wavelet.dec_lo, wavelet.dec_hi])
-    taps = filters.shape[1]
+    taps = wavelet.dec_len
     outputs = np.arange(size // 2)
     # PyWavelets centres the filter: output n is sum_k h[k] x[2n + taps/2 - k], with indices modulo the size.
     columns = (2 * outputs[:, None] + taps // 2 - np.arange(taps)) % size
-    matrix = np.zeros((size, size))
-    for half, filter_taps in enumerate(filters):
-        rows = outputs[:, None] + half * (size // 2)
-        np.add.at(matrix, (rows, columns), filter_taps)
-    return torch.from_numpy(matrix).to(device=device, dtype=dtype)
+    matrix = np.zeros((2, size // 2, size))
+    for rows, filter_taps in zip(matrix, (wavelet.dec_lo, wavelet.dec_hi), strict=True):
+        np.add.at(rows, (outputs[:, None], columns), filter_taps)
+    return torch.from_numpy(matrix).flatten(0, 1).to(device=device, dtype=dtype)
 
 
-@cache_tensors(128)
+@functools.lru_cache(maxsize=128)
+@torch.inference_mode(False)
 def wavelet_inverse(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
@@ -236,13 +208,17 @@ def wavelet_inverse(
     return inverse.to(device=device, dtype=dtype)
 
 
-@cache_tensors(128)
-def _composite_norms(name: str, sizes: tuple[int, ...], signal: int) -> tuple[Tensor, ...]:
-    """Return, for each level, the norms of the rows that compute its coefficients from the signal."""
-    approximation = torch.eye(sizes[0], dtype=torch.float64)
-    norms = []
-    for size in sizes:
-        composite = wavelet_matrix(name, size) @ approximation
-        norms.append(fold(composite, signal).norm(dim=1))
-        approximation = composite[: size // 2]
-    return tuple(norms)
+def packet_rows(name: str, size: int, levels: int) -> list[Tensor]:
+    """Return the matrices that split a signal into all wavelet packets of each level, float64, shape (size, size)."""
+    rows = [torch.eye(size, dtype=torch.float64)]
+    for level in range(levels):
+        split = wavelet_matrix(name, size >> level) @ torch.unflatten(rows[-1], 0, (1 << level, -1))
+        rows.append(split.flatten(0, 1))
+    return rows[1:]
+
+
+@functools.lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def packet_norms(name: str, size: int, extended: int, levels: int) -> tuple[Tensor, ...]:
+    """Return the standard deviations of all packets of each level of white noise that is extended, float64."""
+    return tuple(fold(rows, size).norm(dim=1) for rows in packet_rows(name, extended, levels))

@@ -8,12 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gahbench import BasisError, Shape
-
-from .._papers import COIFMAN_1992
-from .._tensors import cache_tensors
-from ._extension import Size, extend, first_layer, fold, lay_out
-from .wavelet import Wavelet, check_orthogonal, wavelet_inverse, wavelet_matrix
+from gahbench import BasisError
+from gahbench_plugins.bases.extended import Size, extend
+from gahbench_plugins.bases.wavelet import Levels, Wavelet, check_name, packet_norms, wavelet_inverse, wavelet_matrix
 
 
 class WaveletPacket(Wavelet):
@@ -49,108 +46,81 @@ class WaveletPacket(Wavelet):
     """
 
     display_name = "{name:text} wavelet packets"
-    citation = COIFMAN_1992
+    citation = "coifman-1992"
     adaptive = True
 
-    def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
-        check_orthogonal(name)
+    def __init__(self, name: str = "sym4", levels: Levels = None) -> None:
+        check_name(name)
         super().__init__(name, levels)
         # For every level, whether each of its 2^level x 2^level squares is split: (N, C, 2^level, 2^level).
-        self._splits: list[Tensor] | None = None
-        self._images_shape: torch.Size | None = None
+        self._splits: list[Tensor] = []
+        self._shape = torch.Size()
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> WaveletPacket:
         """Return the best basis of each channel of each image; a basis of one image transforms any number of images."""
-        valid_size = self.valid_size(images.shape[-2], images.shape[-1])
-        levels = len(self._sizes(*valid_size))
+        packets = extend(images, self.valid_size(images.shape[-2], images.shape[-1]))
+        levels = self.depth(packets.shape[-2], packets.shape[-1])
         costs = []
-        packets = extend(images, valid_size)
         for level in range(levels + 1):
+            if level:
+                packets = self._transform_squares(packets, level - 1, wavelet_matrix)
             costs.append(_squares(packets.square().clamp(max=threshold**2), level).sum((-3, -1)))
-            if level < levels:
-                packets = self._transform_squares(packets, level, wavelet_matrix)
-        split_cost = threshold**2 if noisy else 0.0
         best = costs[levels]
-        splits = []
+        splits: list[Tensor] = []
         for level in reversed(range(levels)):
-            children = _squares(best, level).sum((-3, -1)) + split_cost
+            children = _squares(best, level).sum((-3, -1)) + (threshold**2 if noisy else 0.0)
             is_split = children < costs[level]
             is_split[..., 0, 0] = True
             best = torch.where(is_split, children, costs[level])
-            splits.append(is_split)
+            splits.insert(0, is_split)
+        for level in range(1, levels):
+            # A square exists only if the larger square was split.
+            splits[level] &= splits[level - 1].repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
         adapted = copy.copy(self)
-        adapted._splits, adapted._images_shape = _reachable(splits[::-1]), images.shape
+        adapted._splits, adapted._shape = splits, packets.shape
         return adapted
-
-    def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, in the dtype and on the device of the images; see :meth:`Wavelet.analysis`."""
-        self._check(images)
-        return super().analysis(images)
-
-    def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Return the images, shape (N, C, H, W)."""
-        self._check(coefficients)
-        return super().synthesis(coefficients)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), of images whose sides can be halved."""
-        coefficients = images
-        for level, is_split in enumerate(self._adapted_splits()):
-            transformed = self._transform_squares(coefficients, level, wavelet_matrix)
-            coefficients = _where_split(is_split, transformed, coefficients)
-        return coefficients
-
-    def backward(self, coefficients: Tensor, size: Size) -> Tensor:
-        """Return the images, shape (N, C, H, W)."""
-        images = first_layer(coefficients, size)
-        for level, is_split in reversed(list(enumerate(self._adapted_splits()))):
-            images = _where_split(is_split, self._transform_squares(images, level, wavelet_inverse), images)
+        self._check(images.shape)
+        for level, is_split in enumerate(self._splits):
+            images = _where_split(is_split, self._transform_squares(images, level, wavelet_matrix), images)
         return images
 
-    def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviations under unit white noise: 1, or (N, C, K, H, W) if images are extended."""
-        size = (shape[-2], shape[-1])
-        valid_size = self.valid_size(*size)
-        if valid_size == size:
-            return super().noise_levels(shape)
-        splits = self._adapted_splits()
-        down, across = (
-            _norms(self.name, side, extended, len(splits)) for side, extended in zip(size, valid_size, strict=True)
-        )
-        levels = torch.ones(*splits[0].shape[:2], *valid_size, dtype=torch.float64, device=splits[0].device)
-        for is_split, rows, columns in zip(splits, down, across, strict=True):
+    def backward(self, coefficients: Tensor) -> Tensor:
+        """Return the images, shape (N, C, H, W)."""
+        self._check(coefficients.shape)
+        for level, is_split in reversed(list(enumerate(self._splits))):
+            images = self._transform_squares(coefficients, level, wavelet_inverse)
+            coefficients = _where_split(is_split, images, coefficients)
+        return coefficients
+
+    def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
+        """Return the standard deviations of coefficients of extended unit white noise, float64, (N, C, H, W)."""
+        self._check(self._shape)
+        axes = [packet_norms(self.name, *sides, len(self._splits)) for sides in zip(size, valid_size, strict=True)]
+        levels = torch.ones(*self._shape[:2], *valid_size, dtype=torch.float64, device=self._splits[0].device)
+        for is_split, rows, columns in zip(self._splits, *axes, strict=True):
             levels = _where_split(is_split, (rows[:, None] * columns).to(levels).expand_as(levels), levels)
-        return lay_out(levels.flatten(2), size)
+        return levels
 
-    def _adapted_splits(self) -> list[Tensor]:
-        if self._splits is None:
-            raise BasisError("wavelet-packet has no basis yet: call adapt(images, threshold), and use its result")
-        return self._splits
-
-    def _check(self, values: Tensor) -> None:
+    def _check(self, shape: torch.Size) -> None:
         """Raise ``BasisError`` for images, or coefficients, to which the basis is not adapted."""
-        self._adapted_splits()
-        adapted_shape = self._images_shape
-        assert adapted_shape is not None
-        shape = (*values.shape[:2], *values.shape[-2:])
-        if shape[1:] != adapted_shape[1:] or adapted_shape[0] not in (1, len(values)):
-            raise BasisError(f"wavelet-packet was adapted to images {tuple(adapted_shape)}, not {shape}")
+        if not self._splits:
+            raise BasisError("wavelet-packet has no basis yet: call adapt(images, threshold), and use its result")
+        if shape[1:] != self._shape[1:] or self._shape[0] not in (1, shape[0]):
+            raise BasisError(f"wavelet-packet was adapted to images {tuple(self._shape)}, not {tuple(shape)}")
 
-    def _transform_squares(
-        self, packets: Tensor, level: int, matrix: Callable[[str, int, torch.dtype, torch.device], Tensor]
-    ) -> Tensor:
+    def _transform_squares(self, packets: Tensor, level: int, matrix: Callable[..., Tensor]) -> Tensor:
         """Transform every square of a level by a step of the wavelet transform, or of its inverse."""
-        *batch, height, width = packets.shape
-        rows, columns = (matrix(self.name, side >> level, packets.dtype, packets.device) for side in (height, width))
-        down = rows @ packets.reshape(*batch, -1, len(rows), width)
-        across = down.reshape(*batch, height, -1, len(columns)) @ columns.T
-        return across.reshape(packets.shape)
+        rows, columns = (matrix(self.name, side >> level, packets.dtype, packets.device) for side in packets.shape[-2:])
+        down = (rows @ torch.unflatten(packets, -2, (-1, len(rows)))).flatten(-3, -2)
+        return (torch.unflatten(down, -1, (-1, len(columns))) @ columns.T).flatten(-2)
 
 
 def _squares(packets: Tensor, level: int) -> Tensor:
     """Reshape (..., H, W) to (..., 2^level, H / 2^level, 2^level, W / 2^level)."""
-    *batch, height, width = packets.shape
-    return packets.reshape(*batch, 1 << level, height >> level, 1 << level, width >> level)
+    return torch.unflatten(torch.unflatten(packets, -1, (1 << level, -1)), -3, (1 << level, -1))
 
 
 def _where_split(is_split: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -158,24 +128,3 @@ def _where_split(is_split: Tensor, first: Tensor, second: Tensor) -> Tensor:
     level = is_split.shape[-1].bit_length() - 1
     squares = torch.where(is_split[..., :, None, :, None], _squares(first, level), _squares(second, level))
     return squares.reshape(first.shape)
-
-
-def _reachable(splits: list[Tensor]) -> list[Tensor]:
-    """Return the splits whose ancestors are all split."""
-    reachable = splits[:1]
-    for is_split in splits[1:]:
-        parents = reachable[-1].repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
-        reachable.append(is_split & parents)
-    return reachable
-
-
-@cache_tensors(32)
-def _norms(name: str, side: int, extended: int, levels: int) -> tuple[Tensor, ...]:
-    """Return the norms of the rows that split an extended signal into all packets of each level, coarsest last."""
-    composite = torch.eye(extended, dtype=torch.float64)
-    norms = []
-    for level in range(levels):
-        identity = torch.eye(1 << level, dtype=torch.float64)
-        composite = torch.kron(identity, wavelet_matrix(name, extended >> level)) @ composite
-        norms.append(fold(composite, side).norm(dim=1))
-    return tuple(norms)

@@ -8,11 +8,8 @@ from random_images import uniform as random
 
 from gahbench._util.errors import BasisError, DataError
 from gahbench.contracts.truth import TrainingData
-from gahbench_plugins.bases._matrices import Matrices, complete, octaves
-from gahbench_plugins.bases.dct import DCT
+from gahbench_plugins.bases.matrices import Matrices, complete
 from gahbench_plugins.bases.pca import PCA
-from gahbench_plugins.datasets.c_alpha import CAlpha
-from gahbench_plugins.datasets.gaussian_field import GaussianField
 
 
 def rotations(count, size, seed=0):
@@ -30,21 +27,9 @@ def test_each_coefficient_is_the_product_with_a_column(count, size):
         expected = torch.stack([(flat * column).sum(1) for column in basis.T], dim=1)
         torch.testing.assert_close(result[image].reshape(-1, size), expected)
     torch.testing.assert_close(Matrices(vectors).synthesis(result), images)
-    assert Matrices(vectors).analysis(images.float()).dtype == torch.float32
-
-
-def test_images_of_other_sizes_are_refused():
-    basis = Matrices(rotations(3, 12))
-    for shape in ((2, 1, 3, 4), (3, 1, 4, 4)):
-        with pytest.raises(BasisError, match="accepted by this basis: 3 images with 12 values"):
-            basis.analysis(torch.zeros(shape))
-
-
-def test_bands_are_octaves_of_the_root_of_the_index():
-    assert octaves(70).bincount().tolist() == [1, 3, 12, 48, 6]
-    assert (octaves(70).diff() >= 0).all()
-    assert Matrices(rotations(1, 12)).bands((2, 3, 4)).shape == (1, 3, 4)
-    assert Matrices(rotations(1, 24)).bands((2, 3, 4)).shape == (2, 3, 4)
+    atoms = Matrices(vectors).atoms((2, 3, 4))
+    assert atoms.shape == (count, 24, 24)
+    torch.testing.assert_close((atoms @ images.flatten(1)[..., None])[..., 0], result.flatten(1))
 
 
 @pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float64, 1e-13), (torch.float32, 1e-6)])
@@ -54,15 +39,6 @@ def test_complete_keeps_the_given_vectors_first(dtype, accuracy, count):
     result = complete(vectors)
     torch.testing.assert_close(result[..., :count], vectors.double(), atol=accuracy, rtol=0)
     torch.testing.assert_close(result.mT @ result, torch.eye(12).double().expand(2, 12, 12), atol=1e-13, rtol=0)
-
-
-@pytest.mark.parametrize(("count", "size"), [(3, 12), (1, 12), (3, 24), (1, 24)])
-def test_atoms_agree_with_the_analysis(count, size):
-    basis, images = Matrices(rotations(count, size)), normal(3, 2, 3, 4, seed=1)
-    atoms = basis.atoms((2, 3, 4))
-    assert atoms.shape == (count, 24, 24)
-    expected = basis.analysis(images).flatten(1)
-    torch.testing.assert_close((atoms @ images.flatten(1)[..., None])[..., 0], expected)
 
 
 def fit_pca(images, max_images=4096):
@@ -82,31 +58,6 @@ def test_coefficients_of_the_training_images_are_uncorrelated_and_decreasing(sha
     torch.testing.assert_close(energies.sum(), images.flatten(1).square().sum(1).mean())
 
 
-def test_pca_finds_the_waves_of_a_stationary_field():
-    """The mean and the four waves of frequency 1 have by far the most energy."""
-    dataset = GaussianField(2.0, 8)
-    basis = PCA(4096)
-    basis.fit(TrainingData(dataset))
-    grid = 2 * torch.pi * torch.arange(8, dtype=torch.float64) / 8
-    ones = torch.ones(8, dtype=torch.float64)
-    waves = [torch.outer(first, other) for first, other in ((ones, ones), (grid.cos(), ones), (grid.sin(), ones))]
-    waves += [waves[1].T, waves[2].T]
-    stacked = torch.stack([wave / wave.norm() for wave in waves])[:, None]
-    captured = basis.analysis(stacked).flatten(1).square()
-    assert captured[0, 0] > 0.999
-    # The next energies are smaller by a factor of 8; 4096 images separate them well.
-    assert (captured[:, :5].sum(1) > 0.99).all()
-
-
-def test_no_other_basis_approximates_the_training_images_better_with_m_fixed_vectors():
-    images = CAlpha(2.0, 16).images("train", 600).double()
-    ours = fit_pca(images).analysis(images).flatten(1).square().mean(0)
-    theirs = DCT().analysis(images).flatten(1).square().mean(0).sort(descending=True).values
-    left = ours.flip(0).cumsum(0).flip(0), theirs.flip(0).cumsum(0).flip(0)
-    assert (left[0] <= left[1] + 1e-12).all()
-    assert left[0][20] < 0.9 * left[1][20]
-
-
 @pytest.mark.parametrize("count", [1, 5])
 def test_fewer_images_than_pixels_are_completed(count):
     images = random(count, 1, 4, 5)
@@ -118,11 +69,6 @@ def test_fewer_images_than_pixels_are_completed(count):
     others = random(7, 1, 4, 5, seed=1)
     torch.testing.assert_close(basis.synthesis(basis.analysis(others)), others)
     torch.testing.assert_close(basis.analysis(others).square().sum(), others.square().sum())
-
-
-def test_pca_uses_at_most_the_requested_number_of_images():
-    images = random(50, 1, 4, 4)
-    assert torch.equal(fit_pca(images, 30).analysis(images), fit_pca(images[:30]).analysis(images))
 
 
 def test_errors_of_pca_name_the_remedy():

@@ -9,15 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..._tensors import cache_tensors
-
 Matrix = NDArray[np.float64]
 #: Number of samples of the parts that are transformed by a single matrix.
 SHORT = 16
 
 
 def alpert(values: Tensor, moments: int) -> Tensor:
-    """Return the discrete Alpert transform of rows of samples.
+    """Return the discrete Alpert transform of rows of samples, shape (..., size), with sizes that are powers of 2.
 
     The first ``moments`` coefficients belong to an orthonormal basis of the polynomials of degree below ``moments`` in
     the index of a sample. All other vectors are orthogonal to these polynomials. They are supported on dyadic parts, in
@@ -52,51 +50,33 @@ def inverse_alpert(coefficients: Tensor, moments: int) -> Tensor:
     return (torch.cat([parts, details], dim=-1) @ first).flatten(-2)
 
 
-@cache_tensors(128)
+# Tensors that were created for inference have no derivatives, so that they must not be cached.
+@functools.lru_cache(maxsize=128)
+@torch.inference_mode(False)
 def _steps(size: int, moments: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     """Return an orthogonal matrix for short parts, and for each longer length a matrix that joins two halves."""
     first, *steps = _cascade(size, moments)[1]
     # A product with a larger matrix is faster than many products with small matrices.
     while steps and len(first) < SHORT:
-        scaling, wavelets = first[:moments], first[moments:]
-        first = np.concatenate([steps.pop(0) @ np.kron(np.eye(2), scaling), _duplicate_on_halves(wavelets)])
+        # Each row is supported on the first half, and then on the second half.
+        wavelets = np.einsum("rn,ij->rijn", first[moments:], np.eye(2)).reshape(-1, 2 * len(first))
+        first = np.concatenate([steps.pop(0) @ np.kron(np.eye(2), first[:moments]), wavelets])
     return tuple(torch.from_numpy(step).to(device, dtype) for step in (first, *steps))
 
 
-def _duplicate_on_halves(rows: Matrix) -> Matrix:
-    """Return each row supported on the first half, and then on the second half."""
-    both = np.zeros((len(rows), 2, 2, rows.shape[1]))
-    both[:, 0, 0] = both[:, 1, 1] = rows
-    return both.reshape(2 * len(rows), 2 * rows.shape[1])
-
-
-@functools.lru_cache(maxsize=128)
 def _cascade(size: int, moments: int) -> tuple[Matrix, tuple[Matrix, ...]]:
     """Return the scaling vectors on ``size`` samples as rows, and the matrices of the cascade."""
+    # The k-th vector of an orthonormal basis is orthogonal to the powers below k.
+    powers = np.vander(np.linspace(-1, 1, size), min(size, 2 * moments), increasing=True)
     if size < 2 * moments:
-        rows = _orthonormalise(_powers(size, size))
-        rows *= _signs(rows)[:, None]
-        return rows[:moments], (rows,)
-    scaling, steps = _cascade(size // 2, moments)
-    # Both halves have the same vectors, as rows of block-diagonal matrices.
-    powers = _powers(size, 2 * moments)
-    step = _orthonormalise(np.concatenate([scaling @ powers[: size // 2], scaling @ powers[size // 2 :]]))
-    rows = np.concatenate([step[:, :moments] @ scaling, step[:, moments:] @ scaling], axis=1)
-    signs = _signs(rows)[:, None]
-    return signs[:moments] * rows[:moments], (*steps, signs * step)
-
-
-def _signs(rows: Matrix) -> Matrix:
-    """Return the sign of the first non-zero entry of each row, since rows are unique up to their sign."""
+        rows = step = np.linalg.qr(powers).Q.T
+        steps: tuple[Matrix, ...] = ()
+    else:
+        scaling, steps = _cascade(size // 2, moments)
+        # Both halves have the same vectors, as rows of block-diagonal matrices.
+        step = np.linalg.qr(np.concatenate([scaling @ powers[: size // 2], scaling @ powers[size // 2 :]])).Q.T
+        rows = np.concatenate([step[:, :moments] @ scaling, step[:, moments:] @ scaling], axis=1)
+    # Rows are unique up to their sign.
     first = np.argmax(np.abs(rows) > 1e-9 * np.abs(rows).max(axis=1, keepdims=True), axis=1)
-    return np.sign(np.take_along_axis(rows, first[:, None], axis=1))[:, 0]
-
-
-def _powers(size: int, count: int) -> Matrix:
-    """Return powers 0 to ``count`` - 1 of equally spaced samples of [-1, 1], shape (size, count)."""
-    return np.vander(np.linspace(-1, 1, size), count, increasing=True)
-
-
-def _orthonormalise(columns: Matrix) -> Matrix:
-    """Return an orthonormal basis as rows, whose k-th vector is orthogonal to the columns before the k-th."""
-    return np.linalg.qr(columns).Q.T
+    signs = np.sign(np.take_along_axis(rows, first[:, None], axis=1))
+    return (signs * rows)[:moments], (*steps, signs * step)

@@ -16,7 +16,13 @@ MAX_BYTES = 2**30
 
 
 class Matrices(Basis):
-    """Orthonormal bases of images, or of channels of images, as columns of matrices."""
+    """Orthonormal bases of images, or of channels of images, as columns of matrices.
+
+    Parameters
+    ----------
+    vectors
+        Shape (N, d, d), for N images, or (1, d, d), for any number of images, with d = H W or C H W.
+    """
 
     def __init__(self, vectors: Tensor) -> None:
         self.vectors = vectors
@@ -32,8 +38,7 @@ class Matrices(Basis):
 
     def bands(self, shape: Shape) -> Tensor:
         """Return labels, (1, H, W), or (C, H, W) if channels are transformed jointly; 0 for the first vector."""
-        size = self.vectors.shape[1]
-        return octaves(size).reshape(-1, *shape[1:])
+        return octaves(self.vectors.shape[1]).reshape(-1, *shape[1:])
 
     def atoms(self, shape: Shape) -> Tensor:
         """Return the transposed matrices, shape (N, d, d), with a block for each channel."""
@@ -50,9 +55,8 @@ class Matrices(Basis):
         if key not in self._copies:
             self._copies[key] = self.vectors.to(images)
         vectors = self._copies[key].mT if transposed else self._copies[key]
-        if count == 1:
-            return (images.reshape(-1, size) @ vectors[0]).reshape(images.shape)
-        return (images.reshape(count, -1, size) @ vectors).reshape(images.shape)
+        values = images.reshape(-1, size) if count == 1 else images.reshape(count, -1, size)
+        return (values @ (vectors[0] if count == 1 else vectors)).reshape(images.shape)
 
 
 def block_diagonal(matrices: Tensor, channels: int) -> Tensor:
@@ -65,8 +69,7 @@ def block_diagonal(matrices: Tensor, channels: int) -> Tensor:
 
 def check_values(shape: Shape, description: str) -> None:
     """Raise ``ValueError`` for images (C, H, W) whose matrix over all values would be too large."""
-    size = math.prod(shape)
-    if size > MAX_SIZE:
+    if math.prod(shape) > MAX_SIZE:
         raise ValueError(
             f"{description} of all values of an image; accepted: images of up to {MAX_SIZE} values (64x64 grey), not "
             f"{'x'.join(map(str, shape))}"
@@ -87,8 +90,7 @@ def complete(vectors: Tensor) -> Tensor:
     full: Tensor
     full, triangle = torch.linalg.qr(vectors.double(), mode="complete")
     # The factorization may change the signs of vectors.
-    count = vectors.shape[-1]
-    full[..., :count] *= triangle.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
+    full[..., : vectors.shape[-1]] *= triangle.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
     return full
 
 

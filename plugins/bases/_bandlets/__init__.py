@@ -1,1 +1,0 @@
-"""Parts of bandlets: flows, Alpert transforms, dyadic squares, and the search for the geometry."""
