@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -11,37 +12,28 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BLOCK, Optimum, Split, TrueBasis, draw_in_blocks, hardware
-from gahbench._util.resources import LRUCache
-from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
-
-from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
-from .._tensors import cache_tensors
-from . import _c_alpha_published as c_alpha_published
-from ._conditional import ConditionalGaussian, StationaryField
-from ._generated import Generated
-from ._spectral import averaged_field, filter_noise, filter_pairs, power_law, unit_variance
+from gahbench import BLOCK, Optimum, OptimumError, Split, TrueBasis, draw_in_blocks, hardware
+from gahbench.jacobian import LARGEST_EXACT, DenseMaps
+from gahbench_plugins.datasets.fields import averaged_field, filter_noise, filter_pairs, power_law, unit_variance
+from gahbench_plugins.datasets.generated import Generated
 
 Positive = Annotated[float, Field(gt=0)]
 
 # Exact construction, in grey values: about 3.5 standard deviations on either side of the mean lie in [0, 1].
-MEAN_STD = 0.12
-FIELD_STD = 0.08
-# Lengths of contours, in units of the side of the image.
-LINE_STD = 0.15
-RADIUS = 0.25
-CENTRE_RANGE = (0.35, 0.65)
-#: Standard deviation of the logarithm of the radius.
-RADIUS_STD = 0.25
+MEAN_STD, FIELD_STD = 0.12, 0.08
+# Lengths of contours, in units of the side of the image, and standard deviation of the logarithm of the radius.
+LINE_STD, RADIUS, CENTRE_RANGE, RADIUS_STD = 0.15, 0.25, (0.35, 0.65), 0.25
 #: Number of nodes of a contour divided by the side of the image in pixels, for lines and for closed contours.
-LINE_NODES = 8
-CLOSED_NODES = 16
-#: Number of images that the genie denoises at a time.
-BATCH = 32
-#: Number of images whose eigenvalues are cached for other noise levels.
-MAX_CACHED_IMAGES = 2048
+LINE_NODES, CLOSED_NODES = 8, 16
 #: Number of pixels, at the render size, of the images in a block.
 BLOCK_PIXELS = 1 << 20
+#: Maximum number of pixels for which the optimum is computed, and of the images whose eigenvalues are cached.
+MAX_PIXELS, MAX_CACHED = 4096, 1 << 23
+#: Maximum number of pixels for which a basis is complete. In larger bases, smaller energies are left out: the denoiser
+#: at sigma = 1/255 multiplies them by less than 1/2.
+COMPLETE_PIXELS, MIN_ENERGY = 1024, (1 / 255) ** 2
+#: Number of images of the published construction per batch on a CPU, small enough for its cache.
+BATCH = 16
 
 
 class CAlpha(Generated):
@@ -69,14 +61,17 @@ class CAlpha(Generated):
     noise, up to the factor sigma, so that errors at the same sigma / size can be compared. Sizes up to 256 are fast
     enough for training; at 4096, images are drawn one at a time.
 
-    The optimum is bracketed. An image is Gaussian given its contour, so the Wiener filter is the best denoiser that
-    knows the contour: its error is a lower bound for every denoiser, and the eigenvectors of the covariance of the
-    image are the true geometry-adaptive harmonic basis (see ``_conditional.py``). The slope of the bound tends to the
-    slope of the backgrounds, 1 for flat backgrounds, which is optimal unless the contour is rougher. From sigma = 1/255
-    to 64/255 the slope of the bound is 0.54, 0.72 and 0.86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are
-    0.50, 0.67 and 0.80. The bound of an image at a noise level takes at most seconds at 64x64 pixels. At 128x128
-    pixels, the setup takes most of a minute; then a bound takes at most 2 s for alpha = 2, and half a minute for
-    alpha = 1.
+    The optimum is bracketed, and computed for up to 4096 pixels. An image is Gaussian given its contour, so the Wiener
+    filter is the best denoiser that knows the contour: its error is a lower bound for every denoiser, and the
+    eigenvectors of the covariance K_x of the image are the true geometry-adaptive harmonic basis. For a mask m,
+
+        K_x = M K M + (1 - M) K (1 - M) + v (m m' + (1 - m) (1 - m)'),
+
+    where M = diag(m), K is the covariance of the field of a background, and v = 0.12^2. The slope of the bound tends to
+    the slope of the backgrounds, 1 for flat backgrounds, which is optimal unless the contour is rougher. From sigma =
+    1/255 to 64/255 the slope of the bound is 0.54, 0.72 and 0.86 for alpha = 1, 2 and 4 at 64x64 pixels, where the
+    limits are 0.50, 0.67 and 0.80. At 64x64 pixels the bound of an image takes ten seconds, at all noise levels
+    together, and the best denoiser a second at each level.
 
     With the construction ``paper``, images follow the published code of Kadkhodaie 2024. White noise, uniform on
     (-1, 1), is multiplied in the periodic Fourier domain by |k|^-alpha (frequency 0 by 1), both for the contour c,
@@ -114,7 +109,7 @@ class CAlpha(Generated):
     """
 
     display_name = "C{alpha:superscript} cartoons"
-    citation = (KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008)
+    citation = ("kadkhodaie-2024", "korostelev-1993", "peyre-2008")
     label_parameters = ("alpha",)
 
     def __init__(
@@ -138,14 +133,16 @@ class CAlpha(Generated):
         self.alpha = alpha
         self.size = size
         self.construction = construction
-        self.has_true_basis = self.has_level_sets = construction == "exact"
         self.contour = contour
         self.background_alpha = alpha if background_alpha is None else background_alpha
         self.render_size = render_size
+        self.has_level_sets = construction == "exact"
+        # Eigenvectors are computed where bounds are.
+        self.has_true_basis = self.has_level_sets and size**2 <= MAX_PIXELS
         if render_size is not None:
             # Blocks do not depend on the size, so that all sizes have the same images.
             self.block_size = max(1, min(BLOCK, BLOCK_PIXELS // render_size**2))
-        self._energies: LRUCache[Tensor] = LRUCache(MAX_CACHED_IMAGES, lambda energies: 1)
+        self._energies: dict[tuple[Split, int], Tensor] = {}
 
     @property
     def optimum(self) -> Optimum:
@@ -161,83 +158,50 @@ class CAlpha(Generated):
         # Draw masks first, so that they can be drawn again without the backgrounds.
         masks = self.masks(generator, count).to(device)
         if self.construction == "paper":
-            noise = c_alpha_published.draw_noise(generator, count, self.size).to(device)
+            noise = torch.empty(2 * count, self.size, self.size).uniform_(-1, 1, generator=generator).to(device)
             limits = torch.rand(3, count, 1, 1, generator=generator).to(device)
             assert self.background_alpha != "flat"
-            return c_alpha_published.build_images(masks, noise, self.background_alpha, limits).unsqueeze(1)
-        first, second = self._draw_backgrounds(generator, count, device)
+            return published_images(masks, noise, self.background_alpha, limits).unsqueeze(1)
+        first, second = self.backgrounds(generator, count, device)
         # Work in place, since allocating memory takes longer than arithmetic.
         return first.mul_(masks).add_(second.mul_(1 - masks)).unsqueeze(1)
 
-    def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
-        """Return the expected error of the genie, which knows the contours; see :meth:`gahbench.Dataset.lower_bound`.
+    def draw_block(self, split: Split, block: int) -> Tensor:
+        """Draw the images of a block, on a GPU if there is one and the images are for training."""
+        # Rounding depends on the device: draw validation and test images on the CPU, so that all machines agree.
+        device = hardware()
+        if split in ("validation", "test") or not device.is_accelerator:
+            return super().draw_block(split, block)
+        # Use a stream that does not wait for the steps of a fit.
+        with device.stream():
+            return self.draw(self.generator_of(split, block), self.block_size, device.device).cpu()
 
-        The error is computed from all eigenvalues for up to 1600 pixels, and for up to 4096 pixels if the noise is
-        weak. Otherwise the result is a lower bound on the error, within 0.2 % of it unless more than 2047 eigenvalues
-        of a background exceed 0.1 sigma^2, as for alpha = 1 and 128x128 pixels below sigma = 2.7/255. In this example,
-        the bound is 1.5 % too low at sigma = 1/255.
-        """
+    def masks(self, generator: torch.Generator, count: int) -> Tensor:
+        """Draw the fractions of each pixel below or inside a contour, shape (count, size, size)."""
         if self.construction == "paper":
-            return super().lower_bound(split, count, sigma, start)
-        # Process one image at a time: the matrices of an image are large enough to use all cores, and much memory.
-        errors = [
-            self._error(split, index, mask, sigma) for index, mask in enumerate(self._masks(split, count, start), start)
-        ]
-        return torch.tensor(errors, dtype=torch.float64) / self._conditional.field.pixels
+            return published_masks(torch.empty(count, self.size).uniform_(-1, 1, generator=generator), self.alpha)
+        return self._draw_contour(generator, count).masks(self.size)
 
-    def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Denoise images by the Wiener filter given their contours; see :meth:`gahbench.Dataset.genie`."""
-        if self.construction == "paper":
-            return super().genie(noisy, sigma, split, start)
-        if len(noisy) == 0:
-            return noisy
-        masks = torch.split(self._masks(split, len(noisy), start), BATCH)
-        centred = torch.split((noisy.double().cpu() - 0.5).flatten(1), BATCH)
-        denoised = [self._conditional.wiener(*batch, sigma) for batch in zip(masks, centred, strict=True)]
-        return 0.5 + torch.cat(denoised).reshape(noisy.shape).to(noisy)
-
-    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return the Wiener filters K_x (K_x + sigma^2)^-1 of images given their contours."""
-        if self.construction == "paper":
-            return None
-        masks = self._masks(split, len(noisy), start)
-
-        def apply_filters(vectors: Tensor, indices: Sequence[int]) -> Tensor:
-            products = [
-                self._conditional.wiener(masks[index].expand(len(batch), -1), batch.contiguous(), sigma)
-                for index, rows in zip(indices, vectors, strict=True)
-                for batch in torch.split(rows, BATCH)
-            ]
-            return torch.cat(products).reshape(vectors.shape)
-
-        if self.size**2 > LARGEST_EXACT:
-            return FunctionMaps(apply_filters, len(noisy), self.shape, masks)
-        matrices = []
-        for mask in masks:
-            # K (K + s)^-1 = 1 - s (K + s)^-1.
-            covariance = self._conditional.matrix(mask)
-            covariance.diagonal().add_(sigma**2)
-            inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-            matrices.append((torch.eye(len(mask), dtype=mask.dtype) - sigma**2 * inverse).float())
-        return DenseMaps(torch.stack(matrices), self.shape)
-
-    def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
-        """Return the eigenvectors of each image's covariance given its contour; ``None`` for ``construction=paper``.
-
-        For up to 1024 pixels the bases are complete. For more pixels, all bases have the same number of vectors, which
-        include all vectors of energies above (1/255)^2; the best denoiser at sigma = 1/255 multiplies the omitted
-        coefficients by less than 1/2.
-        """
-        if self.construction == "paper":
-            return None
-        bases = [self._conditional.basis(mask) for mask in self._masks(split, count, start)]
-        if not bases:
-            return TrueBasis(torch.empty(0, self.size**2, 0).double(), torch.empty(0, 0).double())
-        return TrueBasis(torch.stack([vectors for vectors, _ in bases]), torch.stack([values for _, values in bases]))
+    def backgrounds(
+        self, generator: torch.Generator, count: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor]:
+        """Draw the two regions of images by the exact construction, shape (count, size, size) each."""
+        means = 0.5 + MEAN_STD * torch.randn(2 * count, 1, 1, generator=generator).to(device)
+        if self.background_alpha == "flat":
+            flat = means.repeat(1, self.size, self.size)
+            return flat[:count], flat[count:]
+        if self.render_size is not None:
+            field = averaged_field(self.render_size, self.background_alpha, FIELD_STD)
+            first, second = field.pairs(generator, count, self.size, device)
+        else:
+            white = torch.randn(count, 2 * self.size, 2 * self.size, 2, generator=generator).to(device)
+            amplitude = _background_amplitude(self.size, self.background_alpha)
+            first, second = filter_pairs(torch.view_as_complex(white), amplitude, self.size)
+        return means[:count] + first, means[count:] + second
 
     def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
         """Return signed distances from contours, positive outside or above; ``None`` for ``construction=paper``."""
-        if self.construction == "paper":
+        if not self.has_level_sets:
             return None
         if count == 0:
             return torch.empty(0, *self.shape[1:], dtype=torch.float64)
@@ -245,12 +209,59 @@ class CAlpha(Generated):
             lambda generator, number: self._draw_contour(generator, number).level_sets(self.size), split, count, start
         )
 
-    def masks(self, generator: torch.Generator, count: int) -> Tensor:
-        """Draw the fractions of each pixel below or inside a contour, shape (count, size, size)."""
-        if self.construction == "paper":
-            noise = torch.empty(count, self.size).uniform_(-1, 1, generator=generator)
-            return c_alpha_published.build_masks(noise, self.alpha)
-        return self._draw_contour(generator, count).masks(self.size)
+    def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
+        """Return the expected error per pixel of the genie, which knows the contours, shape (count,), float64."""
+        errors = []
+        for index, mask in enumerate(self._masks(split, count, start), start):
+            if (split, index) not in self._energies:
+                if (len(self._energies) + 1) * len(mask) > MAX_CACHED:
+                    self._energies.clear()
+                # Rounding errors can make the smallest eigenvalues negative.
+                self._energies[split, index] = torch.linalg.eigvalsh(self._covariance(mask)).clamp(min=0)
+            energies = self._energies[split, index]
+            errors.append((sigma**2 * energies / (energies + sigma**2)).mean())
+        return torch.stack(errors) if errors else torch.empty(0, dtype=torch.float64)
+
+    def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
+        """Denoise images by the Wiener filter given their contours; see :meth:`gahbench.Dataset.genie`."""
+        centred = (noisy.double().cpu() - 0.5).flatten(1)
+        denoised = torch.empty_like(centred)
+        for index, mask in enumerate(self._masks(split, len(noisy), start)):
+            # K (K + s)^-1 = 1 - s (K + s)^-1.
+            residual = torch.cholesky_solve(centred[index, :, None], self._factor(mask, sigma))[:, 0]
+            denoised[index] = 0.5 + centred[index] - sigma**2 * residual
+        return denoised.reshape(noisy.shape).to(noisy)
+
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> DenseMaps | None:
+        """Return the Wiener filters K_x (K_x + sigma^2)^-1 of images given their contours, if images are small."""
+        if not self.has_true_basis or self.size**2 > LARGEST_EXACT:
+            return None
+        matrices = []
+        for mask in self._masks(split, len(noisy), start):
+            inverse = torch.cholesky_inverse(self._factor(mask, sigma))
+            matrices.append((torch.eye(len(mask), dtype=mask.dtype) - sigma**2 * inverse).float())
+        return DenseMaps(torch.stack(matrices), self.shape)
+
+    def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
+        """Return the eigenvectors of each image's covariance given its contour; ``None`` if there is no bound.
+
+        For up to 1024 pixels the bases are complete. For more pixels, all bases have the same number of vectors, which
+        include all vectors of energies above (1/255)^2; the best denoiser at sigma = 1/255 multiplies the omitted
+        coefficients by less than 1/2.
+        """
+        if not self.has_true_basis:
+            return None
+        pixels = kept = self.size**2
+        if pixels > COMPLETE_PIXELS:
+            # By Weyl's inequality, K_x has at most twice as many eigenvalues above a limit as K, and two of the means.
+            spectrum = torch.linalg.eigvalsh(self._covariances - MEAN_STD**2)
+            kept = min(pixels, 2 * int((spectrum > MIN_ENERGY).sum()) + 2)
+        vectors = torch.empty(count, pixels, kept, dtype=torch.float64)
+        energies = torch.empty(count, kept, dtype=torch.float64)
+        for index, mask in enumerate(self._masks(split, count, start)):
+            values, columns = torch.linalg.eigh(self._covariance(mask))
+            vectors[index], energies[index] = columns.flip(1)[:, :kept], values.flip(0)[:kept].clamp(min=0)
+        return TrueBasis(vectors, energies)
 
     def _draw_contour(self, generator: torch.Generator, count: int) -> Lines | Stars:
         """Draw contours by the exact construction."""
@@ -272,37 +283,6 @@ class CAlpha(Generated):
         amplitude = unit_variance(power_law((nodes,), self.alpha + 0.5, constant=1), (nodes,))
         return filter_noise(torch.randn(count, nodes, generator=generator), amplitude)
 
-    def _draw_backgrounds(
-        self, generator: torch.Generator, count: int, device: torch.device | str = "cpu"
-    ) -> tuple[Tensor, Tensor]:
-        means = 0.5 + MEAN_STD * torch.randn(2 * count, 1, 1, generator=generator).to(device)
-        if self.background_alpha == "flat":
-            flat = means.repeat(1, self.size, self.size)
-            return flat[:count], flat[count:]
-        if self.render_size is not None:
-            field = averaged_field(self.render_size, self.background_alpha, FIELD_STD)
-            first, second = field.pairs(generator, count, self.size, device)
-        else:
-            white = torch.randn(count, 2 * self.size, 2 * self.size, 2, generator=generator).to(device)
-            amplitude = _background_amplitude(self.size, self.background_alpha, None)
-            first, second = filter_pairs(torch.view_as_complex(white), amplitude, self.size)
-        return means[:count] + first, means[count:] + second
-
-    def _draw_block(self, split: Split, block: int) -> Tensor:
-        # Rounding depends on the device: draw validation and test images on the CPU, so that all machines agree.
-        device = hardware()
-        if split in ("validation", "test") or not device.is_accelerator:
-            return super()._draw_block(split, block)
-        # Use a stream that does not wait for the steps of a fit.
-        with device.stream():
-            return self.draw(self.generator_of(split, block), self.block_size, device.device).cpu()
-
-    def _masks(self, split: Split, count: int, start: int) -> Tensor:
-        """Return the masks of images of a split, shape (count, d), float64."""
-        if count == 0:
-            return torch.empty(0, self.size**2, dtype=torch.float64)
-        return self._draw_by_blocks(self.masks, split, count, start).flatten(1).double()
-
     def _draw_by_blocks(
         self, draw: Callable[[torch.Generator, int], Tensor], split: Split, count: int, start: int
     ) -> Tensor:
@@ -311,32 +291,98 @@ class CAlpha(Generated):
             lambda block: draw(self.generator_of(split, block), self.block_size), count, start, self.block_size
         )
 
-    def _error(self, split: Split, index: int, mask: Tensor, sigma: float) -> float:
-        """Return a lower bound on the genie's squared error, summed over pixels."""
-        if not self._conditional.is_resolved(sigma):
-            return self._conditional.error_bounds(mask, sigma)[0]
-        energies = self._energies.get((split, index), lambda: self._conditional.eigenvalues(mask))
-        return float((sigma**2 * energies / (energies + sigma**2)).sum())
+    def _masks(self, split: Split, count: int, start: int) -> Tensor:
+        """Return the masks of images of a split, shape (count, d), float64, if the optimum is bracketed."""
+        if not self.has_true_basis:
+            raise OptimumError(
+                f"c-alpha[construction={self.construction},size={self.size}]: no bound is computed; accepted: "
+                f"construction=exact and a size of at most {math.isqrt(MAX_PIXELS)}"
+            )
+        if count == 0:
+            return torch.empty(0, self.size**2, dtype=torch.float64)
+        return self._draw_by_blocks(self.masks, split, count, start).flatten(1).double()
+
+    def _covariance(self, mask: Tensor) -> Tensor:
+        """Return K_x, shape (d, d), of a mask, shape (d,)."""
+        covariance: Tensor = torch.outer(mask, mask).add_(torch.outer(1 - mask, 1 - mask))
+        return covariance.mul_(self._covariances)
+
+    def _factor(self, mask: Tensor, sigma: float) -> Tensor:
+        """Return the Cholesky factor of K_x + sigma^2."""
+        covariance = self._covariance(mask)
+        covariance.diagonal().add_(sigma**2)
+        factor: Tensor = torch.linalg.cholesky(covariance)
+        return factor
 
     @property
-    def _conditional(self) -> ConditionalGaussian:
-        return _conditional(self.size, self.background_alpha, self.render_size)
+    def _covariances(self) -> Tensor:
+        return _background_covariance(self.size, self.background_alpha, self.render_size)
 
 
-def _background_amplitude(size: int, alpha: float | Literal["flat"], render_size: int | None) -> Tensor:
+def _background_amplitude(size: int, alpha: float) -> Tensor:
     """Return amplitudes, in ``rfft2`` layout of the doubled domain, that filter white noise to a background."""
-    if alpha == "flat":
-        return torch.zeros(2 * size, size + 1, dtype=torch.float64)
-    if render_size is not None:
-        return averaged_field(render_size, alpha, FIELD_STD).amplitude(size)
     domain = (2 * size, 2 * size)
     return FIELD_STD * unit_variance(power_law(domain, alpha + 1, constant=0), domain)
 
 
-# All datasets of a process share the field, since its spectrum takes half a minute at 128x128 pixels.
-@cache_tensors(2)
-def _conditional(size: int, alpha: float | Literal["flat"], render_size: int | None) -> ConditionalGaussian:
-    return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, render_size)), MEAN_STD**2)
+# All datasets of a process share the matrix.
+@functools.lru_cache(maxsize=2)
+def _background_covariance(size: int, alpha: float | Literal["flat"], render_size: int | None) -> Tensor:
+    """Return the covariance K + v of the pixels of a background, shape (d, d), float64."""
+    with torch.inference_mode(False):
+        if alpha == "flat":
+            return torch.full((size**2, size**2), MEAN_STD**2, dtype=torch.float64)
+        field = None if render_size is None else averaged_field(render_size, alpha, FIELD_STD)
+        amplitude = _background_amplitude(size, alpha) if field is None else field.amplitude(size)
+        by_lag: Tensor = torch.fft.irfft2(amplitude.square().to(torch.complex128), s=(2 * size, 2 * size))[:size, :size]
+        lags = (torch.arange(size)[:, None] - torch.arange(size)).abs()
+        return by_lag[lags[:, None, :, None], lags[None, :, None, :]].reshape(size**2, size**2) + MEAN_STD**2
+
+
+def published_masks(noise: Tensor, alpha: float) -> Tensor:
+    """Return masks of the lower region, blurred 2x2, shape (N, size, size), from noise (N, size) in (-1, 1)."""
+    size = noise.shape[1]
+    contours = filter_noise(noise, _published_amplitude((size,), alpha))
+    tops = torch.round(size * contours) + size // 2
+    # Each pixel is averaged with its neighbours above and to the left, mirrored at the border; in bytes, for speed.
+    rows = torch.cat([torch.ones(1), torch.arange(size)])
+    below = (rows[:, None] >= torch.cat([tops[:, 1:2], tops], dim=1)[:, None]).view(torch.uint8)
+    pairs = below[:, 1:] + below[:, :-1]
+    return (pairs[:, :, 1:] + pairs[:, :, :-1]) * 0.25
+
+
+def published_images(masks: Tensor, noise: Tensor, alpha: float, limits: Tensor) -> Tensor:
+    """Return N images, shape (N, size, size), on the device of the arguments; the masks are overwritten."""
+    count = len(masks)
+    bottom, top, coin = limits
+    # A coin decides which background has the range [bottom, 1]; the other has [0, top].
+    bright = torch.stack([coin < 0.5, coin >= 0.5])
+    heights = torch.where(bright, 1 - bottom, top)
+    depths = torch.where(bright, bottom, 0)
+    amplitude = _published_amplitude(tuple(masks.shape[1:]), alpha)
+    batch = count if hardware(masks.device).is_accelerator else BATCH
+    for start in range(0, count, batch):
+        indices = slice(start, start + batch)
+        first, second = (
+            _rescaled(white[indices], amplitude, height[indices], depth[indices])
+            for white, height, depth in zip(noise.chunk(2), heights, depths, strict=True)
+        )
+        share = masks[indices]
+        torch.add(first.mul_(share), second.mul_(1 - share), out=share)
+    return masks
+
+
+def _rescaled(noise: Tensor, amplitude: Tensor, height: Tensor, depth: Tensor) -> Tensor:
+    """Return noise filtered by the amplitude, and rescaled to the range [depth, depth + height]."""
+    fields = filter_noise(noise, amplitude)
+    low, high = fields.amin((1, 2), keepdim=True), fields.amax((1, 2), keepdim=True)
+    return fields.sub_(low).div_(high - low).mul_(height).add_(depth)
+
+
+@functools.lru_cache(maxsize=8)
+def _published_amplitude(domain: tuple[int, ...], alpha: float) -> Tensor:
+    with torch.inference_mode(False):
+        return power_law(domain, alpha, constant=1).float()
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
 from gahbench import Card, DataError
+from gahbench_plugins.datasets import reading
+from gahbench_plugins.datasets.estimated_noise import Noise, examine, white_noise_level
+from gahbench_plugins.datasets.pairs import NoiseLevel, Pair, Pairs
 
-from ._noisy_alone import Noise, NoisyAlone, examine, read_alone
-from ._pairs import NoiseLevel, Pair, Pairs, PairSet
-from ._reading.files import OnError, source_path
-from ._reading.preprocess import Colour, channels_first, colour_notes, has_colours
-from ._reading.recordings import CLEAN, MIN_CAPTURES, NOISY, Levels, looks_dark, read_recorded
+#: Names of the folders, or of the arrays of an .npz file.
+CLEAN, NOISY, BURSTS = "clean", "noisy", "bursts"
+ACCEPTED = (
+    f"accepted: a folder with the folders {CLEAN} and {NOISY}, which hold images of equal names, or {NOISY} alone; a "
+    f"folder with a folder of repeated captures for each scene; or an .npz file with the arrays {CLEAN} and {NOISY}, "
+    f"{NOISY} alone, or {BURSTS}"
+)
+#: Fewest captures in a burst: one noisy image, and at least two others for the mean and its variance.
+MIN_CAPTURES = 3
+#: Images with less noise count as noise-free: half a grey level of 8 bits.
+LEAST_SIGMA = 0.5 / 255
 
 
-class Captures(PairSet):
+class Captures(Pairs):
     """Your own noisy images, with or without clean references, as cameras and microscopes record them.
 
     With ``sigmas: measured`` in a suite, denoisers are scored on the recorded noise; with numbers, on white Gaussian
@@ -80,50 +91,22 @@ class Captures(PairSet):
         black: float | None = None,
         white: float | None = None,
         sigma: NoiseLevel = "rms",
-        colour: Colour = "mean",
-        on_error: OnError = "raise",
+        colour: reading.Colour = "mean",
+        on_error: reading.OnError = "raise",
     ) -> None:
         if white is not None and white <= (black or 0.0):
             raise ValueError(f"white={white:g}; accepted: greater than black={black or 0.0:g}")
-        super().__init__(size, sigma)
-        self.path = path
-        self.black = black
+        super().__init__(size, sigma, path, on_error)
+        self.black = black or 0.0
         self.white = white
-        self.colour: Colour = colour
-        self.on_error: OnError = on_error
+        self.colour: reading.Colour = colour
+        # Whether images of 16 bits seem to hold 12 bits or fewer, and whether any image is in colour.
+        self._is_dark, self._had_colours = white is None, False
 
     @property
     def card(self) -> Card:
         """Origin and licence of the images."""
-        return Card(f"user's recorded images from {Path(self.path).name}", "not known; ask their owners")
-
-    @property
-    def _where(self) -> str:
-        return self.path
-
-    @functools.cached_property
-    def _all(self) -> Pairs:
-        recorded = read_recorded(source_path(self.path))
-        reader = _Reader(Levels(self.black, self.white, self.colour))
-        named: dict[str, Pair | str] = {name: reader.burst(scene) for name, scene in recorded.bursts.items()}
-        if recorded.clean is None:
-            if self.colour == "rgb":
-                raise DataError(f"{self._where}: colour=rgb without clean references; accepted: mean and luma")
-            named = read_alone({name: reader.image(pixels) for name, pixels in recorded.noisy.items()}, self.sigma)
-        else:
-            for name in sorted({*recorded.clean, *recorded.noisy}):
-                images = {CLEAN: recorded.clean.get(name), NOISY: recorded.noisy.get(name)}
-                named[name] = reader.pair(images)
-        if not named:
-            raise DataError(f"{self._where}: no images")
-        pairs = Pairs.collect(named, had_colours=reader.had_colours, notes=reader.notes(self.colour))
-        pairs.check_usable(self, self.on_error, self._where)
-        return pairs
-
-    @functools.cached_property
-    def _noise(self) -> Noise | None:
-        pairs = self._all.pairs
-        return examine([pair.noisy for pair in pairs]) if pairs and isinstance(pairs[0], NoisyAlone) else None
+        return Card(f"user's recorded images from {Path(self.where).name}", "not known; ask their owners")
 
     @property
     def noise_kind(self) -> Literal["white", "independent", "unknown"] | None:
@@ -132,66 +115,136 @@ class Captures(PairSet):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on images that are left out, and on the noise of noisy images alone."""
-        return (*super().notes, *(() if self._noise is None else (str(self._noise),)))
+        """Notes on images that are left out, on colours and dark images, and on the noise of noisy images alone."""
+        dark = "files of 16 bits hold values up to 4095 only, so images are dark; white=4095 is usual for 12 bits"
+        return (
+            *super().notes,
+            *reading.colour_notes(self.colour, self._had_colours),
+            *[dark] * self._is_dark,
+            *[str(noise) for noise in (self._noise,) if noise is not None],
+        )
 
+    @functools.cached_property
+    def _noise(self) -> Noise | None:
+        is_alone = self.pairs[0].sigma is not None
+        return examine([pair.noisy for pair in self.pairs]) if is_alone else None
 
-class _Reader:
-    """Converts recorded pixels to pairs, and remembers what notes report."""
+    def read(self) -> Mapping[str, Pair | str]:
+        """Return the pairs by name, or the reason why a pair cannot be read."""
+        recorded = _find(reading.user_path(self.where, ACCEPTED))
+        if CLEAN not in recorded and NOISY in recorded and self.colour == "rgb":
+            raise DataError(f"{self.where}: colour=rgb without clean references; accepted: mean and luma")
+        named: dict[str, Pair | str] = {}
+        for name in dict.fromkeys(name for images in recorded.values() for name in images):
+            try:
+                if BURSTS in recorded:
+                    named[name] = self._burst(recorded[BURSTS][name])
+                    continue
+                images = {}
+                for kind in recorded:
+                    if name not in recorded[kind]:
+                        raise DataError(f"no {kind} image of this name")
+                    images[kind] = self._image(recorded[kind][name], f"the {kind} image: ")
+                named[name] = Pair(images[CLEAN], images[NOISY]) if CLEAN in images else self._alone(images[NOISY])
+            except DataError as error:
+                named[name] = str(error)
+        return named
 
-    def __init__(self, levels: Levels) -> None:
-        self._levels = levels
-        self._is_dark = True
-        self.had_colours = False
-
-    def pair(self, images: dict[str, NDArray[Any] | str | None]) -> Pair | str:
-        """Return the pair of a clean and a noisy image, or the reason why it cannot be used."""
-        tensors = {}
-        for kind, pixels in images.items():
-            if pixels is None:
-                return f"no {kind} image of this name"
-            if isinstance(image := self.image(pixels), str):
-                return f"the {kind} image: {image}"
-            tensors[kind] = image
-        return Pair(tensors[CLEAN], tensors[NOISY])
-
-    def burst(self, scene: list[NDArray[Any]] | str) -> Pair | str:
-        """Return the pair of the first capture and the mean of the others, or the reason why it cannot be used."""
-        if isinstance(scene, str):
-            return scene
-        if len(scene) < MIN_CAPTURES:
-            return f"{len(scene)} captures; accepted: {MIN_CAPTURES} or more"
-        if len({capture.shape for capture in scene}) > 1:
-            return "captures of several sizes"
-        try:
-            noisy, *others = map(self._read, scene)
-        except DataError as error:
-            return str(error)
+    def _burst(self, captures: list[Any]) -> Pair:
+        """Return the pair of the first capture and the mean of the others."""
+        if len(captures) < MIN_CAPTURES:
+            raise DataError(f"{len(captures)} captures; accepted: {MIN_CAPTURES} or more")
+        images = (self._image(capture, f"{getattr(capture, 'name', 'a capture')}: ") for capture in captures)
+        noisy = next(images)
         # Sums in float64 need one capture at a time.
-        total, squares = (torch.zeros(noisy.shape, dtype=torch.float64) for _ in range(2))
-        for capture in others:
-            total += capture
-            squares += capture.double().square()
-        count = len(others)
+        total, squares, count = noisy.double() * 0, noisy.double() * 0, len(captures) - 1
+        for image in images:
+            if image.shape != noisy.shape:
+                raise DataError("captures of several sizes")
+            total += image
+            squares += image.double().square()
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0) * count / (count - 1)
         return Pair(mean.float(), noisy, (variance / count).float())
 
-    def image(self, pixels: NDArray[Any] | str) -> Tensor | str:
-        """Return an image, shape (C, H, W), or the reason why it cannot be used."""
-        if isinstance(pixels, str):
-            return pixels
+    def _alone(self, image: Tensor) -> Pair:
+        """Return a noisy image with its estimated noise level in place of a pair."""
+        if not bool(image.isfinite().all()):
+            raise DataError("pixels that are infinite or NaN")
+        if image.min() == image.max():
+            raise DataError("the noisy image is constant")
+        sigma = white_noise_level(image)
+        if sigma < LEAST_SIGMA:
+            raise DataError(
+                f"the image shows no noise: its noise level is {sigma:.2g}, less than half a grey level of 8 bits"
+            )
+        # Images that cannot be examined are refused one by one.
+        examine([image])
+        return Pair(image, image, sigma=self.sigma if isinstance(self.sigma, float) else sigma)
+
+    def _image(self, source: Path | NDArray[Any], prefix: str) -> Tensor:
+        """Return an image in units where black is 0 and white is 1, shape (C, H, W), float32."""
         try:
-            return self._read(pixels)
+            pixels = reading.read_image(source) if isinstance(source, Path) else source
+            reading.check_size(*pixels.shape[:2])
+            if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
+                white = float(np.iinfo(pixels.dtype).max)
+            elif pixels.dtype.kind == "f" or (pixels.dtype.kind in "iu" and self.white is not None):
+                white = 1.0
+            else:
+                raise DataError(f"pixels of type {pixels.dtype}; accepted: 8 or 16 bits, floating point, or a 'white'")
         except DataError as error:
-            return str(error)
+            raise DataError(f"{prefix}{error}") from error
+        self._is_dark &= pixels.dtype == np.uint16 and int(pixels.max(initial=0)) <= 4095
+        channels = reading.channels_first(pixels)
+        self._had_colours |= reading.has_colours(channels)
+        white = white if self.white is None else self.white
+        image = (torch.from_numpy(channels.astype(np.float64)) - self.black) / (white - self.black)
+        return reading.mix(image.expand(3, -1, -1) if self.colour == "rgb" else image, self.colour).float()
 
-    def _read(self, pixels: NDArray[Any]) -> Tensor:
-        self._is_dark &= looks_dark(pixels, self._levels)
-        self.had_colours |= pixels.ndim == 3 and has_colours(channels_first(pixels[..., :3]))
-        return self._levels.apply(pixels)
 
-    def notes(self, colour: Colour) -> tuple[str, ...]:
-        """Return notes on dropped colours and on dark images."""
-        dark = "files of 16 bits hold values up to 4095 only, so images are dark; white=4095 is usual for 12 bits"
-        return (*colour_notes(colour, self.had_colours), *((dark,) if self._is_dark else ()))
+def _find(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the files or pixels by name: ``clean`` and ``noisy``, ``noisy`` alone, or lists of them in ``bursts``."""
+    if not path.is_dir():
+        return _split_arrays(path)
+    present = [name for name in (CLEAN, NOISY) if (path / name).is_dir()]
+    if NOISY in present:
+        return {name: _files_by_stem(path / name) for name in present}
+    if present:
+        raise DataError(f"{path}: has the folder '{CLEAN}', but no folder '{NOISY}'; {ACCEPTED}")
+    scenes: dict[str, Any] = {}
+    for name, file in _files_by_stem(path).items():
+        scene = str(PurePosixPath(name).parent)
+        if scene == ".":
+            raise DataError(f"{path}: has the image {name} outside of a folder; {ACCEPTED}")
+        scenes.setdefault(scene, []).append(file)
+    return {BURSTS: scenes}
+
+
+def _files_by_stem(folder: Path) -> dict[str, Path]:
+    """Return the image files of a folder by their names without suffix."""
+    stems: dict[str, Path] = {}
+    for name, file in reading.image_files(folder).items():
+        if (other := stems.setdefault(str(PurePosixPath(name).with_suffix("")), file)) is not file:
+            raise DataError(f"{folder}: {other.name} and {file.name} have one name; accepted: distinct names")
+    return stems
+
+
+def _split_arrays(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the images of arrays (N, H, W), or (N, captures, H, W) of bursts, with or without an axis of channels."""
+    arrays = reading.read_arrays(path)
+    kinds = [kind for kind in (CLEAN, NOISY) if kind in arrays] if NOISY in arrays else [BURSTS]
+    if kinds[0] not in arrays:
+        raise DataError(f"{path}: has the arrays {ascii(', '.join(arrays))[1:-1] or 'none'}; {ACCEPTED}")
+    result: dict[str, dict[str, Any]] = {}
+    for kind in kinds:
+        array, dimensions = arrays[kind], 4 if kind == BURSTS else 3
+        if array.ndim == dimensions + 1 and array.shape[-1] not in (1, 3) and array.shape[-3] in (1, 3):
+            array = np.moveaxis(array, -3, -1)
+        if array.ndim != dimensions and not (array.ndim == dimensions + 1 and array.shape[-1] in (1, 3)):
+            axes = "N, captures, H, W" if kind == BURSTS else "N, H, W"
+            raise DataError(
+                f"{path}: '{kind}' has the shape {array.shape}; accepted: ({axes}), or with an axis of 1 or 3 channels"
+            )
+        result[kind] = {f"{'burst' if kind == BURSTS else 'image'} {index}": image for index, image in enumerate(array)}
+    return result

@@ -9,15 +9,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from .._papers import KADKHODAIE_2024
-from ._manifold import Manifold
+from gahbench_plugins.datasets.manifold import Manifold
 
 #: Range of the radius, in units of the side of the image.
-SMALLEST_RADIUS = 0.1
-LARGEST_RADIUS = 0.4
+SMALLEST_RADIUS, LARGEST_RADIUS = 0.1, 0.4
 #: Minimum radius, and minimum distance of the disc from the border, in pixels.
-RADIUS_FLOOR = 1.5
-MARGIN = 0.5
+RADIUS_FLOOR, MARGIN = 1.5, 0.5
 #: Standard deviation of the blur of the edge, in pixels: the edge rises from 10 % to 90 % over 1.3 pixels.
 EDGE = 0.5
 
@@ -41,7 +38,7 @@ class Discs(Manifold):
     """
 
     display_name = "discs"
-    citation = KADKHODAIE_2024
+    citation = "kadkhodaie-2024"
     nonlinear = 3
     intensities = 2
 
@@ -59,28 +56,21 @@ class Discs(Manifold):
 
     def render(self, parameters: Tensor) -> Tensor:
         """Return the images, shape (N, 1, size, size), of (row, column, radius, foreground, background), (N, 5)."""
-        return render(parameters, self.size)
+        foreground, background = parameters[:, 3, None, None], parameters[:, 4, None, None]
+        inside: Tensor = torch.special.ndtr(self._depths(parameters[:, :3]) / EDGE)
+        return (background + (foreground - background) * inside).unsqueeze(1)
 
     def parts(self, nonlinear: Tensor) -> Tensor:
         """Return indicators of disc and background, shape (N, 2, 1, size, size), of (row, column, radius), (N, 3)."""
-        depth = depths(nonlinear, self.size)
         # Sampling spends most of its time here: work in place, with erf, since ndtr is slow in float64.
-        inside = depth.mul_(math.sqrt(0.5) / EDGE).erf_().add_(1).mul_(0.5)
+        inside = self._depths(nonlinear).mul_(math.sqrt(0.5) / EDGE).erf_().add_(1).mul_(0.5)
         return torch.stack([inside, 1 - inside], dim=1).unsqueeze(2)
 
-
-def render(parameters: Tensor, size: int) -> Tensor:
-    """Return discs, shape (N, 1, size, size), as a differentiable function of their parameters."""
-    foreground, background = parameters[:, 3, None, None], parameters[:, 4, None, None]
-    inside: Tensor = torch.special.ndtr(depths(parameters[:, :3], size) / EDGE)
-    return (background + (foreground - background) * inside).unsqueeze(1)
-
-
-def depths(nonlinear: Tensor, size: int) -> Tensor:
-    """Return the depth in pixels of each pixel inside the circle (row, column, radius), shape (N, size, size)."""
-    row, column, radius = nonlinear[:, :, None, None].unbind(1)
-    centres = torch.arange(size, dtype=nonlinear.dtype, device=nonlinear.device) + 0.5
-    squares = (centres[:, None] - row).square() + (centres - column).square()
-    # The clamp gives the square root a finite gradient at the centre, where the disc is flat.
-    depth: Tensor = radius - squares.clamp(min=1e-12).sqrt()
-    return depth
+    def _depths(self, nonlinear: Tensor) -> Tensor:
+        """Return the depth in pixels of each pixel inside the circle (row, column, radius), shape (N, size, size)."""
+        row, column, radius = nonlinear[:, :, None, None].unbind(1)
+        centres = torch.arange(self.size, dtype=nonlinear.dtype, device=nonlinear.device) + 0.5
+        squares = (centres[:, None] - row).square() + (centres - column).square()
+        # The clamp gives the square root a finite gradient at the centre, where the disc is flat.
+        depth: Tensor = radius - squares.clamp(min=1e-12).sqrt()
+        return depth

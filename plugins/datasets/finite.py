@@ -10,16 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Dataset, Names, Optimum, Posterior, Split, image_shape
+from gahbench import Dataset, Names, Optimum, Posterior, Split, get_spec, image_shape
 from gahbench.jacobian import FunctionMaps, LinearMaps
+from gahbench_plugins.datasets.generated import Derived, Generated
 
-from .._messages import name_of
-from .._tensors import can_read_values
-from ._derived import Derived
-from ._generated import Generated
-
-#: Number of images that are read at a time.
-READ = 4096
 #: Maximum number of elements of a float64 tensor: images and weights are processed in pieces of at most 64 MiB.
 ELEMENTS = 2**23
 #: Images of smaller posterior weight are omitted from filters.
@@ -62,10 +56,11 @@ class Finite(Derived, Generated):
         super().__init__("finite", seed)
         self.dataset = dataset
         self.count = count
+        self.recipe = f"{count} images, each drawn again and again"
         available = self.dataset.available("train")
         if available is not None and count > available:
             raise ValueError(
-                f"count={count}, but {name_of(dataset)} has {available} training images; accepted: up to {available}"
+                f"count={count}, but {get_spec(dataset)} has {available} training images; accepted: up to {available}"
             )
 
     @property
@@ -73,20 +68,10 @@ class Finite(Derived, Generated):
         """The posterior mean is known in closed form."""
         return Optimum("exact")
 
-    @property
-    def recipe(self) -> str:
-        """How the images are derived, as text for the card."""
-        return f"{self.count} images, each drawn again and again"
-
     @functools.cached_property
     def members(self) -> Tensor:
         """The N images, shape (N, C, H, W), float32."""
-        members = torch.empty(self.count, *self.shape)
-        # Read the images in pieces, so that they are never all in memory twice.
-        for start in range(0, self.count, READ):
-            part = members[start : start + READ]
-            part.copy_(self.dataset.images("train", len(part), start))
-        return members
+        return self.dataset.images("train", self.count)
 
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
         """Draw images, shape (count, C, H, W), float32."""
@@ -116,23 +101,16 @@ def empirical_filters(members: Tensor, noisy: Tensor, sigma: float) -> LinearMap
 
 def _spreads(points: Tensor, noisy: Tensor, sigma: float) -> list[Tensor]:
     """Return, for each image, rows sqrt(w_i) (x_i - m) / sigma of the points of sufficient weight, shape (K, d)."""
-    pieces = torch.split(points, max(1, ELEMENTS // points.shape[1]))
-    weights = []
+    spreads = []
     for image in noisy:
+        pieces = torch.split(points, max(1, ELEMENTS // points.shape[1]))
         distances = torch.cat([(piece.to(image) - image).square().sum(1) for piece in pieces])
-        weights.append(torch.softmax(-distances / (2 * sigma**2), dim=0))
-    # Omitted points weigh less than rounding; the weights are renormalised. A single transfer synchronises a GPU once.
-    counts = torch.stack([(row > MIN_WEIGHT).sum() for row in weights]).cpu().tolist()
-    return [
-        _spread(points, row, row.topk(count).indices.sort().values) / sigma
-        for row, count in zip(weights, counts, strict=True)
-    ]
-
-
-def _spread(points: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
-    """Return the rows sqrt(w_i) (x_i - m) of chosen points, shape (K, d)."""
-    weights, members = weights[chosen] / weights[chosen].sum(), points[chosen.to(points.device)].to(weights)
-    return weights.sqrt()[:, None] * (members - weights @ members)
+        weights = torch.softmax(-distances / (2 * sigma**2), dim=0)
+        # Omitted points weigh less than rounding; the weights are renormalised.
+        chosen = (weights > MIN_WEIGHT).nonzero()[:, 0]
+        kept, members = weights[chosen] / weights[chosen].sum(), points[chosen.to(points.device)].to(weights)
+        spreads.append(kept.sqrt()[:, None] * (members - kept @ members) / sigma)
+    return spreads
 
 
 def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float | Tensor) -> Posterior:
@@ -167,7 +145,7 @@ def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, variance: Tensor) 
         shares = others[:, start : start + len(piece)]
         start += len(piece)
         # At low noise most weights are 0; a GPU adds all points, since a check of the weights would synchronize it.
-        if not can_read_values(shares) or shares.any():
+        if shares.device.type != "cpu" or shares.any():
             sums = sums + shares @ piece
             energy = energy + shares @ piece.square().sum(1)
     share = others.sum(1)

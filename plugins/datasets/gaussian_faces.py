@@ -10,12 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Dataset, Names
-
-from .._messages import name_of
-from .._papers import LEDOIT_2004
-from ._derived import Derived
-from ._gaussian import Gaussian
+from gahbench import Dataset, Names, get_spec
+from gahbench_plugins.datasets.gaussian_field import Gaussian
+from gahbench_plugins.datasets.generated import Derived
 
 #: Number of images that are centred at a time.
 CHUNK = 1024
@@ -62,7 +59,7 @@ class GaussianFaces(Derived, Gaussian):
     """
 
     display_name = "Gaussian faces"
-    citation = LEDOIT_2004
+    citation = "ledoit-2004"
     label_parameters = ("faces",)
 
     def __init__(
@@ -80,14 +77,10 @@ class GaussianFaces(Derived, Gaussian):
         if available is None or available < 2:
             count = "endless" if available is None else str(available)
             raise ValueError(
-                f"faces={name_of(faces)} has {count} training images; accepted: a finite number, at least 2"
+                f"faces={get_spec(faces)} has {count} training images; accepted: a finite number, at least 2"
             )
         self.count = available
-
-    @property
-    def recipe(self) -> str:
-        """How the images are derived, as text for the card."""
-        return f"drawn by gahbench from a Gaussian fitted to {self.count} images"
+        self.recipe = f"drawn by gahbench from a Gaussian fitted to {available} images"
 
     @property
     def mean(self) -> Tensor:
@@ -97,8 +90,8 @@ class GaussianFaces(Derived, Gaussian):
     @property
     def energies(self) -> Tensor:
         """Variances of the coefficients, in descending order, shape (d,), float64."""
-        spanned = self._component_variances
-        return torch.cat([spanned, self._isotropic_variance.expand(len(self._fit.mean) - len(spanned))])
+        spanned, even = self._variances
+        return torch.cat([spanned, even.expand(len(self._fit.mean) - len(spanned))])
 
     def eigenvectors(self) -> Tensor:
         """Return the principal components, completed to an orthonormal basis, as the columns of (d, d), float64."""
@@ -109,24 +102,21 @@ class GaussianFaces(Derived, Gaussian):
     def apply_function(self, images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Multiply the coefficients of images (N, C, H, W) by a function of their energies."""
         components = self._fit.components.to(images.device)
-        even = function(self._isotropic_variance.to(images.device))
+        spanned, even = (function(variances.to(images.device)) for variances in self._variances)
         flat = images.flatten(1)
-        coefficients = (function(self._component_variances.to(images.device)) - even) * (flat @ components)
+        coefficients = (spanned - even) * (flat @ components)
         return (even * flat + coefficients @ components.mT).view_as(images)
 
     @functools.cached_property
     def _fit(self) -> Fit:
         return principal_components(self.dataset.images("train", self.count).flatten(1))
 
-    @property
-    def _isotropic_variance(self) -> Tensor:
-        """The isotropic part of the variance of each direction, a scalar."""
-        return self.contrast**2 * self.isotropic * self._fit.variances.sum() / len(self._fit.mean)
-
-    @property
-    def _component_variances(self) -> Tensor:
-        """The variance of each principal component, shape (r,)."""
-        return self.contrast**2 * (1 - self.isotropic) * self._fit.variances + self._isotropic_variance
+    @functools.cached_property
+    def _variances(self) -> tuple[Tensor, Tensor]:
+        """The variance of each principal component, shape (r,), and of every other direction, a scalar."""
+        variances = self._fit.variances
+        even = self.contrast**2 * self.isotropic * variances.sum() / len(self._fit.mean)
+        return self.contrast**2 * (1 - self.isotropic) * variances + even, even
 
 
 def principal_components(images: Tensor) -> Fit:

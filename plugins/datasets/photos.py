@@ -1,22 +1,29 @@
-"""Patches of photographs."""
+"""Patches of photographs; the base class of datasets of photographs of any size."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BLOCK, Card, DataError, Shape, Split, draw_in_blocks, generator
-
-from ._reading.files import OnError
-from ._reading.photographs import PhotographSet
-from ._reading.preprocess import Colour, colour_notes
-from ._reading.splits import TEST_MAX, TEST_SHARE, SplitRule, consecutive, order_notes, reorder, similar_neighbours
+from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, draw_in_blocks, generator
+from gahbench_plugins.datasets import reading
+from gahbench_plugins.datasets.images import (
+    TEST_MAX,
+    TEST_SHARE,
+    Loaded,
+    Source,
+    SplitRule,
+    order_indices,
+    split_indices,
+)
 
 #: Split of each photograph that scikit-image installs with its code, and whether it is in colour. These photographs are
 #: in CC0 or the public domain according to their documentation; other images are drawings, scans or micrographs, or
@@ -36,7 +43,78 @@ HELD_OUT: tuple[Split, ...] = ("validation", "test")
 TURNS: tuple[Split, ...] = ("test", "validation", "A", "B")
 
 
-class Photos(PhotographSet):
+class Photographs(Dataset):
+    """Base class of datasets of photographs of any size, from files or embedded in scikit-image.
+
+    Parameters
+    ----------
+    path
+        A folder of photographs, or a file of arrays; ``None`` for the embedded photographs.
+    colour, on_error
+        As for ``photos``.
+    """
+
+    #: Minimum side of a photograph, in pixels.
+    smallest_side = 1
+    #: Names of the files of scikit-image that are read if no path is given.
+    embedded: Sequence[str] = ()
+
+    def __init__(self, path: str | None, colour: reading.Colour, on_error: reading.OnError) -> None:
+        self.path = path
+        self.colour: reading.Colour = colour
+        self.on_error: reading.OnError = on_error
+        self.where = path or "the embedded photographs"
+
+    @functools.cached_property
+    def photographs(self) -> Loaded:
+        """The usable photographs, shape (H, W, C), uint8, the SHA-256 of the files' pixels, and notes."""
+        source = self._source()
+        if not source.names:
+            raise DataError(f"{self.where}: no photographs; accepted: arrays (H, W) or (H, W, C) with C 1 or 3, uint8")
+        return source.load(self._convert, self.colour, "raise" if self.path is None else self.on_error, self.where)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on omitted photographs, and on dropped colours."""
+        return () if self.path is None else self.photographs.notes
+
+    @property
+    def card(self) -> Card:
+        """Origin and licence of the photographs."""
+        if self.path is None:
+            names = ", ".join(Path(name).stem for name in self.embedded)
+            return Card(f"photographs embedded in scikit-image: {names}", "CC0 or public domain", is_free=True)
+        return Card(f"user's photographs from {Path(self.path).name}", "not known; ask their owners")
+
+    def _source(self) -> Source:
+        if self.path is None:
+            files = [reading.embedded_file(name) for name in self.embedded]
+            return Source(self.embedded, lambda index: reading.read_image(files[index]))
+        path = reading.user_path(self.path)
+        if path.is_dir():
+            return Source.of_folder(path)
+        arrays = reading.read_arrays(path)
+        named = {name if name.isprintable() else ascii(name): array for name, array in sorted(arrays.items())}
+        if "images" in arrays:
+            named = {f"image {number}": image for number, image in enumerate(np.atleast_1d(arrays["images"]))}
+        return Source(list(named), list(named.values()).__getitem__)
+
+    def _convert(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return a photograph with the requested channels, shape (H, W, C)."""
+        if stored.dtype != np.uint8 or stored.ndim not in (2, 3) or stored.shape[2:] not in ((), (1,), (3,)):
+            raise DataError(
+                f"shape {stored.shape} and type {stored.dtype}; accepted: (H, W) or (H, W, C) with C 1 or 3, uint8"
+            )
+        reading.check_size(*stored.shape[:2])
+        if min(stored.shape[:2]) < self.smallest_side:
+            raise DataError(
+                f"smaller than {self.smallest_side}x{self.smallest_side} pixels (size={self.smallest_side})"
+            )
+        mixed = reading.to_bytes(reading.mix_channels(reading.channels_first(stored), self.colour))
+        return np.ascontiguousarray(mixed.transpose(1, 2, 0))
+
+
+class Photos(Photographs):
     """Patches of eight embedded photographs, or of the user's photographs.
 
     The best possible denoiser is unknown. Photographs are divided into splits, so that no test patch is from a training
@@ -53,9 +131,8 @@ class Photos(PhotographSet):
     Parameters
     ----------
     path
-        A folder or zip archive of photographs, up to two folders deep; a Parquet table from the Hugging Face hub; or an
-        array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Image files are
-        decoded once, into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench. The default is the embedded photographs.
+        A folder of photographs, up to two folders deep; or an array file (.npy, .npz under ``images``, or .npz with an
+        array for each photograph), uint8. The default is the embedded photographs.
     size
         Height and width of the patches, in pixels.
     test
@@ -83,17 +160,16 @@ class Photos(PhotographSet):
     """
 
     display_name = "photographs, {path}, fold {fold}"
-    embedded_name = "the embedded photographs"
 
     def __init__(
         self,
         path: str | None = None,
         size: Annotated[int, Field(ge=8)] = 64,
         test: Annotated[int, Field(ge=2)] | None = None,
-        colour: Colour = "mean",
+        colour: reading.Colour = "mean",
         seed: int = 0,
         split: SplitRule = "consecutive",
-        on_error: OnError = "raise",
+        on_error: reading.OnError = "raise",
         fold: Annotated[int, Field(ge=0, le=3)] = 0,
     ) -> None:
         if path is not None and fold:
@@ -107,33 +183,12 @@ class Photos(PhotographSet):
         self.seed = seed
         self.split: SplitRule = split
         self.fold = fold
+        self.embedded = [name for name, (_, colours) in EMBEDDED.items() if colours or colour != "rgb"]
 
     @property
     def shape(self) -> Shape:
         """Shape (C, size, size) of a patch."""
-        return (self._all.pixels.shape[1], self.size, self.size)
-
-    @property
-    def card(self) -> Card:
-        """Origin and licence of the photographs."""
-        if self.path is None:
-            names = ", ".join(Path(name).stem for name in self._embedded)
-            return Card(
-                f"patches of photographs embedded in scikit-image: {names}", "CC0 or public domain", is_free=True
-            )
-        return Card(f"patches of user's photographs from {Path(self.path).name}", "not known; ask their owners")
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes on omitted photographs, dropped colours, and similar neighbours."""
-        if self.path is None:
-            return ()
-        colours = colour_notes(self.colour, self._all.had_colours)
-        return (*self._all.unusable_notes(), *self._order_notes, *colours)
-
-    @functools.cached_property
-    def _order_notes(self) -> tuple[str, ...]:
-        return () if self.split == "random" else order_notes(similar_neighbours(self._all.pooled()))
+        return (3 if self.colour == "rgb" else 1, self.size, self.size)
 
     def available(self, split: Split) -> int | None:
         """Return the number of patches of a split; ``None`` for training, which is endless."""
@@ -145,15 +200,14 @@ class Photos(PhotographSet):
             return torch.empty(0, *self.shape)
         if split in HELD_OUT:
             tiles = self._tiles[split]
-            if start + count > len(tiles):
-                raise DataError(
-                    f"{self._where}: {start + count} {split} patches requested, but the split holds {len(tiles)} of "
-                    f"{self.size}x{self.size} pixels; ask for at most {len(tiles)}, or for smaller patches"
-                )
-            indices, rows, columns = tiles[start : start + count].unbind(1)
+            advice = f" of {self.size}x{self.size} pixels; ask for fewer, or for smaller patches"
+            reading.check_count(self.where, split, start + count, len(tiles), advice)
+            corners = tiles[start : start + count]
         else:
-            indices, rows, columns = self._positions(split, count, start).unbind(1)
-        return self._all.patches(indices, rows, columns, self.size)
+            corners = self._positions(split, count, start)
+        pixels, size = self.photographs.results, self.size
+        patches = [pixels[index][row : row + size, column : column + size] for index, row, column in corners.tolist()]
+        return torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).float() / 255
 
     def sources(self, split: Split, count: int) -> list[int] | None:
         """Return the index of the photograph of each patch, for validation and testing."""
@@ -161,37 +215,35 @@ class Photos(PhotographSet):
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the pixels of the photographs, as stored in the files."""
-        return self._all.digest
-
-    @property
-    def _embedded(self) -> list[str]:
-        return [name for name, (_, colours) in EMBEDDED.items() if colours or self.colour != "rgb"]
+        return self.photographs.digest
 
     @functools.cached_property
     def _photographs(self) -> dict[Split, Tensor]:
         """Indices of the photographs of each split."""
         if self.path is None:
-            embedded_splits = [
-                TURNS[(TURNS.index(EMBEDDED[name][0]) - self.fold) % len(TURNS)] for name in self._embedded
-            ]
+            splits = [TURNS[(TURNS.index(EMBEDDED[name][0]) - self.fold) % len(TURNS)] for name in self.embedded]
             parts = {
-                split: torch.tensor([index for index, other in enumerate(embedded_splits) if other == split])
-                for split in dict.fromkeys(embedded_splits)
+                split: torch.tensor([index for index, other in enumerate(splits) if other == split]) for split in TURNS
             }
             return parts | {"train": torch.cat([parts["A"], parts["B"]])}
-        total = len(self._all.names)
+        total = len(self.photographs.results)
         test = self.test if self.test is not None else min(max(2, round(TEST_SHARE * total)), TEST_MAX)
-        cut = consecutive(reorder(np.arange(total), self.split, self.seed), test, self._where)
+        cut = split_indices(order_indices(np.arange(total), self.split, self.seed), test, self.where)
         train = torch.from_numpy(cut["train"])
         if len(train) < 2:
             raise DataError(
-                f"{self._where}: {total} photographs, {len(train)} of them for training; accepted: at least 5, with "
+                f"{self.where}: {total} photographs, {len(train)} of them for training; accepted: at least 5, with "
                 "at least 2 for training"
             )
         shuffled = train[torch.randperm(len(train), generator=generator("data", self.seed, "photos", "halves"))]
         first, second = shuffled.tensor_split(2)
         held_out = {split: torch.from_numpy(cut[split]) for split in HELD_OUT}
         return held_out | {"train": train, "A": first, "B": second}
+
+    @property
+    def _sizes(self) -> Tensor:
+        """Height and width of each photograph, shape (N, 2)."""
+        return torch.tensor([pixels.shape[:2] for pixels in self.photographs.results])
 
     @functools.cached_property
     def _tiles(self) -> dict[Split, Tensor]:
@@ -200,7 +252,7 @@ class Photos(PhotographSet):
         for split in HELD_OUT:
             tiles = [torch.empty(0, 3, dtype=torch.long)]
             for photograph in self._photographs[split]:
-                height, width = (self._all.shapes[photograph] // self.size).tolist()
+                height, width = (self._sizes[photograph] // self.size).tolist()
                 rows, columns = torch.arange(height) * self.size, torch.arange(width) * self.size
                 tiles.append(torch.cartesian_prod(photograph[None], rows, columns))
             all_tiles = torch.cat(tiles)
@@ -212,7 +264,7 @@ class Photos(PhotographSet):
         """Draw photograph, row and column of patches ``start`` to ``start + count`` of a stream, shape (count, 3)."""
         photographs = self._photographs[split]
         # Number of rows and columns in which the corner of a patch can lie.
-        corners = self._all.shapes[photographs] - self.size + 1
+        corners = self._sizes[photographs] - self.size + 1
         ends = corners.prod(1).cumsum(0)
 
         def draw(block: int) -> Tensor:

@@ -7,11 +7,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import DataError, Dataset, Names
-
-from .._messages import name_of
-from ._derived import Derived
-from ._manifold import Manifold
+from gahbench import DataError, Dataset, Names, get_spec
+from gahbench_plugins.datasets.generated import Derived
+from gahbench_plugins.datasets.manifold import Manifold
 
 
 class Rays(Derived, Manifold):
@@ -39,6 +37,7 @@ class Rays(Derived, Manifold):
     """
 
     display_name = "rays of {image}"
+    recipe = "multiples of a single image, with scales drawn by gahbench; origin of the image"
     intensities = 1
     label_parameters = ("image",)
 
@@ -52,12 +51,7 @@ class Rays(Derived, Manifold):
         self.dataset = image
         self.image = self.dataset.images("train", 1, start=index)[0].clamp(0, 1)
         if not self.image.any():
-            raise DataError(f"image {index} of '{name_of(image)}' is black; accepted: images with a pixel above 0")
-
-    @property
-    def recipe(self) -> str:
-        """How the images are derived, as text for the card."""
-        return "multiples of a single image, with scales drawn by gahbench; origin of the image"
+            raise DataError(f"image {index} of '{get_spec(image)}' is black; accepted: images with a pixel above 0")
 
     def prior_transform(self, uniform: Tensor) -> Tensor:
         """Return the non-linear parameters, shape (N, 0), since the family has only an intensity."""

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from gahbench import Dataset, Names, Optimum, Posterior, Split, TrueBasis, generator
 from gahbench.jacobian import FunctionMaps, LinearMaps
-
-from .._papers import KADKHODAIE_2024
-from ._derived import Derived
+from gahbench_plugins.datasets.generated import Derived
 
 
 class Shuffled(Derived):
@@ -34,7 +32,8 @@ class Shuffled(Derived):
     """
 
     display_name = "shuffled {dataset}"
-    citation = KADKHODAIE_2024
+    recipe = "pixels shuffled"
+    citation = "kadkhodaie-2024"
     label_parameters = ("dataset",)
 
     def __init__(self, dataset: Annotated[Dataset, Names("dataset", default="faces")], seed: int = 0) -> None:
@@ -47,11 +46,6 @@ class Shuffled(Derived):
     def optimum(self) -> Optimum:
         """The optimum of the plain images, which permutations do not change."""
         return self.dataset.optimum
-
-    @property
-    def recipe(self) -> str:
-        """How the images are derived, as text for the card."""
-        return "pixels shuffled"
 
     @functools.cached_property
     def permutation(self) -> Tensor:

@@ -1,8 +1,8 @@
-"""Pairs that a simulated camera takes of photographs."""
+"""Pairs that a simulated camera takes of photographs: photons on a Bayer mosaic, demosaicing, gamma, and JPEG."""
 
 from __future__ import annotations
 
-import functools
+import io
 from pathlib import Path
 from typing import Annotated
 
@@ -10,19 +10,24 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional
 
-from gahbench import Card
+from gahbench import Card, generator
+from gahbench_plugins.datasets import reading
+from gahbench_plugins.datasets.pairs import NoiseLevel, Pair, Pairs
+from gahbench_plugins.datasets.photos import EMBEDDED
 
-from .._papers import MALVAR_2004
-from ._camera import Camera, to_linear
-from ._pairs import NoiseLevel, Pair, Pairs, PairSet
-from ._reading.fetched import skimage_file
-from ._reading.preprocess import LUMA, Colour, channels_first
-from .photos import EMBEDDED
+#: Filters of Malvar, He & Cutler 2004, times 8: green at red or blue pixels; a colour at green pixels whose neighbours
+#: of this colour are in the same row; and a colour at pixels of the opposite colour.
+_GREEN = ((0, 0, -1, 0, 0), (0, 0, 2, 0, 0), (-1, 2, 4, 2, -1), (0, 0, 2, 0, 0), (0, 0, -1, 0, 0))
+_IN_ROW = ((0, 0, 0.5, 0, 0), (0, -1, 0, -1, 0), (-1, 4, 5, 4, -1), (0, -1, 0, -1, 0), (0, 0, 0.5, 0, 0))
+_OPPOSITE = ((0, 0, -1.5, 0, 0), (0, 2, 0, 2, 0), (-1.5, 0, 6, 0, -1.5), (0, 2, 0, 2, 0), (0, 0, -1.5, 0, 0))
+#: The sRGB curve is linear below this intensity, and a power above it.
+_TOE, _SLOPE, _OFFSET, _POWER = 0.0031308, 12.92, 0.055, 2.4
 
 
-class SimulatedCaptures(PairSet):
+class SimulatedCaptures(Pairs):
     """Simulated pairs: a camera chain with known noise, applied to eight photographs in the public domain or CC0.
 
     The pairs are simulated, and show how noise of this kind affects denoisers; a board of them is no measurement of a
@@ -65,7 +70,7 @@ class SimulatedCaptures(PairSet):
 
     display_name = "simulated captures, {photons} photons"
     label_parameters = ("photons",)
-    citation = MALVAR_2004
+    citation = "malvar-2004"
 
     def __init__(
         self,
@@ -76,20 +81,21 @@ class SimulatedCaptures(PairSet):
         quality: Annotated[int, Field(ge=1, le=100)] | None = 90,
         size: Annotated[int, Field(ge=16)] | None = None,
         sigma: NoiseLevel = "rms",
-        colour: Colour = "mean",
+        colour: reading.Colour = "mean",
     ) -> None:
-        super().__init__(size, sigma)
+        super().__init__(size, sigma, "simulated captures")
         self.photons = photons
         self.read_noise = read_noise
         self.mosaic = mosaic
         self.gamma = gamma
         self.quality = quality
-        self.colour: Colour = colour
+        self.colour: reading.Colour = colour
+        self.photographs = [name for name, (_, colours) in EMBEDDED.items() if colours or colour != "rgb"]
 
     @property
     def card(self) -> Card:
         """Origin and licence of the images."""
-        names = ", ".join(Path(name).stem for name in self._photographs)
+        names = ", ".join(Path(name).stem for name in self.photographs)
         return Card(
             f"simulated captures of photographs embedded in scikit-image: {names}", "CC0 or public domain", is_free=True
         )
@@ -99,31 +105,87 @@ class SimulatedCaptures(PairSet):
         """A note that the noise is simulated."""
         return ("the noise is simulated by a camera chain, and not recorded", *super().notes)
 
-    @property
-    def _photographs(self) -> list[str]:
-        return [name for name, (_, colours) in EMBEDDED.items() if colours or self.colour != "rgb"]
-
-    @property
-    def _where(self) -> str:
-        return "simulated captures"
-
-    @functools.cached_property
-    def _all(self) -> Pairs:
-        camera = Camera(self.photons, self.read_noise, self.mosaic, self.gamma, self.quality)
+    def read(self) -> dict[str, Pair | str]:
+        """Return the pairs that the camera takes, by the name of the photograph."""
         named: dict[str, Pair | str] = {}
-        for index, name in enumerate(self._photographs):
-            with Image.open(skimage_file(name)) as photograph:
-                pixels = torch.from_numpy(channels_first(np.asarray(photograph)).copy()).double() / 255
+        for index, name in enumerate(self.photographs):
+            photograph = reading.channels_first(reading.read_image(reading.embedded_file(name)))
+            pixels = torch.from_numpy(photograph.copy()).double() / 255
             # After averaging, sides are multiples of 16: the pattern of colours needs even sides, and wavelets more.
-            height, width = (side // 32 * 32 for side in pixels.shape[2:])
-            scene = functional.avg_pool2d(to_linear(pixels[:, :, :height, :width]), 2)[0].expand(3, -1, -1)
-            named[name] = Pair(*(self._in_colour(image) for image in camera.take(scene, index)))
-        pairs = Pairs.collect(named)
-        pairs.check_usable(self, "raise", self._where)
-        return pairs
+            height, width = (side // 32 * 32 for side in pixels.shape[1:])
+            scene = functional.avg_pool2d(to_linear(pixels[:, :height, :width]), 2).expand(3, -1, -1)
+            clean, noisy = (reading.mix(image, self.colour).float() for image in self.take(scene, index))
+            named[name] = Pair(clean, noisy)
+        return named
 
-    def _in_colour(self, image: torch.Tensor) -> torch.Tensor:
-        if self.colour == "rgb":
-            return image.float()
-        weights = image.new_tensor(LUMA if self.colour == "luma" else (1 / 3,) * 3)
-        return (image * weights.view(3, 1, 1)).sum(0, keepdim=True).float()
+    def take(self, scene: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Return the reference and the noisy image of a linear scene, each of shape (3, H, W) with even sides."""
+        raw = mosaic(scene) if self.mosaic else scene
+        developed = self._develop(self._expose(raw, generator("data", "camera", seed)).clamp(max=1))
+        if self.quality is not None:
+            developed = compress(developed, self.quality)
+        return self._develop(raw), developed
+
+    def _expose(self, raw: Tensor, source: torch.Generator) -> Tensor:
+        """Return intensities with Poisson noise of photons and Gaussian noise of reading out, of variance a x + b."""
+        exact, gain = raw.double().clamp(min=0), 1 / self.photons
+        read_out = self.read_noise / self.photons * torch.randn(raw.shape, dtype=torch.float64, generator=source)
+        rate = exact / gain
+        return (exact + read_out + gain * (torch.poisson(rate, generator=source) - rate)).to(raw.dtype)
+
+    def _develop(self, raw: Tensor) -> Tensor:
+        image = (demosaic(raw) if self.mosaic else raw).clamp(0, 1)
+        return to_srgb(image) if self.gamma else image
+
+
+def to_linear(image: Tensor) -> Tensor:
+    """Return the linear intensities of sRGB values."""
+    power = ((image + _OFFSET) / (1 + _OFFSET)) ** _POWER
+    return torch.where(image <= _TOE * _SLOPE, image / _SLOPE, power)
+
+
+def to_srgb(image: Tensor) -> Tensor:
+    """Return the sRGB values of linear intensities in [0, 1]."""
+    power = (1 + _OFFSET) * image.clamp(min=_TOE) ** (1 / _POWER) - _OFFSET
+    return torch.where(image <= _TOE, image * _SLOPE, power)
+
+
+def mosaic(scene: Tensor) -> Tensor:
+    """Return the pixels (1, H, W) of a sensor with the Bayer pattern RGGB, of a scene (3, H, W)."""
+    raw = scene[1:2].clone()
+    raw[0, ::2, ::2] = scene[0, ::2, ::2]
+    raw[0, 1::2, 1::2] = scene[2, 1::2, 1::2]
+    return raw
+
+
+def demosaic(raw: Tensor) -> Tensor:
+    """Return the colours (3, H, W) of pixels (1, H, W) with the Bayer pattern RGGB.
+
+    References
+    ----------
+    Malvar, He & Cutler, High-quality linear interpolation for demosaicing of Bayer-patterned color images, ICASSP 2004.
+    """
+    in_row = torch.tensor(_IN_ROW)
+    filters = torch.stack([torch.tensor(_GREEN), in_row, in_row.T, torch.tensor(_OPPOSITE)]).to(raw) / 8
+    # The mirrored border keeps the pattern.
+    padded = functional.pad(raw[None], (2, 2, 2, 2), mode="reflect")
+    green, row, column, opposite = functional.conv2d(padded, filters[:, None])[0]
+    own = raw[0]
+    image = torch.stack([own, own, own])
+    for first, (colour, other) in ((0, (0, 2)), (1, (2, 0))):
+        # Rows of one colour: its own pixels, then green pixels, for the first row of the pattern; the reverse below.
+        here, there = slice(first, None, 2), slice(1 - first, None, 2)
+        image[1, here, here] = green[here, here]
+        image[other, here, here] = opposite[here, here]
+        image[colour, here, there] = row[here, there]
+        image[other, here, there] = column[here, there]
+    return image
+
+
+def compress(image: Tensor, quality: int) -> Tensor:
+    """Return an image (3, H, W) after rounding to 8 bits and JPEG."""
+    pixels = image.mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer, formats=("JPEG",)) as decoded:
+        return torch.from_numpy(np.array(decoded)).permute(2, 0, 1).to(image.dtype) / 255

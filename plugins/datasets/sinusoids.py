@@ -11,13 +11,10 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Posterior
-
-from .._papers import RICE_1945
-from ._manifold import Manifold
+from gahbench_plugins.datasets.manifold import Manifold
 
 #: Quadrature over the amplitude: number of nodes, and half width of the window in standard deviations.
-NODES = 64
-HALF_WIDTH = 10.0
+NODES, HALF_WIDTH = 64, 10.0
 
 
 class Sinusoids(Manifold):
@@ -47,7 +44,7 @@ class Sinusoids(Manifold):
     """
 
     display_name = "sinusoids"
-    citation = RICE_1945
+    citation = "rice-1945"
     nonlinear = 1
     intensities = 1
     offset = 0.5

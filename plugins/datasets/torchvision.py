@@ -2,129 +2,87 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import inspect
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Card, DataError
-from gahbench._util.errors import suggestion
-from gahbench._util.readable import brief
+from gahbench import Card, DataError, GahbenchError
+from gahbench_plugins.datasets import reading
+from gahbench_plugins.datasets.images import Images, Source
 
-from .._extras import require
-from ._library import Library, Part
-from ._reading.cache import cache_folder
-from ._reading.preprocess import Colour
-
-#: Names of validation splits in torchvision.
-VALIDATION = ("val", "valid")
+ACCEPTED = "a class of torchvision.datasets with images for training and testing, such as CIFAR10"
 
 
-class Torchvision(Library):
-    """A dataset of torchvision, by the name of its class, such as ``CIFAR10``.
+class Torchvision(Images):
+    """A dataset of torchvision, by the name of its class, with the splits of the source.
 
-    This dataset needs the extra ``torchvision``. The training, validation and test splits are the splits of the source.
-    Without a validation split, a random tenth of the training images, at most 1024, is used for validation. Only
-    ``gahbench prepare`` downloads a dataset.
+    This dataset needs the extra ``torchvision``. A random tenth of the training images, at most 1024, is used for
+    validation. Only ``gahbench prepare`` downloads a dataset.
 
     Parameters
     ----------
     name
-        Name of a class of ``torchvision.datasets`` with splits for training and for testing.
+        Name of a class of ``torchvision.datasets`` with splits for training and for testing, such as ``CIFAR10``.
     path
         Folder of the files, in torchvision's layout; ``null`` for ``torchvision/`` in the cache of gahbench.
-    size
-        Height and width of the result, in pixels. If it is at least 90 % of the smaller side, the centre is cropped;
-        otherwise the largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
-    colour
-        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
+    size, colour
+        As for ``images``.
     seed
         Seed of the order of the training images, and of the halves A and B.
     """
 
     display_name = "{name}"
     label_parameters = ("name",)
+    citation = None
 
     def __init__(
         self,
-        name: Annotated[str, Field(min_length=1)] = "MNIST",
+        name: str = "MNIST",
         path: str | None = None,
         size: Annotated[int, Field(ge=8)] | None = None,
-        colour: Colour = "mean",
+        colour: reading.Colour = "mean",
         seed: int = 0,
     ) -> None:
-        require("dataset 'torchvision'", "torchvision", "torchvision")
-        super().__init__(name, size, None, colour, seed)
-        self.name = name
-        self.root = cache_folder() / "torchvision" if path is None else Path(path).expanduser()
-        parameters = inspect.signature(self._class).parameters
-        self._split_parameter = "train" if "train" in parameters else "split"
-        if self._split_parameter not in parameters or "root" not in parameters:
-            raise ValueError(f"name={name} has no training split; accepted: a class that has, such as CIFAR10")
+        super().__init__(name, size, None, colour, "keep", seed)
+        self.root = reading.cache_folder() / "torchvision" if path is None else Path(path).expanduser()
+        try:
+            from torchvision import datasets
+        except ImportError as error:
+            raise GahbenchError("it needs the package torchvision: pip install 'gahbench[torchvision]'") from error
+        self._class: Any = getattr(datasets, name, None) if name in datasets.__all__ else None
+        self._options = set(inspect.signature(self._class).parameters) if self._class else set()
+        if not {"train", "split"} & self._options:
+            raise ValueError(f"name={name}; accepted: {ACCEPTED}")
 
     @property
     def card(self) -> Card:
         """Origin and licence of the dataset."""
-        return Card(f"{self.name}, by torchvision", "not known; ask its authors")
+        return Card(f"{self.where}, by torchvision", "not known; ask its authors")
 
     def missing(self) -> tuple[str, ...]:
         """Return a description of the dataset if its files are not in the folder."""
         try:
-            self._open("test", download=False)
+            self._open("test")
         except (RuntimeError, OSError):
-            return (f"{self.name}, downloaded by torchvision into {self.root}",)
+            return (f"{self.where}, downloaded by torchvision into {self.root}",)
         except (TypeError, ValueError) as error:
-            raise DataError(f"{self.name} of torchvision has no images for testing: {brief(error)}") from error
+            raise DataError(f"name={self.where}: {error}; accepted: {ACCEPTED}") from error
         return ()
 
     def prepare(self) -> None:
         """Download the dataset if it is missing."""
-        if not self.missing():
-            return
-        self.root.mkdir(parents=True, exist_ok=True)
-        try:
-            for split in ("train", "test"):
-                self._open(split, download=True)
-            for split in VALIDATION if self._split_parameter == "split" else ():
-                with contextlib.suppress(ValueError):  # The dataset has no such split.
-                    self._open(split, download=True)
-        except (RuntimeError, OSError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{self.name} cannot be downloaded by torchvision: {error}; by hand: put its files into {self.root}"
-            ) from error
+        for part in ("train", "test"):
+            self._open(part, download=True)
 
-    def parts(self) -> Mapping[Part, Iterable[Any]]:
-        """Return the images of each split."""
-        parts: dict[Part, Iterable[Any]] = {
-            "train": self._images("train"),
-            "test": self._images("test"),
-        }
-        if self._split_parameter == "split":
-            for split in VALIDATION:
-                with contextlib.suppress(ValueError):  # The dataset has no such split.
-                    parts["validation"] = self._images(split)
-        return parts
+    def source(self) -> Source:
+        """Return the images before they are cropped, resized and mixed."""
+        if missing := self.missing():
+            raise DataError(f"{missing[0]}: not downloaded; run 'gahbench prepare' with the suite")
+        parts: dict[Any, Any] = {part: self._open(part) for part in ("train", "test")}
+        return Source.of_parts(parts, lambda item: item[0], self.seed)
 
-    def _images(self, split: str) -> Iterable[Any]:
-        source = self._open(split, download=False)
-        return (source[index][0] for index in range(len(source)))
-
-    def _open(self, split: str, download: bool) -> Any:
-        options: dict[str, Any] = (
-            {"download": download} if "download" in inspect.signature(self._class).parameters else {}
-        )
-        selection = {"train": split == "train"} if self._split_parameter == "train" else {"split": split}
-        return self._class(root=str(self.root), **selection, **options)
-
-    @functools.cached_property
-    def _class(self) -> Any:
-        from torchvision import datasets
-
-        if self.name not in datasets.__all__:
-            hint = suggestion(self.name, datasets.__all__) or ""
-            raise ValueError(f"name={self.name} is not in torchvision.datasets{hint}")
-        return getattr(datasets, self.name)
+    def _open(self, split: str, **options: bool) -> Any:
+        chosen = {"train": split == "train"} if "train" in self._options else {"split": split}
+        return self._class(root=str(self.root), **chosen, **(options if "download" in self._options else {}))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -14,16 +12,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Card, DataError, Shape, Split
-
-from ._reading.files import OnError
-from ._reading.photographs import PhotographSet
-from ._reading.preprocess import Colour, colour_notes
+from gahbench import DataError, Shape, Split
+from gahbench_plugins.datasets import reading
+from gahbench_plugins.datasets.photos import Photographs
 
 Size = tuple[int, int]
 
 
-class Whole(PhotographSet):
+class Whole(Photographs):
     """Whole photographs as test images, such as the sets BSD68, Set12, Kodak and Urban100.
 
     There are only test images, so entrants that are trained, fitted or tuned on a dataset have no row. If photographs
@@ -34,9 +30,9 @@ class Whole(PhotographSet):
     Parameters
     ----------
     path
-        A folder or zip archive of photographs, up to two folders deep; a Parquet table from the Hugging Face hub; or an
-        array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Photographs are
-        sorted by name. The default is a photograph in the public domain or CC0, embedded in scikit-image.
+        A folder of photographs, up to two folders deep; or an array file (.npy, .npz under ``images``, or .npz with an
+        array for each photograph), uint8. Photographs are sorted by name. The default is a photograph in the public
+        domain or CC0, embedded in scikit-image.
     height, width
         Size of the photographs to use, in pixels, in either orientation; other photographs are left out. By default
         photographs of all sizes are used.
@@ -56,18 +52,17 @@ class Whole(PhotographSet):
     """
 
     display_name = "whole photographs, {path}"
-    embedded_name = "the embedded photograph"
     # ``photos`` also has this photograph for testing.
-    _embedded: Sequence[str] = ("chelsea.png",)
+    embedded = ("chelsea.png",)
 
     def __init__(
         self,
         path: str | None = None,
         height: Annotated[int, Field(ge=8)] | None = None,
         width: Annotated[int, Field(ge=8)] | None = None,
-        colour: Colour = "mean",
+        colour: reading.Colour = "mean",
         sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None,
-        on_error: OnError = "raise",
+        on_error: reading.OnError = "raise",
     ) -> None:
         if (height is None) != (width is None):
             raise ValueError(f"height={height} and width={width}: give both, or neither")
@@ -79,7 +74,7 @@ class Whole(PhotographSet):
     @property
     def shape(self) -> Shape:
         """Shape (C, H, W) of the first photograph."""
-        return (self._all.pixels.shape[1], *self._oriented_sizes[self._indices[0]])
+        return (3 if self.colour == "rgb" else 1, *self._oriented_sizes[self._indices[0]])
 
     def shapes(self, count: int) -> list[Shape] | None:
         """Return the shapes of the first ``count`` photographs; ``None`` if all shapes are equal up to orientation."""
@@ -92,29 +87,10 @@ class Whole(PhotographSet):
         _, height, width = shape
         subset = Whole(self.path, height, width, self.colour, self.sha256, self.on_error)
         # Share the photographs, which are not read again.
-        subset._all, subset._digest = self._all, self._digest
+        subset.photographs, subset._digest = self.photographs, self._digest
         if shape != subset.shape:
-            raise DataError(f"{self._where}: photographs of shape {subset.shape}, not {shape}")
+            raise DataError(f"{self.where}: photographs of shape {subset.shape}, not {shape}")
         return subset
-
-    @property
-    def card(self) -> Card:
-        """Origin and licence of the photographs."""
-        if self.path is None:
-            return Card(
-                f"a photograph embedded in scikit-image: {Path(self._embedded[0]).stem}",
-                "CC0 or public domain",
-                is_free=True,
-            )
-        return Card(f"user's whole photographs from {Path(self.path).name}", "not known; ask their owners")
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes on omitted photographs and dropped colours."""
-        return (
-            *self._all.unusable_notes(),
-            *colour_notes(self.colour, self.path is not None and self._all.had_colours),
-        )
 
     def available(self, split: Split) -> int:
         """Return the number of photographs of a split; 0 except for ``test``."""
@@ -122,20 +98,17 @@ class Whole(PhotographSet):
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
         """Return photographs ``start`` to ``start + count``, shape (count, C, H, W), float32 in [0, 1]."""
-        if start + count > self.available(split):
-            raise DataError(
-                f"{self._where}: {start + count} {split} images requested, but the split holds {self.available(split)}"
-                + ("" if split == "test" else "; whole photographs are for testing only")
-            )
+        advice = "" if split == "test" else "; whole photographs are for testing only"
+        reading.check_count(self.where, split, start + count, self.available(split), advice)
         if self.shapes(1) is not None and count:
             raise DataError(
-                f"{self._where}: photographs of different sizes; set 'height' and 'width' to one of {self._sizes}"
+                f"{self.where}: photographs of different sizes; set 'height' and 'width' to one of {self._sizes}"
             )
-        images, pixels = [], self._all.flat_pixels()
+        images = []
         for index in self._indices[start : start + count]:
-            size = tuple(self._all.shapes[index].tolist())
-            image = torch.from_numpy(np.array(pixels[index])).reshape(*size, -1).permute(2, 0, 1).float() / 255
-            images.append(image if size == self._oriented_sizes[index] else torch.rot90(image, 1, (1, 2)))
+            pixels = self.photographs.results[index]
+            turned = pixels if pixels.shape[:2] == self._oriented_sizes[index] else np.rot90(pixels)
+            images.append(torch.from_numpy(turned.copy()).permute(2, 0, 1).float() / 255)
         return torch.stack(images) if images else torch.empty(0, *self.shape)
 
     def fingerprint(self) -> str:
@@ -145,13 +118,12 @@ class Whole(PhotographSet):
     @functools.cached_property
     def _digest(self) -> str:
         digest = hashlib.sha256()
-        for (height, width), pixels in zip(self._all.shapes.tolist(), self._all.flat_pixels(), strict=True):
-            digest.update(f"{height}x{width}x{pixels.shape[1]}".encode())
-            digest.update(pixels.tobytes())
+        for pixels in self.photographs.results:
+            digest.update("x".join(map(str, pixels.shape)).encode() + pixels.tobytes())
         pixels_digest = digest.hexdigest()
         if self.sha256 is not None and not pixels_digest.startswith(self.sha256):
             raise DataError(
-                f"{self._where}: its pixels have the SHA-256 {pixels_digest}, not {self.sha256}; accepted: matching "
+                f"{self.where}: its pixels have the SHA-256 {pixels_digest}, not {self.sha256}; accepted: matching "
                 "files, or no 'sha256'"
             )
         return pixels_digest
@@ -159,7 +131,7 @@ class Whole(PhotographSet):
     @functools.cached_property
     def _oriented_sizes(self) -> list[Size]:
         """Height and width of each photograph after rotation to the given, or the more frequent, orientation."""
-        sizes: list[Size] = [(height, width) for height, width in self._all.shapes.tolist()]
+        sizes: list[Size] = [pixels.shape[:2] for pixels in self.photographs.results]
         if self.height is not None and self.width is not None:
             wanted = (self.height, self.width)
             return [wanted if size in (wanted, wanted[::-1]) else size for size in sizes]
@@ -176,11 +148,11 @@ class Whole(PhotographSet):
         indices = [index for index, size in enumerate(self._oriented_sizes) if size == (self.height, self.width)]
         if not indices:
             raise DataError(
-                f"{self._where}: no photograph has {self.height}x{self.width} pixels; accepted sizes: {self._sizes}"
+                f"{self.where}: no photograph has {self.height}x{self.width} pixels; accepted sizes: {self._sizes}"
             )
         return indices
 
     @property
     def _sizes(self) -> str:
-        counts = Counter((min(size), max(size)) for size in self._all.shapes.tolist())
+        counts = Counter(tuple(sorted(pixels.shape[:2])) for pixels in self.photographs.results)
         return ", ".join(f"{height}x{width} ({count})" for (height, width), count in counts.most_common(8))

@@ -34,8 +34,6 @@ def test_the_splits_of_torchvision_are_the_splits_of_the_files(tmp_path):
     # As files are often sorted by class, training images have a fixed random order.
     assert sort_images(both.numpy()) == sort_images(np.asarray(train, dtype=np.float32))
     assert both.numpy() != pytest.approx(train)
-    again = gahbench.create("dataset", "torchvision", path=str(tmp_path))
-    assert torch.equal(again.images("train", 36), both[:36])
     assert dataset.missing() == ()
 
 
@@ -47,18 +45,13 @@ def test_missing_torchvision_datasets_are_reported_without_a_download(tmp_path, 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     absent = gahbench.create("dataset", "torchvision[CIFAR10]", path=str(tmp_path))
     assert absent.missing() == (f"CIFAR10, downloaded by torchvision into {tmp_path}",)
-    with pytest.raises(gahbench.DataError, match=r"CIFAR10.* is not downloaded; run 'gahbench prepare'"):
+    with pytest.raises(gahbench.DataError, match=r"CIFAR10.*: not downloaded; run 'gahbench prepare'"):
         absent.images("train", 1)
-    with pytest.raises(
-        gahbench.DataError, match=r"cannot be downloaded by torchvision: .*; by hand: put its files into"
-    ):
+    with pytest.raises(OSError, match="no network"):
         absent.prepare()
-    with pytest.raises(gahbench.ParameterError, match=r"name=CIFAR11 is not in torchvision.datasets.*CIFAR10"):
-        gahbench.create("dataset", "torchvision[CIFAR11]")
-    with pytest.raises(gahbench.DataError, match="ImageNet of torchvision has no images for testing"):
-        gahbench.create("dataset", f"torchvision[ImageNet,path={tmp_path}]").missing()
-    with pytest.raises(gahbench.ParameterError, match="name=EuroSAT has no training split"):
-        gahbench.create("dataset", "torchvision[EuroSAT]")
+    for name in ("CIFAR11", "EuroSAT", "ImageNet"):
+        with pytest.raises(gahbench.GahbenchError, match=f"{name}.*; accepted: a class of torchvision.datasets"):
+            gahbench.create("dataset", f"torchvision[{name},path={tmp_path}]").missing()
 
 
 @hugging_face
@@ -99,14 +92,12 @@ def test_errors_of_hub_datasets_are_reported_without_a_download(tmp_path, monkey
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     absent = gahbench.create("dataset", "hf-dataset[owner/name]")
     assert absent.missing() == ("owner/name, from the Hugging Face hub",)
-    with pytest.raises(gahbench.DataError, match=r"owner/name.* is not downloaded; run 'gahbench prepare'"):
+    with pytest.raises(gahbench.DataError, match=r"owner/name.*: not downloaded; run 'gahbench prepare'"):
         absent.images("train", 1)
-    with pytest.raises(gahbench.DataError, match="cannot be downloaded from the Hugging Face hub: no network; by hand"):
+    with pytest.raises(ConnectionError, match="no network"):
         absent.prepare()
-    with pytest.raises(gahbench.ParameterError, match="give either a 'name' on the hub, or the 'path'"):
-        gahbench.create("dataset", "hf-dataset")
     folder = save_dataset(tmp_path, train=4, test=2)
-    with pytest.raises(gahbench.DataError, match="column=label; its columns of images are image"):
+    with pytest.raises(gahbench.DataError, match=r"label.*accepted"):
         gahbench.create("dataset", "hf-dataset", path=str(folder), column="label").images("test", 1)
     with pytest.raises(gahbench.DataError, match="its splits are train, dev; accepted: train and test"):
         gahbench.create("dataset", "hf-dataset", path=str(save_dataset(tmp_path / "b", train=2, dev=2))).images(
@@ -124,21 +115,3 @@ def test_prepare_caches_the_dataset_of_the_hub(tmp_path, monkeypatch):
     monkeypatch.delattr(datasets, "load_dataset")
     again = gahbench.create("dataset", "hf-dataset[owner/name]")
     assert (again.missing(), again.available("test")) == ((), 5)
-
-
-@hugging_face
-def test_images_of_several_sizes_need_a_size(tmp_path):
-    import datasets
-    from PIL import Image
-
-    images = [
-        Image.fromarray(np.full((side, side + 2), 50 * index, np.uint8)) for index, side in enumerate((16, 20, 24))
-    ]
-    images.append(Image.new("RGB", (30, 16), (0, 60, 90)))
-    datasets.Dataset.from_dict({"image": images}, datasets.Features({"image": datasets.Image()})).save_to_disk(tmp_path)
-    with pytest.raises(gahbench.DataError, match=r"images of 4 sizes, such as 16x18, 16x30, 20x22; set a 'size'"):
-        gahbench.create("dataset", "hf-dataset", path=str(tmp_path)).images("train", 1)
-    dataset = gahbench.create("dataset", "hf-dataset", path=str(tmp_path), size=16, test=1)
-    # Constant images keep their values, in another order; colours become the mean of their channels.
-    everything = torch.cat([dataset.images("train", 3), dataset.images("test", 1)])
-    assert sorted(everything[:, 0, 8, 8].tolist()) == pytest.approx([0, 50 / 255, 50 / 255, 100 / 255])

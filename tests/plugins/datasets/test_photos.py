@@ -1,14 +1,22 @@
+"""Photographs: patches of them, and whole photographs."""
+
+import hashlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from isolation import real_data
 from PIL import Image
 
 import gahbench
 from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import SPLITS
+from gahbench.testing import check_configured
 from gahbench_plugins.datasets.photos import Photos
+from gahbench_plugins.datasets.whole import Whole
 
 
 def ramps(count, height=40, width=56):
@@ -69,63 +77,8 @@ def test_tiles_for_testing_cover_each_pixel_once(ten):
     assert result == {(photo, 16 * row, 16 * column) for photo in (8, 9) for row in range(2) for column in range(3)}
     # Patches are in random order, so the first patches are not all from the same photograph.
     assert len(set(patch_positions(photos, "test", 6)[0].tolist())) == 2
-    with pytest.raises(DataError, match="13 test patches requested, but the split holds 12 of 16x16"):
+    with pytest.raises(DataError, match="13 test images requested, but the split holds 12 of 16x16"):
         photos.images("test", 8, start=5)
-
-
-def test_streams_are_endless_and_depend_on_the_seed(ten):
-    photos = Photos(ten, size=8)
-    assert photos.images("train", 2, start=7 << 32).shape == (2, 1, 8, 8)
-    for split in SPLITS:
-        assert photos.available(split) is None or split in ("validation", "test")
-        assert not torch.equal(Photos(ten, size=8, seed=1).images(split, 20), photos.images(split, 20))
-
-
-def test_a_folder_of_photographs_of_all_sizes(tmp_path):
-    random, stored = np.random.default_rng(0), []
-    for index in range(6):
-        stored.append(random.integers(0, 256, (30 + 7 * index, 50 - 3 * index, 3), dtype=np.uint8))
-        (tmp_path / "f" / "deep").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(stored[-1]).save(tmp_path / "f" / "deep" / f"{index}.png")
-    photos = Photos(str(tmp_path / "f"), size=20, colour="rgb", test=2)
-    np.savez(tmp_path / "a.npz", **{str(index): photo for index, photo in enumerate(stored)})
-    arrays = Photos(str(tmp_path / "a.npz"), size=20, colour="rgb", test=2)
-    for split in SPLITS:
-        assert torch.equal(photos.images(split, 4), arrays.images(split, 4))
-    # The last two photographs have 58 x 38 and 65 x 35 pixels.
-    expected = [stored[index][row : row + 20, :20] for index, row in ((4, 0), (4, 20), (5, 0), (5, 20), (5, 40))]
-    result = (255 * photos.images("test", photos.available("test"))).round().long()
-    assert {tuple(tile.flatten().tolist()) for tile in result} == {
-        tuple(tile.transpose(2, 0, 1).flatten().tolist()) for tile in expected
-    }
-    grey = Photos(str(tmp_path / "f"), size=20, test=2).images("train", 4)
-    assert (grey - photos.images("train", 4).mean(1, keepdim=True)).abs().max() < 0.501 / 255
-
-
-def test_embedded_photographs_need_no_download_and_do_not_share():
-    photos = Photos()
-    assert photos.shape == (1, 64, 64)
-    # Test photographs have 512 x 512 and 300 x 451 pixels, validation photographs 512 x 512 and 427 x 640.
-    assert [photos.available(split) for split in ("test", "validation")] == [8 * 8 + 4 * 7, 8 * 8 + 6 * 10]
-    assert Photos(colour="rgb").available("test") == 4 * 7
-    for colour, count in (("mean", 8), ("rgb", 4)):
-        parts = {split: numbers.tolist() for split, numbers in Photos(colour=colour)._photographs.items()}
-        assert sorted(parts["train"] + parts["validation"] + parts["test"]) == list(range(count))
-        assert sorted(parts["train"]) == sorted(parts["A"] + parts["B"])
-        assert len(set(map(len, (parts["A"], parts["B"], parts["validation"], parts["test"])))) == 1
-
-
-def test_embedded_patches_are_of_their_photographs():
-    skimage_data = pytest.importorskip("skimage.data")
-    chelsea = np.asarray(Image.open(Path(skimage_data.__file__).parent / "chelsea.png"))
-    photos = Photos(size=100, colour="rgb")
-    tiles = {tile.astype(np.uint8).tobytes() for tile in (255 * photos.images("test", 12)).round().numpy()}
-    expected = {
-        np.ascontiguousarray(chelsea[row : row + 100, column : column + 100].transpose(2, 0, 1)).tobytes()
-        for row in range(0, 300, 100)
-        for column in range(0, 400, 100)
-    }
-    assert tiles == expected
 
 
 @pytest.mark.parametrize("name", ["images", "faces", "photos"])
@@ -149,9 +102,7 @@ def test_fingerprint_depends_only_on_the_pixels(tmp_path, ten, name):
     [
         (ramps(10), {"size": 41}, r"10 of 10 images .* image 0, .*: smaller than 41x41 pixels \(size=41\)"),
         (ramps(4), {}, "4 photographs, 1 of them for training; accepted: at least 5"),
-        (ramps(5) / 255, {}, r"own\.npz: image 0 of shape .* accepted: photographs"),
-        (ramps(5)[:, 0, :, 0], {}, r"own\.npz: image 0 of shape .* accepted: photographs"),
-        (np.zeros((5, 9, 9, 2), np.uint8), {}, r"own\.npz: image 0 of shape .* accepted: photographs"),
+        (ramps(5) / 255, {}, r"own\.npz: 5 of 5 .* image 0, .*: shape .* and type float64; accepted: \(H, W\)"),
         (ramps(5)[..., 1], {"colour": "rgb"}, "grey images; colour=rgb accepts"),
         (None, {}, "no photographs; accepted"),
     ],
@@ -162,28 +113,12 @@ def test_photographs_that_cannot_be_used_are_refused(tmp_path, arrays, parameter
         Photos(str(tmp_path / "own.npz"), **{"size": 8, **parameters}).images("train", 1)
 
 
-def test_embedded_photographs_may_be_too_small():
-    with pytest.raises(DataError, match=r"chelsea\.png: smaller than 301x301 pixels"):
-        Photos(size=301).shape  # noqa: B018
-
-
-def test_card_names_the_photographs_in_use():
-    assert "camera" in Photos().card.origin
-    assert "camera" not in Photos(colour="rgb").card.origin
-    assert Photos().card.licence == "CC0 or public domain"
-    assert Photos("folder/mine").card.origin.endswith("from mine")
-
-
 def test_sources_of_patches_are_their_photographs():
     photos = gahbench.create("dataset", "photos", size=64)
     sources = photos.sources("test", 20)
     assert len(set(sources)) == 2
     shuffled = gahbench.create("dataset", "shuffled[photos]")
     assert shuffled.sources("test", 4) == gahbench.create("dataset", "photos").sources("test", 4)
-    # Patches of the same photograph have more similar means.
-    means = photos.images("test", 20).mean((1, 2, 3))
-    first = torch.tensor([source == sources[0] for source in sources])
-    assert float(means.var()) > float((means[first].var() + means[~first].var()) / 2)
     assert photos.sources("train", 4) is None
     assert gahbench.create("dataset", "discs").sources("test", 4) is None
 
@@ -201,6 +136,98 @@ def test_each_embedded_photograph_is_for_testing_in_one_of_four_folds(colour):
     assert torch.equal(folds[0].images("test", 9), Photos(size=32, colour=colour).images("test", 9))
 
 
-def test_folds_are_of_the_embedded_photographs(tmp_path):
-    with pytest.raises(ValueError, match="fold=1: accepted only without a 'path'"):
-        Photos(str(tmp_path), fold=1)
+DATA = real_data()
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(*sizes):
+        draw = np.random.default_rng(0)
+        photographs = [draw.integers(0, 256, size, dtype=np.uint8) for size in sizes]
+        np.savez(tmp_path / "some.npz", *photographs)
+        return str(tmp_path / "some.npz"), photographs
+
+    return write
+
+
+def test_photographs_are_whole_and_rotated_to_the_same_orientation(file):
+    path, pixels = file((12, 16), (16, 12), (12, 16))
+    whole = Whole(path)
+    assert whole.shape == (1, 12, 16)
+    images = (255 * whole.images("test", 3)).round().numpy().astype(np.uint8)[:, 0]
+    assert np.array_equal(images[0], pixels[0])
+    assert np.array_equal(images[2], pixels[2])
+    # A quarter turn counter-clockwise: the right-hand column becomes the top row.
+    assert np.array_equal(images[1], np.rot90(pixels[1]))
+    assert np.array_equal(images[1][0], pixels[1][:, -1])
+
+
+def test_there_are_only_test_images(file):
+    path, _ = file((12, 16), (12, 16))
+    whole = Whole(path)
+    assert [whole.available(split) for split in ("train", "validation", "A", "B", "test")] == [0, 0, 0, 0, 2]
+    assert whole.images("train", 0).shape == (0, 1, 12, 16)
+    with pytest.raises(
+        DataError, match="1 train images requested, but the split holds 0; whole photographs are for testing only"
+    ):
+        whole.images("train", 1)
+    with pytest.raises(DataError, match="3 test images requested, but the split holds 2"):
+        whole.images("test", 2, start=1)
+
+
+def test_photographs_of_different_sizes_are_one_set(file):
+    path, pixels = file((16, 12), (20, 20), (12, 16), (12, 16), (20, 20))
+    whole = Whole(path)
+    assert whole.available("test") == 5
+    assert whole.shape == (1, 12, 16)
+    assert whole.shapes(4) == [(1, 12, 16), (1, 20, 20), (1, 12, 16), (1, 12, 16)]
+    wide, square = whole.of_shape((1, 12, 16)), whole.of_shape((1, 20, 20))
+    assert (wide.available("test"), square.available("test")) == (3, 2)
+    assert wide.shapes(1) is None
+    assert np.array_equal((255 * wide.images("test", 1)[0, 0]).round().numpy(), np.rot90(pixels[0]))
+    assert np.array_equal((255 * square.images("test", 2)[1, 0]).round().numpy(), pixels[4])
+    assert wide.fingerprint() == whole.fingerprint()
+    with pytest.raises(DataError, match=r"set 'height' and 'width' to one of 12x16 \(3\), 20x20 \(2\)"):
+        whole.images("test", 1)
+    with pytest.raises(DataError, match="no photograph has 16x20"):
+        whole.of_shape((1, 16, 20))
+    with pytest.raises(DataError, match="all images have the shape"):
+        gahbench.create("dataset", "discs").of_shape((1, 8, 8))
+
+
+def test_a_set_of_several_shapes_keeps_the_contract(file, builtin):
+    path, _ = file((16, 12), (20, 20), (12, 16))
+    report = check_configured(builtin.configure("dataset", "whole", path=path))
+    assert report.passed, report
+    assert sum("of_shape has all images" in finding.check for finding in report.findings) == 2
+
+
+def test_a_folder_has_the_fingerprint_of_an_array_file(file, tmp_path):
+    path, pixels = file((12, 16), (20, 20))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for index, photograph in enumerate(pixels):
+        Image.fromarray(photograph).save(folder / f"arr_{index}.png")
+    result = Whole(str(folder)).fingerprint()
+    assert result == Whole(path).fingerprint()
+    expected = hashlib.sha256(b"12x16x1" + pixels[0].tobytes() + b"20x20x1" + pixels[1].tobytes()).hexdigest()
+    assert result == expected
+    assert Whole(path, sha256=result).fingerprint() == Whole(path, sha256=result[:8]).fingerprint() == result
+    with pytest.raises(DataError, match=f"SHA-256 {result}, not 01234567; accepted"):
+        Whole(path, sha256="01234567").fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("suite_name", "name", "sizes"),
+    [("classic", "bsd68", [68]), ("classic", "set12", [7, 5]), ("classic-colour", "cbsd68", [68])],
+)
+def test_the_sets_of_the_classic_suites_have_their_fingerprints(suite_name, name, sizes):
+    path = DATA / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{path} does not exist")
+    suite = yaml.safe_load((Path(__file__).parents[3] / "suites" / f"{suite_name}.yaml").read_text(encoding="utf-8"))
+    (stated,) = (entry["whole"] for entry in suite["datasets"] if entry["whole"]["path"] == f"{suite_name}/{name}.npz")
+    whole = Whole(str(path), colour=stated.get("colour", "mean"), sha256=stated["sha256"])
+    assert whole.fingerprint() == stated["sha256"]
+    shapes = whole.shapes(100) or [whole.shape] * whole.available("test")
+    assert list(Counter(shapes).values()) == sizes

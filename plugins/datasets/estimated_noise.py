@@ -1,12 +1,14 @@
-"""Recorded noisy images without clean references: their noise levels, and what they show of their noise.
+"""What noisy images without clean references show of their noise.
 
-The noise is seen in the high frequencies of smooth blocks (Ponomarenko, Lukin, Zriakhov, Kaarna & Astola 2007, An
-automatic approach to lossy compression of AVIRIS images, IGARSS; Colom & Buades 2013, Analysis and extension of the
-Ponomarenko et al. method, estimating a noise curve from a single image, Image Processing On Line 3). Blocks of 8x8
-pixels are transformed by the DCT. In each quarter of the blocks by intensity, those with the least energy at low
-frequencies are kept. At frequencies (i, j) with i + j >= 8, they hold little but noise, and for white noise the choice
-does not depend on these coefficients. Here, blocks do not overlap, means replace medians over frequencies, and the
-shape of the spectrum is fitted.
+The level is estimated by scikit-image, from the median of the finest wavelet coefficients (Donoho & Johnstone 1994).
+
+Whether the noise is white is seen in the high frequencies of smooth blocks (Ponomarenko, Lukin, Zriakhov, Kaarna &
+Astola 2007, An automatic approach to lossy compression of AVIRIS images, IGARSS; Colom & Buades 2013, Analysis and
+extension of the Ponomarenko et al. method, estimating a noise curve from a single image, Image Processing On Line 3).
+Blocks of 8x8 pixels are transformed by the DCT. In each quarter of the blocks by intensity, those with the least
+energy at low frequencies are kept. At frequencies (i, j) with i + j >= 8, they hold little but noise, and for white
+noise the choice does not depend on these coefficients. Here, blocks do not overlap, means replace medians over
+frequencies, and the shape of the spectrum is fitted.
 
 For stationary noise, the variance of coefficient (i, j) is the sum of c_i(k) c_j(l) R(k, l) over distances k, l of
 pixels, where R is the autocovariance of the noise and c_i that of the i-th cosine. R(0, 0), R(0, 1) and R(1, 0) are
@@ -19,21 +21,18 @@ counted as noise, which makes it strong and correlated. Rare outliers are left o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct, dctn
+from skimage.restoration import estimate_sigma
 from torch import Tensor
 
 from gahbench import DataError
 
-from ._pairs import Pair, find_wrong_scale
-
-#: By how much pixels may be outside of [0, 1], beyond four standard deviations of the noise.
-_MARGIN = 0.05
 #: Side of blocks; number of groups of blocks by intensity, share of smooth blocks in each, and smallest number of them.
 _BLOCK, _GROUPS, _SMOOTH, _FEWEST = 8, 4, 0.25, 2
 _ORDERS = np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK))
@@ -41,8 +40,6 @@ _HIGH, _LOW = _ORDERS >= _BLOCK, (_ORDERS > 0) & (_ORDERS < _BLOCK)
 #: Limits of white Gaussian noise: of the correlation of neighbours plus two standard errors, of the ratio of the
 #: largest and smallest standard deviation by intensity, of the excess kurtosis, and of the share of clipped pixels.
 _MAX_CORRELATION, _MAX_RATIO, _MAX_KURTOSIS, _MAX_CLIPPED = 0.1, 1.25, 1.0, 0.01
-#: Images with less noise count as noise-free: half a grey level of 8 bits.
-_LEAST_SIGMA = 0.5 / 255
 
 Array = NDArray[np.float64]
 
@@ -53,8 +50,8 @@ class Noise:
 
     Parameters
     ----------
-    sigmas
-        Standard deviation of the noise of each image, shape (N,).
+    level
+        Standard deviation of the noise, the geometric mean over the images.
     correlations
         Correlation of the noise of neighbouring pixels, in a row and in a column.
     error
@@ -67,12 +64,12 @@ class Noise:
         Share of pixels that are equal to the darkest or brightest pixel of their image.
     """
 
-    sigmas: Array
-    correlations: tuple[float, float] = (0.0, 0.0)
-    error: float = 0.0
-    ratio: float = 1.0
-    kurtosis: float = 0.0
-    clipped: float = 0.0
+    level: float
+    correlations: tuple[float, float]
+    error: float
+    ratio: float
+    kurtosis: float
+    clipped: float
 
     @property
     def kind(self) -> Literal["white", "independent", "unknown"]:
@@ -98,11 +95,16 @@ class Noise:
         row, column = (round(value, 2) + 0.0 for value in self.correlations)
         return (
             f"no clean images: the noise is estimated from the noisy images. {verdicts[self.kind]}. Noise level "
-            f"{np.exp(np.log(self.sigmas).mean()):.3g}; correlation of neighbours {row:.2f} in a row and {column:.2f} "
+            f"{self.level:.3g}; correlation of neighbours {row:.2f} in a row and {column:.2f} "
             f"in a column, ± {2 * self.error:.2f} (limit {_MAX_CORRELATION:g}); largest / smallest noise level by "
             f"intensity {self.ratio:.2f} (limit {_MAX_RATIO:g}); excess kurtosis {self.kurtosis:.1f} (limit "
             f"{_MAX_KURTOSIS:g}); clipped pixels {100 * self.clipped:.1f} % (limit {100 * _MAX_CLIPPED:g} %)"
         )
+
+
+def white_noise_level(image: Tensor) -> float:
+    """Return the standard deviation of white noise in an image of shape (1, H, W)."""
+    return float(estimate_sigma(image.double().numpy()[0]))
 
 
 def examine(images: Sequence[Tensor]) -> Noise:
@@ -110,11 +112,12 @@ def examine(images: Sequence[Tensor]) -> Noise:
 
     ``DataError`` is raised if an image is too small, or clipped or constant almost everywhere.
     """
-    blocks, clipped = zip(*(_smooth_blocks(image.double().numpy()[0]) for image in images), strict=True)
+    pixels = [image.double().numpy()[0] for image in images]
+    blocks, clipped = zip(*map(_smooth_blocks, pixels), strict=True)
     spectra = [np.square(_transform(block)[..., _HIGH]) for block in blocks]
     sigmas = np.array([math.sqrt(spectrum.mean()) for spectrum in spectra])
     if not sigmas.all():
-        return Noise(sigmas)
+        raise DataError("an image without noise in its smooth blocks; accepted: images with noise")
     # Images count by their number of blocks, whatever their noise level.
     relative = np.concatenate([spectrum / sigma**2 for spectrum, sigma in zip(spectra, sigmas, strict=True)], axis=1)
     cosines = dct(np.eye(_BLOCK), axis=0, norm="ortho")
@@ -128,7 +131,8 @@ def examine(images: Sequence[Tensor]) -> Noise:
     values = np.concatenate([difference.ravel() for difference in differences])
     kurtosis = 4 * float(np.mean(values**4) / np.mean(values**2) ** 2 - 3)
     ratio = float(groups.max() / groups.min())
-    return Noise(sigmas, (row / variance, column / variance), error, ratio, kurtosis, float(np.mean(clipped)))
+    level = float(np.exp(np.log([white_noise_level(image) for image in images]).mean()))
+    return Noise(level, (row / variance, column / variance), error, ratio, kurtosis, float(np.mean(clipped)))
 
 
 def _smooth_blocks(pixels: Array) -> tuple[Array, float]:
@@ -157,42 +161,3 @@ def _blocks(pixels: NDArray[Any]) -> NDArray[Any]:
 def _transform(blocks: Array) -> Array:
     transformed: Array = dctn(blocks, axes=(-2, -1), norm="ortho")
     return transformed
-
-
-@dataclass(frozen=True, eq=False)
-class NoisyAlone(Pair):
-    """A noisy image in place of a pair: its clean image is the noisy image itself, and its noise level is given."""
-
-    sigma: float = 0.0
-
-    def noise_level(self, rule: float | str = "rms") -> float:
-        """Return the given noise level; rules that compare with a reference do not apply."""
-        return self.sigma
-
-    def square(self, top: int, left: int, size: int) -> Pair:
-        """Return a square of the image, with the noise level of the image."""
-        noisy = super().square(top, left, size).noisy
-        return replace(self, clean=noisy, noisy=noisy)
-
-    def find_fault(self) -> str | None:
-        """Return why the values of the image are not those of an image in [0, 1]; ``None`` if they are."""
-        return find_wrong_scale("noisy", self.noisy, self.sigma, _MARGIN + 4 * min(self.sigma, 1.0))
-
-
-def read_alone(images: Mapping[str, Tensor | str], level: float | str) -> dict[str, Pair | str]:
-    """Return the image of each name, shape (1, H, W), with its noise level, or the reason why it cannot be used."""
-    return {name: image if isinstance(image, str) else _read(image, level) for name, image in images.items()}
-
-
-def _read(image: Tensor, level: float | str) -> Pair | str:
-    if not bool(image.isfinite().all()):
-        return "pixels that are infinite or NaN"
-    if image.min() == image.max():
-        return "the noisy image is constant"
-    try:
-        sigma = float(examine([image]).sigmas[0])
-    except DataError as error:
-        return str(error)
-    if sigma < _LEAST_SIGMA:
-        return f"the image shows no noise: its noise level is {sigma:.2g}, less than half a grey level of 8 bits"
-    return NoisyAlone(image, image, None, level if isinstance(level, float) else sigma)

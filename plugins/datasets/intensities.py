@@ -11,23 +11,21 @@ accuracy is about 1e-4 for parts of correlation up to 0.9 (a disc and its backgr
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-#: Regularization of Gram matrices, relative to the noise variance. It acts like a Gaussian prior of standard deviation
-#: 1,000 on the intensities, which is flat on [0, 1], and keeps the Gram matrix of very weak parts regular.
+#: Regularization of Gram matrices, relative to the noise variance: a Gaussian prior of standard deviation 1,000 on the
+#: intensities, which is flat on [0, 1], and keeps the Gram matrix of very weak parts regular.
 RIDGE = 1e-6
 #: Quadrature of the outer intensity: nodes per piece, and half width of the window in standard deviations. The log
 #: density is at least as concave as a Gaussian's, so the mass lies within a few deviations around the peak.
-NODES = 20
-HALF_WIDTH = 6.0
+NODES, HALF_WIDTH = 20, 6.0
 
 
-@dataclass(frozen=True, eq=False)
-class Intensities:
+class Intensities(NamedTuple):
     """Log evidence, mean and second moments of intensities given noisy data."""
 
     log_evidence: Tensor
@@ -42,7 +40,7 @@ def integrate(gram: Tensor, product: Tensor, sigma: float, intensities: int) -> 
         known = torch.ones_like(product)
         return Intensities(log_likelihood(gram, product, known, sigma), known, known[..., None])
     if intensities == 1:
-        log_evidence, mean, second = _inner(gram[..., 0, 0], product[..., 0], sigma)
+        log_evidence, mean, second = _interval(gram[..., 0, 0], product[..., 0], sigma)
         return Intensities(log_evidence, mean[..., None], second[..., None, None])
     return _square(gram, product, sigma)
 
@@ -80,8 +78,7 @@ def truncated_normal(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]
     left, right = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
     tail = torch.special.log_ndtr(right)
     log_mass = tail + torch.log(-torch.expm1(torch.special.log_ndtr(left) - tail))
-    at_left = torch.exp(-left.square() / 2 - log_mass) / math.sqrt(2 * math.pi)
-    at_right = torch.exp(-right.square() / 2 - log_mass) / math.sqrt(2 * math.pi)
+    at_left, at_right = (torch.exp(-end.square() / 2 - log_mass) / math.sqrt(2 * math.pi) for end in (left, right))
     shift = at_left - at_right
     # The clamps remove only rounding errors.
     variance = (1 + left * at_left - right * at_right - shift.square()).clamp(0, 1)
@@ -89,7 +86,7 @@ def truncated_normal(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return log_mass, centre, centre.square() + std.square() * variance
 
 
-def _inner(gram: Tensor, product: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+def _interval(gram: Tensor, product: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return log evidence, mean and mean square of a single intensity."""
     std = sigma / gram.sqrt()
     log_mass, mean, second = truncated_normal(product / gram, std)
@@ -106,26 +103,26 @@ def _square(gram: Tensor, product: Tensor, sigma: float) -> Intensities:
     # If the density is truncated on a slope, it decays by this slope in addition to its curvature.
     slope = (product - (gram @ best[..., None])[..., 0])[..., 1].abs() / sigma**2 * std
     reach = std * (HALF_WIDTH**2 / (slope + (slope.square() + HALF_WIDTH**2).sqrt()))
-    low, high = (middle - reach).clamp(min=0), (middle + reach).clamp(max=1)
-    nodes, log_weights = _quadrature(low, high, *_bends(inner, cross, product[..., 0], low, high))
-    log_inner, mean, second = _inner(inner[..., None], product[..., 0, None] - cross[..., None] * nodes, sigma)
+    nodes, log_weights = _quadrature(
+        inner, cross, product[..., 0], (middle - reach).clamp(min=0), (middle + reach).clamp(max=1)
+    )
+    log_inner, mean, second = _interval(inner[..., None], product[..., 0, None] - cross[..., None] * nodes, sigma)
     exponent = log_inner - (outer[..., None] * nodes - 2 * product[..., 1, None]) * nodes / (2 * sigma**2)
     log_mass = exponent + log_weights
-    log_evidence = torch.logsumexp(log_mass, -1)
     # At low noise, both logarithms are so large that exp(log_mass - log_evidence) would have large rounding errors.
     share = torch.softmax(log_mass, -1)
     moments = [(share * values).sum(-1) for values in (mean, nodes, second, mean * nodes, nodes.square())]
     return Intensities(
-        log_evidence,
+        torch.logsumexp(log_mass, -1),
         torch.stack(moments[:2], -1),
         torch.stack([torch.stack(moments[2:4], -1), torch.stack(moments[3:], -1)], -1),
     )
 
 
-def _bends(inner: Tensor, cross: Tensor, product: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return, in order, the outer intensities at which the best inner intensity is 0 or 1.
+def _quadrature(inner: Tensor, cross: Tensor, product: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nodes and log weights, shape (..., 3 * NODES), of Gauss-Legendre quadrature in three pieces.
 
-    Thirds of the window replace values outside of it.
+    The pieces meet where the best inner intensity is 0 or 1, or else at thirds of the window.
     """
     slope = torch.where(cross.abs() > 1e-12 * inner, cross, inner)
     ends = product / slope, (product - inner) / slope
@@ -133,12 +130,7 @@ def _bends(inner: Tensor, cross: Tensor, product: Tensor, low: Tensor, high: Ten
     first, second = torch.minimum(*ends), torch.maximum(*ends)
     first = torch.where((first > low) & (first < high), first, torch.minimum(thirds[0], second.clamp(min=low)))
     second = torch.where((second > low) & (second < high), second, torch.maximum(thirds[1], first))
-    return first, second
-
-
-def _quadrature(*borders: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nodes and log weights, shape (..., pieces * NODES), of Gauss-Legendre quadrature over ordered pieces."""
-    edges = torch.stack([borders[0], borders[2], borders[3], borders[1]], -1)[..., None]
+    edges = torch.stack([low, first, second, high], -1)[..., None]
     unit_nodes, weights = (torch.from_numpy(array).to(edges) for array in np.polynomial.legendre.leggauss(NODES))
     halves = edges.diff(dim=-2) / 2
     nodes = edges[..., :-1, :] + halves * (1 + unit_nodes)

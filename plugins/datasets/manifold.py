@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from gahbench import BLOCK, Optimum, Posterior, Split, TrueBasis, draw_in_blocks
-from gahbench._util.resources import LRUCache
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
-
-from . import _importance as importance
-from ._generated import Generated
-from ._importance import tangents
+from gahbench_plugins.datasets import importance
+from gahbench_plugins.datasets.generated import Generated
 
 #: Maximum number of bytes of the filters in the cache.
 CACHE_BYTES = 1 << 28
@@ -47,7 +44,7 @@ class Manifold(Generated):
 
     def __init__(self, family: str, seed: int = 0) -> None:
         super().__init__(family, seed)
-        self._filters: LRUCache[DenseMaps] = LRUCache(CACHE_BYTES, lambda filters: filters.matrices().nbytes)
+        self._filters: dict[tuple[bytes, float], DenseMaps] = {}
         if self.intensities not in (0, 1, 2) or self.nonlinear < 0 or self.dimension == 0:
             raise ValueError(
                 f"{type(self).__name__}: {self.nonlinear} non-linear parameters and {self.intensities} intensities; "
@@ -82,11 +79,7 @@ class Manifold(Generated):
 
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
         """Draw images, shape (count, C, H, W)."""
-        return self.render(self.draw_parameters(generator, count))
-
-    def draw_parameters(self, generator: torch.Generator, count: int) -> Tensor:
-        """Draw parameters from the prior, shape (count, dimension)."""
-        return self.parameters_at(torch.rand(count, self.dimension, generator=generator))
+        return self.render(self.parameters_at(torch.rand(count, self.dimension, generator=generator)))
 
     def parameters_at(self, uniform: Tensor) -> Tensor:
         """Map uniform random numbers to parameters; both have shape (N, dimension)."""
@@ -96,16 +89,15 @@ class Manifold(Generated):
         """Return the parameters of images ``start`` to ``start + count`` of a split, shape (count, dimension)."""
         return self.parameters_at(self._uniform(split, count, start))
 
-    def tangent(self, parameters: Tensor) -> Tensor:
-        """Return the derivatives of images with respect to each parameter, shape (N, d, dimension), float64."""
-        return self._derivatives(self.render, parameters)
-
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis:
         """Return orthonormal bases of the tangent spaces at the images, with vectors of shape (count, d, dimension)."""
-        derivatives = self._derivatives(
-            lambda uniform: self.render(self.parameters_at(uniform)), self._uniform(split, count, start)
+        if count == 0:
+            return TrueBasis(torch.empty(0, math.prod(self.shape), self.dimension, dtype=torch.float64))
+        derivatives = importance.tangents(
+            lambda uniform: self.render(self.parameters_at(uniform)).flatten(1),
+            self._uniform(split, count, start).double(),
         )
-        return TrueBasis(torch.linalg.svd(derivatives, full_matrices=False)[0])
+        return TrueBasis(torch.linalg.svd(derivatives.mT, full_matrices=False)[0])
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
         """Return the posterior mean and trace given noisy images; see :meth:`gahbench.Dataset.posterior`."""
@@ -117,11 +109,14 @@ class Manifold(Generated):
         """Return the posterior covariances divided by sigma^2, sampled as in :meth:`posterior`."""
         if noisy[0].numel() > LARGEST_EXACT:
             return None
-        # The metrics of all denoisers need the filters of the same images, so the filters are cached.
-        if 4 * len(noisy) * noisy[0].numel() ** 2 > CACHE_BYTES:
-            return self._sampled_filters(noisy, sigma)
         key = (noisy.cpu().double().numpy().tobytes(), sigma)
-        return self._filters.get(key, lambda: self._sampled_filters(noisy, sigma))
+        if key not in self._filters:
+            filters = self._sampled_filters(noisy, sigma)
+            # The metrics of all denoisers need the filters of the same images.
+            if sum(other.matrices().nbytes for other in (filters, *self._filters.values())) > CACHE_BYTES:
+                self._filters.clear()
+            self._filters[key] = filters
+        return self._filters[key]
 
     def _sampled_filters(self, noisy: Tensor, sigma: float) -> DenseMaps:
         """Return the posterior covariances divided by sigma^2, float32, computed for a few images at a time."""
@@ -142,13 +137,6 @@ class Manifold(Generated):
         """Return the uniform random numbers of images of a split, shape (count, dimension)."""
         if count == 0:
             return torch.empty(0, self.dimension)
-
-        def draw(block: int) -> Tensor:
-            return torch.rand(BLOCK, self.dimension, generator=self.generator_of(split, block))
-
-        return draw_in_blocks(draw, count, start)
-
-    def _derivatives(self, function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-        if len(points) == 0:
-            return torch.empty(0, torch.Size(self.shape).numel(), self.dimension, dtype=torch.float64)
-        return tangents(lambda moved: function(moved).flatten(1), points.double()).mT
+        return draw_in_blocks(
+            lambda block: torch.rand(BLOCK, self.dimension, generator=self.generator_of(split, block)), count, start
+        )

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from .._tensors import cache_tensors
-
-
-def frequencies(shape: tuple[int, ...]) -> Tensor:
-    """Return the moduli |k| of the integer frequencies of a periodic grid, in ``rfftn`` layout, float64."""
-    squares = torch.zeros(1, dtype=torch.float64)
-    for axis, side in enumerate(shape):
-        is_last = axis == len(shape) - 1
-        spacing = 1 / side
-        along = torch.fft.rfftfreq(side, spacing) if is_last else torch.fft.fftfreq(side, spacing)
-        squares = squares.unsqueeze(-1) + along.double().square() if axis else along.double().square()
-    return squares.sqrt()
+#: Rounding of grey values in float32: frequencies that change images by less are left out.
+ROUNDING = 2.0**-25
+#: Maximum number of random numbers that are drawn at a time. The images depend on this number.
+CHUNK = 1 << 22
 
 
 def power_law(shape: tuple[int, ...], exponent: float, constant: float) -> Tensor:
-    """Return amplitudes |k|^-exponent, and ``constant`` at frequency 0, in ``rfftn`` layout, float64."""
-    moduli = frequencies(shape)
+    """Return amplitudes |k|^-exponent at integer frequencies k, ``constant`` at 0, in ``rfftn`` layout, float64."""
+    squares = torch.fft.rfftfreq(shape[-1], 1 / shape[-1]).double().square()
+    if len(shape) == 2:
+        squares = torch.fft.fftfreq(shape[0], 1 / shape[0]).double().square()[:, None] + squares
+    moduli = squares.sqrt()
     origin = (0,) * len(shape)
     moduli[origin] = 1
-    amplitude = moduli.pow(-exponent)
+    amplitude: Tensor = moduli.pow(-exponent)
     amplitude[origin] = constant
     return amplitude
 
@@ -39,8 +36,7 @@ def unit_variance(amplitude: Tensor, shape: tuple[int, ...]) -> Tensor:
     weights[..., 0] = 1
     if shape[-1] % 2 == 0:
         weights[..., -1] = 1
-    count = torch.Size(shape).numel()
-    return amplitude * (count / (weights * amplitude.square()).sum()).sqrt()
+    return amplitude * (math.prod(shape) / (weights * amplitude.square()).sum()).sqrt()
 
 
 def filter_noise(white: Tensor, amplitude: Tensor) -> Tensor:
@@ -54,21 +50,24 @@ def filter_noise(white: Tensor, amplitude: Tensor) -> Tensor:
 
 def filter_pairs(white: Tensor, amplitude: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Filter complex noise by amplitudes, and return the cropped real and imaginary parts: two independent fields."""
-    side = white.shape[-1]
     # The inverse transform divides by side^2, which would make the variance of white noise side^-2.
-    full = side * torch.cat([amplitude, amplitude[:, 1:-1].flip(1)], dim=1).to(white.real)
+    full = white.shape[-1] * torch.cat([amplitude, amplitude[:, 1:-1].flip(1)], dim=1).to(white.real)
     fields = torch.fft.ifft2(white * full)[:, :size, :size]
     return fields.real, fields.imag
 
 
-#: Rounding of grey values in float32: frequencies that change images by less are left out.
-ROUNDING = 2.0**-25
-#: Maximum number of random numbers that are drawn at a time. The images depend on this number.
-CHUNK = 1 << 22
-
-
 class AveragedField:
-    """A Gaussian field with amplitudes |k|^-(alpha + 1) on a periodic grid, averaged over square blocks."""
+    """A Gaussian field with amplitudes |k|^-(alpha + 1) on a periodic grid, averaged over square blocks.
+
+    Parameters
+    ----------
+    render_size
+        Side of the field before averaging; the side of the periodic grid is twice as large.
+    alpha
+        Regularity exponent of the field.
+    std
+        Standard deviation of a pixel before averaging.
+    """
 
     def __init__(self, render_size: int, alpha: float, std: float) -> None:
         self.render_size = render_size
@@ -131,28 +130,19 @@ class AveragedField:
 
     def _fold(self, values: Callable[[Tensor], Tensor], along: Tensor, size: int, dtype: torch.dtype) -> Tensor:
         """Sum values, computed by rows, over frequencies that are aliases on a grid of side 2 size."""
-        side, device = 2 * size, along.device
-        sums = torch.zeros(side, side, dtype=dtype, device=device)
-        for rows in torch.split(torch.arange(len(along), device=device), max(1, CHUNK // len(along))):
-            part = values(rows)
-            columns = torch.zeros(len(rows), side, dtype=dtype, device=device)
-            for source, target in _runs(-self.highest, len(along), side):
-                columns[:, target] += part[:, source]
-            sums.index_add_(0, along[rows] % side, columns)
+        side = 2 * size
+        sums = torch.zeros(side, side, dtype=dtype, device=along.device)
+        # Columns are padded with zeros to whole periods of the grid.
+        before = -self.highest % side
+        after = -(before + len(along)) % side
+        for rows in torch.split(torch.arange(len(along), device=along.device), max(1, CHUNK // len(along))):
+            periods = functional.pad(values(rows), (before, after)).reshape(len(rows), -1, side)
+            sums.index_add_(0, along[rows] % side, functools.reduce(torch.add, periods.unbind(1)))
         return sums
 
 
-def _runs(lowest: int, count: int, side: int) -> Iterator[tuple[slice, slice]]:
-    """Yield runs of the ``count`` frequencies from ``lowest`` on, and their indices on a periodic grid."""
-    index = 0
-    while index < count:
-        start = (lowest + index) % side
-        length = min(side - start, count - index)
-        yield slice(index, index + length), slice(start, start + length)
-        index += length
-
-
-@cache_tensors(4)
+@functools.lru_cache(maxsize=4)
 def averaged_field(render_size: int, alpha: float, std: float) -> AveragedField:
     """Return an averaged field, shared by all datasets of a process."""
-    return AveragedField(render_size, alpha, std)
+    with torch.inference_mode(False):
+        return AveragedField(render_size, alpha, std)

@@ -1,1 +1,0 @@
-"""Readers of images from files: they decode, check, crop, resize, split and cache them."""

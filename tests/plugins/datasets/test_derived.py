@@ -1,0 +1,203 @@
+"""Datasets derived from another dataset: finite draws, shuffled pixels, and published halves."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from constructing import construct
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_images import normal
+
+from gahbench._util.errors import DataError
+from gahbench.contracts.datasets import SPLITS
+from gahbench_plugins.datasets import finite
+from gahbench_plugins.datasets.faces import Faces
+from gahbench_plugins.datasets.finite import Finite, empirical_bayes
+from gahbench_plugins.datasets.published_halves import PublishedHalves
+from gahbench_plugins.datasets.shuffled import Shuffled
+
+
+def brute_force(points, noisy, sigma):
+    """Return means and traces, computed from differences in extended precision, image by image."""
+    points = points.double().numpy().astype(np.longdouble)
+    means, traces = [], []
+    for image in noisy.double().numpy().astype(np.longdouble):
+        distances = ((image - points) ** 2).sum(1)
+        weights = np.exp(-(distances - distances.min()) / (2 * np.longdouble(sigma) ** 2))
+        weights /= weights.sum()
+        mean = (weights[:, None] * points).sum(0)
+        likeliest = weights.argmax()
+        # Differences from the likeliest point make its own term exactly 0 instead of a rounding error.
+        offset = (weights[:, None] * (points - points[likeliest])).sum(0)
+        spread = ((points - points[likeliest] - offset) ** 2).sum(1)
+        means.append(mean)
+        traces.append((weights * spread).sum())
+    return torch.from_numpy(np.array(means, dtype=np.float64)), torch.from_numpy(np.array(traces, dtype=np.float64))
+
+
+def cloud(count, pixels, seed=0):
+    return torch.rand(count, pixels, generator=torch.Generator().manual_seed(seed))
+
+
+def noisy_of(points, sigma, count=6, seed=1):
+    draw = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(len(points), (count,), generator=draw)
+    return points[chosen].double() + sigma * torch.randn(count, points.shape[1], generator=draw).double()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    count=st.integers(1, 30),
+    pixels=st.integers(1, 40),
+    log_sigma=st.floats(-3.5, 1),
+    seed=st.integers(0, 10**6),
+    elements=st.integers(1, 300),
+)
+def test_the_mean_is_the_weighted_average_for_all_chunk_sizes(count, pixels, log_sigma, seed, elements):
+    sigma = 10**log_sigma
+    points = cloud(count, pixels, seed)
+    noisy = noisy_of(points, sigma, seed=seed + 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finite, "ELEMENTS", elements)
+        result = empirical_bayes(points, noisy, sigma)
+    mean, trace = brute_force(points, noisy, sigma)
+    torch.testing.assert_close(result.mean, mean, atol=1e-8, rtol=0)
+    torch.testing.assert_close(result.trace, trace, atol=1e-15, rtol=1e-6)
+
+
+@pytest.mark.parametrize("separation", [10.0, 25.0, 37.0])
+def test_trace_keeps_its_relative_accuracy_if_one_point_has_all_the_weight(separation):
+    """For data at a point, a second point at distance D has weight exp(-D^2 / 2 sigma^2)."""
+    sigma, pixels = 1e-2, 100
+    points = 0.5 * torch.ones(2, pixels, dtype=torch.float64)
+    points[1] += separation * sigma / pixels**0.5
+    posterior = empirical_bayes(points, points[:1], sigma)
+    weight = math.exp(-(separation**2) / 2) / (1 + math.exp(-(separation**2) / 2))
+    distance = separation * sigma
+    assert posterior.trace.item() == pytest.approx(weight * (1 - weight) * distance**2, rel=1e-9, abs=0)
+    assert 0 < posterior.trace.item() < 1e-20
+
+
+def test_every_split_draws_uniformly_from_the_same_images():
+    dataset = construct(Finite, "faces[size=8]", count=5)
+    members = Faces(size=8).images("train", 5)
+    assert torch.equal(dataset.members, members)
+    drawn = []
+    for split in SPLITS:
+        images = dataset.images(split, 1000)
+        drawn.append(torch.cdist(images.flatten(1), members.flatten(1)).argmin(1))
+        assert torch.equal(images, members[drawn[-1]])
+        counts = torch.bincount(drawn[-1], minlength=5).double()
+        # Chi square with 4 degrees of freedom: above 23.5 once in 10,000 times.
+        assert ((counts - 200).square() / 200).sum() < 23.5
+    # Splits are independent, so they agree in a fifth of the draws, by chance.
+    for first, second in itertools.combinations(drawn, 2):
+        assert (first == second).double().mean().item() == pytest.approx(0.2, abs=4 * 0.4 / 1000**0.5)
+    other = construct(Finite, "faces[size=8]", count=5, seed=1)
+    assert torch.equal(other.members, members)
+    assert not torch.equal(other.images("test", 64), dataset.images("test", 64))
+
+
+PLAIN = ["gaussian-field[size=8,colour=rgb]", "finite[dataset=faces[size=8],count=9]", "c-alpha[size=10]"]
+
+
+@pytest.fixture(params=PLAIN)
+def dataset(request):
+    return construct(Shuffled, request.param)
+
+
+def shuffled_by_numpy(dataset, images):
+    flat = images.flatten(2).numpy()
+    order = np.broadcast_to(dataset.permutation.numpy(), flat.shape)
+    return torch.from_numpy(np.take_along_axis(flat, order, 2)).reshape(images.shape)
+
+
+def test_one_permutation_for_all_images_channels_and_splits(dataset):
+    for split in SPLITS:
+        plain = dataset.dataset.images(split, 5, 2)
+        assert torch.equal(dataset.images(split, 5, 2), shuffled_by_numpy(dataset, plain))
+        assert torch.equal(dataset.inverse(dataset.shuffle(plain)), plain)
+    pixels = torch.arange(dataset.shape[1] ** 2)
+    assert torch.equal(dataset.permutation.sort().values, pixels)
+    # A random permutation has 1 fixed point on average, and 6 or more once in 1700 times.
+    assert (dataset.permutation == pixels).sum() < 6
+    assert not torch.equal(construct(Shuffled, PLAIN[0], seed=1).permutation, construct(Shuffled, PLAIN[0]).permutation)
+
+
+def test_the_optimum_is_the_shuffled_optimum_of_the_plain_images(dataset):
+    plain, sigma = dataset.dataset, 0.2
+    assert dataset.optimum == plain.optimum
+    assert dataset.splits_overlap == plain.splits_overlap
+    clean = plain.images("test", 4, 1)
+    noisy = clean + sigma * normal(*clean.shape).float()
+    if plain.optimum.kind == "bracket":
+        assert torch.equal(dataset.lower_bound("test", 4, sigma, 1), plain.lower_bound("test", 4, sigma, 1))
+        expected = plain.genie(noisy, sigma, "test", 1)
+        result = dataset.genie(dataset.shuffle(noisy), sigma, "test", 1)
+    else:
+        posterior, plain_posterior = dataset.posterior(dataset.shuffle(noisy), sigma), plain.posterior(noisy, sigma)
+        assert torch.equal(posterior.trace, plain_posterior.trace)
+        expected, result = plain_posterior.mean, posterior.mean
+    assert torch.equal(result, shuffled_by_numpy(dataset, expected))
+    basis, plain_basis = dataset.true_basis("test", 2, 1), plain.true_basis("test", 2, 1)
+    assert (basis is None) == (plain_basis is None)
+    if basis is not None:
+        vectors = [known.vectors.mT.reshape(-1, *dataset.shape) for known in (basis, plain_basis)]
+        assert torch.equal(vectors[0], shuffled_by_numpy(dataset, vectors[1]))
+        assert torch.equal(basis.energies, plain_basis.energies)
+    # Rows and columns of filters are permuted, in every channel.
+    pixels = torch.arange(noisy[0].numel()).reshape(1, *dataset.shape)
+    order = shuffled_by_numpy(dataset, pixels).flatten()
+    filters = plain.optimal_filters(noisy, sigma, "test", 1).matrices()[:, order][:, :, order]
+    result = dataset.optimal_filters(dataset.shuffle(noisy), sigma, "test", 1)
+    torch.testing.assert_close(result.matrices(), filters, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.select(2).matrices(), filters[2:3], atol=1e-6, rtol=0)
+
+
+@pytest.fixture(params=[40, 41])
+def numbered(request, tmp_path):
+    """Return the number of images, and a dataset whose image k is filled with the value k / 100."""
+    values = np.arange(request.param, dtype=np.float32) / 100
+    np.save(tmp_path / "list.npy", np.broadcast_to(values[:, None, None], (request.param, 8, 8)))
+    spec = f"images[path='{tmp_path / 'list.npy'}',near_duplicates=keep]"
+    return request.param, construct(PublishedHalves, spec)
+
+
+def numbers(dataset, split, count, start=0):
+    return (100 * dataset.images(split, count, start)[:, 0, 0, 0]).round().int().tolist()
+
+
+def test_halves_are_the_first_and_the_last_images_as_the_published_code_slices_a_list(numbered):
+    total, dataset = numbered
+    half = total // 2
+    assert dataset.available("A") == dataset.available("B") == half
+    for size in (1, 3, 10, half):
+        assert numbers(dataset, "A", size) == list(range(size))
+        assert numbers(dataset, "B", size) == list(range(total))[::-1][:size]
+    assert numbers(dataset, "B", 4, 2) == [total - 3, total - 4, total - 5, total - 6]
+    with pytest.raises(DataError, match=f"{half + 1} A images requested, but the split holds {half}"):
+        dataset.images("A", half + 1)
+
+
+def test_test_images_are_at_the_other_end_and_not_in_train(numbered):
+    total, dataset = numbered
+    splits = {split: numbers(dataset, split, dataset.available(split)) for split in ("A", "B", "train", "test",
+              "validation")}  # fmt: skip
+    assert len(splits["test"]) == dataset.dataset.available("test")
+    assert len(splits["validation"]) == dataset.dataset.available("validation")
+    assert not set(splits["test"]) & {*splits["A"], *splits["train"], *splits["validation"]}
+    assert sorted(splits["train"] + splits["test"] + splits["validation"]) == list(range(total))
+    assert set(splits["A"]) <= set(splits["train"])
+    # A partner of few images has not seen them, and the note says of how many.
+    held = total // 2 - len(splits["test"]) - len(splits["validation"])
+    assert not set(numbers(dataset, "B", held)) & {*splits["test"], *splits["validation"]}
+    assert f"more than {held:,} images of B" in dataset.notes[-1]
+    assert numbers(dataset, "train", 6, total // 2 - 3) == splits["train"][total // 2 - 3 : total // 2 + 3]
+
+
+def test_endless_datasets_are_refused():
+    with pytest.raises(DataError, match="the train split of Discs is endless; accepted: datasets of finitely many"):
+        construct(PublishedHalves, "discs[size=8]").available("A")
