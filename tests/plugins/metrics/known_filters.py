@@ -39,9 +39,9 @@ def random_images(count, *shape, seed=0):
 
 def samples(given, diverged=()):
     """Return images as samples, some of which diverged."""
-    status = tuple("diverged" if index in diverged else "converged" for index in range(len(given)))
-    ones = torch.ones(len(given))
-    return Samples(given, 3 * ones.long(), 0.05 * ones.double(), status, Sampling(count=len(given)))
+    sigma = torch.full((len(given),), 0.05, dtype=torch.float64)
+    sigma[list(diverged)] = torch.nan
+    return Samples(given, torch.full((len(given),), 3), sigma, Sampling(count=len(given)))
 
 
 def group_by_part(scores):

@@ -9,7 +9,6 @@ import gahbench
 from gahbench.board.statistics import sampled_means
 from gahbench.contracts.datasets import Captured
 from gahbench.evaluation import Evaluation
-from gahbench_plugins.metrics.transfer_gap import correlation
 
 SIGMA, COUNT = 0.1, 40
 BLUR = "gaussian-blur[width=0.8]"
@@ -83,15 +82,6 @@ def test_the_gap_under_noise_of_a_known_kernel_is_that_of_a_monte_carlo(clean):
         assert measured == pytest.approx([4 / 6, 1 / 6, 0, 0], abs=0.02)
 
 
-def test_correlated_noise_lowers_wavelets_but_not_the_noisy_images(clean):
-    noise = correlated(clean.shape, 3)
-    noise *= SIGMA / np.sqrt(np.mean(noise**2, (1, 2, 3), keepdims=True))
-    identity, _ = gap("identity", clean, captures(clean, noise))
-    wavelet, _ = gap("bayes-shrink[sym4]", clean, captures(clean, noise))
-    assert abs(identity.value) < 0.1
-    assert wavelet.high < -1
-
-
 def test_the_noise_that_is_left_in_a_reference_does_not_change_the_gap(clean):
     """Bursts of white noise have the PSNR and the gap of exact references, within their intervals."""
     noisy = clean + torch.from_numpy(SIGMA * white(clean.shape, 4)).float()
@@ -106,13 +96,6 @@ def test_the_noise_that_is_left_in_a_reference_does_not_change_the_gap(clean):
             # With six captures, the reference is noisier than some of the denoised images.
             if frames == 20:
                 assert (parts["drawn"] - exact["drawn"]).mean() == pytest.approx(0, abs=0.1)
-
-
-def test_the_correlation_of_an_alternating_pattern_is_minus_1_and_1():
-    stripes = torch.tensor([1.0, -1.0]).repeat(8).expand(2, 1, 16, 16)
-    assert torch.allclose(correlation(stripes, 1, -1), torch.tensor(-1.0).double())
-    assert torch.allclose(correlation(stripes, 2, -1), torch.tensor(1.0).double())
-    assert torch.allclose(correlation(stripes, 1, -2), torch.tensor(1.0).double())
 
 
 def test_drawn_noise_and_small_images_are_refused(clean):
