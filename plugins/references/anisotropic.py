@@ -9,10 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from .._papers import WEICKERT_1998
-from ._displacements import iterate_displacements, pad_by_reflection
-from ._tuned import Tuned
-from .gaussian_blur import GaussianBlur
+from gahbench_plugins.references.gaussian_blur import GaussianBlur
+from gahbench_plugins.references.tuned import Tuned, iterate_displacements, pad_by_reflection
 
 #: Standard deviation in pixels of the blur before gradients are taken, and of the blur of the structure tensor.
 PRESMOOTHING = 1.0
@@ -50,7 +48,7 @@ class Anisotropic(Tuned):
     """
 
     display_name = "anisotropic blur"
-    citation = WEICKERT_1998
+    citation = "weickert-1998"
     tuned_parameter = "width"
     limits = (0.1, 100.0)
     label_parameters = ("angle",)

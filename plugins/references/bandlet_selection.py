@@ -6,12 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .._papers import DOSSAL_2011, PEYRE_2008
-from ..bases.bandlet import Bandlet
-from ._shrinkage import TunedThreshold
+from gahbench_plugins.bases.bandlet import Bandlet
+from gahbench_plugins.references.threshold import Threshold
 
 
-class BandletSelection(TunedThreshold):
+class BandletSelection(Threshold):
     """Hard thresholding at T = k sigma in the best orthonormal bandlet basis of the noisy image.
 
     The basis minimises ||f - f_M||^2 + T^2 M plus a penalty for its geometry, where f_M is the approximation of the
@@ -31,7 +30,7 @@ class BandletSelection(TunedThreshold):
     """
 
     display_name = "bandlet thresholding"
-    citation = (PEYRE_2008, DOSSAL_2011)
+    citation = ("peyre-2008", "dossal-2011")
     label_parameters = ("wavelet",)
 
     def __init__(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .._papers import CHANG_2000
-from ._shrinkage import Thresholding, soft
+from gahbench_plugins.references.shrinkage import Thresholding, soft
 
 
 class BayesShrink(Thresholding):
@@ -25,7 +24,7 @@ class BayesShrink(Thresholding):
     """
 
     display_name = "BayesShrink, {basis}"
-    citation = CHANG_2000
+    citation = "chang-2000"
 
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
         """Return the thresholded coefficients, shape (N, C, ...)."""

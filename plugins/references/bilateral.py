@@ -9,9 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from .._papers import TOMASI_1998
-from ._displacements import iterate_displacements
-from ._tuned import Tuned
+from gahbench_plugins.references.tuned import Tuned, iterate_displacements
 
 
 class Bilateral(Tuned):
@@ -35,7 +33,7 @@ class Bilateral(Tuned):
     """
 
     display_name = "bilateral filter"
-    citation = TOMASI_1998
+    citation = "tomasi-1998"
     tuned_parameter = "hr"
     limits = (1e-6, 1e3)
 
@@ -62,5 +60,5 @@ class Bilateral(Tuned):
         return total / weights
 
     def guess(self, sigma: float) -> float:
-        """Return 3 sigma, clamped to the limits."""
-        return min(max(3 * sigma, self.limits[0]), self.limits[1])
+        """Return 3 sigma."""
+        return 3 * sigma

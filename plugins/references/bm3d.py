@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from gahbench import Reference, Truth
-
-from .._papers import DABOV_2007
-from ..bases._extension import extend
-from ..bases.dct import dct_matrix
+from gahbench_plugins.bases.dct import dct_matrix
+from gahbench_plugins.references.tuned import pad_by_reflection
 
 #: Side of a patch, in pixels.
 PATCH = 8
@@ -39,7 +37,7 @@ class BM3D(Reference):
     """
 
     display_name = "BM3D"
-    citation = DABOV_2007
+    citation = "dabov-2007"
 
     def __init__(self) -> None:
         missing = [name for name in ("deepinv", "ptwt") if importlib.util.find_spec(name) is None]
@@ -51,7 +49,8 @@ class BM3D(Reference):
         if sigma == 0:
             return noisy
         height, width = noisy.shape[-2:]
-        images = extend(noisy.float(), (max(height, PATCH), max(width, PATCH)))
+        below, right = PATCH + max(height, PATCH), PATCH + max(width, PATCH)
+        images = pad_by_reflection(noisy.float(), PATCH)[..., PATCH:below, PATCH:right]
         colours = dct_matrix(noisy.shape[1], torch.float32, noisy.device)
         with torch.no_grad():
             denoised = _filter(str(noisy.device))(torch.einsum("kc,nchw->nkhw", colours, images), sigma)

@@ -6,12 +6,10 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth
+from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth, get_spec
 from gahbench.jacobian import LinearMaps
-
-from .._messages import name_of
 
 #: The grey value of white, in units of which published noise levels are stated.
 WHITE = 255
@@ -54,14 +52,11 @@ class ByLevel(Reference):
             raise ValueError(
                 f"levels={list(levels)} for {len(references)} references; accepted: a different level for each"
             )
-        for reference in references:
-            if reference.kind not in ("trained", "classical"):
-                raise ValueError(
-                    f"reference '{name_of(reference)}' is of kind '{reference.kind}'; accepted: references of kind "
-                    "'trained' or 'classical'"
-                )
-        if all(reference.kind == "classical" for reference in references):
-            self.kind = "classical"
+        kinds = {reference.kind for reference in references}
+        if not kinds <= {"trained", "classical"}:
+            specs = ", ".join(f"{get_spec(reference)}, of kind '{reference.kind}'" for reference in references)
+            raise ValueError(f"references={specs}; accepted: references of kind 'trained' or 'classical'")
+        self.kind = "classical" if kinds == {"classical"} else "trained"
         pairs = sorted(zip(levels, references, strict=True), key=lambda pair: pair[0])
         self.levels = tuple(level for level, _ in pairs)
         self.references = tuple(reference for _, reference in pairs)
@@ -95,13 +90,6 @@ class ByLevel(Reference):
         for reference in self.references:
             reference.move(device)
 
-    def as_network(self, shape: Shape) -> nn.Module | None:
-        """Return a network that denoises each image by the network for its noise level, if all are networks."""
-        networks = [reference.as_network(shape) for reference in self.references]
-        if any(network is None for network in networks):
-            return None
-        return _Switch(nn.ModuleList(network for network in networks if network is not None), self.levels).eval()
-
     @property
     def num_parameters(self) -> int | None:
         """Number of parameters of all networks that were used, or ``None`` before any was used."""
@@ -125,31 +113,8 @@ class ByLevel(Reference):
 
     def _nearest(self, sigma: float) -> Reference:
         level = WHITE * sigma
-        index = int(_nearest(torch.tensor([sigma], dtype=torch.float64), self.levels))
+        index = min(range(len(self.levels)), key=lambda index: abs(self.levels[index] - level))
         # The tolerance is that of noise levels in float32.
         if abs(self.levels[index] - level) > 1e-5 * level:
             self._other_levels.add(round(level, 3))
         return self.references[index]
-
-
-class _Switch(nn.Module):
-    """Networks for increasing noise levels, of which each image is denoised by the nearest."""
-
-    def __init__(self, networks: nn.ModuleList, levels: tuple[float, ...]) -> None:
-        super().__init__()
-        self.networks, self.levels = networks, levels
-
-    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        indices = _nearest(sigma, self.levels)
-        denoised = torch.zeros_like(noisy)
-        for index in sorted(set(indices.tolist())):
-            selected = (indices == index).nonzero().flatten()
-            part = self.networks[index](noisy.index_select(0, selected), sigma.index_select(0, selected))
-            denoised = denoised.index_copy(0, selected, part.to(denoised.dtype))
-        return denoised
-
-
-def _nearest(sigmas: Tensor, levels: tuple[float, ...]) -> Tensor:
-    """Return the index of the nearest of the increasing levels for each noise level, shape (N,)."""
-    distances = (WHITE * sigmas[:, None] - sigmas.new_tensor(levels)).abs()
-    return distances.argmin(1)

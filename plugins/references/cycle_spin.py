@@ -10,10 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth, hardware
-
-from .._messages import name_of
-from .._papers import COIFMAN_1995
+from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth, get_spec, hardware
 
 #: Number of values that are denoised at a time; a GPU is faster with larger batches.
 BATCH_VALUES = 1 << 17
@@ -42,7 +39,7 @@ class CycleSpin(Reference):
     """
 
     display_name = "cycle spinning of {reference}"
-    citation = COIFMAN_1995
+    citation = "coifman-1995"
     label_parameters = ("reference",)
 
     def __init__(
@@ -52,7 +49,7 @@ class CycleSpin(Reference):
     ) -> None:
         if reference.kind != "classical":
             raise ValueError(
-                f"reference '{name_of(reference)}' is of kind '{reference.kind}'; accepted: references of "
+                f"reference '{get_spec(reference)}' is of kind '{reference.kind}'; accepted: references of "
                 "kind 'classical', which do not depend on the clean image"
             )
         self.reference = reference

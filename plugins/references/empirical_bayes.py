@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gahbench import Shape, image_shape
+from gahbench import Shape, Truth, image_shape
 from gahbench.jacobian import LinearMaps
-
-from .._papers import KADKHODAIE_2024
-from ..datasets.finite import empirical_bayes, empirical_filters
-from ._training_memory import TrainingMemory
+from gahbench_plugins.datasets.finite import empirical_bayes, empirical_filters
+from gahbench_plugins.references.training_memory import TrainingMemory
 
 
 class EmpiricalBayes(TrainingMemory):
@@ -30,7 +28,7 @@ class EmpiricalBayes(TrainingMemory):
     """
 
     display_name = "empirical Bayes"
-    citation = KADKHODAIE_2024
+    citation = "kadkhodaie-2024"
     verb = "memorized"
 
     def as_network(self, shape: Shape) -> nn.Module:
@@ -41,9 +39,10 @@ class EmpiricalBayes(TrainingMemory):
         """Return the posterior means, shape (N, C, H, W)."""
         return empirical_bayes(training.flatten(1), noisy.flatten(1), sigma).mean.view_as(noisy).to(noisy)
 
-    def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> LinearMaps:
-        """Return the posterior covariances over sigma^2, float64."""
-        return empirical_filters(training, noisy, sigma)
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the posterior covariances over sigma^2, float64; ``None`` if ``sigma`` is 0."""
+        training = self.fitted(image_shape(noisy))
+        return None if sigma == 0 else empirical_filters(training, noisy.to(self.device), sigma)
 
 
 class _Means(nn.Module):

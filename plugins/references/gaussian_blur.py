@@ -10,9 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Truth
-
-from ..bases.dct import DCT
-from ._tuned import Tuned
+from gahbench_plugins.bases.dct import DCT
+from gahbench_plugins.references.tuned import Tuned
 
 
 class GaussianBlur(Tuned):

@@ -9,9 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from .._papers import HE_2013
-from ._displacements import iterate_displacements, pad_by_reflection
-from ._tuned import Tuned
+from gahbench_plugins.references.tuned import Tuned, iterate_displacements, pad_by_reflection
 
 
 class GuidedFilter(Tuned):
@@ -33,7 +31,7 @@ class GuidedFilter(Tuned):
     """
 
     display_name = "guided filter"
-    citation = HE_2013
+    citation = "he-2013"
     tuned_parameter = "eps"
     limits = (1e-3, 1e6)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -9,8 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Basis, Names, Reference, Shape, Truth
-
-from ..bases._graph import check_graph_basis, damping, solve_strength
+from gahbench_plugins.bases.graph import check_graph_basis, damping, solve_strength
 
 #: Candidate times, from 1/100 of the shortest time scale of a graph to times at which only the mean remains.
 TIMES = torch.logspace(-3, 5, 129, dtype=torch.float64)
@@ -65,41 +65,41 @@ class HeatKernel(Reference):
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the diffused noisy images, shape (N, C, H, W)."""
-        denoised = []
-        sizes = [len(part) for part in self.basis.parts(truth)]
-        for part, images in zip(self.basis.parts(truth), torch.split(noisy, sizes), strict=True):
-            vectors, values = self.basis.spectrum(part.clean)
-            weights = self._weights(vectors.analysis(part.clean.double()), values, sigma)
-            coefficients = vectors.analysis(images) * weights.to(images)[:, None].view(
-                len(images), 1, *images.shape[2:]
-            )
-            denoised.append(vectors.synthesis(coefficients))
+        denoised, start = [], 0
+        for vectors, _, weights in self._filters(truth, sigma):
+            images = noisy[start : start + len(weights)]
+            gains = weights.to(images)[:, None].view(len(images), 1, *images.shape[2:])
+            denoised.append(vectors.synthesis(vectors.analysis(images) * gains))
+            start += len(images)
         return torch.cat(denoised)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor:
         """Return the expected mean squared error per pixel of each image, shape (N,), float64: bias^2 + variance."""
-        risks = []
+        return torch.cat(
+            [_risks(weights[:, None], energy, sigma).mean((1, 2)) for _, energy, weights in self._filters(truth, sigma)]
+        )
+
+    def _filters(self, truth: Truth, sigma: float) -> Iterator[tuple[Basis, Tensor, Tensor]]:
+        """Yield harmonics, squared clean coefficients (N, C, d), and eigenvalues of the filters (N, d), by parts."""
         for part in self.basis.parts(truth):
             vectors, values = self.basis.spectrum(part.clean)
-            clean = vectors.analysis(part.clean.double())
-            weights = self._weights(clean, values, sigma)[:, None]
-            energy = clean.flatten(2).square()
-            risks.append(((1 - weights).square() * energy + weights.square() * sigma**2).mean((1, 2)))
-        return torch.cat(risks)
+            energy = vectors.analysis(part.clean.double()).flatten(2).square()
+            yield vectors, energy, self._weights(energy.mean(1), values, sigma)
 
-    def _weights(self, clean: Tensor, values: Tensor, sigma: float) -> Tensor:
+    def _weights(self, energy: Tensor, values: Tensor, sigma: float) -> Tensor:
         """Return the eigenvalues of the filter, shape (N, d), for ``time``, ``trace_fraction`` or the best time."""
         if self.trace_fraction is not None:
-            times = solve_strength(
-                values, values.new_full(values.shape[:1], self.trace_fraction * values.shape[1]), self._kernel
-            )
-            return self._kernel(times[:, None] * values)
+            traces = values.new_full(values.shape[:1], self.trace_fraction * values.shape[1])
+            return self._kernel(solve_strength(values, traces, self._kernel)[:, None] * values)
         times = TIMES.to(values) if self.time is None else values.new_tensor([self.time])
         candidates = self._kernel(times[:, None, None] * values)
-        energy = clean.flatten(2).square().mean(1)
-        risks = ((1 - candidates).square() * energy + candidates.square() * sigma**2).sum(2)
-        best = risks.argmin(0)
+        best = _risks(candidates, energy, sigma).sum(2).argmin(0)
         return candidates[best, torch.arange(len(values), device=best.device)]
 
     def _kernel(self, products: Tensor) -> Tensor:
         return torch.exp(-products) if self.kernel == "heat" else damping(products)
+
+
+def _risks(weights: Tensor, energy: Tensor, sigma: float) -> Tensor:
+    """Return bias^2 + variance of weighted coefficients."""
+    return (1 - weights).square() * energy + weights.square() * sigma**2

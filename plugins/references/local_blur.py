@@ -10,15 +10,15 @@ from torch import Tensor
 
 from gahbench import Reference, Shape, Truth, image_shape
 from gahbench.jacobian import DenseMaps
-
-from ..bases._matrices import block_diagonal, check_values
-from ..bases.iso_local import Window, local_variance
+from gahbench_plugins.bases.iso_local import Window, local_variance
 
 #: Number of bisection steps for log h^2, and range of the search.
 _STEPS = 50
 _LOG_RANGE = (-25.0, 25.0)
 #: Smallest and largest squared width of a kernel, in squared pixels.
 _WIDTHS = (1e-4, 400.0)
+#: Largest number of pixels of an image, whose matrix takes 128 MiB.
+MAX_PIXELS = 4096
 
 
 class LocalBlur(Reference):
@@ -58,7 +58,8 @@ class LocalBlur(Reference):
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for image shapes (C, H, W) with too many pixels for a matrix."""
-        check_values((1, *shape[1:]), "local-blur is a matrix")
+        if shape[1] * shape[2] > MAX_PIXELS:
+            raise ValueError(f"local-blur is a matrix; accepted: images of up to {MAX_PIXELS} pixels, not {shape}")
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the blurred images, shape (N, C, H, W)."""
@@ -73,7 +74,8 @@ class LocalBlur(Reference):
         """Return the blur matrices as Jacobians."""
         shape = image_shape(noisy)
         filters = self.matrices(truth.clean).to(noisy)
-        return DenseMaps(block_diagonal(filters, shape[0]), shape)
+        eye = torch.eye(shape[0]).to(noisy)
+        return DenseMaps(torch.stack([torch.kron(eye, matrix) for matrix in filters]), shape)
 
     def matrices(self, clean: Tensor, traces: Tensor | None = None) -> Tensor:
         """Return the symmetric blur matrix of each image, shape (N, H * W, H * W), float64."""
@@ -85,28 +87,24 @@ class LocalBlur(Reference):
         """Return the separable factors of the kernels, along columns (N, H * W, H) and along rows (N, H * W, W)."""
         height, width = clean.shape[-2:]
         divisors = (local_variance(clean, self.window) + self.floor**2).flatten(1) ** self.power
-        targets = (
-            divisors.new_full((len(clean),), self.trace_fraction * height * width)
-            if traces is None
-            else traces.to(divisors)
-        )
-        low, high = (torch.full_like(targets, end) for end in _LOG_RANGE)
+        if traces is None:
+            traces = divisors.new_full((len(clean),), self.trace_fraction * height * width)
+        traces, pixels = traces.to(divisors), torch.arange(height * width, device=divisors.device)
+        squares = [
+            (positions[:, None] - torch.arange(side, device=pixels.device)).double().square()
+            for positions, side in ((pixels // width, height), (pixels % width, width))
+        ]
+
+        def gaussians(log_widths: Tensor) -> list[Tensor]:
+            widths = (log_widths.exp()[:, None] / divisors).clamp(*_WIDTHS)[..., None]
+            return [torch.exp(-distances / (2 * widths)) for distances in squares]
+
+        low, high = (torch.full_like(traces, end) for end in _LOG_RANGE)
         for _ in range(_STEPS):
             middle = (low + high) / 2
             # An unscaled kernel is 1 at its centre, so the trace is the sum of 1 / (sum of the kernel).
-            sums = [factors.sum(-1) for factors in _gaussians(divisors, middle, height, width)]
-            excess = (1 / (sums[0] * sums[1])).sum(-1) > targets
+            rows, columns = (factors.sum(-1) for factors in gaussians(middle))
+            excess = (1 / (rows * columns)).sum(-1) > traces
             low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
-        rows, columns = _gaussians(divisors, (low + high) / 2, height, width)
+        rows, columns = gaussians((low + high) / 2)
         return rows / rows.sum(-1, keepdim=True), columns / columns.sum(-1, keepdim=True)
-
-
-def _gaussians(divisors: Tensor, log_widths: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return the Gaussian of each pixel along its column, shape (N, H * W, H), and along its row, (N, H * W, W)."""
-    widths = (log_widths.exp()[:, None] / divisors).clamp(*_WIDTHS)
-    pixels = torch.arange(height * width, device=divisors.device)
-    factors = []
-    for positions, side in ((pixels // width, height), (pixels % width, width)):
-        distances = (positions[:, None] - torch.arange(side, device=divisors.device)).double().square()
-        factors.append(torch.exp(-distances / (2 * widths[..., None])))
-    return factors[0], factors[1]

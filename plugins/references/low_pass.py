@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Reference, Truth, image_shape
-
-from ..bases.dct import DCT, frequency_order
+from gahbench_plugins.bases.dct import DCT, frequency_order
 
 
 class LowPass(Reference):

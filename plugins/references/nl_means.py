@@ -9,9 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from .._papers import BUADES_2005
-from ._displacements import pad_by_reflection
-from ._tuned import Tuned
+from gahbench_plugins.references.tuned import Tuned, pad_by_reflection
 
 
 class NonLocalMeans(Tuned):
@@ -39,7 +37,7 @@ class NonLocalMeans(Tuned):
     """
 
     display_name = "non-local means"
-    citation = BUADES_2005
+    citation = "buades-2005"
     tuned_parameter = "h"
     limits = (1e-6, 1e3)
 
@@ -78,5 +76,5 @@ class NonLocalMeans(Tuned):
         return total / weights
 
     def guess(self, sigma: float) -> float:
-        """Return 0.8 sigma, clamped to the limits."""
-        return min(max(0.8 * sigma, self.limits[0]), self.limits[1])
+        """Return 0.8 sigma."""
+        return 0.8 * sigma

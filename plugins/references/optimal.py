@@ -11,8 +11,8 @@ from gahbench.jacobian import LinearMaps
 class Optimal(Reference):
     """Posterior mean of the dataset: no denoiser has a smaller expected squared error.
 
-    The posterior mean is available for datasets whose optimum is ``exact``; a suite omits its row for other datasets.
-    Its error is measured under the same noise as the errors of all entrants, so differences from it are paired.
+    Only datasets whose optimum is ``exact`` are supported. The error is measured under the same noise as the errors of
+    other denoisers, so differences from it are paired.
     """
 
     display_name = "optimal denoiser"
@@ -34,9 +34,8 @@ class Optimal(Reference):
 class LowerBound(Reference):
     """Lower bound on the expected squared error of any denoiser: the error of a genie with additional information.
 
-    The bound is available for datasets whose optimum is a ``bracket``; a suite omits its row for other datasets. The
-    bound of an image is an expectation over the noise and over everything that the genie does not know. The denoised
-    images of this reference are the output of the genie.
+    Only datasets whose optimum is a ``bracket`` are supported. The bound of an image is an expectation over the noise
+    and over everything that the genie does not know. The denoised images are the output of the genie.
     """
 
     display_name = "genie bound"

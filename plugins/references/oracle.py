@@ -8,15 +8,7 @@ import torch
 from torch import Tensor
 
 from gahbench import Truth, image_shape
-
-from .._papers import DONOHO_1994, KADKHODAIE_2024
-from ._shrinkage import Shrinkage
-
-
-def oracle_weights(clean: Tensor, levels: Tensor) -> Tensor:
-    """Return the weights c^2 / (c^2 + level^2) of clean coefficients c; the weight is 1 where the level is 0."""
-    energy, power = clean.square(), levels.square()
-    return torch.where(power > 0, energy / (energy + power).clamp(min=torch.finfo(clean.dtype).tiny), 1.0)
+from gahbench_plugins.references.shrinkage import Shrinkage
 
 
 class Oracle(Shrinkage):
@@ -76,7 +68,7 @@ class OracleThreshold(Oracle):
     """
 
     display_name = "oracle threshold, {basis}"
-    citation = DONOHO_1994
+    citation = "donoho-1994"
 
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
         """Return 1 where a clean coefficient exceeds its noise level, 0 elsewhere."""
@@ -88,7 +80,7 @@ class OracleThreshold(Oracle):
 
 
 class OracleShrink(Oracle):
-    """Oracle shrinkage: multiplies each coefficient by the optimal weight for its clean value.
+    """Oracle shrinkage (Donoho & Johnstone 1994): multiplies coefficients by the optimal weights for the clean image.
 
     The weights are c_k^2 / (c_k^2 + sigma^2), where c_k are the coefficients of the clean image. The expected squared
     error is sum_k sigma^2 c_k^2 / (c_k^2 + sigma^2) (Kadkhodaie 2024, equation 12).
@@ -100,11 +92,12 @@ class OracleShrink(Oracle):
     """
 
     display_name = "oracle shrinkage, {basis}"
-    citation = KADKHODAIE_2024
+    citation = "donoho-1994"
 
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
         """Return c^2 / (c^2 + sigma^2), and 1 if sigma is 0."""
-        return oracle_weights(clean, levels)
+        energy, power = clean.square(), levels.square()
+        return torch.where(power > 0, energy / (energy + power).clamp(min=torch.finfo(clean.dtype).tiny), 1.0)
 
     def expected_error(self, clean: Tensor, sigma: float) -> Tensor:
         """Return sigma^2 c^2 / (c^2 + sigma^2)."""

@@ -9,10 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Basis, Dataset, Names, Reference, Shape, TrainingData, Truth, generator, get_spec, image_shape
-
-from .._messages import name_of
-from .._tensors import candidate_choices
-from .oracle import Oracle, OracleShrink, OracleThreshold
+from gahbench_plugins.references.oracle import Oracle, OracleShrink, OracleThreshold
 
 #: Number of noise images on which variances without a closed form are measured.
 PROBES = 4
@@ -48,10 +45,9 @@ class OracleBestBasis(Reference):
         bases: Annotated[tuple[Basis, ...], Names("basis", default=("sym4", "dct")), Field(min_length=2)],
         rule: Literal["threshold", "shrink"] = "threshold",
     ) -> None:
-        self.names = tuple(map(name_of, bases))
         specs = [spec for spec in map(get_spec, bases) if spec is not None]
         if len(set(specs)) < len(specs):
-            raise ValueError(f"bases={list(self.names)}: repeats a basis; accepted: different bases")
+            raise ValueError(f"bases={specs}: repeats a basis; accepted: different bases")
         oracle = OracleThreshold if rule == "threshold" else OracleShrink
         self.oracles: tuple[Oracle, ...] = tuple(oracle(basis) for basis in bases)
 
@@ -71,12 +67,8 @@ class OracleBestBasis(Reference):
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        choice = self.choice(truth, sigma)
-        denoised = noisy
-        for index in candidate_choices(choice, len(self.oracles)):
-            chosen = (choice == index)[:, None, None, None]
-            denoised = torch.where(chosen, self.oracles[index].denoise(noisy, sigma, truth), denoised)
-        return denoised
+        candidates = torch.stack([oracle.denoise(noisy, sigma, truth) for oracle in self.oracles])
+        return candidates[self.choice(truth, sigma), torch.arange(len(noisy), device=noisy.device)]
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), float64."""

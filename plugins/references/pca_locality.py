@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import DataError, Shape, TrainingData, image_shape
-from gahbench.jacobian import DenseMaps
+from gahbench import DataError, Shape, TrainingData
+from gahbench_plugins.datasets.gaussian_faces import Fit, principal_components
+from gahbench_plugins.references.training_memory import TrainingMemory, pixel_means
 
-from .._papers import LUKOIANOV_2025
-from ..bases._matrices import check_values
-from ..datasets.gaussian_faces import Fit, principal_components
-from ._training_memory import TrainingMemory
-from ._window_sums import pixel_means
-
+#: Largest number of values of an image, whose covariance takes 128 MiB.
+MAX_VALUES = 4096
 #: Rows of the Wiener filter with a smaller diagonal value are not divided by it.
 MIN_DIAGONAL = 1e-6
 
@@ -37,7 +35,7 @@ class PCALocality(TrainingMemory):
     (CIFAR-10) and 0.005 (MNIST). A threshold of 0, which in the published code uses the rows as weights that may be
     negative, is not supported.
 
-    The Jacobian is exact: M_rq / sigma^2 times the covariance of the image values at q and r under w(q). It is not
+    The Jacobian is M_rq / sigma^2 times the covariance of the image values at q and r under w(q), which is not
     symmetric. If sigma is 0 the images are returned unchanged.
 
     Parameters
@@ -51,7 +49,7 @@ class PCALocality(TrainingMemory):
     """
 
     display_name = "PCA locality"
-    citation = LUKOIANOV_2025
+    citation = "lukoianov-2025"
 
     def __init__(
         self,
@@ -67,7 +65,8 @@ class PCALocality(TrainingMemory):
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for image shapes (C, H, W) of more than 4096 values, whose covariance is too large."""
-        check_values(shape, "pca-locality needs the covariance")
+        if math.prod(shape) > MAX_VALUES:
+            raise ValueError(f"pca-locality accepts images of up to {MAX_VALUES} values (64x64 grey), not {shape}")
 
     def fit(self, examples: TrainingData) -> None:
         """Keep the training images, and compute their covariance."""
@@ -85,25 +84,9 @@ class PCALocality(TrainingMemory):
         def log_weights(squares: Tensor) -> Tensor:
             return (squares.flatten(1) @ mask.to(squares)).view_as(squares) / (-2 * sigma**2)
 
-        batches = self._batches(training)
+        batches = torch.split(training, self.batch or len(training))
         means = [pixel_means(batch, noisy, log_weights) for batch in batches]
         return torch.stack(means).sum(0) / len(batches)
-
-    def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> DenseMaps:
-        """Return the masked covariances of image values over sigma^2, float64."""
-        training = training.double()
-        mask = self.mask(sigma).to(training)
-        batches = [batch.flatten(1) for batch in self._batches(training)]
-
-        def derivative(image: Tensor) -> Tensor:
-            total = torch.zeros_like(mask)
-            for batch in batches:
-                weights = torch.softmax((batch - image).square() @ mask / (-2 * sigma**2), dim=0)
-                total += (weights * (batch - (weights * batch).sum(0))).mT @ batch
-            return total * mask.mT / (sigma**2 * len(batches))
-
-        images = noisy.to(training).flatten(1)
-        return DenseMaps(torch.stack([derivative(image) for image in images]), image_shape(noisy))
 
     def mask(self, sigma: float) -> Tensor:
         """Return M at a noise level > 0, shape (d, d), float32: column q is 1 at the values on which q depends."""
@@ -119,6 +102,3 @@ class PCALocality(TrainingMemory):
             rows = (wiener / torch.where(diagonal.abs() < MIN_DIAGONAL, 1.0, diagonal)[:, None]).abs()
             self._masks = {sigma: (rows >= self.threshold * rows.amax()).float().to(self.device)}
         return self._masks[sigma]
-
-    def _batches(self, training: Tensor) -> tuple[Tensor, ...]:
-        return torch.split(training, self.batch or len(training))

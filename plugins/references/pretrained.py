@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from gahbench import (
     ArchitectureFactory,
@@ -17,16 +17,13 @@ from gahbench import (
     Names,
     ParameterError,
     Shape,
-    Truth,
+    as_denoiser,
     file_digest,
     get_spec,
 )
-from gahbench.networks import Trained
-
-from ._checkpoints.fitting import Fit, Keys, Output, assumptions, describe_keys, fit_weights
-from ._checkpoints.near_fits import near_fit
-from ._checkpoints.reading import read_part
-from ._network import Clipped, NetworkReference
+from gahbench_plugins.references.network import Clipped, NetworkReference
+from gahbench_plugins.references.published import Keys, Output, describe, load_weights
+from gahbench_plugins.references.weights import read_part
 
 Number = Annotated[int, Field(ge=1)]
 #: Stands for the number of training images in the paths of weights.
@@ -46,7 +43,7 @@ class Pretrained(NetworkReference):
     With ``train_images``, the entrant has a row for each number of training images, and is compared with these images,
     as a network that gahbench trained: they are the first images of a half of the dataset's training images. With a
     ``partner``, it is compared with the network of the other half too. Nothing in a file tells which images a network
-    learned from: the dataset must be divided as in training (``split: published`` of ``faces``).
+    learned from: the dataset must be divided as in training, such as by ``published-halves``.
 
     Parameters
     ----------
@@ -64,7 +61,7 @@ class Pretrained(NetworkReference):
         Simoncelli 2021 (``bf-cnn[layers=20]``). ``mohan-dncnn``: DnCNN of Mohan et al. 2020 (``dncnn[bias=false]`` if
         it is bias-free; their other networks are ``mohan-unet``, ``mohan-rcnn`` and ``mohan-densenet``). ``kair``:
         DnCNN and IRCNN of Zhang et al. 2017, and FDnCNN and FFDNet of Zhang, Zuo & Zhang 2018, of their repository
-        KAIR (``dncnn``, ``ircnn``, ``ffdnet``; their DRUNet is ``drunet``).
+        KAIR (``dncnn``, ``ircnn``, ``ffdnet``; their DRUNet is ``deepinv[DRUNet]``).
     output
         Output of the architecture's ``forward`` with these weights: the denoised ``image``, or the noise
         (``residual``), which is then subtracted. ``auto``: ``residual`` for FDnCNN and FFDNet of KAIR, whose layers
@@ -114,7 +111,15 @@ class Pretrained(NetworkReference):
     ) -> None:
         super().__init__()
         numbers = () if train_images is None else (train_images,) if isinstance(train_images, int) else train_images
-        _check_numbers(numbers, train_images is not None, half, checkpoint, partner)
+        paths = [("checkpoint", checkpoint), *([("partner", partner)] if partner else [])]
+        _check(half == "A" or train_images is not None, "half", "'train_images', the numbers of images of the half")
+        _check(not partner or train_images is not None, "partner", "'train_images', the numbers of its images")
+        _check(not partner or half != "train", "partner", "half=A or half=B, since it learned from the other half")
+        _check(partner != checkpoint, "partner", "another file than 'checkpoint'")
+        _check(train_images is None or len(set(numbers)) == len(numbers) > 0, "train_images", "different numbers")
+        for name, path in paths:
+            several = f"{PLACEHOLDER} in its path, one file for each of the 'train_images'"
+            _check((PLACEHOLDER in path) <= bool(numbers) and (len(numbers) < 2 or PLACEHOLDER in path), name, several)
         self.architecture = architecture
         self.checkpoint = checkpoint
         self.partner = partner
@@ -122,160 +127,76 @@ class Pretrained(NetworkReference):
         self.published_half = half
         self.published_partner = None if partner is None else "A" if half == "B" else "B"
         self.dataset = dataset
-        self._selected = numbers[0] if len(numbers) == 1 else None
-        self._is_partner = False
         self.keys: Keys = keys
         self.output = output
         self.scale = scale
         self.clip = clip
         self.part = part
-        self._fit: Fit | None = None
-        self._output_is_noise = False
-        self._part_note = ""
+        self._selected = numbers[0] if len(numbers) == 1 else None
+        self._is_partner = False
+        self._notes: tuple[str, ...] = ()
 
     def supports(self, dataset: Dataset) -> bool:
         """Return whether the network learned from the dataset, as far as it is known."""
-        if self.dataset is None:
-            return True
         # Brackets are part of specs.
-        return fnmatchcase(get_spec(dataset) or "", self.dataset.replace("[", "[[]"))
+        return self.dataset is None or fnmatchcase(get_spec(dataset) or "", self.dataset.replace("[", "[[]"))
 
     def select_weights(self, split: Literal["train", "A", "B"], count: int) -> None:
         """Use the weights of ``count`` images of a half from now on."""
         self._selected, self._is_partner, self._loaded = count, split != self.published_half, None
 
-    @property
-    def _file(self) -> Path:
-        return self._path(self._selected, self._is_partner)
-
-    def _path(self, number: int | None, is_partner: bool = False) -> Path:
-        path = self.partner if is_partner else self.checkpoint
-        assert path is not None
-        if PLACEHOLDER in path and self.published_images:
-            if number is None:
-                raise ParameterError(
-                    f"checkpoint={path}: stands for the weights of {len(self.published_images)} numbers of images; "
-                    "accepted outside a suite: a single number, such as train_images=" + str(self.published_images[0])
-                )
-            path = path.replace(PLACEHOLDER, str(number))
-        return Path(path).expanduser()
-
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ParameterError`` if the weights do not fit, or ``ValueError`` if the network refuses the shape."""
-        try:
-            with torch.device("meta"):
-                network: nn.Module = self.architecture.build(shape).eval()
-        except (ParameterError, ValueError):
-            raise
-        except Exception:
-            network = self.architecture.build(shape).eval()
         for number in self.published_images or (None,):
-            for is_partner in (False, True)[: 2 if self.partner else 1]:
-                self._fit_checkpoint(network, shape, self._path(number, is_partner))
+            for path in filter(None, (self.checkpoint, self.partner)):
+                network, *_ = self._build(shape, self._file(path, number))
         try:
             with torch.device("meta"), torch.no_grad():
                 network.to("meta")(torch.empty(1, *shape), torch.empty(1))
-        except ValueError:
-            raise
-        except Exception:
+        except (RuntimeError, NotImplementedError):
             # Some operations do not support the meta device; a real error is raised again by the run.
             return
 
     def load(self, shape: Shape) -> nn.Module:
         """Return the network for images of shape (C, H, W) in [0, 1]."""
-        network: nn.Module = self.architecture.build(shape)
-        fit = self._fit_checkpoint(network, shape, self._file)
-        network.load_state_dict(fit.state)
-        # Drop the state dict, since the network contains the weights.
-        self._fit = fit._replace(state={})
-        adapted = _Adapted(Trained(network, self.device).network, self.scale, self._output(fit))
-        return Clipped(adapted).eval() if self.clip else adapted
+        if self.published_images and self._selected is None:
+            raise ParameterError(
+                f"checkpoint={self.checkpoint}: stands for the weights of {len(self.published_images)} numbers of "
+                f"images; accepted outside a suite: a single number, such as train_images={self.published_images[0]}"
+            )
+        file = self._file(self.partner if self._is_partner and self.partner else self.checkpoint, self._selected)
+        network, keys, output, part = self._build(shape, file)
+        # Files of several numbers of images differ in the folder or the name.
+        name = f"{file.parent.name}/{file.name}" if self.published_images else file.name
+        scheme = "" if keys == "same" else f", its keys read as {describe(keys)}"
+        window = ("assumes that the network was trained with pool_window=2, which the file does not state",)
+        note = f"weights from {name} (SHA-256 {file_digest(str(file))[:8]}){part}{scheme}"
+        self._notes = (*(window if keys == "kadkhodaie-unet" else ()), note)
+        adapted = as_denoiser(network, "level", (0, self.scale), output if self.output == "auto" else self.output)
+        return Clipped(adapted) if self.clip else adapted
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The file, its SHA-256 prefix, and how its keys were read."""
-        fit = self._fit
-        if self._loaded is None or fit is None:
-            return ()
-        file = self._file
-        # Files of several numbers of images differ in the folder or the name.
-        name = f"{file.parent.name}/{file.name}" if self.published_images else file.name
-        keys = "" if fit.keys == "same" else f", its keys read as {fit.keys}{describe_keys(fit.keys)}"
-        notes = (
-            *assumptions(fit.keys),
-            f"weights from {name} (SHA-256 {file_digest(str(file))[:8]}){self._part_note}{keys}",
-        )
-        if not self._output_is_noise:
-            return notes
-        other = "residual" if self._output(fit) == "image" else "image"
-        return (f"returns what looks like the noise, not the image: output={other} may be meant", *notes)
+        return self._notes
 
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W)."""
-        denoised = super().denoise(noisy, sigma, truth)
-        self._output_is_noise |= sigma > 0 and _is_noise(denoised, noisy, sigma)
-        return denoised
+    def _file(self, path: str, number: int | None) -> Path:
+        return Path(path if number is None else path.replace(PLACEHOLDER, str(number))).expanduser()
 
-    def _output(self, fit: Fit) -> Output:
-        return fit.output if self.output == "auto" else self.output
-
-    def _fit_checkpoint(self, network: nn.Module, shape: Shape, file: Path) -> Fit:
-        where = f"checkpoint {file.name} for {self.architecture.label}"
+    def _build(self, shape: Shape, file: Path) -> tuple[nn.Module, str, Output, str]:
+        """Return the network with the weights of a file, their naming scheme, its output, and a note on other parts."""
+        network: nn.Module = self.architecture.build(shape)
         try:
             state, name, others = read_part(file, self.part)
+            keys, output = load_weights(network, state, self.keys)
         except ParameterError as error:
-            raise ParameterError(f"{where}: {error}") from error
-        if others:
-            alternatives = ", ".join(f"part={other}" for other in others)
-            self._part_note = f", part '{name}' (other parts of the file: {alternatives})"
-        try:
-            return fit_weights(state, network, self.keys)
-        except ParameterError as error:
-            suggestion = near_fit(state, self.architecture, shape, lambda other: fit_weights(state, other, self.keys))
-            advice = f"; it fits {suggestion}" if suggestion else ""
-            raise ParameterError(f"{where}: {error}{advice}") from error
+            raise ParameterError(f"checkpoint {file.name} for {self.architecture.label}: {error}") from error
+        alternatives = ", ".join(f"part={other}" for other in others)
+        note = f", part '{name}' (other parts of the file: {alternatives})" if others else ""
+        return network.eval(), keys, output, note
 
 
-def _check_numbers(
-    numbers: tuple[int, ...], has_numbers: bool, half: str, checkpoint: str, partner: str | None
-) -> None:
-    """Raise ``ValueError`` for parameters that lack the parameter that they need."""
-    paths = {"checkpoint": checkpoint, **({} if partner is None else {"partner": partner})}
-    if not has_numbers:
-        given = [*(["partner"] if partner is not None else []), *([f"half={half}"] if half != "A" else [])]
-        given += [f"{name} with {PLACEHOLDER}" for name, path in paths.items() if PLACEHOLDER in path]
-        if given:
-            raise ValueError(f"{given[0]} needs 'train_images', the number of training images of these weights")
-        return
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"train_images={list(numbers)}; accepted: one or more different numbers")
-    if partner is not None and half == "train":
-        raise ValueError("partner needs half=A or half=B, since the partner learned from the other half")
-    if same := [name for name, path in paths.items() if len(numbers) > 1 and PLACEHOLDER not in path]:
-        raise ValueError(
-            f"{same[0]}={paths[same[0]]}: one file for {len(numbers)} numbers of training images; accepted: a path "
-            f"that contains {PLACEHOLDER}"
-        )
-    if partner is not None and partner == checkpoint:
-        raise ValueError(
-            "partner and checkpoint are the same file; accepted: weights that were trained on other images"
-        )
-
-
-def _is_noise(output: Tensor, noisy: Tensor, sigma: float) -> bool:
-    """Return whether outputs look like noise: with a mean near 0 and a standard deviation near sigma."""
-    strength = float(output.flatten(1).std(dim=1).median()) / sigma
-    return abs(float(output.mean())) < 0.2 * abs(float(noisy.mean())) and 0.5 < strength < 1.5
-
-
-class _Adapted(nn.Module):
-    """A network in evaluation mode, adapted from its grey scale and output to images in [0, 1]."""
-
-    def __init__(self, network: nn.Module, scale: int, output: Output) -> None:
-        super().__init__()
-        self.network, self.scale, self.output = network, scale, output
-        self.eval()
-
-    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        output: Tensor = self.network(noisy * self.scale, sigma * self.scale) / self.scale
-        return noisy - output if self.output == "residual" else output
+def _check(is_accepted: bool, name: str, need: str) -> None:
+    """Raise ``ValueError`` for a parameter that lacks what it needs."""
+    if not is_accepted:
+        raise ValueError(f"{name} needs {need}")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from gahbench import Shape, image_shape
-from gahbench.jacobian import DenseMaps
-
-from .._papers import NIEDOBA_2025
-from ..bases._matrices import check_values
-from ._training_memory import PatchComparison, candidate_sides
-from ._window_sums import composite_jacobian, composites
+from gahbench import Shape
+from gahbench_plugins.references.training_memory import PatchComparison, candidate_sides, window_sums
 
 
 class PatchSetPosteriorComposites(PatchComparison):
@@ -28,9 +24,8 @@ class PatchSetPosteriorComposites(PatchComparison):
     the shorter side of the image. The published schedule for CIFAR-10 and 18 noise levels has patch sides of 3 to 32
     pixels. Patches shaped by the sensitivity of a given network (PSPC-Flex) are not supported.
 
-    Distances are sums over windows, so time is proportional to training images times pixels and does not depend on the
-    patch side. The Jacobian is exact for images of up to 4096 values: covariances of patches over sigma^2, averaged
-    where patches overlap. It is not symmetric. If sigma is 0 the images are returned unchanged.
+    Distances are sums over windows, so time is proportional to training images times pixels times the patch side. The
+    Jacobian is not symmetric. If sigma is 0 the images are returned unchanged.
 
     Parameters
     ----------
@@ -43,7 +38,7 @@ class PatchSetPosteriorComposites(PatchComparison):
     """
 
     display_name = "patch set posterior composites"
-    citation = NIEDOBA_2025
+    citation = "niedoba-2025"
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for image shapes (C, H, W) smaller than a patch."""
@@ -57,12 +52,11 @@ class PatchSetPosteriorComposites(PatchComparison):
 
     def means_with_side(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
         """Return the images (N, C, H, W) denoised with patches of the given side; ``sigma`` is greater than 0."""
-        return composites(training, noisy, sigma, side)
-
-    def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> DenseMaps:
-        """Return the covariances of patches over sigma^2, float64, averaged where patches overlap."""
-        shape, side = image_shape(noisy), self.side(sigma)
-        check_values(shape, "the Jacobian of pspc is a matrix")
-        return DenseMaps(
-            torch.stack([composite_jacobian(training, image.double(), sigma, side) for image in noisy]), shape
-        )
+        averages = []
+        for image in noisy.to(torch.promote_types(training.dtype, noisy.dtype)):
+            squares = window_sums((training - image).square().sum(1, keepdim=True), side)
+            # The weight of a training image for each patch, and their sum over the patches that cover each pixel.
+            weights = torch.softmax(squares / (-2 * sigma**2), 0)
+            covering = window_sums(functional.pad(weights, (side - 1,) * 4), side)
+            averages.append((training * covering).sum(0) / covering.sum(0))
+        return torch.stack(averages).to(noisy.dtype)

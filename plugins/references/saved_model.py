@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zipfile
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gahbench import File, ParameterError, Shape, as_denoiser, file_digest
-from gahbench._util.readable import brief
-
-from ._network import NetworkReference
+from gahbench_plugins.references.network import NetworkReference
 
 #: Grey values of black and white for each name.
 RANGES = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0), "bytes": (0.0, 255.0)}
 
 
-class TorchScript(NetworkReference):
-    """A denoiser in a TorchScript archive written by ``torch.jit.save``, used without its Python code.
+class SavedModel(NetworkReference):
+    """A denoiser in a file written by ``torch.jit.save`` or ``torch.export.save``, used without its Python code.
 
-    The archive contains code that is executed: use only archives that you trust.
+    A program of ``torch.export`` accepts only the shapes for which it was exported; export it with a dynamic number of
+    images. The file contains code that is executed: use only files that you trust.
 
     Parameters
     ----------
@@ -37,8 +36,7 @@ class TorchScript(NetworkReference):
         Grey values of the model: ``unit``, [0, 1]; ``symmetric``, [-1, 1]; ``bytes``, [0, 255].
     """
 
-    display_name = "TorchScript network, {checkpoint}"
-    _file_kind: ClassVar[str] = "a TorchScript archive"
+    display_name = "saved network, {checkpoint}"
 
     def __init__(
         self,
@@ -52,33 +50,23 @@ class TorchScript(NetworkReference):
         self.sigma: Literal["none", "level", "map"] = sigma
         self.output: Literal["image", "residual", "eps", "score"] = output
         self.range = range
-
-    def check_shape(self, shape: Shape) -> None:
-        """Raise ``ParameterError`` if the file cannot be read, or its model refuses images of shape (C, H, W)."""
-        try:
-            with torch.no_grad():
-                network = self.as_network(shape)
-                denoised = network(torch.zeros(1, *shape, device=self.device), torch.ones(1, device=self.device))
-        except ParameterError:
-            raise
-        except Exception as error:
-            text = str(error).strip().splitlines()
-            reason = text[-1] if text else type(error).__name__
-            inputs = {"none": "images alone", "level": "images and levels", "map": "images with a channel of levels"}
-            raise ParameterError(
-                f"{self.checkpoint.name} does not take {inputs[self.sigma]} of {'x'.join(map(str, shape))}: {reason}; "
-                f"sigma={self.sigma} may be wrong; accepted: none, level, map"
-            ) from error
-        if denoised.shape[1:] != torch.Size(shape):
-            raise ParameterError(f"{self.checkpoint.name} returns images of {tuple(denoised.shape[1:])}, not {shape}")
+        self.advice = f"; sigma={sigma} may be wrong; accepted: none, level, map"
 
     def load(self, shape: Shape) -> nn.Module:
         """Return the model as a denoiser of images in [0, 1]."""
+        model: Any
         try:
-            model = self._load()
+            with zipfile.ZipFile(self.checkpoint) as archive:
+                is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
+            if is_script:
+                model = torch.jit.load(str(self.checkpoint))
+            else:
+                model = torch.export.load(str(self.checkpoint)).module()
+                # Exported programs cannot switch to evaluation mode.
+                model.train = lambda mode=True: model
         except Exception as error:
             raise ParameterError(
-                f"{self.checkpoint.name}: not {self._file_kind} that torch can read: {brief(error)}"
+                f"{self.checkpoint.name}: not a TorchScript archive or program of torch.export: {str(error)[:200]}"
             ) from error
         return as_denoiser(model, self.sigma, RANGES[self.range], self.output)
 
@@ -86,51 +74,3 @@ class TorchScript(NetworkReference):
     def notes(self) -> tuple[str, ...]:
         """The file, and its SHA-256 prefix."""
         return (f"a model saved in {self.checkpoint.name} (SHA-256 {file_digest(str(self.checkpoint))[:8]})",)
-
-    def _load(self) -> Callable[..., Any]:
-        module: nn.Module = torch.jit.load(str(self.checkpoint), map_location=self.device)  # type: ignore[no-untyped-call]
-        return module.eval()
-
-
-class ExportedProgram(TorchScript):
-    """A denoiser in a file written by ``torch.export.save``, used without its Python code.
-
-    The program accepts only the shapes for which it was exported; export it with a dynamic number of images. The file
-    contains code that is executed: use only files that you trust.
-
-    Parameters
-    ----------
-    checkpoint
-        Path of the file. Results depend on its content, not on the path.
-    sigma
-        How the program gets the noise level: ``none``, not at all; ``level``, as second argument of shape (N,), in
-        units of its grey values; ``map``, as an additional image channel.
-    output
-        Output of the program: the denoised ``image``; the ``residual``, noise in units of its grey values; ``eps``,
-        noise of unit variance; or the ``score``.
-    range
-        Grey values of the program: ``unit``, [0, 1]; ``symmetric``, [-1, 1]; ``bytes``, [0, 255].
-    """
-
-    display_name = "exported network, {checkpoint}"
-    _file_kind: ClassVar[str] = "a program of torch.export"
-
-    def _load(self) -> Callable[..., Any]:
-        return _Program(torch.export.load(str(self.checkpoint)).module())
-
-
-class _Program(nn.Module):
-    """An exported program, which has no training mode."""
-
-    def __init__(self, program: nn.Module) -> None:
-        super().__init__()
-        self.program = program
-
-    def train(self, mode: bool = True) -> Self:
-        """Do nothing: exported programs cannot switch modes."""
-        return self
-
-    def forward(self, *arguments: Tensor) -> Tensor:
-        """Call the program."""
-        output: Tensor = self.program(*arguments)
-        return output

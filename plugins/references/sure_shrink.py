@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench import Basis, Names
-
-from .._papers import DONOHO_1995
-from ._shrinkage import Thresholding, soft
+from gahbench_plugins.references.shrinkage import Thresholding, soft
 
 
 class SureShrink(Thresholding):
@@ -37,7 +35,7 @@ class SureShrink(Thresholding):
     """
 
     display_name = "SureShrink, {basis}"
-    citation = DONOHO_1995
+    citation = "donoho-1995"
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")], hybrid: bool = True) -> None:
         super().__init__(basis)

@@ -9,8 +9,7 @@ from pydantic import Field
 from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor
 
-from .._papers import RUDIN_1992
-from ._tuned import Tuned
+from gahbench_plugins.references.tuned import Tuned
 
 #: Relative change of the objective at which the iteration stops. At 2e-4, the default of scikit-image, the PSNR of
 #: photographs at sigma = 50/255 is 0.2 dB lower.
@@ -32,7 +31,7 @@ class TotalVariation(Tuned):
     """
 
     display_name = "total variation"
-    citation = RUDIN_1992
+    citation = "rudin-1992"
     tuned_parameter = "weight"
     limits = (1e-6, 1e3)
 
@@ -44,11 +43,10 @@ class TotalVariation(Tuned):
     def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         denoised = [
-            denoise_tv_chambolle(image, weight=value, eps=CHANGE, channel_axis=0)  # type: ignore[no-untyped-call]
-            for image in noisy.cpu().numpy()
+            denoise_tv_chambolle(image, weight=value, eps=CHANGE, channel_axis=0) for image in noisy.cpu().numpy()
         ]
         return torch.stack([torch.from_numpy(image) for image in denoised]).to(noisy)
 
     def guess(self, sigma: float) -> float:
-        """Return sigma, clamped to the limits."""
-        return min(max(sigma, self.limits[0]), self.limits[1])
+        """Return sigma."""
+        return sigma

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gahbench import ArchitectureFactory, Names, Reference, Shape, Truth, image_shape
-from gahbench.jacobian import Jacobian
-from gahbench.networks import Trained, build_network
+from gahbench import ArchitectureFactory, Names, Shape
+from gahbench.networks import build_network
+from gahbench_plugins.references.network import NetworkReference
 
 
-class Untrained(Reference):
+class Untrained(NetworkReference):
     """A network with the initial weights of training, which shows the effect of the architecture alone.
 
     Parameters
@@ -22,48 +21,26 @@ class Untrained(Reference):
     seed
         Seed of the initial weights, the same as for a fit.
     initialisation
-        ``own`` for the initialisation of the architecture, ``kaiming`` for the initialisation of the recipe ``paper``.
+        ``own`` for the initialisation of the architecture, ``kaiming`` for Kaiming's distribution of the weights of
+        convolutions and linear layers, ``published`` for the initialisation of the recipe ``paper``.
     """
 
     display_name = "untrained {architecture}"
+    kind = "classical"
     label_parameters = ("architecture",)
+    depends_on_shape = True
 
     def __init__(
         self,
         architecture: Annotated[ArchitectureFactory, Names("architecture", default="unet")],
         seed: int = 0,
-        initialisation: Literal["own", "kaiming"] = "own",
+        initialisation: Literal["own", "kaiming", "published"] = "own",
     ) -> None:
+        super().__init__()
         self.architecture = architecture
         self.seed = seed
         self.initialisation = initialisation
-        self.device = torch.device("cpu")
-        self._built: tuple[Shape, Trained] | None = None
 
-    def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for image shapes (C, H, W) that the network refuses."""
-        with torch.no_grad():
-            self._build(shape).network(torch.zeros(1, *shape, device=self.device), torch.ones(1, device=self.device))
-
-    def move(self, device: torch.device) -> None:
-        """Compute on the given device from now on."""
-        if device != self.device:
-            self.device, self._built = device, None
-
-    def as_network(self, shape: Shape) -> nn.Module:
-        """Return the network for images of shape (C, H, W)."""
-        return self._build(shape).network
-
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the output of the network, shape (N, C, H, W)."""
-        return self._build(image_shape(noisy)).denoise(noisy, sigma, truth)
-
-    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
-        """Return the Jacobians of the network at the noisy images."""
-        return self._build(image_shape(noisy)).jacobian(noisy, sigma, truth)
-
-    def _build(self, shape: Shape) -> Trained:
-        if self._built is None or self._built[0] != shape:
-            network = build_network(lambda: self.architecture.build(shape), self.seed, self.initialisation)
-            self._built = (shape, Trained(network, self.device))
-        return self._built[1]
+    def load(self, shape: Shape) -> nn.Module:
+        """Return the network with its initial weights."""
+        return build_network(lambda: self.architecture.build(shape), self.seed, self.initialisation)

@@ -6,9 +6,7 @@ import math
 from typing import Annotated
 
 from gahbench import Basis, Names
-
-from .._papers import DONOHO_1994
-from ._shrinkage import Rule, SingleThreshold
+from gahbench_plugins.references.shrinkage import Rule, SingleThreshold
 
 
 class VisuShrink(SingleThreshold):
@@ -29,7 +27,6 @@ class VisuShrink(SingleThreshold):
     """
 
     display_name = "VisuShrink, {basis}"
-    citation = DONOHO_1994
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")], rule: Rule = "soft") -> None:
         super().__init__(basis, rule)

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import DataError, Reference, Shape, TrainingData, Truth
+from gahbench_plugins.datasets.gaussian_faces import Fit, principal_components
 
-from .._papers import WIENER_1949
-from ..bases._matrices import check_values
-from ..datasets.gaussian_faces import Fit, principal_components
+#: Largest number of values of an image, whose covariance takes 128 MiB.
+MAX_VALUES = 4096
 
 
 class WienerLinear(Reference):
@@ -31,7 +31,7 @@ class WienerLinear(Reference):
     """
 
     display_name = "linear Wiener filter"
-    citation = WIENER_1949
+    citation = "wiener-1949"
     fits_training_subset = True
 
     def __init__(self, images: Annotated[int, Field(ge=2)] = 4096) -> None:
@@ -41,7 +41,8 @@ class WienerLinear(Reference):
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for image shapes (C, H, W) of more than 4096 values, whose covariance is too large."""
-        check_values(shape, "wiener-linear needs the covariance")
+        if math.prod(shape) > MAX_VALUES:
+            raise ValueError(f"wiener-linear accepts images of up to {MAX_VALUES} values (64x64 grey), not {shape}")
 
     def fit(self, examples: TrainingData) -> None:
         """Compute the mean, variances and principal components of the training images."""

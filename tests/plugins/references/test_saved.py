@@ -72,18 +72,10 @@ def test_every_convention_gives_the_same_denoiser(tmp_path, kind, sigma, output,
     assert "model.pt2" in reference.notes[0]
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
-def test_errors_of_unsuitable_models_state_what_is_accepted(tmp_path, kind):
+def test_a_file_without_a_model_is_refused(tmp_path):
     (tmp_path / "text.pt").write_text("not a model")
-    wrong = gahbench.create("reference", kind, checkpoint=str(tmp_path / "text.pt"))
-    with pytest.raises(ParameterError, match=r"text\.pt: not a (TorchScript archive|program of torch.export) that"):
-        wrong.check_shape((1, 16, 16))
-    save_model(tmp_path / "model.pt2", kind, "none", Smooth("none", "image", 1.0, 0.0))
-    other = gahbench.create("reference", kind, checkpoint=str(tmp_path / "model.pt2"), sigma="level")
-    if kind == "torch-export":
-        with pytest.raises(ParameterError, match=r"does not take images and levels of 1x16x16: .*sigma=level may be"):
-            other.check_shape((1, 16, 16))
+    with pytest.raises(ParameterError, match=r"text\.pt: not a TorchScript archive or"):
+        gahbench.create("reference", "torchscript", checkpoint=str(tmp_path / "text.pt")).check_shape((1, 16, 16))
 
 
 NETWORK = "bf-cnn[width=6,layers=4]"
@@ -110,20 +102,3 @@ def test_untrained_is_the_network_at_the_start_of_training(initialisation):
     for image, matrix in zip(noisy, result, strict=True):
         jacobian = torch.autograd.functional.jacobian(lambda y: network(y[None], torch.full((1,), 0.1))[0], image)
         torch.testing.assert_close(matrix, jacobian.reshape(64, 64), atol=1e-5, rtol=1e-4)
-
-
-def test_the_seed_determines_the_network():
-    first = denoise(construct(Untrained, NETWORK))
-    torch.manual_seed(99)
-    assert torch.equal(denoise(construct(Untrained, NETWORK)), first)
-    assert not torch.allclose(denoise(construct(Untrained, NETWORK, seed=1)), first, atol=1e-4)
-    assert not torch.allclose(denoise(construct(Untrained, NETWORK, initialisation="kaiming")), first, atol=1e-4)
-
-
-def test_untrained_denoises_images_of_different_shapes():
-    reference = construct(Untrained, "vit[width=8,depth=1,heads=2]")
-    for size in (8, 12, 8):
-        noisy = images(size=size)
-        result = denoise(reference, noisy)
-        torch.testing.assert_close(result, denoise(construct(Untrained, "vit[width=8,depth=1,heads=2]"), noisy))
-        assert result.shape == noisy.shape

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import DataError, Reference, Shape, TrainingData, Truth, image_shape
-from gahbench.jacobian import LinearMaps
-
-from .._messages import name_of
+from gahbench import DataError, Reference, Shape, TrainingData, Truth, get_spec, image_shape
+from gahbench_plugins.references.tuned import count_images, validation_images
 
 #: Initial patch side, in pixels, of the search for the best side.
 INITIAL_SIDE = 7
@@ -24,7 +22,15 @@ LEVELS_PER_OCTAVE = 2
 
 
 class TrainingMemory(Reference):
-    """A reference that computes posterior means over stored training images, on the device of the reference."""
+    """A reference that computes posterior means over stored training images, on the device of the reference.
+
+    A subclass implements :meth:`means`.
+
+    Parameters
+    ----------
+    images
+        Largest number of training images.
+    """
 
     fits_training_subset = True
     #: Verb of the note on the training images, which is followed by their number.
@@ -49,43 +55,46 @@ class TrainingMemory(Reference):
     @property
     def notes(self) -> tuple[str, ...]:
         """The number of training images."""
-        if self._training is None:
-            return ()
-        count = len(self._training)
-        return (f"{self.verb} {count} training image{'s' * (count > 1)}",)
+        return () if self._training is None else (f"{self.verb} {count_images(len(self._training), 'training')}",)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W), on the device of the noisy images."""
         training = self.fitted(image_shape(noisy))
         return noisy if sigma == 0 else self.means(training, noisy.to(self.device), sigma).to(noisy.device)
 
-    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the Jacobians at the noisy images, float64; ``None`` if ``sigma`` is 0."""
-        training = self.fitted(image_shape(noisy))
-        return None if sigma == 0 else self.derivatives(training, noisy.to(self.device), sigma)
-
     @abstractmethod
     def means(self, training: Tensor, noisy: Tensor, sigma: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W); ``sigma`` is greater than 0."""
 
-    @abstractmethod
-    def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> LinearMaps:
-        """Return the Jacobians of :meth:`means`, float64; ``sigma`` is greater than 0."""
-
     def fitted(self, shape: Shape) -> Tensor:
         """Return the training images, or raise ``DataError`` if they are not of the shape (C, H, W)."""
+        name = get_spec(self) or type(self).__name__
         if self._training is None:
-            raise DataError(f"{name_of(self)} needs training images: call fit(examples) first")
+            raise DataError(f"{name} needs training images: call fit(examples) first")
         if image_shape(self._training) != shape:
             raise DataError(
-                f"{name_of(self)} was fitted to images of shape {image_shape(self._training)} and cannot denoise "
-                f"images of shape {shape}"
+                f"{name} was fitted to images of shape {image_shape(self._training)} and cannot denoise images of "
+                f"shape {shape}"
             )
         return self._training
 
 
 class PatchComparison(TrainingMemory):
-    """A reference that compares patches of training images; the patch side is its only tuned parameter."""
+    """A reference that compares patches of training images; the patch side is its only tuned parameter.
+
+    If the side is ``None``, it is chosen for each half octave of noise levels by the mean squared error on validation
+    images: the search starts at 7 and moves to larger sides, or otherwise to smaller sides, as long as the error falls.
+    A subclass implements :meth:`means_with_side` and :meth:`sides`.
+
+    Parameters
+    ----------
+    patch
+        Side of a patch in pixels, or ``None`` to choose it near each noise level.
+    images
+        Largest number of training images.
+    validation
+        Largest number of validation images for choosing the patch side.
+    """
 
     def __init__(
         self,
@@ -117,11 +126,10 @@ class PatchComparison(TrainingMemory):
     @property
     def notes(self) -> tuple[str, ...]:
         """The number of training images, and the chosen patch sides."""
-        notes = super().notes
         if not self._chosen:
-            return notes
+            return super().notes
         choices = ", ".join(f"{side} near σ {sigma:.2g}" for sigma, side in sorted(self._chosen.items()))
-        return (*notes, f"patch chosen on {self._count} validation image{'s' * (self._count > 1)}: {choices}")
+        return (*super().notes, f"patch chosen on {count_images(self._count, 'validation')}: {choices}")
 
     def means(self, training: Tensor, noisy: Tensor, sigma: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W); ``sigma`` is greater than 0."""
@@ -137,23 +145,17 @@ class PatchComparison(TrainingMemory):
         return self._chosen[nearby_level]
 
     def _choose(self, sigma: float) -> int:
+        clean = validation_images(self._examples, self.validation, "patch")
         assert self._examples is not None
-        assert self._training is not None
-        training = self._training
-        try:
-            clean = self._examples.validation(self.validation)
-        except DataError as reason:
-            raise DataError(f"{reason}, or set 'patch' to a number") from reason
         self._count = len(clean)
         noisy = (clean + self._examples.noise(len(clean), sigma)).to(self.device)
-        clean = clean.to(self.device)
-        sides = self.sides(image_shape(clean))
+        training, sides = self.fitted(image_shape(clean)), self.sides(image_shape(clean))
         errors: dict[int, float] = {}
 
         def error(index: int) -> float:
             if index not in errors:
                 denoised = self.means_with_side(training, noisy, sigma, sides[index])
-                errors[index] = float((denoised - clean).double().square().mean())
+                errors[index] = float((denoised - clean.to(self.device)).double().square().mean())
             return errors[index]
 
         start = max(index for index, side in enumerate(sides) if side <= INITIAL_SIDE)
@@ -170,3 +172,37 @@ def candidate_sides(largest: int) -> list[int]:
     """Return ``largest`` and all smaller sides 1 + 2k, k = 0, 1, 2, 3, 4, 6, 8, 12, 16, ..., in ascending order."""
     halves = [0, 1, *(2**octave * step // 2 for octave in range(1, 16) for step in (2, 3))]
     return [*(side for side in (1 + 2 * half for half in halves) if side < largest), largest]
+
+
+def window_sums(values: Tensor, side: int) -> Tensor:
+    """Return the sums over all ``side`` x ``side`` windows of (..., H, W), shape (..., H - side + 1, W - side + 1)."""
+    return _sums_along(_sums_along(values, side, -1), side, -2)
+
+
+def _sums_along(values: Tensor, side: int, dim: int) -> Tensor:
+    """Return the sums of ``side`` consecutive values, as sums of two halves."""
+    if side == 1:
+        return values
+    half, count = _sums_along(values, side // 2, dim), values.shape[dim] - side + 1
+    total = half.narrow(dim, 0, count) + half.narrow(dim, side // 2, count)
+    return total + values.narrow(dim, side - 1, count) if side % 2 else total
+
+
+def pixel_means(training: Tensor, noisy: Tensor, log_weights: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the averages of the training images at each pixel, with separate weights for each pixel.
+
+    Parameters
+    ----------
+    training
+        Shape (M, C, H, W).
+    noisy
+        Shape (N, C, H, W).
+    log_weights
+        Returns the logarithms of the weights, broadcastable to (M, C, H, W), given the squared differences of a noisy
+        image and the training images.
+    """
+    averages = []
+    for image in noisy.to(torch.promote_types(training.dtype, noisy.dtype)):
+        weights = torch.softmax(log_weights((training - image).square()), 0)
+        averages.append((weights * training).sum(0))
+    return torch.stack(averages).to(noisy.dtype)

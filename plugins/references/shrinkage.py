@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from gahbench import Basis, Dataset, Names, Reference, Shape, TrainingData, Truth, image_shape
-
-from .._messages import name_of
-from ._tuned import Tuned
+from gahbench import Basis, Dataset, Names, Reference, Shape, TrainingData, Truth, get_spec, image_shape
 
 Rule = Literal["hard", "soft"]
 
 #: Threshold for which adaptive bases are adapted by rules with several thresholds, in units of sigma.
 ADAPTATION_THRESHOLD = 3.0
 #: Coefficients that exceed the threshold by this many standard deviations are never set to 0.
-_CERTAIN_EXCESS = 40.0
+CERTAIN_EXCESS = 40.0
 
 
 class Shrinkage(Reference):
-    """A reference that works on the coefficients in a basis."""
+    """A reference that works on the coefficients in a basis.
+
+    Parameters
+    ----------
+    basis
+        The basis, which is fitted to the training images if it learns from images.
+    """
 
     label_parameters = ("basis",)
-    _notes: tuple[str, ...] = ()
+    _basis_notes: tuple[str, ...] = ()
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         self.basis = basis
@@ -41,22 +44,39 @@ class Shrinkage(Reference):
 
     def fit(self, examples: TrainingData) -> None:
         """Fit the basis."""
+        super().fit(examples)
         self.basis.fit(examples)
-        self._notes = self.basis.notes(examples.shape)
+        self._basis_notes = self.basis.notes(examples.shape)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes of the basis."""
-        return self._notes
+        return (*self._basis_notes, *super().notes)
 
 
 class Thresholding(Shrinkage):
-    """A practical reference that shrinks detail coefficients: all coefficients outside band 0, the coarse scale."""
+    """A classical reference that shrinks detail coefficients: all coefficients outside band 0, the coarse scale.
+
+    A subclass implements :meth:`shrink`. Coefficients are divided by their relative noise levels before, so that the
+    noise of each has standard deviation sigma. An adaptive basis is adapted to the noisy images, with a penalty for the
+    choice.
+
+    Parameters
+    ----------
+    basis
+        Any basis except bases for oracles only.
+
+    Raises
+    ------
+    ValueError
+        If the basis is for oracles only.
+    """
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)
         if self.basis.oracle:
-            raise ValueError(f"basis '{name_of(basis)}' is for oracles only; accepted: bases that need no clean image")
+            name = get_spec(basis) or type(basis).__name__
+            raise ValueError(f"basis '{name}' is for oracles only; accepted: bases that need no clean image")
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W); unchanged images if ``sigma`` is 0."""
@@ -67,12 +87,23 @@ class Thresholding(Shrinkage):
         shape = image_shape(noisy)
         threshold = self._adaptation_threshold(shape, sigma) * sigma
         batches = torch.split(noisy, self.basis.max_batch(shape) or len(noisy))
-        adapted = (self.basis.adapt(batch, threshold, noisy=True) for batch in batches)
-        return torch.cat([self._denoise(basis, batch, sigma) for basis, batch in zip(adapted, batches, strict=True)])
+        return torch.cat(
+            [self._denoise(self.basis.adapt(batch, threshold, noisy=True), batch, sigma) for batch in batches]
+        )
 
     @abstractmethod
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
-        """Return the shrunk coefficients, of the same shape as ``coefficients``."""
+        """Return the shrunk coefficients.
+
+        Parameters
+        ----------
+        coefficients
+            Noisy coefficients, shape (N, C, ...), whose noise has standard deviation ``sigma``.
+        labels
+            The band of each coefficient, shape (C, ...), on the CPU; results in band 0 are ignored.
+        sigma
+            Standard deviation of the noise, greater than 0.
+        """
 
     def _adaptation_threshold(self, shape: Shape, sigma: float) -> float:
         """Return the threshold for which an adaptive basis is adapted, in units of sigma."""
@@ -90,7 +121,19 @@ class Thresholding(Shrinkage):
 
 
 class SingleThreshold(Thresholding):
-    """A practical reference with one threshold for all detail coefficients."""
+    """A classical reference with one threshold for all detail coefficients, and a closed form of its expected error.
+
+    A subclass implements :meth:`multiple`.
+
+    Parameters
+    ----------
+    basis
+        Any basis except bases for oracles only.
+    rule
+        ``hard`` or ``soft``.
+    """
+
+    citation: ClassVar[Any] = "donoho-1994"
 
     def __init__(self, basis: Basis, rule: Rule) -> None:
         super().__init__(basis)
@@ -103,10 +146,13 @@ class SingleThreshold(Thresholding):
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
         """Return the thresholded coefficients, shape (N, C, ...)."""
         rule = hard if self.rule == "hard" else soft
-        return rule(coefficients, self.multiple(_details(labels), sigma) * sigma)
+        return rule(coefficients, self.multiple(_count_details(labels), sigma) * sigma)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
-        """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
+        """Return the expected mean squared error per pixel of each image, shape (N,), float64.
+
+        The result is ``None`` unless the basis is fixed and orthonormal.
+        """
         shape = image_shape(truth.clean)
         if self.basis.adaptive or not self.basis.is_orthonormal(shape):
             return None
@@ -115,7 +161,7 @@ class SingleThreshold(Thresholding):
         coefficients = self.basis.analysis(truth.clean.double())
         labels = self.basis.bands(shape).expand(shape)
         expected_error = hard_risk if self.rule == "hard" else soft_risk
-        risks = expected_error(coefficients / sigma, self.multiple(_details(labels), sigma))
+        risks = expected_error(coefficients / sigma, self.multiple(_count_details(labels), sigma))
         # Coefficients that are not thresholded keep their noise.
         return sigma**2 * torch.where((labels == 0).to(risks.device), 1, risks).flatten(1).mean(1)
 
@@ -124,44 +170,9 @@ class SingleThreshold(Thresholding):
         return self.multiple(shape[1] * shape[2], sigma)
 
 
-def _details(labels: Tensor) -> int:
+def _count_details(labels: Tensor) -> int:
     """Return the number of detail coefficients per channel, given the band labels (C, ...) of an image."""
     return int((labels > 0).sum()) // len(labels)
-
-
-class TunedThreshold(SingleThreshold, Tuned):
-    """A practical reference that thresholds all detail coefficients at k sigma."""
-
-    tuned_parameter = "k"
-    limits = (0.25, 16.0)
-    # The number of noise coefficients above the threshold changes quickly with the threshold.
-    refinements = (6, 12)
-
-    def __init__(self, basis: Basis, rule: Rule, k: float | None, images: int) -> None:
-        SingleThreshold.__init__(self, basis, rule)
-        Tuned.__init__(self, k, images)
-
-    def fit(self, examples: TrainingData) -> None:
-        """Fit the basis, and keep the examples for tuning k later."""
-        SingleThreshold.fit(self, examples)
-        Tuned.fit(self, examples)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes of the basis, and the tuned values of k."""
-        return self._notes + self.tuned()
-
-    def multiple(self, details: int, sigma: float) -> float:
-        """Return k, which is tuned first if it is not fixed."""
-        return self.value(sigma)
-
-    def filter_images(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
-        """Return the images denoised with k = ``value``, shape (N, C, H, W)."""
-        return TunedThreshold(self.basis, self.rule, value, self._max_images).denoise(noisy, sigma, Truth(noisy))
-
-    def guess(self, sigma: float) -> float:
-        """Return the usual k: 3 for hard and 1.5 for soft thresholding."""
-        return 3.0 if self.rule == "hard" else 1.5
 
 
 def soft(coefficients: Tensor, thresholds: Tensor | float) -> Tensor:
@@ -182,12 +193,8 @@ def soft_risk(clean: Tensor, threshold: float) -> Tensor:
     """
     clean, below, above = _margins(clean, threshold)
     tails = _upper_tail(below) + _upper_tail(above)
-    return (
-        (1 + threshold**2) * tails
-        + clean.square() * _zeroing_probability(below, above)
-        - above * _density(below)
-        - below * _density(above)
-    )
+    zeroed = clean.square() * (_upper_tail(-below) - _upper_tail(above))
+    return (1 + threshold**2) * tails + zeroed - above * _density(below) - below * _density(above)
 
 
 def hard_risk(clean: Tensor, threshold: float) -> Tensor:
@@ -198,19 +205,14 @@ def hard_risk(clean: Tensor, threshold: float) -> Tensor:
     """
     clean, below, above = _margins(clean, threshold)
     tails = _upper_tail(below) + _upper_tail(above)
-    return (
-        tails + clean.square() * _zeroing_probability(below, above) + below * _density(below) + above * _density(above)
-    )
+    zeroed = clean.square() * (_upper_tail(-below) - _upper_tail(above))
+    return tails + zeroed + below * _density(below) + above * _density(above)
 
 
 def _margins(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return |c|, t - |c| and t + |c|, with |c| clamped where both risks have reached their limits."""
-    clean = clean.abs().clamp(max=threshold + _CERTAIN_EXCESS)
+    clean = clean.abs().clamp(max=threshold + CERTAIN_EXCESS)
     return clean, threshold - clean, threshold + clean
-
-
-def _zeroing_probability(below: Tensor, above: Tensor) -> Tensor:
-    return _upper_tail(-below) - _upper_tail(above)
 
 
 def _upper_tail(values: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Base class of references with one parameter that is tuned on validation images at each noise level."""
+"""Base class of references with one parameter that is tuned on validation images, and windows around each pixel."""
 
 from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -22,6 +23,15 @@ class Tuned(Reference):
     squared error falls. Then it tries the candidates at factors of 2^(1/3) and 2^(2/3) above and below the best, and
     finer factors where the error is sensitive to the parameter. All candidates see the same validation images and
     noise. Test images are never used.
+
+    A subclass sets ``tuned_parameter`` and ``limits``, and implements :meth:`guess` and :meth:`filter_images`.
+
+    Parameters
+    ----------
+    value
+        The value of the parameter, or ``None`` to tune it at each noise level.
+    images
+        Largest number of validation images for tuning.
     """
 
     #: Name of the parameter in notes and error messages.
@@ -44,7 +54,7 @@ class Tuned(Reference):
 
     @abstractmethod
     def guess(self, sigma: float) -> float:
-        """Return the initial candidate, within the limits."""
+        """Return the initial candidate; it is clamped to the limits."""
 
     def fit(self, examples: TrainingData) -> None:
         """Keep the examples; the parameter is tuned when a noise level first occurs."""
@@ -53,19 +63,14 @@ class Tuned(Reference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The tuned values."""
-        return self.tuned()
-
-    def tuned(self) -> tuple[str, ...]:
-        """Return a note with the number of validation images and the tuned values, if the parameter was tuned."""
+        """The number of validation images and the tuned values, if the parameter was tuned."""
         if not self._tuned_values:
             return ()
         values = ", ".join(
             f"{value:.2g} at σ {sigma:.3g}" + (" (the end of its range)" if value in self.limits else "")
             for sigma, value in sorted(self._tuned_values.items())
         )
-        images = "1 validation image" if self._count == 1 else f"{self._count} validation images"
-        return (f"{self.tuned_parameter} tuned on {images}: {values}",)
+        return (f"{self.tuned_parameter} tuned on {count_images(self._count, 'validation')}: {values}",)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W); unchanged images if ``sigma`` is 0."""
@@ -79,47 +84,66 @@ class Tuned(Reference):
             self._tuned_values[sigma] = self._tune(sigma)
         return self._tuned_values[sigma]
 
-    def _error(self, noisy: Tensor, clean: Tensor, sigma: float, value: float, size: int) -> float:
-        """Return the mean squared error per pixel of images that are denoised in batches of the given size."""
-        batches = zip(torch.split(noisy, size), torch.split(clean, size), strict=True)
-        sums = [(self.filter_images(batch, sigma, value) - target).double().square().sum() for batch, target in batches]
-        return float(torch.stack(sums).sum()) / clean.numel()
-
     def _tune(self, sigma: float) -> float:
-        if self._examples is None:
-            raise DataError(
-                f"{self.tuned_parameter} is tuned on validation images: call fit(examples) first, or set it to a number"
-            )
-        try:
-            clean = self._examples.validation(self._max_images)
-        except DataError as reason:
-            raise DataError(f"{reason}, or set '{self.tuned_parameter}' to a number") from reason
-        batches = Batches.for_images(image_shape(clean))
+        clean = validation_images(self._examples, self._max_images, self.tuned_parameter)
+        assert self._examples is not None
         self._count = len(clean)
         noisy = clean + self._examples.noise(self._count, sigma)
+        batches = Batches.for_images(image_shape(clean))
         low, high = self.limits
         errors: dict[float, float] = {}
+
+        def compute(value: float, size: int) -> float:
+            denoised = torch.cat([self.filter_images(batch, sigma, value) for batch in torch.split(noisy, size)])
+            return float((denoised - clean).double().square().mean())
 
         def error(value: float) -> float:
             value = min(max(value, low), high)
             if value not in errors:
-                errors[value] = batches.run(functools.partial(self._error, noisy, clean, sigma, value))
+                errors[value] = batches.run(functools.partial(compute, value))
             return errors[value]
 
-        def best() -> float:
-            return min(errors, key=lambda value: errors[value])
-
-        start = self.guess(sigma)
+        start = min(max(self.guess(sigma), low), high)
         error(start)
         for factor in (FACTOR, 1 / FACTOR):
             value = start
             while error(value * factor) < error(value):
                 value *= factor
-        centre = best()
-        for step in (-2, -1, 1, 2):
-            error(centre * FACTOR ** (step / 3))
-        for root in self.refinements:
-            centre = best()
-            for step in (-1, 1):
-                error(centre * FACTOR ** (step / root))
-        return best()
+        for steps, root in (((-2, -1, 1, 2), 3), *(((-1, 1), root) for root in self.refinements)):
+            best = min(errors, key=lambda value: errors[value])
+            for step in steps:
+                error(best * FACTOR ** (step / root))
+        return min(errors, key=lambda value: errors[value])
+
+
+def validation_images(examples: TrainingData | None, count: int, parameter: str) -> Tensor:
+    """Return at most ``count`` validation images, or raise ``DataError`` that names the parameter to be tuned."""
+    if examples is None:
+        raise DataError(f"{parameter} is tuned on validation images: call fit(examples) first, or set it to a number")
+    try:
+        return examples.validation(count)
+    except DataError as reason:
+        raise DataError(f"{reason}, or set '{parameter}' to a number") from reason
+
+
+def count_images(count: int, split: str) -> str:
+    """Return the number of images of a split for notes, such as ``16 validation images``."""
+    return f"{count} {split} image{'s' * (count != 1)}"
+
+
+def pad_by_reflection(images: Tensor, margin: int) -> Tensor:
+    """Pad images (N, C, H, W) on all sides by reflection, which repeats the border pixels; any margin is accepted."""
+    for axis in (2, 3):
+        size = images.shape[axis]
+        indices = torch.arange(-margin, size + margin, device=images.device).remainder(2 * size)
+        images = images.index_select(axis, torch.minimum(indices, 2 * size - 1 - indices))
+    return images
+
+
+def iterate_displacements(images: Tensor, distance: int) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield each displacement (down, right) up to a distance along rows and columns, and the displaced images."""
+    height, width = images.shape[-2:]
+    padded = pad_by_reflection(images, distance)
+    for down in range(2 * distance + 1):
+        for right in range(2 * distance + 1):
+            yield down - distance, right - distance, padded[..., down : down + height, right : right + width]
