@@ -11,8 +11,6 @@ from typing import Any, cast
 
 from gahbench import Engine, GahbenchError, Job, Row, run_in_processes
 
-from .._extras import import_optional
-
 #: Seconds within which the scheduler must answer.
 TIMEOUT_SECONDS = 30.0
 #: The events that end the rows of a run on this worker, by the token of the run.
@@ -34,7 +32,11 @@ class Dask(Engine):
     remote = True
 
     def __init__(self, scheduler: str) -> None:
-        self._distributed = import_optional("distributed", "dask")
+        try:
+            import distributed
+        except ImportError as error:
+            raise GahbenchError(f"{error}: pip install 'gahbench[dask]'") from error
+        self._distributed = distributed
         self.scheduler, self._token = scheduler, uuid.uuid4().hex
         self._client: Any = None
 

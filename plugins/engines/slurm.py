@@ -18,8 +18,6 @@ from pydantic import Field
 
 from gahbench import Engine, GahbenchError, Job, Row, run_in_processes
 
-from .._extras import import_optional
-
 #: Seconds between two looks at the queue, and largest default number of jobs.
 POLL_SECONDS, MAX_JOBS = 5.0, 16
 
@@ -62,7 +60,11 @@ class Slurm(Engine):
         options: str = "",
         detach: bool = False,
     ) -> None:
-        self._submitit = import_optional("submitit", "slurm")
+        try:
+            import submitit
+        except ImportError as error:
+            raise GahbenchError(f"{error}: pip install 'gahbench[slurm]'") from error
+        self._submitit = submitit
         words = [word.partition("=") for word in shlex.split(options)]
         if wrong := [name for name, _, _ in words if not name.startswith("--")]:
             raise ValueError(f"options: {wrong[0]!r} is not an option of sbatch in its long form, such as --qos=long")

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections import OrderedDict
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gahbench import Results, hookimpl
-
-from .._extras import require
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+import gahbench
 
 #: Largest number of open event files, each of which needs a file descriptor and a thread.
 MAX_OPEN = 64
@@ -34,58 +28,54 @@ class TensorBoard:
     """
 
     def __init__(self, folder: str | None = None) -> None:
-        require("tracker 'tensorboard'", "tensorboard", "tensorboard")
-        self.folder = None if folder is None else Path(folder)
-        self._writers: OrderedDict[str, SummaryWriter] = OrderedDict()
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise gahbench.GahbenchError(
+                f"tracker 'tensorboard': pip install 'gahbench[tensorboard]': {error}"
+            ) from error
+        self.folder, self._open = folder, SummaryWriter
+        self._writers: dict[str, SummaryWriter] = {}
 
-    @hookimpl
+    @gahbench.hookimpl
     def run_started(self, folder: Path, suite: Mapping[str, Any]) -> None:
         """Write the suite as text."""
-        self._root = self.folder or folder / "tensorboard"
-        text = json.dumps(suite, indent=2)
+        self._results, self._root = folder, Path(self.folder or folder / "tensorboard")
         # An indentation of four spaces is a code block in Markdown.
-        self._writer("").add_text("suite", text.replace("\n", "\n    ").join(("    ", "")), 0)
+        lines = json.dumps(suite, indent=2).splitlines()
+        self._writer("").add_text("suite", "\n".join(f"    {line}" for line in lines), 0)
 
-    @hookimpl
+    @gahbench.hookimpl
     def log_training(self, row: str, step: int, values: Mapping[str, float]) -> None:
         """Write scalars at a step."""
         for name, value in values.items():
             self._writer(row).add_scalar(name, value, step)
 
-    @hookimpl
+    @gahbench.hookimpl
     def log_scores(self, row: str, values: Mapping[str, float]) -> None:
         """Write scalars at step 0."""
         self.log_training(row, 0, values)
 
-    @hookimpl
-    def run_finished(self, results: Results | None) -> None:
+    @gahbench.hookimpl
+    def run_finished(self, results: gahbench.Results | None) -> None:
         """Write the board as text, and close the files."""
         if results is not None:
-            self._writer("").add_text("leaderboard", _markdown(results), 0)
-        for writer in self._writers.values():
-            writer.close()
+            board = (self._results / "leaderboard.md").read_text(encoding="utf-8")
+            self._writer("").add_text("leaderboard", board, 0)
+        self._close()
 
-    def _writer(self, row: str) -> SummaryWriter:
+    def _writer(self, row: str) -> Any:
         if row not in self._writers:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # A reopened run writes a new file, which TensorBoard joins with the previous files.
-            while len(self._writers) >= MAX_OPEN:
-                self._writers.popitem(last=False)[1].close()
-            self._writers[row] = SummaryWriter(str(self._root / folder_name(row)))
-        self._writers.move_to_end(row)
+            if len(self._writers) >= MAX_OPEN:
+                # A reopened run writes a new file, which TensorBoard joins with the previous files.
+                self._close()
+            name = re.sub(r"[^\w\-.,=\[\]() ]", "_", row, flags=re.ASCII)[:150]
+            # A checksum distinguishes names in which characters were replaced or removed.
+            name = name if name == row else f"{name}-{zlib.crc32(row.encode()):08x}"
+            self._writers[row] = self._open(str(self._root / name))
         return self._writers[row]
 
-
-def folder_name(row: str) -> str:
-    """Return a valid folder name for a row, with a digest if characters had to be replaced or removed."""
-    plain = re.sub(r"[^\w\-.,=\[\]() ]", "_", row, flags=re.ASCII)[:150]
-    return plain if plain == row else f"{plain}-{hashlib.sha256(row.encode()).hexdigest()[:8]}"
-
-
-def _markdown(results: Results) -> str:
-    """Format the board as a Markdown table."""
-    table = results.leaderboard()
-    names = list(table.columns)
-    lines = [names, ["---"] * len(names), *table.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    def _close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()

@@ -5,14 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from gahbench import Results, hookimpl
-
-from .._extras import require
-
-if TYPE_CHECKING:
-    import wandb
+import gahbench
 
 
 class WandB:
@@ -34,61 +29,54 @@ class WandB:
     def __init__(
         self, folder: str | None = None, project: str | None = None, mode: Literal["offline", "online"] = "offline"
     ) -> None:
-        require("tracker 'wandb'", "wandb", "wandb")
-        self.folder, self.project, self.mode = folder, project, mode
-        self._row_runs: dict[str, wandb.Run] = {}
-
-    @hookimpl
-    def run_started(self, folder: Path, suite: Mapping[str, Any]) -> None:
-        """Open the run of the suite."""
         # Disable error reports of wandb to its developers.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        self._results, self._suite = folder, suite
-        self._suite_run = self._open_run(folder.name, "suite", suite)
+        try:
+            from wandb import Settings, Table, init
+        except ImportError as error:
+            raise gahbench.GahbenchError(f"{error}: pip install 'gahbench[wandb]'") from error
+        self.folder, self._init, self._table = folder, init, Table
+        # Several runs are open at a time.
+        quiet = Settings(silent=True, console="off", save_code=False, disable_git=True)
+        self.folder, self._common = (
+            folder,
+            {"mode": mode, "reinit": "create_new", "settings": quiet, "project": project},
+        )
+        self._runs: dict[str, Any] = {}
 
-    @hookimpl
+    @gahbench.hookimpl
+    def run_started(self, folder: Path, suite: Mapping[str, Any]) -> None:
+        """Open the run of the suite."""
+        parent = Path(self.folder or folder)
+        parent.mkdir(parents=True, exist_ok=True)
+        self._common |= {"dir": str(parent), "group": folder.name[:128]}
+        self._common["project"] = self._common["project"] or suite["suite"]
+        self._training = suite["training"]
+        self._suite_run = self._init(name=folder.name[:128], job_type="suite", config=dict(suite), **self._common)
+
+    @gahbench.hookimpl
     def log_training(self, row: str, step: int, values: Mapping[str, float]) -> None:
         """Log values of a row at a training step."""
-        self._row_run(row).log({**values, "step": step})
+        self._run(row).log({**values, "step": step})
 
-    @hookimpl
+    @gahbench.hookimpl
     def log_scores(self, row: str, values: Mapping[str, float]) -> None:
         """Write scores of a row to the summary of its run."""
-        self._row_run(row).summary.update(dict(values))
+        self._run(row).summary.update(dict(values))
 
-    @hookimpl
-    def run_finished(self, results: Results | None) -> None:
+    @gahbench.hookimpl
+    def run_finished(self, results: gahbench.Results | None) -> None:
         """Log the board as a table, and end all runs."""
-        import wandb
-
         if results is not None:
             board = results.leaderboard().astype(object)
             # wandb does not accept missing values of pandas.
-            self._suite_run.log({"leaderboard": wandb.Table(dataframe=board.where(board.notna(), None))})
-        for run in (self._suite_run, *self._row_runs.values()):
+            self._suite_run.log({"leaderboard": self._table(dataframe=board.where(board.notna(), None))})
+        for run in (self._suite_run, *self._runs.values()):
             run.finish(exit_code=1 if results is None else 0)
 
-    def _row_run(self, row: str) -> wandb.Run:
-        if row not in self._row_runs:
-            run = self._open_run(row, "row", {"training": self._suite["training"].get(row)})
-            run.define_metric("*", step_metric="step")
-            self._row_runs[row] = run
-        return self._row_runs[row]
-
-    def _open_run(self, name: str, job_type: str, config: Mapping[str, Any]) -> wandb.Run:
-        import wandb
-
-        folder = Path(self.folder) if self.folder is not None else self._results
-        folder.mkdir(parents=True, exist_ok=True)
-        return wandb.init(
-            project=self.project or self._suite["suite"],
-            name=name[:128],
-            group=self._results.name[:128],
-            job_type=job_type,
-            config=dict(config),
-            dir=str(folder),
-            mode=self.mode,
-            # Several runs are open at a time.
-            reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", save_code=False, disable_git=True),
-        )
+    def _run(self, row: str) -> Any:
+        if row not in self._runs:
+            config = {"training": self._training.get(row)}
+            self._runs[row] = self._init(name=row[:128], job_type="row", config=config, **self._common)
+            self._runs[row].define_metric("*", step_metric="step")
+        return self._runs[row]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gahbench_plugins.datasets import _importance as importance
+from gahbench_plugins.datasets import importance
 
 
 @pytest.fixture

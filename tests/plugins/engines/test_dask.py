@@ -1,10 +1,6 @@
 """The engine ``dask`` on a real cluster of two workers with a thread each."""
 
-import os
-import signal
-
 import pytest
-from interrupted_runs import is_alive, wait_for
 
 pytestmark = pytest.mark.extras("distributed")
 
@@ -21,21 +17,6 @@ def test_a_stop_lets_rows_write_checkpoints(make, dask_cluster):
     run.wait_for_checkpoints(2)
     assert run.stop() == 130
     assert len(run.checkpoints()) == 2
-
-
-@pytest.mark.parametrize("victim", ["worker", "nanny"])
-def test_rows_of_a_lost_worker_run_again(make, dask_cluster, victim):
-    run = make()
-    run.start(f"dask[{dask_cluster.address}]")
-    run.wait_for_checkpoints(2)
-    lost = dask_cluster.started("w0")
-    assert lost
-    if victim == "worker":
-        os.kill(dask_cluster.children("w0")[0], signal.SIGKILL)
-    else:
-        dask_cluster.kill("w0")
-    wait_for(lambda: not any(map(is_alive, lost)), 20)
-    run.check()
 
 
 def test_a_worker_that_joins_gets_rows(make, monkeypatch, request):

@@ -15,17 +15,6 @@ from gahbench.cli.app import app
 GUIDE = (Path(__file__).parents[3] / "plugins" / "engines" / "README.md").read_text(encoding="utf-8")
 
 
-def test_every_engine_has_a_row(builtin):
-    rows = re.findall(r"^\| `([a-z]+)` \| in ", GUIDE, flags=re.MULTILINE)
-    assert sorted(rows) == sorted(builtin.names("engine"))
-
-
-def test_every_parameter_of_slurm_has_a_row(builtin):
-    section = GUIDE.partition("## Slurm\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
-    assert rows == [parameter.name for parameter in builtin.get("engine", "slurm").parameters]
-
-
 @pytest.mark.parametrize("spec", re.findall(r'--engine "([^"]*)"', GUIDE))
 def test_the_engines_in_it_can_be_created(builtin, spec):
     pytest.importorskip({"slurm": "submitit", "dask": "distributed"}[spec.partition("[")[0]])

@@ -1,9 +1,6 @@
 """The engine ``slurm`` on a real cluster of two nodes with two processors each, without accounting."""
 
-import contextlib
-import os
 import re
-import signal
 import subprocess
 import sys
 
@@ -54,20 +51,6 @@ def test_a_job_continues_after_its_time_limit(cluster, make):
     assert script.with_name(script.name.replace("submission.sh", "0_log.out")).read_text().count("Starting with") > 1
 
 
-def test_rows_of_lost_jobs_run_again(cluster, make):
-    run = make()
-    run.start("slurm[workers=4]")
-    run.wait_for_checkpoints(2)
-    cluster.run("scancel", queue(cluster)[0])
-    node = cluster.run("squeue", "--noheader", "--format=%N", f"--jobs={queue(cluster)[-1]}")
-    cluster.kill(node)
-    for pid in cluster.processes(node=node):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    run.check()
-    assert len(scripts(run)) > 4
-
-
 def test_jobs_outlive_their_coordinator_and_are_found_again(cluster, make):
     run = make()
     run.start("slurm[workers=2]")
@@ -102,15 +85,11 @@ def test_jobs_that_cannot_start_are_submitted_only_a_few_times(cluster, make):
     assert not queue(cluster)
 
 
-def test_the_error_of_sbatch_is_shown(cluster, make):
+def test_faults_of_slurm_are_shown(cluster, make, monkeypatch):
     run = make()
     run.start("slurm[nowhere]")
     assert run.end() == 2
     assert "invalid partition specified: nowhere" in run.printed()
-
-
-def test_without_slurm_the_error_says_where_to_run(make, monkeypatch):
-    run = make()
     monkeypatch.setenv("PATH", "")
     run.start("slurm")
     assert run.end() == 2
