@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,32 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown attacks: {', '.join(unknown)}; accepted: {', '.join(kinds)}")
     import torch
 
-    # SIGTERM ends the campaign and prints its findings, like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from .harness import GIB, run
+
     torch.set_num_threads(1)
-    names = options.names or kinds
-    has_findings = campaigns([name for name in names if name in COUNTS], options)
-    statuses = [importlib.import_module(f"{__package__}.{name}").main([]) for name in names if name in PROGRAMS]
-    return int(has_findings or any(statuses))
-
-
-def campaigns(names: Sequence[str], options: argparse.Namespace) -> bool:
-    """Run campaigns and print a table; return whether there are findings."""
-    from .harness import GIB, print_table, run, write_findings
-
-    outcomes = []
-    for name in names:
-        campaign = importlib.import_module(f"{__package__}.{name}").CAMPAIGN
+    status = 0
+    for name in options.names or kinds:
+        module = importlib.import_module(f"{__package__}.{name}")
+        if name in PROGRAMS:
+            status |= module.main([])
+            continue
         count = options.count or COUNTS[name]
-        processes, memory = min(options.processes, count), round(options.memory * GIB)
-        outcomes.append(run(campaign, count, options.seed, processes, options.time, memory))
-        if options.keep is not None:
-            write_findings(outcomes[-1], options.keep)
-        if not outcomes[-1].is_complete:
-            break
-    if outcomes:
-        print_table(outcomes)
-    return any(outcome.findings or not outcome.is_complete for outcome in outcomes)
+        limits = min(options.processes, count), options.time, round(options.memory * GIB)
+        outcome = run(module.CAMPAIGN, count, options.seed, *limits)
+        print(f"{name}: {outcome.cases} cases, {sum(outcome.counts.values())} findings", flush=True)
+        for index, (location, number) in enumerate(outcome.counts.items()):
+            print(f"{name}: {number} times {location}", flush=True)
+            if options.keep is not None:
+                options.keep.mkdir(parents=True, exist_ok=True)
+                text = f"{number} times {location}\n\n{outcome.reports[location]}"
+                (options.keep / f"{name}-{index}.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+        status |= bool(outcome.counts)
+    return status
 
 
 if __name__ == "__main__":

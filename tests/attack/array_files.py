@@ -170,28 +170,16 @@ def array_files(draw: st.DrawFn) -> tuple[str, bytes]:
             number,
         )
 
-    suffix = draw(st.sampled_from((".npy", ".npz", ".pt")))
+    suffix = draw(st.sampled_from((".npy", ".npz")))
     if suffix == ".npy":
         content = draw_npy()
     elif suffix == ".npz" and draw(st.integers(0, 9)) == 0:
         content = packed_zeros(draw(st.sampled_from((2 * 10**9, 10**8))))
-    elif suffix == ".npz":
+    else:
         names = (
             st.sampled_from(("images.npy", "images.npy", "identity.npy", "a.npy", "b", "images", "../x.npy")) | texts
         )
         members = [(draw(names), draw_npy()) for _ in range(draw(st.integers(0, 4)))]
         methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
         content = npz(members, draw(st.sampled_from(methods)))
-    else:
-        kind = st.sampled_from(KINDS)
-        by_kind = tensors(number)
-        names = st.sampled_from(("images", "images", "identity", "faces", 3, ("a", 1))) | texts
-        container = draw(st.sampled_from(("none", "dictionary", "dictionary", "list")))
-        value: Any = {draw(names): by_kind[draw(kind)] for _ in range(draw(st.integers(1, 3)))}
-        if container == "none":
-            value = by_kind[draw(kind)]
-        elif container == "list":
-            value = list(value.values())
-        content = pt(value, draw(st.booleans()))
-        content = recompress(content) if draw(st.integers(0, 5)) == 0 else content
     return suffix, damage_bytes(content, draw(st.sampled_from(DAMAGES)), number)

@@ -21,8 +21,8 @@ from gahbench.registry.spec import Spec
 from .array_files import KINDS, Hostile, pt, recompress, tensors
 from .harness import Campaign, accept_errors
 from .hostile import texts
+from .hostile_files import SPECIAL, make_special
 from .image_bytes import DAMAGES, damage_bytes
-from .images import SPECIAL, make_special
 
 #: Small networks.
 NETWORKS = (

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from .hostile import values
-from .images import make_special
+from .hostile_files import CONTENTS, make_special
 
 #: Special files that may replace a file or folder.
 STAND_INS = ("fifo", "folder", "socket", "zero", "loop", "broken link", "link to another", "link outside")
@@ -24,9 +24,8 @@ KINDS = (
 
 #: Contents that may replace the content of a file.
 texts = st.sampled_from(
-    (b"", b"{", b"[]", b"null", b"NaN", b"1e999", b"9" * 5000, b'"\\ud800"', b"\xff\xfe", b"\0" * 64, b"PAR1PAR1",
-     b"[" * 100_000, b'{"a":' * 100_000, b'{"files": {}}', b'{"error": ["x"]}', b'{"error": "a\\nb\\u0000\\ud800"}',
-     b"sigma,image,value,part\n0.1,0,99.0,\n", b"sigma,image,value,part\n\"\n", b"PK\x03\x04")
+    [*CONTENTS.values(), b"PAR1PAR1", b'{"error": ["x"]}', b"sigma,image,value,part\n0.1,0,99.0,\n",
+     b"sigma,image,value,part\n\"\n", b"PK\x03\x04"]
 )  # fmt: skip
 
 
@@ -56,105 +55,57 @@ def damages(draw: st.DrawFn) -> Damage:
 
 def inflict(damage: Damage, home: Path) -> None:
     """Damage a results folder."""
-    entries = sorted(home.rglob("*"))
+    entries, kind = sorted(home.rglob("*")), damage.kind
+    if kind in ("json value", "json key"):
+        entries = [entry for entry in entries if entry.suffix == ".json" and entry.is_file() and not entry.is_symlink()]
     if not entries:
         return
     target, other = entries[damage.index % len(entries)], entries[damage.other % len(entries)]
-    if damage.kind in ("json value", "json key"):
-        files = [entry for entry in entries if entry.suffix == ".json" and entry.is_file() and not entry.is_symlink()]
-        if files:
-            _rewrite(damage, files[damage.index % len(files)])
-    elif damage.kind == "litter":
+    is_file = target.is_file() and not target.is_symlink()
+    is_nested = target == other or target.is_relative_to(other) or other.is_relative_to(target)
+    if kind in ("json value", "json key"):
+        _rewrite(damage, target)
+    elif kind == "litter":
         # The file may look like a failure or folder of an existing unit.
-        folder = ("precision", "failures", "units", "damaged", ".")[damage.other % 5]
-        suffix = ".json" if folder == "failures" else ""
-        file = home / folder / f"{target.name}{suffix}"
+        folder = ("failures", "units", "damaged", ".")[damage.other % 4]
+        file = home / folder / f"{target.name}{'.json' if folder == 'failures' else ''}"
         if (home / folder).is_dir() and not file.exists() and not file.is_symlink():
             file.write_bytes(damage.value)
-    elif damage.kind in ("swap", "copy", "rename", "delete", "chmod"):
-        _move(damage, target, other)
-    elif damage.kind in STAND_INS:
-        _replace(damage, target, other, home)
-    elif target.is_file() and not target.is_symlink():
-        _overwrite(damage, target)
-
-
-def _move(damage: Damage, target: Path, other: Path) -> None:
-    """Move, copy or delete a file or folder, or change its permissions."""
-    is_nested = target == other or target.is_relative_to(other) or other.is_relative_to(target)
-    if damage.kind == "swap" and not is_nested:
+    elif kind == "swap" and not is_nested:
         aside = target.with_name("aside")
         target.rename(aside)
         other.rename(target)
         aside.rename(other)
-    elif damage.kind == "copy" and not is_nested and target.is_file() and other.is_file():
+    elif kind == "copy" and not is_nested and target.is_file() and other.is_file():
         other.write_bytes(target.read_bytes())
-    elif damage.kind == "rename":
+    elif kind == "rename":
         target.rename(target.with_name(f"{target.name}~"))
-    elif damage.kind == "delete":
-        _remove(target)
-    elif damage.kind == "chmod" and not target.is_symlink():
+    elif kind == "chmod" and not target.is_symlink():
         target.chmod(int(damage.position * 0o777))
-
-
-def _overwrite(damage: Damage, target: Path) -> None:
-    """Damage the content of a file."""
-    content = bytearray(target.read_bytes())
-    offset = int(damage.position * max(0, len(content) - 1))
-    if damage.kind == "truncate":
-        del content[offset:]
-    elif damage.kind == "flip" and content:
-        content[offset] ^= 1 << damage.other % 8
-    elif damage.kind == "insert":
-        content[offset:offset] = b"0"
-    elif damage.kind == "empty":
-        content.clear()
-    elif damage.kind == "text":
-        content[:] = damage.value
-    # Unlink the file first, since other files may be hard links to it.
-    target.unlink()
-    target.write_bytes(content)
-
-
-def _replace(damage: Damage, target: Path, other: Path, home: Path) -> None:
-    """Replace a file or folder by a special file."""
-    _remove(target)
-    if damage.kind.startswith("link "):
-        target.symlink_to(other if damage.kind == "link to another" else home.parent)
-    else:
-        make_special(damage.kind, target)
-
-
-def _remove(target: Path) -> None:
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    else:
-        target.unlink(missing_ok=True)
+    elif kind == "delete" or kind in STAND_INS:
+        shutil.rmtree(target) if target.is_dir() and not target.is_symlink() else target.unlink(missing_ok=True)
+        if kind.startswith("link "):
+            target.symlink_to(other if kind == "link to another" else home.parent)
+        elif kind != "delete":
+            make_special(kind, target)
+    elif kind in ("truncate", "flip", "insert", "empty", "text") and is_file:
+        content = bytearray(target.read_bytes())
+        offset = int(damage.position * max(0, len(content) - 1))
+        if kind == "truncate":
+            del content[offset:]
+        elif kind == "flip" and content:
+            content[offset] ^= 1 << damage.other % 8
+        elif kind == "insert":
+            content[offset:offset] = b"0"
+        elif kind != "flip":
+            content[:] = damage.value if kind == "text" else b""
+        # Unlink the file first, since other files may be hard links to it.
+        target.unlink()
+        target.write_bytes(content)
 
 
 def _rewrite(damage: Damage, file: Path) -> None:
     """Change, rename or delete a value in a JSON file."""
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError:
-        return
-    if (location := _locate(content, damage)) is None:
-        return
-    container, key = location
-    if damage.kind == "json value":
-        container[key] = damage.value
-    elif isinstance(container, dict):
-        value = container.pop(key)
-        if damage.other % 2:
-            container[str(key) + "x"] = value
-    else:
-        del container[key]
-    file.unlink()
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _locate(content: Any, damage: Damage) -> tuple[Any, Any] | None:
-    """Return an object or list in a document, and a key or index in it; ``None`` if the document has neither."""
     locations: list[tuple[Any, Any]] = []
 
     def visit(value: Any) -> None:
@@ -163,5 +114,19 @@ def _locate(content: Any, damage: Damage) -> tuple[Any, Any] | None:
             locations.append((value, name))
             visit(value[name])
 
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError:
+        return
     visit(content)
-    return locations[int(damage.position * (len(locations) - 1))] if locations else None
+    if not locations:
+        return
+    container, key = locations[int(damage.position * (len(locations) - 1))]
+    if damage.kind == "json value":
+        container[key] = damage.value
+    else:
+        value = container.pop(key)
+        if isinstance(container, dict) and damage.other % 2:
+            container[str(key) + "x"] = value
+    file.unlink()
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -15,11 +15,19 @@ A module of this folder defines its campaign at its end::
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import multiprocessing
+import os
+import re
+import resource
+import shutil
 import signal
+import socket
 import sys
-import time
+import tempfile
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,15 +36,19 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
+import gahbench
+import gahbench_plugins
 from gahbench._util.errors import GahbenchError
-
-from .attempts import Finding, Limits, findings
 
 #: Length that an error message must not reach.
 MAX_ERROR = 4000
+#: Maximum length of a traceback or log.
+MAX_TEXT = 100_000
 GIB = 2**30
 #: Number of cases that a process runs in turn, since a fork takes as long as several cases.
 BATCH = 20
+#: Folders of the attacked code.
+OWN = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (gahbench, gahbench_plugins))
 
 
 class UnreadableError(AssertionError):
@@ -50,12 +62,7 @@ def accept_errors() -> Iterator[None]:
         yield
     except GahbenchError as error:
         text = str(error)
-        unprintable = sorted({char for char in text if not char.isprintable()})
-        if not text.strip():
-            raise UnreadableError(f"a {type(error).__name__} without a message") from error
-        if unprintable:
-            raise UnreadableError(f"characters {unprintable[:10]} in the message {text[:500]!r}") from error
-        if len(text) >= MAX_ERROR:
+        if not text.strip() or not text.isprintable() or len(text) >= MAX_ERROR:
             raise UnreadableError(f"{len(text)} characters: {text[:500]!r}") from error
 
 
@@ -76,134 +83,176 @@ class Campaign:
 
 @dataclass
 class Outcome:
-    """The number of cases of a campaign that ran, and the first finding at each location."""
+    """The number of cases that ran, and the number and the first report of the findings at each location."""
 
-    name: str
     cases: int = 0
-    seconds: float = 0.0
-    findings: dict[str, Finding] = field(default_factory=dict)
-    is_complete: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    reports: dict[str, str] = field(default_factory=dict)
 
-    def add(self, finding: Finding | None) -> None:
-        """Count a case, and print its finding if it is the first at its location."""
-        self.cases += 1
-        if finding is None:
-            return
-        first = self.findings.setdefault(finding.location, finding)
-        first.count += first is not finding
-        if first is finding:
-            text = f"\n{finding.location}\n{finding.text[-3000:]}\ncase: {finding.case[:1000]}"
-            print(text, file=sys.stderr, flush=True)
-
-    @property
-    def hangs(self) -> int:
-        """The number of cases that did not end in time."""
-        return sum(finding.count for finding in self.findings.values() if finding.kind == "hang")
-
-    @property
-    def errors(self) -> int:
-        """The number of cases that failed for other reasons."""
-        return sum(finding.count for finding in self.findings.values()) - self.hangs
+    def add(self, location: str, report: str, count: int = 1) -> None:
+        """Count a finding: an unexpected error, a hang, or the end of the process of a case."""
+        self.counts[location] = self.counts.get(location, 0) + count
+        self.reports.setdefault(location, report)
 
 
-def run(
-    campaign: Campaign,
-    count: int,
-    run_seed: int = 0,
-    processes: int = 1,
-    time_limit: float = 10.0,
-    memory_limit: int = GIB,
-) -> Outcome:
-    """Run ``count`` cases in several processes; cases depend on ``run_seed``, ``count`` and ``processes``."""
+def run(campaign: Campaign, count: int, run_seed: int = 0, processes: int = 1, seconds: float = 10.0,
+        memory: int = GIB) -> Outcome:  # fmt: skip
+    """Run ``count`` cases in some processes; the cases depend on ``run_seed``, ``count`` and ``processes``."""
     campaign.prepare()
     # Frozen objects stay in memory pages that forked processes share.
     gc.collect()
     gc.freeze()
-    started = time.monotonic()
-    outcome, limits = Outcome(campaign.name), Limits(time_limit, memory_limit)
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    producers = []
+    context, total = multiprocessing.get_context("fork"), Outcome()
+    queue, producers = context.SimpleQueue(), []
     for index in range(processes):
         share = count // processes + (index < count % processes)
-        producers.append(
-            context.Process(target=_draw, args=(campaign, share, f"{run_seed}-{index}", limits, queue.put))
-        )
+        arguments = (campaign, share, f"{run_seed}-{index}", seconds, memory, queue.put)
+        producers.append(context.Process(target=_run_share, args=arguments))
         producers[-1].start()
-    try:
-        running = processes
-        while running:
-            batch = queue.get()
-            if batch is None:
-                running -= 1
-            for finding in batch or ():
-                outcome.add(finding)
-        outcome.is_complete = True
-    except KeyboardInterrupt:
-        # The table then shows the findings so far.
-        for producer in producers:
-            producer.terminate()
+    for _ in producers:
+        outcome = queue.get()
+        total.cases += outcome.cases
+        for location, number in outcome.counts.items():
+            total.add(location, outcome.reports[location], number)
     for producer in producers:
         producer.join()
+        assert producer.exitcode == 0, f"{campaign.name}: a process that draws cases ended by {producer.exitcode}"
     gc.unfreeze()
-    failed = [producer.exitcode for producer in producers if producer.exitcode]
-    if failed and outcome.is_complete:
-        raise RuntimeError(f"{campaign.name}: a process that draws cases ended with status {failed[0]}")
-    outcome.seconds = time.monotonic() - started
-    return outcome
+    return total
 
 
-def _draw(
-    campaign: Campaign, count: int, name: str, limits: Limits, report: Callable[[list[Finding | None] | None], None]
-) -> None:
-    """Draw and run cases, and report the findings of each batch, and ``None`` at the end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _run_share(campaign: Campaign, count: int, name: str, seconds: float, memory: int, report: Any) -> None:
+    """Draw and run cases, and report the outcome."""
     batch: list[Any] = []
-    options = settings(
-        max_examples=count,
-        database=None,
-        phases=[Phase.generate],
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    outcome = Outcome()
 
     @seed(name)
-    @options
+    @settings(max_examples=max(count, 1), database=None, phases=[Phase.generate], deadline=None,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(campaign.strategy)
     def run_in_batches(case: Any) -> None:
         batch.append(case)
         if len(batch) == BATCH:
-            report(list(findings(campaign.attempt, batch, limits)))
+            run_cases(campaign.attempt, batch, outcome, seconds, memory)
             batch.clear()
 
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            if count:
-                run_in_batches()
-                report(list(findings(campaign.attempt, batch, limits)))
+        if count:
+            run_in_batches()
+        run_cases(campaign.attempt, batch, outcome, seconds, memory)
     finally:
-        report(None)
+        report(outcome)
 
 
-def print_table(outcomes: Sequence[Outcome]) -> None:
-    """Print the counts of every campaign, and then the findings."""
-    print("\ncampaign       cases  errors   hangs  seconds")
-    for outcome in outcomes:
-        numbers = f"{outcome.cases:7} {outcome.errors:7} {outcome.hangs:7} {outcome.seconds:8.0f}"
-        print(f"{outcome.name:12} {numbers}")
-    for outcome in outcomes:
-        if not outcome.is_complete:
-            print(f"{outcome.name}: interrupted")
-        for finding in sorted(outcome.findings.values(), key=lambda finding: -finding.count):
-            print(f"{outcome.name}: {finding.count} times {finding.location}")
-    sys.stdout.flush()
+def run_cases(attempt: Callable[[Any, Path], None], cases: Sequence[Any], outcome: Outcome, seconds: float,
+              memory: int) -> None:  # fmt: skip
+    """Run cases in turn in a forked process; after a case that hangs or ends its process, in a new process."""
+    completed = 0
+    while completed < len(cases):
+        findings = _run_process(attempt, cases[completed:], seconds, memory)
+        for case, finding in zip(cases[completed:], findings, strict=False):
+            outcome.cases += 1
+            if finding is not None:
+                location, text = finding
+                if location not in outcome.counts:
+                    print(f"\n{location}\n{text[-3000:]}\ncase: {repr(case)[:1000]}", file=sys.stderr, flush=True)
+                outcome.add(location, f"{text}\n\ncase = {case!r}\n")
+        completed += len(findings)
 
 
-def write_findings(outcome: Outcome, folder: Path) -> None:
-    """Write every finding with its case to a file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, finding in enumerate(outcome.findings.values()):
-        text = f"{finding.count} times {finding.location}\n\n{finding.text}\n\ncase = {finding.case}\n"
-        file = folder / f"{outcome.name}-{index}.txt"
-        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+def _run_process(attempt: Callable[[Any, Path], None], cases: Sequence[Any], seconds: float,
+                 memory: int) -> list[tuple[str, str] | None]:  # fmt: skip
+    """Return locations and texts of the findings of the first cases, up to a case that ends the process or hangs.
+
+    At the time limit of a case, the process is killed together with the processes that it started.
+    """
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    scratch = Path(tempfile.mkdtemp(prefix="attack-"))
+    findings: list[tuple[str, str] | None] = []
+    with tempfile.TemporaryFile() as log:
+        process = os.fork()
+        if process == 0:
+            _run_child(attempt, cases, scratch, writer, log, seconds, memory)
+        writer.close()
+        is_in_time = True
+        try:
+            while len(findings) < len(cases) and (is_in_time := reader.poll(seconds)):
+                findings.append(reader.recv())
+        except EOFError:
+            pass
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(process, signal.SIGKILL)
+        status = os.waitpid(process, 0)[1]
+        reader.close()
+        # A case may have removed permissions.
+        for parent, _, _ in os.walk(scratch):
+            os.chmod(parent, 0o700)  # noqa: PTH101
+        shutil.rmtree(scratch, ignore_errors=True)
+        log.seek(0)
+        output = log.read()[-MAX_TEXT:].decode(errors="replace")
+    if len(findings) < len(cases):
+        frames = re.findall(r'^  File "(.+)", line (\d+) in (.+)$', output.rpartition("Timeout (")[2], re.MULTILINE)
+        end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        kind = f"process ended by {end}" if is_in_time else "hang"
+        findings.append((f"{kind} in {_innermost_own(frames)}", output))
+    return findings
+
+
+def _run_child(attempt, cases, scratch, writer, log, seconds, memory):  # type: ignore[no-untyped-def]
+    """Run the cases, report the finding of each, and end the process."""
+    try:
+        # A new session, so that processes which a case starts can be killed with this process.
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (log.fileno(), 1), (log.fileno(), 2)):
+            os.dup2(source, target)
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        socket.socket.connect = _refuse_connection
+        warnings.simplefilter("ignore")
+        faulthandler.enable(log)
+        if (statm := Path("/proc/self/statm")).exists():
+            # The limit of the address space is the current size of this process plus the limit of the cases.
+            memory += int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (memory, resource.RLIM_INFINITY))
+        for index, case in enumerate(cases):
+            faulthandler.dump_traceback_later(0.9 * seconds, file=log)
+            writer.send(_run_case(attempt, case, scratch / str(index)))
+    except BaseException:
+        # _run_case catches errors of cases, so this error happened between cases.
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    finally:
+        os._exit(0)
+
+
+def _run_case(attempt: Callable[[Any, Path], None], case: Any, scratch: Path) -> tuple[str, str] | None:
+    """Run a case in an empty folder; return the location and the traceback of an error, or ``None``."""
+    scratch.mkdir()
+    os.chdir(scratch)
+    os.environ["GAHBENCH_CACHE"] = str(scratch / "cache")
+    try:
+        attempt(case, scratch)
+    except BaseException as error:
+        # Lift the memory limit for the report, since the case may have used all memory.
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, limits[1]))
+        text = "".join(traceback.format_exception(error))[-MAX_TEXT // 2 :]
+        source = error.__cause__ if isinstance(error, UnreadableError) and error.__cause__ is not None else error
+        frames = [(frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(source.__traceback__)]
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        return f"{type(error).__name__} in {_innermost_own(frames[::-1])}", text
+    return None
+
+
+def _refuse_connection(*arguments: Any) -> None:
+    raise OSError("an attempt may not use the network")
+
+
+def _innermost_own(frames: Sequence[tuple[str, Any, str]]) -> str:
+    """Return the line of gahbench that comes first in frames, whose first is the innermost, or else the first line."""
+    for file, line, name in [*(frame for frame in frames if frame[0].startswith(OWN)), *frames]:
+        return f"{'/'.join(Path(file).parts[-2:])}:{line} in {name}"
+    return "an unknown location"

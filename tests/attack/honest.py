@@ -4,7 +4,6 @@ Run as ``python -m tests.attack honest``.
 """
 
 import itertools
-import time
 
 import torch
 
@@ -16,8 +15,6 @@ from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
 
-SIGMAS = [0.05, 0.1, 0.2, 0.4]
-IMAGES = 24
 FAMILIES = (
     "c-alpha[alpha=2,size=16]", "discs[size=16]", "gaussian-field[size=16]", "sinusoids[size=16]",
     "rays[image=discs[size=16]]", "finite[discs[size=16],count=8]",
@@ -28,43 +25,32 @@ REFERENCES = (
     "empirical-bayes[images=1]", "empirical-bayes[images=64]", "empirical-bayes[images=1000]",
 )  # fmt: skip
 NETWORKS = ("unet[width=8,levels=2]", "bf-cnn[width=8,layers=5]", "dncnn[width=8,layers=5]", "vit[width=16,depth=1]")
-TRAINING_IMAGES = (1, 4, 32)
-STEPS = 150
 
 
-def rows():
-    """Yield the dataset and the name of each row, and the result of the checks."""
-    for family in FAMILIES:
-        dataset = gahbench.create("dataset", family)
-
-        def check(denoiser, dataset=dataset):
-            return audit(Evaluation(denoiser, dataset.images("test", IMAGES), SIGMAS, dataset=dataset))
-
-        for name in REFERENCES:
-            reference = gahbench.create("reference", name)
-            reference.fit(gahbench.TrainingData(dataset))
-            yield family, name, check(reference)
-        for name, images in itertools.product(NETWORKS, TRAINING_IMAGES) if family in FAMILIES[:4] else ():
-            yield family, f"{name}, trained on {images} images", check(train(name, dataset, images))
-
-
-def train(name, dataset, images):
-    """Train a network on a few images."""
-    settings = Training(steps=STEPS, batch_size=8, train_images=images, validations=1, compile="never")
-    torch.manual_seed(0)
-    network = gahbench.create("architecture", name, shape=dataset.shape)
-    return Trained(Trainer(network, dataset, settings, 0, Acceleration(False, compiled=False)).fit().network)
+def denoisers(family, dataset):
+    """Yield the name of each honest denoiser of a family of images, and the denoiser."""
+    for name in REFERENCES:
+        reference = gahbench.create("reference", name)
+        reference.fit(gahbench.TrainingData(dataset))
+        yield name, reference
+    for name, images in itertools.product(NETWORKS, (1, 4, 32)) if family in FAMILIES[:4] else ():
+        settings = Training(steps=150, batch_size=8, train_images=images, validations=1, compile="never")
+        torch.manual_seed(0)
+        network = gahbench.create("architecture", name, shape=dataset.shape)
+        fitted = Trainer(network, dataset, settings, 0, Acceleration(False, compiled=False)).fit()
+        yield f"{name}, trained on {images} images", Trained(fitted)
 
 
 def main(arguments=()):
-    """Check all rows; print the flagged rows, and return 1 if there are any."""
-    started, count, flagged, smallest_p = time.monotonic(), 0, 0, 1.0
-    for family, name, result in rows():
-        count += 1
-        smallest_p = min(smallest_p, (result.facts.get("fresh") or {"p": 1.0})["p"])
-        if result.flags:
-            flagged += 1
-            print(f"WRONG {name} on {family}: {'; '.join(result.flags)}", flush=True)
-    seconds = time.monotonic() - started
-    print(f"{flagged} of {count} honest rows flagged, smallest p-value {smallest_p:.1e}, {seconds:.0f} s")
+    """Check all denoisers; print the flagged rows, and return 1 if there are any."""
+    count, flagged = 0, 0
+    for family in FAMILIES:
+        dataset = gahbench.create("dataset", family)
+        for name, denoiser in denoisers(family, dataset):
+            evaluation = Evaluation(denoiser, dataset.images("test", 24), [0.05, 0.1, 0.2, 0.4], dataset=dataset)
+            flags = audit(evaluation).flags
+            count, flagged = count + 1, flagged + bool(flags)
+            if flags:
+                print(f"WRONG {name} on {family}: {'; '.join(flags)}", flush=True)
+    print(f"{flagged} of {count} honest rows flagged")
     return int(flagged > 0)

@@ -1,17 +1,12 @@
-"""Hostile image files, folders and archives, for every reader of images."""
+"""Hostile image files and folders, for every reader of images."""
 
 from __future__ import annotations
 
-import io
 import os
-import socket
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 from hypothesis import strategies as st
 
 from gahbench._util.errors import DataError
@@ -23,29 +18,25 @@ from gahbench.registry.spec import Spec
 from .array_files import Hostile, array_files
 from .harness import Campaign, accept_errors
 from .hostile import texts
-from .image_bytes import DAMAGES, damage_bytes, picture, pictures
+from .hostile_files import SPECIAL, make_special
+from .image_bytes import picture, pictures
 
 #: Maximum number of pixels of images in previews, which draw the noise of 64 images.
 MAX_PREVIEW_PIXELS = 1 << 14
-#: Kinds of entries of a folder other than readable files.
-SPECIAL = ("fifo", "socket", "folder", "broken link", "link", "loop", "device", "zero", "missing", "forbidden")
-LISTS = ("list_eval_partition.txt", "list_eval_partition.csv", "identity_CelebA.txt")
 
 
 @dataclass(frozen=True)
 class Case:
     """A folder or file of images, and the reader: a dataset, or ``preview``, with parameters.
 
-    The kind is ``folder``, ``zip``, ``parquet``, ``file``, ``special``, or ``text`` for an arbitrary path. Files are
-    names and contents; for ``special``, the name is the kind of special file and its suffix. The damage affects an
-    archive or table.
+    The kind is ``folder``, ``file``, ``special``, or ``text`` for an arbitrary path. Files are names and contents; for
+    ``special``, the name is the kind of special file and its suffix.
     """
 
     kind: str
     files: list[tuple[str, bytes]]
     reader: str
     parameters: dict[str, Any] = field(default_factory=dict)
-    damage: tuple[str, int] = ("none", 0)
 
 
 def attempt(case: Case, scratch: Path) -> None:
@@ -89,30 +80,19 @@ def _write_case(case: Case, scratch: Path) -> str:
         return case.files[0][0]
     if case.kind == "special":
         kind, suffix = case.files[0][0].split(",")
-        return str(make_special(kind, scratch / f"images{suffix}"))
+        return str(make_special(kind, scratch / f"images{suffix}", picture("PNG", "RGB", 24, 24, 0)))
     if case.kind == "file":
         suffix, content = case.files[0]
         return str(_write_file(scratch / f"images{suffix}", content))
-    if case.kind == "folder":
-        folder = scratch / "folder"
-        folder.mkdir()
-        for name, content in case.files:
-            if name.partition(",")[0] in SPECIAL:
-                make_special(name.partition(",")[0], folder / f"special{name.partition(',')[2]}")
-            elif (file := _path_inside(folder, name)) is not None:
-                _write_file(file, content)
-        return str(folder)
-    buffer = io.BytesIO()
-    if case.kind == "zip":
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in case.files:
-                archive.writestr(zipfile.ZipInfo(name[:1000].encode("utf-8", "replace").decode()), content)
-    else:
-        column = [content if number % 5 < 4 else None for number, (_, content) in enumerate(case.files)]
-        names = pyarrow.array(range(len(column)), pyarrow.int64())
-        table = pyarrow.table({"image": pyarrow.array(column, pyarrow.binary()), "identity": names})
-        pyarrow.parquet.write_table(table, buffer, row_group_size=3)
-    return str(_write_file(scratch / f"images.{case.kind}", damage_bytes(buffer.getvalue(), *case.damage)))
+    folder = scratch / "folder"
+    folder.mkdir()
+    for name, content in case.files:
+        if name.partition(",")[0] in SPECIAL:
+            path = folder / f"special{name.partition(',')[2]}"
+            make_special(name.partition(",")[0], path, picture("PNG", "RGB", 24, 24, 0))
+        elif (file := _path_inside(folder, name)) is not None:
+            _write_file(file, content)
+    return str(folder)
 
 
 def _path_inside(folder: Path, name: str) -> Path | None:
@@ -132,31 +112,6 @@ def _write_file(file: Path, content: bytes) -> Path:
     return file
 
 
-def make_special(kind: str, path: Path) -> Path:
-    """Create a special or unreadable file and return its path."""
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "socket":
-        # The path of a socket must be short, so bind it in the current folder and move it.
-        with socket.socket(socket.AF_UNIX) as unix_socket:
-            unix_socket.bind("socket")
-            Path("socket").rename(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "broken link":
-        path.symlink_to("nowhere")
-    elif kind == "link":
-        _write_file(path.with_name("target"), picture("PNG", "RGB", 24, 24, 0))
-        path.symlink_to("target")
-    elif kind == "loop":
-        path.symlink_to(path.name)
-    elif kind == "forbidden":
-        _write_file(path, b"").chmod(0)
-    elif kind != "missing":
-        path.symlink_to("/dev/null" if kind == "device" else "/dev/zero")
-    return path
-
-
 def _valid_images(number: int) -> list[tuple[str, bytes]]:
     """Return valid images, so that readers read the whole folder."""
     return [(f"{index}.png", picture("PNG", "RGB", 24, 24, number + index)) for index in range(8)]
@@ -173,10 +128,9 @@ def cases(draw: st.DrawFn) -> Case:
         parameters["size"] = draw(st.sampled_from((8, 8, 12, 22, 24, 40)))
     if reader in ("faces", "preview") and draw(st.booleans()):
         parameters["test"] = draw(st.sampled_from((1, 2, 100)))
-    suffixes = st.sampled_from((".png", ".jpg", ".npy", ".npz", ".pt", ".zip", ".parquet", ".txt", ""))
+    suffixes = st.sampled_from((".png", ".jpg", ".npy", ".npz", ".txt", ""))
     single = ("file", "file", "special", "text")
-    several = ("folder", "folder", "zip", "zip", "parquet")
-    kind = draw(st.sampled_from(single + several))
+    kind = draw(st.sampled_from((*single, "folder", "folder", "folder", "folder")))
     if kind == "text":
         return Case(kind, [(draw(texts), b"")], reader, parameters)
     if kind == "special":
@@ -192,11 +146,7 @@ def cases(draw: st.DrawFn) -> Case:
         files.append((name + (suffix if draw(st.integers(0, 5)) else ".png"), content))
     if draw(st.integers(0, 5)) == 0:
         files.append((f"{draw(st.sampled_from(SPECIAL))},{draw(suffixes)}", b""))
-    if draw(st.integers(0, 5)) == 0:
-        lines = [f"{name} {index % 4}" for index, (name, _) in enumerate(files)]
-        text = "\n".join([*lines, draw(texts)]).encode("utf-8", "replace")
-        files.append((draw(st.sampled_from(LISTS)), text))
-    return Case(kind, files, reader, parameters, (draw(st.sampled_from(DAMAGES)), draw(st.integers(0, 1000))))
+    return Case(kind, files, reader, parameters)
 
 
 def load_everything() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import os
 import subprocess
 import sys
@@ -28,40 +27,16 @@ from .plugin_files import HONEST, label, write_suite
 _MARK = "GAHBENCH_ATTACK"
 
 
-@contextlib.contextmanager
-def engine_of(name):
-    """Yield options of a run on an engine, and environment variables; start a cluster if the engine needs it."""
-    if name == "slurm":
-        with importlib.import_module("slurm_cluster").cluster() as cluster:
-            variables = {"SLURM_CONF": str(cluster.configuration)}
-            yield ["--engine", "slurm[partition=low,workers=2,time=30]"], variables
-    elif name == "dask":
-        with tempfile.TemporaryDirectory() as home, contextlib.ExitStack() as stack:
-            cluster = importlib.import_module("dask_cluster").Cluster(Path(home))
-            stack.callback(cluster.stop)
-            for worker in ("w1", "w2"):
-                cluster.start_worker(worker)
-            yield ["--engine", f"dask[scheduler={cluster.address}]"], {}
-    else:
-        yield ["--workers", "2"], {}
-
-
-def run(kinds, folder, unit, seconds, options=("--workers", "2"), variables=None):
+def run(kinds, folder, unit):
     """Run kinds with the honest entrants; return the exit status (``None`` after a timeout) and standard error."""
-    suite = write_suite(kinds, folder, unit)
-    mark = uuid4().hex
-    command = [sys.executable, "-m", "gahbench", "run", str(suite), "--out", str(folder / "out"), *options]
+    suite, mark = write_suite(kinds, folder, unit), uuid4().hex
+    command = [sys.executable, "-m", "gahbench", "run", str(suite), "--out", str(folder / "out"), "--workers", "2"]
     command += ["--threads", "1", "--plugins-dir", str(folder / "plugins")]
-    settings = {_MARK: mark, "GAHBENCH_CACHE": str(folder / "cache")}
-    environment = {**os.environ, **(variables or {}), **settings}
-    with (folder / "errors.txt").open("wb") as errors:
-        try:
-            done = subprocess.run(
-                command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, timeout=seconds
-            )
-            status = done.returncode
-        except subprocess.TimeoutExpired:
-            status = None
+    environment = {**os.environ, _MARK: mark, "GAHBENCH_CACHE": str(folder / "cache")}
+    status = None
+    with (folder / "errors.txt").open("wb") as errors, contextlib.suppress(subprocess.TimeoutExpired):
+        output = {"stdout": subprocess.DEVNULL, "stderr": errors}
+        status = subprocess.run(command, env=environment, cwd=folder, timeout=1800, **output).returncode
     if remaining := _remaining_processes(mark):
         raise AssertionError(f"{len(remaining)} processes remain: {remaining}")
     return status, (folder / "errors.txt").read_text(encoding="utf-8", errors="replace")
@@ -97,35 +72,33 @@ def honest_scores(folder):
     return scores[is_honest].sort_values(["entrant", "sigma", "image"]).reset_index(drop=True)
 
 
-def attack(groups, folder, unit=60.0, seconds=1800.0, engine="local"):
+def attack(groups, folder, unit=60.0):
     """Run groups of kinds, each group in one run; return the faults by kind."""
     (folder / "clean").mkdir(parents=True)
-    status, errors = run((), folder / "clean", 600.0, seconds)
+    status, errors = run((), folder / "clean", 600.0)
     assert status == 0, errors
     clean = honest_scores(folder / "clean")
     assert set(clean["entrant"]) == set(HONEST)
     faults = {}
-    with engine_of(engine) as (options, variables):
-        for index, kinds in enumerate(groups):
-            home = folder / str(index)
-            home.mkdir()
-            started = time.monotonic()
-            try:
-                status, errors = run(kinds, home, unit, seconds, options, variables)
-                run_faults = problems(kinds, home, clean, status, errors)
-            except AssertionError as error:
-                run_faults = {"": str(error)}
-            for kind in kinds:
-                reason = run_faults.get(kind.name) or run_faults.get("")
-                if reason is not None:
-                    faults[kind.name] = reason
-                print(f"{kind.name}: {reason or 'passed'} ({time.monotonic() - started:.0f} s)", flush=True)
+    for index, kinds in enumerate(groups):
+        home = folder / str(index)
+        home.mkdir()
+        started = time.monotonic()
+        try:
+            run_faults = problems(kinds, home, clean, *run(kinds, home, unit))
+        except AssertionError as error:
+            run_faults = {"": str(error)}
+        for kind in kinds:
+            reason = run_faults.get(kind.name) or run_faults.get("")
+            if reason is not None:
+                faults[kind.name] = reason
+            print(f"{kind.name}: {reason or 'passed'} ({time.monotonic() - started:.0f} s)", flush=True)
     return faults
 
 
 def _remaining_processes(mark):
-    """Return the commands of processes with a mark, after waiting up to 10 s for them to end."""
-    for _ in range(100):
+    """Return the commands of processes with a mark, after waiting up to a minute for them to end."""
+    for _ in range(600):
         commands = []
         for file in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
@@ -143,18 +116,12 @@ def main(arguments=None):
     parser.add_argument("names", nargs="*", help="kinds of misbehaviour; all by default")
     parser.add_argument("--together", type=int, default=1, help="number of kinds in a run")
     parser.add_argument("--unit", type=float, default=60.0, help="time limit of a unit in seconds")
-    parser.add_argument("--engine", choices=("local", "slurm", "dask"), default="local", help="engine of the runs")
-    parser.add_argument("--folder", type=Path, help="folder in which to keep results; by default they are deleted")
     options = parser.parse_args(arguments)
     kinds = [KINDS[name] for name in options.names or KINDS]
     groups = [kinds[first : first + options.together] for first in range(0, len(kinds), options.together)]
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary) / "attack"
-        # The modules of the clusters are in the folder of the tests.
-        sys.path.insert(0, str(Path(__file__).parents[1]))
-        faults = attack(groups, folder, options.unit, engine=options.engine)
-    print(f"{len(kinds) - len(faults)} of {len(kinds)} passed; {time.monotonic() - started:.0f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        faults = attack(groups, Path(folder) / "attack", options.unit)
+    print(f"{len(kinds) - len(faults)} of {len(kinds)} passed")
     return 1 if faults else 0
 
 

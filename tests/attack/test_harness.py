@@ -10,59 +10,77 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: The script runs in a separate process, since threads of pytest do not survive a fork.
 SCRIPT = """
-import dataclasses, json, sys
-from tests.attack.faulty import campaign
-from tests.attack.harness import run
+import json, os, sys, time
+from pathlib import Path
+from hypothesis import strategies as st
+from gahbench._util.errors import GahbenchError, ParameterError
+from tests.attack import __main__ as main, specs
+from tests.attack.harness import Campaign, accept_errors, run
 
-results = {}
-for case in sys.argv[1:]:
-    outcome = run(campaign(case), 12, 0, 2, time_limit=5, memory_limit=2**28)
-    findings = [[item.kind, item.location, item.count] for item in outcome.findings.values()]
-    results[case] = [outcome.cases, outcome.hangs, outcome.errors, findings]
-print(json.dumps(results))
+class RawError(GahbenchError):
+    def __str__(self):
+        return str(self.args[0])
+
+MESSAGES = {"empty": " ", "two lines": "one\\ntwo", "long": "x" * 4000, "surrogate": "\\ud800"}
+FAULTS = {
+    "raises": lambda: 1 / 0,
+    "exits": lambda: sys.exit(0),
+    "hangs": lambda: time.sleep(60),
+    "dies": os.abort,
+    "eats memory": lambda: [bytearray(2**24) for _ in range(64)],
+}
+
+def attempt(case, scratch):
+    assert Path.cwd() == scratch and not any(scratch.iterdir())
+    (scratch / "file").touch()
+    FAULTS.get(case, int)()
+    with accept_errors():
+        if case == "is refused":
+            raise ParameterError("the reason in one line")
+        if case in MESSAGES:
+            raise RawError(MESSAGES[case])
+
+def campaign(case):
+    return Campaign("faulty", st.sampled_from((case, "succeeds", "is refused")), attempt)
+
+cases = ("succeeds", *FAULTS, *MESSAGES)
+outcomes = {case: run(campaign(case), 12, 0, 2, seconds=5, memory=2**28) for case in cases}
+specs.CAMPAIGN = campaign("raises")
+status = main.main(["specs", "--count", "9", "--processes", "1", "--keep", sys.argv[1]])
+print(json.dumps([status, {case: [outcome.cases, outcome.counts] for case, outcome in outcomes.items()}]))
 """
-CASES = ("succeeds", "raises", "exits", "hangs", "dies", "eats memory", "empty", "two lines", "long", "surrogate")
+LOCATIONS = {
+    "raises": "ZeroDivisionError in ",
+    "exits": "SystemExit in ",
+    "hangs": "hang in ",
+    "dies": "process ended by SIGABRT",
+    "eats memory": "MemoryError in ",
+    **dict.fromkeys(("empty", "two lines", "long", "surrogate"), "UnreadableError in "),
+}
 
 
-@pytest.fixture(scope="module")
-def results():
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *CASES], cwd=ROOT, capture_output=True, text=True, timeout=180)
+def test_a_fault_is_found_at_one_location_and_the_other_cases_still_run(tmp_path):
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def test_accepted_and_refused_cases_are_not_findings(results):
-    # Each of two processes draws each of three cases.
-    assert results["succeeds"] == [6, 0, 0, []]
+    status, outcomes = json.loads(done.stdout.splitlines()[-1])
+    # Each of two processes draws each of three cases, or of two.
+    cases, counts = outcomes.pop("succeeds")
+    assert (cases, counts) == (4, {}) or (cases, counts) == (6, {})
+    assert outcomes.keys() == LOCATIONS.keys()
+    for case, (cases, counts) in outcomes.items():
+        ((location, count),) = counts.items()
+        assert (cases, count) == (6, 2), case
+        assert location.startswith(LOCATIONS[case])
+    assert (status, "1 times ZeroDivisionError in " in done.stdout) == (1, True)
+    (file,) = tmp_path.iterdir()
+    assert "case = 'raises'" in file.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("case", "kind", "location"),
-    [
-        ("raises", "error", "RuntimeError in "),
-        ("exits", "error", "SystemExit in "),
-        ("hangs", "hang", "hang in "),
-        ("dies", "end", "process ended by SIGABRT"),
-        ("eats memory", "error", "MemoryError in "),
-        *((case, "error", "UnreadableError in ") for case in ("empty", "two lines", "long", "surrogate")),
-    ],
+    ("name", "count"), [("specs", 100), ("suites", 100), ("checkpoints", 40), ("images", 40), ("folders", 10)]
 )
-def test_a_fault_gives_one_finding_and_the_other_cases_still_run(results, case, kind, location):
-    cases, hangs, errors, ((actual_kind, actual_location, count),) = results[case]
-    assert (cases, hangs, errors) == ((6, 2, 0) if kind == "hang" else (6, 0, 2))
-    assert (actual_kind, count) == (kind, 2)
-    assert actual_location.startswith(location)
-
-
-def test_a_campaign_with_findings_exits_with_status_1(tmp_path):
-    code = (
-        "import sys; from tests.attack import __main__ as main, faulty, specs; "
-        "specs.CAMPAIGN = faulty.campaign('raises'); "
-        "sys.exit(main.main(['specs', '--count', '9', '--processes', '1', '--keep', sys.argv[1]]))"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 1, done.stderr
-    assert "1 times RuntimeError in " in done.stdout
-    (file,) = tmp_path.iterdir()
-    assert "case = 'raises'" in file.read_text()
+def test_a_campaign_has_no_findings(name, count):
+    command = [sys.executable, "-m", "tests.attack", name, "--count", str(count), "--processes", "1", "--time", "60"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr[-10_000:]

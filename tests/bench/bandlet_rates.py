@@ -80,7 +80,7 @@ def contours(size, count, alpha, wavelet):
     before = torch.stack([risk_of(plain, sigma) for sigma in sigmas.tolist()])
     print(f"  {'wavelet':44} {slopes(sigmas, before.mean(1) / size**2)}")
     forms = ("largest=16", *(f"largest={cap},directions=fine,count=parameters" for cap in ("16", "null")))
-    for form in (*forms, f"{forms[-1]},flow=quadratic"):
+    for form in forms:
         basis = gahbench.create("basis", f"bandlet[{wavelet},levels={levels},moments=1,{form}]")
 
         def measure(basis=basis):

@@ -1,7 +1,7 @@
 """Lower bounds on the error on C^alpha images, and their slopes compared with theory, as a figure.
 
-Run ``python tests/bench/genie_slopes.py --out DIR``, which writes ``genie_slopes.png`` to the folder. This takes about
-a minute on two cores, mostly for alpha = 1 at the lowest noise level.
+Run ``python tests/bench/genie_slopes.py --out DIR``, which writes ``genie_slopes.png`` to the folder. This takes a few
+minutes on two cores.
 """
 
 from pathlib import Path

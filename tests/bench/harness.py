@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import json
 import resource
 import shlex
 import shutil
@@ -13,7 +12,6 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -29,15 +27,16 @@ MEMORY = "GiB: peak memory of tensors on the GPU for the row; without a GPU, pea
 
 
 def options(description, small="", positional="", on_devices=False, **defaults):
-    """Parse the options of a benchmark: an option for each default, and ``--threads``, ``--device`` and ``--smoke``.
+    """Parse the options of a benchmark: an option for each default, and ``--threads``, ``--smoke`` and ``--device``.
 
     A default may be a list, for an option with several values; an empty list, for a repeatable text option; a tuple of
     choices; ``False``, for a flag; or a type, for an optional value. ``small`` is a string of options, or a function
-    that returns it, which replaces ``--smoke`` on the command line; later options override it. ``on_devices`` is for
-    benchmarks that ``gpu.py`` runs. The number of torch's threads is set.
+    that returns it, which replaces ``--smoke`` on the command line; later options override it. The number of torch's
+    threads is set.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in {"threads": cpu_count(), **defaults}.items():
+    devices = {"device": "cpu"} if on_devices else {}
+    for name, default in {"threads": cpu_count(), **devices, **defaults}.items():
         settings = {"default": default, "type": type(default), "help": "default: %(default)s"}
         if default is False:
             settings = {"action": "store_true"}
@@ -51,9 +50,6 @@ def options(description, small="", positional="", on_devices=False, **defaults):
             settings |= {"type": type(default[0]), "nargs": "*" if name == positional else "+"}
         parser.add_argument(name if name == positional else f"--{name.replace('_', '-')}", **settings)
     parser.add_argument("--smoke", action="store_true", help="run in seconds, on sizes too small to measure anything")
-    if on_devices:
-        parser.add_argument("--device", default="cpu", help="device on which networks compute")
-        parser.add_argument("--json", type=Path, help="append tables to this file, for the report of gpu.py")
     words = sys.argv[1:]
     if "--smoke" in words:
         index = words.index("--smoke")
@@ -78,34 +74,19 @@ def unet(width):
     return gahbench.create("architecture", "unet", channels=1, width=width, levels=3)
 
 
-def time_call(call: Callable, device="cpu", clock=time.perf_counter):
+def time_call(call, device="cpu"):
     """Return the seconds that a call takes, including its work on the device, and its result."""
     device_hardware = hardware(device)
     device_hardware.synchronise()
-    started = clock()
+    started = time.perf_counter()
     result = call()
     device_hardware.synchronise()
-    return clock() - started, result
+    return time.perf_counter() - started, result
 
 
-def timed_in_turn(calls, rounds, device="cpu"):
-    """Time calls in alternating order in each round, after a warm-up round; return the seconds of each call."""
-    seconds = {name: [] for name in calls}
-    for number in range(rounds + 1):
-        for name in reversed(calls) if number % 2 else calls:
-            elapsed = time_call(calls[name], device)[0]
-            seconds[name] += [elapsed] if number else []
-    return seconds
-
-
-def ratios(numerators, denominators):
-    """Return the ratios of two lists of timings."""
-    return [numerator / denominator for numerator, denominator in zip(numerators, denominators, strict=True)]
-
-
-def format_spread(values, form, unit=""):
+def format_spread(values, form):
     """Return the median of values, and their minimum and maximum, as two cells of a table."""
-    return [f"{statistics.median(values):{form}}{unit}", f"({min(values):{form}} to {max(values):{form}})"]
+    return [f"{statistics.median(values):{form}}", f"({min(values):{form}} to {max(values):{form}})"]
 
 
 def watch_memory(device):
@@ -125,20 +106,12 @@ def device_text(device):
     return device_hardware.name if device_hardware.is_accelerator else pluralize(torch.get_num_threads(), "thread")
 
 
-def print_table(lines, options, *notes):
-    """Print notes and a table of cells with a heading row; also append them to the file of ``--json``."""
-    print(f"{textwrap.fill(' '.join(notes), 120)}\n\n{aligned(lines)}", flush=True)
-    if options.json is not None:
-        with options.json.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"notes": notes, "lines": lines}) + "\n")
-
-
-def aligned(lines):
-    """Format rows of cells as text in columns with a heading, numbers aligned to the right."""
+def print_table(lines, *notes):
+    """Print notes and a table of cells with a heading row, numbers aligned to the right."""
     columns = []
     for heading, *cells in zip(*lines, strict=True):
         width = max(map(len, (heading, *cells)))
         alignment = ">" if any(cell[:1].isdigit() for cell in cells) else "<"
         columns.append([f"{cell:{alignment}{width}}" for cell in (heading, *cells)])
-    texts = ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
-    return "\n".join([texts[0], "-" * max(map(len, texts)), *texts[1:]])
+    print(f"{textwrap.fill(' '.join(notes), 120)}\n")
+    print(*("  ".join(row).rstrip() for row in zip(*columns, strict=True)), sep="\n", flush=True)

@@ -28,7 +28,6 @@ def constructions():
         # With a radius of 1, hs multiplies all weights by the same factor.
         if radius > 1 or hs == 1:
             yield f"graph-laplacian[radius={radius},hs={hs},hr={hr}]"
-    yield "patch-graph"
 
 
 def directions(best, truth):

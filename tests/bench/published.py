@@ -17,6 +17,8 @@ import gahbench
 
 #: Parts of the published UNet and the corresponding parts of gahbench's UNet, which are registered in another order.
 PARTS = {"encoder": "encoder", "mid_block": "middle", "upsample": "upsample", "decoder": "decoder"}
+#: Published networks, by the specs of the same networks of gahbench.
+NETWORKS = {"unet": "UNet", "bf-cnn": "BF_CNN", "bf-cnn-rf[spacing=4]": "BF_CNN_RF"}
 
 
 def module(folder, name):
@@ -36,13 +38,14 @@ def module(folder, name):
         sys.dont_write_bytecode = previous
 
 
-def unet(folder, width, levels, **options):
-    """Return the published UNet for grey images, which predicts the noise, and its options."""
+def build(folder, width, levels, name="unet", **options):
+    """Return a published network for grey images, which predicts the noise, and its options."""
     settings = argparse.Namespace(
-        num_kernels=width, num_channels=1, kernel_size=3, padding=1, bias=False, num_blocks=levels,
-        num_enc_conv=2, num_mid_conv=2, num_dec_conv=2, pool_window=2, **options,
+        num_kernels=width, num_channels=1, kernel_size=3, padding=1, bias=False, num_blocks=levels, num_enc_conv=2,
+        num_mid_conv=2, num_dec_conv=2, pool_window=2, num_layers=21, first_layer_linear=False, RF=13, coarse=True,
+        **options,
     )  # fmt: skip
-    return module(folder, "network").UNet(settings), settings
+    return getattr(module(folder, "network"), NETWORKS[name])(settings), settings
 
 
 class Denoiser(nn.Module):
@@ -59,7 +62,7 @@ class Denoiser(nn.Module):
 def train(folder, width, levels, dataset, steps, device="cpu"):
     """Return the published UNet, or gahbench's if ``folder`` is None, after brief training on grey images."""
     if folder is not None:
-        network = Denoiser(unet(folder, width, levels)[0])
+        network = Denoiser(build(folder, width, levels)[0])
     else:
         network = gahbench.create("architecture", "unet", width=width, levels=levels)
     network.to(device)
@@ -76,17 +79,22 @@ def train(folder, width, levels, dataset, steps, device="cpu"):
 
 
 class Fit:
-    """An untrained UNet of 3 levels with the loss, optimiser and epoch of the published trainer."""
+    """An untrained published network with the loss, optimiser and epoch of the published trainer."""
 
-    def __init__(self, folder, width, seed, device="cpu"):
+    def __init__(self, folder, width, seed, device="cpu", name="unet", levels=3):
         self._trainer = module(folder, "trainer")
         torch.manual_seed(seed)
-        self.network, self._options = unet(
-            folder, width, 3, skip=True, coarse=True, rescale=False, noise_level_range=[0, 255], quadratic_noise=True,
+        self.network, self._options = build(
+            folder, width, levels, name, skip=True, rescale=False, noise_level_range=[0, 255], quadratic_noise=True,
             lr=1e-3, device=torch.device(device),
         )  # fmt: skip
         self.network.apply(self._trainer.weights_init_kaiming).to(device)
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=self._options.lr)
+
+    def halve_rate(self):
+        """Halve the learning rate, as the published trainer does at each tenth of its epochs."""
+        for group in self._optimizer.param_groups:
+            group["lr"] /= 2
 
     def epoch(self, images, batch):
         """Train for one epoch over the shuffled images."""
