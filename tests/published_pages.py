@@ -50,12 +50,6 @@ def table_after(name, start, count, with_head=False):
     return cells if with_head else cells[2:]
 
 
-def all_rows(name):
-    """Return the cells of all rows of tables on a page whose first cell is code."""
-    lines = [line for line in page(name).splitlines() if line.startswith("| `")]
-    return [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
-
-
 def mean_and_half_width(differences):
     """Return the mean over photographs with half its 95 % t interval, as text, and that half."""
     half_width = scipy.stats.t.ppf(0.975, len(differences) - 1) * differences.sem()
@@ -84,7 +78,12 @@ def margin(results, dataset, entrant, basis, other, sigma=None, measure="directi
             has_value = np.isfinite(cube.values[cube.entrants.index(entrant)]).any(axis=(1, 2))
             levels |= {level for level, is_known in zip(cube.sigmas, has_value, strict=True) if is_known}
     levels = levels if sigma is None else {sigma}
-    if dataset not in cubes or not levels or not levels <= set(cubes[dataset].sigmas):
+    if (
+        dataset not in cubes
+        or entrant not in cubes[dataset].entrants
+        or not levels
+        or not levels <= set(cubes[dataset].sigmas)
+    ):
         return None
     cube = share_spreads(cubes)[dataset]
     sample = cube.sampled().row(cube.entrants.index(entrant))

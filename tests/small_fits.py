@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 def checkpoints_of(folder, key="k1", notes=None):
     """Return the checkpoints of a unit in a folder; their notes are appended to ``notes``."""
     folder.mkdir(exist_ok=True)
-    return Checkpoints(folder, key, folder.parent / "damaged", ([] if notes is None else notes).append)
+    return Checkpoints(folder, key, ([] if notes is None else notes).append)
 
 
 def make(
@@ -44,12 +44,8 @@ def make(
     return Trainer(network, dataset, training, seed, acceleration, (0.1, 0.3), device, checkpoints)
 
 
-def weights(fitted):
-    """Return the weights of a fitted network as one vector."""
-    return weights_of(fitted.network)
-
-
-def weights_of(network):
+def weights(network):
+    """Return the weights of a network as one vector."""
     return torch.cat([value.flatten() for value in network.state_dict().values()])
 
 
@@ -81,7 +77,7 @@ def dropout_weight(disturb, device=CPU):
     for step in range(3):
         torch.rand(disturb, device=device)
         trainer.step(step, step / 30)
-    return weights_of(trainer.network)
+    return weights(trainer.network)
 
 
 def prefetch_threads():

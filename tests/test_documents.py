@@ -68,16 +68,12 @@ def test_every_basis_and_reference_is_in_the_guide_to_its_folder(builtin, kind, 
 GUIDES = ["README.md", "plugins/datasets/README.md", "plugins/bases/README.md"]
 
 
-def plugin_in(guide):
-    """Return the code of the plugin in a guide."""
-    (code,) = [block for block in blocks(guide, "python") if "hookimpl" in block]
-    return code
-
-
-@pytest.mark.parametrize("file", GUIDES)
-def test_the_plugin_in_the_guide_passes_its_checks(tmp_path, file):
+@pytest.mark.parametrize(
+    "code", [code for file in GUIDES for code in blocks(file, "python") if "hookimpl" in code], ids=str.__len__
+)
+def test_the_plugins_in_the_guides_pass_their_checks(tmp_path, code):
     path = tmp_path / "from_guide.py"
-    path.write_text(plugin_in(file), encoding="utf-8")
+    path.write_text(code, encoding="utf-8")
     (report,) = check_file(path)
     assert report.passed, str(report)
     assert ("on one device" in str(report)) == (report.kind in ("architecture", "basis"))

@@ -1,48 +1,8 @@
-"""Numbers and sentences on the page of the frozen suite agree with its board."""
+"""Ranks, orders and signs on the board of the frozen suite bear out the sentences of its page."""
 
-from published_pages import load_results, table_after
-
-from gahbench._util.readable import format_duration, format_number
-from gahbench.board.tables import plain
-from gahbench.report.cells import between, format_interval, rank, seconds
+from published_pages import load_results
 
 DIRECTION = "direction[graph-laplacian,controlling_for=wavelet-ti[haar],ceiling_levels=1]"
-
-
-def ranked_psnr(family, entrant):
-    """Return the cell of an entrant's PSNR and, if it is ranked, the interval of its rank."""
-    entry = next((entry for entry in family.entries if entry.entrant == entrant), None)
-    value = format_interval(family.estimate(entrant, "psnr"))
-    return value if entry is None or entry.rank is None else f"{value} ({rank(entry.rank, entry.rank_high)})"
-
-
-def test_numbers_on_the_page_of_the_frozen_suite_agree_with_the_board():
-    results = load_results("standard-1")
-    families = results.board.datasets
-    c_alpha, fields, discs = families[:3]
-    overall = {row.entrant: (plain(row.rank), plain(row.rank_high)) for row in results.over_datasets().itertuples()}
-    costs = {entry.entrant: entry for entry in c_alpha.entries}
-    for entrant, *cells in table_after("standard-1", "with the interval of the rank:", len(results.entrants)):
-        psnr = [ranked_psnr(family, entrant) for family in families]
-        assert cells == [*psnr, rank(*overall.get(entrant, (None, None)))]
-    for entrant, *cells in table_after("standard-1", "Other values are means over σ:", 6):
-        cost = costs[entrant]
-        deficits = [
-            between(family.estimate(entrant, "deficit", "min"), family.estimate(entrant, "deficit"))
-            for family in (c_alpha, fields, discs)
-        ]
-        directions = [family.estimate(entrant, "truth-direction", "", 0.05) for family in (c_alpha, discs)]
-        assert cells == [
-            format_number(cost.parameters),
-            format_duration(cost.train_seconds),
-            seconds(cost.seconds_per_megapixel),
-            *deficits,
-            *map(format_interval, directions),
-            format_interval(c_alpha.estimate(entrant, "doubling"), sign=True),
-            format_interval(c_alpha.estimate(entrant, "self-consistency", "ratio")),
-        ]
-
-
 BLIND = ("nafnet[width=10]", "unet[width=16,levels=2]", "bf-cnn[width=24,layers=12]", "vit[width=64,depth=2]")
 GIVEN_SIGMA = ("unet-conditional[width=12]", "dit[width=48,depth=2]")
 

@@ -67,8 +67,6 @@ def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path):
     assert 'alt="U-Net: ' in (out / "report.html").read_text(encoding="utf-8")
     assert "fit unet[width=2,levels=1] on discs[size=16] (seed 0): done" in stderr
     assert call("leaderboard", out)[:2] == (0, printed)
-    status, _, stderr = call("run", write_suite(("name: tiny", "name: other")), "--out", out, "--engine", "inline")
-    assert (status, "holds results of the suite 'tiny'" in stderr) == (2, True)
     assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", out)[1]
 
 
@@ -92,16 +90,6 @@ def test_a_figure_is_drawn_of_a_metric_by_name(call, tmp_path):
         assert (status, message in stderr) == (2, True)
     text = get_command(app).commands["draw"].help
     assert all(re.search(rf"\b{name}\b", text) for name in (*OF_DATASETS, *OF_FOLDERS, *FIGURES))
-
-
-def test_the_shards_of_a_run_give_a_board(figures_not_rendered, call, write_suite, tmp_path):
-    out = tmp_path / "out"
-    for shard in ("1/2", "2/2"):
-        status, printed, stderr = call("run", write_suite(), "--out", out, "--engine", "inline", "--shard", shard)
-        assert (status, printed, f"'gahbench leaderboard {out}'" in stderr) == (0, "", True)
-    assert "7 of 7 units done" in call("status", out)[1]
-    status, printed, _ = call("leaderboard", out)
-    assert (status, "Oracle threshold" in printed) == (0, True)
 
 
 def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(
@@ -138,30 +126,21 @@ def test_run_with_an_unwritable_home_prints_no_warning(write_suite, monkeypatch)
     assert "warning" not in done.stderr.lower()
 
 
-def test_invalid_devices_are_refused_before_anything_is_written(call):
-    status, _, stderr = call("run", "quick", "--device", "gpu")
-    assert (status, list(Path().iterdir())) == (2, [])
-    assert "device 'gpu' is not accepted; accepted: auto, cpu, cuda" in stderr
-
-
 NETWORK = (
     "name: timed\ndatasets: ['discs[size=16]']\nentrants: [identity, {bf-cnn: {width: 2, layers: 3%s}}]\n"
     "baseline: identity\ntraining: {steps: 1}\nscoring: {sigmas: [0.1], images: 2}\n"
 )
-TIMED = "bf-cnn[width=2,layers=3,training.seconds=600,training.allow_time_budget=true]"
 
 
 def test_plan_prints_the_entrants_and_estimates_the_time(figures_not_rendered, call, write_suite):
-    timed = write_suite(text=NETWORK % ", training: {seconds: 600, allow_time_budget: true}", name="timed.yaml")
+    timed = write_suite(text=NETWORK % ", training: {steps: 6000, optimizer: adamw}", name="timed.yaml")
     code, out, _ = call("plan", timed)
-    assert code == 0
-    assert not Path("runs").exists()
-    _, _, identity, network, *folded, last = out.splitlines()
-    assert identity.split() == ["identity", "1", "of", "1", "–", "–", "–", "0", "of", "1", "–"]
-    label, *cells = network.split()
-    assert label + "".join(line.strip() for line in folded) == TIMED
-    assert cells == ["1", "of", "1", "74", "1", "0", "of", "1", "0", "of", "1", "unknown"]
-    assert last.startswith("to do: 3 of 3 units in runs/timed; about 10 min 07 s with 1 worker")
+    assert (code, Path("runs").exists()) == (0, False)
+    rows = [line.split() for line in out.splitlines()]
+    assert ["identity", *["1", "of", "1", "–", "–", "–", "0", "of", "1", "–"]] in rows
+    # The label of the network is folded.
+    assert any(row[1:] == ["1", "of", "1", "74", "1", "0", "of", "1", "0", "of", "1", "21", "G"] for row in rows)
+    assert rows[-1][:9] == ["to", "do:", "3", "of", "3", "units", "in", "runs/timed;", "about"]
     assert call("run", timed, "--only", "identity", "--engine", "inline")[0] == 0
     assert "to do: 2 of 3 units" in call("plan", timed)[1]
     assert "nothing is left to do" in call("plan", timed, "--only", "identity")[1]
@@ -175,44 +154,6 @@ def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write
     assert "1 row without scores" in printed
     why = f"gahbench why {tmp_path / 'out'}"
     assert f"1 unit failed; 2 scores not started, since the network is missing; '{why}' prints the tracebacks" in stderr
-
-
-BAD = {
-    "unknown suite": (["run", "quikc"], "did you mean 'quick'"),
-    "device": (["run", "quick", "--device", "gpu"], "device 'gpu' is not accepted; accepted: auto, cpu, cuda"),
-    "unknown plugin": ([("- discs:", "- disks:")], "did you mean 'discs'"),
-    "bad yaml": ([("name: tiny", "name: [tiny")], "tiny.yaml:3: not valid YAML"),
-    "undivided size": ([("size: 16", "size: 18"), ("levels: 1", "levels: 2")], "multiples of 4"),
-    "missing plugins": (["run", "quick", "--plugins-dir", "none"], "no such plugin file"),
-    "unclosed entrant": (["run", "quick", "--entrant", "unet[width=16"], "not closed"),
-    "unknown plural": (["list", "metrcs"], "did you mean 'metrics'"),
-    "unknown name": (["describe", "x"], "'x'; 'gahbench list' prints all names"),
-    "no results": (["leaderboard", "."], "results"),
-    "no status": (["status", "none"], "expected a results folder"),
-    "bad name": (["new", "architecture", "My Denoiser"], "lower-case words"),
-    "taken name": (["new", "architecture", "unet"], "already"),
-    "levels of a preview": (["preview", "discs", "-s", "loud"], "loud"),
-    "suffix of a preview": (["preview", "discs", "-o", "sheet.jpg"], "accepted: .png, .svg, .pdf"),
-    "levels of an inspection": (["inspect", "low-pass", "-s", "1/0"], "--sigma 1/0; accepted"),
-    "levels in grey levels": (["preview", "discs", "-s", "25"], "is written 25/255"),
-    "figures of an inspection": (["inspect", "low-pass", "-o", "x.svg"], "accepted: a folder, or a .pdf"),
-    "device of samples": (["sample", "optimal", "--device", "gpu"], "accepted: auto, cpu, or cuda"),
-    "two folders of a figure": (["draw", "psnr", "a", "b"], "a, b; this figure accepts a single results"),
-    "values of a figure": (["draw", "geometry[dct]", "discs"], "accepted: basis, threshold, index"),
-    "claim": (["claims", "-c", "mohan-2002"], "no claim matches 'mohan-2002'"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_ends_in_status_2_and_leaves_no_file(call, write_suite, tmp_path, case):
-    arguments, message = BAD[case]
-    if isinstance(arguments[0], tuple):
-        arguments = ["run", write_suite(*arguments), "--out", tmp_path / "out", "--engine", "inline"]
-    status, _, stderr = call(*arguments)
-    assert status == 2, stderr
-    assert message in " ".join(stderr.split())
-    assert "Traceback" not in stderr
-    assert list(Path().iterdir()) == []
 
 
 def test_list_shows_names_by_kind_and_plugins_that_failed_to_load(call, builtin, tmp_path):
@@ -321,7 +262,7 @@ def test_modules_of_the_current_folder_are_not_imported(command, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     completed = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert list(Path().glob("*.imported")) == []
-    message = "gahbench " if "--version" in command else "importing 'evilmod' failed: ModuleNotFoundError"
+    message = "gahbench " if "--version" in command else "evilmod:Net: ModuleNotFoundError"
     assert message in completed.stdout + completed.stderr
 
 

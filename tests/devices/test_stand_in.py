@@ -10,7 +10,7 @@ import pytest
 from devices import stand_in
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES, PATHS = (f"tests/devices/stand_in_{name}.py" for name in ("cases", "paths"))
+CASES, PATHS = "tests/devices/stand_in_cases.py", "tests/gpu/test_paths.py"
 pytestmark = pytest.mark.skipif(not stand_in.IS_SUPPORTED, reason="torch is too old for Python backends")
 
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not stand_in.IS_SUPPORTED, reason="torch is too 
     "arguments",
     [
         pytest.param([CASES, PATHS], id="paths"),
-        pytest.param(["tests/gpu"], id="gpu", marks=pytest.mark.slow),
+        pytest.param(["tests/gpu/test_gpu_training.py"], id="training", marks=pytest.mark.slow),
     ],
 )
 def test_the_stand_in_behaves_like_a_gpu_and_paths_agree_with_the_cpu(arguments):

@@ -125,24 +125,6 @@ def test_large_images_have_their_first_eigenvectors_by_lanczos(tmp_path):
     assert [name for name, _ in figures(inspection)] == ["gallery-0.2", "spectra", "decay"]
 
 
-@pytest.mark.parametrize(
-    ("entrant", "settings", "message"),
-    [
-        ("low-pass", {"dataset": "discs[size=8]", "ranks": [3, 65]}, "ranks 65; accepted: 1 to 64"),
-        ("low-pass", {"device": "tpu"}, "device=tpu"),
-        ("low-pass", {"others": 3}, "others=3; accepted: 23 to 63, or 0"),
-        ("low-pass", {"index": -1}, "test image -1 requested; accepted: 0 to 23"),
-        ("low-pass", {"index": 24}, "test image 24 requested; accepted: 0 to 23"),
-        ("low-pass", {"dataset": "discs[size=8]", "bases": ["true-basis"]}, r"basis 'true-basis' on discs\[size=8\]"),
-        ("lower-bound", {"dataset": "faces[size=8]"}, "not defined on a dataset whose optimum is 'none'"),
-        ("tv", {"dataset": "discs[size=8]"}, "has no Jacobian"),
-    ],
-)
-def test_invalid_arguments_raise(entrant, settings, message):
-    with pytest.raises(GahbenchError, match=message):
-        gahbench.inspect(entrant, **settings)
-
-
 NAN_PLUGIN = """
 def __init__(self, channels: int, brightest: float = 0.0):
     super().__init__()

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 import gahbench
-from gahbench import GahbenchError
 from gahbench.explore.sample import EntrantSamples
 from gahbench.sampling import Sampling, draw_samples
 
@@ -45,22 +44,3 @@ def test_a_reference_is_fitted_before_sampling():
     samples = gahbench.sample("wiener-linear[images=64]", dataset="gaussian-field[size=8]", count=3, sampler="flow")
     assert samples.status == ("converged",) * 3
     assert abs(float(samples.images.mean()) - 0.5) < 0.2
-
-
-@pytest.mark.parametrize(
-    ("entrant", "settings", "message"),
-    [
-        ("optimall", {}, "did you mean 'optimal'"),
-        ("unet", {}, "has no weights: give a checkpoint"),
-        ("oracle-shrink", {"dataset": "discs[size=8]"}, r"on discs\[size=8\]: denoisers of kind 'oracle' need"),
-        ("optimal", {"dataset": "c-alpha[size=8]"}, "not defined on a dataset whose optimum is 'bracket'"),
-        ("optimal", {"dataset": FINITE, "levels": 7}, "levels belongs to the flow sampler"),
-        ("optimal", {"dataset": FINITE, "batch": 0}, r"batch=0; accepted: 1, 2, \.\.\."),
-        ("wiener-linear", {"dataset": "faces[path=/nowhere]"}, "/nowhere: no such file or folder"),
-        # Settings are checked before files are read.
-        ("wiener-linear", {"dataset": "faces[path=/nowhere]", "bta": 1}, "setting 'bta'; did you mean 'beta'"),
-    ],
-)
-def test_invalid_entrants_and_settings_raise(entrant, settings, message):
-    with pytest.raises(GahbenchError, match=message):
-        gahbench.sample(entrant, **settings)

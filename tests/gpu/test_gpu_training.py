@@ -1,9 +1,12 @@
+"""Fits on a GPU agree with fits on a CPU, never wait for the GPU, and can be resumed."""
+
 import contextlib
 import functools
 
 import pytest
 import torch
 from devices import stand_in
+from sample_files import TINY
 from small_fits import (
     PLAIN,
     Dropout,
@@ -13,7 +16,6 @@ from small_fits import (
     make,
     prefetch_threads,
     weights,
-    weights_of,
 )
 
 import gahbench
@@ -25,8 +27,8 @@ from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Stopped
 
-COMPILED = Acceleration(bfloat16=False, compiled=True)
-GRAPHS = Acceleration(bfloat16=False, compiled=True, graphs=True)
+#: Networks compiled for a GPU are launched as CUDA graphs.
+GRAPHS = Acceleration(bfloat16=False, compiled=True)
 #: Number of steps in which the compiler compiles and CUDA graphs are captured.
 WARM_UP = 5
 
@@ -69,15 +71,20 @@ def test_losses_agree_with_the_cpu(gpu, monkeypatch):
     settings = {"learning_rate": 1e-4, "ema": 0.9}
     on_cpu, on_gpu = make(**settings), make(device=gpu, **settings)
     assert losses(on_gpu, range(10)) == pytest.approx(losses(on_cpu, range(10)), rel=1e-3)
-    for ours, theirs in ((on_cpu.network, on_gpu.network), (on_cpu.stored_network, on_gpu.stored_network)):
-        assert torch.allclose(weights_of(ours), weights_of(theirs).cpu(), atol=1e-3)
+    for _ in range(2):
+        assert torch.allclose(weights(on_cpu.network), weights(on_gpu.network).cpu(), atol=1e-3)
+        on_cpu.average.write()
+        on_gpu.average.write()
 
 
 def test_a_fit_reaches_the_psnr_of_a_fit_on_the_cpu(gpu):
     # The stand-in is slow, and draws the random numbers of the CPU.
     steps = 60 if gpu.type == stand_in.NAME else 300
     settings = {"steps": steps, "batch_size": 16, "learning_rate": 5e-3, "architecture": "unet[width=8,levels=2]"}
-    on_cpu, on_gpu = (make(device=device, **settings).fit().history[-1] for device in (torch.device("cpu"), gpu))
+    trainers = [make(device=device, **settings) for device in (torch.device("cpu"), gpu)]
+    for trainer in trainers:
+        trainer.fit()
+    on_cpu, on_gpu = (trainer.history[-1] for trainer in trainers)
     assert on_gpu["psnr@0.3"] == pytest.approx(on_cpu["psnr@0.3"], abs=1.0)
     # The noisy images have 10.5 dB.
     assert on_gpu["psnr@0.3"] > 12
@@ -137,14 +144,16 @@ def test_a_fit_can_be_resumed_on_the_cpu_and_back_on_the_gpu(gpu, tmp_path):
         trainer.should_stop = StopAfter(5)
         with pytest.raises(Stopped):
             trainer.fit()
-    assert make(checkpoints, device=gpu, ema=0.9).fit().steps == 30
+    trainer = make(checkpoints, device=gpu, ema=0.9)
+    trainer.fit()
+    assert trainer.history[-1]["step"] == 30
 
 
 def test_random_numbers_of_a_network_depend_only_on_the_step(gpu):
     assert torch.equal(dropout_weight(0, gpu), dropout_weight(5, gpu))
 
 
-@pytest.mark.parametrize("acceleration", [PLAIN, COMPILED, GRAPHS], ids=["eager", "compiled", "graphs"])
+@pytest.mark.parametrize("acceleration", [PLAIN, GRAPHS], ids=["eager", "graphs"])
 def test_a_loss_depends_only_on_its_step(gpu, acceleration):
     """Capturing and replaying a CUDA graph draw the same random numbers, which differ between steps."""
     skip_without(acceleration, gpu)
@@ -161,13 +170,12 @@ def test_a_loss_depends_only_on_its_step(gpu, acceleration):
 def test_cuda_graphs_do_not_change_losses(gpu):
     skip_without(GRAPHS, gpu)
     losses_by_acceleration = {}
-    for acceleration in (PLAIN, COMPILED, GRAPHS):
+    for acceleration in (PLAIN, GRAPHS):
         torch.compiler.reset()
         trainer = make(device=gpu, acceleration=acceleration)
         losses_by_acceleration[acceleration] = losses(trainer, range(12))
         assert trainer.acceleration == acceleration
-    assert losses_by_acceleration[GRAPHS] == pytest.approx(losses_by_acceleration[COMPILED], rel=1e-6)
-    assert losses_by_acceleration[COMPILED] == pytest.approx(losses_by_acceleration[PLAIN], rel=1e-3)
+    assert losses_by_acceleration[GRAPHS] == pytest.approx(losses_by_acceleration[PLAIN], rel=1e-3)
 
 
 def test_a_fit_restores_the_default_generators(gpu):
@@ -185,3 +193,13 @@ def test_a_fit_records_its_device(gpu, tmp_path):
     result = fit(build, gahbench.create("dataset", "discs", size=16), training, 0, tmp_path, gpu)
     assert result.facts["device"] == hardware(gpu).name
     assert result.facts["precision"] == "bfloat16"
+
+
+def test_two_workers_run_a_suite_on_the_gpu(gpu, tmp_path):
+    if gpu.type == stand_in.NAME:
+        pytest.skip("other processes do not have the stand-in")
+    suite = tmp_path / "tiny.yaml"
+    suite.write_text(TINY, encoding="utf-8")
+    board = gahbench.run(suite, out=tmp_path / "results", workers=2, device=gpu.type).leaderboard(full=True)
+    assert {"unet[width=2,levels=1]", "identity"} <= set(board["entrant"])
+    assert board["psnr"].notna().all()

@@ -76,18 +76,14 @@ def test_labels_are_shown_and_do_not_change_keys(write_suite, builtin, tmp_path)
     assert set(board["entrant"]) == {"Small net (ours)", "do nothing", BASELINE}
     assert set(board["dataset"]) == {"discs"}
     assert board.set_index("entrant").loc["do nothing", "gain_over_baseline"] == 0
-    # A different label needs no new unit.
-    again = gahbench.run(write_suite((UNET, UNET[:-1] + ", label: N2}")), tmp_path / "out", engine="inline")
-    assert again.done == 7
-    assert "N2" in set(again.leaderboard(full=True)["entrant"])
 
 
 def test_the_board_notes_the_training_of_a_single_entrant(write_suite, builtin, tmp_path):
-    other = "unet: {width: 2, levels: 1, training: {learning_rate: 1.0e-3, steps: 6, loss: mae}}"
+    other = "unet: {width: 2, levels: 1, training: {learning_rate: 1.0e-3, steps: 6, optimizer: adamw}}"
     file = write_suite((UNET, f"{UNET}\n  - {other}"), (HAAR, f"{HAAR}\n  - bf-cnn: {{training: {{}}}}"))
     plan = make_plan(load_suite(file, builtin))
     fits = {unit.entrant: unit for unit in plan.fits}
-    label = "unet[width=2,levels=1,training.learning_rate=0.001,training.steps=6,training.loss=mae]"
+    label = "unet[width=2,levels=1,training.learning_rate=0.001,training.steps=6,training.optimizer=adamw]"
     assert [*fits] == [UNET_LABEL, label, "bf-cnn[width=64]"]
     assert list(plan.suite.trainings) == [label]
     assert fits[label].payload["training"]["learning_rate"] == 1e-3
@@ -96,7 +92,7 @@ def test_the_board_notes_the_training_of_a_single_entrant(write_suite, builtin, 
     only = ["unet", "identity"]
     board = gahbench.run(file, tmp_path / "out", engine="inline", only=only).leaderboard(full=True).set_index("entrant")
     assert board.loc[[label, UNET_LABEL], "note"].tolist() == [
-        "own training settings: steps=6 (12), learning_rate=0.001 (0.002), loss=mae (mse)", ""
+        "own training settings: steps=6 (12), optimizer=adamw (adam), learning_rate=0.001 (0.002)", ""
     ]  # fmt: skip
 
 
@@ -121,8 +117,6 @@ def test_paths_are_relative_to_the_suite_or_the_current_folder(write_suite, buil
 def test_unusual_noise_levels_warn(write_suite, builtin):
     with pytest.warns(UserWarning, match=r"tiny\.yaml: sigmas 5 are outside the range of images.*25/255"):
         load_suite(write_suite((UNET, "bayes-shrink"), ("[0.1, 0.3]", "[5, 0.1]")), builtin)
-    with pytest.raises(SuiteError, match=r"scoring\.sigmas\.0: must be at most 10, .* is written 25/255 \(got 25\)"):
-        load_suite(write_suite(("[0.1, 0.3]", "[25, 0.1]")), builtin)
     with pytest.warns(UserWarning, match=r"sigmas 0\.001 are outside the range in which unet\[width=2,levels=1\] is"):
         load_suite(write_suite(("[0.1, 0.3]", "[0.001, 0.1]")), builtin)
 
@@ -188,9 +182,6 @@ def test_a_board_names_the_version_and_the_digest_of_its_suite(tmp_path):
     assert results.version == gahbench.load_results(out).version == VERSION
     assert f"version 2, SHA-256 {VERSION.digest[:12]}" in (out / "leaderboard.md").read_text(encoding="utf-8")
     assert f"suite tiny, version 2, SHA-256 {VERSION.digest}" in gahbench.cite(out)
-    suite.write_text(REFERENCES.replace(FROZEN[0], "name: tiny\nversion: 0\n"), encoding="utf-8")
-    with pytest.raises(SuiteError, match=r"tiny.yaml:3: version"):
-        gahbench.run(suite, tmp_path / "other", engine="inline")
 
 
 def test_combined_results_of_one_version_of_a_suite_keep_the_version():

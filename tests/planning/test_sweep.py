@@ -1,19 +1,16 @@
 """Suites that train on several numbers of images, and on two halves of the training set."""
 
 import functools
-import re
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_runs import UNET, render_no_figures, run
-from typer.testing import CliRunner
 
 import gahbench
-from gahbench._util.errors import GahbenchError, ParameterError
+from gahbench._util.errors import ParameterError
 from gahbench.board.generalization import find_sweeps, sweep_curves
 from gahbench.board.results import load_results
-from gahbench.cli.app import app
 from gahbench.contracts.row_labels import base_label
 from gahbench.networks.initialisation import build_network
 from gahbench.planning.plan import make_plan
@@ -100,22 +97,15 @@ def test_budgets_may_grow_with_the_number_of_images(plan_of):
 
 def test_a_failing_partner_affects_only_metrics_of_pairs(write_suite, write_plugin, tmp_path):
     # An image of half B makes the loss NaN.
-    dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=8)
-    level = float(dataset.images("B", 1).mean())
+    level = float(gahbench.create("dataset", "c-alpha", alpha=2.0, size=8).images("B", 1).mean())
     body = f"return noisy - self.noise(noisy) / ((noisy.mean((1, 2, 3), keepdim=True) - {level}).abs() > 0.01).float()"
-    file = write_suite(
-        ("  - empirical-bayes\n  - gaussian-blur\n", ""),
-        ("unet: {width: 2, levels: 1}", "mine"),
-        ("[1, 3]", "1"),
-        ("snapshots: 3", "sigma_max: 0.02"),
-        (METRICS, "psnr, model-variance"),
-        ("sigmas: [0.1, 0.3]", "sigmas: [0.01]"),
-        text=SWEEP,
-    )
-    outcome = run(file, tmp_path / "out", plugins=[write_plugin("mine", body)])
-    failed = outcome.results.failures
-    assert failed["stage"].tolist() == ["fit"]
-    assert set(outcome.results.scores["metric"]) == {"psnr"}
+    changes = [
+        *(("  - empirical-bayes\n  - gaussian-blur\n", ""), ("unet: {width: 2, levels: 1}", "mine"), ("[1, 3]", "1")),
+        *(("snapshots: 3", "sigma_max: 0.02"), (METRICS, "psnr, model-variance"), ("[0.1, 0.3]", "[0.01]")),
+    ]
+    results = run(write_suite(*changes, text=SWEEP), tmp_path / "out", plugins=[write_plugin("mine", body)]).results
+    assert results.failures["stage"].tolist() == ["fit"]
+    assert set(results.scores["metric"]) == {"psnr"}
 
 
 def test_partners_start_from_the_same_weights_or_not():
@@ -178,51 +168,40 @@ def test_snapshots_are_kept_with_the_fit(outcome):
         assert all(torch.equal(last[name], kept[name]) for name in kept)
 
 
-def test_figures_of_a_sweep_show_its_rows(outcome, builtin, tmp_path):
-    from gahbench.report.board_figures import transition_metrics
-    from gahbench.report.pictures import comparison_sheet, cosines_figure, stored_samples
+def test_a_sweep_gives_curves_and_the_stored_samples_of_each_number(outcome):
+    from gahbench.report.pictures import stored_samples
 
     results = load_results(outcome.folder)
     pairs = find_sweeps(results)
     assert [entrant for _, entrant in pairs] == [UNET, "empirical-bayes"]
-    result = sweep_curves(results, *pairs[1], "psnr", "train")
-    assert list(result) == [1, 3]
-    assert result[1][0.1].value == pytest.approx(140)
-    assert {"psnr", "model-variance", "memorization", "pair-cosine"} <= set(transition_metrics(results, *pairs[0]))
-    with pytest.raises(GahbenchError, match=re.escape("metrics pnsr are not in the results; did you mean 'psnr'")):
-        transition_metrics(results, *pairs[0], ["pnsr"])
+    curves = sweep_curves(results, *pairs[1], "psnr", "train")
+    assert list(curves) == [1, 3]
+    assert curves[1][0.1].value == pytest.approx(140)
     sets = stored_samples(outcome.folder, "pair-cosine")[pairs[1]]
     assert list(sets) == [1, 3]
     # Samples of a memorizing denoiser are its only training image.
     assert sets[1][""]["closest_cosine"] == pytest.approx([1.0] * 3, abs=1e-4)
-    for draw in (comparison_sheet, cosines_figure):
-        draw(sets, "caption").savefig(tmp_path / "figure.png")
 
 
-def test_samples_are_drawn_above_their_predictions(write_suite, tmp_path):
+def test_samples_are_drawn_above_their_predictions(write_suite, command, tmp_path):
     from gahbench.report.pictures import stored_samples
 
     networks = ("  - unet: {width: 2, levels: 1}\n", ""), ("  - gaussian-blur\n", ""), (", snapshots: 3", "")
     wanted = 'psnr, "sample-prediction[empirical-bayes,max_samples=2]", "sample-prediction[wiener-linear]", pair-cosine'
-    file = write_suite(*networks, (METRICS, wanted), text=SWEEP)
-    assert gahbench.run(file, out=tmp_path / "out", engine="inline").failed == 0
-    sets = stored_samples(tmp_path / "out", "sample-prediction", entrants=["empirical-bayes"])[
-        "c-alpha[alpha=2,size=8]", "empirical-bayes"
-    ]
-    assert list(sets) == [1, 3]
-    assert list(sets[3]) == ["empirical-bayes", "wiener-linear"]
+    out = run(write_suite(*networks, (METRICS, wanted), text=SWEEP), tmp_path / "out").folder
+    (sets,) = stored_samples(out, "sample-prediction", entrants=["empirical-bayes"]).values()
+    assert [list(sets), list(sets[3])] == [[1, 3], ["empirical-bayes", "wiener-linear"]]
     assert sets[3]["empirical-bayes"]["r2"] == pytest.approx([1, 1], abs=1e-4)
     assert sets[3]["wiener-linear"]["indices"].tolist() == [0, 1, 2]
     for name in ("samples", "cosines", "predictions"):
-        done = CliRunner().invoke(app, ["draw", name, str(tmp_path / "out"), "-o", str(tmp_path / f"{name}.png")])
-        assert done.exit_code == 0, done.output
+        assert command("draw")(name, out, "-o", tmp_path / f"{name}.png")[0] == 0
         assert (tmp_path / f"{name}.png").is_file()
 
 
 def test_networks_trained_on_endless_images_have_no_metrics_of_training_images(write_suite, tmp_path):
     changes = ("train_images: [1, 3], halves: true, snapshots: 3", "train_images: all"), ("  - empirical-bayes\n", "")
     file = write_suite(*changes, (METRICS, "psnr, generalization-gap, memorization, sampling"), text=SWEEP)
-    outcome = gahbench.run(file, out=tmp_path / "out", engine="inline")
+    outcome = run(file, tmp_path / "out")
     assert outcome.failed == 0
     measured = outcome.results.scores[outcome.results.scores["entrant"] == UNET]["metric"].unique()
     assert {name.partition(".")[0] for name in measured} == {"psnr", "sampling"}

@@ -77,8 +77,8 @@ def test_nested_specs_are_built(registry):
 def test_errors_of_nested_plugins_name_the_plugin(registry):
     with pytest.raises(ParameterError, match=r"takes.*basis=dct\[levels=3\].*unknown parameter 'levels'"):
         registry.configure("reference", "takes[dct[levels=3]]")
-    with pytest.raises(ParameterError, match=r"^basis 'patch-graph': patch=4; accepted: odd sides"):
-        registry.create("reference", "takes[inner=heat-kernel[patch-graph[patch=4]]]")
+    with pytest.raises(ParameterError, match=r"^basis 'wavelet-ti': 'bior2.2' is not"):
+        registry.create("reference", "takes[inner=heat-kernel[wavelet-ti[bior2.2]]]")
 
 
 def test_only_built_objects_have_a_spec():

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from attack.hostile_files import make_special
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.records import key_of
@@ -124,7 +125,7 @@ def test_labels_show_only_the_name_of_a_file(registry, tmp_path):
 
 
 def test_an_unreadable_file_is_refused(registry, tmp_path):
-    os.mkfifo(tmp_path / "fifo")
+    make_special("fifo", tmp_path / "fifo")
     for path, message in (
         ("gone.bin", r"file='gone.bin': no such file"),
         (tmp_path, "is a folder, link or special file; expected a regular file"),

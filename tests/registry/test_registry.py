@@ -9,7 +9,7 @@ import torch
 
 import gahbench
 import gahbench_plugins
-from gahbench._util.errors import GahbenchError, PluginError
+from gahbench._util.errors import PluginError
 from gahbench.registry.configured import KINDS
 from gahbench.registry.registry import Registry, source_files
 from gahbench.testing import check_file
@@ -116,17 +116,6 @@ def test_a_broken_plugin_is_a_problem_and_other_plugins_still_work(tmp_path, tex
 def test_a_missing_source_raises_an_error(tmp_path):
     with pytest.raises(PluginError, match="no such plugin file or folder"):
         Registry((tmp_path / "nowhere",))
-
-
-def test_unknown_names_suggest_similar_names(builtin):
-    for kind, spec, match in (
-        ("architecture", "unett", "unknown architecture 'unett'; did you mean 'unet'"),
-        ("reference", "oracle-threshold[sym44]", r"basis=sym44: unknown basis .* did you mean 'sym4'"),
-        ("basis", "wavelet[db4,name=db2]", "values db4, name=...; accepted, once each: name, levels"),
-        ("basis", "pixel[3]", "basis 'pixel': cannot assign the values 3; accepted, once each: none"),
-    ):
-        with pytest.raises(GahbenchError, match=match):
-            builtin.configure(kind, spec)
 
 
 def test_labels_are_canonical(builtin):

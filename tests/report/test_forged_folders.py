@@ -28,12 +28,10 @@ FORGERIES = {
     "nested-text": ("dataset", "finite", {"dataset": f"whole[path={PICTURES}]"}),
     "nested-mapping": ("dataset", "finite", {"dataset": {"whole": {"path": PICTURES}}}),
     "module": ("entrant", "module", {"factory": "evilmod:Net"}),
-    "archive": ("entrant", "module", {"factory": "{home}/archive.pt"}),
     "nested-module": ("entrant", "untrained", {"architecture": "module[factory=evilmod:Net]"}),
     "checkpoint": ("entrant", "pretrained", {"architecture": "module[evilmod:Net]", "checkpoint": "{home}/archive.pt"}),
     "torchscript": ("entrant", "torchscript", {"checkpoint": "{home}/archive.pt"}),
     "download": ("entrant", "timm-unet", {"pretrained": True}),
-    "weights": ("entrant", "drunet", {"weights": "{home}/archive.pt"}),
 }
 LABELS = {"dataset": "discs[size=16]", "entrant": "unet[width=2,levels=1]"}
 

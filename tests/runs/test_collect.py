@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from other_machine import change_score
-from tiny_runs import run, run_and_list, units_of
+from tiny_runs import run_and_list, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -127,12 +127,3 @@ def test_a_board_says_how_many_rows_were_checked_by_earlier_rules(out):
     earlier = replace(results, checks=results.checks.assign(version=CHECKS_VERSION - 1))
     assert f"2 of 2 rows were checked by earlier rules (version {CHECKS_VERSION - 1}; today" in markdown(earlier)
     assert "earlier rules" not in markdown(results)
-
-
-def test_boards_note_rows_that_may_know_the_test_images(write_suite, tmp_path):
-    results = run(
-        write_suite(("images: 3", "images: 6"), ("discs:", "gaussian-field:")), tmp_path / "out", only=["identity"]
-    ).results
-    line = "Entrants that know the test images cannot be detected"
-    assert line not in markdown(results)
-    assert line in markdown(replace(results, checks=results.checks.assign(images="")))

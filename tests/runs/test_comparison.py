@@ -169,14 +169,14 @@ def test_exported_tables_have_the_values_of_the_board(runs):
 
 def test_columns_can_be_named_by_the_headings_of_the_board(runs):
     results = gahbench.load_results(runs[0])
-    headings = ["entrant", "PSNR", "gain", "Gain@0.1", "PSNR@0.3", "params", "training"]
     gain = "gain_over_baseline"
     names = ["entrant", "psnr", gain, f"{gain}@0.1", "psnr@0.3", "parameters", "train_seconds"]
-    for form in ("csv", "markdown", "latex"):
-        assert export_board(results, form, headings) == export_board(results, form, names)
-    for title in ("PSNR", "gain", "gain, σ 0.1", "PSNR, σ 0.3", "params", "training"):
-        assert export_board(results, "markdown", [title]) == export_board(results, "markdown", [title.upper()])
-        assert f" {title} |" in export_board(results, "markdown", headings)
+    for headings in (
+        ["entrant", "PSNR", "gain", "Gain@0.1", "PSNR@0.3", "params", "training"],
+        ["entrant", "PSNR", "gain", "gain, σ 0.1", "PSNR, σ 0.3", "params", "TRAINING"],
+    ):
+        for form in ("csv", "markdown", "latex"):
+            assert export_board(results, form, headings) == export_board(results, form, names)
 
 
 def test_labels_are_escaped_for_latex():

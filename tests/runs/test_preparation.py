@@ -11,7 +11,7 @@ from gahbench import DataError
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
-from gahbench_plugins.datasets._reading import encoded
+from gahbench_plugins.datasets import images, reading
 
 #: Plugins whose files are in the folder "remote" until they are prepared.
 PLUGINS = """
@@ -23,7 +23,7 @@ import gahbench
 import torch
 from torch import nn
 
-REMOTE, HERE = Path("FOLDER/remote"), Path("FOLDER/here")
+REMOTE, HERE = Path("FOLDER/remote"), Path("FOLDER/cached")
 
 
 class Downloads:
@@ -140,14 +140,14 @@ FILES = ("images.npy", "other.npy", "table", "inception", "weights")
 @pytest.fixture
 def remote(tmp_path):
     """A helper that writes the plugins and a suite, whose missing files are in the folder remote."""
-    for folder in ("remote", "here"):
+    for folder in ("remote", "cached"):
         (tmp_path / folder).mkdir()
     for name in FILES:
         (tmp_path / "remote" / name).write_text(name)
     (tmp_path / "remote.py").write_text(PLUGINS.replace("FOLDER", str(tmp_path)))
 
     class Remote:
-        here, folder, plugins = tmp_path / "here", tmp_path / "remote", [tmp_path / "remote.py"]
+        here, folder, plugins = tmp_path / "cached", tmp_path / "remote", [tmp_path / "remote.py"]
 
         def suite(self, datasets="[set]", entrants="[identity]", metrics="[psnr]"):
             file = tmp_path / "suite.yaml"
@@ -194,19 +194,27 @@ def test_everything_that_a_suite_misses_is_listed_and_prepared_once(remote):
     assert sorted(log) == sorted(2 * ["images.npy", "table", "inception"])
 
 
-def test_a_suite_can_be_planned_once_its_images_are_present(remote):
+def test_a_suite_can_be_planned_once_its_images_are_present(remote, command):
     # The constructor of "around" reads the images of "set".
     suite = remote.suite(datasets="[around, set]", entrants="[weighted]")
-    message = "the units of around, set cannot be planned .*: dataset 'set': the file images"
-    with pytest.raises(DataError, match=rf"(?s)suite\.yaml: {message}"):
-        remote.plan(suite)
-    assert [outcome.plugin for outcome in remote.prepare(suite)] == ["dataset 'set'", "architecture 'weighted'"]
+    options = ("-p", remote.plugins[0])
+    status, printed, errors = command("plan")(suite, *options)
+    assert (status, printed) == (2, "")
+    assert f"{suite}: the units of around, set cannot be planned" in errors
+    assert "dataset 'set': the file images.npy" in errors
+    for outcome in ("got the file images.npy", "already available"):
+        status, printed, _ = command("prepare")(suite, *options)
+        assert (status, printed.splitlines()[0]) == (0, f"dataset 'set': {outcome}")
     (remote.here / "weights").unlink()
-    # Missing weights do not matter, since networks are tried out on the meta device.
+    # Missing weights do not matter, since networks are tried out on the meta device; the plan names the command.
     assert [row["dataset"] for row in remote.plan(suite).datasets] == ["around", "set"]
+    status, printed, _ = command("plan")(suite, *options)
+    line = f"architecture 'weighted': weights of the network; to get it: gahbench prepare {suite} -p {options[1]}"
+    assert (status, f"missing: {line}" in printed.splitlines()) == (0, True)
+    assert "nothing to prepare" in command("prepare")(remote.suite(datasets="['discs[size=8]']"))[1]
 
 
-def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(remote):
+def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(remote, command):
     (remote.folder / "images.npy").unlink()
     suite = remote.suite(datasets="[around, 'set[name=other.npy]']", metrics="[psnr, sharpness]")
     failed, *prepared = remote.prepare(suite)
@@ -215,33 +223,30 @@ def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(re
     assert [outcome.error for outcome in prepared] == [None, None]
     remote.folder.rename(remote.here.parent / "gone")
     assert remote.prepare(suite)[0].error == f"remote/images.npy cannot be reached; put it into {remote.here}"
+    status, printed, _ = command("prepare")(suite, "-p", remote.plugins[0])
+    assert (status, printed.splitlines()[-1]) == (1, f"suite {suite}: 1 of 3 could not be obtained")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder of images whose decoding counts as slow."""
-    monkeypatch.setattr(encoded, "SLOW_BYTES", 100)
+    monkeypatch.setattr(images, "SLOW_BYTES", 100)
     (tmp_path / "f").mkdir()
     for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)):
         Image.fromarray(image).save(tmp_path / "f" / f"{index}.png")
     return tmp_path / "f"
 
 
-@pytest.mark.parametrize("name", ["faces", "photos", "whole"])
-def test_planning_decodes_no_images_if_that_takes_long(remote, folder, monkeypatch, name):
-    extra = "" if name == "whole" else ",size=8"
-    suite = remote.suite(datasets=f"['{name}[path={folder}{extra}]']", metrics="[psnr]").rename(folder / "suite.yaml")
+def test_planning_decodes_no_images_if_that_takes_long(remote, folder, monkeypatch):
+    suite = remote.suite(datasets=f"['faces[path={folder},size=8]']", metrics="[psnr]").rename(folder / "suite.yaml")
     suite.write_text(suite.read_text().replace("images: 2", "images: 1"))
-    what = f"6 {'images' if name == 'faces' else 'photographs'} of {folder}, decoded into "
+    what = f"6 images of {folder}, decoded into "
     with pytest.raises(DataError, match=f"cannot be planned .*: {re.escape(what)}"):
         remote.plan(suite)
     (prepared,) = remote.prepare(suite)
     assert (prepared.fetched[0].startswith(what), prepared.error) == (True, None)
 
-    def decode(content, name):
-        raise AssertionError("decoded")
-
-    monkeypatch.setattr("gahbench_plugins.datasets._reading.decode.decode", decode)
+    monkeypatch.setattr(reading, "read_image", lambda file: pytest.fail("decoded"))
     assert remote.missing(suite) == []
     with pytest.warns(UserWarning, match="converted to grey"):
         assert len(remote.plan(suite).units) == 1

@@ -1,13 +1,11 @@
 """Tests of runs of the tiny suite, and of small versions of suites that take long, in this process."""
 
-import functools
-
 import numpy as np
 import pytest
 import yaml
 from interrupted_runs import times
 from safetensors.torch import load_file
-from sample_files import REFERENCES
+from sample_files import REFERENCES, TINY
 from tiny_runs import UNET, board, entrants, run, run_and_list
 
 import gahbench
@@ -51,12 +49,6 @@ def test_all_entrants_are_scored_on_the_same_images_and_noise(write_suite, write
     assert values["again"].dropna().equals(values["twice"].dropna().rename("again"))
 
 
-def test_running_a_finished_suite_again_computes_nothing(write_suite, out):
-    before = {file: file.stat().st_mtime_ns for file in out.rglob("[!.]*") if file.is_file()}
-    assert run_and_list(write_suite(), out)[1] == []
-    assert {file: file.stat().st_mtime_ns for file in before} == before
-
-
 def test_a_board_shows_what_its_run_asked_for_and_finished_units_wait(write_suite, write_plugin, out):
     before = times(out)
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
@@ -94,13 +86,13 @@ def test_damaged_weights_are_not_scored_but_trained_again(write_suite, out, monk
     assert weights.read_bytes() == content
 
     # If the weights are damaged during a run, their scores fail, and the next run trains the network again.
-    suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, capture]"))
+    suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, spectrum]"))
     with monkeypatch.context() as patch:
         checksums = _Runner._checksums
 
         def damage(runner, unit):
             known = checksums(runner, unit)
-            if unit.metric.startswith("capture") and unit.requires:
+            if unit.metric.startswith("spectrum") and unit.requires:
                 flip(weights)
             return known
 
@@ -127,45 +119,27 @@ def test_a_folder_of_another_suite_is_refused(write_suite, out):
 
 
 @pytest.mark.parametrize(
-    ("change", "fits", "scores"),
+    ("text", "change", "fits", "scores"),
     [
         # A network has a score for PSNR and a score for its slope. References do not depend on the seed.
-        (("baseline:", "seeds: [0, 1]\nbaseline:"), 1, 2),
-        (("steps: 12", "steps: 13"), 1, 2),
-        (("[psnr, slope]", "[psnr, slope, ssim]"), 0, 3),
+        (TINY, ("baseline:", "seeds: [0, 1]\nbaseline:"), 1, 2),
+        (TINY, ("steps: 12", "steps: 13"), 1, 2),
+        (TINY, ("[psnr, slope]", "[psnr, slope, ssim]"), 0, 3),
+        (REFERENCES, ("images: 3", "images: 3, splits: [test, validation]"), 0, 4),
+        (REFERENCES, ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]"), 0, 4),
     ],
 )
-def test_only_new_units_are_computed_when_a_suite_grows(write_suite, out, tiny_run, tmp_path, change, fits, scores):
-    check_growth(write_suite, out, tmp_path, change, fits, scores)
-    again, done = run_and_list(write_suite(), out)
-    assert done == []
-    assert board(again).equals(board(gahbench.load_results(tiny_run)))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("images: 3", "images: 3, splits: [test, validation]"),
-        ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]"),
-    ],
-)
-def test_only_new_scores_are_computed_when_splits_or_levels_are_added(references_out, write_suite, tmp_path, change):
-    write_references = functools.partial(write_suite, text=REFERENCES)
-    before = board(gahbench.load_results(references_out))
-    check_growth(write_references, references_out, tmp_path, change, 0, 4)
-    again, done = run_and_list(write_references(), references_out)
-    assert done == []
-    assert board(again).equals(before)
-
-
-def check_growth(write_suite, out, tmp_path, change, fits, scores):
-    """Check that the board equals the board of a new folder, and finished units are kept."""
-    before = times(out)
-    grown, done = run_and_list(write_suite(change), out)
+def test_only_new_units_are_computed_when_a_suite_grows(request, write_suite, tmp_path, text, change, fits, scores):
+    """The board equals the board of a new folder, finished units are kept, and the suite can shrink again."""
+    folder = request.getfixturevalue("out" if text == TINY else "references_out")
+    before, first = times(folder), board(gahbench.load_results(folder))
+    grown, done = run_and_list(write_suite(change, text=text), folder)
     kinds = [unit.kind for unit in done]
     assert (kinds.count("fit"), kinds.count("score")) == (fits, scores)
-    assert board(grown).equals(board(run(write_suite(change), tmp_path / "whole")))
-    assert {file: times(out)[file] for file in before} == before
+    assert board(grown).equals(board(run(write_suite(change, text=text), tmp_path / "whole")))
+    assert {file: times(folder)[file] for file in before} == before
+    again, done = run_and_list(write_suite(text=text), folder)
+    assert (done, board(again).equals(first)) == ([], True)
 
 
 def test_shards_divide_the_rows_of_a_suite(write_suite, tmp_path):
@@ -228,40 +202,29 @@ def test_units_of_a_dataset_with_invalid_images_fail(write_suite, write_class, t
     assert all(message in error for error in outcome.results.failures["error"])
 
 
-#: Fields of a suite that leave seconds of work: entrants are networks only.
-SMALL = {
-    "attention": {
-        "datasets": [{"c-alpha": {"alpha": 2, "size": 8}}],
-        "training": {"train_images": [30], "steps": 2},
-        "scoring": {"sigmas": [0.2], "images": 28, "metrics": ["psnr", "generalization-gap", "direction"]},
-    },
-    "flows": {
-        "datasets": [{"sinusoids": {"size": 8}}],
-        "training": {"train_images": [4], "steps": 2},
-        "scoring": {
-            "sigmas": [0.2],
-            "images": 3,
-            "sampling": {"count": 3, "sampler": "flow", "sigma_end": 0.1, "levels": 4},
-        },
-    },
-}
-VALUES = {
-    "attention": ["psnr", "generalization-gap", "direction[graph-laplacian]"],
-    "flows": ["flow-distance[optimal]", "local-dimension.excess", "selective-underfitting.supervision"],
-}
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_a_small_version_of_a_suite_runs(tmp_path, name):
-    content, small = yaml.safe_load(suite_files()[name].read_text(encoding="utf-8")), SMALL[name]
+@pytest.mark.parametrize(
+    ("name", "dataset", "fields", "metrics"),
+    [
+        (
+            *("attention", "c-alpha[alpha=2,size=8]"),
+            {"images": 28, "metrics": ["psnr", "generalization-gap", "direction"]},
+            ["psnr", "generalization-gap", "direction[graph-laplacian]"],
+        ),
+        (
+            *("flows", "sinusoids[size=8]"),
+            {"images": 3, "sampling": {"count": 3, "sampler": "flow", "sigma_end": 0.1, "levels": 4}},
+            ["flow-distance[optimal]", "local-dimension.excess", "selective-underfitting.supervision"],
+        ),
+    ],
+)
+def test_a_small_version_of_a_suite_runs(tmp_path, name, dataset, fields, metrics):
+    content = yaml.safe_load(suite_files()[name].read_text(encoding="utf-8"))
     networks = [entry for entry in content["entrants"] if isinstance(entry, dict) and {"dit", "unet"} & set(entry)]
-    content |= {"seeds": [0], "datasets": small["datasets"], "entrants": networks}
-    content["training"] |= small["training"]
-    content["scoring"] |= {"splits": ["test"], **small["scoring"]}
-    suite = tmp_path / f"{name}.yaml"
-    suite.write_text(yaml.safe_dump(content), encoding="utf-8")
-    run(suite, tmp_path / "out")
-    scores = gahbench.load_results(tmp_path / "out").scores
+    content |= {"seeds": [0], "datasets": [dataset], "entrants": networks}
+    content["training"] |= {"train_images": [30 if name == "attention" else 4], "steps": 2}
+    content["scoring"] |= {"splits": ["test"], "sigmas": [0.2], **fields}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    scores = run(tmp_path / "small.yaml", tmp_path / "out").results.scores
     assert len(scores.entrant.unique()) == len(networks)
-    for metric in VALUES[name]:
+    for metric in metrics:
         assert set(scores[scores.metric == metric].entrant) == set(scores.entrant), metric

@@ -1,6 +1,5 @@
 """Tests of the state of folders, of estimates, of the reasons of failures, and of the files of networks."""
 
-import math
 import os
 import shutil
 import subprocess
@@ -58,8 +57,6 @@ def test_estimates_are_proportional_to_the_work_of_fits_and_of_scores_by_metric_
     estimate = estimate_durations(plan.units, store)
     assert estimate(replace(fit, work=2 * fit.work)) == pytest.approx(2 * recorded[fit])
     assert estimate(scores[0]) == pytest.approx(sum(recorded[unit] for unit in scores) / len(scores))
-    timed = {**fit.payload, "training": {**fit.payload["training"], "seconds": 90}}
-    assert estimate(replace(fit, payload=timed, work=math.inf)) == 90
     # Unknown work is not taken for zero work.
     for unit in (replace(fit, work=0.0), replace(scores[0], metric="ssim"), replace(scores[0], dataset="rays")):
         assert estimate(unit) is None
@@ -97,25 +94,17 @@ def test_why_prints_the_traceback_of_user_code_without_control_characters(write_
     gahbench.run(write_suite(), out, entrants=two, plugins=[plugin], engine="inline")
     call = command("why")
     status, printed, _ = call(out, "unl*")
-    lines = printed.rstrip().splitlines()
     assert status == 0
-    assert lines[:3] == [
-        "fit unlucky on discs[size=16] (seed 0)",
-        "fit unlucky[width=3] on discs[size=16] (seed 0)",
-        "4 scores not started, since the network is missing",
-    ]
-    assert lines[-3:] == [
-        f'    File "{plugin}", line 26, in forward',
-        "      raise RuntimeError('no \\x1b[2J luck')",
-        "  RuntimeError: no \\x1b[2J luck",
-    ]
+    assert "4 scores not started, since the network is missing" in printed
+    lines = [line.strip() for line in printed.rstrip().splitlines()]
+    assert lines[-3].startswith(f'File "{plugin}", line 26')
     # No control characters are sent to the terminal.
-    assert "\x1b" not in printed
-    assert "runs/row.py" not in printed
+    assert lines[-1] == "RuntimeError: no \\x1b[2J luck"
+    assert ("\x1b" in printed, "runs/row.py" in printed) == (False, False)
     assert "runs/row.py" in call(out, "unlucky", "--full")[1]
     assert call(out, "identity")[1] == "no unit of identity has failed\n"
     status, _, errors = call(out, "unluky")
-    assert (status, "entrants unluky are not in the results; did you mean 'unlucky'?" in errors) == (2, True)
+    assert (status, "did you mean 'unlucky'?" in errors) == (2, True)
     assert [len(unit.units) for unit in failures(out)] == [2]
     assert f"'gahbench why {out}' prints why units failed" in command("status")(out)[1]
 
@@ -141,23 +130,12 @@ def test_weights_returns_the_files_of_finished_fits(write_suite, tmp_path):
         assert [fit.seed for fit in weights(out, UNET)] == [3]
 
 
-@pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
-def test_the_commands_print_their_outcome_and_the_board(write_suite, tiny_run, command, tmp_path):
-    suite, first, out = write_suite(), tiny_run, tmp_path / "new"
-
-    def call(name, *arguments):
-        status, printed, errors = command(name)(*arguments)
-        assert status == 0, errors
-        return printed, errors
-
-    _, errors = call("run", suite, "--out", out, "--reuse", first, "--engine", "inline")
-    assert "7 units taken from other folders, 1 fit among them" in errors
-    assert "to do: 0 of 7 units" in call("plan", suite, "--out", out)[0]
-    printed, _ = call("weights", out, "--entrant", UNET)
+def test_the_command_weights_prints_the_files_of_networks(out, command):
+    status, printed, _ = command("weights")(out, "--entrant", UNET)
     dataset, seed, weights, history, label = printed.strip().split("\t")
-    assert (dataset, seed, label) == ("discs[size=16]", "0", UNET)
-    assert (weights.split("/")[-1], history.split("/")[-1]) == ("weights.safetensors", "history.csv")
-    assert call("weights", out, "--entrant", "un*")[0] == printed
+    assert (status, dataset, seed, label) == (0, "discs[size=16]", "0", UNET)
+    assert (Path(weights).name, Path(history).name) == ("weights.safetensors", "history.csv")
+    assert command("weights")(out, "--entrant", "un*")[1] == printed
 
 
 def test_weights_are_found_without_torch(out, tmp_path):

@@ -103,9 +103,7 @@ def test_a_tracker_receives_each_value_once_and_in_order(follow):
         pytest.approx({"psnr on train/0.1": 20.0, "psnr on train/0.3": 10.4576}, abs=1e-4),
     ]
     assert calls[-1] == ("finish", "the board")
-
-
-def test_a_history_without_reported_progress_is_logged_completely(follow):
+    # Without reported progress, the whole history is logged.
     assert [call[1:3] for call in follow(Memo()) if call[0] == "training"] == [(UNET, 6), (UNET, 12)]
 
 

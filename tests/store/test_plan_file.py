@@ -1,10 +1,10 @@
 """Tests of ``plan.json``: plans are read back unchanged, and invalid files are refused by an error naming the file."""
 
 import math
-import os
 from pathlib import Path
 
 import pytest
+from attack.hostile_files import CONTENTS, make_special
 from finished_units import EMPTY_BOARD
 
 from gahbench._util.errors import ResultsError
@@ -74,15 +74,16 @@ def test_a_plan_with_an_invalid_field_is_refused(plan, tmp_path, field, value):
         read_plan(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"suite": "s", "suite": 1}', None]
-)
-def test_a_file_that_is_not_a_sealed_json_object_is_refused(tmp_path, text):
-    file = tmp_path / "plan.json"
-    if text is None:
-        os.mkfifo(file)
-    else:
-        file.write_bytes(text)
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_file_that_is_not_a_sealed_json_object_is_refused(tmp_path, content):
+    (tmp_path / "plan.json").write_bytes(CONTENTS[content])
+    with pytest.raises(ResultsError, match=r"plan\.json: "):
+        read_plan(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "socket", "zero", "loop"])
+def test_a_special_file_is_refused_and_does_not_block(tmp_path, kind):
+    make_special(kind, tmp_path / "plan.json")
     with pytest.raises(ResultsError, match=r"plan\.json: "):
         read_plan(tmp_path)
 

@@ -4,12 +4,14 @@ import errno
 import fcntl
 import hashlib
 import json
+import multiprocessing
 import os
 import stat
 import zipfile
 from pathlib import Path
 
 import pytest
+from attack.hostile_files import CONTENTS, SPECIAL, make_special
 from finished_units import FIT_FACTS, forge_done
 
 from gahbench._util.errors import ResultsError
@@ -206,11 +208,11 @@ def test_units_whose_folders_were_swapped_are_damaged(store):
     assert set(store.move_damaged([score("a"), score("b"), score()])) == {first.name, second.name}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"\\ud800"', "[" * 100_000, '{"files": []}', "9" * 5000])
+@pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("name", ["done.json", "unit.json"])
 def test_invalid_records_are_damaged(store, name, content):
     folder = store.path(score())
-    (folder / name).write_text(content)
+    (folder / name).write_bytes(CONTENTS[content])
     if name == "unit.json":
         forge_done(folder, name)
     assert name in reason_for_damage(store, score())
@@ -227,16 +229,12 @@ def test_invalid_names_and_checksums_of_files_are_damaged(store, files):
 
 
 @pytest.mark.parametrize("name", ["done.json", "unit.json", "scores.csv"])
-@pytest.mark.parametrize("kind", ["fifo", "folder", "link", "loop", "gone"])
+@pytest.mark.parametrize("kind", [kind for kind in SPECIAL if kind != "forbidden"])
 def test_a_path_that_is_not_a_regular_file_is_damaged_and_does_not_block(store, name, kind):
-    file, elsewhere = store.path(score()) / name, store.folder / "elsewhere"
-    file.rename(elsewhere)
-    if kind == "fifo":
-        os.mkfifo(file)
-    elif kind == "folder":
-        file.mkdir()
-    elif kind != "gone":
-        file.symlink_to(elsewhere if kind == "link" else name)
+    file = store.path(score()) / name
+    content = file.read_bytes()
+    file.unlink()
+    make_special(kind, file, content)
     assert name in reason_for_damage(store, score())
 
 
@@ -316,16 +314,35 @@ def test_a_file_system_without_locks_can_be_used(store, monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("kind", ["fifo", "link"])
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link", "loop", "socket", "zero"])
 def test_a_lock_that_is_not_a_regular_file_is_refused(store, kind):
-    (store.folder / "other").write_text("kept")
-    if kind == "fifo":
-        os.mkfifo(store.folder / ".lock")
-    else:
-        (store.folder / ".lock").symlink_to("other")
+    make_special(kind, store.folder / ".lock", b"kept")
     with pytest.raises(LockError, match="cannot be written as a results folder"), store.lock():
         pass
-    assert (store.folder / "other").read_text() == "kept"
+    assert kind != "link" or (store.folder / "target").read_bytes() == b"kept"
+
+
+def _finish_units(folder, barrier, keys):
+    store = Store(folder)
+    for key in keys:
+        attempt = store.begin(score(key))
+        write_scores(attempt.folder, Scores([float(os.getpid())] * 50))
+        barrier.wait(60)
+        attempt.finish({"kind": "classical"}, keep=("scores.csv",))
+
+
+@pytest.mark.processes
+def test_two_processes_may_finish_the_same_units_at_the_same_moments(empty):
+    context, keys = multiprocessing.get_context("fork"), [f"e{number}" for number in range(100)]
+    barrier = context.Barrier(2)
+    racers = [context.Process(target=_finish_units, args=(empty.folder, barrier, keys)) for _ in range(2)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(120)
+    assert [racer.exitcode for racer in racers] == [0, 0]
+    assert len(empty.examine([score(key) for key in keys], full=True).undamaged) == len(keys)
+    assert list(empty.units.glob("*.partial*")) == []
 
 
 def pack(file, members):

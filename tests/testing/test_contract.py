@@ -53,10 +53,6 @@ def test_every_built_in_plugin_passes_its_checks(request, builtin, tmp_path, kin
         parameters = {"size": 8}
     elif name == "timm-unet":
         parameters |= {"backbone": "resnet10t", "levels": 2}
-    elif name == "scunet":
-        # It pads images to 64x64, and is too slow to learn: the limits of `gahbench check` do not judge it.
-        request.getfixturevalue("monkeypatch").setattr(architectures, "MIN_STEPS", 50)
-        request.getfixturevalue("monkeypatch").setattr(architectures, "MAX_SECONDS", 5.0)
     elif name == "empirical-bayes":
         # Between images that are nearly members, its Jacobian is almost 0, and smaller than the rounding of float32.
         request.getfixturevalue("monkeypatch").setattr(references, "SHAPES", ((1, 32, 32), (3, 32, 32)))
@@ -69,7 +65,7 @@ def test_every_built_in_plugin_passes_its_checks(request, builtin, tmp_path, kin
         pytest.importorskip("pyiqa")
         monkeypatch = request.getfixturevalue("monkeypatch")
         monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path))
-        pyiqa_weights.draw_weights(name, tmp_path, monkeypatch)
+        pyiqa_weights.draw_weights(name, monkeypatch)
     elif name == "wandb":
         # The tracker disables error reports, and the environment holds the address of the service until it has ended.
         request.getfixturevalue("monkeypatch").setenv("WANDB_ERROR_REPORTING", "false")
