@@ -68,7 +68,7 @@ _COSTS = {
 _FIXED_COLUMNS = (
     *("suite", "dataset", "rank", "rank_high", "entrant", "kind"),
     *_with_ends([*_PER_LEVEL, "kl", "kl_min", "slope"]),
-    *("optimal_slope", "optimum", "parameters", *_COSTS.values(), "train_seconds", "seeds"),
+    *("optimal_slope", "optimum", "parameters", *_COSTS.values(), "train_seconds", "precision", "seeds"),
 )
 #: A metric with one of these names is called ``metric NAME`` on boards.
 RESERVED = frozenset({*_FIXED_COLUMNS, "note"})
@@ -77,7 +77,7 @@ _SHORT = (
     "slope", "parameters", "seeds", "note",
 )  # fmt: skip
 _DTYPES = dict.fromkeys(("rank", "rank_high", "parameters", "training_images", "seeds"), "Int64") | dict.fromkeys(
-    ("suite", "dataset", "entrant", "kind", "optimum", "measured_on", "note"), "str"
+    ("suite", "dataset", "entrant", "kind", "optimum", "measured_on", "precision", "note"), "str"
 )
 
 
@@ -86,7 +86,8 @@ class Entry:
     """Facts about an entrant on a dataset: a row of the board; unknown costs are ``None`` or NaN.
 
     ``rank`` and ``rank_high`` are the ends of its interval of ranks; ``flags`` are the reasons why its scores are
-    flagged. ``train_seconds`` is the mean training time; ``measured_on`` is the machine of the other times.
+    flagged. ``train_seconds`` is the mean training time, and ``precision`` that of the training; ``measured_on`` is the
+    machine of the other times.
     """
 
     dataset: str
@@ -101,6 +102,7 @@ class Entry:
     flags: tuple[str, ...]
     parameters: int | None = None
     train_seconds: float = math.nan
+    precision: str = ""
     multiply_adds_per_pixel: float = math.nan
     seconds_per_megapixel: float = math.nan
     measured_on: str = ""
@@ -301,12 +303,12 @@ def _entries(
             label in cube.problems and f"PSNR: {cube.problems[label]}",
             *_failures(failures),
             scores.empty and failures.empty and not is_refused and "not scored",
-            (fits["budget"] == "seconds").any() and "time budget: rows depend on the machine",
             *notes["note"],
         ]
         known: dict[str, Any] = {}
         if not fits.empty:
             known = {"parameters": int(fits["parameters"].iloc[0]), "train_seconds": fits["train_seconds"].mean()}
+            known["precision"] = ", ".join(sorted(fits["precision"].unique()))
         # Of several records of costs, the fastest counts.
         for record in costs.sort_values("seconds", kind="stable")[:1].to_dict("records"):
             known |= {name: value for key, name in _COSTS.items() if (value := plain(record[key])) is not None}

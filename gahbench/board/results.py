@@ -56,7 +56,7 @@ class Results:
         image (missing for a value without an image), value.
     fits
         One row per trained network: dataset, entrant, seed, parameters (their number), train_seconds, steps, device,
-        precision, compiled, budget (steps, epochs, seconds).
+        precision, compiled, budget (steps, epochs).
     failures
         One row per failed unit: dataset, entrant, seed, stage (fit, score), metric, error (one line).
     datasets

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gahbench._util.readable import pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import print_table, say, say_written
 from gahbench.cli.progress import Progress
@@ -113,11 +112,7 @@ def sample(settings: _Settings = None, out: _Samples = Path("sample-{entrant}"),
 
     arguments |= parse_spec(f"sampling[{','.join(settings or ())}]").keywords
     with Progress("sampling") as show_progress:
-
-        def progress(share: float, finished: int) -> None:
-            show_progress(f"{share:.0%} done, {pluralize(finished, 'sample')} finished", share)
-
-        samples = gahbench.sample(progress=progress, **arguments)
+        samples = gahbench.sample(progress=lambda share: show_progress(f"{share:.0%} done", share), **arguments)
     files = samples.save(_fill(out, "{entrant}", samples.source.partition("\n")[0]))
     say(f"{' '.join(samples.source.split())}: {samples}; seed {samples.settings.seed}")
     if set(samples.status) != {"converged"}:

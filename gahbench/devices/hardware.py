@@ -146,7 +146,7 @@ class Hardware:
 
 @functools.cache
 def _side_stream(device: str) -> Any:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device)
 
 
 class Cuda(Hardware):
@@ -189,7 +189,7 @@ def hardware(device: torch.device | str = "auto") -> Hardware:
 
 def release_memory() -> None:
     """Return freed memory to the GPUs of this process, which other processes may share."""
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 

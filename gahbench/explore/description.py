@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from gahbench._util.errors import GahbenchError, PluginError, listing, suggestion
+from gahbench._util.errors import GahbenchError, PluginError, error_text, listing, suggestion
 from gahbench._util.readable import format_number
 from gahbench._util.shapes import Shape
 from gahbench.contracts.claims import Claim
@@ -19,7 +19,6 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.networks import network_facts
 from gahbench.networks.initialisation import build_network
-from gahbench.networks.network_facts import one_line
 from gahbench.networks.receptive_field import receptive_field
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.configured import KINDS, Configured, Plugin, citations, iterate_nested
@@ -67,7 +66,7 @@ def facts(configured: Configured, registry: Registry, shape: Shape | None = None
         for name, measure in measures.get(configured.kind, lambda: iter(()))():
             yield name, measure if isinstance(measure, str) else _value_or_reason(measure)
     except Exception as error:
-        yield configured.kind, f"unknown: {one_line(error)}"
+        yield configured.kind, f"unknown: {error_text(error)}"
     works = dict.fromkeys(str(work) for nested in iterate_nested(configured) for work in citations(nested.plugin))
     yield "citation", "; ".join(works) or "none"
 
@@ -76,7 +75,7 @@ def _value_or_reason(measure: Callable[[], str]) -> str:
     try:
         return measure()
     except Exception as error:
-        return f"unknown: {one_line(error)}"
+        return f"unknown: {error_text(error)}"
 
 
 def _claims(claims: list[Claim]) -> Iterator[_Fact]:
@@ -142,7 +141,7 @@ def _first_accepted(configured: Configured, shapes: list[Shape]) -> tuple[nn.Mod
     refusals: list[Exception] = []
     for shape in shapes:
         try:
-            return _try_forward(configured, shape), shape, one_line(refusals[0]) if refusals else ""
+            return _try_forward(configured, shape), shape, error_text(refusals[0]) if refusals else ""
         except (ValueError, GahbenchError) as error:
             refusals.append(error)
     raise refusals[0]

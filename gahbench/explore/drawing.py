@@ -55,4 +55,4 @@ def draw_geometry(
         raise ParameterError(f"{configured.where}: has no geometry to draw; accepted: bandlets")
     for dataset in datasets:
         image = registry.create("dataset", dataset).images("test", 1, index)[0]
-        yield geometry_figure(image, find_geometry(image, threshold).squares)
+        yield geometry_figure(image, find_geometry(image, threshold))

@@ -21,7 +21,7 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.registry import open_registry
 from gahbench.report.drawing import save_figure
 from gahbench.report.pictures import sample_sheet
-from gahbench.sampling.denoisers import images_device, wrap_denoiser
+from gahbench.sampling.denoisers import wrap_denoiser
 from gahbench.sampling.drawing import draw_samples
 from gahbench.sampling.samples import Samples
 from gahbench.sampling.settings import make_sampling
@@ -46,7 +46,7 @@ def sample(
     dataset: str = "faces[size=24]",
     batch: int | None = None,
     device: str = "auto",
-    progress: Callable[[float, int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
     plugins: Sequence[str | Path] = (),
     **settings: Any,
 ) -> EntrantSamples:
@@ -68,7 +68,7 @@ def sample(
     device : str, default "auto"
         Device of networks: ``cpu``, ``cuda``, or ``auto`` for a GPU if available.
     progress : callable, optional
-        Called with the finished share of the work, in [0, 1], and the number of finished samples.
+        Called with the finished share of the work, in [0, 1].
     plugins : sequence of str or Path, default ()
         Plugin files, or folders of plugin files.
     **settings
@@ -96,8 +96,7 @@ def sample(
     reference: Reference = fit(configured, family, images, target_device)
     with prefix_errors(f"{configured.where} on {family.label}"):
         denoise = wrap_denoiser(reference, images.shape, images, target_device)
-    sampling_device = images_device(reference, images.shape, target_device)
-    drawn = draw_samples(denoise, images.shape, sampling, batch=batch, device=sampling_device, progress=progress)
+    drawn = draw_samples(denoise, images.shape, sampling, batch=batch, device=target_device, progress=progress)
     return EntrantSamples(**vars(drawn) | {"source": f"{configured.label}\nfor {family.label}"})
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from gahbench._util.errors import ParameterError, SuiteError, listing, suggestion
+from gahbench._util.errors import ParameterError, SuiteError, error_text, listing, suggestion
 from gahbench.board.results import Results
 from gahbench.board.tables import SCHEMAS
 from gahbench.contracts.datasets import MEASURED, Dataset
@@ -20,7 +20,6 @@ from gahbench.contracts.truth import SEES_DATASET
 from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
-from gahbench.networks.network_facts import one_line
 from gahbench.planning.plan import dataset_row, metric_ratios, metric_titles
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring, make_scoring, noise_levels, refusal_without_clean, scored_images
@@ -196,7 +195,7 @@ def _rows(
             measurement = measurement or Measurement(planned.dataset, subject, request, device)
             scores = measurement.score(metric.build())
         except Exception as error:
-            yield {"stage": "score", "metric": metric.label, "error": one_line(error)}
+            yield {"stage": "score", "metric": metric.label, "error": error_text(error)}
             continue
         absent = [None] * len(scores.value)
         columns = (scores.value, scores.sigma or absent, scores.image or absent, scores.part or absent)

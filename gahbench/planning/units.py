@@ -153,7 +153,7 @@ def fit_unit(planned: PlannedDataset, row: Row, training: Training, seed: int, m
         metric=None,
         requires=None,
         # A backward pass costs about twice a forward pass.
-        work=float("inf") if steps is None else 3.0 * training.batch_size * steps * multiply_adds,
+        work=3.0 * training.batch_size * steps * multiply_adds,
         payload={
             "dataset": describe_plugin(planned.configured),
             "entrant": describe_plugin(row.entrant),

@@ -16,7 +16,7 @@ from gahbench._util.errors import GahbenchError, ParameterError, PluginError, er
 from gahbench._util.files import portable_origin
 from gahbench._util.records import key_of
 from gahbench._util.shapes import Shape
-from gahbench.contracts.citation import Citation
+from gahbench.contracts.citation import Citation, as_citation
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.references import ArchitectureFactory, Reference
@@ -356,10 +356,10 @@ def citations(plugin: Plugin) -> tuple[Citation, ...]:
     """Return the works in the attribute ``citation`` of a plugin's class; empty without such an attribute."""
     citation = getattr(plugin.factory, "citation", None)
     works = citation if isinstance(citation, tuple) else () if citation is None else (citation,)
-    for work in works:
-        if not isinstance(work, Citation):
-            raise PluginError(f"{plugin.where}: its citation is {work!r}; accepted: a gahbench.Citation, or a tuple")
-    return works
+    try:
+        return tuple(map(as_citation, works))
+    except ValueError as error:
+        raise PluginError(f"{plugin.where}: its citation is {error}") from error
 
 
 def iterate_nested(configured: Configured) -> Iterator[Configured]:

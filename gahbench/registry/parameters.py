@@ -113,6 +113,8 @@ def _type_name(annotation: Any, text: str) -> str:
         return " or ".join(map(repr, arguments))
     if origin in (list, tuple):
         return f"list of {_type_name(arguments[0], text)}"
+    if origin is dict:
+        return "mapping"
     if arguments:
         return " or ".join(_type_name(part, text) for part in arguments)
     names = {str: text, bool: "true or false", NoneType: "null"}

@@ -144,13 +144,13 @@ def approximation_figure(
     for dataset, curves in approximations.items():
         for name, curve in curves.items():
             low, high = sampled_means(curve.errors[:, None, :]).ends()
-            columns = {"x": curve.mean_terms, "value": curve.mean_errors, "low": low, "high": high}
-            frames.append(pd.DataFrame(columns)[curve.shown].assign(panel=dataset, label=name))
+            columns = {"x": curve.terms.mean(1), "value": curve.errors.mean(1), "low": low, "high": high}
+            frames.append(pd.DataFrame(columns).query("x >= 1 and value > 0").assign(panel=dataset, label=name))
     frame = pd.concat(frames)
     figure = draw_curves(frame, "terms per image", "squared error per pixel", log="xy", share_y=True)
     for ax, (dataset, curves) in zip(figure.axes, approximations.items(), strict=True):
-        best = next(iter(curves.values()))
-        terms, errors = best.mean_terms[best.shown], best.mean_errors[best.shown]
+        best = frame[(frame["panel"] == dataset) & (frame["label"] == next(iter(curves)))]
+        terms, errors = best["x"].to_numpy(), best["value"].to_numpy()
         slope, limits = slopes.get(dataset, math.nan), ax.get_ylim()
         exponents = {1.0: ":"} | ({slope / (1 - slope): "--"} if 0 < slope < 1 else {})
         for exponent, dashes in exponents.items() if len(terms) else ():

@@ -125,6 +125,7 @@ _SECONDS = (
 _GAIN = "The difference in PSNR from the baseline, paired by image and noise, in dB."
 _MACS = "Of one forward pass, in convolutions and matrix products, divided by the number of pixels."
 _IMAGES = "The number of noisy images that a network saw in training, with repetitions."
+_PRECISION = "In which networks were trained: float32, or bfloat16 with weights in float32. Scores are in float32."
 #: The columns of every board, in their order; metrics of plugins follow (:func:`board_columns`).
 COLUMNS = (
     Column("rank", "rank", meaning=_RANK),
@@ -140,6 +141,7 @@ COLUMNS = (
     Column("multiply-adds per pixel", "multiply_adds_per_pixel", form=format_number, views=(_COST,), meaning=_MACS),
     Column("training images", "training_images", form=format_number, views=(_COST,), meaning=_IMAGES),
     Column("training", "train_seconds", form=format_duration, meaning="The mean time that training a network took."),
+    Column("precision", "precision", form=str, views=(_COST,), meaning=_PRECISION),
     Column("seeds", "seeds", form=lambda seeds: f"{seeds}", views=(_COST,), meaning="The number of training runs."),
 )
 #: The quantities that boards show at each noise level.

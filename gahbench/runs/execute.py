@@ -268,7 +268,6 @@ def worker_devices(row: Row, workers: int | None = None, workers_per_gpu: int | 
 
 def _rows_per_device(units: Sequence[Unit], memory: int | None, processors: int) -> int:
     """Return how many rows should share a device, given the sizes of the networks to be trained."""
-    # The work of a fit with a budget of seconds is infinite.
     work = [
         unit.work / (unit.payload["training"].get("steps") or 1) for unit in units if unit.kind == "fit" and unit.work
     ]

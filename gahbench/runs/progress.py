@@ -56,7 +56,7 @@ class Display(Progress):
             self.note("started", unit, "")
 
     def report(self, unit: Unit, progress: Mapping[str, Any]) -> None:
-        """Show the progress of a running fit, the fields of :class:`gahbench.training.trainer.Progress`."""
+        """Show the progress of a running fit, as :class:`gahbench.training.trainer.Trainer` reports it."""
         steps = f"/{progress['steps']}" if progress["steps"] else ""
         quality = f"loss {progress['loss']:.3g}" if progress["psnr"] is None else f"{progress['psnr']:.2f} dB"
         left = format_duration(max(1.0, progress["remaining_seconds"]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import faulthandler
 import functools
 import importlib.metadata
@@ -41,12 +40,11 @@ from gahbench.devices.hardware import hardware, release_memory, take_memory_note
 from gahbench.evaluation.audit import Audit, audit, audit_repetition, check_claimed_risk
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
-from gahbench.networks.precision import Choices
 from gahbench.planning.units import AUDITED, CHECKS_VERSION, FIT, SCORE, configure_recorded
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.configured import Kind
 from gahbench.registry.registry import Registry
-from gahbench.store.store import DAMAGED, Store
+from gahbench.store.store import Store
 from gahbench.store.units import Attempt, DamagedError, FinishedUnit, open_finished, write_scores
 from gahbench.training.checkpoint import Checkpoints
 from gahbench.training.file_names import WEIGHTS
@@ -155,7 +153,6 @@ class _Runner:
             "python": platform.python_version(),
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")},
         }
-        self._choices = Choices(store.precision)
         self._dataset = functools.lru_cache(maxsize=MAX_DATASETS)(
             lambda described: _build(self._registry, "dataset", json.loads(described))
         )
@@ -216,7 +213,7 @@ class _Runner:
         network = functools.partial(_build, self._registry, "architecture", payload["entrant"], dataset.shape)
         watched = WatchedFit(network, training, payload["seed"])
         notes: list[str] = []
-        checkpoints = Checkpoints(attempt.folder, unit.key, self.store.folder / DAMAGED, notes.append)
+        checkpoints = Checkpoints(attempt.folder, unit.key, notes.append)
         done = fit(
             watched.build,
             dataset,
@@ -224,9 +221,8 @@ class _Runner:
             payload["seed"],
             attempt.folder,
             self.device,
-            lambda progress: attempt.report(**dataclasses.asdict(progress)),
+            attempt.report,
             self._stop.is_set,
-            self._choices,
             checkpoints,
         )
         facts = {
@@ -281,7 +277,6 @@ class _Runner:
                 self._subject(unit, dataset, unit.requires, payload["learned_from"]),
                 {name: payload[name] for name in _REQUEST if name in payload},
                 self.device,
-                self._choices,
             )
             self._last = (key, measurement)
         measurement = self._last[1]

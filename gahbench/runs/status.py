@@ -32,8 +32,8 @@ class Status:
     """The state of a results folder: numbers of units by state, where ``waiting`` includes the running ones.
 
     ``running`` holds, by the label of a unit, the last report of its newest attempt: ``host``, ``process``, ``seconds``
-    since its start, ``silent`` seconds since the report and, for a fit, the fields of
-    :class:`gahbench.training.trainer.Progress`. An attempt whose process was killed stays until the next run.
+    since its start, ``silent`` seconds since the report and, for a fit, the report of
+    :class:`gahbench.training.trainer.Trainer`. An attempt whose process was killed stays until the next run.
     ``remaining`` is the estimated seconds until all units are done, if known; ``is_published`` says whether the folder
     is a published board without its units.
     """
@@ -101,8 +101,6 @@ def estimate_durations(units: Iterable[Unit], store: Store) -> Callable[[Unit], 
         sizes[name] += size
 
     def estimate(unit: Unit) -> float | None:
-        if unit.kind == "fit" and unit.payload["training"]["seconds"] is not None:
-            return float(unit.payload["training"]["seconds"])
         name, size = group(unit)
         return size * seconds[name] / (sizes[name] or 1.0) or None
 

@@ -119,12 +119,11 @@ def _choose(done: Sequence[Unit], files: Files, units: int, fits: int | None, ch
     """Yield random scores to compute from the stored weights, and fits to train, with the PSNR of each."""
 
     def task(unit: Unit, check: str, **changes: Any) -> Task:
-        # The plan may leave open the precision, the compilation and the steps, which are those of the record.
+        # The plan may leave open the precision and the compilation, which are those of the record.
         record, training = files[unit.folder].done, unit.payload.get("training")
         if training is not None:
             choices = {"precision": record["precision"], "compile": "always" if record["compiled"] else "never"}
-            budget = {} if training["seconds"] is None else {"seconds": None, "steps": record["steps"]}
-            changes["training"] = training | choices | budget
+            changes["training"] = training | choices
         elif "jacobian_precision" in record:
             changes["jacobian_precision"] = record["jacobian_precision"]
         again = replace(unit, key=key_of([unit.key, check]), payload=unit.payload | changes, document=None)
@@ -167,7 +166,7 @@ def _compare(unit: Unit, stored: Unit, check: str, files: Files, target: Store) 
         now |= {"training": Training.model_validate(training).key_fields(), "seed": stored.seed}
         # Rounding of other machines moves weights by half of their norm within 240 steps, so only scores are compared.
         is_repeated = all(before[name] == now[name] for name in ("environment", "precision", "compiled"))
-        if not is_repeated or now["device"] != "cpu" or before["notes"] or before["resumed"] or training["seconds"]:
+        if not is_repeated or now["device"] != "cpu" or before["notes"] or before["resumed"]:
             now["weights"] = before["weights"]
     differing = [name for name in FIELDS if before.get(name) != now.get(name)]
     states = (", ".join(f"{name}={facts.get(name)}" for name in differing) for facts in (before, now))

@@ -59,8 +59,6 @@ class Store:
         self.folder = folder
         self.units = folder / "units"
         self.failures = folder / "failures"
-        #: Records of the precisions that were chosen by measurement, one file each.
-        self.precision = folder / "precision"
 
     @contextlib.contextmanager
     def lock(self, shard: str = "") -> Iterator[None]:

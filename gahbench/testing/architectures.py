@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from gahbench._util.errors import GahbenchError, error_with_location
+from gahbench._util.errors import GahbenchError, error_text, error_with_location
 from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.networks.initialisation import build_network
-from gahbench.networks.network_facts import one_line, torch_func_obstacle
+from gahbench.networks.network_facts import torch_func_obstacle
 from gahbench.networks.trained import channels_last
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding, attempt, require
@@ -116,7 +116,7 @@ def check_sizes(network: nn.Module, shape: Shape) -> Finding:
                 return Finding(check, False, f"its error for {name} has no message; name the accepted sizes")
             outcomes.append(f"refuses {name}")
         except Exception as error:
-            outcomes.append(f"fails on {name} ({one_line(error)})")
+            outcomes.append(f"fails on {name} ({error_text(error)})")
     detail = "; ".join(outcomes)
     if "fails on" not in detail:
         return Finding(check, True, detail)

@@ -43,7 +43,7 @@ def check_devices(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         raise DeviceMixError(f"{name}: expected all tensors on one device, but found a CPU tensor of shape {shapes}")
 
 
-class OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OneDevice(TorchDispatchMode):
     """Raise an error in operations that a GPU would refuse, since some of their arguments are of the CPU."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
