@@ -86,9 +86,16 @@ class HuggingFace(Images):
         try:
             loaded = self._library.load_from_disk(self.folder)
             splits = dict(loaded) if isinstance(loaded, self._library.DatasetDict) else {"train": loaded}
+            columns = [
+                name
+                for name, feature in next(iter(splits.values())).features.items()
+                if isinstance(feature, self._library.Image)
+            ]
+            if self.column not in columns:
+                raise ValueError(f"column '{self.column}' has no images; accepted: {', '.join(columns)}")
             images = {name: rows.select_columns([self.column]) for name, rows in splits.items()}
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.folder}: {error}; accepted: a folder of save_to_disk() with 'column'") from error
+            raise DataError(f"{self.folder}: {error}; accepted: a folder of save_to_disk()") from error
         if len(images) == 1:
             images = {"train": next(iter(images.values()))}
         elif not {"train", "test"} <= set(images):
