@@ -85,10 +85,12 @@ def contours(size, count, alpha, wavelet):
 
         def measure(basis=basis):
             adapted = [(basis.adapt(images, sigma), sigma) for sigma in sigmas.tolist()]
-            prices = [basis.num_parameters() * sigma**2 for basis, sigma in adapted]
-            return torch.stack([risk_of(basis.analysis(images), sigma) for basis, sigma in adapted]) + torch.stack(
-                prices
-            )
+            # The flow of a square has one parameter, its angle.
+            counts = [
+                [sum(each.angle is not None for each in basis.squares(i)) for i in range(count)] for basis, _ in adapted
+            ]
+            risks = torch.stack([risk_of(basis.analysis(images), sigma) for basis, sigma in adapted])
+            return risks + torch.tensor(counts) * sigmas[:, None] ** 2
 
         seconds, after = harness.time_call(measure)
         gains = 10 * (before / after).log10()
