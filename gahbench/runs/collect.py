@@ -194,7 +194,7 @@ def _read_results(
             tables["notes"] += [(*row, note) for note in done.get("notes", ())]
             check = done.get("checks", {})
             checks[row].append((check.get("version", 1), check.get("images", "")))
-            if 0 < unit.work < math.inf:
+            if unit.work > 0:
                 cost["multiply_adds"] = unit.work / (payload["images"] * len(payload["sigmas"]) * pixels[unit.dataset])
             _add_seconds(cost, done)
             if done.get("parameters") is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import statistics
 import time
 from collections import defaultdict
@@ -93,7 +92,7 @@ def estimate_durations(units: Iterable[Unit], store: Store) -> Callable[[Unit], 
         return ("fit", unit.work) if unit.kind == "fit" else ((unit.metric, unit.dataset), 1.0)
 
     finished, seconds, sizes = store.finished(), defaultdict[object, float](float), defaultdict[object, float](float)
-    done = [unit for unit in units if unit.folder in finished and 0 < group(unit)[1] < math.inf]
+    done = [unit for unit in units if unit.folder in finished and group(unit)[1] > 0]
     for unit in done[:: 1 + len(done) // _MAX_UNITS]:
         (name, size), record = group(unit), store.done_record(unit) or {}
         # The training time of a fit that was resumed includes earlier attempts.
