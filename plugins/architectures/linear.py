@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gahbench_plugins.architectures.layers import need_shape
 from gahbench_plugins.bases.dct import dct_matrix
 
 #: Factor on the effect of optimiser steps on the shrinkage of frequencies, relative to other parameters.
@@ -63,9 +64,7 @@ class Linear(nn.Module):
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W); the same map for all noise levels, so ``sigma`` is not used."""
-        if tuple(noisy.shape[1:]) != tuple(self.shape):
-            sizes = ("x".join(map(str, shape)) for shape in (self.shape, noisy.shape[1:]))
-            raise ValueError(f"linear was built for images of {' only, not '.join(sizes)}")
+        need_shape(noisy, self.shape, "linear")
         denoised = self._residual(noisy) if self.matrix is None else self._plain(noisy, self.matrix)
         return denoised if self.bias is None else denoised + self.bias
 

@@ -10,6 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from gahbench_plugins.architectures.layers import need_shape
+
 #: Constant added to the denominator of the share, which would be 0 for a black image.
 TINY = 1e-20
 
@@ -71,9 +73,7 @@ class MLP(nn.Module):
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
-        if tuple(noisy.shape[1:]) != tuple(self.shape):
-            sizes = ("x".join(map(str, shape)) for shape in (self.shape, noisy.shape[1:]))
-            raise ValueError(f"mlp was built for images of {' only, not '.join(sizes)}")
+        need_shape(noisy, self.shape, "mlp")
         inputs = noisy.flatten(1)
         if not self.blind:
             level = sigma.to(inputs.dtype).view(-1, 1).expand(len(inputs), 1)
