@@ -152,8 +152,7 @@ _FACTS = (
     Column("optimal slope", "optimal_slope", views=(), form=cells.number),
     Column("gain over noisy", "gain_over_noisy", signed=True, views=()),
 )
-# A column of boards replaces the fact of its name.
-BY_NAME = {column.name: column for column in (*COLUMNS, *_FACTS)} | {column.name: column for column in COLUMNS}
+BY_NAME = {column.name: column for column in (*COLUMNS, *_FACTS)}
 #: Metrics of directions and alignments, which come before other metrics.
 _FIRST = ("truth-direction", "direction", "truth-alignment", "alignment")
 

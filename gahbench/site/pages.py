@@ -103,7 +103,8 @@ def write_site(
     pages = f"{documentation.strip('/')}/{quote(folder.resolve().name)}" if documentation else ""
     navigation = {title: "index.html", "Boards": "index.html#boards", "Entrants": "index.html#entrants"}
     if claims := read_markdown(folder / CLAIMS):
-        navigation["Claims"] = f"{pages}/claims.html" if pages else "claims.html"
+        page = Path(CLAIMS).with_suffix(".html").name
+        navigation["Claims"] = f"{pages}/{page}" if pages else page
     if pages:
         root = f"{pages.rpartition('/')[0]}/"
         navigation |= {"Documentation": f"{root}index.html", "Search": f"{root}search.html"}
@@ -113,7 +114,7 @@ def write_site(
     if claims and not pages:
         boards = {f"{run.name}/README.md": run.page for run in runs}
         values = {"navigation": navigation, "text": html_of_markdown(claims.replace(GENERATED, ""), boards)}
-        files["claims.html"] = html_page(f"Claims – {title}", "text.html", values).encode()
+        files[navigation["Claims"]] = html_page(f"Claims – {title}", "text.html", values).encode()
     files[FILES] = (json.dumps({"format": "gahbench-site", "files": sorted(files)}, indent=1) + "\n").encode()
     for name, content in files.items():
         write_output(content, out / name)
