@@ -256,8 +256,8 @@ class _Runner:
             facts["parameters"] = None if count is None else int(count)
         checks = run_checks(unit, measurement)
         facts |= checks | {"notes": facts["notes"] + checks.get("notes", [])}
-        if "jacobian" in metric.needs and (choice := measurement.evaluation.jacobian_choice) is not None:
-            facts["jacobian_precision"] = choice.precision
+        if "jacobian" in metric.needs and (precision := measurement.evaluation.local_filters.precision):
+            facts["jacobian_precision"] = precision
         facts["notes"] += take_memory_notes()
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced while it was scored; run again")
@@ -363,7 +363,8 @@ def measure_cost(evaluation: Evaluation) -> dict[str, float]:
     with contextlib.suppress(Exception), torch.no_grad():
         while len(durations) < REPETITIONS and sum(durations) < MAX_SECONDS:
             fresh = generator("noise", "cost", len(durations))
-            noisy, visible = evaluation.add_noise(truth.clean, sigma, fresh), visible_truth(kind, truth)
+            noisy = truth.clean + sigma * torch.randn(truth.clean.shape, generator=fresh)
+            visible = visible_truth(kind, truth)
             started = time.perf_counter()
             evaluation.apply(noisy, sigma, visible)
             durations.append(time.perf_counter() - started)

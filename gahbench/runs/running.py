@@ -204,7 +204,9 @@ def run(
 
 
 def _clear(units: Sequence[Unit], store: Store) -> None:
-    """Move damaged units away, and forget failures, so that these units are tried again."""
+    """Make the folder of units, move damaged units away, and forget failures, so that these units are tried again."""
+    # A folder with a board and without units is a published board, which jobs that wait in a queue must not seem.
+    store.units.mkdir(exist_ok=True)
     damaged = store.move_damaged(units)
     warn_of_damage(damaged.values(), f"moved to {store.folder / DAMAGED}, and will be recomputed")
     failed = store.failed()
