@@ -222,7 +222,13 @@ def _parameter(name: str, annotation: Any, default: Any, where: str) -> Paramete
     if (names := _metadata(annotation, Names)) is None:
         # The default 1 of a parameter of type float is 1.0; a default may lie outside the range that suites accept.
         with contextlib.suppress(ParameterError), relative_to(None):
-            default = Parameter(name, annotation).check(default)
+            try:
+                default = Parameter(name, annotation).check(default)
+            except pydantic.PydanticSchemaGenerationError as error:
+                kind = inspect.formatannotation(annotation)
+                text = f"parameter '{name}' has the type {kind}, which suites cannot write"
+                accepted = "numbers, text, lists, and Annotated[..., gahbench.Names(kind)] for plugins"
+                raise PluginError(f"{where}: {text}; accepted: {accepted}") from error
         return Parameter(name, annotation, default)
     if default not in (None, inspect.Parameter.empty):
         raise PluginError(
