@@ -264,11 +264,6 @@ def sampled_quotient(cube: ScoreCube) -> SampledMeans:
     return divide(sample.at(range(count)), sample.at(range(count, 2 * count)), is_certain=False)
 
 
-def psnr_cubes(results: Results) -> dict[str, ScoreCube]:
-    """Return the cube of PSNR of each dataset that has results, with shared spreads."""
-    return share_spreads({dataset: metric_cube(results, dataset, "psnr") for dataset in results.facts})
-
-
 def metric_cubes(results: Results, only: Collection[str] | None = None) -> dict[str, dict[str, ScoreCube]]:
     """Return a cube of test images for each metric but PSNR, by its name in the table and by dataset."""
     cubes: dict[str, dict[str, ScoreCube]] = {}

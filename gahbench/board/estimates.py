@@ -144,10 +144,6 @@ class Estimates:
         """The board of each dataset, in order."""
         return [self.select([dataset]) for dataset in dict.fromkeys(entry.dataset for entry in self.entries)]
 
-    def for_dataset(self, dataset: str) -> Estimates:
-        """Return the board of one dataset, which is empty if the dataset has no results."""
-        return self.select([dataset])
-
     @property
     def dataset(self) -> str:
         """The dataset of a board of one dataset."""

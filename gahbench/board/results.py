@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.errors import ResultsError, error_text, listing
 from gahbench._util.files import read_regular, sha256_of
 from gahbench._util.records import check_record, is_inside, parse_sealed
-from gahbench.board.cube import ScoreCube, left_out_rows, psnr_cubes
+from gahbench.board.cube import ScoreCube, left_out_rows, metric_cube, share_spreads
 from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.estimates import Estimates, estimate
 from gahbench.board.metric_names import parse_metric_name
@@ -264,8 +264,8 @@ class Results:
 
     @cached_property
     def psnr_cubes(self) -> dict[str, ScoreCube]:
-        """The PSNR of each dataset as an array (:mod:`gahbench.board.cube`)."""
-        return psnr_cubes(self)
+        """The PSNR of each dataset as an array, with the spreads over seeds of all datasets."""
+        return share_spreads({dataset: metric_cube(self, dataset, "psnr") for dataset in self.facts})
 
     @cached_property
     def deficit_curves(self) -> dict[str, dict[str, DeficitCurve]]:
@@ -314,10 +314,6 @@ class Results:
     def __repr__(self) -> str:
         scored = f"{len(self.datasets)} datasets, {len(self.entrants)} entrants, {len(self.scores)} scores"
         return f"Results('{self.suite}', {scored})"
-
-    def _repr_html_(self) -> str:
-        table = self.leaderboard().astype(object)
-        return str(table.where(table.notna(), "–").to_html(index=False, float_format="{:.2f}".format))
 
     def parquet(self) -> bytes:
         """Return the tidy scores as the bytes of a Parquet file; equal scores give equal bytes."""
