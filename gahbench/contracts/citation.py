@@ -101,14 +101,8 @@ class Citation:
         """Return a BibTeX entry, under :attr:`key` by default."""
         kinds = {"article": self.journal, "inproceedings": self.conference, "book": self.publisher}
         kind = next((kind for kind, venue in kinds.items() if venue), "misc")
-        texts = {
-            "author": self.authors,
-            "title": self.title,
-            "journal": self.journal,
-            "booktitle": self.conference,
-            "publisher": self.publisher,
-        }
-        fields = {name: escape_latex(text) for name, text in texts.items()}
+        names = ("author", "title", "journal", "booktitle", "publisher")
+        fields = {name: escape_latex(getattr(self, _FIELDS.get(name, name))) for name in names}
         # Braces make BibTeX keep capitals.
         fields |= {"title": f"{{{fields['title']}}}", "year": str(self.year), "eprint": self.arxiv}
         fields |= {"archiveprefix": "arXiv" if self.arxiv else "", "doi": self.doi}

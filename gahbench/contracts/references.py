@@ -135,7 +135,7 @@ class Reference(Denoiser, Preparable):
         By default :meth:`denoise` is differentiated automatically, and the result is compared with finite differences,
         so that a denoiser which computes partly outside torch has no Jacobian rather than a wrong Jacobian.
         """
-        from gahbench.jacobian.derivatives import autograd_jacobians
+        from gahbench.jacobian.autograd import autograd_jacobians
 
         def forward(images: Tensor, first: int) -> Tensor:
             clean = truth.clean[first : first + len(images)]

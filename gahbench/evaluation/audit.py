@@ -8,6 +8,7 @@ coefficients, since images differ in difficulty. A one-sided Welch t test compar
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 from collections.abc import Mapping
@@ -56,11 +57,9 @@ def audit(evaluation: Evaluation) -> Audit:
     kind = evaluation.denoiser.kind
     if kind == "bound":
         return Audit()
-    repetition = audit_repetition(evaluation)
+    repetition, outputs = audit_repetition(evaluation), map(evaluation.denoised, evaluation.sigmas)
     # No other recorded images are known.
-    if kind in SEES_DATASET or evaluation.captured is not None:
-        return repetition
-    if any(not evaluation.denoised(sigma).isfinite().all() for sigma in evaluation.sigmas):
+    if kind in SEES_DATASET or evaluation.captured is not None or not all(each.isfinite().all() for each in outputs):
         return repetition
     noise_flags, fresh = _compare_under_fresh_noise(evaluation), compare_on_fresh_images(evaluation)
     flags = (*repetition.flags, *noise_flags, *fresh.flags)
@@ -101,8 +100,8 @@ def _draw_errors(evaluation: Evaluation, sigma: float, count: int) -> tuple[slic
     generator = torch.Generator().manual_seed(secrets.randbits(62))
     first = int(torch.randint(len(evaluation.clean) - count + 1, (), generator=generator))
     chosen = slice(first, first + count)
-    noisy = evaluation.add_noise(evaluation.clean[chosen], sigma, generator)
-    denoised = _denoise(evaluation, sigma, noisy, chosen)
+    noise = sigma * torch.randn(count, *evaluation.shape, generator=generator)
+    denoised = _denoise(evaluation, sigma, evaluation.clean[chosen] + noise, chosen)
     return chosen, (denoised - evaluation.clean[chosen]).square().flatten(1).mean(1)
 
 
@@ -150,8 +149,8 @@ def compare_on_fresh_images(evaluation: Evaluation) -> Audit:
     hidden = replace(evaluation, clean=torch.full((IMAGES, *evaluation.shape), math.nan), dataset=None, start=0)
 
     def draw(sigma: float) -> Tensor:
-        random = torch.Generator().manual_seed(seeds[sigma])
-        noisy = evaluation.add_noise(dataset.images("test", IMAGES, start), sigma, random)
+        noise = torch.randn(hidden.clean.shape, generator=torch.Generator().manual_seed(seeds[sigma]))
+        noisy = dataset.images("test", IMAGES, start) + sigma * noise
         # Datasets cache the images that they drew last; draw others, so that a denoiser cannot read the cache.
         dataset.images("test", 1, evaluation.start)
         return noisy
@@ -163,12 +162,11 @@ def compare_on_fresh_images(evaluation: Evaluation) -> Audit:
     p, advantage = compare_gains(curves(evaluation.clean, scored), curves(clean, outputs))
     compared = replace(evaluation, clean=clean[:COMPARED], start=start)
     optimal_p = _optimal_p(compared, draw(middle)[:COMPARED], outputs[middle][:COMPARED], middle)
-    flags, images = [], f"{IMAGES} new images of this dataset"
-    if p < ALPHA:
-        flags = [f"is better on the test images than elsewhere: its gain is {advantage:.1f} dB larger than on {images}"]
-    if optimal_p < OPTIMAL_ALPHA:
-        flags.append(f"has a smaller mean error than the optimum on {images} ({COMPARED} compared)")
-    return Audit(tuple(flags), (), "new", {"start": start, "p": p, "optimal_p": optimal_p})
+    images = f"{IMAGES} new images of this dataset"
+    better = f"is better on the test images than elsewhere: its gain is {advantage:.1f} dB larger than on {images}"
+    below = f"has a smaller mean error than the optimum on {images} ({COMPARED} compared)"
+    flags = (better,) * (p < ALPHA) + (below,) * (optimal_p < OPTIMAL_ALPHA)
+    return Audit(flags, (), "new", {"start": start, "p": p, "optimal_p": optimal_p})
 
 
 def curves(clean: Tensor, outputs: Mapping[float, Tensor]) -> NDArray[np.float64]:
@@ -201,10 +199,9 @@ def _optimal_p(evaluation: Evaluation, noisy: Tensor, denoised: Tensor, sigma: f
     """Return the p-value of squared errors smaller than those of the optimum; 1 if it is unknown or inaccurate."""
     from scipy.special import stdtr
 
-    try:
+    optimum = None
+    with contextlib.suppress(GahbenchError):
         optimum = optimal_images(evaluation, noisy, sigma)
-    except GahbenchError:
-        optimum = None
     if optimum is None:
         return 1.0
     own, best = ((images.double() - evaluation.clean).square().mean((1, 2, 3)) for images in (denoised, optimum.mean))

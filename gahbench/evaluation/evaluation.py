@@ -21,7 +21,6 @@ from gahbench.contracts.truth import Denoiser as Denoiser  # Metrics import this
 from gahbench.contracts.truth import Need, TrainingData, Truth, denoise_by_level, needed, validate_kind, visible_truth
 from gahbench.devices.hardware import Batches
 from gahbench.evaluation.local_filters import LocalFilters
-from gahbench.networks.precision import Choice
 from gahbench.sampling.settings import Sampling
 
 if TYPE_CHECKING:
@@ -161,10 +160,6 @@ class Evaluation:
             noise = noise * (self.captured.sigma / sigma).float().view(-1, 1, 1, 1)
         return self.clean + noise
 
-    def add_noise(self, clean: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-        """Return images (N, C, H, W) with fresh noise of a noise level."""
-        return clean + sigma * torch.randn(clean.shape, generator=generator)
-
     def apply(self, noisy: Tensor, sigma: float, truth: Truth, chosen: slice = slice(None)) -> Tensor:
         """Return denoised images, shape (N, C, H, W), of any noisy images at a noise level.
 
@@ -298,14 +293,8 @@ class Evaluation:
     @needed("jacobian")
     def local_filters(self) -> LocalFilters:
         """The Jacobians of the denoiser at the noisy images, each computed once."""
-        if self._local is None:
-            self._local = LocalFilters(self)
+        self._local = self._local or LocalFilters(self)
         return self._local
-
-    @property
-    def jacobian_choice(self) -> Choice | None:
-        """The precision of the Jacobians, and the reason for it; ``None`` if no precision was chosen."""
-        return None if self._local is None else self._local.choice
 
     @needed("jacobian")
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:

@@ -14,7 +14,7 @@ from gahbench._util.resources import LRUCache
 from gahbench.evaluation.alignment import MIN_IMAGES, Adaptation, StrengthRemoval, adaptation, remove_strength
 from gahbench.jacobian import DenseMaps, Estimate, Jacobian, LinearMaps, Sketch
 from gahbench.jacobian.eigen import full
-from gahbench.networks.precision import Choice, Precision, choose
+from gahbench.networks.precision import Precision, choose
 
 if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
@@ -37,8 +37,8 @@ class LocalFilters:
     Matrices of ReLU networks may be computed in bfloat16 (:class:`gahbench.jacobian.Jacobian`), if the evaluation
     requests it, or if it leaves the choice and bfloat16 was measured to be faster on this device
     (:mod:`gahbench.networks.precision`). They must differ from matrices in float32 by at most 1 %, and by at most 5 %
-    of the change of the filters beyond strength and mean; :attr:`error` is the difference. Otherwise, matrices are
-    computed in float32. The choice does not depend on the order of metrics.
+    of the change of the filters beyond strength and mean. Otherwise, matrices are computed in float32. The choice does
+    not depend on the order of metrics.
 
     Parameters
     ----------
@@ -65,10 +65,8 @@ class LocalFilters:
         self._tensors: LRUCache[tuple[Tensor, ...]] = LRUCache(MEMORY, _bytes)
         self._adaptations: LRUCache[Adaptation] = LRUCache(MEMORY, lambda adaptation: _bytes((adaptation.sketch.rows,)))
         self._traces: dict[float, Estimate] = {}
-        #: The largest error of matrices so far, relative to their norm; 0 if all are in float32.
-        self.error = 0.0
-        #: How the precision was chosen; ``None`` before matrices of a network are computed.
-        self.choice: Choice | None = None
+        #: The precision of products; ``None`` before matrices of a network are computed.
+        self.precision: Precision | None = None
 
     def maps(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians at the images under a draw of noise."""
@@ -143,20 +141,18 @@ class LocalFilters:
             return maps.matrices()
         matrices, errors = maps.matrices_in_bfloat16()
         norms = matrices.double().flatten(1).norm(dim=1).cpu()
-        if float((errors * norms).norm()) > MAX_SHARE_OF_CHANGE * _change(matrices):
-            return maps.matrices()
-        self.error = max(self.error, float(errors.max()))
-        return matrices
+        is_accurate = float((errors * norms).norm()) <= MAX_SHARE_OF_CHANGE * _change(matrices)
+        return matrices if is_accurate else maps.matrices()
 
     def _precision(self, maps: Jacobian) -> Precision:
-        if self.choice is None:
-            precision, evaluation = self._evaluation.jacobian_precision, self._evaluation
-            if precision == "auto":
-                passes = len(evaluation.clean) * len(evaluation.sigmas) * maps.size / min(maps.size, COLUMNS)
-                self.choice = choose(functools.partial(maps.columns, count=COLUMNS), passes, maps.like.device)
-            else:
-                self.choice = Choice("bfloat16" if precision == "bfloat16" else "float32")
-        return self.choice.precision
+        evaluation = self._evaluation
+        if self.precision is None and evaluation.jacobian_precision == "auto":
+            passes = len(evaluation.clean) * len(evaluation.sigmas) * maps.size / min(maps.size, COLUMNS)
+            compute = functools.partial(maps.columns, count=COLUMNS)
+            self.precision = choose(compute, passes, maps.like.device).precision
+        elif self.precision is None:
+            self.precision = "bfloat16" if evaluation.jacobian_precision == "bfloat16" else "float32"
+        return self.precision
 
     def _compute_once(
         self, name: str, sigma: float, draw: int, compute: Callable[[], tuple[Tensor, ...]]

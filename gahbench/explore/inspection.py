@@ -23,8 +23,7 @@ from gahbench.contracts.metrics import Metric
 from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.sample import find_device, fit
-from gahbench.jacobian import LARGEST_EXACT
-from gahbench.jacobian.eigen import top
+from gahbench.jacobian import LARGEST_EXACT, top
 from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.planning.suite_fields import check_sigmas
 from gahbench.registry.registry import open_registry

@@ -10,32 +10,6 @@ The module works without the rest of gahbench, on any ``nn.Module`` with ``forwa
     matrices = jacobian.matrices()     # the full matrices, shape (N, d, d)
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from gahbench.jacobian.autograd import AutogradMaps, Jacobian
-from gahbench.jacobian.eigen import Eigenpairs, top
-from gahbench.jacobian.families import FilterFamily
-from gahbench.jacobian.maps import (
-    LARGEST_EXACT,
-    DenseMaps,
-    Estimate,
-    FunctionMaps,
-    LinearMaps,
-    Sketch,
-    probes_for,
-)
-
-__all__ = [
-    "LARGEST_EXACT",
-    "AutogradMaps",
-    "DenseMaps",
-    "Eigenpairs",
-    "Estimate",
-    "FilterFamily",
-    "FunctionMaps",
-    "Jacobian",
-    "LinearMaps",
-    "Sketch",
-    "probes_for",
-    "top",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Jacobians by automatic differentiation, with batched Jacobian-vector products."""
+"""Jacobians by automatic differentiation, with batched products, and a check of them by finite differences."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from gahbench._util.noise import generator
 from gahbench._util.shapes import image_shape
 from gahbench.devices.hardware import Batches, hardware, is_out_of_memory
 from gahbench.jacobian.gated import gated_columns
@@ -22,6 +23,9 @@ from gahbench.jacobian.maps import LinearMaps, probes_for
 BATCH_VALUES, BATCH_VALUES_GPU = 1 << 15, 1 << 18
 #: Maximum relative error of products in bfloat16, and the number of random vectors that measure the error.
 MAX_ERROR, ERROR_PROBES = 0.01, 8
+#: Numbers of random directions in which derivatives of references are checked, and of random vectors that measure the
+#: error; step sizes of finite differences, in units of sigma; and maximum error, relative to the norm of a derivative.
+DIRECTIONS, DERIVATIVE_PROBES, STEPS, TOLERANCE = 3, 16, (1e-3, 1e-4), 0.05
 
 #: A function of images, shape (N, C, H, W), and the index of the first image; it processes each image independently.
 Forward = Callable[[Tensor, int], Tensor]
@@ -220,12 +224,10 @@ class Jacobian(AutogradMaps):
         ValueError
             If the network does not support products in bfloat16.
         """
+        count = min(count, self.size)
         if precision == "float32":
-            return self.select(0).rmatvec(torch.eye(min(count, self.size), self.size)[None])
-        columns = gated_columns(self.network, self.like[:1], self._levels[:1], min(count, self.size))
-        if columns is None:
-            raise ValueError("the network is not a chain of linear maps and ReLUs")
-        return columns
+            return self.select(0).rmatvec(torch.eye(count, self.size)[None])
+        return gated_columns(self.network, self.like[:1], self._levels[:1], count)
 
     def matrices_in_bfloat16(self) -> tuple[Tensor, Tensor]:
         """Return the matrices of a ReLU network, shape (N, d, d), and their errors relative to float32, shape (N,).
@@ -239,15 +241,61 @@ class Jacobian(AutogradMaps):
         vectors = probes_for(self.size, ERROR_PROBES, 0, self.like)
         for index in range(self.count):
             single, matrix = self.select(index), None
-            if self.like.dtype == torch.float32:
-                matrix = gated_columns(self.network, single.like, self._levels[index : index + 1], self.size)
-            if matrix is not None:
+            with contextlib.suppress(ValueError):
+                columns = gated_columns(self.network, single.like, self._levels[index : index + 1], self.size)
                 exact = single.rmatvec(vectors)
-                error = float((vectors @ matrix.mT - exact).double().norm() / exact.double().norm().clamp_min(1e-300))
-                errors[index] = error if error <= MAX_ERROR else 0
-                matrix = matrix.mT if error <= MAX_ERROR else None
+                error = float((vectors @ columns.mT - exact).double().norm() / exact.double().norm().clamp_min(1e-300))
+                if error <= MAX_ERROR:
+                    matrix, errors[index] = columns.mT, error
             matrices.append(single.matrices()[0] if matrix is None else matrix)
         return torch.stack(matrices), errors
+
+
+def autograd_jacobians(forward: Forward, noisy: Tensor, sigma: float) -> AutogradMaps | None:
+    """Return the Jacobians of a denoiser at noisy images, or ``None`` if its code cannot be differentiated correctly.
+
+    ``forward`` denoises images, given the index of the first among the noisy images.
+
+    Automatic differentiation is checked at the first image against central differences, along the image itself and in
+    three random directions. If a denoiser computes part of its result outside torch, such as a threshold that depends
+    on the image, its derivative lacks that part. The median of the three random directions decides, because a denoiser
+    may be discontinuous, as thresholding is.
+    """
+    maps = AutogradMaps(forward, noisy, repeatable=False)
+    with torch.no_grad():
+        # Raise errors of the denoiser itself before they are taken for failed differentiation.
+        forward(noisy[:1], 0)
+    try:
+        return maps if _is_derivative(maps, forward, noisy[:1], sigma) else None
+    except (RuntimeError, TypeError) as error:
+        # Otherwise a tensor that requires gradients was converted to an array, or an operation is not differentiable.
+        if is_out_of_memory(error):
+            raise
+        return None
+
+
+def _is_derivative(maps: AutogradMaps, forward: Forward, image: Tensor, sigma: float) -> bool:
+    """Return whether derivatives agree with finite differences; a second, smaller step may avoid a discontinuity."""
+    random = generator("noise", "differences")
+    # Functions of the whole image, such as a threshold, change along the image itself.
+    directions = torch.cat([image, torch.randn(DIRECTIONS, *image.shape[1:], generator=random).to(image)])
+    directions *= image[0].numel() ** 0.5 / directions.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+    # Jacobians are computed from transposed products; u'J v for random u estimates the norm of J v and of its error.
+    probes = torch.randn(DERIVATIVE_PROBES, image.numel(), generator=random).to(image)
+    derivatives = maps.select(0).rmatvec(probes[None])[0].double() @ directions.flatten(1).double().mT
+
+    @torch.no_grad()
+    def value(shift: Tensor) -> Tensor:
+        return forward(image + shift, 0).double().flatten()
+
+    for step in (share * sigma for share in STEPS):
+        shifts = [step * direction for direction in directions]
+        differences = torch.stack([value(shift) - value(-shift) for shift in shifts]) / (2 * step)
+        errors = (probes.double() @ differences.mT - derivatives).square().mean(0).sqrt()
+        errors /= differences.norm(dim=1).clamp_min(1e-12)
+        if torch.maximum(errors[0], errors[1:].median()) <= TOLERANCE:
+            return True
+    return False
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ class Eigenpairs:
     residuals
         Residuals |S v - lambda v|, shape (N, k), which bound the errors of the eigenvalues.
     method
-        ``full``, or ``lanczos`` and the number of products.
+        ``full`` or ``lanczos``.
 
     Examples
     --------
@@ -104,23 +104,15 @@ def top(
         exact = torch.zeros(len(maps), count).double()
         return Eigenpairs(values[:, chosen].cpu(), vectors[:, chosen].cpu(), exact, "full")
     pairs = [_lanczos(maps.select(index), count, tolerance, smallest) for index in range(len(maps))]
-    all_values, all_vectors, residuals, products = zip(*pairs, strict=True)
-    tensors = torch.stack(all_values), torch.stack(all_vectors), torch.stack(residuals)
-    return Eigenpairs(*tensors, f"lanczos, {sum(products)} products")
+    values, vectors, residuals = map(torch.stack, zip(*pairs, strict=True))
+    return Eigenpairs(values, vectors, residuals, "lanczos")
 
 
-def _lanczos(map_: LinearMaps, count: int, tolerance: float, smallest: bool) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Return the largest or smallest eigenvalues of the symmetric part of a single map, by Lanczos' method.
-
-    Returns eigenvalues (k,) in descending order, eigenvectors (k, d), residuals (k,), and the number of products.
-    """
+def _lanczos(map_: LinearMaps, count: int, tolerance: float, smallest: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return eigenvalues (k,), descending, eigenvectors (k, d) and residuals (k,) of a map, by Lanczos' method."""
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-    products = 0
-
     def multiply(vector: np.ndarray) -> np.ndarray:
-        nonlocal products
-        products += 1
         row = torch.as_tensor(vector.reshape(1, 1, -1)).to(map_.like)
         return np.asarray(map_.symmetric_product(row)[0, 0].double().cpu().numpy())
 
@@ -128,7 +120,7 @@ def _lanczos(map_: LinearMaps, count: int, tolerance: float, smallest: bool) -> 
     start = np.random.default_rng(0).standard_normal(map_.size)
     if not multiply(start).any():
         # The zero map, the Jacobian of a constant denoiser, has no Krylov space.
-        return torch.zeros(count).double(), torch.eye(count, map_.size).double(), torch.zeros(count).double(), 1
+        return torch.zeros(count).double(), torch.eye(count, map_.size).double(), torch.zeros(count).double()
 
     def largest(multiply: Callable[[np.ndarray], np.ndarray], count: int) -> Any:
         operator: Any = LinearOperator((map_.size, map_.size), matvec=multiply, dtype=np.float64)
@@ -147,7 +139,7 @@ def _lanczos(map_: LinearMaps, count: int, tolerance: float, smallest: bool) -> 
     order = np.argsort(values)[::-1]
     sorted_values, rows = torch.as_tensor(values[order].copy()), torch.as_tensor(vectors.T[order].copy())
     images = map_.symmetric_product(rows[None].to(map_.like))[0].double().cpu()
-    return sorted_values, _fix_signs(rows), (images - sorted_values[:, None] * rows).norm(dim=1), products
+    return sorted_values, _fix_signs(rows), (images - sorted_values[:, None] * rows).norm(dim=1)
 
 
 def _fix_signs(vectors: Tensor) -> Tensor:

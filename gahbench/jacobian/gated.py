@@ -45,8 +45,8 @@ class _Gates(TorchFunctionMode):
 
 
 @torch.no_grad()
-def gated_columns(network: nn.Module, noisy: Tensor, sigma: Tensor, count: int) -> Tensor | None:
-    """Return the first columns of the Jacobian at an image, as rows (count, d); ``None`` for unsupported networks."""
+def gated_columns(network: nn.Module, noisy: Tensor, sigma: Tensor, count: int) -> Tensor:
+    """Return the first columns of the Jacobian at an image, as rows (count, d); ``ValueError`` if not supported."""
 
     def convert(values: Tensor) -> Tensor:
         values = values.to(torch.bfloat16)
@@ -54,8 +54,8 @@ def gated_columns(network: nn.Module, noisy: Tensor, sigma: Tensor, count: int) 
 
     with _Gates() as relus:
         network(noisy, sigma)
-    if not relus.recorded:
-        return None
+    if not relus.recorded or noisy.dtype != torch.float32:
+        raise ValueError("the network has no ReLUs, or the image is not in float32")
     gates, level = [convert(gate) for gate in relus.recorded], convert(sigma)
 
     def compute(step: int) -> Tensor:
@@ -78,4 +78,4 @@ def gated_columns(network: nn.Module, noisy: Tensor, sigma: Tensor, count: int) 
         if is_out_of_memory(error):
             raise
         # The network may convert tensors to float32 itself, or call its ReLUs differently in lower precision.
-        return None
+        raise ValueError("the network is not a chain of linear maps and ReLUs") from error

@@ -220,10 +220,8 @@ def _stochastic(denoise: Denoise, images: Tensor, settings: Sampling, indices: r
     generators = [_generator(settings.seed, "steps", index) for index in indices]
     noise, target = torch.empty(images.shape), hardware(images.device)
     # The images that are still sampled, and the noise levels that the denoiser receives.
-    rows, levels = (
-        torch.arange(len(images), device=images.device),
-        images.new_full((len(images),), settings.sigma_start),
-    )
+    rows = torch.arange(len(images), device=images.device)
+    levels = images.new_full((len(images),), settings.sigma_start)
     steps, sigma = torch.zeros_like(rows), levels.double()
     share, limit = 0.0, settings.step_limit()
     for number in range(limit + 1):
@@ -241,11 +239,14 @@ def _stochastic(denoise: Denoise, images: Tensor, settings: Sampling, indices: r
         final = current + residual if settings.final_step else current
         final = torch.where(_per_image(is_valid), final, current)
         images[rows] = torch.where(_per_image(is_active), stepped, final).to(images)
-        sigma[rows], levels = measured, measured[is_active].to(levels)
-        steps[rows], rows = steps[rows] + is_active, rows[is_active]
-        generators = [random for random, active in zip(generators, is_active.tolist(), strict=True) if active]
-        left = float((levels / settings.sigma_end).log().sum()) / math.log(settings.sigma_start / settings.sigma_end)
-        share = max(share, 1 - left / len(images))
+        sigma[rows], steps[rows] = measured, steps[rows] + is_active
+        # Read once in a step, since reading waits for a GPU.
+        known = torch.where(is_active, measured, 0.0).tolist()
+        active = [index for index, level in enumerate(known) if level]
+        chosen = target.upload(torch.tensor(active, dtype=torch.int64))
+        rows, levels, generators = rows[chosen], measured[chosen].to(levels), [generators[index] for index in active]
+        left = sum(math.log(known[index] / settings.sigma_end) for index in active)
+        share = max(share, 1 - left / math.log(settings.sigma_start / settings.sigma_end) / len(images))
         yield share, images, steps, sigma
         if not generators:
             return

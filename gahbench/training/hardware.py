@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gahbench._util.errors import error_text
 from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import hardware, is_out_of_memory
-from gahbench.networks.precision import Precision, choose, pass_seconds
+from gahbench.networks.precision import MIN_PASSES, Precision, choose, pass_seconds
 from gahbench.networks.trained import channels_last
 from gahbench.training.recipe import Training
 
@@ -48,27 +48,26 @@ def autotune(network: nn.Module, shape: Shape, training: Training, steps: int, d
     """Choose precision and compilation for a fit, by timing passes of a copy of the network if the fit is long."""
     device_hardware, notes, total = hardware(device), [], training.batch_size * steps
     precision: Precision = "bfloat16" if training.precision == "bfloat16" else "float32"
-    seconds: float | None = None
+    seconds = 0.0
     if "auto" in (training.precision, training.compile):
         images = max(1, min(training.batch_size, total // 1000))
         try:
             with device_hardware.restore_generators():
                 run, passes = _timed_step(network, (images, *shape), device), total / images
                 if training.precision == "auto":
-                    choice = choose(run, passes, device)
-                    precision, seconds = choice.precision, choice.seconds.get(choice.precision)
-                if seconds is None and training.compile == "auto":
-                    seconds = pass_seconds(run, precision, passes, device)
+                    precision, timed = choose(run, passes, device)
+                    seconds = timed.get(precision, 0.0) * passes
+                elif passes >= MIN_PASSES:
+                    seconds = pass_seconds(run, precision, device) * passes
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             # A network that cannot be copied, or cannot process part of a batch, can still be trained.
             notes.append(f"a step could not be timed: {error_text(error)}")
-        seconds = (seconds or 0.0) * total / images
     if precision == "bfloat16" and not device_hardware.has_bfloat16:
         notes.append("bfloat16 was requested, but this hardware only emulates it, slowly")
     chosen = Acceleration(precision == "bfloat16", False, tuple(notes))
-    is_long = training.compile == "auto" and (seconds or 0.0) > device_hardware.compile_from_seconds
+    is_long = training.compile == "auto" and seconds > device_hardware.compile_from_seconds
     if training.compile == "always" or is_long:
         missing = device_hardware.compiler_missing
         return chosen.without_compiler(missing) if missing else replace(chosen, compiled=True)

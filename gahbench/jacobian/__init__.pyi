@@ -1,0 +1,12 @@
+from .autograd import AutogradMaps as AutogradMaps
+from .autograd import Jacobian as Jacobian
+from .eigen import Eigenpairs as Eigenpairs
+from .eigen import top as top
+from .families import FilterFamily as FilterFamily
+from .maps import LARGEST_EXACT as LARGEST_EXACT
+from .maps import DenseMaps as DenseMaps
+from .maps import Estimate as Estimate
+from .maps import FunctionMaps as FunctionMaps
+from .maps import LinearMaps as LinearMaps
+from .maps import Sketch as Sketch
+from .maps import probes_for as probes_for
