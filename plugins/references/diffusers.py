@@ -15,11 +15,9 @@ from gahbench import ParameterError, Shape, as_denoiser, file_digest
 from gahbench_plugins.references.network import Clipped, NetworkReference
 from gahbench_plugins.references.weights import brief, check_weights_file
 
-#: Maximum size of a configuration file in bytes.
-MAX_BYTES = 1 << 20
 CONFIG, SCHEDULER, STEM = "config.json", "scheduler_config.json", "diffusion_pytorch_model"
-#: File names of weights by format, in order of preference; ``*`` matches weights that are split into several files.
-WEIGHTS = {kind: (f"{STEM}.{kind}", f"{STEM}.{kind}.index.json", f"{STEM}-*.{kind}") for kind in ("safetensors", "bin")}
+#: File names of weights; ``*`` matches weights that are split into several files.
+WEIGHTS = (f"{STEM}.safetensors", f"{STEM}.safetensors.index.json", f"{STEM}-*.safetensors")
 ACCEPTED = (
     "accepted: a folder that UNet2DModel.save_pretrained wrote, or the folder of a pipeline, with unet/ and scheduler/ "
     "or with their files"
@@ -39,8 +37,8 @@ class Diffusers(NetworkReference):
     Parameters
     ----------
     path
-        A folder that ``UNet2DModel.save_pretrained`` wrote, or the folder of a pipeline, with ``unet`` and
-        ``scheduler``. Results depend on the content of the files, not on the path.
+        A folder that ``UNet2DModel.save_pretrained`` wrote, in safetensors format, or the folder of a pipeline, with
+        ``unet`` and ``scheduler``. Results depend on the content of the files, not on the path.
     interpolate
         Whether the model gets fractional timesteps, interpolated linearly in log sigma, instead of the nearest
         timestep.
@@ -92,16 +90,15 @@ class Diffusers(NetworkReference):
         return find_files(self.path)
 
     def _load_unet(self) -> Any:
-        """Load the network in float32; only tensors are unpickled from torch files."""
-        library = _diffusers()
-        folder, weights = self._files.unet, self._files.weights
+        """Load the network in float32."""
+        library, folder = _diffusers(), self._files.unet
         try:
-            for path in weights:
+            for path in self._files.weights:
                 check_weights_file(path)
             network, info = library.UNet2DModel.from_pretrained(
                 str(folder),
                 local_files_only=True,
-                use_safetensors=weights[0].name.split(".")[1] == "safetensors",
+                use_safetensors=True,
                 low_cpu_mem_usage=False,
                 torch_dtype=torch.float32,
                 output_loading_info=True,
@@ -151,10 +148,9 @@ def find_files(folder: Path) -> Files:
         raise ParameterError(f"{unet / CONFIG}: the class is {brief(name)}, not UNet2DModel; {ACCEPTED}")
     if config.get("class_embed_type") is not None or config.get("num_class_embeds") is not None:
         raise ParameterError(f"{unet / CONFIG}: the model needs class labels; accepted: models without class labels")
-    formats = (tuple(path for name in names for path in sorted(unet.glob(name))) for names in WEIGHTS.values())
-    weights = next((paths for paths in formats if paths), ())
+    weights = tuple(path for name in WEIGHTS for path in sorted(unet.glob(name)))
     if not weights:
-        raise ParameterError(f"{unet}: no weights; accepted: {', '.join(names[0] for names in WEIGHTS.values())}")
+        raise ParameterError(f"{unet}: no weights; accepted: {', '.join(WEIGHTS)}")
     schedulers = (folder / "scheduler" / SCHEDULER, folder / SCHEDULER)
     scheduler = next((path for path in schedulers if path.is_file()), None)
     if scheduler is None:
@@ -164,8 +160,6 @@ def find_files(folder: Path) -> Files:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"no regular file of up to {MAX_BYTES:,} bytes")
         return dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ParameterError(f"{path}: cannot be read as a JSON object: {brief(error)}") from error

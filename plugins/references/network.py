@@ -1,16 +1,16 @@
-"""Base class of references that are networks, with the checks that all of them share."""
+"""Base class of references that are networks, and networks with their initial weights."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from gahbench import Reference, Shape, Truth, image_shape
+from gahbench import ArchitectureFactory, Names, Reference, Shape, Truth, image_shape
 from gahbench.jacobian import Jacobian
-from gahbench.networks import Trained
+from gahbench.networks import Trained, build_network
 
 
 class NetworkReference(Reference):
@@ -22,8 +22,6 @@ class NetworkReference(Reference):
     kind: Literal["trained", "classical"] = "trained"
     #: Whether the network depends on the image shape, and is reloaded when the shape changes.
     depends_on_shape: ClassVar[bool] = False
-    #: What else may be wrong if the network refuses an image, for the error message.
-    advice = ""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
@@ -41,7 +39,7 @@ class NetworkReference(Reference):
                 denoised = network(torch.zeros(1, *shape, device=self.device), torch.ones(1, device=self.device))
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
-            raise ValueError(f"the network does not accept images of {size}: {reason}{self.advice}") from error
+            raise ValueError(f"the network does not accept images of {size}: {reason}") from error
         if denoised.shape[1:] != torch.Size(shape):
             raise ValueError(f"the network returns images of {tuple(denoised.shape[1:])}, not {shape}")
 
@@ -71,6 +69,41 @@ class NetworkReference(Reference):
         if self._loaded is None or (self.depends_on_shape and self._loaded[0] != shape):
             self._loaded = shape, Trained(self.load(shape), self.device)
         return self._loaded[1]
+
+
+class Untrained(NetworkReference):
+    """A network with the initial weights of training, which shows the effect of the architecture alone.
+
+    Parameters
+    ----------
+    architecture
+        The network.
+    seed
+        Seed of the initial weights, the same as for a fit.
+    initialisation
+        ``own`` for the initialisation of the architecture, ``kaiming`` for Kaiming's distribution of the weights of
+        convolutions and linear layers, ``published`` for the initialisation of the recipe ``paper``.
+    """
+
+    display_name = "untrained {architecture}"
+    kind = "classical"
+    label_parameters = ("architecture",)
+    depends_on_shape = True
+
+    def __init__(
+        self,
+        architecture: Annotated[ArchitectureFactory, Names("architecture", default="unet")],
+        seed: int = 0,
+        initialisation: Literal["own", "kaiming", "published"] = "own",
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.seed = seed
+        self.initialisation = initialisation
+
+    def load(self, shape: Shape) -> nn.Module:
+        """Return the network with its initial weights."""
+        return build_network(lambda: self.architecture.build(shape), self.seed, self.initialisation)
 
 
 class Clipped(nn.Module):

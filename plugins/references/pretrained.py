@@ -23,7 +23,7 @@ from gahbench import (
 )
 from gahbench_plugins.references.network import Clipped, NetworkReference
 from gahbench_plugins.references.published import Keys, Output, describe, load_weights
-from gahbench_plugins.references.weights import read_part
+from gahbench_plugins.references.weights import read_state
 
 Number = Annotated[int, Field(ge=1)]
 #: Stands for the number of training images in the paths of weights.
@@ -37,8 +37,8 @@ class Pretrained(NetworkReference):
     ``pretrained[dncnn[layers=20],checkpoint=weights.pt]``. The file is in safetensors format (such as the
     ``weights.safetensors`` of a fit) or in torch format, of which only tensors, plain containers and
     ``argparse.Namespace`` are unpickled. State dicts are found under the usual keys (``state_dict``, ``model``,
-    ``params_ema``, ...), and the prefixes ``module.``, ``_orig_mod.`` and ``model.`` are removed. If a file contains
-    several state dicts, a note names the one that is used.
+    ``params_ema``, ...), and the prefixes ``module.``, ``_orig_mod.`` and ``model.`` are removed. From a file of
+    several state dicts the averaged weights are used, or otherwise the first state dict, which a note names.
 
     With ``train_images``, the entrant has a row for each number of training images, and is compared with these images,
     as a network that gahbench trained: they are the first images of a half of the dataset's training images. With a
@@ -59,9 +59,9 @@ class Pretrained(NetworkReference):
         UNet is read as trained with ``pool_window`` 2, the default of the published code: weights of another window
         have the same names and shapes, and give other images. ``kadkhodaie-cnn-2021``: BF_CNN of Kadkhodaie &
         Simoncelli 2021 (``bf-cnn[layers=20]``). ``mohan-dncnn``: DnCNN of Mohan et al. 2020 (``dncnn[bias=false]`` if
-        it is bias-free; their other networks are ``mohan-unet``, ``mohan-rcnn`` and ``mohan-densenet``). ``kair``:
-        DnCNN and IRCNN of Zhang et al. 2017, and FDnCNN and FFDNet of Zhang, Zuo & Zhang 2018, of their repository
-        KAIR (``dncnn``, ``ircnn``, ``ffdnet``; their DRUNet is ``deepinv[DRUNet]``).
+        it is bias-free; others are ``mohan-unet`` and ``mohan-rcnn``). ``kair``:
+        DnCNN of Zhang et al. 2017, and FDnCNN and FFDNet of Zhang, Zuo & Zhang 2018, of their repository KAIR
+        (``dncnn``, ``ffdnet``; their DRUNet is ``deepinv[DRUNet]``).
     output
         Output of the architecture's ``forward`` with these weights: the denoised ``image``, or the noise
         (``residual``), which is then subtracted. ``auto``: ``residual`` for FDnCNN and FFDNet of KAIR, whose layers
@@ -71,10 +71,6 @@ class Pretrained(NetworkReference):
         divided by it.
     clip
         Whether the output is clipped to [0, 1], as for many published results; clipping matters where a network fails.
-    part
-        Key path of the state dict in a file that contains several, as in ``ema.model``; ``.`` for tensors at the top
-        level. The default is the state dict of averaged weights if the file has one, and otherwise the first state
-        dict.
     train_images
         Number of training images, or a list of numbers.
     half
@@ -103,7 +99,6 @@ class Pretrained(NetworkReference):
         output: Literal["auto", "image", "residual"] = "auto",
         scale: Literal[1, 255] = 1,
         clip: bool = False,
-        part: str | None = None,
         train_images: Number | tuple[Number, ...] | None = None,
         half: Literal["train", "A", "B"] = "A",
         partner: Annotated[str | None, File(numbers="train_images")] = None,
@@ -131,7 +126,6 @@ class Pretrained(NetworkReference):
         self.output = output
         self.scale = scale
         self.clip = clip
-        self.part = part
         self._selected = numbers[0] if len(numbers) == 1 else None
         self._is_partner = False
         self._notes: tuple[str, ...] = ()
@@ -165,12 +159,13 @@ class Pretrained(NetworkReference):
                 f"images; accepted outside a suite: a single number, such as train_images={self.published_images[0]}"
             )
         file = self._file(self.partner if self._is_partner and self.partner else self.checkpoint, self._selected)
-        network, keys, output, part = self._build(shape, file)
+        network, keys, output, name = self._build(shape, file)
         # Files of several numbers of images differ in the folder or the name.
-        name = f"{file.parent.name}/{file.name}" if self.published_images else file.name
+        path = f"{file.parent.name}/{file.name}" if self.published_images else file.name
         scheme = "" if keys == "same" else f", its keys read as {describe(keys)}"
         window = ("assumes that the network was trained with pool_window=2, which the file does not state",)
-        note = f"weights from {name} (SHA-256 {file_digest(str(file))[:8]}){part}{scheme}"
+        part = f"'{name}' of " if name else ""
+        note = f"weights from {part}{path} (SHA-256 {file_digest(str(file))[:8]}){scheme}"
         self._notes = (*(window if keys == "kadkhodaie-unet" else ()), note)
         adapted = as_denoiser(network, "level", (0, self.scale), output if self.output == "auto" else self.output)
         return Clipped(adapted) if self.clip else adapted
@@ -184,16 +179,14 @@ class Pretrained(NetworkReference):
         return Path(path if number is None else path.replace(PLACEHOLDER, str(number))).expanduser()
 
     def _build(self, shape: Shape, file: Path) -> tuple[nn.Module, str, Output, str]:
-        """Return the network with the weights of a file, their naming scheme, its output, and a note on other parts."""
+        """Return the network with the weights of a file, their naming scheme, its output, and the state dict's name."""
         network: nn.Module = self.architecture.build(shape)
         try:
-            state, name, others = read_part(file, self.part)
+            state, name = read_state(file)
             keys, output = load_weights(network, state, self.keys)
         except ParameterError as error:
             raise ParameterError(f"checkpoint {file.name} for {self.architecture.label}: {error}") from error
-        alternatives = ", ".join(f"part={other}" for other in others)
-        note = f", part '{name}' (other parts of the file: {alternatives})" if others else ""
-        return network.eval(), keys, output, note
+        return network.eval(), keys, output, name
 
 
 def _check(is_accepted: bool, name: str, need: str) -> None:

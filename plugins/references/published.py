@@ -176,10 +176,10 @@ def _mohan_dncnn(state: State, network: nn.Module) -> State:
 
 
 def _kair(state: State, network: nn.Module) -> State:
-    """Convert chains with separate or merged batch normalisation, and several networks in one file."""
+    """Convert chains with separate or merged batch normalisation."""
     layers: list[Layer] = []
     names = {name.rpartition(".")[0] for name in state}
-    for name in sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)]):
+    for name in sorted(names, key=int):
         weight = state[f"{name}.weight"]
         if weight.ndim == 4:
             layers.append(Layer(weight, state.get(f"{name}.bias")))
@@ -212,6 +212,5 @@ PROGRAMS: dict[str, tuple[str, str, Callable[[State, nn.Module], State]]] = {
         r"(first_layer|last_layer|hidden_layer_list\.\d+)\.(weight|bias)|bn_layer_list\.\d+" + _BATCH_NORM,
         _mohan_dncnn,
     ),
-    # The layer number follows the network number if a file contains several networks.
-    "kair": ("DnCNN, FDnCNN, FFDNet and IRCNN of KAIR", r"(\d+\.(model\.)?)?\d+" + _BATCH_NORM, _kair),
+    "kair": ("DnCNN, FDnCNN and FFDNet of KAIR", r"\d+" + _BATCH_NORM, _kair),
 }

@@ -1,24 +1,19 @@
-"""Base classes of references that compare noisy images, or their patches, with stored training images."""
+"""Posterior means over stored training images: their base class, and the posterior mean of whole images."""
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from gahbench import DataError, Reference, Shape, TrainingData, Truth, get_spec, image_shape
-from gahbench_plugins.references.tuned import count_images, validation_images
-
-#: Initial patch side, in pixels, of the search for the best side.
-INITIAL_SIDE = 7
-#: Number of noise levels per octave at which a side is chosen. The side is reused at nearby noise levels, since every
-#: sampling step has a new noise level.
-LEVELS_PER_OCTAVE = 2
+from gahbench.jacobian import LinearMaps
+from gahbench_plugins.datasets.finite import empirical_bayes, empirical_filters
+from gahbench_plugins.references.tuned import count_images
 
 
 class TrainingMemory(Reference):
@@ -79,113 +74,48 @@ class TrainingMemory(Reference):
         return self._training
 
 
-class PatchComparison(TrainingMemory):
-    """A reference that compares patches of training images; the patch side is its only tuned parameter.
+class EmpiricalBayes(TrainingMemory):
+    """Posterior mean under the empirical distribution of the training images: a denoiser that memorizes them.
 
-    If the side is ``None``, it is chosen for each half octave of noise levels by the mean squared error on validation
-    images: the search starts at 7 and moves to larger sides, or otherwise to smaller sides, as long as the error falls.
-    A subclass implements :meth:`means_with_side` and :meth:`sides`.
+    The denoised image is sum_i w_i x_i with w = softmax(-|y - x_i|^2 / 2 sigma^2), over the training images x_i. It
+    minimises the training loss over all functions, and networks with few training images approach it (Kadkhodaie 2024,
+    section 2). On the dataset ``finite`` of the same images it is optimal; on other datasets it cannot generalize. Its
+    Jacobian is exact: the posterior covariance over sigma^2 (equation 9).
+
+    It can be fitted to any :class:`gahbench.TrainingData`, such as the images that a network was trained on. It
+    computes in float64, in chunks of 64 MiB. If sigma is 0 the images are returned unchanged.
 
     Parameters
     ----------
-    patch
-        Side of a patch in pixels, or ``None`` to choose it near each noise level.
     images
-        Largest number of training images.
-    validation
-        Largest number of validation images for choosing the patch side.
+        Largest number of training images to memorize.
     """
 
-    def __init__(
-        self,
-        patch: Annotated[int, Field(ge=1)] | None = None,
-        images: Annotated[int, Field(ge=1)] = 4096,
-        validation: Annotated[int, Field(ge=1)] = 4,
-    ) -> None:
-        super().__init__(images)
-        self.patch = patch
-        self.validation = validation
-        self._examples: TrainingData | None = None
-        self._chosen: dict[float, int] = {}
-        self._count = 0
+    display_name = "empirical Bayes"
+    citation = "kadkhodaie-2024"
+    verb = "memorized"
 
-    @abstractmethod
-    def means_with_side(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
-        """Return the images (N, C, H, W) denoised with patches of the given side; ``sigma`` is greater than 0."""
+    def as_network(self, shape: Shape) -> nn.Module:
+        """Return the posterior means as a network, for noise levels greater than 0."""
+        return _Means(self)
 
-    @abstractmethod
-    def sides(self, shape: Shape) -> Sequence[int]:
-        """Return the candidate patch sides for images of shape (C, H, W), in ascending order."""
+    def means(self, training: Tensor, noisy: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return the posterior means, shape (N, C, H, W)."""
+        return empirical_bayes(training.flatten(1), noisy.flatten(1), sigma).mean.view_as(noisy).to(noisy)
 
-    def fit(self, examples: TrainingData) -> None:
-        """Keep the training images, and the examples for choosing a side later."""
-        super().fit(examples)
-        self._examples = examples
-        self._chosen.clear()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The number of training images, and the chosen patch sides."""
-        if not self._chosen:
-            return super().notes
-        choices = ", ".join(f"{side} near σ {sigma:.2g}" for sigma, side in sorted(self._chosen.items()))
-        return (*super().notes, f"patch chosen on {count_images(self._count, 'validation')}: {choices}")
-
-    def means(self, training: Tensor, noisy: Tensor, sigma: float) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W); ``sigma`` is greater than 0."""
-        return self.means_with_side(training, noisy, sigma, self.side(sigma))
-
-    def side(self, sigma: float) -> int:
-        """Return the patch side at a noise level > 0, which is chosen first if it is not fixed."""
-        if self.patch is not None:
-            return self.patch
-        nearby_level: float = 2 ** (round(LEVELS_PER_OCTAVE * math.log2(sigma)) / LEVELS_PER_OCTAVE)
-        if nearby_level not in self._chosen:
-            self._chosen[nearby_level] = self._choose(nearby_level)
-        return self._chosen[nearby_level]
-
-    def _choose(self, sigma: float) -> int:
-        clean = validation_images(self._examples, self.validation, "patch")
-        assert self._examples is not None
-        self._count = len(clean)
-        noisy = (clean + self._examples.noise(len(clean), sigma)).to(self.device)
-        training, sides = self.fitted(image_shape(clean)), self.sides(image_shape(clean))
-        errors: dict[int, float] = {}
-
-        def error(index: int) -> float:
-            if index not in errors:
-                denoised = self.means_with_side(training, noisy, sigma, sides[index])
-                errors[index] = float((denoised - clean.to(self.device)).double().square().mean())
-            return errors[index]
-
-        start = max(index for index, side in enumerate(sides) if side <= INITIAL_SIDE)
-        for step, end in ((1, len(sides) - 1), (-1, 0)):
-            index = start
-            while index != end and error(index + step) < error(index):
-                index += step
-            if index != start:
-                break
-        return sides[index]
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the posterior covariances over sigma^2, float64; ``None`` if ``sigma`` is 0."""
+        training = self.fitted(image_shape(noisy))
+        return None if sigma == 0 else empirical_filters(training, noisy.to(self.device), sigma)
 
 
-def candidate_sides(largest: int) -> list[int]:
-    """Return ``largest`` and all smaller sides 1 + 2k, k = 0, 1, 2, 3, 4, 6, 8, 12, 16, ..., in ascending order."""
-    halves = [0, 1, *(2**octave * step // 2 for octave in range(1, 16) for step in (2, 3))]
-    return [*(side for side in (1 + 2 * half for half in halves) if side < largest), largest]
+class _Means(nn.Module):
+    def __init__(self, reference: EmpiricalBayes) -> None:
+        super().__init__()
+        self.reference = reference
 
-
-def window_sums(values: Tensor, side: int) -> Tensor:
-    """Return the sums over all ``side`` x ``side`` windows of (..., H, W), shape (..., H - side + 1, W - side + 1)."""
-    return _sums_along(_sums_along(values, side, -1), side, -2)
-
-
-def _sums_along(values: Tensor, side: int, dim: int) -> Tensor:
-    """Return the sums of ``side`` consecutive values, as sums of two halves."""
-    if side == 1:
-        return values
-    half, count = _sums_along(values, side // 2, dim), values.shape[dim] - side + 1
-    total = half.narrow(dim, 0, count) + half.narrow(dim, side // 2, count)
-    return total + values.narrow(dim, side - 1, count) if side % 2 else total
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        return self.reference.means(self.reference.fitted(image_shape(noisy)), noisy, sigma)
 
 
 def pixel_means(training: Tensor, noisy: Tensor, log_weights: Callable[[Tensor], Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -24,29 +24,19 @@ WRAPPERS = ("params_ema", "ema", "state_dict", "model_state_dict", "model", "par
 PREFIXES = ("module.", "_orig_mod.", "model.")
 #: Largest depth of nested containers that is searched, and largest size of a file in bytes.
 MAX_DEPTH, MAX_BYTES = 4, 1 << 32
-#: Name of the tensors at the top level of a file.
-TOP = "."
 ACCEPTED = (
     "accepted: safetensors, or a torch file of tensors in dictionaries, lists and tuples, with argparse.Namespace as "
     "the only other class, such as a state_dict()"
 )
 
 
-class Part(NamedTuple):
-    """A state dict in a file, its name, and the names of the other state dicts in the file."""
-
-    state: State
-    name: str
-    others: tuple[str, ...]
-
-
-def read_part(path: Path, part: str | None = None) -> Part:
-    """Read a state dict from a safetensors or torch file, by name or in order of preference, in float32.
+def read_state(path: Path) -> tuple[State, str]:
+    """Read a state dict in float32, and return it and its name, or an empty name if the file has no other.
 
     Raises
     ------
     ParameterError
-        If the file is no file of weights, holds values that are not finite, or has no state dict of the name.
+        If the file is no safetensors or torch file of weights, or holds values that are not finite.
     """
     try:
         content = _load(path)
@@ -57,17 +47,15 @@ def read_part(path: Path, part: str | None = None) -> Part:
     if not parts:
         keys = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise ParameterError(f"{path}: no weights found in {brief(keys)}; {ACCEPTED}")
-    name = next(iter(parts)) if part is None else part
-    if name not in parts:
-        raise ParameterError(f"{path}: part={brief(name)}: not in this file; accepted: {brief(', '.join(parts))}")
+    name, tensors = next(iter(parts.items()))
     state = {}
-    for key, tensor in parts[name].items():
+    for key, tensor in tensors.items():
         if not _is_plain(tensor):
             raise ParameterError(f"{path}: {brief(key)} is not a plain tensor of real numbers in the file")
         state[key] = tensor.float() if tensor.is_floating_point() else tensor
         if not state[key].isfinite().all():
             raise ParameterError(f"{path}: {brief(key)} holds numbers that are infinite or NaN; accepted: finite ones")
-    return Part(state, name, tuple(other for other in parts if other != name))
+    return state, name if len(parts) > 1 else ""
 
 
 def remove_prefixes(state: State) -> Iterator[State]:
@@ -136,8 +124,7 @@ def _is_plain(tensor: Tensor) -> bool:
 def _parts(content: Any, depth: int, name: str = "") -> Iterator[tuple[str, State]]:
     """Yield the state dicts under the usual keys of a mapping, then its tensors, with their names.
 
-    A list yields the state dicts of its first item that has any. The weights of networks that are numbered, as in
-    IRCNN, form one state dict, with the number of the network as prefix of their names.
+    A list yields the state dicts of its first item that has any.
     """
     if isinstance(content, list | tuple) and depth:
         yield from next(filter(None, (list(_parts(item, depth - 1, name)) for item in content)), [])
@@ -150,11 +137,8 @@ def _parts(content: Any, depth: int, name: str = "") -> Iterator[tuple[str, Stat
     if wrapped and not any(isinstance(value, Tensor) and value.dim() > 1 for value in content.values()):
         return
     tensors = [(str(key), value) for key, value in content.items() if isinstance(value, Tensor)]
-    if content and all(str(key).isdecimal() and isinstance(value, Mapping) for key, value in content.items()):
-        for key, value in content.items():
-            _, state = next(_parts(value, depth - 1), ("", State()))
-            tensors += [(f"{key}.{weight}", tensor) for weight, tensor in state.items()]
     if len(dict(tensors)) < len(tensors):
         raise ValueError("two weights have the same name")
     if tensors:
-        yield name or TOP, dict(tensors)
+        # Tensors at the top level of a file are called ".".
+        yield name or ".", dict(tensors)

@@ -1,4 +1,4 @@
-"""Posterior means over training images that depend on a region given by the Wiener filter."""
+"""References that use the covariance of training images: the best linear denoiser, and masks from its filter."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import DataError, Shape, TrainingData
-from gahbench_plugins.datasets.gaussian_faces import Fit, principal_components
+from gahbench import DataError, Shape, TrainingData, Truth, get_spec
+from gahbench_plugins.datasets.gaussian import Fit, principal_components
 from gahbench_plugins.references.training_memory import TrainingMemory, pixel_means
 
 #: Largest number of values of an image, whose covariance takes 128 MiB.
@@ -19,7 +19,69 @@ MAX_VALUES = 4096
 MIN_DIAGONAL = 1e-6
 
 
-class PCALocality(TrainingMemory):
+class CovarianceMemory(TrainingMemory):
+    """A reference that computes posterior means from stored training images and the ``statistics`` of them.
+
+    Parameters
+    ----------
+    images
+        Largest number of training images.
+    """
+
+    statistics: Fit
+    _count = 0
+
+    def __init__(self, images: Annotated[int, Field(ge=2)] = 4096) -> None:
+        super().__init__(images)
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for image shapes (C, H, W) of more than 4096 values, whose covariance is too large."""
+        if math.prod(shape) > MAX_VALUES:
+            name = get_spec(self) or type(self).__name__
+            raise ValueError(f"{name} accepts images of up to {MAX_VALUES} values (64x64 grey), not {shape}")
+
+    def fit(self, examples: TrainingData) -> None:
+        """Keep the training images, and compute their mean, variances and principal components."""
+        super().fit(examples)
+        training = self.fitted(examples.shape)
+        self.statistics, self._count = principal_components(training.flatten(1).cpu()), len(training)
+
+
+class WienerLinear(CovarianceMemory):
+    """Affine denoiser with the smallest expected squared error on the training images (Wiener 1949).
+
+    The denoised image is m + K (K + sigma^2)^-1 (y - m), with the mean m and the covariance K of the training images
+    over all pixels and channels. It is the posterior mean for a Gaussian with this mean and covariance, whose score is
+    (f(y) - y) / sigma^2. Since the denoiser is affine, its expected error on an image is exact: bias^2 + variance. If
+    there are fewer training images than values, components outside the span of the training images are replaced by the
+    components of the mean for all sigma > 0. If sigma is 0 the images are returned unchanged.
+
+    Parameters
+    ----------
+    images
+        Largest number of training images.
+    """
+
+    display_name = "linear Wiener filter"
+    citation = "wiener-1949"
+
+    def means(self, training: Tensor, noisy: Tensor, sigma: float) -> Tensor:
+        """Return the posterior means, shape (N, C, H, W)."""
+        mean, components = self.statistics.mean.to(noisy), self.statistics.components.to(noisy)
+        weights = (self.statistics.variances / (self.statistics.variances + sigma**2)).to(noisy)
+        return (mean + ((noisy.flatten(1) - mean) @ components * weights) @ components.mT).view_as(noisy)
+
+    def risk(self, truth: Truth, sigma: float) -> Tensor:
+        """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
+        clean = truth.clean.double()
+        if sigma == 0:
+            return clean.new_zeros(len(clean))
+        bias = (self.denoise(clean, sigma, truth) - clean).square().flatten(1).mean(1)
+        weights = self.statistics.variances / (self.statistics.variances + sigma**2)
+        return bias + sigma**2 * float(weights.square().sum()) / clean[0].numel()
+
+
+class PCALocality(CovarianceMemory):
     """Analytical denoiser of Lukoianov et al., NeurIPS 2025 (arXiv 2509.09672), with locality from data statistics.
 
     Each row of the Wiener filter W = K (K + sigma^2)^-1 is divided by its diagonal value, where K is the unbiased
@@ -60,21 +122,13 @@ class PCALocality(TrainingMemory):
         super().__init__(images)
         self.threshold = threshold
         self.batch = batch
-        self._statistics: Fit | None = None
         self._masks: dict[float, Tensor] = {}
-
-    def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for image shapes (C, H, W) of more than 4096 values, whose covariance is too large."""
-        if math.prod(shape) > MAX_VALUES:
-            raise ValueError(f"pca-locality accepts images of up to {MAX_VALUES} values (64x64 grey), not {shape}")
 
     def fit(self, examples: TrainingData) -> None:
         """Keep the training images, and compute their covariance."""
         super().fit(examples)
-        training = self.fitted(examples.shape)
-        if len(training) < 2:
+        if self._count < 2:
             raise DataError("pca-locality needs the covariance of training images: got 1 image; accepted: at least 2")
-        self._statistics = principal_components(training.flatten(1).cpu())
         self._masks.clear()
 
     def means(self, training: Tensor, noisy: Tensor, sigma: float) -> Tensor:
@@ -90,13 +144,10 @@ class PCALocality(TrainingMemory):
 
     def mask(self, sigma: float) -> Tensor:
         """Return M at a noise level > 0, shape (d, d), float32: column q is 1 at the values on which q depends."""
-        assert self._statistics is not None
-        assert self._training is not None
         if sigma not in self._masks:
-            _, variances, components = self._statistics
+            _, variances, components = self.statistics
             # The published code uses the unbiased covariance.
-            count = len(self._training)
-            variances = variances * (count / (count - 1))
+            variances = variances * (self._count / (self._count - 1))
             wiener = (components * (variances / (variances + sigma**2))) @ components.mT
             diagonal = wiener.diagonal()
             rows = (wiener / torch.where(diagonal.abs() < MIN_DIAGONAL, 1.0, diagonal)[:, None]).abs()
