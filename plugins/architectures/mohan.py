@@ -1,8 +1,7 @@
-"""The networks of Mohan et al. 2020 besides chains: a small UNet, a recurrent network, and a dense network."""
+"""The networks of Mohan et al. 2020 besides chains: a small UNet and a recurrent network."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Annotated
 
 import torch
@@ -68,11 +67,11 @@ class MohanUNet(nn.Module):
 class Stage(nn.Module):
     """Seven 3x3 convolutions with ReLU between them, named as in the published weights."""
 
-    def __init__(self, inputs: int, width: int, outputs: int, *, bias: bool, last_bias: bool) -> None:
+    def __init__(self, inputs: int, width: int, outputs: int, *, bias: bool) -> None:
         super().__init__()
         self.first_layer = nn.Conv2d(inputs, width, 3, padding=1, bias=bias)
         self.hidden_layer_list = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=bias) for _ in range(HIDDEN))
-        self.last_layer = nn.Conv2d(width, outputs, 3, padding=1, bias=last_bias)
+        self.last_layer = nn.Conv2d(width, outputs, 3, padding=1, bias=False)
         initialise_layers(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -112,7 +111,7 @@ class MohanRCNN(nn.Module):
     def __init__(self, channels: int, width: Width = 64, stages: Stages = 4, bias: bool = False) -> None:
         super().__init__()
         self.stages = stages
-        self.cnn = Stage(2 * channels, width, channels, bias=bias, last_bias=False)
+        self.cnn = Stage(2 * channels, width, channels, bias=bias)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used."""
@@ -120,44 +119,3 @@ class MohanRCNN(nn.Module):
         for _ in range(self.stages):
             image = self.cnn(torch.cat([noisy, image], dim=1))
         return image
-
-
-class MohanDenseNet(nn.Module):
-    """Blind simplified DenseNet of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, bias-free by default.
-
-    The network is ``mohan-rcnn`` unrolled, with separate weights for each stage. Each stage is a chain of seven 3x3
-    convolutions with ReLU between them and no normalisation. Its input is the noisy image and the five maps that the
-    previous stage returns. The last stage estimates the image. With the defaults the network has 0.76 M parameters and
-    a receptive field of 57 pixels, which grows by 14 with each stage. Images may have any size.
-
-    Parameters
-    ----------
-    channels
-        Number of image channels.
-    width
-        Number of channels of the hidden layers.
-    stages
-        Number of stages.
-    bias
-        Whether to use biased convolutions; the last convolution of the network never has a bias.
-    """
-
-    display_name = "DenseNet of Mohan et al."
-    citation = "mohan-2020"
-    label_parameters = ("bias",)
-
-    def __init__(self, channels: int, width: Width = 64, stages: Stages = 4, bias: bool = False) -> None:
-        super().__init__()
-        # The published code passes as many maps between stages as a stage has hidden layers.
-        maps = [0, *[HIDDEN] * (stages - 1), channels]
-        self.cnn_list = nn.ModuleList(
-            Stage(channels + inputs, width, outputs, bias=bias, last_bias=bias and stage < stages - 1)
-            for stage, (inputs, outputs) in enumerate(pairwise(maps))
-        )
-
-    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used."""
-        maps = noisy[:, :0]
-        for stage in self.cnn_list:
-            maps = stage(torch.cat([noisy, maps], dim=1))
-        return maps
