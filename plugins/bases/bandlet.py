@@ -11,9 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BasisError, Shape, image_shape
+from gahbench import BasisError, image_shape
 from gahbench_plugins.bases.alpert import alpert, inverse_alpert
-from gahbench_plugins.bases.extended import Extended, Size, extend
+from gahbench_plugins.bases.extended import Size, check_adapted, extend
 from gahbench_plugins.bases.squares import (
     BATCH_VALUES,
     LARGEST_LISTED,
@@ -26,10 +26,10 @@ from gahbench_plugins.bases.squares import (
     dyadic_squares,
     subbands_of,
 )
-from gahbench_plugins.bases.wavelet import Levels, Wavelet, check_name, check_sides
+from gahbench_plugins.bases.wavelet import Levels, Wavelet, check_name
 
 
-class Bandlet(Extended):
+class Bandlet(Wavelet):
     """Orthogonal bandlets of the second generation (Peyre & Mallat 2008), adapted to each image.
 
     Every detail subband of an orthonormal wavelet transform is divided by a quadtree into dyadic squares. A square may
@@ -113,36 +113,19 @@ class Bandlet(Extended):
             raise ValueError(f"levels={levels} without a wavelet; accepted: null")
         if wavelet is not None:
             check_name(wavelet)
-        self.levels = levels
+        # Without a wavelet, sides are halved 0 times.
+        super().__init__(*(("haar", 0) if wavelet is None else (wavelet, levels)))
         self.moments = moments
         self.count = count
         self.price = {"bits": 0.25, "parameters": 1.0}[count] if price is None else price
-        self._wavelet = None if wavelet is None else Wavelet(wavelet, levels)
-        self._settings = (wavelet, levels, smallest, largest, directions)
+        self._settings = (self.name, self.levels, smallest, largest, directions)
         self._squares: Sequence[Squares] = ()
         self._choices: Sequence[Choice] = ()
-        self._shape: torch.Size | None = None
-
-    def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) with sides too short for ``levels``."""
-        check_sides(self.levels, shape)
-
-    def notes(self, shape: Shape) -> tuple[str, ...]:
-        """Return a note if images (C, H, W) are extended, or their sides cannot be halved often enough."""
-        return () if self._wavelet is None else self._wavelet.notes(shape)
-
-    def valid_size(self, height: int, width: int) -> Size:
-        """Return the smallest size that the wavelet transforms."""
-        return (height, width) if self._wavelet is None else self._wavelet.valid_size(height, width)
-
-    def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
-        """Return the standard deviations under extended unit white noise, which do not depend on the geometry."""
-        assert self._wavelet is not None
-        return self._wavelet.extended_noise(size, valid_size)
+        self._shape = torch.Size()
 
     def extended_bands(self, size: Size) -> Tensor:
         """Return the labels of the wavelet coefficients, shape (H, W); 1 without a wavelet."""
-        return torch.ones(size, dtype=torch.long) if self._wavelet is None else self._wavelet.extended_bands(size)
+        return super().extended_bands(size) if self.levels != 0 else torch.ones(size, dtype=torch.long)
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False, lines: Tensor | None = None) -> Bandlet:
         """Return the bandlets of each image; the bandlets of a single image transform any number of images.
@@ -163,10 +146,8 @@ class Bandlet(Extended):
         with torch.no_grad():
             if lines is not None:
                 lines = extend(lines.to(images.device).double(), size).repeat_interleave(shape[0], dim=0)
-                squares = along_lines(squares, lines, self._wavelet)
-            coefficients = extend(images, size)
-            if self._wavelet is not None:
-                coefficients = self._wavelet.forward(coefficients)
+                squares = along_lines(squares, lines, self)
+            coefficients = super().forward(extend(images, size))
             planes = coefficients.flatten(2).flatten(0, 1)
             if threshold == 0:
                 # All costs are 0, and every choice keeps all coefficients.
@@ -178,12 +159,11 @@ class Bandlet(Extended):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), of images that the wavelet transforms."""
-        return self._along_flows(images if self._wavelet is None else self._wavelet.forward(images), inverse=False)
+        return self._along_flows(super().forward(images), inverse=False)
 
     def backward(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        coefficients = self._along_flows(coefficients, inverse=True)
-        return coefficients if self._wavelet is None else self._wavelet.backward(coefficients)
+        return super().backward(self._along_flows(coefficients, inverse=True))
 
     def geometry(self, image: Tensor, threshold: float, noisy: bool = False, channel: int = 0) -> tuple[Square, ...]:
         """Return the squares and directions of a channel of an image, shape (C, H, W)."""
@@ -193,9 +173,8 @@ class Bandlet(Extended):
         """Return the squares and directions of a channel of an image to which the basis is adapted."""
         if any(squares.fixed is not None for squares in self._squares):
             raise BasisError("bandlets along given lines have no directions")
-        assert self._shape is not None
         row = image * self._shape[1] + channel
-        subbands = subbands_of(self._wavelet, (self._shape[2], self._shape[3]))
+        subbands = subbands_of(self, (self._shape[2], self._shape[3]))
         result = []
         for squares, choice in zip(self._squares, self._choices, strict=True):
             for number in choice.is_leaf[row].nonzero()[:, 0].tolist():
@@ -208,11 +187,7 @@ class Bandlet(Extended):
 
     def _along_flows(self, coefficients: Tensor, inverse: bool) -> Tensor:
         """Transform the squares that have a flow, or invert the transform."""
-        if self._shape is None:
-            call = "adapt_to(truth, threshold)" if self.oracle else "adapt(images, threshold)"
-            raise BasisError(f"bandlets have no geometry yet: call {call}, and use the result")
-        if coefficients.shape[1:] != self._shape[1:] or self._shape[0] not in (1, len(coefficients)):
-            raise BasisError(f"bandlets were adapted to images {tuple(self._shape)}, not {tuple(coefficients.shape)}")
+        check_adapted(self, self._shape, coefficients.shape)
         values = coefficients.flatten()
         result = values.clone()
         pixels = coefficients.shape[-2] * coefficients.shape[-1]

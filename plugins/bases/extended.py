@@ -8,7 +8,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from gahbench import Basis, Shape
+from gahbench import Basis, BasisError, Shape
 
 Size = tuple[int, int]
 #: Smaller standard deviations, for unit white noise, are rounding errors of 0.
@@ -93,6 +93,15 @@ class Extended(Basis):
                 f"images of {shape[-2]}x{shape[-1]} are extended in this basis, and filters are compared only without "
                 f"extension; accepted: sizes such as {height}x{width}"
             )
+
+
+def check_adapted(basis: Basis, adapted: torch.Size, shape: torch.Size) -> None:
+    """Raise ``BasisError`` unless a basis is adapted to images of a shape, or to an image of such a batch."""
+    if not adapted:
+        call = "adapt_to(truth, threshold)" if basis.oracle else "adapt(images, threshold)"
+        raise BasisError(f"{type(basis).__name__} has no basis yet: call {call}, and use the result")
+    if shape[1:] != adapted[1:] or adapted[0] not in (1, shape[0]):
+        raise BasisError(f"{type(basis).__name__} was adapted to images {tuple(adapted)}, not {tuple(shape)}")
 
 
 def extend(images: Tensor, size: Size) -> Tensor:

@@ -11,9 +11,6 @@ from torch.nn import functional
 
 from gahbench_plugins.bases.graph import GraphBasis, graph_laplacian, laplacian_of_weights
 
-#: Scale of grey values so large that differences of grey values have no influence.
-_NO_INFLUENCE = 1e6
-
 
 def _odd(value: int) -> int:
     if value % 2 == 0:
@@ -52,7 +49,7 @@ class IsoLocal(GraphBasis):
     def laplacian(self, images: Tensor) -> Tensor:
         """Return L of each image, shape (N, H * W, H * W), float64."""
         scale = (local_variance(images, self.window) + self.floor**2).sqrt().flatten(1)
-        uniform = graph_laplacian(torch.zeros_like(images[:1, :1]), 2.0, 1.0, _NO_INFLUENCE)
+        uniform = graph_laplacian(torch.zeros_like(images[:1, :1]), 2.0, 1.0, 1.0)
         weights = -uniform / (scale[:, :, None] * scale[:, None])
         weights.diagonal(dim1=-2, dim2=-1).zero_()
         return laplacian_of_weights(weights)

@@ -45,17 +45,15 @@ class Subband(NamedTuple):
     width: int
 
 
-def subbands_of(wavelet: Wavelet | None, size: Size) -> dict[int, Subband]:
-    """Return the subbands of details by label, from coarse to fine; without a wavelet, all pixels."""
-    if wavelet is None:
-        return {1: Subband(1, None, 0, 0, *size)}
+def subbands_of(wavelet: Wavelet, size: Size) -> dict[int, Subband]:
+    """Return the subbands of details by label, from coarse to fine; with 0 levels, all pixels."""
     result: dict[int, Subband] = {}
     for depth in reversed(range(1, wavelet.depth(*size) + 1)):
         height, width = size[0] >> depth, size[1] >> depth
         corners = {"horizontal": (height, 0), "vertical": (0, width), "diagonal": (height, width)}
         for orientation, corner in corners.items():
             result[len(result) + 1] = Subband(1 << depth, orientation, *corner, height, width)
-    return result
+    return result or {1: Subband(1, None, 0, 0, *size)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +107,13 @@ class Squares:
 @functools.lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def dyadic_squares(
-    name: str | None, levels: int | None, smallest: int, largest: int | None, directions: Directions, size: Size
+    name: str, levels: int | None, smallest: int, largest: int | None, directions: Directions, size: Size
 ) -> tuple[Squares, ...]:
     """Return the squares of all sizes that are within a subband and not influenced by the extension of the image."""
-    wavelet = None if name is None else Wavelet(name, levels)
-    extended = size if wavelet is None else wavelet.valid_size(*size)
+    wavelet = Wavelet(name, levels)
+    extended = wavelet.valid_size(*size)
     usable = torch.ones(extended, dtype=torch.bool)
-    if wavelet is not None and extended != size:
+    if extended != size:
         axes = [packet_rows(wavelet.name, side, wavelet.depth(*extended)) for side in extended]
         for level, axis_rows in enumerate(zip(*axes, strict=True)):
             down, across = (
@@ -181,7 +179,7 @@ def _orders(side: int, count: int, directions: Tensor) -> Tensor:
     return across.flatten(1).argsort(dim=1, stable=True)
 
 
-def along_lines(squares: Sequence[Squares], lines: Tensor, wavelet: Wavelet | None) -> list[Squares]:
+def along_lines(squares: Sequence[Squares], lines: Tensor, wavelet: Wavelet) -> list[Squares]:
     """Return squares with the orders along the level lines of a function of the pixels of each plane, (B, H, W)."""
     values = lines.clone()
     for band in subbands_of(wavelet, (lines.shape[1], lines.shape[2])).values():
@@ -196,18 +194,10 @@ def along_lines(squares: Sequence[Squares], lines: Tensor, wavelet: Wavelet | No
 
 
 class Choice(NamedTuple):
-    """Choices for all squares of one size in B planes, shape (B, S): whether it is a leaf or has a flow, and which."""
-
-    is_leaf: Tensor
-    has_flow: Tensor
-    directions: Tensor
-
-
-class _Level(NamedTuple):
-    """Minimum costs in steps for squares of one size in B planes, shape (B, S), whether they are split, and flows."""
+    """Minimum costs in steps for squares of one size in B planes, shape (B, S), whether they are leaves, and flows."""
 
     costs: Tensor
-    is_split: Tensor
+    is_leaf: Tensor
     has_flow: Tensor
     directions: Tensor
 
@@ -222,7 +212,7 @@ def best_choices(
     a given number of directions. In larger squares with fine directions, a local search from the best flows of the
     quarters may miss the minimum.
     """
-    levels: list[_Level] = []
+    levels: list[Choice] = []
     for number, level in enumerate(squares):
         blocks = planes[:, level.samples.to(planes.device)] / threshold
         price = bit * (1 + math.log2(len(level.angles))) + parameter
@@ -233,22 +223,20 @@ def best_choices(
             nearest = nearest.div(2 * len(squares[number - 1].angles), rounding_mode="floor")
             quarters = levels[-1].costs[:, level.quarters].sum(2), nearest
         levels.append(_best_of_level(level, blocks, moments, bit, price, quarters))
-    choices: list[Choice] = []
-    is_reached = torch.empty(0)
+    is_split = torch.empty(0)
     for number in reversed(range(len(squares))):
-        best, larger = levels[number], levels[number + 1 : number + 2]
         # A square is reached if the square of which it is a quarter is split, or does not exist.
-        is_split = is_reached & larger[0].is_split if larger else is_reached
-        is_reached = torch.ones_like(best.is_split)
-        if larger:
+        is_reached = torch.ones_like(levels[number].is_leaf)
+        if number + 1 < len(squares):
             is_reached[:, squares[number + 1].quarters.flatten().to(planes.device)] = is_split.repeat_interleave(4, 1)
-        choices.insert(0, Choice(is_reached & ~best.is_split, best.has_flow, best.directions))
-    return choices
+        is_split = is_reached & ~levels[number].is_leaf
+        levels[number] = levels[number]._replace(is_leaf=is_reached & levels[number].is_leaf)
+    return levels
 
 
 def _best_of_level(
     squares: Squares, blocks: Tensor, moments: int, bit: float, price: float, quarters: tuple[Tensor, Tensor] | None
-) -> _Level:
+) -> Choice:
     """Return the best choices for squares (B, S, side^2), given costs of their quarters and directions near theirs."""
     shape = blocks.shape[:2]
     blocks = blocks.flatten(0, 1)
@@ -272,12 +260,12 @@ def _best_of_level(
         directions[rows] = torch.where(is_candidate[rows], best, 0)
         has_flow[rows] = is_better
         costs[rows] = torch.where(is_better, flow_costs, costs[rows])
-    is_split = torch.zeros_like(is_candidate)
+    is_leaf = torch.ones_like(is_candidate)
     if quarters is not None:
         quarter_costs = quarters[0].flatten()
-        is_split = quarter_costs < costs
+        is_leaf = ~(quarter_costs < costs)
         costs = torch.minimum(quarter_costs, costs) + STEPS * bit
-    return _Level(*(values.reshape(shape) for values in (costs, is_split, has_flow, directions)))
+    return Choice(*(values.reshape(shape) for values in (costs, is_leaf, has_flow, directions)))
 
 
 def _search(squares: Squares, blocks: Tensor, rows: Tensor, moments: int, near: Tensor | None) -> tuple[Tensor, Tensor]:

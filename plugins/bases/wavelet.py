@@ -124,8 +124,9 @@ class Wavelet(Extended):
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), of images whose sides can be halved."""
         height, width = images.shape[-2:]
-        coefficients = self._transform_level(images, wavelet_matrix)
-        for level in range(1, self.depth(height, width)):
+        depth = self.depth(height, width)
+        coefficients = self._transform_level(images, wavelet_matrix) if depth else images
+        for level in range(1, depth):
             corner = coefficients[..., : height >> level, : width >> level]
             corner.copy_(self._transform_level(corner, wavelet_matrix))
         return coefficients
@@ -133,11 +134,11 @@ class Wavelet(Extended):
     def backward(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
         height, width = coefficients.shape[-2:]
-        images = coefficients.clone()
-        for level in reversed(range(1, self.depth(height, width))):
+        depth, images = self.depth(height, width), coefficients.clone()
+        for level in reversed(range(1, depth)):
             corner = images[..., : height >> level, : width >> level]
             corner.copy_(self._transform_level(corner, wavelet_inverse))
-        return self._transform_level(images, wavelet_inverse)
+        return self._transform_level(images, wavelet_inverse) if depth else images
 
     def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
         """Return the standard deviations of coefficients of extended unit white noise, float64, shape (H, W)."""

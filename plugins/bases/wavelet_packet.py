@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gahbench import BasisError
-from gahbench_plugins.bases.extended import Size, extend
+from gahbench_plugins.bases.extended import Size, check_adapted, extend
 from gahbench_plugins.bases.wavelet import Levels, Wavelet, check_name, packet_norms, wavelet_inverse, wavelet_matrix
 
 
@@ -82,14 +81,14 @@ class WaveletPacket(Wavelet):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), of images whose sides can be halved."""
-        self._check(images.shape)
+        check_adapted(self, self._shape, images.shape)
         for level, is_split in enumerate(self._splits):
             images = _where_split(is_split, self._transform_squares(images, level, wavelet_matrix), images)
         return images
 
     def backward(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        self._check(coefficients.shape)
+        check_adapted(self, self._shape, coefficients.shape)
         for level, is_split in reversed(list(enumerate(self._splits))):
             images = self._transform_squares(coefficients, level, wavelet_inverse)
             coefficients = _where_split(is_split, images, coefficients)
@@ -97,19 +96,12 @@ class WaveletPacket(Wavelet):
 
     def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
         """Return the standard deviations of coefficients of extended unit white noise, float64, (N, C, H, W)."""
-        self._check(self._shape)
+        check_adapted(self, self._shape, self._shape)
         axes = [packet_norms(self.name, *sides, len(self._splits)) for sides in zip(size, valid_size, strict=True)]
         levels = torch.ones(*self._shape[:2], *valid_size, dtype=torch.float64, device=self._splits[0].device)
         for is_split, rows, columns in zip(self._splits, *axes, strict=True):
             levels = _where_split(is_split, (rows[:, None] * columns).to(levels).expand_as(levels), levels)
         return levels
-
-    def _check(self, shape: torch.Size) -> None:
-        """Raise ``BasisError`` for images, or coefficients, to which the basis is not adapted."""
-        if not self._splits:
-            raise BasisError("wavelet-packet has no basis yet: call adapt(images, threshold), and use its result")
-        if shape[1:] != self._shape[1:] or self._shape[0] not in (1, shape[0]):
-            raise BasisError(f"wavelet-packet was adapted to images {tuple(self._shape)}, not {tuple(shape)}")
 
     def _transform_squares(self, packets: Tensor, level: int, matrix: Callable[..., Tensor]) -> Tensor:
         """Transform every square of a level by a step of the wavelet transform, or of its inverse."""
