@@ -32,8 +32,6 @@ MAX_PIXELS, MAX_CACHED = 4096, 1 << 23
 #: Maximum number of pixels for which a basis is complete. In larger bases, smaller energies are left out: the denoiser
 #: at sigma = 1/255 multiplies them by less than 1/2.
 COMPLETE_PIXELS, MIN_ENERGY = 1024, (1 / 255) ** 2
-#: Number of images of the published construction per batch on a CPU, small enough for its cache.
-BATCH = 16
 
 
 class CAlpha(Generated):
@@ -352,24 +350,14 @@ def published_masks(noise: Tensor, alpha: float) -> Tensor:
 
 
 def published_images(masks: Tensor, noise: Tensor, alpha: float, limits: Tensor) -> Tensor:
-    """Return N images, shape (N, size, size), on the device of the arguments; the masks are overwritten."""
-    count = len(masks)
+    """Return N images, shape (N, size, size), on the device of the arguments."""
     bottom, top, coin = limits
     # A coin decides which background has the range [bottom, 1]; the other has [0, top].
     bright = torch.stack([coin < 0.5, coin >= 0.5])
-    heights = torch.where(bright, 1 - bottom, top)
-    depths = torch.where(bright, bottom, 0)
+    heights, depths = torch.where(bright, 1 - bottom, top), torch.where(bright, bottom, 0)
     amplitude = _published_amplitude(tuple(masks.shape[1:]), alpha)
-    batch = count if hardware(masks.device).is_accelerator else BATCH
-    for start in range(0, count, batch):
-        indices = slice(start, start + batch)
-        first, second = (
-            _rescaled(white[indices], amplitude, height[indices], depth[indices])
-            for white, height, depth in zip(noise.chunk(2), heights, depths, strict=True)
-        )
-        share = masks[indices]
-        torch.add(first.mul_(share), second.mul_(1 - share), out=share)
-    return masks
+    first, second = map(_rescaled, noise.chunk(2), (amplitude, amplitude), heights, depths)
+    return first.mul_(masks).add_(second.mul_(1 - masks))
 
 
 def _rescaled(noise: Tensor, amplitude: Tensor, height: Tensor, depth: Tensor) -> Tensor:

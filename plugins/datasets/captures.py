@@ -73,7 +73,7 @@ class Captures(Pairs):
     on_error
         ``raise``: pairs that cannot be used raise an error that names all of them. ``skip``: such pairs are left out,
         and named in a note. Pairs cannot be used if an image is missing, unreadable or constant, if sizes differ, if
-        the noise level is 0 or above 1, or if the clean image is noisier than the noisy image. Noisy images alone
+        the noise level is 0 or above 1. Noisy images alone
         cannot be used if they show no noise, or if black or white pixels are everywhere.
 
     Raises

@@ -83,13 +83,8 @@ class Noise:
         """Return the noise level, which metrics are defined, and the results and limits of the test, on one line."""
         verdicts = {
             "white": "It is white and Gaussian within the limits, so sure and masked-error are defined",
-            "independent": (
-                "It is not shown to be Gaussian of equal strength everywhere, so only masked-error is defined"
-            ),
-            "unknown": (
-                "It is not shown to be uncorrelated, so no error can be estimated without clean images; clean images, "
-                "bursts, or more images without compression can help"
-            ),
+            "independent": "It is not shown to be Gaussian and equally strong, so only masked-error is defined",
+            "unknown": "It is not shown to be uncorrelated, so no error can be estimated without clean images",
         }
         # A rounded value of -0 is 0.
         row, column = (round(value, 2) + 0.0 for value in self.correlations)

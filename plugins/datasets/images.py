@@ -89,10 +89,10 @@ class Source:
         return cls([f"image {index}" for index in range(len(images))], images.__getitem__, digest.hexdigest())
 
     @classmethod
-    def of_parts(cls, parts: Mapping[Split, Any], pixels: Callable[[Any], Any], seed: int) -> Source:
+    def of_parts(cls, parts: Mapping[Split, Any], key: Any, seed: int) -> Source:
         """Return the images of a library: sequences of items for ``train`` and perhaps ``validation`` and ``test``.
 
-        ``pixels`` returns the PIL image of an item. Training images are shuffled, since sources are often sorted by
+        ``key`` is the key of the PIL image in an item. Training images are shuffled, since sources are often sorted by
         class. Without validation images, a tenth of the training images replaces them.
         """
         order = torch.randperm(len(parts["train"]), generator=generator("data", seed, "order")).tolist()
@@ -104,7 +104,7 @@ class Source:
 
         def read(index: int) -> NDArray[Any]:
             part, number = items[index]
-            image = pixels(parts[part][number])
+            image = parts[part][number][key]
             if getattr(image, "mode", None) not in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"):
                 raise DataError(f"{image!r:.80}; accepted: images with 8 bits per channel")
             return np.asarray(image.convert("RGB"))

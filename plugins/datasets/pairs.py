@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Captured, DataError, Dataset, Shape, Split, generator, image_shape
+from gahbench import Captured, DataError, Split, generator
 from gahbench_plugins.datasets import reading
+from gahbench_plugins.datasets.photos import TestImages
 
 #: How the noise level of an image is found: estimated from the difference from its reference, or a given number.
 NoiseLevel = Annotated[float, Field(gt=0, le=1)] | Literal["rms", "robust"]
@@ -40,12 +40,15 @@ class Pair:
         Variance of the noise that is left in each pixel of a reference that is a mean of captures.
     sigma
         Noise level of a noisy image alone.
+    source
+        Index of the pair that a square was cut from.
     """
 
     clean: Tensor
     noisy: Tensor
     variance: Tensor | None = None
     sigma: float | None = None
+    source: int = 0
 
     @property
     def reference_variance(self) -> float:
@@ -69,7 +72,7 @@ class Pair:
         """Return a square of the pair."""
         rows, columns = slice(top, top + size), slice(left, left + size)
         variance = None if self.variance is None else self.variance[:, rows, columns]
-        return Pair(self.clean[:, rows, columns], self.noisy[:, rows, columns], variance, self.sigma)
+        return replace(self, clean=self.clean[:, rows, columns], noisy=self.noisy[:, rows, columns], variance=variance)
 
     def find_fault(self) -> str | None:
         """Return why the pair cannot be used; ``None`` if it can be used."""
@@ -109,15 +112,7 @@ class Pair:
         return falls and float(noisy.diff(dim=-1).var()) < float(clean.diff(dim=-1).var())
 
 
-class _Test(NamedTuple):
-    """A test image: its pair, its noise level, and the index of the pair that it was cut from."""
-
-    pair: Pair
-    sigma: float
-    source: int
-
-
-class Pairs(Dataset):
+class Pairs(TestImages):
     """Base class of test images with recorded noise.
 
     Parameters
@@ -132,6 +127,9 @@ class Pairs(Dataset):
         Whether pairs that cannot be used ``raise`` an error, or are left out (``skip``).
     """
 
+    kind = "recorded pairs"
+    advice = "set a 'size', which cuts them into squares"
+
     def __init__(self, size: int | None, sigma: NoiseLevel, where: str, on_error: reading.OnError = "raise") -> None:
         self.size = size
         self.sigma = sigma
@@ -142,66 +140,29 @@ class Pairs(Dataset):
     def read(self) -> Mapping[str, Pair | str]:
         """Return the pairs by name, or the reason why a pair cannot be read."""
 
-    @functools.cached_property
-    def faults(self) -> dict[str, str]:
-        """The reason why each unusable pair cannot be used."""
-        faults = {name: pair if isinstance(pair, str) else pair.find_fault() for name, pair in self._read.items()}
-        return {name: fault for name, fault in faults.items() if fault is not None}
-
-    @functools.cached_property
+    @property
     def pairs(self) -> list[Pair]:
         """The usable pairs; ``DataError`` is raised if some are not, and they may not be left out."""
-        usable = [pair for name, pair in self._read.items() if name not in self.faults and isinstance(pair, Pair)]
-        if not self._read:
-            raise DataError(f"{self.where}: no images; accepted: at least one")
-        reading.unusable_notes(self.faults, len(usable), self.on_error, self.where)
-        return usable
+        return self._usable[0]
 
-    @property
-    def shape(self) -> Shape:
-        """Shape (C, H, W) of the first image."""
-        return image_shape(self._tests[0].pair.clean[None])
-
-    def shapes(self, count: int) -> list[Shape] | None:
-        """Return the shapes of the first ``count`` images; ``None`` if all images have the same shape."""
-        shapes = [image_shape(test.pair.clean[None]) for test in self._tests]
-        return None if len(set(shapes)) == 1 else shapes[:count]
-
-    def of_shape(self, shape: Shape) -> Pairs:
-        """Return the dataset of the images of the given shape."""
-        subset = copy.copy(self)
-        # A cached property is replaced by an entry of this name.
-        vars(subset)["_tests"] = [test for test in self._tests if tuple(test.pair.clean.shape) == tuple(shape)]
-        if not subset._tests:
-            raise DataError(f"{self.where}: no image of shape {shape}")
-        return subset
-
-    def available(self, split: Split) -> int:
-        """Return the number of images of a split; 0 except for ``test``."""
-        return len(self._tests) if split == "test" else 0
-
-    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
-        """Return the clean images ``start`` to ``start + count``, shape (count, C, H, W), float32."""
-        advice = "" if split == "test" else "; recorded pairs are for testing only"
-        reading.check_count(self.where, split, start + count, self.available(split), advice)
-        if self.shapes(1) is not None and count:
-            raise DataError(f"{self.where}: images of different sizes; set a 'size', which cuts them into squares")
-        chosen = self._tests[start : start + count]
-        return torch.stack([test.pair.clean for test in chosen]) if chosen else torch.empty(0, *self.shape)
+    @staticmethod
+    def clean(test: Pair) -> Tensor:
+        """Return the reference of a pair, shape (C, H, W), float32."""
+        return test.clean
 
     def captured(self, count: int) -> Captured:
         """Return the noisy images of the first ``count`` images."""
         reading.check_count(self.where, "noisy", count, len(self._tests))
         chosen = self._tests[:count]
         return Captured(
-            torch.stack([test.pair.noisy for test in chosen]),
-            torch.tensor([test.sigma for test in chosen], dtype=torch.float64),
-            torch.tensor([test.pair.reference_variance for test in chosen], dtype=torch.float64),
+            torch.stack([pair.noisy for pair in chosen]),
+            torch.tensor([pair.noise_level(self.sigma) for pair in chosen], dtype=torch.float64),
+            torch.tensor([pair.reference_variance for pair in chosen], dtype=torch.float64),
         )
 
     def sources(self, split: Split, count: int) -> list[int] | None:
         """Return the index of the pair that each square was cut from."""
-        return None if self.size is None or split != "test" else [test.source for test in self._tests[:count]]
+        return None if self.size is None or split != "test" else [pair.source for pair in self._tests[:count]]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the clean and noisy pixels, as float32, of all usable pairs."""
@@ -215,34 +176,43 @@ class Pairs(Dataset):
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes on pairs and squares that are left out."""
-        notes = reading.unusable_notes(self.faults, len(self.pairs), self.on_error, self.where)
+        pairs, notes = self._usable
         if self.size is not None:
-            cut = sum(math.prod(side // self.size for side in pair.clean.shape[1:]) for pair in self.pairs)
+            cut = sum(math.prod(side // self.size for side in pair.clean.shape[1:]) for pair in pairs)
             if omitted := cut - len(self._tests):
                 notes += (f"{omitted} of {cut} squares are left out, since they are constant or without noise",)
         return notes
 
     @functools.cached_property
-    def _read(self) -> Mapping[str, Pair | str]:
-        return self.read()
+    def _usable(self) -> tuple[list[Pair], tuple[str, ...]]:
+        """The usable pairs, and a note on the others."""
+        named, pairs, faults = self.read(), list[Pair](), dict[str, str]()
+        if not named:
+            raise DataError(f"{self.where}: no images; accepted: at least one")
+        for name, pair in named.items():
+            fault = pair if isinstance(pair, str) else pair.find_fault()
+            if isinstance(pair, Pair) and fault is None:
+                pairs.append(replace(pair, source=len(pairs)))
+            else:
+                faults[name] = str(fault)
+        return pairs, reading.unusable_notes(faults, len(pairs), self.on_error, self.where)
 
-    @functools.cached_property
-    def _tests(self) -> list[_Test]:
-        """The test images; squares are in random order, so that the first of them come from many pairs."""
+    def load_tests(self) -> list[Pair]:
+        """Return the pairs, or squares of them in random order, so that the first of them come from many pairs."""
         if self.size is None:
-            return [_Test(pair, pair.noise_level(self.sigma), index) for index, pair in enumerate(self.pairs)]
-        tests = []
-        for index, pair in enumerate(self.pairs):
+            return self.pairs
+        squares = []
+        for pair in self.pairs:
             height, width = pair.clean.shape[1:]
             for top in range(0, height - self.size + 1, self.size):
                 for left in range(0, width - self.size + 1, self.size):
                     square = pair.square(top, left, self.size)
                     is_constant = square.clean.min() == square.clean.max()
                     if not is_constant and square.noise_level() >= _MIN_SIGMA:
-                        tests.append(_Test(square, square.noise_level(self.sigma), index))
-        if not tests:
+                        squares.append(square)
+        if not squares:
             raise DataError(
                 f"{self.where}: no square of {self.size}x{self.size} pixels with noise; set a smaller 'size'"
             )
-        order = torch.randperm(len(tests), generator=generator("data", "pairs")).tolist()
-        return [tests[index] for index in order]
+        order = torch.randperm(len(squares), generator=generator("data", "pairs")).tolist()
+        return [squares[index] for index in order]

@@ -1,11 +1,15 @@
-"""Patches of photographs; the base class of datasets of photographs of any size."""
+"""Patches of photographs, and whole photographs for testing; the base classes of photographs and of test images."""
 
 from __future__ import annotations
 
+import copy
 import functools
+import hashlib
+from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -13,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, draw_in_blocks, generator
+from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, draw_in_blocks, generator, image_shape
 from gahbench_plugins.datasets import reading
 from gahbench_plugins.datasets.images import (
     TEST_MAX,
@@ -112,6 +116,73 @@ class Photographs(Dataset):
             )
         mixed = reading.to_bytes(reading.mix_channels(reading.channels_first(stored), self.colour))
         return np.ascontiguousarray(mixed.transpose(1, 2, 0))
+
+
+class TestImages(Dataset):
+    """Base class of sets of images of any sizes for testing: a subclass defines ``load_tests``, ``where`` and ``kind``.
+
+    A set of several sizes is scored shape by shape: see :meth:`gahbench.Dataset.shapes`.
+    """
+
+    #: Name of the source in errors, and what its images are.
+    where: str
+    kind: str
+    #: How a user gets images of one size.
+    advice: str
+
+    @abstractmethod
+    def load_tests(self) -> list[Any]:
+        """Return the test images, in order; :meth:`clean` returns the pixels of one."""
+
+    @functools.cached_property
+    def _tests(self) -> list[Any]:
+        return self.load_tests()
+
+    @staticmethod
+    def clean(test: Any) -> Tensor:
+        """Return the clean image of a test image, shape (C, H, W), float32, or uint8 in 0-255."""
+        image: Tensor = test
+        return image
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of the first image."""
+        return image_shape(self.clean(self._tests[0])[None])
+
+    def shapes(self, count: int) -> list[Shape] | None:
+        """Return the shapes of the first ``count`` images; ``None`` if all images have the same shape."""
+        shapes = [image_shape(self.clean(test)[None]) for test in self._tests]
+        return None if len(set(shapes)) == 1 else shapes[:count]
+
+    def of_shape(self, shape: Shape) -> Self:
+        """Return the dataset of the images of the given shape."""
+        subset = copy.copy(self)
+        # A cached property is replaced by an entry of this name.
+        vars(subset)["_tests"] = [test for test in self._tests if tuple(self.clean(test).shape) == tuple(shape)]
+        if not subset._tests:
+            raise DataError(f"{self.where}: no image of shape {shape}")
+        return subset
+
+    def available(self, split: Split) -> int:
+        """Return the number of images of a split; 0 except for ``test``."""
+        return len(self._tests) if split == "test" else 0
+
+    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
+        """Return the clean images ``start`` to ``start + count``, shape (count, C, H, W), float32."""
+        advice = "" if split == "test" else f"; {self.kind} are for testing only"
+        reading.check_count(self.where, split, start + count, self.available(split), advice)
+        if count and (shapes := self.shapes(len(self._tests))) is not None:
+            sizes = _count([shape[1:] for shape in shapes])
+            raise DataError(f"{self.where}: images of different sizes, {sizes}; {self.advice}")
+        chosen = [self.clean(test) for test in self._tests[start : start + count]]
+        images = torch.stack(chosen) if chosen else torch.empty(0, *self.shape)
+        return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def _count(sizes: Sequence[tuple[int, ...]]) -> str:
+    """Return the most frequent sizes, in either orientation, with the number of images of each."""
+    counts = Counter(tuple(sorted(size)) for size in sizes).most_common(8)
+    return ", ".join(f"{height}x{width} ({count})" for (height, width), count in counts)
 
 
 class Photos(Photographs):
@@ -277,3 +348,92 @@ class Photos(Photographs):
         offsets = positions - (ends - corners.prod(1))[indices]
         widths = corners[indices, 1]
         return torch.stack([photographs[indices], offsets // widths, offsets % widths], dim=1)
+
+
+class Whole(Photographs, TestImages):
+    """Whole photographs as test images, such as the sets BSD68, Set12, Kodak and Urban100.
+
+    There are only test images, so entrants that are trained, fitted or tuned on a dataset have no row. If photographs
+    of the same size have both orientations, the photographs in the rarer orientation are rotated by 90 degrees
+    (counter-clockwise). All photographs of BSD68 then have the same shape. Photographs of other sizes keep their
+    shapes, and belong to the same set: see :meth:`gahbench.Dataset.shapes`. The best possible denoiser is unknown.
+
+    Parameters
+    ----------
+    path
+        A folder of photographs, up to two folders deep; or an array file (.npy, .npz under ``images``, or .npz with an
+        array for each photograph), uint8. Photographs are sorted by name. The default is a photograph in the public
+        domain or CC0, embedded in scikit-image.
+    height, width
+        Size of the photographs to use, in pixels, in either orientation; other photographs are left out. By default
+        photographs of all sizes are used.
+    colour
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
+    sha256
+        Expected SHA-256 of the pixels, as :meth:`fingerprint` returns it and boards record it, or at least its first 8
+        digits; other pixels are refused.
+    on_error
+        ``raise``: files that cannot be read raise an error that names all of them. ``skip``: such files are left out,
+        and named in a note.
+
+    Raises
+    ------
+    ValueError
+        If ``height`` is given without ``width``, or ``width`` without ``height``.
+    """
+
+    display_name = "whole photographs, {path}"
+    kind = "whole photographs"
+    advice = "set 'height' and 'width' to one of these sizes"
+    # ``photos`` also has this photograph for testing.
+    embedded = ("chelsea.png",)
+
+    def __init__(
+        self,
+        path: str | None = None,
+        height: Annotated[int, Field(ge=8)] | None = None,
+        width: Annotated[int, Field(ge=8)] | None = None,
+        colour: reading.Colour = "mean",
+        sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None,
+        on_error: reading.OnError = "raise",
+    ) -> None:
+        if (height is None) != (width is None):
+            raise ValueError(f"height={height} and width={width}: give both, or neither")
+        super().__init__(path, colour, on_error)
+        self.height = height
+        self.width = width
+        self.sha256 = sha256
+
+    def load_tests(self) -> list[Tensor]:
+        """Return the photographs of the requested sizes, rotated to the given, or the more frequent, orientation."""
+        photographs = self.photographs.results
+        sizes = [pixels.shape[:2] for pixels in photographs]
+        # The most frequent orientation is first; the first photograph decides ties.
+        orientations: dict[tuple[int, ...], tuple[int, ...]] = {}
+        wanted = [] if self.height is None or self.width is None else [(self.height, self.width)]
+        for size in wanted or [size for size, _ in Counter(sizes).most_common()]:
+            if size not in orientations:
+                orientations |= {size[::-1]: size, size: size}
+        chosen = [
+            pixels if orientations[size] == size else np.rot90(pixels)
+            for pixels, size in zip(photographs, sizes, strict=True)
+            if size in orientations
+        ]
+        if not chosen:
+            raise DataError(
+                f"{self.where}: no photograph has {self.height}x{self.width} pixels; accepted sizes: {_count(sizes)}"
+            )
+        return [torch.from_numpy(pixels.copy()).permute(2, 0, 1) for pixels in chosen]
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the pixels of all photographs of the source, in the requested colours."""
+        digest = hashlib.sha256()
+        for pixels in self.photographs.results:
+            digest.update("x".join(map(str, pixels.shape)).encode() + pixels.tobytes())
+        pixels_digest = digest.hexdigest()
+        if self.sha256 is not None and not pixels_digest.startswith(self.sha256):
+            raise DataError(
+                f"{self.where}: its pixels have the SHA-256 {pixels_digest}, not {self.sha256}; accepted: matching "
+                "files, or no 'sha256'"
+            )
+        return pixels_digest
