@@ -7,7 +7,7 @@ import importlib.metadata
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 
@@ -19,7 +19,6 @@ from gahbench.evaluation import Evaluation
 #: folder of torch.hub; their names end with the first digits of their SHA-256.
 FILES = {
     "lpips": ("checkpoints/alexnet-owt-7be5be79.pth", "pyiqa/LPIPS_v0.1_alex-df73285e.pth"),
-    "lpips-vgg": ("checkpoints/vgg16-397923af.pth", "pyiqa/LPIPS_v0.1_vgg-a78928a0.pth"),
     "dists": ("checkpoints/vgg16-397923af.pth", "pyiqa/DISTS_weights-f5e65c96.pth"),
 }
 #: Number of images that are compared at a time.
@@ -38,20 +37,18 @@ class Dists(Metric):
     titles: ClassVar[dict[str, str]] = {"": "DISTS, vgg"}
     higher_is_better = False
     any_noise = True
-    #: Smallest image side that the network accepts, in pixels.
-    min_side = 16
+    #: Name in pyiqa, and smallest image side that the network accepts, in pixels.
+    network, min_side = "dists", 16
 
     def __init__(self) -> None:
-        self._require("dists")
-
-    def _require(self, name: str) -> None:
-        self._name = name
         try:
             self._version = importlib.metadata.version("pyiqa")
         except importlib.metadata.PackageNotFoundError as error:
-            raise gahbench.GahbenchError(f"{name} needs the package pyiqa: pip install 'gahbench[pyiqa]'") from error
+            raise gahbench.GahbenchError(
+                f"{self.network} needs the package pyiqa: pip install 'gahbench[pyiqa]'"
+            ) from error
         #: The files of weights.
-        self.files = [Path(torch.hub.get_dir()) / file for file in FILES[name]]
+        self.files = [Path(torch.hub.get_dir()) / file for file in FILES[self.network]]
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for image shapes that the network does not accept."""
@@ -69,7 +66,7 @@ class Dists(Metric):
         try:
             self._create()
         except OSError as error:
-            raise DataError(f"weights of {self._name} cannot be downloaded to {self.files}: {error}") from error
+            raise DataError(f"weights of {self.network} cannot be downloaded to {self.files}: {error}") from error
 
     def fingerprint(self) -> str:
         """Return the digests of the weights, and the version of pyiqa."""
@@ -99,27 +96,18 @@ class Dists(Metric):
 
         # pyiqa prints the names of files that it loads.
         with contextlib.redirect_stdout(io.StringIO()):
-            return pyiqa.create_metric(self._name, device=torch.device("cpu"))
+            return pyiqa.create_metric(self.network, device=torch.device("cpu"))
 
 
 class Lpips(Dists):
     """LPIPS between denoised and clean images: 0 for equal images, lower is better; needs the extra ``pyiqa``.
 
-    LPIPS is a weighted distance between unit-normalised features of a network trained on ImageNet, with weights of
+    LPIPS is a weighted distance between unit-normalised features of AlexNet trained on ImageNet, with weights of
     channels fitted to human judgments (Zhang, Isola, Efros, Shechtman & Wang, CVPR 2018). It is computed by pyiqa, with
     version 0.1 of the fitted weights. Images are clipped to [0, 1], and grey images expanded to three equal channels.
-
-    Parameters
-    ----------
-    net
-        ``alex`` for features of AlexNet, ``vgg`` for VGG16.
     """
 
     citation = "zhang-2018-lpips"
-    titles: ClassVar[dict[str, str]] = {"": "LPIPS 0.1, {net}"}
-    label_parameters = ("net",)
-
-    def __init__(self, net: Literal["alex", "vgg"] = "alex") -> None:
-        self._require({"alex": "lpips", "vgg": "lpips-vgg"}[net])
-        # Smaller images become empty after the strides and poolings of the network.
-        self.net, self.min_side = net, {"alex": 31, "vgg": 16}[net]
+    titles: ClassVar[dict[str, str]] = {"": "LPIPS 0.1, alex"}
+    # Smaller images become empty after the strides and poolings of the network.
+    network, min_side = "lpips", 31

@@ -52,9 +52,7 @@ class TransferGap(Metric):
     def check(self, shape: tuple[int, int, int], sigmas: object) -> None:
         """Refuse images that are too small for the correlations."""
         if min(shape[1:]) <= _SMALLEST:
-            raise ValueError(
-                f"images of {shape[1]}x{shape[2]} pixels; accepted: more than {_SMALLEST} in each direction"
-            )
+            raise ValueError(f"images of {shape[1]}x{shape[2]}; accepted: sides of more than {_SMALLEST} pixels")
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the gap, the PSNR under drawn noise and the correlations of the noise for every image."""

@@ -31,9 +31,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise gahbench.GahbenchError(
-                f"tracker 'tensorboard': pip install 'gahbench[tensorboard]': {error}"
-            ) from error
+            raise gahbench.GahbenchError(f"{error}: pip install 'gahbench[tensorboard]'") from error
         self.folder, self._open = folder, SummaryWriter
         self._writers: dict[str, SummaryWriter] = {}
 

@@ -38,10 +38,7 @@ class WandB:
         self.folder, self._init, self._table = folder, init, Table
         # Several runs are open at a time.
         quiet = Settings(silent=True, console="off", save_code=False, disable_git=True)
-        self.folder, self._common = (
-            folder,
-            {"mode": mode, "reinit": "create_new", "settings": quiet, "project": project},
-        )
+        self._common = {"mode": mode, "reinit": "create_new", "settings": quiet, "project": project}
         self._runs: dict[str, Any] = {}
 
     @gahbench.hookimpl
