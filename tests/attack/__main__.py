@@ -7,19 +7,30 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import multiprocessing
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Cases run in forked processes, and threads do not survive a fork.
     os.environ[_name] = "1"
 
+#: Modules with a function ``main`` that returns an exit status.
+PROGRAMS = ("plugins", "honest")
 #: Number of cases of each campaign that a release requires.
 COUNTS = {"suites": 10_000, "specs": 20_000, "images": 3_000, "checkpoints": 1_500, "folders": 300}
-#: Modules with a function ``main(arguments)`` that returns an exit status.
-PROGRAMS = ("plugins", "cheats", "honest")
+
+
+def _run_share(name: str, count: int, seed: str, seconds: float, gibibytes: float) -> Any:
+    """Run some cases of a campaign in this process."""
+    from .harness import GIB, run
+
+    module = importlib.import_module(f"{__package__}.{name}")
+    return run(module.CAMPAIGN, count, seed, seconds, round(gibibytes * GIB))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"attacks: {', '.join(kinds)}; all by default")
     parser.add_argument("--count", type=int, help=f"number of cases of each campaign; by default {COUNTS}")
     parser.add_argument("--seed", type=int, default=0, help="seed of the cases")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="number of processes that run cases")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="number of processes")
     parser.add_argument("--time", type=float, default=10.0, metavar="SECONDS", help="time limit of a case")
     parser.add_argument("--memory", type=float, default=1.0, metavar="GIB", help="memory limit of a case")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="folder in which to write findings and their cases")
@@ -38,26 +49,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown attacks: {', '.join(unknown)}; accepted: {', '.join(kinds)}")
     import torch
 
-    from .harness import GIB, run
-
     torch.set_num_threads(1)
     status = 0
     for name in options.names or kinds:
         module = importlib.import_module(f"{__package__}.{name}")
         if name in PROGRAMS:
-            status |= module.main([])
+            status |= module.main()
             continue
-        count = options.count or COUNTS[name]
-        limits = min(options.processes, count), options.time, round(options.memory * GIB)
-        outcome = run(module.CAMPAIGN, count, options.seed, *limits)
-        print(f"{name}: {outcome.cases} cases, {sum(outcome.counts.values())} findings", flush=True)
-        for index, (location, number) in enumerate(outcome.counts.items()):
+        share = -(-(options.count or COUNTS[name]) // options.processes)
+        tasks = [
+            (name, share, f"{options.seed}-{index}", options.time, options.memory) for index in range(options.processes)
+        ]
+        with multiprocessing.get_context("fork").Pool(options.processes) as pool:
+            outcomes = pool.starmap(_run_share, tasks)
+        counts = sum((Counter(outcome.counts) for outcome in outcomes), Counter[str]())
+        reports = {location: text for outcome in outcomes for location, text in outcome.reports.items()}
+        print(f"{name}: {sum(outcome.cases for outcome in outcomes)} cases, {counts.total()} findings", flush=True)
+        for index, (location, number) in enumerate(counts.items()):
             print(f"{name}: {number} times {location}", flush=True)
             if options.keep is not None:
                 options.keep.mkdir(parents=True, exist_ok=True)
-                text = f"{number} times {location}\n\n{outcome.reports[location]}"
+                text = f"{number} times {location}\n\n{reports[location]}"
                 (options.keep / f"{name}-{index}.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
-        status |= bool(outcome.counts)
+        status |= bool(counts)
     return status
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 import gahbench
 from gahbench.registry.registry import open_registry
@@ -102,18 +103,6 @@ def safetensors(header: Any, data: bytes, length: int | None = None) -> bytes:
     """Return a safetensors file with any header and any stated length of the header."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", (len(text) if length is None else length) % 2**64) + text + data
-
-
-def safetensors_of(tensors_by_name: dict[Any, torch.Tensor]) -> bytes:
-    """Return a safetensors file of tensors, without the checks of the library."""
-    header: dict[str, Any] = {}
-    data = b""
-    for name, tensor in tensors_by_name.items():
-        content = tensor.detach().float().contiguous().numpy().tobytes()
-        offsets = [len(data), len(data) + len(content)]
-        header[str(name)] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": offsets}
-        data += content
-    return safetensors(header, data)
 
 
 @st.composite
@@ -211,9 +200,7 @@ def cases(draw: st.DrawFn) -> Case:
         drawn = draw(states(architecture))
         weights = drawn if isinstance(drawn, dict) else {}
         try:
-            content = safetensors_of(
-                {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
-            )
+            content = save({str(name): value for name, value in weights.items() if isinstance(value, torch.Tensor)})
         except Exception:
             content = b""
     else:
@@ -236,4 +223,4 @@ def load_everything() -> None:
             attempt(Case(".pt", pt(state("linear"), True), "linear", reader), Path(folder))
 
 
-CAMPAIGN = Campaign("checkpoints", cases(), attempt, prepare=load_everything)
+CAMPAIGN = Campaign(cases(), attempt, prepare=load_everything)

@@ -140,4 +140,4 @@ def _small_figures() -> Iterator[None]:
         yield
 
 
-CAMPAIGN = Campaign("folders", st.lists(damages(), min_size=1, max_size=3), attempt, prepare)
+CAMPAIGN = Campaign(st.lists(damages(), min_size=1, max_size=3), attempt, prepare)

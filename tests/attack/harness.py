@@ -9,7 +9,7 @@ A module of this folder defines its campaign at its end::
             read(file)
 
 
-    CAMPAIGN = Campaign("images", st.binary(), attempt)
+    CAMPAIGN = Campaign(st.binary(), attempt)
 """
 
 from __future__ import annotations
@@ -75,7 +75,6 @@ class Campaign:
     forked, to import slow modules.
     """
 
-    name: str
     strategy: SearchStrategy[Any]
     attempt: Callable[[Any, Path], None]
     prepare: Callable[[], None] = lambda: None
@@ -89,45 +88,22 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
     reports: dict[str, str] = field(default_factory=dict)
 
-    def add(self, location: str, report: str, count: int = 1) -> None:
+    def add(self, location: str, report: str) -> None:
         """Count a finding: an unexpected error, a hang, or the end of the process of a case."""
-        self.counts[location] = self.counts.get(location, 0) + count
+        self.counts[location] = self.counts.get(location, 0) + 1
         self.reports.setdefault(location, report)
 
 
-def run(campaign: Campaign, count: int, run_seed: int = 0, processes: int = 1, seconds: float = 10.0,
-        memory: int = GIB) -> Outcome:  # fmt: skip
-    """Run ``count`` cases in some processes; the cases depend on ``run_seed``, ``count`` and ``processes``."""
+def run(campaign: Campaign, count: int, run_seed: str = "", seconds: float = 10.0, memory: int = GIB) -> Outcome:
+    """Run ``count`` cases, which depend on ``run_seed`` and ``count``."""
     campaign.prepare()
     # Frozen objects stay in memory pages that forked processes share.
     gc.collect()
     gc.freeze()
-    context, total = multiprocessing.get_context("fork"), Outcome()
-    queue, producers = context.SimpleQueue(), []
-    for index in range(processes):
-        share = count // processes + (index < count % processes)
-        arguments = (campaign, share, f"{run_seed}-{index}", seconds, memory, queue.put)
-        producers.append(context.Process(target=_run_share, args=arguments))
-        producers[-1].start()
-    for _ in producers:
-        outcome = queue.get()
-        total.cases += outcome.cases
-        for location, number in outcome.counts.items():
-            total.add(location, outcome.reports[location], number)
-    for producer in producers:
-        producer.join()
-        assert producer.exitcode == 0, f"{campaign.name}: a process that draws cases ended by {producer.exitcode}"
-    gc.unfreeze()
-    return total
+    batch, outcome = list[Any](), Outcome()
 
-
-def _run_share(campaign: Campaign, count: int, name: str, seconds: float, memory: int, report: Any) -> None:
-    """Draw and run cases, and report the outcome."""
-    batch: list[Any] = []
-    outcome = Outcome()
-
-    @seed(name)
-    @settings(max_examples=max(count, 1), database=None, phases=[Phase.generate], deadline=None,
+    @seed(run_seed)
+    @settings(max_examples=count, database=None, phases=[Phase.generate], deadline=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(campaign.strategy)
     def run_in_batches(case: Any) -> None:
@@ -136,12 +112,10 @@ def _run_share(campaign: Campaign, count: int, name: str, seconds: float, memory
             run_cases(campaign.attempt, batch, outcome, seconds, memory)
             batch.clear()
 
-    try:
-        if count:
-            run_in_batches()
-        run_cases(campaign.attempt, batch, outcome, seconds, memory)
-    finally:
-        report(outcome)
+    run_in_batches()
+    run_cases(campaign.attempt, batch, outcome, seconds, memory)
+    gc.unfreeze()
+    return outcome
 
 
 def run_cases(attempt: Callable[[Any, Path], None], cases: Sequence[Any], outcome: Outcome, seconds: float,

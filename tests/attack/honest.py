@@ -41,7 +41,7 @@ def denoisers(family, dataset):
         yield f"{name}, trained on {images} images", Trained(fitted)
 
 
-def main(arguments=()):
+def main():
     """Check all denoisers; print the flagged rows, and return 1 if there are any."""
     count, flagged = 0, 0
     for family in FAMILIES:

@@ -60,22 +60,13 @@ def file_with_declared_size(kind: str, height: int, width: int) -> bytes:
         return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(bytes(99))) + _chunk(
             b"IEND", b""
         )  # fmt: skip
-    content = bytearray(picture(kind, MODES[kind][-1], 8, 8, 0))
-    width_bytes, height_bytes = struct.pack("<H", width % 2**16), struct.pack("<H", height % 2**16)
-    if kind == "GIF":
-        content[6:10] = width_bytes + height_bytes
-        index = content.find(b"\x2c")
-        content[index + 5 : index + 9] = width_bytes + height_bytes
-    elif kind == "BMP":
-        content[18:26] = struct.pack("<II", width % 2**32, height % 2**32)
-    elif kind == "JPEG":
-        index = content.find(b"\xff\xc0")
-        content[index + 5 : index + 9] = struct.pack(">HH", height % 2**16, width % 2**16)
-    else:
-        # In TIFF, WebP and JPEG 2000, replace the number 8 everywhere.
-        for small, large in ((b"\0\0\0\x08", struct.pack(">I", width % 2**32)), (b"\x08\0\0\0", width_bytes + b"\0\0")):
-            content = content.replace(small, large)
-    return bytes(content)
+    content = picture(kind, MODES[kind][-1], 57, 59, 0)
+    # Replace the sides wherever they are stored, in four or two bytes of either order.
+    for side, declared in ((57, height), (59, width)):
+        for form in (">I", "<I", ">H", "<H"):
+            limit = 2 ** (8 * struct.calcsize(form))
+            content = content.replace(struct.pack(form, side), struct.pack(form, declared % limit))
+    return content
 
 
 @functools.cache

@@ -29,8 +29,8 @@ MAX_PREVIEW_PIXELS = 1 << 14
 class Case:
     """A folder or file of images, and the reader: a dataset, or ``preview``, with parameters.
 
-    The kind is ``folder``, ``file``, ``special``, or ``text`` for an arbitrary path. Files are names and contents; for
-    ``special``, the name is the kind of special file and its suffix.
+    The kind is ``folder``, ``file``, or ``text`` for an arbitrary path. Files are names and contents; the name of a
+    special file is its kind and its suffix.
     """
 
     kind: str
@@ -78,21 +78,17 @@ def _write_case(case: Case, scratch: Path) -> str:
     """Write the files of a case and return the path to read."""
     if case.kind == "text":
         return case.files[0][0]
-    if case.kind == "special":
-        kind, suffix = case.files[0][0].split(",")
-        return str(make_special(kind, scratch / f"images{suffix}", picture("PNG", "RGB", 24, 24, 0)))
-    if case.kind == "file":
-        suffix, content = case.files[0]
-        return str(_write_file(scratch / f"images{suffix}", content))
     folder = scratch / "folder"
     folder.mkdir()
+    path = folder
     for name, content in case.files:
-        if name.partition(",")[0] in SPECIAL:
-            path = folder / f"special{name.partition(',')[2]}"
-            make_special(name.partition(",")[0], path, picture("PNG", "RGB", 24, 24, 0))
+        special, _, suffix = name.partition(",")
+        if special in SPECIAL:
+            path = make_special(special, folder / f"special{suffix}", picture("PNG", "RGB", 24, 24, 0))
         elif (file := _path_inside(folder, name)) is not None:
-            _write_file(file, content)
-    return str(folder)
+            path = file
+            file.write_bytes(content)
+    return str(folder if case.kind == "folder" else path)
 
 
 def _path_inside(folder: Path, name: str) -> Path | None:
@@ -105,11 +101,6 @@ def _path_inside(folder: Path, name: str) -> Path | None:
     except (OSError, ValueError):
         return None
     return file if safe and len(os.fsencode(file.name)) < 250 and not file.exists() else None
-
-
-def _write_file(file: Path, content: bytes) -> Path:
-    file.write_bytes(content)
-    return file
 
 
 def _valid_images(number: int) -> list[tuple[str, bytes]]:
@@ -134,11 +125,11 @@ def cases(draw: st.DrawFn) -> Case:
     if kind == "text":
         return Case(kind, [(draw(texts), b"")], reader, parameters)
     if kind == "special":
-        return Case(kind, [(f"{draw(st.sampled_from(SPECIAL))},{draw(suffixes)}", b"")], reader, parameters)
+        return Case("file", [(f"{draw(st.sampled_from(SPECIAL))},{draw(suffixes)}", b"")], reader, parameters)
     if kind == "file":
         suffix, content = draw(st.one_of(array_files(), pictures()))
         suffix = suffix if draw(st.integers(0, 5)) else draw(suffixes)
-        return Case(kind, [(suffix, content)], reader, parameters)
+        return Case(kind, [(f"images{suffix}", content)], reader, parameters)
     files = _valid_images(draw(st.integers(0, 100))) if draw(st.integers(0, 5)) else []
     for index in range(draw(st.integers(0, 3))):
         suffix, content = draw(pictures())
@@ -156,4 +147,4 @@ def load_everything() -> None:
         registry.configure("dataset", name)
 
 
-CAMPAIGN = Campaign("images", cases(), attempt, prepare=load_everything)
+CAMPAIGN = Campaign(cases(), attempt, prepare=load_everything)

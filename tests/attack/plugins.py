@@ -1,4 +1,4 @@
-"""Runs of misbehaving plugins together with honest entrants: ``python -m tests.attack.plugins``.
+"""Runs of misbehaving plugins together with honest entrants: ``python -m tests.attack plugins``.
 
 The scores of honest entrants must be identical to those of a run without misbehaving plugins, the board must show the
 reason of each failure, the exit status must agree with the store, and no process may remain.
@@ -6,12 +6,12 @@ reason of each failure, the exit status must agree with the store, and no proces
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -20,11 +20,173 @@ import pandas as pd
 
 import gahbench
 
-from .misbehaving import KINDS
-from .plugin_files import HONEST, label, write_suite
+from .misbehaving import KINDS, Kind
 
 #: Environment variable that marks all processes of a run.
 _MARK = "GAHBENCH_ATTACK"
+
+
+#: Labels of honest entrants: references, a built-in network, and a plugin from a separate file.
+HONEST = (
+    "identity",
+    "gaussian-blur",
+    "bayes-shrink[haar]",
+    "oracle-threshold[haar]",
+    "unet[width=2,levels=1]",
+    "honest",
+)
+SUITE = """
+name: attack
+datasets: [{datasets}]
+entrants: [{entrants}]
+baseline: oracle-threshold[haar]
+training: {{steps: 12, batch_size: 4, compile: never, validations: 1, validation_images: 2}}
+scoring: {{sigmas: [0.1, 0.3], images: 3, metrics: [{metrics}]}}
+limits: {{unit: {unit}}}
+"""
+_HEAD = '''"""{name}."""
+import gc, multiprocessing, os, signal, subprocess, sys, threading, time
+import numpy as np
+import torch
+from torch import nn
+import gahbench
+
+#: Whether this process runs a row, since plugins do not misbehave in planning.
+RUNS_ROW = multiprocessing.parent_process() is not None
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+class Leaves(Exception):
+    def __str__(self):
+        raise SystemExit(0)
+
+
+class Endless(Exception):
+    def __str__(self):
+        while True:
+            pass
+
+
+class Lazy(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), keywords=None):
+        raise RuntimeError("lazy")
+
+
+def act(self=None, noisy=None, sigma=None):
+{code}
+
+
+def at(when):
+    return when == "{when}" and RUNS_ROW
+
+
+if at("import"):
+    act()
+'''
+_BODY = '''
+
+@gahbench.hookimpl
+def register_{plugin_kind}s(register):
+    register("{name}", Plugin)
+
+
+class Plugin({base}):
+    """Misbehaves."""
+
+'''
+#: For each kind of plugin: the base class, the honest result, and the body of the class.
+_CLASSES = {
+    "architecture": ("nn.Module", "y", """
+    def __init__(self, channels: int):
+        super().__init__()
+        self.noise = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.calls = 0
+        if at("constructor"):
+            act(self)
+
+    def forward(self, noisy, sigma):
+        y = noisy - self.noise(noisy)
+        self.calls += self.training
+        if (at("training") and self.calls == 3) or (at("evaluation") and not self.training):
+            act(self, noisy, sigma)
+        return {output} if at("output") else y
+"""),
+    "reference": ("gahbench.Reference", "noisy", """
+    def __init__(self):
+        if at("constructor"):
+            act(self)
+
+    def denoise(self, noisy, sigma, truth):
+        if at("evaluation"):
+            act(self, noisy, sigma)
+        return {output} if at("output") else noisy
+"""),
+    "metric": ("gahbench.Metric", "", """
+    def score(self, evaluation):
+        if at("evaluation"):
+            act(self)
+        errors = {{
+            ("", sigma): (evaluation.denoised(sigma) - evaluation.clean).square().mean((1, 2, 3))
+            for sigma in evaluation.sigmas
+        }}
+        return gahbench.Scores.parts(errors)
+"""),
+    "dataset": ("gahbench.Dataset", "images", """
+    shape = (1, 16, 16)
+    card = gahbench.Card("made here", "CC0-1.0")
+
+    def images(self, split, count, start=0):
+        if at("evaluation"):
+            act(self)
+        images = torch.full((count, 1, 16, 16), 0.5)
+        return {output} if at("output") else images
+"""),
+}  # fmt: skip
+
+
+def label(kind):
+    """Return the name of the plugin for a kind of misbehaviour."""
+    return f"evil-{kind.name}"
+
+
+def write_plugin(kind, folder, name):
+    """Write the plugin file for a kind of misbehaviour."""
+    is_output = kind.when == "output"
+    base, honest_result, body = _CLASSES[kind.plugin_kind]
+    code = textwrap.indent("pass" if is_output else kind.code.strip("\n"), "    ")
+    text = (_HEAD + _BODY + body).format(
+        name=name,
+        when=kind.when,
+        plugin_kind=kind.plugin_kind,
+        base=base,
+        code=code,
+        output=kind.code if is_output else honest_result,
+    )
+    (folder / f"{name.replace('-', '_')}.py").write_text(text, encoding="utf-8")
+
+
+def write_suite(kinds, folder, unit):
+    """Write the plugin files of kinds, the file of an honest plugin, and a suite with all of them."""
+    plugins = folder / "plugins"
+    plugins.mkdir(parents=True)
+    write_plugin(Kind("honest", "pass"), plugins, "honest")
+    for kind in kinds:
+        write_plugin(kind, plugins, label(kind))
+    labels = {name: [label(kind) for kind in kinds if kind.plugin_kind == name] for name in _CLASSES}
+    text = SUITE.format(
+        datasets=", ".join(["'discs[size=16]'", *labels["dataset"]]),
+        entrants=", ".join(f"'{name}'" for name in (*HONEST, *labels["architecture"], *labels["reference"])),
+        metrics=", ".join(["psnr", *labels["metric"]]),
+        unit=unit,
+    )
+    file = folder / "attack.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
 def run(kinds, folder, unit):
@@ -110,20 +272,9 @@ def _remaining_processes(mark):
     return commands
 
 
-def main(arguments=None):
-    """Run kinds of misbehaviour; return 0 without faults, and otherwise 1."""
-    parser = argparse.ArgumentParser(prog="python -m tests.attack.plugins", description=__doc__)
-    parser.add_argument("names", nargs="*", help="kinds of misbehaviour; all by default")
-    parser.add_argument("--together", type=int, default=1, help="number of kinds in a run")
-    parser.add_argument("--unit", type=float, default=60.0, help="time limit of a unit in seconds")
-    options = parser.parse_args(arguments)
-    kinds = [KINDS[name] for name in options.names or KINDS]
-    groups = [kinds[first : first + options.together] for first in range(0, len(kinds), options.together)]
+def main():
+    """Run each kind of misbehaviour; return 0 without faults, and otherwise 1."""
     with tempfile.TemporaryDirectory() as folder:
-        faults = attack(groups, Path(folder) / "attack", options.unit)
-    print(f"{len(kinds) - len(faults)} of {len(kinds)} passed")
+        faults = attack([[kind] for kind in KINDS.values()], Path(folder) / "attack")
+    print(f"{len(KINDS) - len(faults)} of {len(KINDS)} passed")
     return 1 if faults else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

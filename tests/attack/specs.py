@@ -92,4 +92,4 @@ def cases(draw: st.DrawFn) -> Case:
     return kind, (draw(st.just(name) | texts), positional, {**given, **others} if draw(st.booleans()) else given)
 
 
-CAMPAIGN = Campaign("specs", cases(), attempt, prepare=load_everything)
+CAMPAIGN = Campaign(cases(), attempt, prepare=load_everything)

@@ -18,15 +18,15 @@ HUGE = file_with_declared_size("PNG", 2**31 - 1, 2**31 - 1)
 IMAGES = {
     "a bomb": images.Case("folder", [*VALID, ("x.png", bomb(13_000))], "faces", {"size": 8}),
     "a header": images.Case("folder", [*VALID, ("x.png", HUGE)], "photos", {"size": 8}),
-    "gigabytes of zeros": images.Case("file", [(".npz", packed_zeros(2 * 10**9))], "whole"),
-    "no pixels": images.Case("file", [(".npy", npy("|u1", (6, 0, 12), "zeros", False, 0))], "whole"),
-    "a negative shape": images.Case("file", [(".npy", npy("|u1", (-1, 12, 12), "zeros", False, 0))], "faces"),
-    "a payload": images.Case("file", [(".npy", npy("|O", (3,), "zeros", False, 0))], "faces"),
-    "a FIFO": images.Case("special", [("fifo,.npy", b"")], "whole"),
-    "an endless device": images.Case("special", [("zero,.npy", b"")], "faces"),
+    "gigabytes of zeros": images.Case("file", [("images.npz", packed_zeros(2 * 10**9))], "whole"),
+    "no pixels": images.Case("file", [("images.npy", npy("|u1", (6, 0, 12), "zeros", False, 0))], "whole"),
+    "a negative shape": images.Case("file", [("images.npy", npy("|u1", (-1, 12, 12), "zeros", False, 0))], "faces"),
+    "a payload": images.Case("file", [("images.npy", npy("|O", (3,), "zeros", False, 0))], "faces"),
+    "a FIFO": images.Case("file", [("fifo,.npy", b"")], "whole"),
+    "an endless device": images.Case("file", [("zero,.npy", b"")], "faces"),
     "no home": images.Case("text", [("~nobody-at-all/x", b"")], "photos"),
 }
-#: Quick kinds of misbehaviour, each from a different group; ``python -m tests.attack.plugins`` runs all kinds.
+#: Quick kinds of misbehaviour, each from a different group; ``python -m tests.attack plugins`` runs all kinds.
 MISBEHAVING = (
     "raise-stopped",
     "sleep-in-constructor",
