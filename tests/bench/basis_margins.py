@@ -1,6 +1,6 @@
-"""Margins by which denoisers agree better with graph harmonics than with other bases, with paired intervals.
+"""Margins by which the direction of denoisers is closer to graph harmonics than to other bases, with paired intervals.
 
-Run ``python tests/bench/basis_margins.py FOLDER`` on a results folder with the metrics ``direction`` and ``alignment``.
+Run ``python tests/bench/basis_margins.py FOLDER`` on a results folder with the metric ``direction``.
 """
 
 import sys
@@ -20,10 +20,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 def main():
     small = f"{RESULTS}/basis --dataset discs[size=24] --entrant gaussian-blur --basis haar"
-    options = harness.options(
-        __doc__, small, "folder", folder=Path, metric=("direction", "alignment"), dataset=[], entrant=[], basis=[]
-    )
-    metric = options.metric or "direction"
+    options = harness.options(__doc__, small, "folder", folder=Path, dataset=[], entrant=[], basis=[])
     results = gahbench.load_results(options.folder)
     sigmas = sorted(results.scores["sigma"].dropna().unique().tolist())
     frame = results.select(options.entrant, options.dataset).board.frame.dropna(subset=["value"])
@@ -31,14 +28,14 @@ def main():
     frame = frame.assign(basis=frame["quantity"].map({name: each[1] for name, each in names.items() if each}))
     for (dataset, entrant), rows in frame.dropna(subset=["basis"]).groupby(["dataset", "entrant"], sort=False):
         bases = sorted(set(rows["basis"]))
-        title = f"{metric} with {FIRST} minus {metric} with other bases, in the mean and at each sigma"
+        title = f"direction with {FIRST} minus direction with other bases, in the mean and at each sigma"
         print(f"\n{dataset}, {entrant}: {title}\n")
         print("| basis | mean |", " | ".join(f"{sigma:.3g}" for sigma in sigmas), "|")
         print("| --- |", " | ".join(["---:"] * (1 + len(sigmas))), "|")
         for basis in bases:
             if basis == FIRST or basis not in (options.basis or bases):
                 continue
-            margins = [margin(results, dataset, entrant, FIRST, basis, sigma, metric) for sigma in (None, *sigmas)]
+            margins = [margin(results, dataset, entrant, FIRST, basis, sigma) for sigma in (None, *sigmas)]
             cells = [
                 "–" if value is None else f"{value[0]:+.2f} [{value[1]:+.2f}, {value[2]:+.2f}]" for value in margins
             ]

@@ -22,14 +22,13 @@ SIGMAS = [2.0**level / 255 for level in range(7)]
 def main():
     options = harness.options(
         __doc__, lambda: f"--out {harness.folder()} --alphas 2 --size 16 --images 2",
-        out=Path(), alphas=[1.0, 2.0, 4.0], size=64, images=8, contour=("line", "closed"),
+        out=Path(), alphas=[1.0, 2.0, 4.0], size=64, images=8,
     )  # fmt: skip
-    contour = options.contour or "line"
-    print(f"{options.size}x{options.size}, contour {contour}, {options.images} images, sigma 1/255 to 64/255")
+    print(f"{options.size}x{options.size}, {options.images} images, sigma 1/255 to 64/255")
     inputs = -20 * np.log10(SIGMAS)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     for colour, alpha in enumerate(options.alphas):
-        dataset = gahbench.create("dataset", "c-alpha", alpha=alpha, size=options.size, contour=contour)
+        dataset = gahbench.create("dataset", "c-alpha", alpha=alpha, size=options.size)
         bound = lambda: torch.stack([dataset.lower_bound("test", options.images, sigma) for sigma in SIGMAS])  # noqa: B023, E731
         seconds, bounds = harness.time_call(bound)
         psnr = -10 * bounds.log10().numpy()

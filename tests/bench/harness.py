@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 
-import gahbench
 from gahbench._util.readable import pluralize
 from gahbench._util.resources import cpu_count
 from gahbench.devices.hardware import hardware
@@ -29,21 +28,16 @@ MEMORY = "GiB: peak memory of tensors on the GPU for the row; without a GPU, pea
 def options(description, small="", positional="", on_devices=False, **defaults):
     """Parse the options of a benchmark: an option for each default, and ``--threads``, ``--smoke`` and ``--device``.
 
-    A default may be a list, for an option with several values; an empty list, for a repeatable text option; a tuple of
-    choices; ``False``, for a flag; or a type, for an optional value. ``small`` is a string of options, or a function
-    that returns it, which replaces ``--smoke`` on the command line; later options override it. The number of torch's
-    threads is set.
+    A default may be a list, for an option with several values; an empty list, for a repeatable text option; or a type,
+    for an optional value. ``small`` is a string of options, or a function that returns it, which replaces ``--smoke``
+    on the command line; later options override it. The number of torch's threads is set.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     devices = {"device": "cpu"} if on_devices else {}
     for name, default in {"threads": cpu_count(), **devices, **defaults}.items():
         settings = {"default": default, "type": type(default), "help": "default: %(default)s"}
-        if default is False:
-            settings = {"action": "store_true"}
-        elif isinstance(default, type):
+        if isinstance(default, type):
             settings = {"type": default}
-        elif isinstance(default, tuple):
-            settings = {"choices": default}
         elif default == []:
             settings = {"action": "append", "default": []}
         elif isinstance(default, list):
@@ -67,11 +61,6 @@ def folder():
     path = Path(tempfile.mkdtemp(prefix="bench-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
-
-
-def unet(width):
-    """Return gahbench's UNet of 3 levels for images of one channel."""
-    return gahbench.create("architecture", "unet", channels=1, width=width, levels=3)
 
 
 def time_call(call, device="cpu"):

@@ -1,15 +1,14 @@
-"""Simulated coverage and width of 95 % intervals, and the error rate of ranks.
+"""Simulated coverage and width of 95 % intervals.
 
     python tests/bench/interval_coverage.py [--trials 4000]
 
-Three tables:
+Two tables:
 
 1. Means of independent units, such as images of a classical denoiser. Units are normal, or skewed: gamma(1/2) less its
    mean. Both kinds of intervals are shown: studentised intervals, which boards show for means and paired differences,
    and percentiles of joint draws, which ranks and claims use. Below five units there is no interval.
 2. Means of 6 networks over units and seeds, with equal spreads over seeds, and with a last network whose seeds spread
    three times as much; its spread is averaged over ``--datasets``. The paired difference is of the last two networks.
-3. Ranks of 6 equal networks: the share of trials with any wrong rank.
 
 Widths are shown as mean and median: with few skewed units, some intervals are many times as wide as most. The
 standard error of a coverage of 0.95 in 4000 trials is 0.003.
@@ -20,8 +19,7 @@ import itertools
 import harness
 import numpy as np
 
-from gahbench.board.ranks import rank_intervals
-from gahbench.board.statistics import interval, means, sampled_means, seed_spreads
+from gahbench.board.statistics import interval, sampled_means, seed_spreads
 
 DRAWS, ENTRANTS = 1000, 6
 SEED_SPREAD, JOINT_SPREAD = 0.5, 0.2
@@ -31,12 +29,6 @@ DISTRIBUTIONS = {
     "gamma(1/2)": lambda generator, *shape: (generator.gamma(0.5, size=shape) - 0.5) / np.sqrt(0.5),
 }
 SPREADS = {"equal": (1.0,) * ENTRANTS, "last 3 times": (1.0,) * (ENTRANTS - 1) + (3.0,)}
-RANKED = {
-    "equal spreads": (0.25,) * ENTRANTS,
-    "one with 3 times the spread": (0.25,) * 5 + (0.75,),
-    "one diverged, 20 dB": (0.25,) * 5 + (20.0,),
-    "seeds hardly matter": (0.01,) * ENTRANTS,
-}
 
 
 class Tally:
@@ -102,22 +94,10 @@ def seeds_table(trials, datasets):
         print(f"{case:13} {distribution:11} {units:5}  {seeds:5}  {'  '.join(map(str, tallies))}", flush=True)
 
 
-def ranks_table(trials):
-    """Print how often ranks of equal entrants are wrong."""
-    print("\nspreads                      seeds  wrong ranks")
-    for (case, spreads), seeds in itertools.product(RANKED.items(), (2, 3)):
-        generator, wrong = np.random.default_rng(seeds), 0
-        for trial in range(trials):
-            values = 30 + networks(generator, spreads, seeds, 48, "normal")
-            wrong += bool((rank_intervals(means(values), sampled_means(values, DRAWS, trial).draws())[0] > 1).any())
-        print(f"{case:28} {seeds:5}  {wrong / trials:11.3f}", flush=True)
-
-
 def main():
     options = harness.options(__doc__, "--trials 20", trials=4000, datasets=4)
     units_table(options.trials)
     seeds_table(options.trials, options.datasets)
-    ranks_table(options.trials)
 
 
 if __name__ == "__main__":

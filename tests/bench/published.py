@@ -1,6 +1,6 @@
 """Import of the published code of Kadkhodaie et al. 2024 from a folder; this repository does not contain the code.
 
-The published trainer is set up as in its ``main.py``, with default options, and its weights are mapped to gahbench's.
+The published trainer is set up as in its ``main.py``, with default options.
 """
 
 import argparse
@@ -15,8 +15,6 @@ from torch.utils.data import DataLoader
 
 import gahbench
 
-#: Parts of the published UNet and the corresponding parts of gahbench's UNet, which are registered in another order.
-PARTS = {"encoder": "encoder", "mid_block": "middle", "upsample": "upsample", "decoder": "decoder"}
 #: Published networks, by the specs of the same networks of gahbench.
 NETWORKS = {"unet": "UNet", "bf-cnn": "BF_CNN", "bf-cnn-rf[spacing=4]": "BF_CNN_RF"}
 
@@ -100,49 +98,3 @@ class Fit:
         """Train for one epoch over the shuffled images."""
         loader, criterion = DataLoader(dataset=images, batch_size=batch, shuffle=True), nn.MSELoss(reduction="sum")
         self._trainer.train_epoch(self.network, loader, criterion, self._optimizer, self._options)
-
-
-def copy_weights(published, ours):
-    """Copy parameters and buffers part by part, in order; raise ``ValueError`` if the networks do not correspond."""
-    source, target = published.state_dict(), ours.state_dict()
-    copied = 0
-    for theirs, name in PARTS.items():
-        sources = [value for key, value in source.items() if key.startswith(f"{theirs}.")]
-        targets = [value for key, value in target.items() if key.startswith(f"{name}.")]
-        if len(sources) != len(targets):
-            raise ValueError(f"{theirs} has {len(sources)} tensors, {name} has {len(targets)}")
-        for value, target_value in zip(sources, targets, strict=True):
-            # The published normalisation has shape (1, C, 1, 1) where gahbench's has (C,).
-            if value.squeeze().shape != target_value.squeeze().shape:
-                raise ValueError(
-                    f"{theirs}: shape {tuple(value.shape)} instead of {tuple(target_value.shape)} in {name}"
-                )
-            target_value.copy_(value.reshape(target_value.shape))
-        copied += len(sources)
-    if not copied == len(source) == len(target):
-        raise ValueError(
-            f"{copied} tensors correspond, of {len(source)} published tensors and {len(target)} of gahbench"
-        )
-
-
-def disagreement(published, ours, noisy):
-    """Return the difference of two networks with equal weights, relative to the largest residual, for both modes.
-
-    The gains of both networks are changed first, because the published initial gains are so small that residuals would
-    nearly vanish.
-    """
-    random = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, value in published.state_dict().items():
-            if name.endswith(("gammas", "running_sd")):
-                value.uniform_(0.5, 1.5, generator=random)
-    copy_weights(published, ours)
-    differences = {}
-    for mode in ("evaluation", "training"):
-        for network in (published, ours):
-            network.train(mode == "training")
-        with torch.no_grad():
-            residual = published(noisy)
-            difference = ours(noisy, torch.ones(len(noisy))) - (noisy - residual)
-        differences[mode] = float(difference.abs().max() / residual.abs().max())
-    return differences

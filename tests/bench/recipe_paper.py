@@ -3,7 +3,7 @@
 Run ``python tests/bench/recipe_paper.py --published DIR``, where DIR is a folder with the code of Kadkhodaie et al.
 2024 (``network.py``, ``trainer.py`` and their imports). Both sides train the same networks on the same C^alpha images
 for as many steps, each by its own code, and the PSNR on test images is compared: the mean over images and noise levels.
-Without the folder only gahbench trains. ``--schedule constant`` keeps the learning rate.
+Without the folder only gahbench trains.
 """
 
 import statistics
@@ -27,7 +27,7 @@ SMOKE = "--steps 10 --seeds 0 --width 4 --networks unet"
 def main():
     options = harness.options(
         __doc__, SMOKE, published=Path, steps=[300, 1500], seeds=[0, 1, 2, 3, 4], networks=[*published.NETWORKS],
-        width=16, schedule=("halving", "constant"),
+        width=16,
     )  # fmt: skip
     dataset = gahbench.create("dataset", "c-alpha[alpha=2,size=32,construction=paper]")
     print(f"Mean PSNR over sigma = {SIGMAS}, in dB; {options.width} channels, batches of {BATCH}.", flush=True)
@@ -51,7 +51,7 @@ def train(name, steps, seed, dataset, options):
     images = BATCH * steps // EPOCHS
     training = Training.model_validate({
         "recipe": "paper", "steps": steps, "batch_size": BATCH, "train_images": images, "epoch_images": images,
-        "schedule": options.schedule or "halving", "validations": 1,
+        "schedule": "halving", "validations": 1,
     })  # fmt: skip
     settings = {"levels": 2} if name == "unet" else {}
     network = build_network(
@@ -67,7 +67,7 @@ def train_published(name, steps, seed, dataset, options):
     images = dataset.images("train", BATCH * steps // EPOCHS)
     fit = published.Fit(options.published, options.width, seed, name=name, levels=2)
     for epoch in range(EPOCHS):
-        if epoch and options.schedule != "constant":
+        if epoch:
             fit.halve_rate()
         fit.epoch(images, BATCH)
     return published.Denoiser(fit.network)
