@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 import gahbench
 
@@ -21,12 +23,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "dit": {"width": 32, "depth": 2},
     "dncnn": {"width": 8, "layers": 6},
     "ffdnet": {"width": 8, "layers": 5},
-    "ircnn": {"width": 8},
     "local-score": {"images": 4, "validation": 1},
     "mlp": {"width": 256},
     # Any class in a module is suitable.
     "module": {"factory": "gahbench_plugins.architectures.dncnn:BFCNN", "arguments": {"width": 8, "layers": 6}},
-    "mohan-densenet": {"width": 8, "stages": 2},
     "mohan-rcnn": {"width": 8, "stages": 2},
     "nafnet": {"width": 8},
     "pca-locality": {"images": 8},
@@ -47,6 +47,13 @@ NEEDS = {
     "diffusers": ("diffusers",),
     "deepinv": ("deepinv",),
 }
+
+
+def packages_of(extras: Iterable[str]) -> set[str]:
+    """Return the names of extras, and of the packages that they install."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names, optional = set(extras), project["optional-dependencies"]
+    return names | {Requirement(requirement).name for name in names for requirement in optional[name]}
 
 
 def mark_extras(names: Iterable[str]) -> list[Any]:
@@ -82,10 +89,6 @@ def small(name: str, folder: Path) -> dict[str, Any]:
         return {"path": str(mnist(folder))}
     if name == "hf-dataset":
         return {"path": str(save_dataset(folder))}
-    if name in ("torchscript", "torch-export"):
-        return _save_with_code(name, folder / "model.pt")
-    if name == "hf":
-        return _write_hub_cache(folder)
     if name == "diffusers":
         return {"path": str(save_ddpm(folder / "ddpm"))}
     if name != "pretrained":
@@ -93,25 +96,6 @@ def small(name: str, folder: Path) -> dict[str, Any]:
     file = folder / "weights.pt"
     torch.save(gahbench.create("architecture", "bf-cnn", width=4, layers=3).state_dict(), file)
     return {"architecture": "bf-cnn[width=4,layers=3]", "checkpoint": str(file)}
-
-
-def _write_hub_cache(folder: Path) -> dict[str, Any]:
-    """Write weights to a cache of the Hugging Face hub, and return the parameters that name them."""
-    from huggingface_hub import constants
-    from safetensors.torch import save_file
-
-    # The setting remains for later tests, none of which reads downloads of the user.
-    constants.HF_HUB_CACHE = str(folder)
-    snapshot = folder / "models--someone--denoiser" / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    network = gahbench.create("architecture", "bf-cnn", width=4, layers=3)
-    save_file(network.state_dict(), snapshot / "weights.safetensors")
-    return {
-        "repo": "someone/denoiser",
-        "revision": "0" * 40,
-        "file": "weights.safetensors",
-        "architecture": "bf-cnn[width=4,layers=3]",
-    }
 
 
 def tiny_unet(**parameters: Any) -> Any:
@@ -137,18 +121,6 @@ def save_ddpm(folder: Path, **parameters: Any) -> Path:
 
     diffusers.DDPMPipeline(tiny_unet(**parameters), diffusers.DDPMScheduler()).save_pretrained(folder)
     return folder
-
-
-def _save_with_code(name: str, file: Path) -> dict[str, Any]:
-    """Save a network with its code, for images of any size, and return the parameters that name it."""
-    network = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False).eval()
-    images = torch.rand(2, 1, 16, 16)
-    if name == "torchscript":
-        torch.jit.save(torch.jit.trace(network, images), file)
-    else:
-        axes = {0: torch.export.Dim("batch", max=4096), 2: torch.export.Dim("rows"), 3: torch.export.Dim("columns")}
-        torch.export.save(torch.export.export(network, (images,), dynamic_shapes=(axes,)), file)
-    return {"checkpoint": str(file), "sigma": "none"}
 
 
 def mnist(folder: Path, train: int = 40, test: int = 12) -> Path:

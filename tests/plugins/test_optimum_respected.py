@@ -8,7 +8,6 @@ import torch
 
 import gahbench
 from gahbench._util.noise import evaluation_noise
-from gahbench.board.results import index_or_none
 from gahbench.evaluation.evaluation import Evaluation
 
 FAMILIES = [
@@ -89,40 +88,3 @@ def test_no_practical_reference_is_better_than_the_optimum(family):
         for sigma in SIGMAS:
             mean, error = excess(Better(posteriors), family, sigma)
             assert mean < -STANDARD_ERRORS * error
-
-
-SUITE = """
-name: rivals
-datasets:
-  - gaussian-field: {size: 16}
-  - sinusoids: {size: 16}
-  - c-alpha: {alpha: 4, size: 16, contour: closed}
-entrants:
-  - unet: {width: 8, levels: 2}
-  - bayes-shrink: {basis: haar}
-  - identity
-  - optimal
-  - lower-bound
-training: {steps: 110, batch_size: 16, sigma_min: 0.02, learning_rate: 5.0e-3, compile: never, validations: 1}
-scoring: {sigmas: [0.03, 0.1, 0.3], images: 32, metrics: [psnr]}
-"""
-
-
-@pytest.mark.usefixtures("figures_not_rendered")
-def test_runs_check_that_no_trained_network_is_better_than_the_optimum(tmp_path):
-    file = tmp_path / "rivals.yaml"
-    file.write_text(SUITE)
-    outcome = gahbench.run(file, out=tmp_path / "out", engine="inline")
-    assert (outcome.failed, outcome.done) == (0, 3 + 3 * 3 + 3)
-    board = outcome.leaderboard(full=True)
-    for name, rows in board.groupby("dataset"):
-        check = outcome.results.optimum_checks.get(name)
-        assert (check.entrants, check.comparisons, check.missed, check.violations) == (3, 9, 0, ())
-        assert check.optimum == ("lower-bound" if name.startswith("c-alpha") else "optimal")
-        rows = rows.set_index("entrant")
-        # The network is trained well enough for a meaningful comparison.
-        assert rows.loc["unet[width=8,levels=2]", "deficit@0.3"] < rows.loc["identity", "deficit@0.3"] - 4
-        assert rows["deficit"].dropna().min() > 0
-    written = (tmp_path / "out" / "leaderboard.md").read_text()
-    assert written.count("Checked: none of 3 entrants in 9 comparisons is better") == 3
-    assert index_or_none(tmp_path / "out")["optimum_violations"] == []

@@ -7,10 +7,9 @@ import scipy.fft
 import torch
 from given_networks import build, images, untrained
 
-from gahbench_plugins.architectures.linear import Linear
-from gahbench_plugins.architectures.mlp import MLP
 from gahbench_plugins.architectures.unet_conditional import UNetConditional
 from gahbench_plugins.architectures.vit import DiT, TokenAttention, ViT
+from gahbench_plugins.architectures.whole_image import MLP, Linear
 
 
 def test_the_layers_estimate_the_noise_over_sigma():

@@ -4,7 +4,6 @@ import pytest
 import torch
 from given_networks import images, untrained
 
-from gahbench._util.errors import ParameterError
 from gahbench.registry.parameters import constructor_parameters, resolve
 from gahbench.registry.spec import format_value, parse_spec
 from gahbench_plugins.architectures.module import Deepinv, Module
@@ -114,12 +113,6 @@ def test_a_label_is_read_back_as_the_same_arguments(value):
     resolved = resolve(tuple(PARAMETERS), {"factory": "a.b:C", "arguments": {"one": value, "two": 2}}, "module")
     text = f"module[{','.join(f'{name}={format_value(item)}' for name, item in resolved.items())}]"
     assert resolve(tuple(PARAMETERS), parse_spec(text).keywords, "module") == resolved
-
-
-@pytest.mark.parametrize("arguments", ["[1, 2]", 3, [1]])
-def test_arguments_that_are_not_a_mapping_are_refused(arguments):
-    with pytest.raises(ParameterError, match=r"arguments=.*mapping"):
-        resolve(tuple(PARAMETERS), {"factory": "a:b", "arguments": arguments}, "module")
 
 
 @pytest.mark.parametrize(("name", "parameters", "message"), [

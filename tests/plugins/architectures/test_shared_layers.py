@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gahbench_plugins.architectures.dncnn import Chain
-from gahbench_plugins.architectures.layers import BiasFreeNorm, NoiseEmbedding, append_noise_level
+from gahbench_plugins.architectures.layers import BiasFreeNorm, NoiseEmbedding
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -52,14 +52,6 @@ def test_bias_free_norm_supports_all_precisions_and_devices_in_training():
     assert torch.allclose(norm.running_deviation, features.float().std(dim=(0, 2, 3), correction=0), rtol=1e-5)
     assert torch.allclose(norm(features.double()), norm(features.float()).double(), atol=1e-5)
     assert norm.to("meta")(features.to("meta")).shape == features.shape
-
-
-def test_the_map_of_the_noise_level_is_an_additional_channel():
-    noisy, levels = torch.rand(3, 2, 4, 5), torch.tensor([0.1, 0.2, 0.3])
-    result = append_noise_level(noisy, levels)
-    assert torch.equal(result, torch.cat([noisy, levels.view(3, 1, 1, 1).expand(3, 1, 4, 5)], 1))
-    for dtype in (torch.float64, torch.bfloat16):
-        assert append_noise_level(noisy.to(dtype), levels).dtype == dtype
 
 
 def test_the_embedding_distinguishes_levels_by_their_ratio_and_is_finite_without_noise():

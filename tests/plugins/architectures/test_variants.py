@@ -20,12 +20,10 @@ SMALL = {
     "timm-unet": {"backbone": "resnet10t", "levels": 2, "width": 4},
     "mohan-unet": {},
     "mohan-rcnn": {"width": 6, "stages": 2},
-    "mohan-densenet": {"width": 6, "stages": 2},
-    "ircnn": {"width": 6},
 }
 SWIN = {**SMALL["timm-unet"], "backbone": "swin_tiny_patch4_window7_224"}
 #: Networks that are always blind.
-BLIND = ["linear", "mohan-unet", "mohan-rcnn", "mohan-densenet", "ircnn"]
+BLIND = ["linear", "mohan-unet", "mohan-rcnn"]
 WITH_BLIND = [name for name in SMALL if name not in BLIND]
 WITH_BIAS = [name for name in SMALL if name not in ("nafnet", "unet-conditional", "vit", "timm-unet")]
 WITH_NORM = ["unet", "bf-cnn", "dncnn", "ffdnet", "unet-conditional"]
@@ -88,7 +86,7 @@ def test_the_noise_level_matters_if_and_only_if_the_network_is_not_blind(name):
         assert torch.equal(run(network, noisy, 0.1, 0.1), run(network, noisy, 0.4, 0.4)) == blind
 
 
-@parametrize("name", [*WITH_BLIND, "linear", "ircnn"])
+@parametrize("name", [*WITH_BLIND, "linear"])
 @parametrize("channels", [1, 3])
 def test_training_starts_near_the_identity(name, channels):
     """Errors over sigma^2 are then about 1 at every noise level."""

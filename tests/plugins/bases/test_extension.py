@@ -1,66 +1,18 @@
-"""Curvelets, and bases of images that are extended."""
+"""Cosines, and bases of images that are extended."""
 
 import numpy as np
 import pytest
 import pywt
+import scipy.fft
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_images import normal
 from random_images import uniform as images
 
-import gahbench
-from gahbench_plugins.bases import curvelet
-from gahbench_plugins.bases.curvelet import Curvelet
+from gahbench_plugins.bases.block_dct import BlockDCT
+from gahbench_plugins.bases.dct import DCT
 from gahbench_plugins.bases.wavelet import Wavelet
-
-
-@pytest.fixture
-def package():
-    return pytest.importorskip("curvelets.numpy")
-
-
-@pytest.mark.parametrize(("size", "scales"), [((64, 64), 4), ((32, 48), 3), ((16, 20), 2), ((32, 64), 5)])
-def test_coefficients_equal_those_of_the_package(package, size, scales):
-    batch = images(2, 2, *size)
-    ours = Curvelet(scales).analysis(batch)
-    transform = package.UDCT(shape=size, num_scales=scales, wedges_per_direction=3, window_threshold=0)
-    for image, coefficients in zip(batch.flatten(0, 1), ours.flatten(0, 1), strict=True):
-        theirs = []
-        for scale, fans in enumerate(transform.forward(image.numpy())):
-            for fan in fans:
-                stacked = np.stack(fan).ravel()
-                theirs += [stacked.real, stacked.imag] if scale else [stacked.real]
-        np.testing.assert_allclose(coefficients.flatten().numpy(), np.concatenate(theirs), atol=1e-5)
-
-
-def test_a_missing_package_raises_an_error_that_names_the_extra(monkeypatch):
-    monkeypatch.setattr(curvelet.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'pip install "gahbench\[curvelets\]"'):
-        Curvelet()
-
-
-EXTENDED = ["sym4", "wavelet[bior2.2]", "wavelet[db2,levels=2]", "wavelet-packet", "block-dct"]
-SIZES = [(17, 23), (30, 45), (33, 33)]
-THRESHOLD = 0.3
-
-
-def adapted(name, batch):
-    return gahbench.create("basis", name).adapt(batch, THRESHOLD)
-
-
-def threshold_images(name, batch):
-    """Return images without the coefficients that are small compared with their noise levels."""
-    basis = adapted(name, batch)
-    coefficients = basis.analysis(batch)
-    levels = basis.noise_levels(tuple(batch.shape[1:]))
-    return basis.synthesis(coefficients * (coefficients.abs() > THRESHOLD * levels))
-
-
-@pytest.mark.parametrize("name", EXTENDED)
-@pytest.mark.parametrize("size", SIZES)
-def test_thresholding_commutes_with_transposition_and_keeps_constants(name, size):
-    batch = images(2, 1, *size)
-    torch.testing.assert_close(threshold_images(name, batch.mT), threshold_images(name, batch).mT)
-    constant = torch.full((1, 1, *size), 0.5, dtype=torch.float64)
-    torch.testing.assert_close(threshold_images(name, constant), constant)
 
 
 @pytest.mark.parametrize(("size", "levels", "extended_size"), [((17, 23), None, (20, 24)), ((30, 45), 3, (32, 48))])
@@ -90,8 +42,20 @@ def test_the_extended_size_is_the_next_valid_size(levels, size, extended_size):
     assert (size != extended_size) == any("extended" in note for note in basis.notes((1, *size)))
 
 
-def test_filters_of_extended_images_are_refused():
-    basis = Wavelet("sym4")
-    basis.check_filters((1, 18, 24))
-    with pytest.raises(ValueError, match=r"images of 321x481 are extended.*such as 352x512"):
-        basis.check_filters((1, 321, 481))
+@settings(deadline=None, max_examples=20)
+@given(size=st.integers(1, 9), rows=st.integers(1, 4), columns=st.integers(1, 4))
+def test_images_and_blocks_have_the_coefficients_of_scipy(size, rows, columns):
+    batch = normal(2, 2, size * rows, size * columns)
+    whole = scipy.fft.dctn(batch.numpy(), axes=(-2, -1), norm="ortho")
+    torch.testing.assert_close(DCT().analysis(batch), torch.from_numpy(whole))
+    blocks = batch.unflatten(-1, (columns, size)).unflatten(-3, (rows, size))
+    expected = torch.from_numpy(scipy.fft.dctn(blocks.numpy(), axes=(-3, -1), norm="ortho")).reshape(batch.shape)
+    torch.testing.assert_close(BlockDCT(size).analysis(batch), expected)
+
+
+def test_constants_are_only_in_band_0():
+    flat = normal(1, 1, 2, 3).repeat_interleave(4, -1).repeat_interleave(4, -2)
+    for basis, image in ((BlockDCT(4), flat), (DCT(), torch.ones_like(flat))):
+        labels = basis.bands((1, 8, 12))
+        assert basis.analysis(image)[0, 0][labels > 0].abs().max() < 1e-12
+        assert labels[0, :4].tolist() == ([0, 1, 2, 3] if image is flat else [0, 1, 2, 2])

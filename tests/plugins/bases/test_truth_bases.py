@@ -11,8 +11,7 @@ import gahbench
 from gahbench._util.errors import BasisError
 from gahbench.contracts.datasets import Dataset, TrueBasis
 from gahbench.contracts.truth import Truth
-from gahbench_plugins.bases.true_basis import FamilyBasis
-from gahbench_plugins.bases.true_flow import TrueFlow
+from gahbench_plugins.bases.truth import FamilyBasis, TrueFlow
 from gahbench_plugins.datasets.c_alpha import CAlpha
 
 

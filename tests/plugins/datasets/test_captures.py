@@ -25,6 +25,7 @@ def noise(seed, sigma, shape=(SIDE, SIDE)):
 
 
 FLAT, LARGE = np.full((SIDE, SIDE), 0.5), scenes(1, (SIDE, SIDE + 2))[0]
+UNIFORM = np.random.default_rng(0).uniform(size=(SIDE, SIDE))
 
 
 def write_array(path, **arrays):
@@ -148,11 +149,17 @@ def test_squares_are_cut_from_all_pairs_and_keep_their_source(tmp_path):
         (scenes(1), [FLAT], "the noisy image is constant"),
         (scenes(1), scenes(1), "the noisy image equals the clean image"),
         (scenes(1), [LARGE], "the clean image has 48x48 pixels and the noisy image 48x50"),
+        (None, [FLAT], "the noisy image is constant"),
+        (None, [np.where(np.eye(SIDE) > 0, np.nan, FLAT)], "pixels that are infinite or NaN"),
+        (None, [255 * UNIFORM], r"outside of \[0, 1\]; set 'black' and 'white'|above 1"),
+        (None, [UNIFORM[:8]], "sides of 16 pixels or more"),
+        (None, [(UNIFORM > 0.5).astype(float)], "too few blocks without clipped pixels"),
     ],
 )
 def test_pairs_that_cannot_be_used_are_named(tmp_path, clean, noisy, reason):
-    with pytest.raises(DataError, match=f"1 of 1 images cannot be used: image 0: .*{reason}"):
-        Captures(write_array(tmp_path, clean=clean, noisy=noisy)).images("test", 1)
+    arrays = {"noisy": noisy} if clean is None else {"clean": clean, "noisy": noisy}
+    with pytest.raises(DataError, match=f"1 of 1 images cannot be used: image 0: .*({reason})"):
+        Captures(write_array(tmp_path, **arrays)).images("test", 1)
 
 
 @pytest.mark.parametrize(

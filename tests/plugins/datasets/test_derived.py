@@ -142,19 +142,6 @@ def test_the_optimum_is_the_shuffled_optimum_of_the_plain_images(dataset):
         assert torch.equal(posterior.trace, plain_posterior.trace)
         expected, result = plain_posterior.mean, posterior.mean
     assert torch.equal(result, shuffled_by_numpy(dataset, expected))
-    basis, plain_basis = dataset.true_basis("test", 2, 1), plain.true_basis("test", 2, 1)
-    assert (basis is None) == (plain_basis is None)
-    if basis is not None:
-        vectors = [known.vectors.mT.reshape(-1, *dataset.shape) for known in (basis, plain_basis)]
-        assert torch.equal(vectors[0], shuffled_by_numpy(dataset, vectors[1]))
-        assert torch.equal(basis.energies, plain_basis.energies)
-    # Rows and columns of filters are permuted, in every channel.
-    pixels = torch.arange(noisy[0].numel()).reshape(1, *dataset.shape)
-    order = shuffled_by_numpy(dataset, pixels).flatten()
-    filters = plain.optimal_filters(noisy, sigma, "test", 1).matrices()[:, order][:, :, order]
-    result = dataset.optimal_filters(dataset.shuffle(noisy), sigma, "test", 1)
-    torch.testing.assert_close(result.matrices(), filters, atol=1e-6, rtol=0)
-    torch.testing.assert_close(result.select(2).matrices(), filters[2:3], atol=1e-6, rtol=0)
 
 
 @pytest.fixture(params=[40, 41])

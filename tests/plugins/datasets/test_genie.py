@@ -62,40 +62,6 @@ def test_bound_filter_and_basis_are_those_of_the_explicit_covariance_given_the_c
             assert (energies.diff() <= 0).all()
 
 
-@pytest.mark.parametrize("alpha", [0.5, 2.0])
-def test_the_bound_rises_with_the_noise_between_its_limits(alpha):
-    dataset = CAlpha(alpha, 8)
-    previous = torch.zeros(5, dtype=torch.float64)
-    for sigma in (1e-5, 1e-3, *SIGMAS, 1.0, 30.0):
-        bound = dataset.lower_bound("test", 5, sigma)
-        assert (bound > previous).all()
-        assert (bound < sigma**2).all()
-        previous = bound
-    # Strong noise leaves the variance of a pixel, which is smaller where regions mix.
-    masks = masks_of(dataset, "test", 5)
-    variance = (MEAN_STD**2 + FIELD_STD**2) * (masks.square() + (1 - masks).square()).mean(1)
-    torch.testing.assert_close(previous, variance, rtol=1e-3, atol=0)
-    # Under weak noise the error is sigma^2, as all 64 directions have some energy.
-    torch.testing.assert_close(
-        dataset.lower_bound("test", 5, 1e-7), torch.full((5,), 1e-14).double(), rtol=1e-3, atol=0
-    )
-
-
-def test_bounds_depend_only_on_the_image(monkeypatch):
-    """Bounds depend neither on earlier calls nor on the number of images of a call."""
-    monkeypatch.setattr(c_alpha, "MAX_CACHED", 600)
-    dataset, start = CAlpha(2.0, 16, contour="closed"), 62
-    together = [dataset.lower_bound("test", 4, sigma, start) for sigma in (0.2, 0.05, 0.2)]
-    assert torch.equal(together[0], together[2])
-    single = CAlpha(2.0, 16, contour="closed").lower_bound("test", 1, 0.05, start + 2)
-    assert torch.equal(single, together[1][2:3])
-    noisy = dataset.images("test", 4, start) + 0.1
-    filtered = dataset.genie(noisy, 0.1, "test", start)
-    torch.testing.assert_close(dataset.genie(noisy[2:], 0.1, "test", start + 2), filtered[2:], atol=1e-6, rtol=0)
-    # Other images have other contours.
-    assert (dataset.genie(noisy[2:], 0.1, "test", start) - filtered[2:]).abs().max() > 1e-3
-
-
 def test_the_optimum_is_known_for_up_to_4096_pixels(monkeypatch):
     monkeypatch.setattr(c_alpha, "MAX_PIXELS", 256)
     small, large = CAlpha(2.0, 16), CAlpha(2.0, 17)
@@ -166,14 +132,15 @@ def test_blocks_of_images_depend_only_on_the_render_size_and_images_are_composed
     torch.testing.assert_close(images[4:, 0], (masks * first + (1 - masks) * second)[:2])
 
 
-def test_drawn_fields_have_the_covariance_of_the_amplitude():
-    dataset, count = CAlpha(1.0, 8, render_size=32), 2000
-    pairs = AveragedField(32, 1.0, FIELD_STD).pairs(torch.Generator().manual_seed(0), count, 8)
-    result = torch.cat(pairs).flatten(1).double()
-    expected = explicit(dataset)
+@pytest.mark.parametrize("render_size", [None, 32])
+def test_drawn_backgrounds_have_the_covariance_of_the_formula(render_size):
+    dataset, count = CAlpha(1.0, 8, render_size=render_size), 2000
+    pairs = dataset.backgrounds(torch.Generator().manual_seed(0), count)
+    result = torch.cat(pairs).flatten(1).double() - 0.5
+    expected = explicit(dataset) + MEAN_STD**2
     # A covariance estimated from n pairs has a standard error of at most sqrt(2 / n) of the variance.
     assert (result.T @ result / len(result) - expected).abs().max() < 5 * (2 / len(result)) ** 0.5 * expected.max()
-    # The two fields of a pair are independent.
+    # The two backgrounds of an image are independent.
     cross = result[:count].T @ result[count:] / count
     assert cross.abs().max() < 5 * count**-0.5 * expected.max()
 

@@ -316,9 +316,3 @@ def test_a_cache_that_cannot_be_used_is_named(slow, monkeypatch, tmp_path):
     monkeypatch.setenv("GAHBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match="or set GAHBENCH_CACHE to a writable folder"):
         Images(str(slow), on_error="skip").prepare()
-
-
-def test_previews_name_omitted_files(slow, command):
-    status, out, _ = command("preview")(f"images[path={slow},size=16,on_error=skip]")
-    assert status == 0
-    assert " ".join(out.split()).count("1 of 9 images cannot be used") == 1

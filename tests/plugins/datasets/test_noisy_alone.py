@@ -131,23 +131,6 @@ def test_the_images_are_the_noisy_images_with_their_estimated_or_given_levels(pa
 
 
 @pytest.mark.parametrize(
-    ("image", "problem"),
-    [
-        (np.full((64, 64), 0.5), "the noisy image is constant"),
-        (np.where(np.eye(64) > 0, np.nan, 0.5), "pixels that are infinite or NaN"),
-        (255 * draw().uniform(size=(64, 64)), r"outside of \[0, 1\]; set 'black' and 'white'|above 1"),
-        (draw().uniform(size=(8, 64)), "sides of 16 pixels or more"),
-        ((draw().uniform(size=(64, 64)) > 0.5).astype(float), "too few blocks without clipped pixels"),
-    ],
-)
-def test_images_that_cannot_be_used_are_named(tmp_path, image, problem):
-    np.savez(tmp_path / "bad.npz", noisy=[image])
-    with pytest.raises(DataError, match=f"1 of 1 images cannot be used: image 0: .*({problem})") as caught:
-        Captures(str(tmp_path / "bad.npz")).images("test", 1)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
     ("kind", "scoring", "problem"),
     [
         ("white", {"metrics": ["psnr"]}, "'psnr': .*needs clean images, .*'white'; accepted: sure under white noise"),

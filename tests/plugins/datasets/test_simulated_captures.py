@@ -3,15 +3,7 @@
 import pytest
 import torch
 
-from gahbench.registry.registry import Registry
-from gahbench.testing import check_configured
-from gahbench_plugins.datasets.simulated_captures import (
-    SimulatedCaptures,
-    demosaic,
-    mosaic,
-    to_linear,
-    to_srgb,
-)
+from gahbench_plugins.datasets.simulated_captures import SimulatedCaptures, demosaic, mosaic, to_linear, to_srgb
 from gahbench_plugins.metrics.recorded import correlation
 
 
@@ -72,9 +64,3 @@ def test_demosaicing_correlates_the_noise_of_neighbours_as_its_filters_do():
     assert float(noise.square().mean()) == pytest.approx(variance, rel=0.02)
     # A neighbour of a green pixel has the weight 2/8 of it, and both orders of the pair have this covariance.
     assert float(correlation(noise, 1, -1)) == pytest.approx(0.25 * sigma2 / variance, abs=0.02)
-
-
-@pytest.mark.parametrize("spec", ["simulated-captures", "simulated-captures[size=64,colour=rgb]"])
-def test_the_contract_is_kept(spec):
-    report = check_configured(Registry().configure("dataset", spec))
-    assert report.passed, str(report)

@@ -123,3 +123,21 @@ def test_dask_finishes_the_suite_despite_losses(poisoned, dask_cluster, whole):
     dask_cluster.kill("w1")
     dask_cluster.start_worker("w2")
     check(run, whole)
+
+
+@pytest.mark.extras("distributed")
+def test_a_stop_of_dask_lets_rows_write_checkpoints(make, dask_cluster):
+    run = make()
+    run.start(f"dask[{dask_cluster.address}]")
+    run.wait_for_checkpoints(2)
+    assert run.stop() == 130
+    assert len(run.checkpoints()) == 2
+
+
+@pytest.mark.extras("distributed")
+def test_a_missing_scheduler_is_an_error(make, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")
+    run = make()
+    run.start("dask[tcp://127.0.0.1:9]")
+    assert run.end() == 2
+    assert "no scheduler of Dask answers at tcp://127.0.0.1:9" in run.printed()

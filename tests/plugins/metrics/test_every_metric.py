@@ -1,6 +1,6 @@
 """Properties of many metrics: titles, refused inputs, missing values, and shared bases."""
 
-import inspect
+import itertools
 import re
 
 import pytest
@@ -9,7 +9,7 @@ from known_filters import create, evaluation
 import gahbench
 from gahbench.registry.registry import Registry
 
-METRICS = [plugin for plugin in Registry().plugins("metric") if plugin.factory.titles or plugin.factory.nulls]
+METRICS = Registry().plugins("metric")
 
 
 @pytest.mark.parametrize("plugin", METRICS, ids=lambda plugin: plugin.name)
@@ -19,9 +19,12 @@ def test_titles_name_parameters_and_nulls_belong_to_titles(plugin):
     assert named <= {parameter.name for parameter in plugin.parameters}
     assert set(nulls) <= set(titles)
     assert len(set(titles.values())) == len(titles)
-    # The docstring describes every part.
-    documented = inspect.getdoc(plugin.factory)
-    assert all(f"``{part}``" in documented for part in {*titles, *nulls.values()} - {""})
+    # The docstring describes every part. Scales of intervals are read without an import.
+    scales = {name: plugin.attribute(name) or () for name in ("share_parts", "positive_parts")}
+    assert scales == {name: getattr(plugin.factory, name, ()) for name in scales}
+    documented = " ".join(str(base.__doc__) for base in plugin.factory.__mro__)
+    parts = {*titles, *nulls.values(), *itertools.chain(*scales.values())} - {"", *plugin.factory.ratios}
+    assert all(f"``{part}``" in documented for part in parts)
 
 
 @pytest.mark.parametrize(

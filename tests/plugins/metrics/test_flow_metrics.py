@@ -12,7 +12,7 @@ from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.sampling import Sampling
 from gahbench.sampling.drawing import starting_noise
-from gahbench_plugins.datasets.gaussian_field import hartley
+from gahbench_plugins.datasets.gaussian import hartley
 
 FIELD = gahbench.create("dataset", "gaussian-field", size=8, std=0.2)
 OTHER = gahbench.create("dataset", "gaussian-field", size=8, std=0.1, alpha=1.0)

@@ -2,9 +2,7 @@
 
 import pytest
 import torch
-from isolation import real_data
 from safetensors.torch import save_file
-from torch.nn import functional
 
 import gahbench
 from gahbench.contracts.truth import Truth
@@ -73,30 +71,3 @@ def test_the_kind_is_classical_if_all_references_are(files):
     torch.testing.assert_close(reference.denoise(NOISY, 50 / 255, BLIND), alone, rtol=0, atol=0)
     mixed = gahbench.create("reference", "by-level", references=[tuned[0], spec(files[0])], levels=[15, 50])
     assert mixed.kind == by_level(files).kind == "trained"
-
-
-def chain(state, images):
-    """Return a chain of convolutions with ReLU between them, as published, from the tensors of a file."""
-    count = len(state) // 2
-    for number in range(count):
-        images = functional.conv2d(
-            images, state[f"model.{2 * number}.weight"], state[f"model.{2 * number}.bias"], padding=1
-        )
-        images = images.relu() if number < count - 1 else images
-    return images
-
-
-@pytest.mark.parametrize(("names", "architecture", "channels"), [
-    (("dncnn_15", "kair_dncnn_25", "dncnn_50"), "dncnn[layers=17,norm=false]", 1),
-    (("cdncnn_15", "cdncnn_25", "cdncnn_50"), "dncnn[norm=false]", 3),
-])  # fmt: skip
-def test_published_networks_are_the_chains_of_convolutions_in_their_files(names, architecture, channels):
-    paths = [real_data() / "weights" / f"{name}.pth" for name in names]
-    if not all(path.exists() for path in paths):
-        pytest.skip("needs the files of published weights")
-    references = [f"pretrained['{architecture}',checkpoint={path}]" for path in paths]
-    reference = gahbench.create("reference", "by-level", references=references, levels=list(LEVELS))
-    noisy = torch.rand(1, channels, 13, 16, generator=torch.Generator().manual_seed(1))
-    for level, path in zip(LEVELS, paths, strict=True):
-        expected = noisy - chain(torch.load(path, weights_only=True), noisy)
-        torch.testing.assert_close(reference.denoise(noisy, level / 255, BLIND), expected, rtol=0, atol=1e-5)

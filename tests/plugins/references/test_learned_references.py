@@ -14,11 +14,10 @@ from random_images import uniform as random
 from gahbench import TrainingData, Truth
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.finite import Finite
-from gahbench_plugins.references import local_score
-from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
-from gahbench_plugins.references.local_score import LocalScore
-from gahbench_plugins.references.pca_locality import PCALocality
-from gahbench_plugins.references.pspc import PatchSetPosteriorComposites
+from gahbench_plugins.references import patches
+from gahbench_plugins.references.covariance import PCALocality
+from gahbench_plugins.references.patches import LocalScore, PatchSetPosteriorComposites
+from gahbench_plugins.references.training_memory import EmpiricalBayes
 
 
 def denoise(reference, training, noisy, sigma):
@@ -71,28 +70,26 @@ def composites(training, noisy, sigma, patch):
     return total / count
 
 
-def patch_at(image, row, column, half, periodic):
+def patch_at(image, row, column, half):
     """Return values around a pixel by displacement, without values beyond the border."""
     result = {}
     _, height, width = image.shape
     for down, across in itertools.product(range(-half, half + 1), repeat=2):
         other_row, other_column = row + down, column + across
-        if periodic:
-            other_row, other_column = other_row % height, other_column % width
         if 0 <= other_row < height and 0 <= other_column < width:
             result[down, across] = image[:, other_row, other_column]
     return result
 
 
-def local_means(training, noisy, sigma, patch, equivariant, periodic):
+def local_means(training, noisy, sigma, patch, equivariant):
     """Compute the result pixel by pixel; only patches with the same missing values are compared."""
     result, half = np.zeros(noisy.shape), patch // 2
     indices = list(itertools.product(range(noisy.shape[2]), range(noisy.shape[3])))
     for number, (row, column) in itertools.product(range(len(noisy)), indices):
-        own = patch_at(noisy[number], row, column, half, periodic)
+        own = patch_at(noisy[number], row, column, half)
         distances, centres = [], []
         for image, index in itertools.product(training, indices if equivariant else [(row, column)]):
-            other = patch_at(image, *index, half, periodic)
+            other = patch_at(image, *index, half)
             if set(own) == set(other):
                 distances.append(sum(((own[key] - other[key]) ** 2).sum() for key in own))
                 centres.append(image[:, index[0], index[1]])
@@ -131,13 +128,11 @@ def test_local_references_agree_with_their_definitions(shape, log_sigma, seed, h
         (PatchSetPosteriorComposites(min(patch, side)), composites(*arrays, sigma, min(patch, side))),
         (PCALocality(threshold, None), means_by_covariance(*arrays, sigma, threshold, len(training))),
         (PCALocality(threshold, 2), means_by_covariance(*arrays, sigma, threshold, 2)),
-    ]
-    for equivariant, boundary in itertools.product((True, False), ("zeros", "periodic")):
-        if boundary == "zeros" or patch <= side:
-            expected = local_means(*arrays, sigma, patch, equivariant, boundary == "periodic")
-            cases.append((LocalScore(patch, equivariant, boundary), expected))
+        *((LocalScore(patch, equivariant), local_means(*arrays, sigma, patch, equivariant))
+          for equivariant in (True, False)),
+    ]  # fmt: skip
     with pytest.MonkeyPatch.context() as context:
-        context.setattr(local_score, "PAIRS", pairs)
+        context.setattr(patches, "PAIRS", pairs)
         for reference, expected in cases:
             np.testing.assert_allclose(denoise(reference, training, noisy, sigma), expected, rtol=0, atol=1e-9)
 
@@ -167,23 +162,6 @@ def test_float32_is_accurate_at_any_noise(name, sigma):
     assert result.dtype == torch.float32
     exact = denoise(name, training.double(), noisy.double(), sigma)
     torch.testing.assert_close(result.double(), exact, atol=1e-3 * sigma, rtol=0)
-
-
-@pytest.mark.parametrize("name", [
-    "pspc[2]", "pca-locality[threshold=0.2,batch=3]", "local-score[3,equivariant=false,boundary=periodic]",
-    *(f"local-score[{patch},boundary={boundary}]" for patch in (1, 3, 5) for boundary in ("zeros", "periodic")),
-])  # fmt: skip
-def test_jacobians_are_derivatives(name):
-    """Steps of fourth order, around images of several channels and with similar neighbours."""
-    training, noisy = (
-        torch.nn.functional.avg_pool2d(random(count, 2, 7, 7, seed=count), 3, stride=1) for count in (7, 1)
-    )
-    reference, sigma, step = fitted(name, training), 0.2, 1e-3
-    steps = step * torch.eye(50, dtype=torch.float64).view(-1, 2, 5, 5)
-    ends = [reference.denoise(noisy + k * steps, sigma, Truth(steps)).flatten(1) for k in (-2, -1, 1, 2)]
-    expected = (ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]).mT / (12 * step)
-    result = reference.jacobian(noisy, sigma, Truth(noisy)).matrices()[0]
-    torch.testing.assert_close(result, expected, atol=1e-7, rtol=1e-7)
 
 
 @pytest.mark.parametrize("plugin", [LocalScore, PatchSetPosteriorComposites])

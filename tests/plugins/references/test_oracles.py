@@ -3,23 +3,16 @@
 import pytest
 import torch
 from constructing import construct
+from learned_references import with_noise
 from random_images import uniform as random
 
-from gahbench import Basis, Dataset, Optimum, OptimumError, Posterior, Truth
+import gahbench
+from gahbench import Basis, OptimumError, Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
-from gahbench_plugins.references.optimal import LowerBound, Optimal
-from gahbench_plugins.references.oracle import OracleShrink, OracleThreshold
-from gahbench_plugins.references.oracle_best_basis import OracleBestBasis
+from gahbench_plugins.references.oracle import OracleBestBasis, OracleShrink, OracleThreshold
 
 ORACLES = pytest.mark.parametrize(("rule", "oracle"), [("threshold", OracleThreshold), ("shrink", OracleShrink)])
 CLEAN = CAlpha(2.0, 16).images("test", 4)
-
-
-@pytest.mark.parametrize("sigma", [1e-3, 0.1, 1.0])
-def test_thresholding_is_within_a_factor_two_of_shrinkage(sigma):
-    threshold, shrink = (construct(oracle).risk(Truth(CLEAN), sigma) for oracle in (OracleThreshold, OracleShrink))
-    assert (shrink <= threshold).all()
-    assert (threshold <= (2 * shrink).clamp(max=sigma**2)).all()
 
 
 @ORACLES
@@ -85,48 +78,23 @@ def test_measured_risks_agree_with_the_matrices():
     clean = CLEAN[..., :13].double()
     best, truth = construct(OracleBestBasis, ("pixel", "sym4", "wavelet[bior2.2]")), Truth(clean)
     assert best.risk(truth, 0.1) is None
-    for oracle, result in zip(best.oracles, best._risks(truth, 0.1), strict=True):
+    for oracle, result in zip(best.references, best._risks(truth, 0.1), strict=True):
         bias = (oracle.denoise(clean, 0.1, truth) - clean).square().flatten(1).sum(1)
         variance = 0.01 * oracle.jacobian(clean, 0.1, truth).matrices().square().sum((1, 2))
         # With four noise images the variance has an error of several per cent on so few pixels.
         torch.testing.assert_close(result, (bias + variance) / 208, rtol=0.35, atol=1e-6)
 
 
-class Known(Dataset):
-    """White Gaussian images of variance 0.01 around 1/2, with a given kind of optimum."""
-
-    shape = (1, 8, 8)
-    optimum = Optimum("none")
-
-    def __init__(self, kind):
-        self.optimum = Optimum(kind)
-
-    def images(self, split, count, start=0):
-        return (0.5 + 0.1 * random(start + count, *self.shape).float())[start:]
-
-    def posterior(self, noisy, sigma):
-        weight = 0.01 / (0.01 + sigma**2)
-        return Posterior((0.5 + weight * (noisy - 0.5)).double(), torch.full((len(noisy),), 64 * sigma**2 * weight))
-
-    def lower_bound(self, split, count, sigma, start=0):
-        return torch.arange(start, start + count).double() / 100
-
-    def genie(self, noisy, sigma, split, start=0):
-        return noisy + start
-
-
-@pytest.mark.parametrize("kind", ["exact", "bracket", "rate", "none"])
-def test_optima_follow_from_the_dataset(kind):
-    dataset = Known(kind)
-    assert (Optimal().supports(dataset), LowerBound().supports(dataset)) == (kind == "exact", kind == "bracket")
-    truth = Truth(dataset.images("test", 5, 2), dataset, "test", 2)
-    denoised = Optimal().denoise(truth.clean + 0.1, 0.1, truth)
-    assert denoised.dtype == torch.float32
-    torch.testing.assert_close(denoised, 0.5 + 0.5 * (truth.clean - 0.4))
-    assert LowerBound().risk(truth, 0.1).tolist() == pytest.approx([0.02, 0.03, 0.04, 0.05, 0.06])
-    # Batches have the correct start index.
-    starts = [float((LowerBound().denoise(part.clean, 0.1, part) - part.clean).mean()) for part in truth.batches(2)]
-    assert starts == pytest.approx([2, 4, 6], abs=1e-5)
-    for reference in (Optimal(), LowerBound()):
+@pytest.mark.parametrize(("name", "supported"), [("discs[size=8]", "optimal"), ("c-alpha[size=8]", "lower-bound")])
+def test_optima_are_those_of_the_dataset_and_need_it(name, supported):
+    dataset = gahbench.create("dataset", name)
+    truth = Truth(dataset.images("test", 2), dataset)
+    for each in ("optimal", "lower-bound"):
+        reference = gahbench.create("reference", each)
+        assert reference.supports(dataset) == (each == supported)
         with pytest.raises(OptimumError, match="dataset"):
             reference.denoise(truth.clean, 0.1, Truth(truth.clean))
+    noisy = with_noise(truth.clean, 0.3)
+    result = gahbench.create("reference", supported).denoise(noisy, 0.3, truth)
+    expected = dataset.posterior(noisy, 0.3).mean if supported == "optimal" else dataset.genie(noisy, 0.3, "test", 0)
+    torch.testing.assert_close(result, expected.float())

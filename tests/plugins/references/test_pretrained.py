@@ -1,12 +1,17 @@
+"""References that are networks: architectures with weights from a file, or with the weights of a start."""
+
 import pytest
 import torch
+from constructing import construct
 from safetensors.torch import save_file
 
 import gahbench
 from gahbench._util.errors import SuiteError
 from gahbench.contracts.truth import Truth
+from gahbench.networks.initialisation import build_network
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import SuiteChanges, load_suite
+from gahbench_plugins.references.network import Untrained
 
 NETWORK = {"width": 4, "layers": 3}
 SUITE = """
@@ -67,22 +72,18 @@ def test_pretrained_is_the_network_with_the_weights_of_the_file(file):
     assert note.startswith("weights from w.safetensors (SHA-256 ")
 
 
-def test_state_dicts_of_a_file_can_be_selected_and_are_noted(tmp_path):
+def test_averaged_weights_of_a_file_are_used_and_noted(tmp_path):
     models = {name: network() for name in ("model", "ema")}
     with torch.no_grad():
         for parameter in models["model"].parameters():
             parameter.mul_(2)
     torch.save({name: model.state_dict() for name, model in models.items()}, tmp_path / "w.pt")
     noisy = torch.rand(2, 1, 9, 9)
-    for given, name, note in (
-        ({}, "ema", "part 'ema' (other parts of the file: part=model)"),
-        ({"part": "model"}, "model", "part 'model' (other parts of the file: part=ema)"),
-    ):
-        reference = pretrained(tmp_path / "w.pt", **given)
-        with torch.no_grad():
-            expected = models[name](noisy, torch.ones(2))
-        assert torch.allclose(denoise(reference, noisy), expected, atol=1e-6)
-        assert note in reference.notes[0]
+    reference = pretrained(tmp_path / "w.pt")
+    with torch.no_grad():
+        expected = models["ema"](noisy, torch.ones(2))
+    assert torch.allclose(denoise(reference, noisy), expected, atol=1e-6)
+    assert "weights from 'ema' of w.pt" in reference.notes[0]
 
 
 def test_an_architecture_with_a_checkpoint_is_the_same_entrant_as_pretrained(write_suite, builtin, file):
@@ -110,3 +111,19 @@ def test_invalid_checkpoints_are_refused_before_the_run(write_suite, builtin, fi
     with pytest.raises(SuiteError) as error:
         plan(write_suite, builtin, file, SUITE.replace(old, new))
     assert name in str(error.value)
+
+
+@pytest.mark.parametrize("initialisation", ["own", "kaiming"])
+def test_untrained_is_the_network_at_the_start_of_training(initialisation):
+    architecture, noisy = "bf-cnn[width=6,layers=4]", torch.rand(2, 1, 8, 8)
+    start = build_network(
+        lambda: gahbench.create("architecture", architecture, shape=(1, 8, 8)), 3, initialisation
+    ).eval()
+    reference = construct(Untrained, architecture, seed=3, initialisation=initialisation)
+    with torch.no_grad():
+        torch.testing.assert_close(denoise(reference, noisy), start(noisy, torch.full((2,), 0.1)))
+    # The expected Jacobian is computed row by row, by backward passes.
+    result = reference.jacobian(noisy, 0.1, Truth(noisy)).matrices()
+    for image, matrix in zip(noisy, result, strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda y: start(y[None], torch.full((1,), 0.1))[0], image)
+        torch.testing.assert_close(matrix, jacobian.reshape(64, 64), atol=1e-5, rtol=1e-4)

@@ -7,7 +7,6 @@ from torch.nn import functional
 import gahbench
 from gahbench import ParameterError
 from gahbench_plugins.references.published import load_weights
-from gahbench_plugins.references.weights import read_part
 
 WIDTH = 6
 
@@ -269,75 +268,20 @@ def test_weights_that_do_not_fit_are_refused_by_their_naming_scheme_and_name(sta
     assert "\n" not in message
 
 
-def dilated(draw, channels, prefix):
-    """Return a published network of IRCNN, and the function that it computes."""
-    _, weights, vector = draw
-    state = {}
-    for number in range(7):
-        inputs, outputs = (channels if number == 0 else WIDTH), (channels if number == 6 else WIDTH)
-        state[f"{prefix}model.{2 * number}.weight"] = weights(outputs, inputs, 3)
-        state[f"{prefix}model.{2 * number}.bias"] = vector(outputs)
-
-    def denoise(noisy):
-        features = noisy
-        for number, dilation in enumerate((1, 2, 3, 4, 3, 2, 1)):
-            kernel, bias = (state[f"{prefix}model.{2 * number}.{name}"] for name in ("weight", "bias"))
-            features = functional.conv2d(features.relu() if number else features, kernel, bias, 1, dilation, dilation)
-        return noisy - features
-
-    return state, denoise
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_kair_ircnn_of_one_noise_level(draw, channels):
-    noisy = images(channels)
-    state, denoise = dilated(draw, channels, "")
-    assert_agree(ours("ircnn", state, noisy, width=WIDTH, expect="kair"), denoise(noisy), noisy)
-
-
-def test_kair_ircnn_has_a_network_for_every_two_noise_levels_of_255(draw, tmp_path):
-    noisy = images(1)
-    networks = [dilated(draw, 1, "") for _ in range(12)]
-    torch.save({str(number): state for number, (state, _) in enumerate(networks)}, tmp_path / "ircnn_gray.pth")
-    state = read_part(tmp_path / "ircnn_gray.pth").state
-    network = gahbench.create("architecture", "ircnn", width=WIDTH, levels=12)
-    load_weights(network, state, "kair")
-    # The published code uses network number ceil(level / 2), counted from 1, and the last network for higher levels.
-    numbers = {0.5: 0, 1: 0, 2: 0, 2.1: 1, 4: 1, 4.2: 2, 20: 9, 22: 10, 22.5: 11, 24: 11, 200: 11}
-    for level, number in numbers.items():
-        with torch.no_grad():
-            result = network(noisy, torch.full((2,), level / 255))
-        assert_agree(result, networks[number][1](noisy), noisy)
-    with torch.no_grad():
-        mixed = network(noisy, torch.tensor([20.0, 2.0]) / 255)
-    for index, number in enumerate((9, 0)):
-        assert_agree(mixed[index : index + 1], networks[number][1](noisy[index : index + 1]), noisy[index : index + 1])
-
-
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(("architecture", "channels"), [("mohan-rcnn", 1), ("mohan-rcnn", 3), ("mohan-densenet", 1)])
-def test_mohan_recurrent_and_dense(draw, architecture, channels, bias):
-    """Chains of seven convolutions on the noisy image concatenated with the output of the previous chain."""
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mohan_recurrent(draw, channels, bias):
+    """A chain of seven convolutions on the noisy image concatenated with its previous output."""
     _, weights, vector = draw
-    noisy, state = images(channels), {}
-
-    def chain(name, features, outputs, last_bias):
-        sizes = [features.shape[1], *[WIDTH] * 6, outputs]
-        names = ["first_layer", *(f"hidden_layer_list.{number}" for number in range(5)), "last_layer"]
-        for number, layer in enumerate(f"{name}.{layer}" for layer in names):
+    image = noisy = images(channels)
+    sizes, state = [2 * channels, *[WIDTH] * 6, channels], {}
+    layers = ["cnn.first_layer", *(f"cnn.hidden_layer_list.{number}" for number in range(5)), "cnn.last_layer"]
+    for _ in range(4):
+        features = torch.cat([noisy, image], dim=1)
+        for number, layer in enumerate(layers):
             kernel = state.setdefault(f"{layer}.weight", weights(sizes[number + 1], sizes[number], 3))
-            has_bias = last_bias if number == 6 else bias
+            has_bias = bias and number < 6
             constant = state.setdefault(f"{layer}.bias", vector(sizes[number + 1])) if has_bias else None
             features = functional.conv2d(features.relu() if number else features, kernel, constant, padding=1)
-        return features
-
-    if architecture == "mohan-rcnn":
-        image = noisy
-        for _ in range(4):
-            image = chain("cnn", torch.cat([noisy, image], dim=1), channels, last_bias=False)
-    else:
-        maps = chain("cnn_list.0", noisy, 5, last_bias=bias)
-        for number in (1, 2):
-            maps = chain(f"cnn_list.{number}", torch.cat([noisy, maps], dim=1), 5, last_bias=bias)
-        image = chain("cnn_list.3", torch.cat([noisy, maps], dim=1), channels, last_bias=False)
-    assert_agree(ours(architecture, state, noisy, width=WIDTH, bias=bias, expect="same"), image, noisy)
+        image = features
+    assert_agree(ours("mohan-rcnn", state, noisy, width=WIDTH, bias=bias, expect="same"), image, noisy)

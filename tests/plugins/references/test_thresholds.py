@@ -21,15 +21,12 @@ from gahbench_plugins.bases.bandlet import Bandlet
 from gahbench_plugins.bases.pixel import Pixel
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
-from gahbench_plugins.references.bandlet_selection import BandletSelection
 from gahbench_plugins.references.bayes_shrink import BayesShrink
-from gahbench_plugins.references.cycle_spin import CycleSpin
-from gahbench_plugins.references.oracle import OracleThreshold
+from gahbench_plugins.references.composite import CycleSpin
 from gahbench_plugins.references.shrinkage import hard, hard_risk, soft, soft_risk
 from gahbench_plugins.references.sure_shrink import sure_thresholds
-from gahbench_plugins.references.threshold import Threshold
+from gahbench_plugins.references.threshold import BandletSelection, Threshold, VisuShrink
 from gahbench_plugins.references.tuned import Tuned
-from gahbench_plugins.references.visu_shrink import VisuShrink
 
 CLEAN = CAlpha(2.0, 32).images("test", 6)
 BLIND = Truth(torch.full_like(CLEAN, torch.nan))
@@ -131,16 +128,6 @@ def test_shrinkage_agrees_with_scikit_image_away_from_borders(shrink, rule, sigm
         np.testing.assert_allclose(denoised.clip(0, 1), theirs, atol=1e-8)
 
 
-@pytest.mark.parametrize("sigma", [0.01, 0.2])
-def test_visu_shrink_satisfies_the_oracle_inequality(sigma):
-    # Donoho & Johnstone 1994, theorem 1, for soft thresholding of all coefficients: pixels have no coarse scale.
-    d = 1024
-    sparse = draw(4, 1, 32, 32).clamp(min=1.6) - 1.6
-    for clean in (sparse, CLEAN):
-        risk, oracle = (construct(each, "pixel").risk(Truth(clean), sigma) for each in (VisuShrink, OracleThreshold))
-        assert (risk <= (2 * math.log(d) + 1) * (sigma**2 / d + oracle)).all()
-
-
 def sure(coefficients, threshold):
     """Stein's estimate of the error of soft thresholding, from its divergence and residual."""
     residual = soft(coefficients, threshold) - coefficients
@@ -208,7 +195,7 @@ def test_bandlets_of_the_noisy_image_are_better_than_their_wavelet():
 
 @pytest.mark.parametrize(("values", "batches"), [(1, [6] * 9), (5 * CLEAN.numel(), [30, 24]), (1 << 30, [54])])
 def test_cycle_spin_is_the_mean_over_shifts_for_every_batch_size(monkeypatch, values, batches):
-    monkeypatch.setattr("gahbench_plugins.references.cycle_spin.BATCH_VALUES", values)
+    monkeypatch.setattr("gahbench_plugins.references.composite.BATCH_VALUES", values)
     inner = gahbench.create("reference", "sure-shrink")
     denoise, sizes = inner.denoise, []
     monkeypatch.setattr(inner, "denoise", lambda *arguments: sizes.append(len(arguments[2])) or denoise(*arguments))

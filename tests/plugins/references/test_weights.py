@@ -3,7 +3,6 @@
 import argparse
 import os
 import pickle
-import re
 import zipfile
 
 import pytest
@@ -12,13 +11,9 @@ from safetensors.torch import save_file
 
 from gahbench._util.errors import ParameterError
 from gahbench_plugins.references import weights
-from gahbench_plugins.references.weights import read_part, remove_prefixes
+from gahbench_plugins.references.weights import read_state, remove_prefixes
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.count": torch.tensor(3)}
-
-
-def read_state(path):
-    return read_part(path).state
 
 
 def same(result, expected=STATE):
@@ -38,37 +33,34 @@ def same(result, expected=STATE):
 @pytest.mark.parametrize("zipped", [True, False])
 def test_state_dicts_are_found_where_programs_keep_them(tmp_path, content, zipped):
     torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
-    assert same(read_state(tmp_path / "x.pt"))
+    assert same(read_state(tmp_path / "x.pt")[0])
 
 
 OTHER = {"a.weight": torch.ones(2, 3)}
 
 
-@pytest.mark.parametrize(("content", "names"), [
-    ({"model": OTHER, "ema": STATE}, ["ema", "model"]),
-    ({"model": {**OTHER, "ema": STATE}}, ["model.ema", "model"]),
-    ({**OTHER, "ema": {"model": STATE, "step": 3}}, ["ema.model", "."]),
-    ({"model": STATE, "loss": torch.tensor(0.5), "sigmas": torch.ones(9)}, ["model"]),
+@pytest.mark.parametrize(("content", "name"), [
+    ({"model": OTHER, "ema": STATE}, "ema"),
+    ({"model": {**OTHER, "ema": STATE}}, "model.ema"),
+    ({**OTHER, "ema": {"model": STATE, "step": 3}}, "ema.model"),
+    ({"model": STATE, "loss": torch.tensor(0.5), "sigmas": torch.ones(9)}, ""),
 ])  # fmt: skip
-def test_each_of_several_state_dicts_can_be_chosen(tmp_path, content, names):
+def test_averaged_weights_are_preferred_and_named(tmp_path, content, name):
     torch.save(content, tmp_path / "x.pt")
-    first = read_part(tmp_path / "x.pt")
-    assert (first.name, *first.others) == tuple(names)
-    assert same(first.state)
-    assert all(same(read_part(tmp_path / "x.pt", name).state, OTHER) for name in names[1:])
-    with pytest.raises(ParameterError, match=re.escape(", ".join(names))):
-        read_part(tmp_path / "x.pt", "average")
+    state, part = read_state(tmp_path / "x.pt")
+    assert part == name
+    assert same(state)
 
 
 def test_safetensors_are_recognised_by_their_content(tmp_path):
     save_file(STATE, tmp_path / "x.bin")
-    assert same(read_state(tmp_path / "x.bin"))
+    assert same(read_state(tmp_path / "x.bin")[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_become_float32_and_counts_stay(tmp_path, dtype):
     torch.save({"a.weight": STATE["a.weight"].to(dtype), "b.count": STATE["b.count"]}, tmp_path / "x.pt")
-    result = read_state(tmp_path / "x.pt")
+    result, _ = read_state(tmp_path / "x.pt")
     assert same(result)
     assert result["a.weight"].dtype == torch.float32
     assert result["b.count"].dtype == torch.int64
