@@ -19,14 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import dask_cluster
+import clusters
 import hypothesis
 import pytest
-import slurm_cluster
 import typer.testing
-from extra_packages import packages_of
 from fake_families import Families
 from sample_files import LONG, PLUGIN, TINY
+from small_plugins import packages_of
 from tiny_runs import render_no_figures
 
 import gahbench
@@ -248,26 +247,27 @@ def command(
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[slurm_cluster.Cluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[clusters.SlurmCluster]:
     """Start a Slurm cluster, which Slurm's commands of this process and its children use.
 
     Each test has a new cluster, since a controller that was killed does not always recover its nodes, and a cluster
     starts in a second.
     """
-    if reason := slurm_cluster.unavailable_reason():
+    if reason := clusters.slurm_unavailable_reason():
         pytest.skip(reason)
-    with slurm_cluster.cluster() as running:
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp", ignore_cleanup_errors=True) as home,
+        clusters.SlurmCluster(Path(home)) as running,
+    ):
         monkeypatch.setenv("SLURM_CONF", str(running.configuration))
         yield running
 
 
-@pytest.fixture(name="dask_cluster")
-def _dask_cluster(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dask_cluster.Cluster]:
-    """Start a Dask cluster of two workers; an indirect parameter is its patience with silent workers in seconds."""
-    patience = getattr(request, "param", dask_cluster.PATIENT)
-    with dask_cluster.cluster(tmp_path_factory.mktemp("dask"), patience) as running:
+@pytest.fixture
+def dask_cluster(tmp_path: Path) -> Iterator[clusters.DaskCluster]:
+    """Start a Dask cluster of two workers."""
+    (tmp_path / "dask").mkdir()
+    with clusters.DaskCluster(tmp_path / "dask") as running:
         yield running
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import tiny_runs
 
 from gahbench._util.records import read_record
 from gahbench.runs.collect import collect
@@ -41,7 +42,7 @@ def is_alive(pid: int) -> bool:
 
 def board(folder: Path) -> pd.DataFrame:
     """Return the board of the finished units of a folder, without the times of training."""
-    return collect(folder).leaderboard(full=True).drop(columns=["train_seconds", "seconds_per_megapixel"])
+    return tiny_runs.board(collect(folder))
 
 
 def times(folder: Path) -> dict[Path, int]:

@@ -21,53 +21,28 @@ def load_results(name):
     return published_results.load_results(ROOT / "results" / name)
 
 
-@functools.cache
-def load_directions():
-    """Return the results of basis with only those metrics that pages quote, whose board takes half the time."""
-    results = load_results("basis")
-    metrics = [
-        metric
-        for metric in results.scores["metric"].unique()
-        if metric in ("psnr", "spectrum.above-half")
-        or (
-            metric.startswith(("direction[", "truth-direction"))
-            # Numbers of images that a mean leaves out decide whether it is shown.
-            and metric.endswith(("]", "truth-direction", ".left-out", ".basis-share", ".ceiling"))
-        )
-    ]
-    return dataclasses.replace(results, scores=results.scores[results.scores["metric"].isin(metrics)])
-
-
 def page(name):
     return (ROOT / "results" / name / "README.md").read_text(encoding="utf-8")
 
 
-def table_after(name, start, count, with_head=False):
-    """Return the cells of the first table on a page after a string, without backquotes, by default without its head."""
-    lines = page(name).split(start)[1].split("\n\n", 1)[1].split("\n\n")[0].splitlines()
-    assert len(lines) - 2 == count
-    cells = [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
-    return cells if with_head else cells[2:]
-
-
 def mean_and_half_width(differences):
-    """Return the mean over photographs with half its 95 % t interval, as text, and that half."""
+    """Return the mean over photographs with half its 95 % t interval, as text."""
     half_width = scipy.stats.t.ppf(0.975, len(differences) - 1) * differences.sem()
-    return f"{differences.mean():.2f} ±{half_width:.2f}".replace("-", "−"), half_width
+    return f"{differences.mean():.2f} ±{half_width:.2f}".replace("-", "−")
 
 
 @functools.lru_cache(maxsize=64)
-def agreement_cubes(results, measure, basis):
-    """Return the cubes of a measure with a basis, and of the images that it leaves out, each by dataset."""
+def direction_cubes(results, basis):
+    """Return the cubes of the direction with a basis, and of the images that it leaves out, each by dataset."""
     names = {str(name): parse_agreement(str(name)) for name in results.scores["metric"].unique()}
-    found = [sorted(name for name in names if names[name] == (measure, basis, part)) for part in ("", "left-out")]
+    found = [sorted(name for name in names if names[name] == ("direction", basis, part)) for part in ("", "left-out")]
     cubes = metric_cubes(results, [name for part in found for name in part[-1:]])
     return [cubes.get(part[-1], {}) if part else {} for part in found]
 
 
-def margin(results, dataset, entrant, basis, other, sigma=None, measure="direction"):
-    """Return the paired difference between agreements with two bases, and its ends; ``None`` if a value is missing."""
-    (first, *omitted), (second, *others) = (agreement_cubes(results, measure, name) for name in (basis, other))
+def margin(results, dataset, entrant, basis, other, sigma=None):
+    """Return the paired difference between directions with two bases, and its ends; ``None`` if a value is missing."""
+    (first, *omitted), (second, *others) = (direction_cubes(results, name) for name in (basis, other))
     pairs = {name: (cube, second[name]) for name, cube in first.items() if name in second}
     cubes = {
         name: dataclasses.replace(one, values=one.values - two.reindex_like(one)) for name, (one, two) in pairs.items()

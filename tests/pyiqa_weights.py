@@ -36,7 +36,7 @@ def draw_weights(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
         channel_weights = {name: torch.rand(1, 1475, 1, 1, generator=generator) for name in ("alpha", "beta")}
         _save(channel_weights, top)
         return
-    channels = (64, 192, 384, 256, 256) if "alexnet" in backbone.name else (64, 128, 256, 512, 512)
+    channels = (64, 192, 384, 256, 256)
     lines = {
         f"lin{index}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) for index, c in enumerate(channels)
     }

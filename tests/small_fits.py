@@ -71,15 +71,6 @@ class Dropout(nn.Module):
         return noisy - nn.functional.dropout(self.layer(noisy), 0.5, self.training)
 
 
-def dropout_weight(disturb, device=CPU):
-    """Return the weights after a few steps with dropout, with ``disturb`` random numbers drawn before each."""
-    trainer = make(device=device, network=Dropout)
-    for step in range(3):
-        torch.rand(disturb, device=device)
-        trainer.step(step, step / 30)
-    return weights(trainer.network)
-
-
 def prefetch_threads():
     """Return the threads that prefetch images."""
     return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]

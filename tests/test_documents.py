@@ -1,4 +1,4 @@
-"""The documents agree with the code: names, links, commands, Python and suites in them."""
+"""The documents agree with the code: names, commands, Python and suites in them. Sphinx checks links (``.ci/site``)."""
 
 import ast
 import functools
@@ -32,13 +32,19 @@ def test_the_rules_document_every_hook(hook):
     assert f"`{hook}`" in RULES
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in Registry().names(kind)])
-def test_every_plugin_has_a_summary_and_is_in_the_guide_to_its_folder(builtin, kind, name):
-    plugin = builtin.get(kind, name)
-    assert plugin.summary
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_plugin_has_a_summary_and_is_in_the_guide_to_its_folder(builtin, kind):
+    plugins = builtin.plugins(kind)
+    assert all(plugin.summary for plugin in plugins)
     folder = {"basis": "bases"}.get(kind, f"{kind}s")
-    # Presets need no entry, since they are short names of other plugins.
-    assert plugin.preset or f"`{name}`" in (ROOT / "plugins" / folder / "README.md").read_text(encoding="utf-8")
+    guide = (ROOT / "plugins" / folder / "README.md").read_text(encoding="utf-8")
+    # Presets are short names of other plugins, and claims are listed by a command.
+    plugins = [plugin for plugin in plugins if not plugin.preset and kind != "claim"]
+    assert [plugin.name for plugin in plugins if f"`{plugin.name}`" not in guide] == []
+    if kind in ("basis", "reference"):
+        rows = {line.split("`")[1]: line.split("|")[2].strip() for line in guide.splitlines() if line.startswith("| `")}
+        assert set(rows) == {plugin.name for plugin in plugins}
+        assert kind == "basis" or {plugin.name: plugin.factory.kind for plugin in plugins} == rows
 
 
 @pytest.mark.parametrize("name", mark_extras(Registry().names("dataset")))
@@ -53,16 +59,6 @@ def test_the_guide_to_datasets_states_the_optimum_of_every_dataset(builtin, name
 def blocks(file, language):
     text = (ROOT / file).read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-
-
-@pytest.mark.parametrize(("kind", "folder"), [("basis", "bases"), ("reference", "references")])
-def test_every_basis_and_reference_is_in_the_guide_to_its_folder(builtin, kind, folder):
-    guide = (ROOT / "plugins" / folder / "README.md").read_text(encoding="utf-8")
-    plugins = [plugin for plugin in builtin.plugins(kind) if not plugin.preset]
-    rows = {line.split("`")[1]: line.split("|")[2].strip() for line in guide.splitlines() if line.startswith("| `")}
-    assert set(rows) == {plugin.name for plugin in plugins}
-    if kind == "reference":
-        assert {plugin.name: plugin.factory.kind for plugin in plugins} == rows
 
 
 GUIDES = ["README.md", "plugins/datasets/README.md", "plugins/bases/README.md"]
@@ -81,24 +77,6 @@ def test_the_plugins_in_the_guides_pass_their_checks(tmp_path, code):
 
 FOLDERS = (".docs", ".github", "gahbench", "plugins", "results", "suites", "tests")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.md"))])
-
-
-def anchors(file):
-    """Return the anchors of the headings of a document, as on GitHub."""
-    headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
-def test_links_between_documents_are_valid(file):
-    for link in re.findall(r"\]\(<?([^)>]+)", file.read_text(encoding="utf-8")):
-        if not re.match(r"https?:|mailto:", link):
-            path, _, anchor = link.partition("#")
-            target = (file.parent / path) if path else file
-            assert target.exists(), link
-            assert not anchor or anchor in anchors(target), link
-
-
 PYTHON = [
     (str(file.relative_to(ROOT)), index)
     for file in (
@@ -182,10 +160,7 @@ def test_the_suite_in_the_guide_loads(tmp_path, builtin):
     content["datasets"][1]["faces"].pop("path")
     file = tmp_path / "guide.yaml"
     file.write_text(yaml.safe_dump(content, allow_unicode=True))
-    suite = load_suite(file, builtin)
-    assert len(suite.datasets) == 4
-    assert len(suite.entrants) == 7
-    assert suite.entrants[-1].label == "cycle-spin[threshold[wavelet[db4,levels=3]]]"
+    assert len(load_suite(file, builtin).entrants) == 7
 
 
 @pytest.mark.parametrize("model", [SuiteFile, Scoring, Training, Sampling, Limits])
@@ -207,22 +182,3 @@ def test_every_suite_loads_and_is_documented(builtin, name, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert load_suite(name, builtin).name == name
     assert f"`{name}`" in (ROOT / "suites" / "README.md").read_text(encoding="utf-8")
-
-
-TUTORIALS = sorted((ROOT / ".docs" / "tutorials").glob("*.md"))
-
-
-@pytest.mark.parametrize("file", TUTORIALS, ids=lambda file: file.stem)
-def test_a_tutorial_is_short_and_ends_with_a_figure(file):
-    text = file.read_text(encoding="utf-8")
-    assert len(text.split()) <= 1500
-    assert "```console\n" in text
-    assert "```{figure}" in text
-    assert f".docs/tutorials/{file.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_is_short_and_has_two_commands_to_start():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 130
-    commands = [line for line in text.splitlines() if line.startswith("python3 ")]
-    assert [line.split()[-1].rpartition("/")[2] for line in commands] == ["quick", "pytest"]

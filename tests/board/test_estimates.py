@@ -1,13 +1,15 @@
-"""The board in long form, and its wide table."""
+"""The board in long form, its wide table, and the scales of its intervals, which metrics declare."""
 
 import numpy as np
 import pytest
 from fake_results import SIGMAS, dataset, realistic, results, rows
+from published_pages import load_results
 
-from gahbench._util.errors import ParameterError, ResultsError
+from gahbench.board.claims import Table
 from gahbench.board.metric_names import MetricName, parse_metric_name
-from gahbench.board.statistics import UNKNOWN
+from gahbench.board.statistics import UNKNOWN, sampled_means
 from gahbench.contracts.row_labels import choose_labels
+from gahbench.registry.registry import built_in_registry
 
 ENTRANTS = [
     ("net", "trained", 0.3, 0.66, 2),
@@ -46,27 +48,27 @@ def test_every_value_is_in_one_column_of_the_leaderboard():
 
 def test_values_are_found_by_metric_part_and_noise_level():
     fake = build_results(*metric("spectrum.trace", [[1.0, 3.0], [5.0, 7.0]]))
-    board = fake.board.for_dataset(NAME)
+    board = fake.board.select([NAME])
     assert board.sigmas == list(SIGMAS)
     assert board.estimate("net", "spectrum", "trace", 0.3).value == pytest.approx(6)
     assert board.estimate("net", "spectrum", "trace").value == pytest.approx(4)
     assert board.estimate("net", "spectrum") == UNKNOWN
     assert board.estimate("oracle", "spectrum", "trace") == UNKNOWN
     assert board.is_known("deficit", "min", 0.06)
-    assert not fake.board.for_dataset("other").entries
+    assert not fake.board.select(["other"]).entries
 
 
 def test_metrics_with_reserved_names_do_not_replace_values_of_the_board():
-    board = build_results(*metric("kl", [[1.0, 2.0]] * 2), *metric("kl.min", [[3.0, 4.0]] * 2)).board.for_dataset(NAME)
+    board = build_results(*metric("kl", [[1.0, 2.0]] * 2), *metric("kl.min", [[3.0, 4.0]] * 2)).board.select([NAME])
     assert board.estimate("net", "metric kl").value == pytest.approx(1.5)
     assert board.estimate("net", "metric kl", "min").value == pytest.approx(3.5)
-    assert board.estimate("net", "kl") == build_results().board.for_dataset(NAME).estimate("net", "kl")
-    assert board.estimate("net", "kl", "min") == build_results().board.for_dataset(NAME).estimate("net", "kl", "min")
+    assert board.estimate("net", "kl") == build_results().board.select([NAME]).estimate("net", "kl")
+    assert board.estimate("net", "kl", "min") == build_results().board.select([NAME]).estimate("net", "kl", "min")
 
 
 def test_the_slope_is_fitted_to_the_psnr_even_if_slope_is_a_metric():
     slopes = rows(NAME, "net", "trained", [[0.1] * 6], 0, (np.nan,), "slope")
-    assert 0.5 < build_results(*slopes).board.for_dataset(NAME).estimate("net", "slope").value < 0.8
+    assert 0.5 < build_results(*slopes).board.select([NAME]).estimate("net", "slope").value < 0.8
 
 
 def test_metric_names_are_parsed():
@@ -92,8 +94,55 @@ def test_labels_are_chosen_in_the_order_of_the_board():
     assert choose_labels(["unet", "*[width=8]"], HELD, "entrant") == HELD[:3]
 
 
-def test_unknown_labels_are_an_error_that_lists_the_labels():
-    with pytest.raises(ParameterError, match=r"entrants vit, x\* are not in the results; accepted: unet\[width=8\], "):
-        choose_labels(["unet", "vit", "x*"], HELD, "entrant")
-    with pytest.raises(ResultsError, match=r"entrants unett are not in the results; did you mean 'unet'. accepted: "):
-        choose_labels(["unett"], HELD, "entrant", ResultsError)
+def results_of(metric, values):
+    """Return the estimate of a metric for one classical denoiser, on a board that knows the built-in plugins."""
+    scores = [*rows("d", "a", "classical", np.full((1, 28), 30.0), None, (0.1,))]
+    scores += rows("d", "a", "classical", values[None], None, (0.1,), metric=metric)
+    board_results = results(scores, datasets=[dataset("d")])
+    object.__setattr__(board_results, "registry", built_in_registry)
+    name, _, part = metric.rpartition(".") if metric.endswith("retrieval") else (metric, "", "")
+    return board_results.board.select(["d"]).estimate("a", name, part)
+
+
+@pytest.mark.parametrize(
+    ("metric", "scale"),
+    [
+        ("direction[dct]", "linear"),
+        ("pair-cosine", "linear"),
+        ("unknown-metric", "linear"),
+        ("alignment[dct].retrieval", "logit"),
+        ("own-half", "logit"),
+    ],
+)
+def test_the_scale_of_an_interval_is_that_of_the_metric_whatever_the_values(metric, scale):
+    values = np.random.default_rng(0).uniform(0.02, 0.98, size=28)
+    board_results = results_of(metric, values)
+    low, high = sampled_means(values[None, None]).ends(scale)
+    np.testing.assert_allclose([board_results.low, board_results.high], [low[0], high[0]])
+
+
+def test_the_ceiling_on_a_board_is_the_square_root_of_the_agreement_under_fresh_noise():
+    agreement = np.array([0.25, 0.04, -0.5, *[0.16] * 25])
+    scores = [*rows("d", "a", "classical", np.full((1, 28), 30.0), None, (0.1,))]
+    scores += rows("d", "a", "classical", agreement[None], None, (0.1,), metric="direction[dct].ceiling")
+    board = results(scores, datasets=[dataset("d")]).board.select(["d"])
+    expected = (0.5 + 0.2 + 0.0 + 25 * 0.4) / 28
+    assert board.estimate("a", "direction[dct]", "ceiling").value == pytest.approx(expected)
+
+
+def test_claims_and_boards_have_the_same_intervals():
+    quick = load_results("quick")
+    table, compared = Table("quick", quick), 0
+    for board in quick.board.datasets:
+        for label in (label for name, label in table.labels if name == board.dataset):
+            # Effects of seeds are drawn independently.
+            tolerance = 0.0 if label.startswith(("bayes", "oracle")) else 0.25
+            row = table.rows("psnr", "test", "")[board.dataset, label]
+            for sigma, low, high in zip(row.sigmas, *row.sample.ends(), strict=True):
+                expected = board.estimate(label, "psnr", sigma=sigma)
+                half_width = (expected.high - expected.low) / 2
+                np.testing.assert_allclose(
+                    [low, high], [expected.low, expected.high], atol=1e-9 + tolerance * half_width
+                )
+                compared += 1
+    assert compared > 20

@@ -183,7 +183,7 @@ def test_a_row_that_is_left_out_has_the_interval_that_it_would_have_alone():
     classical = [row for row in honest_rows() if row["entrant"] == "classical"]
     alone = results_of([row for own_rows in broken_rows("diverged").values() for row in own_rows] + classical)
     for name in DATASETS:
-        interval, own_interval = (board.board.for_dataset(name).estimate("broken", "psnr") for board in (table, alone))
+        interval, own_interval = (board.board.select([name]).estimate("broken", "psnr") for board in (table, alone))
         assert interval.value == own_interval.value
         # The drawn effects of seeds may have opposite signs on the two boards, so only widths are compared.
         assert interval.high - interval.low == pytest.approx(own_interval.high - own_interval.low, rel=0.05)
@@ -193,7 +193,7 @@ def test_a_selection_keeps_the_entrants_that_are_left_out():
     table = board_with("diverged")
     chosen = table.select(["broken", "net0"])
     assert chosen.left_out["d0"].keys() == {"broken"}
-    assert [entry.rank for entry in chosen.board.for_dataset("d0").entries if entry.entrant == "broken"] == [None]
+    assert [entry.rank for entry in chosen.board.select(["d0"]).entries if entry.entrant == "broken"] == [None]
 
 
 def test_a_claim_on_a_row_that_is_left_out_is_not_measured():

@@ -56,13 +56,6 @@ def test_deficit_is_the_ratio_of_mean_squared_errors_and_not_of_mean_psnr():
     assert np.isnan(board.loc["net", "deficit_min"])
 
 
-def test_difficulty_cancels_in_the_interval():
-    board = table_of([("optimal", "optimal", errors()), ("net", "trained", errors(2.0))])
-    assert board.loc["net", "deficit_low"] == pytest.approx(10 * np.log10(2))
-    assert board.loc["net", "deficit_high"] == pytest.approx(10 * np.log10(2))
-    assert board.loc["net", "psnr_high"] - board.loc["net", "psnr_low"] > 0.1
-
-
 def test_a_bracket_has_two_ends():
     fake = results_of(
         [

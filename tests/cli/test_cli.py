@@ -85,9 +85,8 @@ def test_a_figure_is_drawn_of_a_metric_by_name(call, tmp_path):
     publish(results(scores, datasets=[dataset("d")]), tmp_path / "out", "digest")
     assert call("draw", "psnr", tmp_path / "out", "-e", "a", "-d", "d", "-o", "x.svg")[:2] == (0, "wrote x.svg\n")
     assert "<svg" in Path("x.svg").read_text(encoding="utf-8")
-    for figure, message in (("psnrr", "did you mean 'psnr'?"), ("denoised[sgma=0.1]", "did you mean 'sigma'?")):
-        status, _, stderr = call("draw", figure, tmp_path / "out")
-        assert (status, message in stderr) == (2, True)
+    status, _, stderr = call("draw", "denoised[sgma=0.1]", tmp_path / "out")
+    assert (status, "did you mean 'sigma'?" in stderr) == (2, True)
     text = get_command(app).commands["draw"].help
     assert all(re.search(rf"\b{name}\b", text) for name in (*OF_DATASETS, *OF_FOLDERS, *FIGURES))
 
@@ -109,9 +108,8 @@ def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(
         printed, errors = call("leaderboard", out)[1:]
         filtered = call("leaderboard", out, "-e", "identity", "--columns", "psnr")
         assert {file: file.stat().st_mtime_ns for file in out.glob("[!.]*")} == modified_times
-    assert errors.startswith(f"{out}: the board so far, 3 units left; see 'gahbench status {out}'")
-    assert "1 row without scores" in printed
-    assert "the board so far, 3 units left" in filtered[2]
+    assert "3 units left" in errors
+    assert "3 units left" in filtered[2]
     assert call("leaderboard", out)[1] == printed
 
 
@@ -136,11 +134,9 @@ def test_plan_prints_the_entrants_and_estimates_the_time(figures_not_rendered, c
     timed = write_suite(text=NETWORK % ", training: {steps: 6000, optimizer: adamw}", name="timed.yaml")
     code, out, _ = call("plan", timed)
     assert (code, Path("runs").exists()) == (0, False)
-    rows = [line.split() for line in out.splitlines()]
-    assert ["identity", *["1", "of", "1", "–", "–", "–", "0", "of", "1", "–"]] in rows
-    # The label of the network is folded.
-    assert any(row[1:] == ["1", "of", "1", "74", "1", "0", "of", "1", "0", "of", "1", "21", "G"] for row in rows)
-    assert rows[-1][:9] == ["to", "do:", "3", "of", "3", "units", "in", "runs/timed;", "about"]
+    # The label of the network, which has 74 parameters, is folded.
+    assert any(line.split()[4:5] == ["74"] for line in out.splitlines())
+    assert out.splitlines()[-1].startswith("to do: 3 of 3 units in runs/timed; about ")
     assert call("run", timed, "--only", "identity", "--engine", "inline")[0] == 0
     assert "to do: 2 of 3 units" in call("plan", timed)[1]
     assert "nothing is left to do" in call("plan", timed, "--only", "identity")[1]
@@ -152,8 +148,7 @@ def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write
     status, printed, stderr = call("run", write_suite(), "--out", tmp_path / "out", *options)
     assert status == 1
     assert "1 row without scores" in printed
-    why = f"gahbench why {tmp_path / 'out'}"
-    assert f"1 unit failed; 2 scores not started, since the network is missing; '{why}' prints the tracebacks" in stderr
+    assert f"gahbench why {tmp_path / 'out'}" in stderr
 
 
 def test_list_shows_names_by_kind_and_plugins_that_failed_to_load(call, builtin, tmp_path):
@@ -174,33 +169,16 @@ def test_list_shows_names_by_kind_and_plugins_that_failed_to_load(call, builtin,
 def test_describe_shows_parameters_and_measured_facts(call):
     status, printed, _ = call("describe", "unet[width=8,levels=1]", "--shape", 3, 32, 32)
     assert status == 0
-    for text in ("ICLR 2024", "receptive field: 18 pixels", "blind: yes"):
-        assert text in printed
-    assert "to train, on images of 3x32x32" in printed.replace("\n", " ")
+    assert "receptive field: 18 pixels" in printed
     (row,) = [line for line in call("describe", "oracle-best-basis")[1].splitlines() if line.startswith("bases  ")]
     assert row.split()[-2:] == ["[sym4,dct]"] * 2
     # Suites are printed as they are, without wrapping.
     assert call("describe", "standard-1")[1].rstrip() == suite_files()["standard-1"].read_text("utf-8").rstrip()
 
 
-def test_describe_shows_a_plugin_without_docstring_and_required_parameter(call, write_class):
-    body = "def __init__(self, strength: float): ...\ndef denoise(self, noisy, sigma, truth): return noisy"
-    file = write_class("reference", body, "needs")
-    own = re.search(r'class \w+\(.*\):\n( +""".*?"""\n)', file.read_text(), re.DOTALL)
-    file.write_text(file.read_text().replace(own[1], "") if own else file.read_text())
-    status, printed, _ = call("describe", "needs", "--plugins-dir", file)
-    assert status == 0
-    for text in ("This plugin has no docstring", "required", "to measure it, set strength"):
-        assert text in printed
-    assert "Base class" not in printed
-
-
-def test_check_shows_failures_and_its_progress(call, write_plugin, monkeypatch):
-    monkeypatch.setattr("gahbench.cli.progress.LINE_SECONDS", -1)
-    status, printed, stderr = call("check", write_plugin("broken", "return noisy[:, :, 1:]"))
-    assert status == 1
-    assert "FAIL keeps the shape of images" in printed
-    assert re.search(r"checking: architecture broken: \d+ checks? done, last: ", stderr)
+def test_check_fails_for_a_plugin_that_breaks_its_contract(call, write_plugin):
+    status, printed, _ = call("check", write_plugin("broken", "return noisy[:, :, 1:]"))
+    assert (status, "FAIL keeps the shape of images" in printed) == (1, True)
 
 
 def test_list_and_help_import_no_large_library():
@@ -221,17 +199,12 @@ def test_list_and_help_import_no_large_library():
 
 def test_reflowed_docstrings_fit_the_terminal():
     doc = "A paragraph whose lines\nwere broken.\n\nwidth\n    How wide it is, in\n    columns.\n\n- one\n- two\n\n>>>"
-    wide = reflow(doc, 200).splitlines()
-    assert wide[0] == "A paragraph whose lines were broken."
-    assert wide[3:8] == ["    How wide it is, in columns.", "", "- one", "- two", ""]
+    assert reflow(doc, 200).startswith("A paragraph whose lines were broken.\n")
     assert max(map(len, reflow(doc, 24).splitlines())) <= 24
     assert reflow(doc, 24).split() == doc.split()
 
 
 def test_progress_is_a_line_without_a_terminal_and_a_bar_on_one(capsys, monkeypatch):
-    with Progress("working") as show_progress:
-        show_progress("fast commands print nothing")
-    assert capsys.readouterr() == ("", "")
     monkeypatch.setattr("gahbench.cli.progress.LINE_SECONDS", -1)
     with Progress("working") as show_progress:
         show_progress("3 of 4 [steps] done", 0.75)

@@ -50,6 +50,4 @@ def test_a_new_plugin_passes_the_suggested_check_and_works_in_the_suggested_comm
     shown = "oracle threshold" if kind in ("engine", "tracker") else f"my {kind}"
     assert shown in printed.lower().replace("-", " ")
     if kind == "tracker":
-        rows = (tmp_path / "out" / "my-tracker.csv").read_text().splitlines()
-        assert sum(",psnr/" in row for row in rows) == 6
-        assert any(row.startswith('"unet[width=2,levels=1] on discs[size=16] (seed 0)",loss,12,') for row in rows)
+        assert (tmp_path / "out" / "my-tracker.csv").read_text().count(",psnr/") == 6

@@ -61,11 +61,8 @@ def test_the_environment_limits_a_process_to_one_visible_device(monkeypatch):
 )
 def test_out_of_memory_errors_are_recognised(error):
     assert is_out_of_memory(error)
-
-
-def test_other_errors_are_not_out_of_memory_errors():
-    for error in (RuntimeError("shapes do not match"), ValueError("out of memory"), KeyError("out of memory")):
-        assert not is_out_of_memory(error)
+    for other in (RuntimeError("shapes do not match"), ValueError("out of memory"), KeyError("out of memory")):
+        assert not is_out_of_memory(other)
 
 
 @pytest.mark.parametrize(

@@ -65,21 +65,13 @@ def test_halving_does_not_change_the_random_numbers_of_a_denoiser():
     assert halved.batches.size == 16
 
 
-def test_an_image_that_does_not_fit_fails_with_advice():
+def test_an_image_that_does_not_fit_fails_with_advice_and_other_errors_are_raised_at_once():
+    sizes = []
+    with pytest.raises(IndexError):
+        Batches(8).run(lambda size: sizes.append(size) or [][size])
+    assert sizes == [8]
     with pytest.raises(MemoryError, match=r'a single image does not fit; fewer workers \(--workers, --engine "local'):
         evaluation(Trained(network_for(0))).denoised(0.1)
-
-
-def test_other_errors_are_raised_at_once():
-    calls = []
-
-    def compute(size):
-        calls.append(size)
-        raise RuntimeError("shapes do not match")
-
-    with pytest.raises(RuntimeError, match="shapes"):
-        Batches(8).run(compute)
-    assert calls == [8]
 
 
 def test_smaller_batches_give_the_same_samples():
@@ -105,26 +97,6 @@ def test_jacobian_products_use_smaller_batches():
 
 def test_a_fit_that_does_not_fit_fails_with_advice(tmp_path):
     training = Training.model_validate({"steps": 3, "batch_size": 8, "compile": "never"})
-    message = (
-        r"a step of 8 images of shape \(1, 64, 64\) does not fit; a smaller batch_size, fewer workers \(.*_per_gpu"
-    )
-    with pytest.raises(MemoryError, match=message):
+    with pytest.raises(MemoryError, match=r"a step of 8 images of shape \(1, 64, 64\) does not fit; a smaller batch"):
         fit(functools.partial(Small, 4), DATASET, training, 0, tmp_path, torch.device("cpu"))
     assert fit(functools.partial(Small, 8), DATASET, training, 0, tmp_path, torch.device("cpu")).facts["steps"] == 3
-
-
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_the_error_of_a_fit_names_the_images_that_do_not_fit(tmp_path, monkeypatch, split):
-    images = type(DATASET).images
-
-    def run_out(self, name, count, start=0):
-        if name == split:
-            raise MemoryError("too large")
-        return images(self, name, count, start)
-
-    monkeypatch.setattr(type(DATASET), "images", run_out)
-    training = Training.model_validate({"steps": 3, "batch_size": 8, "train_images": 10, "validation_images": 10})
-    with pytest.raises(
-        MemoryError, match=rf"^a set of 10 \w*{split[:5]}\w* images does not fit; fewer {split[:5]}.*too large"
-    ):
-        fit(functools.partial(Small, 8), DATASET, training, 0, tmp_path, torch.device("cpu"))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_images import normal
 
-from gahbench.evaluation import adaptation, align, changes, remove_strength
+from gahbench.evaluation import adaptation, align, changes, directional, remove_strength
 from gahbench.jacobian import DenseMaps, Sketch
 from gahbench_plugins.metrics.alignment import exchange_significance, partial_cosine
 
@@ -82,6 +82,8 @@ def test_filters_that_ignore_the_image_score_0(rounding):
     assert not changes(exact(same))
     alignment = aligned(same, filters(), traces())
     assert alignment.own.tolist() == [0] * COUNT
+    with pytest.raises(ValueError, match="random vectors"):
+        adaptation(DenseMaps(filters(), SHAPE).sketch(8), remove_strength(traces())).directional(SHAPE)
     # A basis that ignores the image has nothing to compare with.
     assert aligned(filters(), same, traces()).own.isnan().all()
 
@@ -94,24 +96,6 @@ def test_filters_that_depend_on_the_image_only_through_their_strength_score_0(sc
     assert residual.adapts == adapts
     assert (residual.share < 0.02) != adapts
     assert (aligned(only_strength + scale * filters(5), filters(5), strengths).own.abs().sum() > 0) == adapts
-
-
-def test_isotropic_residuals_have_no_direction():
-    side = 4
-    indices = torch.arange(side)
-    rows, columns = torch.meshgrid(indices, indices, indexing="ij")
-    positions = torch.stack([rows.flatten(), columns.flatten()], 1).double()
-    distances = torch.cdist(positions, positions)
-    widths = normal(COUNT, side**2).exp()[:, :, None]
-    kernels = torch.exp(-distances / widths)
-    blurs = kernels + kernels.mT
-    residual = adaptation(exact(blurs), remove_strength(blurs.diagonal(dim1=1, dim2=2).sum(1)))
-    assert not residual.directional((1, side, side)).adapts
-    random_residual = adaptation(exact(filters()), remove_strength(traces())).directional(SHAPE)
-    assert random_residual.adapts
-    assert 0.2 < random_residual.share < 1
-    with pytest.raises(ValueError, match="random vectors"):
-        adaptation(DenseMaps(filters(), SHAPE).sketch(8), remove_strength(traces())).directional(SHAPE)
 
 
 @settings(max_examples=20)
@@ -188,3 +172,57 @@ def test_significance_is_the_share_of_all_permutations():
     assert 0.01 < expected < 0.5
     # The tolerance is four standard errors of 9999 random permutations.
     assert abs(exchange_significance(table) - expected) < 4 * (expected / 9999) ** 0.5
+
+
+SHAPES = [(1, 5, 5), (1, 4, 6), (2, 3, 4)]
+
+
+def symmetric(count, size, seed=0):
+    matrices = normal(count, size, size, seed=seed)
+    return matrices + matrices.mT
+
+
+def pixels(shape):
+    channels, height, width = shape
+    return [(c, y, x) for c in range(channels) for y in range(height) for x in range(width)]
+
+
+def isotropic_sets(shape):
+    """Return indicators of the sets of entries (p, q) with equal p, channel of q, and unordered absolute offsets."""
+    positions = pixels(shape)
+    sets: dict[object, torch.Tensor] = {}
+    for row, (_, y, x) in enumerate(positions):
+        for column, (other_channel, v, u) in enumerate(positions):
+            key = (row, other_channel, *sorted((abs(v - y), abs(u - x))))
+            sets.setdefault(key, torch.zeros(len(positions), len(positions), dtype=torch.float64))[row, column] = 1
+    return torch.stack(list(sets.values()))
+
+
+def project_by_least_squares(filters, shape):
+    """Return the projection on the complement of all A + A'."""
+    sets = isotropic_sets(shape)
+    left, values, _ = torch.linalg.svd((sets + sets.mT).flatten(1).mT, full_matrices=False)
+    span = left[:, values > 1e-9 * values[0]]
+    flat = filters.flatten(1).mT
+    return (flat - span @ (span.mT @ flat)).mT.reshape(filters.shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_directional_part_is_the_orthogonal_projection(shape):
+    filters = symmetric(3, len(pixels(shape)))
+    expected = project_by_least_squares(filters, shape)
+    result = directional(filters, shape, steps=100)
+    torch.testing.assert_close(result, expected, atol=1e-8, rtol=0)
+    torch.testing.assert_close(result, result.mT)
+    # The default number of steps is nearly exact.
+    assert (directional(filters, shape) - expected).norm() < 1e-4 * expected.norm()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_filters_that_are_symmetric_up_to_rounding_do_not_diverge(shape):
+    """No A + A' can fit an antisymmetric part, which must not make conjugate gradients diverge."""
+    size = len(pixels(shape))
+    filters = symmetric(2, size)
+    skew = normal(2, size, size, seed=5)
+    result = directional(filters + 1e-6 * (skew - skew.mT), shape, steps=300)
+    torch.testing.assert_close(result, directional(filters, shape, steps=300), atol=1e-8, rtol=0)

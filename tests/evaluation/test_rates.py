@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gahbench
+from gahbench.contracts.truth import Truth
 from gahbench.evaluation import fit_slope, input_psnr, local_slopes
+from gahbench.evaluation.approximation import approximate
 from gahbench_plugins.metrics.rates import coefficient_decay
 
 
@@ -54,15 +58,33 @@ def test_decay_of_a_power_law(alpha):
     np.testing.assert_allclose(decay, [alpha] * 3)
 
 
-def test_an_edge_in_a_haar_basis_decays_as_wavelets_do():
-    # A slanted edge has 2^j coefficients of size 2^-j at scale j, so c_(k)^2 ~ k^-2, alpha = 1 and slope 1/2.
-    size = 512
-    rows, columns = np.mgrid[:size, :size] + 0.5
-    image = np.clip(rows - 0.37 * columns - 130.3 + 0.5, 0, 1)
-    image = image - image.mean()
-    energies = []
-    while len(image) > 1:
-        a, b, c, d = image[::2, ::2], image[::2, 1::2], image[1::2, ::2], image[1::2, 1::2]
-        energies += [(part / 2).ravel() for part in (a + b - c - d, a - b + c - d, a - b - c + d)]
-        image = (a + b + c + d) / 2
-    assert coefficient_decay(np.concatenate(energies)) == pytest.approx(1, abs=0.12)
+CLEAN = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def basis(name):
+    return gahbench.create("basis", name)
+
+
+def test_the_error_is_the_energy_of_the_remaining_coefficients():
+    approximation = approximate(basis("dct"), Truth(CLEAN), [0.1, 1.0, 0.3])
+    assert approximation.thresholds.tolist() == [1.0, 0.3, 0.1]
+    for threshold, terms, errors in zip(
+        approximation.thresholds, approximation.terms, approximation.errors, strict=True
+    ):
+        coefficients = basis("dct").analysis(CLEAN.double())
+        kept = coefficients * (coefficients.abs() > threshold)
+        difference = basis("dct").synthesis(kept) - CLEAN
+        np.testing.assert_allclose(errors, difference.square().mean((1, 2, 3)), atol=1e-12)
+        np.testing.assert_array_equal(terms, (kept != 0).sum((1, 2, 3)))
+
+
+def test_an_adaptive_basis_never_has_a_larger_cost():
+    thresholds = [0.5, 0.2, 0.05]
+    plain = approximate(basis("sym4"), Truth(CLEAN), thresholds)
+    packets = approximate(basis("wavelet-packet[sym4]"), Truth(CLEAN), thresholds)
+    costs = [
+        approximation.errors * 256 + approximation.terms * approximation.thresholds[:, None] ** 2
+        for approximation in (plain, packets)
+    ]
+    assert (costs[1] <= costs[0] + 1e-9).all()
+    assert (costs[1] < costs[0] - 1e-3).any()

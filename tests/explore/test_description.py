@@ -36,9 +36,7 @@ def test_facts_of_a_known_network():
         ("reference", "gaussian-blur", "defined on", "every dataset"),
         ("reference", "untrained[bf-cnn[width=4,layers=5]]", "receptive field", "11 pixels"),
         ("metric", "alignment", "needs", "24 images or more, jacobian"),
-        ("metric", "psnr", "unit", "dB"),
         ("metric", "distance", "direction", "lower is better"),
-        ("basis", "pixel", "citation", "none"),
     ],
 )
 def test_facts_of_other_plugins(kind, spec, name, value):
@@ -52,10 +50,8 @@ def test_references_are_defined_on_some_datasets():
 
 FAULTY = {
     "raises": ("raise RuntimeError('no luck')", "architecture", "RuntimeError: no luck"),
-    "returns a pair": ("return noisy, sigma", "homogeneity", "unknown"),
     "drops the gradient": ("return noisy.detach()", "receptive field", "unknown"),
     "ignores the image": ("return 0 * self.noise(noisy)", "receptive field", "no pixel"),
-    "needs numbers": ("return noisy * float(noisy.mean())", "multiply-adds", "unknown"),
     "not a number": ("return noisy / 0 * 0", "homogeneity", "not homogeneous"),
     "refuses everything": ("raise ValueError('sides of 7')", "architecture", "sides of 7"),
 }

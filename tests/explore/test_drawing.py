@@ -10,7 +10,7 @@ from matplotlib.colors import same_color
 import gahbench
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.evaluation.rates import input_psnr
-from gahbench.explore.drawing import draw_approximation, draw_geometry
+from gahbench.explore.drawing import draw_approximation
 from gahbench.report.drawing import GREY
 from gahbench.report.publish import publish
 from gahbench.report.rates import rate_windows
@@ -76,11 +76,6 @@ def test_a_smooth_field_is_approximated_better_by_cosines_than_by_pixels(builtin
     (figure,) = draw_approximation(builtin, ["gaussian-field[size=16]"], bases=["dct", "pixel"], images=4)
     dct, pixel = (np.interp(50, *np.array(curve).T) for curve in curves(figure.axes[0]))
     assert dct < 0.2 * pixel
-
-
-def test_geometry_is_drawn_for_bandlets_only(builtin):
-    (figure,) = draw_geometry(builtin, ["discs[size=32]"], basis="bandlet[directions=4]", threshold=0.05)
-    assert figure.axes
 
 
 def test_the_draw_command_writes_files(tmp_path, command):

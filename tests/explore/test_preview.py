@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fake_families import HARD_AT_LOW_NOISE, HEAD
+from fake_families import HARD_AT_LOW_NOISE
 
 from gahbench import PluginError
 from gahbench.evaluation import Evaluation
@@ -29,8 +29,7 @@ def test_the_noise_of_an_image_does_not_depend_on_the_start(families):
     assert torch.equal(first.levels[0].denoised[2:], second.levels[0].denoised)
 
 
-@pytest.mark.parametrize("name", ["white", "genied"])
-@pytest.mark.parametrize("sigma", [0.03, 0.7])
+@pytest.mark.parametrize(("name", "sigma"), [("white", 0.7), ("genied", 0.03)])
 def test_the_optimal_error_equals_the_closed_form(families, name, sigma):
     preview = families.preview(f"{name}[spread=0.2,depth=3]", [sigma], count=32)
     (level,) = preview.levels
@@ -46,22 +45,13 @@ def test_the_genie_is_given_the_index_of_its_images(families):
     assert torch.equal(preview.levels[0].denoised, preview.clean)
 
 
-def test_the_default_count_is_limited_by_the_split(families):
-    counts = [len(families.preview("files", **options).clean) for options in ({}, {"start": 2}, {"split": "train"})]
-    assert counts == [3, 1, 4]
-
-
 def test_the_card_holds_the_properties_of_a_dataset(families):
     white = families.preview("white[spread=0.2]", [0.1, 0.2]).card
-    assert white["shape"].startswith("1 × 10 × 8")
-    assert white["images"] == "train endless, validation endless, test endless, A endless, B endless"
     # 1 / (1 / 0.04 + 1 / 0.01) in dB.
     assert white["σ = 0.1"] == "noisy 20.0 dB, optimal 21.0 dB"
     files = families.preview("files", [0.1]).card
     assert (files["origin"], files["licence"]) == ("[bold]Nowhere[/bold]", "CC0 [1]")
     assert files["images"] == "train 6, validation 0, test 3, A 3, B 3"
-    assert files["pixels"] == "mean 1.000, standard deviation 1.000, 50 % outside [0, 1], over 3 images"
-    assert files["σ = 0.1"] == "noisy 20.0 dB"
     assert families.preview("genied[spread=0.2]", [0.2]).card["σ = 0.2"] == "noisy 14.0 dB, genie, at most 17.0 dB"
 
 
@@ -85,9 +75,3 @@ def test_a_failing_optimum_keeps_the_rest_of_the_preview(families):
 def test_faults_of_datasets_are_reported_with_their_place(families, body, message):
     with pytest.raises(PluginError, match=rf"dataset 'mine'( cannot be previewed)?: .*{message}"):
         families.preview("mine", body=body)
-
-
-def test_a_plugin_that_is_not_a_dataset_raises(families):
-    families.file.write_text(HEAD + "\nclass Mine:\n    def __init__(self, width: int = 3): ...\n")
-    with pytest.raises(PluginError, match="cannot be previewed"):
-        families.preview("mine")

@@ -12,7 +12,6 @@ from small_fits import (
     Dropout,
     StopAfter,
     checkpoints_of,
-    dropout_weight,
     make,
     prefetch_threads,
     weights,
@@ -60,7 +59,8 @@ def losses(trainer, steps):
     return [float(trainer.step(step, step / 30)) for step in steps]
 
 
-def test_losses_agree_with_the_cpu(gpu, monkeypatch):
+@pytest.mark.parametrize("acceleration", [PLAIN, GRAPHS], ids=["eager", "graphs"])
+def test_losses_agree_with_the_cpu(gpu, monkeypatch, acceleration):
     """Draw the noise of both fits on the CPU, since random numbers differ between devices."""
 
     def noise(training, shape, seed, step, device):
@@ -69,25 +69,14 @@ def test_losses_agree_with_the_cpu(gpu, monkeypatch):
 
     monkeypatch.setattr(trainer_module, "draw_training_noise", noise)
     settings = {"learning_rate": 1e-4, "ema": 0.9}
-    on_cpu, on_gpu = make(**settings), make(device=gpu, **settings)
+    skip_without(acceleration, gpu)
+    on_cpu, on_gpu = make(**settings), make(device=gpu, acceleration=acceleration, **settings)
     assert losses(on_gpu, range(10)) == pytest.approx(losses(on_cpu, range(10)), rel=1e-3)
     for _ in range(2):
         assert torch.allclose(weights(on_cpu.network), weights(on_gpu.network).cpu(), atol=1e-3)
         on_cpu.average.write()
         on_gpu.average.write()
-
-
-def test_a_fit_reaches_the_psnr_of_a_fit_on_the_cpu(gpu):
-    # The stand-in is slow, and draws the random numbers of the CPU.
-    steps = 60 if gpu.type == stand_in.NAME else 300
-    settings = {"steps": steps, "batch_size": 16, "learning_rate": 5e-3, "architecture": "unet[width=8,levels=2]"}
-    trainers = [make(device=device, **settings) for device in (torch.device("cpu"), gpu)]
-    for trainer in trainers:
-        trainer.fit()
-    on_cpu, on_gpu = (trainer.history[-1] for trainer in trainers)
-    assert on_gpu["psnr@0.3"] == pytest.approx(on_cpu["psnr@0.3"], abs=1.0)
-    # The noisy images have 10.5 dB.
-    assert on_gpu["psnr@0.3"] > 12
+    assert on_gpu.acceleration == acceleration
 
 
 @pytest.mark.parametrize(
@@ -149,10 +138,6 @@ def test_a_fit_can_be_resumed_on_the_cpu_and_back_on_the_gpu(gpu, tmp_path):
     assert trainer.history[-1]["step"] == 30
 
 
-def test_random_numbers_of_a_network_depend_only_on_the_step(gpu):
-    assert torch.equal(dropout_weight(0, gpu), dropout_weight(5, gpu))
-
-
 @pytest.mark.parametrize("acceleration", [PLAIN, GRAPHS], ids=["eager", "graphs"])
 def test_a_loss_depends_only_on_its_step(gpu, acceleration):
     """Capturing and replaying a CUDA graph draw the same random numbers, which differ between steps."""
@@ -165,17 +150,6 @@ def test_a_loss_depends_only_on_its_step(gpu, acceleration):
     assert ascending == pytest.approx(descending[::-1], rel=1e-5)
     assert len({round(loss, 6) for loss in ascending}) == 10
     assert forward.acceleration == acceleration
-
-
-def test_cuda_graphs_do_not_change_losses(gpu):
-    skip_without(GRAPHS, gpu)
-    losses_by_acceleration = {}
-    for acceleration in (PLAIN, GRAPHS):
-        torch.compiler.reset()
-        trainer = make(device=gpu, acceleration=acceleration)
-        losses_by_acceleration[acceleration] = losses(trainer, range(12))
-        assert trainer.acceleration == acceleration
-    assert losses_by_acceleration[GRAPHS] == pytest.approx(losses_by_acceleration[PLAIN], rel=1e-3)
 
 
 def test_a_fit_restores_the_default_generators(gpu):

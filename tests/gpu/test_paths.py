@@ -163,8 +163,12 @@ def test_samples(compare, options):
     settings = sampling.Sampling(count=3, seed=0, sigma_start=1.0, sigma_end=0.01, **options)
 
     def draw(device):
-        wrapped = sampling.wrap_network(network("unet"), device)
-        drawn = sampling.draw_samples(wrapped, SHAPE, settings, batch=2, device=device)
+        wrapped, calls = sampling.wrap_network(network("unet"), device), []
+        with stand_in.record_waits() as waits:
+            counted = lambda *inputs: calls.append(0) or wrapped(*inputs)  # noqa: E731
+            drawn = sampling.draw_samples(counted, SHAPE, settings, batch=2, device=device)
+        # The sampler waits at most once in a step, and three times for the results.
+        assert len(waits) <= len(calls) + 3, waits
         return [drawn.images, drawn.steps, drawn.sigma]
 
     compare(draw)

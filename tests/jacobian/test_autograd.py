@@ -1,10 +1,19 @@
+import numpy as np
 import pytest
 import torch
+from constructing import construct
+from given_images import GivenImages
 from small_plugins import SMALL
 from torch import nn
 
 import gahbench
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.jacobian import AutogradMaps, Jacobian, autograd
+from gahbench.jacobian.autograd import autograd_jacobians
+from gahbench_plugins.bases.wavelet import Wavelet
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.references.covariance import WienerLinear
+from gahbench_plugins.references.threshold import Threshold
 
 
 def random(*shape, seed=0, dtype=torch.float64):
@@ -122,24 +131,6 @@ def test_matrices_agree_with_row_by_row_backward_passes(name):
     torch.testing.assert_close(jacobian.matvec(vectors), vectors @ expected.mT)
 
 
-def test_functions_that_depend_on_the_index_of_an_image_are_evaluated_one_image_at_a_time():
-    matrices, noisy = random(4, 6, 6), random(4, 1, 2, 3, seed=1)
-    batch_sizes = []
-
-    def forward(images, first):
-        batch_sizes.append(len(images))
-        return (images.flatten(1) @ matrices[first].mT).view_as(images).square()
-
-    maps = AutogradMaps(forward, noisy, repeatable=False)
-    expected = 2 * (matrices @ noisy.flatten(1)[..., None]) * matrices
-    torch.testing.assert_close(maps.matrices(), expected)
-    torch.testing.assert_close(maps.select(2).select(0).matrices(), expected[2:3])
-    vectors = random(1, 5, 6, seed=2)
-    torch.testing.assert_close(maps.matvec(vectors), vectors @ expected.mT)
-    torch.testing.assert_close(maps.select(3).matvec(vectors), vectors @ expected[3:].mT)
-    assert set(batch_sizes) == {1}
-
-
 @pytest.mark.parametrize("activation", [torch.tanh, Wave.apply])
 def test_incomplete_batches_give_the_same_results(monkeypatch, activation):
     network, noisy, vectors = Convolutional(activation=activation), random(2, 1, 5, 6), random(2, 11, 30, seed=1)
@@ -211,3 +202,157 @@ def test_networks_may_use_torch_func_in_their_forward_pass():
     jacobian = Jacobian(GradientStep().eval(), noisy, 0.1)
     expected = torch.diag_embed(1 - 2 * noisy.flatten(1))
     torch.testing.assert_close(jacobian.matrices().float(), expected)
+
+
+SIGMA = 0.1
+
+
+def noisy_images(size=16, count=3, dtype=torch.float32):
+    clean = CAlpha(2.0, size).images("test", count)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    return (clean + SIGMA * noise).to(dtype)
+
+
+def compute_jacobians(reference, noisy):
+    return autograd_jacobians(lambda images, first: reference.denoise(images, SIGMA, Truth(images)), noisy, SIGMA)
+
+
+@pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
+def test_the_jacobian_of_the_wiener_filter_follows_from_the_covariance(dtype, accuracy):
+    images = CAlpha(2.0, 8).images("train", 200)
+    reference = WienerLinear()
+    reference.fit(TrainingData(GivenImages(images)))
+    covariance = torch.as_tensor(np.cov(images.flatten(1).double().numpy(), rowvar=False, bias=True))
+    expected = torch.linalg.solve(covariance + SIGMA**2 * torch.eye(64, dtype=torch.float64), covariance)
+    matrices = compute_jacobians(reference, noisy_images(8, dtype=dtype)).matrices()
+    assert matrices.dtype == dtype
+    torch.testing.assert_close(matrices.double(), expected.expand(3, -1, -1), atol=accuracy, rtol=0)
+
+
+@pytest.mark.parametrize("basis", ["haar", "sym4"])
+def test_the_jacobian_of_hard_thresholding_is_an_orthogonal_projection(basis):
+    reference, noisy = construct(Threshold, basis, "hard", 2.0), noisy_images(dtype=torch.float64)
+    matrices = compute_jacobians(reference, noisy).matrices()
+    torch.testing.assert_close(matrices @ matrices, matrices)
+    torch.testing.assert_close(matrices, matrices.mT)
+    coefficients, labels = Wavelet(basis).analysis(noisy), Wavelet(basis).bands((1, 16, 16))
+    kept = ((coefficients.abs() > 2 * SIGMA) | (labels == 0)).flatten(1).sum(1)
+    assert len(set(kept.tolist())) > 1
+    traces = matrices.diagonal(dim1=1, dim2=2).sum(1)
+    torch.testing.assert_close(traces, kept.double())
+    # Hard thresholding is homogeneous: J y = f(y).
+    denoised = reference.denoise(noisy, SIGMA, Truth(noisy))
+    torch.testing.assert_close((matrices @ noisy.flatten(1)[..., None]).view_as(noisy), denoised)
+
+
+def test_the_denoiser_receives_the_truth_of_each_image():
+    clean = CAlpha(2.0, 8).images("test", 4).double()
+    truth = Truth(clean, None, "test", 10)
+    starts = []
+
+    class Multiply(gahbench.Reference):
+        kind = "oracle"
+
+        def denoise(self, noisy, sigma, truth):
+            starts.append((truth.start, len(truth)))
+            return noisy * truth.clean * sigma
+
+    maps = Multiply().jacobian(torch.zeros_like(clean), SIGMA, truth)
+    torch.testing.assert_close(maps.matrices(), torch.diag_embed(SIGMA * clean.flatten(1)))
+    torch.testing.assert_close(maps.select(2).matrices(), torch.diag_embed(SIGMA * clean[2:3].flatten(1)))
+    assert {(10, 1), (11, 1), (12, 1), (13, 1)} == set(starts)
+
+
+def soft(images, source):
+    return images.sign() * (images.abs() - source.abs().amax((1, 2, 3), keepdim=True) / 2).clamp(min=0)
+
+
+NOT_DIFFERENTIABLE = {
+    "arrays": lambda images: torch.as_tensor(np.tanh(images.numpy())),
+    "detached arrays": lambda images: torch.as_tensor(np.tanh(images.detach().numpy())),
+    "a detached factor": lambda images: images * images.detach(),
+    "a part in arrays": lambda images: images + torch.as_tensor(np.sin(9 * images.detach().numpy())),
+    "a detached threshold": lambda images: soft(images, images.detach()),
+    "rounding": lambda images: images * 0 + (1000 * images).round() / 1000,
+}
+
+
+@pytest.mark.parametrize("case", NOT_DIFFERENTIABLE)
+def test_code_that_computes_partly_outside_torch_has_no_derivative(case):
+    noisy = noisy_images(8, dtype=torch.float64)
+    assert autograd_jacobians(lambda images, first: NOT_DIFFERENTIABLE[case](images), noisy, SIGMA) is None
+    assert autograd_jacobians(lambda images, first: soft(images, images), noisy, SIGMA) is not None
+
+
+def test_errors_of_the_denoiser_itself_are_raised():
+    with pytest.raises(RuntimeError, match="shape"):
+        autograd_jacobians(lambda noisy, first: noisy.reshape(7), torch.zeros(1, 1, 4, 4), 0.1)
+
+
+SIDE = 10
+RELU_NETWORKS = [
+    "unet[width=6,levels=1]", "bf-cnn[width=6,layers=5]", "dncnn[width=6,layers=5]", "ffdnet[width=6,layers=4]",
+]  # fmt: skip
+
+
+def network(name):
+    """Return a network in evaluation mode, with weights such that all layers affect the output."""
+    torch.manual_seed(0)
+    model = gahbench.create("architecture", name, shape=(1, SIDE, SIDE)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 4:
+                nn.init.kaiming_normal_(parameter)
+            else:
+                parameter.uniform_(0.5, 1.5)
+    return model
+
+
+class Squares(nn.Module):
+    """A network that is not linear between its ReLUs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, noisy, sigma):
+        return torch.relu(self.layer(noisy)) ** 2 + noisy
+
+
+class Casts(Squares):
+    """A network that always computes in float32."""
+
+    def forward(self, noisy, sigma):
+        return torch.relu(self.layer(noisy.float()))
+
+
+class Unrectified(Squares):
+    """A network without ReLUs."""
+
+    def forward(self, noisy, sigma):
+        return self.layer(noisy)
+
+
+OTHERS = ["nafnet[width=4]", "vit[width=16,depth=1,patch=2]", "mlp[width=16]", Squares, Casts, Unrectified]
+
+
+@pytest.mark.parametrize("name", [*RELU_NETWORKS, *OTHERS])
+def test_matrices_are_accurate_and_their_errors_are_measured(name):
+    model = network(name) if isinstance(name, str) else name().eval()
+    noisy = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    jacobian = Jacobian(model, noisy, torch.tensor([0.1, 0.3]))
+    exact, (matrices, errors) = jacobian.matrices(), jacobian.matrices_in_bfloat16()
+    expected = (matrices - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
+    assert (expected <= 0.012).all()
+    torch.testing.assert_close(errors, expected.double(), rtol=0.5, atol=1e-6)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    if name in (*RELU_NETWORKS[:2], Unrectified):
+        assert bool(errors.max() > 0) == (name != Unrectified)
+
+
+def test_columns_are_timed_only_for_networks_that_are_supported():
+    noisy = torch.rand(1, 1, SIDE, SIDE)
+    jacobian = Jacobian(network(RELU_NETWORKS[0]), noisy, 0.1)
+    assert jacobian.columns("float32", 7).shape[-2:] == jacobian.columns("bfloat16", 7).shape == (7, SIDE**2)
+    with pytest.raises(ValueError, match="ReLU"):
+        Jacobian(Unrectified().eval(), noisy, 0.1).columns("bfloat16", 7)

@@ -89,27 +89,6 @@ def test_filters_have_the_requested_traces_and_agree_pairwise_by_the_explicit_fo
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["haar", "wavelet-ti[haar]", "bandlet[haar]", "block-dct[3]", "graph-laplacian", "iso-local"]
-)
-@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 6, 9)])
-def test_filters_of_basis_plugins_have_the_requested_traces(name, shape):
-    basis = gahbench.create("basis", name)
-    try:
-        basis.check_filters(shape)
-    except ValueError:
-        pytest.skip("the basis has no filters of this shape")
-    clean = torch.rand(3, *shape, generator=draw())
-    size = clean[0].numel()
-    traces = torch.tensor([0.1, 0.4, 0.9], dtype=torch.float64) * size
-    filter_family = basis.filters(Truth(clean), 0.1)
-    assert filter_family.reaches(traces).all()
-    maps = filter_family.at(traces)
-    assert isinstance(maps, DenseMaps)
-    torch.testing.assert_close(maps.trace().value, traces, rtol=1e-5, atol=0)
-    torch.testing.assert_close(maps.matrices(), maps.matrices().mT, atol=2e-5, rtol=0)
-
-
 def test_oracle_filters_at_the_trace_of_oracle_shrinkage_equal_its_filters():
     clean, sigma = torch.rand(3, 1, 8, 8, generator=draw()), 0.2
     oracle = gahbench.create("reference", "oracle-shrink[haar]")

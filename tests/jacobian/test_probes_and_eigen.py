@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gahbench.jacobian import DenseMaps, FunctionMaps, Jacobian, probes_for
-from gahbench.jacobian.eigen import full, top
+from gahbench.jacobian import DenseMaps, FunctionMaps, Jacobian, probes_for, top
 
 SHAPE, SIZE = (1, 6, 7), 42
 
@@ -84,7 +83,7 @@ def test_lanczos_agrees_with_a_full_decomposition(linear_maps, smallest, count, 
     symmetric = symmetric_part(linear_maps.matrices())
     expected = torch.linalg.eigvalsh(symmetric).flip(1)
     pairs = top(linear_maps, count, tolerance=1e-8, smallest=smallest, method=method)
-    assert pairs.method.startswith(method)
+    assert pairs.method == method
     assert (pairs.values.dtype, pairs.vectors.shape) == (torch.float64, (len(linear_maps), count, SIZE))
     chosen = expected[:, -count:] if smallest else expected[:, :count]
     torch.testing.assert_close(pairs.values, chosen, atol=1e-6, rtol=1e-6)
@@ -106,31 +105,18 @@ def test_residuals_bound_the_errors_of_inaccurate_eigenvalues():
 
 def test_auto_chooses_the_faster_method():
     small, large = DenseMaps(torch.eye(400)[None], (1, 20, 20)), DenseMaps(torch.eye(2500)[None], (1, 50, 50))
-    assert [top(small, count).method.split(",")[0] for count in (4, 5)] == ["lanczos", "full"]
-    assert top(large, 30).method.startswith("lanczos")
+    assert [top(small, count).method for count in (4, 5)] == ["lanczos", "full"]
+    assert top(large, 30).method == "lanczos"
 
 
 def test_lanczos_takes_far_fewer_products_than_image_values():
     spectrum = 0.5 ** torch.arange(400, dtype=torch.float64)
     basis = torch.linalg.qr(random(400, 400))[0]
-    pairs = top(DenseMaps(((basis * spectrum) @ basis.mT)[None], (1, 20, 20)), 5, method="lanczos")
-    assert int(pairs.method.split()[1]) < 100
+    matrix, products = (basis * spectrum) @ basis.mT, []
+    counted = FunctionMaps(lambda vectors, indices: products.append(0) or vectors @ matrix, 1, (1, 20, 20), matrix)
+    pairs = top(counted, 5, method="lanczos")
+    assert len(products) < 100
     torch.testing.assert_close(pairs.values[0], spectrum[:5], rtol=1e-3, atol=0)
-
-
-@pytest.mark.parametrize("count", [0, SIZE + 1])
-def test_counts_out_of_range_are_rejected(count):
-    with pytest.raises(ValueError, match=f"count={count}; accepted: 1 to {SIZE}"):
-        top(maps(), count)
-
-
-def test_full_decompositions_reconstruct_the_symmetric_part():
-    matrices = maps().matrices().float()
-    values, vectors = full(matrices)
-    assert values.dtype == vectors.dtype == torch.float64
-    assert (values.diff(dim=1) <= 0).all()
-    reconstructed = (vectors.mT * values[:, None]) @ vectors
-    torch.testing.assert_close(reconstructed, symmetric_part(matrices.double()), atol=1e-12, rtol=0)
 
 
 def test_the_smallest_eigenvalue_of_a_large_positive_filter_is_found():
@@ -149,17 +135,13 @@ def test_the_zero_map_has_zero_eigenvalues(smallest):
     assert pairs.residuals.max() == 0
 
 
-def test_function_maps_have_the_matrices_of_their_functions():
-    matrices = symmetric_part(maps().matrices())
-    linear_maps = FunctionMaps(lambda vectors, indices: vectors @ matrices[list(indices)], 3, SHAPE, matrices)
-    vectors = random(1, 5, SIZE, seed=4)
-    for product in (linear_maps.matvec, linear_maps.rmatvec, linear_maps.symmetric_product):
-        torch.testing.assert_close(product(vectors), vectors @ matrices)
-    torch.testing.assert_close(linear_maps.matrices(), matrices)
-    torch.testing.assert_close(linear_maps.select(1).matrices(), matrices[1:2])
-
-
 @pytest.mark.parametrize("shape", [(2, SIZE, SIZE + 1), (2, 41, 41), (SIZE, SIZE)])
 def test_matrices_of_wrong_shape_are_rejected(shape):
     with pytest.raises(ValueError, match="42, 42"):
         DenseMaps(torch.zeros(shape), SHAPE)
+
+
+@pytest.mark.parametrize("count", [0, SIZE + 1])
+def test_counts_out_of_range_are_rejected(count):
+    with pytest.raises(ValueError, match=f"count={count}"):
+        top(maps(), count)

@@ -88,15 +88,6 @@ def test_keys_do_not_depend_on_order_or_display(write_suite, builtin):
     assert keys(write_suite(*changes), builtin) == first
 
 
-def test_the_code_of_a_plugin_changes_only_its_keys(write_suite, write_plugin):
-    keys_by_unit = []
-    for body in ("return noisy - self.noise(noisy)", "return noisy + self.noise(noisy)"):
-        registry = Registry((write_plugin("mine", body, folder=f"folder{len(keys_by_unit)}"),))
-        keys_by_unit.append(keys(write_suite(), registry, ("mine",)))
-    changed = {name for name in keys_by_unit[0] if keys_by_unit[0][name] != keys_by_unit[1][name]}
-    assert {name[2] for name in changed} == {"mine"}
-
-
 def test_the_path_of_a_nested_dataset_does_not_change_keys(write_suite, builtin, tmp_path):
     keys_by_unit = []
     for folder in ("here", "there"):

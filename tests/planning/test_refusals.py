@@ -7,6 +7,7 @@ is asserted here alone; other tests assert the type of an error, and the name or
 import functools
 import math
 import re
+import threading
 import time
 from typing import Annotated, Literal
 
@@ -161,6 +162,9 @@ def untyped(width=3): ...
 def hidden(**options: int): ...
 
 
+def arbitrary(bound: threading.Event): ...
+
+
 def infinite(bound: object = (1.0, -math.inf)): ...
 
 
@@ -170,6 +174,7 @@ def with_default(basis: Annotated[Basis, Names("basis")] = "dct"): ...
 CONSTRUCTORS = [
     (untyped, "parameter 'width' needs a type annotation"),
     (hidden, "hides parameters"),
+    (arbitrary, "parameter 'bound' has the type threading.Event, which suites cannot write; accepted: numbers"),
     (infinite, "the default bound=(1.0, -inf) is not finite"),
     (with_default, "write its default as Names('basis', default=...)"),
 ]
@@ -184,9 +189,11 @@ def geometry(*arguments, **options):
 
 
 DISCS = {"dataset": "discs[size=8]"}
+create = gahbench.create
 preview, inspect, sample = gahbench.preview, gahbench.inspect, gahbench.sample
 #: Functions, their positional and named arguments, and words.
 FUNCTIONS = [
+    (create, ("reference", "heat-kernel[wavelet-ti[bior2.2]]"), {}, "basis 'wavelet-ti': 'bior2.2' is not"),
     (preview, ("discs[size=8]", [0.1]), {"count": 33}, "count=33; accepted: 1 to 32"),
     (preview, ("discs[size=8]", [0.1]), {"start": -1}, "start=-1; accepted: 0 or more"),
     (preview, ("discs[size=8]", [0.1]), {"split": "trian"}, "did you mean 'train'"),

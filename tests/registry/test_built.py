@@ -1,14 +1,25 @@
-"""Plugins that receive other plugins, and the specs of built objects."""
+"""Built plugins: plugins that they receive, their specs, the checks of their images, and the works that they cite."""
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import gahbench
-from gahbench._util.errors import ParameterError
-from gahbench.registry.configured import get_spec
+from gahbench._util.errors import PluginError
+from gahbench.contracts.citation import known_works
+from gahbench.registry.configured import (
+    KINDS,
+    Plugin,
+    add_image_checks,
+    citation_rows,
+    citations,
+    get_spec,
+    unchecked_images,
+)
 from gahbench.registry.registry import Registry
 
 PLUGIN = """
@@ -74,15 +85,131 @@ def test_nested_specs_are_built(registry):
     assert configured.build().inner is not built.inner
 
 
-def test_errors_of_nested_plugins_name_the_plugin(registry):
-    with pytest.raises(ParameterError, match=r"takes.*basis=dct\[levels=3\].*unknown parameter 'levels'"):
-        registry.configure("reference", "takes[dct[levels=3]]")
-    with pytest.raises(ParameterError, match=r"^basis 'wavelet-ti': 'bior2.2' is not"):
-        registry.create("reference", "takes[inner=heat-kernel[wavelet-ti[bior2.2]]]")
-
-
 def test_only_built_objects_have_a_spec():
     basis = gahbench.create("basis", "wavelet[levels=2,name=db2]")
     assert get_spec(basis) == "wavelet[db2,levels=2]"
     assert get_spec(type(basis)("db2")) is get_spec(copy.copy(basis)) is None
     assert get_spec(None) is get_spec("sym4") is None
+
+
+GOOD = "torch.full((count, 1, 8, 8), 0.5)"
+INVALID = {
+    "array": ("numpy.zeros((count, 1, 8, 8))", "returned a ndarray; accepted: a dense tensor"),
+    "double": (f"{GOOD}.double()", "float64 on the device cpu; accepted: float32"),
+    "gradient": (f"{GOOD}.requires_grad_()", "with a gradient; accepted: float32 on cpu, no gradient"),
+    "not a number": (f"{GOOD} * torch.nan", "128 values that are infinite or NaN"),
+    "too few": (f"{GOOD}[:1]", "the shape (1, 1, 8, 8); accepted: (2, 1, 8, 8)"),
+    "not stable": (f"{GOOD} / count", "it returned another first image than for 1 image"),
+    "random": ("torch.rand(count, 1, 8, 8)", "it returned another first image than for 1 image"),
+}
+
+
+@pytest.fixture
+def file(write_class):
+    def write(images, **options):
+        body = f"shape = (1, 8, 8)\ndef images(self, split, count, start=0):\n    return {images}"
+        return write_class("dataset", body, head="import numpy", **options)
+
+    return write
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_images_raise_an_error(file, case):
+    images, message = INVALID[case]
+    with pytest.raises(PluginError) as caught:
+        Registry((file(images),)).create("dataset", "mine").images("test", 2)
+    assert str(caught.value).startswith("dataset 'mine': ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class ConstantImages(gahbench.Dataset):
+    """A dataset of constant images, whose brightness is an attribute."""
+
+    shape = (1, 2, 2)
+
+    def __init__(self):
+        self.level = 0.25
+
+    def images(self, split, count, start=0):
+        return torch.full((count, *self.shape), self.level)
+
+
+def test_the_checked_class_is_a_subclass_with_the_same_name():
+    checked = add_image_checks(ConstantImages, "here")()
+    assert isinstance(checked, ConstantImages)
+    assert type(checked).__name__ == "ConstantImages"
+    assert checked.images(count=2, split="test").shape == (2, 1, 2, 2)
+    assert unchecked_images(checked)("test", 1, start=1).shape == (1, 1, 2, 2)
+
+
+def test_a_copy_may_have_different_images():
+    checked = add_image_checks(ConstantImages, "here")()
+    other = copy.copy(checked)
+    other.level = 0.5
+    assert [float(images.images("test", 2).mean()) for images in (checked, other)] == [0.25, 0.5]
+
+
+def test_images_are_compared_only_at_the_start_of_a_split():
+    class IndexedImages(ConstantImages):
+        def images(self, split, count, start=0):
+            levels = torch.arange(start, start + count) / 128
+            return levels[:, None, None, None].expand(count, *self.shape).clone()
+
+    checked = add_image_checks(IndexedImages, "here")()
+    assert [float(checked.images("train", 2, *start)[0, 0, 0, 0]) for start in ((), (1,))] == [0, 1 / 128]
+
+
+WORK = gahbench.Citation("Wiener, Norbert", "Smoothing", 1949)
+YEAR = re.compile(r"\b(?:18|19|20)\d\d\b")
+
+
+def citations_of(citation):
+    return citations(Plugin("reference", "mine", type("Mine", (), {"citation": citation}), "mine.py"))
+
+
+def test_a_plugin_cites_one_work_or_several_or_none():
+    for citation, works in ((WORK, (WORK,)), ((WORK, WORK), (WORK, WORK)), (None, ())):
+        assert citations_of(citation) == works
+    assert [work.doi for work in citations_of(("chang-2000", WORK))] == ["10.1109/83.862633", ""]
+    for invalid in ("Wiener 1949", (WORK, "Wiener 1949")):
+        with pytest.raises(PluginError, match="reference 'mine': its citation is 'Wiener 1949'; accepted: a gahbench"):
+            citations_of(invalid)
+
+
+def test_each_work_of_the_built_in_plugins_is_read_from_its_entry_and_cited(builtin):
+    works, text = known_works(), (Path(__file__).parents[2] / "plugins" / "papers.bib").read_text(encoding="utf-8")
+    assert len(works) == text.count("\n@") + 1
+    for name, field in (("author", "authors"), ("title", "title"), ("journal", "journal"), ("doi", "doi")):
+        values = re.findall(rf"\b{name} = {{(.*?)}}", text, flags=re.DOTALL)
+        assert sorted(" ".join(value.split()) for value in values) == sorted(
+            value for work in works.values() if (value := getattr(work, field))
+        )
+    cited = {work for kind in KINDS for plugin in builtin.plugins(kind) for work in citations(plugin)}
+    cited |= {claim.paper for name in builtin.names("claim") for claim in builtin.configure("claim", name).build()}
+    assert cited == set(works.values())
+
+
+def test_built_in_plugins_cite_the_works_that_their_docstrings_name(builtin):
+    """A plugin whose docstring names years cites works of these years."""
+    named = 0
+    for plugin in (plugin for kind in KINDS for plugin in builtin.plugins(kind)):
+        summary, works = (plugin.factory.__doc__ or "").partition("Parameters\n")[0], citations(plugin)
+        years = set(YEAR.findall(plugin.factory.__doc__ or ""))
+        named += bool(YEAR.search(summary))
+        assert works or not YEAR.search(summary), plugin.where
+        assert not years or {str(work.year) for work in works} <= years, plugin.where
+    assert named > 60
+
+
+def test_citation_rows_name_the_entry_and_the_nested_plugin_without_duplicates(builtin):
+    entries = [builtin.configure("reference", "cycle-spin[threshold[haar]]"), builtin.configure("basis", "haar")]
+    rows = [(row["entry"], row["plugin"], row["year"]) for row in citation_rows([*entries, *entries])]
+    outer = "cycle-spin[threshold[haar]]"
+    assert rows == [
+        (outer, "cycle-spin", 1995),
+        (outer, "threshold", 1994),
+        (outer, "haar", 1989),
+        ("haar", "haar", 1989),
+    ]

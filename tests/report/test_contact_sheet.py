@@ -27,9 +27,7 @@ def crop_pictures(figure):
         yield page[top:bottom, left:right]
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 10, 8), (3, 7, 9), (1, 64, 64), (1, 25, 25), (2, 6, 6), (3, 1, 50), (1, 245, 20)]
-)
+@pytest.mark.parametrize("shape", [(1, 10, 8), (3, 7, 9), (1, 64, 64), (2, 6, 6), (3, 1, 50), (1, 245, 20)])
 def test_every_pixel_of_an_image_is_a_square_of_the_sheet(families, shape):
     channels, height, width = shape
     preview = families.preview(f"white[spread=0.4,depth={channels},height={height},width={width}]", [0.1, 0.5], count=2)
@@ -52,22 +50,6 @@ def test_large_images_are_cropped_to_their_centre(families):
     sheet = contact_sheet(preview)
     for pixels, image in zip(crop_pictures(sheet), (preview.clean, preview.levels[0].noisy), strict=False):
         assert np.abs(pixels[:, :, 0] / 255 - image[0, 0, 44:556, 4:516].clamp(0, 1).numpy()).max() < 0.51 / 255
-    assert "central 512×512 of 600×520 pixels" in sheet_text(sheet)
-
-
-def sheet_text(figure):
-    return "\n".join(text.get_text() for axes in figure.axes for text in axes.texts)
-
-
-def test_titles_name_the_columns(families):
-    texts = sheet_text(contact_sheet(families.preview("white[spread=0.2]", [0.15, 0.2], start=3, count=2)))
-    for title in ("σ = 0.15\nnoisy 16.5 dB", "σ = 0.2\nnoisy 14.0 dB", "σ = 0.2\noptimal 17.0 dB"):
-        assert title in texts
-    assert "white[spread=0.2]\ntest images" in texts
-    assert "at most 17.0 dB" in sheet_text(contact_sheet(families.preview("genied[spread=0.2]", [0.2])))
-    assert "at most > 140 dB" in sheet_text(contact_sheet(families.preview("noiseless-genie", [0.2])))
-    assert "optimal" not in sheet_text(contact_sheet(families.preview("files", [0.2])))
-    assert "mean of 2 channels" in sheet_text(contact_sheet(families.preview("white[depth=2]", [0.2])))
 
 
 def bounding_boxes(figure):
@@ -90,9 +72,7 @@ def check_layout(figure):
     assert all(are_disjoint(box, other_box) for box, other_box in combinations([*texts, *pictures], 2))
     width, height = figure.get_size_inches() * figure.dpi
     for left, bottom, right, top in [*texts, *pictures]:
-        assert min(left, bottom) >= 0
-        assert (right, top) <= (width, height)
-        assert top <= height
+        assert min(left, bottom, width - right, height - top) >= 0
 
 
 @settings(max_examples=12, deadline=None)
@@ -115,7 +95,7 @@ def test_sheets_are_written_reproducibly_in_the_format_of_their_suffix(families,
     files = [tmp_path / "new" / "folder" / f"{index}{suffix}" for index in range(2)]
     for file in files:
         families.preview("white", [0.1], count=1).save(file)
-    first, second = (file.read_bytes() for file in files)
+    first_file, first, second = files[0], *(file.read_bytes() for file in files)
     assert first == second
     if suffix == ".SVG":
         root = ET.fromstring(first)
@@ -126,13 +106,6 @@ def test_sheets_are_written_reproducibly_in_the_format_of_their_suffix(families,
         assert sizes == [pytest.approx((8 * 24 * 72 / 200, 10 * 24 * 72 / 200))] * 3
     else:
         assert first.startswith({".png": b"\x89PNG", ".pdf": b"%PDF"}[suffix])
-
-
-def test_notebooks_show_the_sheet_and_unwritable_files_are_errors(families, tmp_path):
-    (tmp_path / "file").write_text("")
-    preview = families.preview("files", [0.1])
-    assert preview._repr_png_().startswith(b"\x89PNG")
-    with pytest.raises(ParameterError, match="cannot be written"):
-        preview.save(tmp_path / "file" / "sheet.png")
-    with pytest.raises(ParameterError, match=r"unknown suffix '\.jpg'; accepted: \.png, \.svg, \.pdf"):
-        preview.save(tmp_path / "sheet.jpg")
+    for wrong in (first_file / "sheet.png", tmp_path / "sheet.jpg"):
+        with pytest.raises(ParameterError, match=r"cannot be written|accepted: \.png, \.svg, \.pdf"):
+            families.preview("white", [0.1], count=1).save(wrong)

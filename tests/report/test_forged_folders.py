@@ -30,7 +30,6 @@ FORGERIES = {
     "module": ("entrant", "module", {"factory": "evilmod:Net"}),
     "nested-module": ("entrant", "untrained", {"architecture": "module[factory=evilmod:Net]"}),
     "checkpoint": ("entrant", "pretrained", {"architecture": "module[evilmod:Net]", "checkpoint": "{home}/archive.pt"}),
-    "torchscript": ("entrant", "torchscript", {"checkpoint": "{home}/archive.pt"}),
     "download": ("entrant", "timm-unet", {"pretrained": True}),
 }
 LABELS = {"dataset": "discs[size=16]", "entrant": "unet[width=2,levels=1]"}

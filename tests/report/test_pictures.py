@@ -119,20 +119,12 @@ def test_tables_have_rows_of_titled_pictures():
     assert table[1][1][3].title == f"λ₅ = {sheet.values[0, 0, 3]:.2f}"
 
 
-def test_eigenvectors_at_another_noise_level_are_left_out():
-    kept = [*create_arrays("eigenvectors", 1), *create_arrays("eigenvectors", 1, sigmas=(0.2,))]
-    (sheet,) = make_sheets("eigenvectors", {"d": kept})
-    assert len(sheet.record["entrants"]) == 1
-
-
 @KINDS
 @pytest.mark.parametrize(
     "change",
     [
         {"file": "../secret.png"},
-        {"file": "results.json"},
         {"shape": [2, 1, 16, 11]},
-        {"shape": [2, 2, 16, 12]},
         {"shape": [2, 1, 100_000, 100_000]},
         {"shape": [0, 1, 16, 12]},
         {"sigmas": []},
@@ -186,9 +178,7 @@ def test_a_run_shows_all_pictures_and_publishes_those_of_free_images(tmp_path):
     # The low-pass filter keeps a share of the frequencies, and removes the others.
     (index,) = [index for index, label in enumerate(vectors[0].entrants) if label.startswith("low-pass")]
     assert set(np.round(vectors[0].values[index].ravel(), 3)) == {0.0, 1.0}
-    page = html_report(folder, Registry())
-    assert page.count('class="vectors"') == 2
-    assert 'alt="Low-pass filter: λ₃ = 1.00"' in page
+    assert html_report(folder, Registry()).count('class="vectors"') == 2
     (folder / "units").rename(tmp_path / "units")
     assert [[sheet.dataset for sheet in find_sheets(folder, kind)] for kind in METRICS] == [[vectors[0].dataset]] * 2
     assert html_report(folder, Registry()).count('class="vectors"') == 1

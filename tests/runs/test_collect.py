@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from other_machine import change_score
+from finished_units import change_score
 from tiny_runs import run_and_list, units_of
 
 import gahbench

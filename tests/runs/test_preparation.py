@@ -2,16 +2,13 @@
 
 import re
 
-import numpy as np
 import pytest
-from PIL import Image
 from tiny_runs import plan_suite
 
 from gahbench import DataError
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
-from gahbench_plugins.datasets import images, reading
 
 #: Plugins whose files are in the folder "remote" until they are prepared.
 PLUGINS = """
@@ -225,29 +222,3 @@ def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(re
     assert remote.prepare(suite)[0].error == f"remote/images.npy cannot be reached; put it into {remote.here}"
     status, printed, _ = command("prepare")(suite, "-p", remote.plugins[0])
     assert (status, printed.splitlines()[-1]) == (1, f"suite {suite}: 1 of 3 could not be obtained")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder of images whose decoding counts as slow."""
-    monkeypatch.setattr(images, "SLOW_BYTES", 100)
-    (tmp_path / "f").mkdir()
-    for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)):
-        Image.fromarray(image).save(tmp_path / "f" / f"{index}.png")
-    return tmp_path / "f"
-
-
-def test_planning_decodes_no_images_if_that_takes_long(remote, folder, monkeypatch):
-    suite = remote.suite(datasets=f"['faces[path={folder},size=8]']", metrics="[psnr]").rename(folder / "suite.yaml")
-    suite.write_text(suite.read_text().replace("images: 2", "images: 1"))
-    what = f"6 images of {folder}, decoded into "
-    with pytest.raises(DataError, match=f"cannot be planned .*: {re.escape(what)}"):
-        remote.plan(suite)
-    (prepared,) = remote.prepare(suite)
-    assert (prepared.fetched[0].startswith(what), prepared.error) == (True, None)
-
-    monkeypatch.setattr(reading, "read_image", lambda file: pytest.fail("decoded"))
-    assert remote.missing(suite) == []
-    with pytest.warns(UserWarning, match="converted to grey"):
-        assert len(remote.plan(suite).units) == 1
-    assert remote.prepare(suite)[0].fetched == ()

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from other_machine import change_weights
+from finished_units import change_weights
 from tiny_runs import UNET, board, run, run_and_list, units_of
 
 import gahbench

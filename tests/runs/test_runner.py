@@ -9,9 +9,7 @@ from sample_files import REFERENCES, TINY
 from tiny_runs import UNET, board, entrants, run, run_and_list
 
 import gahbench
-from gahbench._util.errors import ResultsError
 from gahbench.planning.suite_files import suite_files
-from gahbench.runs.row import _Runner
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
@@ -74,48 +72,16 @@ def test_datasets_with_equal_images_are_computed_once(write_suite, tmp_path):
     assert (rows["faces[one.npz]"] == rows["faces[two.npz]"]).all()
 
 
-def test_damaged_weights_are_not_scored_but_trained_again(write_suite, out, monkeypatch):
+def test_damaged_weights_are_not_scored_but_trained_again(write_suite, out):
     (weights,) = (out / "units").glob("fit-*/weights.safetensors")
     content = weights.read_bytes()
-    flip(weights)
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.warns(UserWarning, match="3 finished units were damaged, moved to .*damaged, and will be recomputed"):
         outcome, finished = run_and_list(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out)
     done = [unit.metric for unit in finished if unit.seed == 0]
     assert (done[0], sorted(done[1:])) == (None, ["psnr", "slope", "ssim"])
     assert outcome.failed == 0
     assert weights.read_bytes() == content
-
-    # If the weights are damaged during a run, their scores fail, and the next run trains the network again.
-    suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, spectrum]"))
-    with monkeypatch.context() as patch:
-        checksums = _Runner._checksums
-
-        def damage(runner, unit):
-            known = checksums(runner, unit)
-            if unit.metric.startswith("spectrum") and unit.requires:
-                flip(weights)
-            return known
-
-        patch.setattr(_Runner, "_checksums", damage)
-        outcome = run(suite, out)
-    assert outcome.failed == 1
-    assert "damaged, its checksum is not the recorded one; run again" in outcome.results.failures["error"].iloc[0]
-    with pytest.warns(UserWarning, match="3 finished units were damaged|4 finished units were damaged"):
-        assert run(suite, out).failed == 0
-
-
-def flip(file):
-    """Change one bit of a file."""
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-
-
-def test_a_folder_of_another_suite_is_refused(write_suite, out):
-    before = times(out)
-    with pytest.raises(ResultsError, match="suite 'tiny', not 'other'"):
-        run(write_suite(("name: tiny", "name: other")), out)
-    assert times(out) == before
 
 
 @pytest.mark.parametrize(
@@ -185,21 +151,6 @@ def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_s
     )
     assert scores["value"].tolist() == pytest.approx(psnr.tolist() * len(levels))
     assert gahbench.load_results(tmp_path / "out").notes.to_dict("records") == outcome.results.notes.to_dict("records")
-
-
-def test_units_of_a_dataset_with_invalid_images_fail(write_suite, write_class, tmp_path):
-    body = (
-        "shape = (1, 16, 16)\n"
-        "def images(self, split, count, start=0):\n"
-        "    levels = torch.where(torch.arange(count) < 2, 0.5, torch.nan)\n"
-        "    return levels.view(count, 1, 1, 1).repeat(1, 1, 16, 16)"
-    )
-    file = write_class("dataset", body, "late")
-    suite = write_suite(("  - discs: {size: 16}", "  - late"), ("  - unet: {width: 2, levels: 1}\n", ""))
-    outcome = run(suite, tmp_path / "out", plugins=[file])
-    assert (outcome.done, outcome.failed) == (0, 4)
-    message = "dataset 'late': 3 images of the split 'test': it returned 256 values that are infinite or NaN"
-    assert all(message in error for error in outcome.results.failures["error"])
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,20 +28,12 @@ def test_status_reports_that_a_published_board_has_no_units(command):
     ]
 
 
-def test_status_of_a_read_only_folder_shows_running_units(out, monkeypatch):
+def test_status_shows_running_units(out):
     assert not status(out).is_published
     store = Store(out)
     unit = next(unit for unit in require_plan(out).units if unit.kind == "score")
     shutil.rmtree(store.path(unit))
     store.begin(unit).report(step=3)
-    opened = Path.open
-
-    def refuse(path, mode="r", *arguments, **options):
-        if path.is_relative_to(out) and set(mode) & set("xwa+"):
-            raise OSError(30, "Read-only file system", str(path))
-        return opened(path, mode, *arguments, **options)
-
-    monkeypatch.setattr(Path, "open", refuse)
     ((label, report),) = status(out).running.items()
     assert (label, report["process"], report["step"]) == (unit.label, os.getpid(), 3)
     assert 0 <= report["silent"] <= report["seconds"] < 60
@@ -63,25 +53,8 @@ def test_estimates_are_proportional_to_the_work_of_fits_and_of_scores_by_metric_
     assert estimate_durations((), store)(fit) is None
 
 
-#: A traceback of a worker on another machine; lines that begin with a minus sign belong to frames of libraries.
-REMOTE = """Traceback (most recent call last):
--  File "/home/ann/gahbench/gahbench/runs/row.py", line 97, in do
--    self._fit(unit, attempt)
-  File "/home/ann/mine.py", line 20, in forward
-    return self.block(noisy)
-           ^^^^^^^^^^^^^^^^^
--  File "/opt/python/lib/python3.12/site-packages/torch/nn/modules/module.py", line 1778, in _call_impl
--    return forward_call(*args, **kwargs)
--  [Previous line repeated 2 more times]
-RuntimeError: shapes differ:
-  File "of the message", line 3, in it"""
-
-
-def test_frames_of_libraries_are_removed_unless_no_other_frame_is_left():
-    trimmed = "\n".join(line for line in REMOTE.splitlines() if not line.startswith("-"))
-    assert remove_library_frames(REMOTE.replace("\n-", "\n")) == trimmed
-    library = "Traceback (most recent call last):\n  File '/usr/lib/python3.11/json/decoder.py', line 1, in f\nError"
-    library = library.replace("'", '"')
+def test_a_traceback_of_libraries_alone_is_kept():
+    library = 'Traceback (most recent call last):\n  File "/usr/lib/python3.11/json/decoder.py", line 1, in f\nError'
     for text in ("", "Fatal Python error: Segmentation fault\n", library):
         assert remove_library_frames(text) == text
 
@@ -136,10 +109,3 @@ def test_the_command_weights_prints_the_files_of_networks(out, command):
     assert (status, dataset, seed, label) == (0, "discs[size=16]", "0", UNET)
     assert (Path(weights).name, Path(history).name) == ("weights.safetensors", "history.csv")
     assert command("weights")(out, "--entrant", "un*")[1] == printed
-
-
-def test_weights_are_found_without_torch(out, tmp_path):
-    count = f"import sys; from gahbench.runs.status import weights; print(len(weights('out', {UNET!r})))"
-    code = f"{count}; print('torch' in sys.modules)"
-    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert completed.stdout.split() == ["1", "False"], completed.stderr

@@ -1,17 +1,22 @@
 """Properties of samples from any denoiser: seeds, batches, noise levels, and the status of samples."""
 
+import itertools
 import math
 import subprocess
 import sys
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 
 import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.sampling import Sampling, draw_samples, wrap_denoiser, wrap_network
 from gahbench.sampling.drawing import starting_noise
+from gahbench.sampling.settings import make_sampling
 
 SHAPE = (1, 6, 5)
 SAMPLERS = pytest.mark.parametrize("sampler", ["stochastic", "flow"])
@@ -41,7 +46,10 @@ def test_samples_depend_neither_on_batches_nor_on_the_number_of_samples(sampler)
     def draw(count, **options):
         return draw_samples(denoise, SHAPE, Sampling(sampler=sampler, count=count, seed=4, sigma_end=0.1), **options)
 
-    expected = draw(70)
+    reports = []
+    expected = draw(70, batch=30, progress=reports.append)
+    assert reports == sorted(reports)
+    assert (reports[0] < 0.1, reports[-1]) == (True, pytest.approx(1))
     assert len({tuple(image.flatten().tolist()) for image in expected.images}) == 70
     for part, indices in ((draw(3), slice(0, 3)), (draw(6, first=62, batch=4), slice(62, 68))):
         torch.testing.assert_close(part.images, expected.images[indices], rtol=0, atol=1e-5)
@@ -104,17 +112,10 @@ def test_a_reference_is_called_once_for_each_noise_level():
             return shrinking(noisy, torch.full((len(noisy),), sigma))
 
     dataset = gahbench.create("dataset", "discs", size=8)
-    for settings in (Sampling(sampler="flow", count=5), Sampling(count=5, sigma_end=0.1)):
-        calls.clear()
-        drawn = draw_samples(wrap_denoiser(Shrink(), SHAPE, dataset), SHAPE, settings)
-        torch.testing.assert_close(drawn.images, draw_samples(shrinking, SHAPE, settings).images)
-        assert set(calls) == ({5} if settings.sampler == "flow" else {1, 5})
-
-
-@pytest.mark.parametrize("name", ["oracle-shrink", "lower-bound"])
-def test_denoisers_that_need_the_clean_image_are_rejected(name):
-    with pytest.raises(ParameterError, match="need the clean image, which samples do not have"):
-        wrap_denoiser(gahbench.create("reference", name), SHAPE)
+    settings = Sampling(count=5, sigma_end=0.1)
+    drawn = draw_samples(wrap_denoiser(Shrink(), SHAPE, dataset), SHAPE, settings)
+    torch.testing.assert_close(drawn.images, draw_samples(shrinking, SHAPE, settings).images)
+    assert set(calls) == {1, 5}
 
 
 def test_a_growing_residual_diverges_and_a_constant_residual_runs_out_of_steps():
@@ -128,22 +129,10 @@ def test_a_growing_residual_diverges_and_a_constant_residual_runs_out_of_steps()
     assert not bool(drawn.converged.any())
 
 
-@SAMPLERS
-def test_progress_rises_to_1(sampler):
-    reports = []
-    draw_samples(
-        shrinking,
-        SHAPE,
-        Sampling(sampler=sampler, count=7, sigma_end=0.1),
-        batch=3,
-        progress=reports.append,
-    )
-    assert reports == sorted(reports)
-    assert reports[-1] == pytest.approx(1)
-    assert 0 <= reports[0] < 0.1
-
-
-def test_wrong_shapes_and_arguments_are_rejected():
+def test_wrong_shapes_arguments_and_denoisers_that_need_the_clean_image_are_rejected():
+    for name in ("oracle-shrink", "lower-bound"):
+        with pytest.raises(ParameterError, match="need the clean image, which samples do not have"):
+            wrap_denoiser(gahbench.create("reference", name), SHAPE)
     with pytest.raises(ValueError, match=r"returned shape \(2, 1, 6, 1\) for images of \(2, 1, 6, 5\)"):
         draw_samples(lambda noisy, sigma: noisy[..., :1], SHAPE, Sampling(count=2))
     with pytest.raises(ParameterError, match=r"batch=0; accepted: 1, 2, \.\.\."):
@@ -190,10 +179,11 @@ def failing(noisy, sigma):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("denoise", [shrinking, failing])
 def test_batches_change_neither_samples_nor_their_status_and_hold_no_invalid_values(denoise, variant):
-    seen = []
+    seen, sizes = [], []
 
     def watched(noisy, sigma):
         seen.append(bool(noisy.isfinite().all() and sigma.isfinite().all()))
+        sizes.append(len(noisy))
         return denoise(noisy, sigma)
 
     settings = Sampling(count=30, seed=2, **VARIANTS[variant])
@@ -210,15 +200,60 @@ def test_batches_change_neither_samples_nor_their_status_and_hold_no_invalid_val
     torch.testing.assert_close(drawn.images, expected.images, rtol=0, atol=1e-5)
     torch.testing.assert_close(drawn.sigma, expected.sigma, rtol=1e-5, atol=1e-7, equal_nan=True)
     assert (drawn.steps.tolist(), drawn.status) == (expected.steps.tolist(), expected.status)
+    if variant == "stochastic" and denoise is shrinking:
+        # Finished images are not denoised again: each takes a call per step and a call for its last residual.
+        assert sum(sizes) == 2 * int((drawn.steps + 1).sum())
 
 
-def test_finished_images_are_not_denoised_again():
-    sizes = []
+def test_the_defaults_are_the_published_settings():
+    """The settings are from Kadkhodaie & Simoncelli 2020, as used by Kadkhodaie et al. 2024."""
+    settings = Sampling()
+    assert (settings.sampler, settings.growth) == ("stochastic", "growing")
+    assert (settings.step, settings.beta, settings.sigma_start, settings.sigma_end) == (0.01, 0.1, 1.0, 0.05)
+    assert settings.step_size(1) == pytest.approx(0.01)
+    assert settings.step_size(100) == pytest.approx(1 / 1.99)
+    assert settings.step_limit() == 10 * settings.ideal_steps()
 
-    def count_calls(noisy, sigma):
-        sizes.append(len(noisy))
-        return shrinking(noisy, sigma)
 
-    drawn = draw_samples(count_calls, SHAPE, Sampling(count=50), batch=8)
-    # Each image takes a call per step and a call for its last residual.
-    assert sum(sizes) == int((drawn.steps + 1).sum())
+@given(
+    step=st.floats(1e-3, 1), beta=st.floats(0.01, 1), growth=st.sampled_from(["growing", "constant"]),
+    end=st.floats(0.01, 0.9),
+)  # fmt: skip
+def test_ideal_steps_is_the_smallest_number_that_reaches_sigma_end(step, beta, growth, end):
+    settings = Sampling(step=step, beta=beta, growth=growth, sigma_end=end)
+    steps = settings.ideal_steps()
+    levels = [math.prod(1 - beta * settings.step_size(t) for t in range(1, n + 1)) for n in (steps - 1, steps)]
+    assert levels[1] <= end * (1 + 1e-9)
+    assert levels[0] >= end * (1 - 1e-9)
+    assert all(0 < settings.step_size(number) <= 1 for number in (1, 2, 1000))
+
+
+@given(start=st.floats(0.1, 100), ratio=st.floats(1e-4, 0.9), count=st.integers(2, 60))
+def test_noise_levels_are_geometric(start, ratio, count):
+    levels = Sampling(sampler="flow", sigma_start=start, sigma_end=start * ratio, levels=count).schedule()
+    assert len(levels) == count
+    assert (levels[0], levels[-1]) == (start, start * ratio)
+    steps = [after / before for before, after in itertools.pairwise(levels)]
+    assert steps == pytest.approx([ratio ** (1 / (count - 1))] * (count - 1))
+
+
+BAD = {
+    "unknown": ({"bta": 0.1}, "unknown sampling setting 'bta'; did you mean 'beta'? accepted: sampler, count, seed"),
+    "text": ({"seed": "1"}, "seed='1': input should be a valid integer"),
+    "not a number": ({"sigma_start": math.nan}, "sigma_start=nan: input should be"),
+    "upwards": ({"sigma_end": 1.0}, "sigma_end=1 must be below sigma_start=1"),
+    "setting of the other sampler": (
+        {"sampler": "flow", "beta": 0.2},
+        "beta belongs to the stochastic sampler; accepted by flow: levels, solver",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_invalid_settings_are_rejected(case):
+    fields, message = BAD[case]
+    with pytest.raises(ParameterError) as error:
+        make_sampling(fields)
+    assert message in str(error.value)
+    with pytest.raises(ValidationError):
+        Sampling(**fields)

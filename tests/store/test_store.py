@@ -198,16 +198,6 @@ def test_a_change_that_keeps_the_file_size_is_detected(store, name, old, new):
     assert "its checksum" in reason
 
 
-def test_units_whose_folders_were_swapped_are_damaged(store):
-    first, second = store.path(score("a")), store.path(score("b"))
-    finish(store, score("a"))
-    finish(store, score("b"))
-    first.rename(first.with_name("aside"))
-    second.rename(first)
-    first.with_name("aside").rename(second)
-    assert set(store.move_damaged([score("a"), score("b"), score()])) == {first.name, second.name}
-
-
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("name", ["done.json", "unit.json"])
 def test_invalid_records_are_damaged(store, name, content):

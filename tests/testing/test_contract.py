@@ -4,17 +4,16 @@ import pyiqa_weights
 import pytest
 import torch
 from global_state import changed_names, global_state
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from small_plugins import extras, mark_extras, small
+from small_plugins import extras, small
 from torch import nn
 from torch.nn import functional
 
-from gahbench._util.errors import GahbenchError, PluginError
+from gahbench._util.errors import PluginError
 from gahbench.registry.configured import KINDS
 from gahbench.registry.registry import Registry
 from gahbench.testing import architectures, bases, check_configured, check_file, references
 from gahbench.testing.architectures import check_sizes
+from gahbench.testing.on_meta import check_on_meta
 
 
 def marks(name):
@@ -106,20 +105,6 @@ def test_notes_on_a_network_that_passes_are_reported(write_plugin):
     assert details["denoises other sizes, or raises ValueError"].startswith("takes 32x64; refuses 33x35")
 
 
-@pytest.mark.parametrize("name", mark_extras(Registry().names("architecture")))
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.tuples(st.integers(1, 3), st.integers(4, 40), st.integers(4, 40)))
-def test_an_architecture_denoises_images_or_names_accepted_sizes(builtin, tmp_path, name, shape):
-    configured = builtin.configure("architecture", name, **small(name, tmp_path))
-    with torch.no_grad():
-        try:
-            denoised = configured.build(shape).eval()(torch.rand(2, *shape), torch.tensor([0.1, 1.0]))
-            answer, is_valid = "", denoised.shape == (2, *shape) and denoised.isfinite().all()
-        except (ValueError, GahbenchError) as error:
-            answer, is_valid = str(error), any(letter.isdigit() for letter in str(error))
-    assert is_valid, answer
-
-
 class ReflectedHalves(nn.Module):
     """A network that pads images by reflection, and loses the last row of odd sides."""
 
@@ -155,3 +140,48 @@ def test_a_file_that_cannot_be_loaded_or_registers_nothing_raises_an_error(tmp_p
     (tmp_path / "other.py").write_text("import no_such_package\n")
     with pytest.raises(PluginError, match=r"empty.py:2\); .*other.py: .*ModuleNotFoundError"):
         check_file(tmp_path)
+
+
+ON_META, ON_CPU = torch.zeros(2, 3, device="meta"), torch.zeros(2, 3)
+IMAGES = torch.zeros(1, 1, 4, 4, device="meta")
+MIXTURES = [
+    lambda: ON_META + ON_CPU,
+    lambda: ON_CPU.T @ ON_META,
+    lambda: torch.cat([ON_META, ON_CPU]),
+    lambda: torch.where(ON_META > 2, ON_META, ON_CPU),
+    lambda: torch.tensor(1.0).add_(ON_META.sum()),
+    lambda: ON_CPU[torch.arange(2, device="meta")],
+    lambda: ON_META.gather(0, torch.zeros(1, 3, dtype=torch.int64)),
+    lambda: functional.conv2d(IMAGES, torch.zeros(1, 1, 3, 3)),
+    lambda: functional.linear(ON_META, ON_CPU),
+    lambda: torch.einsum("ij,kj->ik", ON_META, ON_CPU),
+    lambda: functional.group_norm(IMAGES, 1, torch.ones(1)),
+    lambda: torch.randn(3, device="meta", generator=torch.Generator()),
+]
+
+
+@pytest.mark.parametrize("compute", MIXTURES)
+def test_operations_on_two_devices_fail(compute):
+    assert check_on_meta("runs", compute).passed is False
+
+
+ACCEPTED = [
+    lambda: ON_META * torch.tensor(2.0),
+    lambda: torch.where(ON_META > 2, ON_META, torch.tensor(0.0)),
+    lambda: ON_META.clone().__setitem__(0, torch.tensor(1.0)),
+    lambda: ON_META[torch.tensor([1])],
+    lambda: ON_META.clone().copy_(ON_CPU),
+    lambda: ON_CPU.to("meta"),
+    lambda: torch.rand(3, generator=torch.Generator()) + ON_CPU[0],
+]
+
+
+@pytest.mark.parametrize("compute", ACCEPTED)
+def test_operations_that_a_gpu_accepts_pass(compute):
+    assert check_on_meta("runs", compute).passed is True
+
+
+@pytest.mark.parametrize("compute", [ON_META.sum().item, ON_META.cpu, ON_META.nonzero, lambda: ON_META[ON_META > 0]])
+def test_operations_that_need_values_are_notes(compute):
+    finding = check_on_meta("runs", compute)
+    assert (finding.check, finding.passed) == ("runs on one device, but reads values, for which a GPU waits", None)

@@ -36,6 +36,20 @@ ARCHITECTURES = {
     "no learning": ("return noisy + 0 * self.noise(noisy)", "learns to denoise"),
     "no gradient": (f"return ({DENOISED}).detach()", "runs"),
     "raises": ("raise RuntimeError('no luck')", "runs"),
+    "a constant on the CPU": (f"return {DENOISED} * torch.full((1, 1, 1, 1), 0.5)", "denoises on one device"),
+    "through numpy": (f"return {DENOISED} + 0 * float(noisy.detach().numpy().mean())", "denoises on one device"),
+    "a generator of the CPU": (
+        "draw = torch.empty_like(noisy[:1]).normal_(generator=torch.Generator().manual_seed(0))\n"
+        f"return {DENOISED} + 0 * draw",
+        "denoises on one device",
+    ),
+    "a gradient on the CPU": (
+        "class Twice(torch.autograd.Function):\n"
+        "    forward = staticmethod(lambda context, values: 2 * values)\n"
+        "    backward = staticmethod(lambda context, gradient: gradient * torch.full((1, 1, 1, 1), 2.0))\n"
+        "return noisy - Twice.apply(self.noise(noisy))",
+        "trains on one device",
+    ),
 }
 
 ORACLE = "kind = 'oracle'\n"
@@ -60,6 +74,11 @@ def denoises(result, before=""):
     return f"{before}def denoise(self, noisy, sigma, truth):\n    return {result}"
 
 
+MOVES = (
+    "device = 'cpu'\n"
+    "def fit(self, examples): self.weight = torch.full((1, 1, 1, 1), 0.5)\n"
+    "def move(self, device): self.device = device\n"
+)
 REFERENCES = {
     "sound": (denoises("noisy / (1 + sigma**2)"), ""),
     "sound oracle": (denoises("truth.clean", ORACLE), ""),
@@ -103,6 +122,7 @@ REFERENCES = {
     ),
     "writes into the clean image": (denoises("truth.clean.mul_(0.9)", ORACLE), "does not change its arguments"),
     "notes that are a string": (denoises("noisy", "notes = 'tuned'\n"), "notes are a tuple"),
+    "weights on the CPU": (denoises("(self.weight * noisy.to(self.device)).cpu()", MOVES), "denoises on one device"),
     "raises": (denoises("1 / 0"), "runs"),
 }
 
@@ -122,7 +142,9 @@ def shears(images, sign):
 
 
 IDENTITY = ("images", "coefficients")
+EYE = "{0} @ torch.eye({0}.shape[-1], dtype={0}.dtype).flip(-1)"
 BASES = {
+    "a matrix on the CPU": (transforms(*(EYE.format(name) for name in IDENTITY)), "transforms on one device"),
     "sound": (transforms("images.flip(-1)", "coefficients.flip(-1)"), ""),
     "sound, not orthonormal": (transforms("2 * images", "coefficients / 2", FRAME + LEVELS), ""),
     "no inverse": (transforms("images", "coefficients.flip(-1)"), "reconstructs"),
@@ -384,6 +406,7 @@ def test_a_class_without_the_base_class_is_reported(check, kind):
 @pytest.mark.parametrize(
     ("kind", "body", "check_part", "detail"),
     [
+        ("architecture", f"return ({DENOISED}) * (1 + 0 * sigma.amax().item())", "but reads values", "mine.py:"),
         ("metric", scores(grid(f"1 + 0 * {ERRORS}")), "is not worse", "1 and 1 for denoisers"),
         ("metric", scores(grid(ERRORS), "None"), "is not worse", "for denoisers that keep 10% and 90% of the noise"),
         *(
@@ -404,11 +427,13 @@ def test_an_undecided_check_is_a_note(check, kind, body, check_part, detail):
     assert detail in finding.detail
 
 
-def test_details_state_measured_and_accepted_values(check):
-    reports = [check("basis", BASES["wrong noise level"][0]), check("reference", REFERENCES["wrong Jacobian"][0])]
+def test_details_state_measured_and_accepted_values_or_the_line(check):
+    wrong = ("basis", "wrong noise level"), ("reference", "wrong Jacobian"), ("architecture", "a constant on the CPU")
+    reports = [check(kind, FAULTS[kind][fault][0]) for kind, fault in wrong]
     details = {finding.check: finding.detail for report in reports for finding in report.findings}
     assert details["noise levels agree with random noise"].endswith("; accepted: below 42%")
     assert details["its Jacobian is its derivative"].endswith("; accepted: below 0.1")
+    assert "mine.py:" in details["denoises on one device"]
 
 
 FILE = "\nimport socket, urllib.request\nfrom pathlib import Path\nFILE = Path('FOLDER/file')\n"

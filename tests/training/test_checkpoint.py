@@ -1,6 +1,7 @@
-"""Which checkpoint a fit resumes from, and files that are written completely or not at all."""
+"""Which checkpoint a fit resumes from, files that are written completely or not at all, and checks of finished fits."""
 
 import errno
+import functools
 import hashlib
 import io
 import os
@@ -8,14 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_fits import StopAfter, checkpoints_of, make, weights
+from small_fits import checkpoints_of
 from torch import nn
 
+import gahbench
 from gahbench._util.files import StorageError
 from gahbench.training import checkpoint, fitting
 from gahbench.training.checkpoint import pause_after
 from gahbench.training.file_names import checkpoints_in
-from gahbench.training.trainer import Stopped
+from gahbench.training.fit_checks import WatchedFit
+from gahbench.training.recipe import Training
 
 STATE = {"step": 10, "network": {"weight": torch.arange(4096.0)}, "history": [{"step": 10, "loss": 0.5}]}
 
@@ -140,24 +143,62 @@ def test_a_checkpoint_is_kept_when_memory_runs_out(tmp_path, monkeypatch, error)
     assert checkpoints.read()["step"] == 10
 
 
-def interrupt_fit(folder, key):
-    """Stop a fit after 5 and after 9 steps, so that it leaves two checkpoints."""
-    for steps in (5, 4):
-        trainer = make(checkpoints_of(folder, key))
-        trainer.should_stop = StopAfter(steps)
-        with pytest.raises(Stopped):
-            trainer.fit()
+CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("damaged", "resumed"), [([], 9), ([9], 5), ([5, 9], 0)])
-def test_a_fit_with_damaged_checkpoints_ends_like_an_uninterrupted_fit(tmp_path, damaged, resumed):
-    folder = tmp_path / "fit"
-    interrupt_fit(folder, "k1")
-    for step in damaged:
-        path = folder / f"checkpoint-{step}.pt"
-        path.write_bytes(path.read_bytes()[:-1])
-    trainer = make(checkpoints_of(folder, "k1"))
-    steps, step = [], trainer.step
-    trainer.step = lambda number, fraction: steps.append(number) or step(number, fraction)
-    assert torch.equal(weights(trainer.fit()), weights(make().fit()))
-    assert steps[0] == resumed
+def flags_of(build, folder, shape=(1, 16, 16), **settings):
+    """Train a network for a few steps, and return the flags of its fit."""
+    training = Training.model_validate({"steps": 3, "batch_size": 2, "compile": "never", "validations": 1, **settings})
+    watched = WatchedFit(build, training, 0)
+    fitting.fit(watched.build, gahbench.create("dataset", "discs", size=shape[-1]), training, 0, folder, CPU)
+    return watched.flags(shape, CPU)
+
+
+class WithState(nn.Module):
+    """Batch normalisation, dropout, a frozen layer, and a layer that the first forward pass creates."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.ReLU())
+        self.frozen = nn.Conv2d(4, 4, 1).requires_grad_(False)
+        self.last = None
+
+    def forward(self, noisy, sigma):
+        features = self.frozen(self.layers(noisy))
+        if self.last is None:
+            self.last = nn.Conv2d(4, 1, 3, padding=1)
+        return noisy - self.last(features)
+
+
+@pytest.mark.parametrize(
+    "spec", ["unet[width=4,levels=1]", "nafnet[width=4]", "linear", "timm-unet[backbone=resnet10t,levels=2]"]
+)
+def test_built_in_architectures_are_not_flagged(spec, tmp_path, builtin):
+    build = functools.partial(builtin.configure("architecture", spec).build, (1, 16, 16))
+    assert flags_of(build, tmp_path, ema=0.9) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "muon"},
+        {"optimizer": "sgd", "train_images": 2},
+        {"optimizer": "adamw", "weight_decay": 0.1, "precision": "bfloat16"},
+        {"initialisation": "kaiming", "batch_size": 1},
+    ],
+)
+def test_batch_norm_dropout_and_late_layers_are_not_flagged(settings, tmp_path):
+    assert flags_of(WithState, tmp_path, **settings) == []
+
+
+def test_a_network_that_cannot_be_built_again_is_flagged(tmp_path):
+    built = []
+
+    def build():
+        if built:
+            raise ValueError("once only")
+        built.append(gahbench.create("architecture", "linear", shape=(1, 16, 16)))
+        return built[0]
+
+    (flag,) = flags_of(build, tmp_path)
+    assert flag.endswith("ValueError: once only")

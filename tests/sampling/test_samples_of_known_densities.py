@@ -1,4 +1,4 @@
-"""For Gaussian fields, whose optimal denoiser is linear, samples have a distribution in closed form."""
+"""Samples of Gaussian fields and of finite sets, whose optimal denoisers and densities have closed forms."""
 
 import math
 
@@ -9,7 +9,7 @@ import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.sampling import Sampling, draw_path_points, draw_samples, wrap_denoiser
 from gahbench.sampling.drawing import starting_noise
-from gahbench_plugins.datasets.gaussian_field import hartley
+from gahbench_plugins.datasets.gaussian import hartley
 
 FIELD = gahbench.create("dataset", "gaussian-field", size=8, std=0.2)
 SPECTRUM = FIELD.spectrum()
@@ -64,12 +64,6 @@ def test_the_points_of_a_path_solve_its_differential_equation():
         assert float((coefficients(images) - 4.0 * exact_gain(4.0, sigma, False) * white).abs().max()) < 1e-3
 
 
-def test_the_last_point_of_a_path_is_the_sample_without_its_final_denoising():
-    settings = Sampling(count=5, sampler="flow", sigma_start=2.0, sigma_end=0.1, levels=9, final_step=False)
-    (points,) = draw_path_points(DENOISE, FIELD.shape, settings, [0.1])
-    assert torch.equal(points, draw_samples(DENOISE, FIELD.shape, settings).images)
-
-
 def test_paths_that_diverge_have_no_points_beyond():
     settings = Sampling(count=3, sampler="flow", sigma_start=2.0, sigma_end=0.1, levels=9)
     points = draw_path_points(lambda noisy, sigma: -100 * noisy, FIELD.shape, settings, [2.0, 0.1])
@@ -122,7 +116,7 @@ def octave(energies):
     "variant", [{}, {"step": 0.1, "growth": "constant"}, {"beta": 0.5, "step": 0.02}, {"beta": 1.0}], ids=str
 )
 def test_the_stochastic_sampler_follows_its_recursion(variant):
-    settings = Sampling(count=150, seed=5, **variant)
+    settings = Sampling(count=100, seed=5, **variant)
     drawn = draw_samples(wiener, (1, 32, 32), settings)
     assert bool(drawn.converged.all())
     energies = hartley(drawn.images.double() - 0.5)[:, 0].square()
@@ -132,21 +126,58 @@ def test_the_stochastic_sampler_follows_its_recursion(variant):
     assert bool(((energy - expected).abs() < 4 * error + 0.03 * expected).all()), (energy / expected, error / expected)
 
 
-def test_the_variance_of_stochastic_samples_is_as_documented():
-    """The shares of the variance agree with the docstring of the sampler."""
+def test_the_variance_of_samples_is_as_documented():
+    """The shares of the variance agree with the docstring of the samplers."""
 
-    def share(**settings):
-        return float(stochastic_spectrum(Sampling(**settings)).sum() / LARGE.sum())
-
-    assert share() == pytest.approx(0.74, abs=0.01)
-    assert share(growth="constant") == pytest.approx(0.91, abs=0.01)
-    assert share(growth="constant", beta=0.01) == pytest.approx(1.01, abs=0.01)
-
-
-def test_the_variance_of_flow_samples_is_as_documented():
-    def share(start):
+    def flow_spectrum(start):
         gain = ((LARGE + 0.05**2) / (LARGE + start**2)).sqrt() * LARGE / (LARGE + 0.05**2)
-        return float((start * gain).square().sum() / LARGE.sum())
+        return (start * gain).square()
 
-    assert share(1.0) == pytest.approx(0.28, abs=0.01)
-    assert share(10.0) == pytest.approx(0.96, abs=0.01)
+    stochastic = [Sampling(), Sampling(growth="constant"), Sampling(growth="constant", beta=0.01)]
+    spectra = [*map(stochastic_spectrum, stochastic), *map(flow_spectrum, (1.0, 10.0))]
+    shares = [float(spectrum.sum() / LARGE.sum()) for spectrum in spectra]
+    assert shares == pytest.approx([0.74, 0.91, 1.01, 0.28, 0.96], abs=0.01)
+
+
+MEMBERS = 8
+FINITE = gahbench.create("dataset", "finite", dataset="discs[size=12]", count=MEMBERS)
+
+
+def draw_members(**settings):
+    denoise = wrap_denoiser(gahbench.create("reference", "optimal"), FINITE.shape, FINITE)
+    return draw_samples(denoise, FINITE.shape, Sampling(**settings))
+
+
+def distances(samples):
+    return (samples.images[:, None] - FINITE.members).flatten(2).norm(dim=2).sort(1)
+
+
+def posterior_mean(noisy, sigma):
+    """Return the exact posterior mean, with a noise level for each image."""
+    squares = (noisy[:, None] - FINITE.members).double().flatten(2).square().sum(2)
+    weights = torch.softmax(-squares / (2 * sigma.double()[:, None] ** 2), dim=1)
+    return torch.einsum("nm,mchw->nchw", weights, FINITE.members.double()).float()
+
+
+@pytest.mark.parametrize("sampler", ["stochastic", "flow"])
+def test_samples_are_members(sampler):
+    """The criterion is the memorization ratio of Carlini et al. 2023, nearest over second nearest below 1/3."""
+    samples = draw_members(sampler=sampler, count=40)
+    sorted_distances = distances(samples).values
+    assert float((sorted_distances[:, 0] < sorted_distances[:, 1] / 3).double().mean()) == 1
+    # The posterior of a converged sample is a single member.
+    assert float(sorted_distances[:, 0].median()) < 1e-3
+    assert samples.status == ("converged",) * 40
+
+
+@pytest.mark.parametrize(
+    "variant", [{"sampler": "flow", "levels": 60}, {"step": 0.2, "growth": "constant"}], ids=["flow", "stochastic"]
+)
+def test_all_members_are_equally_likely_from_a_large_sigma_start(variant):
+    """The starting noise must hide all members; from sigma_start = 1, members near the mean grey are likelier."""
+    count = 240
+    samples = draw_samples(posterior_mean, FINITE.shape, Sampling(count=count, sigma_start=30.0, seed=2, **variant))
+    drawn = torch.bincount(distances(samples).indices[:, 0], minlength=MEMBERS)
+    chi_square = float((drawn - count / MEMBERS).square().sum() / (count / MEMBERS))
+    # 24.3 is the 99.9 % quantile for 7 degrees of freedom.
+    assert chi_square < 24.3, drawn.tolist()
