@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 #: Debian's packages: a Slurm cluster, file systems with caches, and a browser. Their tests skip without root and apt.
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "bindfs", "fuse3", "chromium")
 #: Extras whose tests run in one environment.
-EXTRAS = ("bm3d", "dask", "deepinv", "docs", "hub", "report-test", "slurm", "torchvision")
+EXTRAS = ("bm3d", "dask", "deepinv", "docs", "report-test", "slurm", "torchvision")
 #: Extras that move each other's dependencies, and have environments of their own.
 APART = ("diffusers", "tensorboard", "wandb", "pyiqa", "hf-dataset")
 #: Tests of processes and clusters mostly wait, so more can run at once.
