@@ -315,6 +315,10 @@ class Results:
         scored = f"{len(self.datasets)} datasets, {len(self.entrants)} entrants, {len(self.scores)} scores"
         return f"Results('{self.suite}', {scored})"
 
+    def _repr_html_(self) -> str:
+        table = self.leaderboard().astype(object)
+        return str(table.where(table.notna(), "–").to_html(index=False, float_format="{:.2f}".format))
+
     def parquet(self) -> bytes:
         """Return the tidy scores as the bytes of a Parquet file; equal scores give equal bytes."""
         buffer = io.BytesIO()
