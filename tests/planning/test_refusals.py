@@ -9,11 +9,11 @@ import math
 import re
 import threading
 import time
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pytest
-from pydantic import Field
 from sample_files import TINY
+from typed_plugin import Plugin
 
 import gahbench
 from gahbench import Basis, GahbenchError, Names
@@ -122,18 +122,6 @@ PLUGINS = [
     ("basis", "wavelet[db4,name=db2]", "values db4, name=...; accepted, once each: name, levels"),
     ("basis", "pixel[3]", "basis 'pixel': cannot assign the values 3; accepted, once each: none"),
 ]
-
-
-class Plugin:
-    def __init__(
-        self,
-        width: Annotated[int, Field(ge=1, le=512)] = 16,
-        rate: float = 0.5,
-        mode: Literal["a", "b"] = "a",
-        sizes: tuple[int, ...] = (3, 5),
-        basis: Annotated[Basis | None, Names("basis", default="dct")] = None,
-        bases: Annotated[tuple[Basis, ...] | None, Names("basis", default=("dct", "haar")), Field(max_length=3)] = None,
-    ): ...
 
 
 def required(width: int, basis: Annotated[Basis, Names("basis")]): ...

@@ -1,15 +1,15 @@
 """Specs and parameters: parsing, formatting, and values read from constructors."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
+from typed_plugin import Plugin
 
-from gahbench import Basis
 from gahbench._util.errors import ParameterError
-from gahbench.registry.parameters import Names, Parameter, constructor_parameters, resolve
+from gahbench.registry.parameters import Parameter, constructor_parameters, resolve
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 
@@ -64,20 +64,6 @@ def test_any_text_is_parsed_unchanged_even_if_nested(text):
     outer = f"shuffled[{format_value(inner)},seed=1]"
     assert parse_spec(outer) == Spec("shuffled", (inner,), {"seed": 1})
     assert parse_spec(f"shuffled[{format_value(text)}]").positional == (text,)
-
-
-class Plugin:
-    def __init__(
-        self,
-        width: Annotated[int, Field(ge=1, le=512)] = 16,
-        rate: float = 0.5,
-        mode: Literal["a", "b"] = "a",
-        sizes: tuple[int, ...] = (3, 5),
-        levels: int | None = None,
-        basis: Annotated[Basis | None, Names("basis", default="dct")] = None,
-        bases: Annotated[tuple[Basis, ...] | None, Names("basis", default=("dct", "haar")), Field(max_length=3)] = None,
-        other: Annotated[Basis, Names("basis")] | None = None,
-    ): ...
 
 
 PARAMETERS = constructor_parameters(Plugin, "architecture 'x'")
