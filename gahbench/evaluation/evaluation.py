@@ -160,6 +160,10 @@ class Evaluation:
             noise = noise * (self.captured.sigma / sigma).float().view(-1, 1, 1, 1)
         return self.clean + noise
 
+    def add_noise(self, clean: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+        """Return images (N, C, H, W) with fresh noise of a noise level."""
+        return clean + sigma * torch.randn(clean.shape, generator=generator)
+
     def apply(self, noisy: Tensor, sigma: float, truth: Truth, chosen: slice = slice(None)) -> Tensor:
         """Return denoised images, shape (N, C, H, W), of any noisy images at a noise level.
 

@@ -363,8 +363,7 @@ def measure_cost(evaluation: Evaluation) -> dict[str, float]:
     with contextlib.suppress(Exception), torch.no_grad():
         while len(durations) < REPETITIONS and sum(durations) < MAX_SECONDS:
             fresh = generator("noise", "cost", len(durations))
-            noisy = truth.clean + sigma * torch.randn(truth.clean.shape, generator=fresh)
-            visible = visible_truth(kind, truth)
+            noisy, visible = evaluation.add_noise(truth.clean, sigma, fresh), visible_truth(kind, truth)
             started = time.perf_counter()
             evaluation.apply(noisy, sigma, visible)
             durations.append(time.perf_counter() - started)
