@@ -1,9 +1,9 @@
 """Run CI on a copy of the last commit, or some of its steps: ``.ci/run [STEP]...``; ``.ci/run --help`` lists them.
 
-README's two commands run first, in one clone; then the steps that mostly wait run beside the others, in the environment
-that these commands made. Each line of output begins with the name of its step. A table of the steps comes last, then
-the closing line of README's second command. GAHBENCH_DATA is the folder of real images and weights, without which their
-tests skip; REPORTS is a folder that keeps the site.
+README's two commands run first, in one clone; then two steps run at a time, in the environment that these commands
+made, first a step that mostly waits beside one that computes. Each line of output begins with the name of its step. A
+table of the steps comes last, then the closing line of README's second command. GAHBENCH_DATA is the folder of real
+images and weights, without which their tests skip; REPORTS is a folder that keeps the site.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,8 @@ APART = ("diffusers", "tensorboard", "wandb", "pyiqa", "hf-dataset")
 #: Tests of processes and clusters mostly wait, so more can run at once.
 MORE = (os.cpu_count() or 1) + 1
 BIN = ".venv/bin"
+#: Lanes of steps: those that run first and alone, those that mostly wait, and those that run beside them.
+LANES = (("first",), ("waiting",), ("working", "release"))
 
 
 class Step:
@@ -84,7 +87,7 @@ LOCK = threading.Lock()
 
 
 def step(lane: str) -> Callable[[Callable[[Step], str | None]], Step]:
-    """Register a function as a step: first, waiting, working (beside those that wait) or for releases."""
+    """Register a function as a step of a lane."""
 
     def register(function: Callable[[Step], str | None]) -> Step:
         new = Step(function, lane)
@@ -310,10 +313,12 @@ def show(chosen: list[Step]) -> None:
     print(closing[-1] if closing else "no step ran tests")
 
 
-def run_lane(chosen: list[Step], *lanes: str) -> None:
-    for item in chosen:
-        if item.lane in lanes:
-            item.run()
+def work(*queues: deque[Step]) -> None:
+    """Run the steps of one queue after the other; several threads may share a queue."""
+    for queue in queues:
+        with contextlib.suppress(IndexError):
+            while True:
+                queue.popleft().run()
 
 
 def main() -> int:
@@ -330,10 +335,11 @@ def main() -> int:
     SCRATCH.mkdir()
     try:
         export(CLONE)
-        run_lane(chosen, "first")
-        beside = threading.Thread(target=run_lane, args=(chosen, "waiting"))
+        queues = [deque(item for item in chosen if item.lane in lanes) for lanes in LANES]
+        work(queues[0])
+        beside = threading.Thread(target=work, args=queues[1:])
         beside.start()
-        run_lane(chosen, "working", "release")
+        work(queues[2])
         beside.join()
     finally:
         subprocess.run(["chmod", "-R", "u+w", SCRATCH], check=False)
