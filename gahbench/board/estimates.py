@@ -25,6 +25,7 @@ from gahbench.board import optimality, ranks
 from gahbench.board.cube import (
     ScoreCube,
     join_levels,
+    metric_cube,
     metric_cubes,
     ratios_of,
     sampled_quotient,
@@ -208,7 +209,7 @@ def estimate(results: Results) -> Estimates:
         distances = optimality.Distances.from_cubes(cube, measured)
         check = optimality.check_optimum(cube, kinds, distances)
         if cube.entrants:
-            values += _psnr_values(dataset, cube, results.baseline)
+            values += _psnr_values(results, dataset, cube)
         if check is not None:
             checks[dataset] = check
             is_white = not results.facts[dataset].noise
@@ -219,10 +220,14 @@ def estimate(results: Results) -> Estimates:
     return Estimates(results.suite, entries, pd.concat(values, ignore_index=True), checks)
 
 
-def _psnr_values(dataset: str, cube: ScoreCube, baseline: str | None) -> Iterator[pd.DataFrame]:
+def _psnr_values(results: Results, dataset: str, cube: ScoreCube) -> Iterator[pd.DataFrame]:
     """Yield PSNR and gains of every entrant, over all noise levels and at each, and the slope."""
+    baseline = results.baseline
     labels, sample, noisy, overall = cube.entrants, cube.shared_sample, input_psnr(cube.sigmas), [math.nan]
     yield _values(dataset, cube, "psnr", "", sample)
+    if (dataset, "validation", "psnr") in results.rows:
+        validation = metric_cube(results, dataset, "psnr", "validation")
+        yield _values(dataset, validation, "psnr", "validation", validation.shared_sample)
     gains = with_mean(sample.values - noisy)
     yield value_rows(dataset, labels, "gain_over_noisy", "", [*overall, *cube.sigmas], gains)
     sources = np.asarray(cube.sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -88,6 +89,9 @@ class Results:
     ratios
         One row per value that is a ratio of the means of two metrics: metric, numerator, denominator (as in the
         scores).
+    parameters
+        One row per value in which rows of one plugin differ: entrant, parameter (``entrant.width``, or
+        ``training.learning_rate``) and setting, which may be a default.
     citations
         One row per work that a plugin cites: entry (the label of the entrant, dataset or metric that uses the plugin),
         plugin, and the fields of :class:`gahbench.Citation`.
@@ -127,6 +131,7 @@ class Results:
     flags: pd.DataFrame = field(default_factory=lambda: empty("flags"))
     checks: pd.DataFrame = field(default_factory=lambda: empty("checks"))
     ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
+    parameters: pd.DataFrame = field(default_factory=lambda: empty("parameters"))
     citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
     version: SuiteVersion | None = None
     registry: Callable[[], Registry] | None = field(default=None, repr=False)
@@ -278,9 +283,17 @@ class Results:
         Parameters
         ----------
         full
-            Whether the table has all values at all noise levels with their intervals, instead of a summary.
+            Whether the table has all values at all noise levels with their intervals, instead of a summary. A column
+            such as ``entrant.width`` or ``training.learning_rate`` has the values of each parameter in which rows of
+            one plugin differ.
         """
-        return self.board.leaderboard(full)
+        table = self.board.leaderboard(full)
+        for name, rows in self.parameters.groupby("parameter", sort=False) if full else ():
+            values = table["entrant"].map(rows.set_index("entrant")["setting"])
+            with contextlib.suppress(ValueError):
+                values = values.astype("float64")
+            table.insert(len(table.columns) - 1, str(name), values)
+        return table
 
     def figure(
         self,
@@ -358,7 +371,7 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
         if hashlib.sha256(content).hexdigest() != index["scores_sha256"]:
             raise ResultsError(f"{SCORES} is damaged, or was not written together with {INDEX}, whose checksum differs")
         tables: dict[str, Any] = {
-            name: pd.DataFrame(index[name]) if index[name] else empty(name) for name in SCHEMAS if name != "scores"
+            name: pd.DataFrame(index[name]) if index.get(name) else empty(name) for name in SCHEMAS if name != "scores"
         }
         return Results(
             index["suite"],

@@ -34,6 +34,7 @@ SCHEMAS: dict[str, list[str]] = {
         "checks": "dataset entrant version images",
         "metrics": "metric title null",
         "ratios": "metric numerator denominator",
+        "parameters": "entrant parameter setting",
         "citations": "entry plugin authors title year journal conference publisher arxiv doi",
     }.items()
 }
@@ -48,15 +49,14 @@ _DTYPES = {
 VALUE_COLUMNS = ("dataset", "entrant", "quantity", "part", "sigma", "value", "low", "high")
 #: The error of a unit that has not run yet.
 NOT_RUN = "not run yet"
-#: Prefix of the note on rows with their own training settings; the note lists the settings, with the suite's values in
-#: brackets.
-OWN_TRAINING = "own training settings: "
+#: Prefix of the note that lists the training settings of a row which differ from those of the suite.
+OWN_TRAINING = "own training settings (the suite's in brackets): "
 #: Prefix of the note on entrants that cannot take the images of a dataset; the reason follows.
 REFUSED = "cannot take these images: "
 #: Suffixes of the columns of a value and of the ends of its interval.
 SUFFIXES = ("", "_low", "_high")
 #: Tables that keep the order of their rows; the others are sorted.
-_ORDERED = ("datasets", "metrics", "ratios", "citations")
+_ORDERED = ("datasets", "metrics", "ratios", "parameters", "citations")
 
 
 def empty(name: str) -> pd.DataFrame:

@@ -51,6 +51,7 @@ class Plan:
             "ratios": metric_ratios(self.suite.metrics),
             "citations": citation_rows([*self.suite.entrants, *self.suite.datasets, *self.suite.metrics]),
             "trainings": own_trainings(self.suite),
+            "parameters": parameter_rows(self.suite),
             "refused": [
                 [dataset["dataset"], row.label, pair.refusal]
                 for row in all_rows
@@ -305,3 +306,23 @@ def own_trainings(suite: Suite) -> dict[str, str]:
         for label, training in suite.trainings.items()
     }
     return {row.label: notes[row.entrant.label] for row in rows(suite) if notes.get(row.entrant.label)}
+
+
+def parameter_rows(suite: Suite) -> list[dict[str, str]]:
+    """Return what distinguishes the rows of one plugin, as rows of the table ``parameters``; default values too."""
+    own: dict[str, dict[str, str]] = {}
+    plugins: dict[str, list[str]] = {}
+    for row in rows(suite):
+        trainings = {} if row.training is None else {"training": row.training.model_dump(mode="json")}
+        values = {"entrant": row.entrant.parameters, **trainings}
+        own[row.label] = {
+            f"{section}.{name}": format_value(value) for section in values for name, value in values[section].items()
+        }
+        plugins.setdefault(row.entrant.plugin.name, []).append(row.label)
+    return [
+        {"entrant": label, "parameter": name, "setting": value}
+        for labels in plugins.values()
+        for label in labels
+        for name, value in own[label].items()
+        if any(own[other].get(name) != value for other in labels)
+    ]

@@ -17,7 +17,15 @@ from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, lis
 from gahbench._util.readable import brief, level_name
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.row_labels import matches
-from gahbench.planning.suite_entries import ENTRANTS, Entries, Resolved, configure_entrant, unique
+from gahbench.planning.suite_entries import (
+    ENTRANTS,
+    LABEL,
+    SUITE_FIELDS,
+    Entries,
+    Resolved,
+    configure_entrant,
+    unique,
+)
 from gahbench.planning.suite_fields import Scoring, SuiteFile, accepted_fields
 from gahbench.planning.suite_files import SET, find_suite, suite_files
 from gahbench.registry.configured import Configured
@@ -101,11 +109,12 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Non
     options = (changes or SuiteChanges()).options()
     document = Document(find_suite(name))
     _apply_settings(document, options[SET])
+    grid = _split_grid(document.content)
     try:
         parsed = SuiteFile.model_validate(document.content)
     except pydantic.ValidationError as error:
         raise document.validation_error(error, accepted_fields) from error
-    entries = Entries(document, registry, document.content.get("training") or {})
+    entries = Entries(document, registry, document.content.get("training") or {}, grid)
     # Paths in a built-in suite are relative to the user's current folder.
     is_shipped = document.path in suite_files().values()
     with relative_to(None if is_shipped else document.path.parent):
@@ -115,7 +124,8 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Non
     requested = []
     for text in options[ENTRANT]:
         with prefix_errors(place := f"{ENTRANT} {text}"):
-            requested.append(Resolved(configure_entrant(registry, parse_spec(text)), place))
+            spec = parse_spec(text)
+            requested += entries.train(configure_entrant(registry, spec), place, LABEL in spec.keywords)
     entrants = unique([*listed, *requested])
     labels = [item.configured.label for item in entrants]
     if (baseline := parsed.baseline) is not None and baseline not in labels:
@@ -143,6 +153,16 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Non
     if not is_shipped:
         _warn_of_unusual_levels(suite)
     return suite
+
+
+def _split_grid(content: Any) -> dict[str, list[Any]]:
+    """Replace lists of values in the training of a suite by their first values, and return the lists."""
+    training = content.get("training") if isinstance(content, dict) else None
+    if not isinstance(training, dict):
+        return {}
+    lists = {name: value for name, value in training.items() if isinstance(value, list) and name not in SUITE_FIELDS}
+    training.update((name, values[0]) for name, values in lists.items() if values)
+    return {name: values for name, values in lists.items() if values}
 
 
 def _warn_of_unusual_levels(suite: Suite) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ LABEL, TRAINING = "label", "training"
 MAX_LABEL = 200
 #: Fields of the training that an entrant cannot override, since they set the rows and training images of the suite.
 SUITE_FIELDS = ("train_images", "halves", "same_initialisation", "snapshots", "split")
+_OWN_FIELDS = [name for name in Training.model_fields if name not in SUITE_FIELDS]
 ENTRANTS: tuple[Kind, ...] = ("architecture", "reference")
 
 
@@ -44,11 +45,15 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Entries:
-    """Resolves the entries of a suite file; ``training`` has the fields that the training of the suite sets."""
+    """Resolves the entries of a suite file; ``training`` has the fields that the training of the suite sets.
+
+    ``grid`` has those of them that are lists of values, which train every architecture once for each value.
+    """
 
     document: Document
     registry: Registry
     training: Mapping[str, Any]
+    grid: Mapping[str, list[Any]]
 
     def resolve(self, location: Location, kinds: tuple[Kind, ...], specs: Sequence[Spec]) -> list[Resolved]:
         """Return the plugins of a field, without duplicates."""
@@ -61,40 +66,47 @@ class Entries:
         """Return the plugins of an entry: a grid, if values of its parameters are lists."""
         values = dict(spec.keywords)
         fields = values.pop(TRAINING, None)
-        training = self._own_training((*location, TRAINING), fields) if fields else None
         with self._located(location, values):
             plugins = filter(None, (self.registry.find(kind, spec.name) for kind in kinds))
             lists = {parameter.name for plugin in plugins for parameter in plugin.parameters if parameter.is_sequence}
-            # A list of lists is a grid of values of a parameter whose values are lists.
-            axes = [
-                value if isinstance(value, list) and (name not in lists or isinstance(next(iter(value), None), list))
-                else [value] for name, value in values.items()
-            ]  # fmt: skip
-            if not 1 <= (count := math.prod(map(len, axes))) <= MAX_CONFIGURATIONS:
-                raise ParameterError(f"{count} combinations of values; accepted: 1 to {MAX_CONFIGURATIONS}")
             members = [
-                configure_entrant(self.registry, replace(spec, keywords=dict(zip(values, axis, strict=True))), kinds)
-                for axis in itertools.product(*axes)
+                configure_entrant(self.registry, replace(spec, keywords=keywords), kinds)
+                for keywords in _combinations(values, lists)
             ]
-            if training is not None and members[0].kind != "architecture":
+            if fields and members[0].kind != "architecture":
                 raise ParameterError(f"{members[0].where} is not trained; training is accepted for architectures")
-        if training is not None and LABEL not in values:
-            shown = ",".join(f"{TRAINING}.{name}={format_value(value)}" for name, value in fields.items())
-            members = [replace(member, label=_append(member.label, shown)) for member in members]
-        return [Resolved(member, self.document.place(location), training) for member in members]
+        place, where = self.document.place(location), (*location, TRAINING)
+        has_label = LABEL in values
+        return [item for member in members for item in self.train(member, place, has_label, fields or {}, where)]
 
-    def _own_training(self, location: Location, fields: Any) -> Training:
+    def train(
+        self, configured: Configured, place: str, has_label: bool, fields: Any = None, location: Location = (TRAINING,)
+    ) -> list[Resolved]:
+        """Return an entrant once for each combination of listed values of its training, which its label shows."""
+        if configured.kind != "architecture" or not (fields or self.grid):
+            return [Resolved(configured, place)]
+        if fields and not isinstance(fields, dict):
+            raise self.document.unknown_field((*location, fields), _OWN_FIELDS)
+        trained = []
+        with self._located(location):
+            combinations = _combinations({**self.grid, **(fields or {})})
+        for own in combinations:
+            shown = ",".join(f"{TRAINING}.{name}={format_value(value)}" for name, value in own.items())
+            label = configured.label if has_label else _append(configured.label, shown)
+            trained.append(Resolved(replace(configured, label=label), place, self._own_training(location, own)))
+        return trained
+
+    def _own_training(self, location: Location, fields: Mapping[str, Any]) -> Training:
         """Return the training of an entrant that overrides fields of the suite's training."""
-        accepted = [name for name in Training.model_fields if name not in SUITE_FIELDS]
-        for name in fields if isinstance(fields, dict) else (fields,):
-            if name not in accepted:
-                raise self.document.unknown_field((*location, name), accepted)
+        for name in fields:
+            if name not in _OWN_FIELDS:
+                raise self.document.unknown_field((*location, name), _OWN_FIELDS)
         budgets = BUDGETS if any(name in fields for name in BUDGETS) else ()
         inherited = {name: value for name, value in self.training.items() if name not in budgets}
         try:
             return Training.model_validate({**inherited, **fields})
         except pydantic.ValidationError as error:
-            raise self.document.validation_error(error, lambda _: accepted, location) from error
+            raise self.document.validation_error(error, lambda _: _OWN_FIELDS, location) from error
 
     @contextlib.contextmanager
     def _located(self, location: Location, parameters: Iterable[str] = ()) -> Iterator[None]:
@@ -135,6 +147,20 @@ def configure_entrant(registry: Registry, spec: Spec, kinds: tuple[Kind, ...] = 
         shown = configured.label.removeprefix(f"{PRETRAINED}[{inside.label},").removesuffix("]")
         configured = replace(configured, label=_append(inside.label, shown))
     return configured if label is None else replace(configured, label=validate_label(label))
+
+
+def _combinations(values: Mapping[str, Any], lists: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return a mapping for each combination of the values that are lists; ``lists`` names those whose value is a list.
+
+    For these, a list of lists is a list of values.
+    """
+    axes = [
+        value if isinstance(value, list) and (name not in lists or isinstance(next(iter(value), None), list))
+        else [value] for name, value in values.items()
+    ]  # fmt: skip
+    if not 1 <= (count := math.prod(map(len, axes))) <= MAX_CONFIGURATIONS:
+        raise ParameterError(f"{count} combinations of values; accepted: 1 to {MAX_CONFIGURATIONS}")
+    return [dict(zip(values, axis, strict=True)) for axis in itertools.product(*axes)]
 
 
 def _append(label: str, parameters: str) -> str:

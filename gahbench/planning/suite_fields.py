@@ -64,6 +64,12 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _seeds(value: Any) -> Any:
+    if isinstance(value, int):
+        raise ValueError(f"expected a list of seeds, such as {list(range(value)) if 0 < value < 10 else [value]}")
+    return value
+
+
 class Scoring(BaseModel):
     """Scoring of entrants.
 
@@ -143,7 +149,9 @@ class SuiteFile(BaseModel):
     baseline: str | None = None
     training: Annotated[Training, Field(default_factory=lambda: Training.model_validate({}))]
     scoring: Scoring
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], _SOME, AfterValidator(_distinct)] = (0,)
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], _SOME, AfterValidator(_distinct), BeforeValidator(_seeds)
+    ] = (0,)
     limits: Annotated[Limits, Field(default_factory=Limits)]
 
 

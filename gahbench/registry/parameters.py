@@ -253,7 +253,9 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
             if parameter.name in given:
                 resolved[parameter.name] = parameter.check(given[parameter.name])
             elif parameter.required:
-                raise ParameterError(f"parameter '{parameter.name}' ({parameter.type_name}) is required")
+                filled_in = next((name for name in FILLED_IN if name in parameter.name), None)
+                near = f"; is it '{filled_in}', which the dataset gives?" if filled_in else ""
+                raise ParameterError(f"parameter '{parameter.name}' ({parameter.type_name}) is required{near}")
             else:
                 resolved[parameter.name] = parameter.default
         for parameter in parameters:

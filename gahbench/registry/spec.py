@@ -55,7 +55,10 @@ def parse_spec(text: str) -> Spec:
         if key is None and not keywords:
             positional.append(parsed)
         elif key is None or key in keywords:
-            raise _error(text, f"'{key or value.strip()}' is given twice, or needs a name after a named parameter")
+            hint = "; a list is written [4,8]" if value.strip().endswith(")") else ""
+            raise _error(
+                text, f"'{key or value.strip()}' is given twice, or needs a name after a named parameter{hint}"
+            )
         else:
             keywords[key] = parsed
     return Spec(name.strip(), tuple(positional), keywords)

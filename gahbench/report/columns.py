@@ -83,7 +83,7 @@ class Column:
         if self.form is not None:
             if pd.isna(value) or value == "":
                 return Cell(cells.DASH)
-            return Cell(self.form(value), "" if self.is_text else f"{value:g}")
+            return Cell(self.form(value), "" if isinstance(value, str) else f"{value:g}")
         base, at, level = self.name.partition("@")
         lower = Interval(row.get(f"{base}_min{at}{level}", math.nan))
         if lower.is_known:
@@ -105,6 +105,7 @@ _PSNR = (
     "−10·log10 of the mean squared error of an image in [0, 1], in dB; the mean over test images, training seeds and, "
     "unless a level is named, noise levels. Noisy images have −20·log10 σ dB."
 )
+_VALIDATION = "The PSNR on validation images, by which settings may be chosen without a look at test images."
 _DEFICIT = (
     "The distance from the optimum: the ratio of the mean squared error to that of the optimum, in dB. If only a bound "
     "is known, it has two limits: relative to the best denoiser of the board, and to the bound."
@@ -132,6 +133,7 @@ COLUMNS = (
     Column("entrant", "entrant", form=str),
     Column("kind", "kind", form=str, meaning="Trained, classical, oracle, optimal, or bound."),
     Column("PSNR", "psnr", meaning=_PSNR),
+    Column("validation", "psnr_validation", meaning=_VALIDATION),
     Column("gain", "gain_over_baseline", signed=True, meaning=_GAIN),
     Column("deficit", "deficit", meaning=_DEFICIT),
     Column("KL", "kl", digits=3, views=("slope and KL",), meaning=_KL),
@@ -188,6 +190,10 @@ class Table:
         return self.choose([index for index, is_known in enumerate(known) if is_known])
 
 
+def _parameter(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def table_of_board(title: str, columns: Sequence[Column], board: pd.DataFrame, names: DisplayNames) -> Table:
     """Return columns of rows of ``leaderboard.csv``, with the display names of entrants."""
     return Table(title, columns, [[column.cell(row, names) for column in columns] for row in board.to_dict("records")])
@@ -216,6 +222,8 @@ def board_columns(results: Results, wide: pd.DataFrame) -> list[Column]:
             return replace(known, head=f"{known.head}, σ {level}", name=name, views=views) if level else known
         if base.startswith(f"psnr_{SOURCE}"):
             return Column(base.replace("psnr_", "PSNR, ").replace("-", " "), name, views=("PSNR by source",))
+        if base.startswith(("entrant.", "training.")):
+            return Column(base.partition(".")[2].replace("_", " "), name, views=("parameters",), form=_parameter)
         family = () if level or base in RESERVED else (parse_metric_name(base).name,)
         meaning = titles.get(base.removeprefix(CLASHING), "")
         return Column(name.replace("@", ", σ "), name, digits=3, views=family, meaning=meaning)

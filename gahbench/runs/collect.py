@@ -206,7 +206,7 @@ def _read_results(
     tables |= {name: list(dict.fromkeys(tables[name])) for name in ("notes", "flags")}
     tables["costs"] = [{"dataset": row[0], "entrant": row[1], **cost} for row, cost in costs.items() if cost]
     tables["checks"] = [(*row, *min(versions)) for row, versions in checks.items()]
-    tables |= {name: board[name] for name in ("datasets", "metrics", "ratios", "citations")}
+    tables |= {name: board[name] for name in ("datasets", "metrics", "ratios", "parameters", "citations")}
     frames: Any = {name: pd.DataFrame(tables[name], columns=list(SCHEMAS[name])) for name in SCHEMAS}
     results = Results(
         suite=plan.suite,

@@ -37,7 +37,8 @@ class Pretrained(NetworkReference):
     ``pretrained[dncnn[layers=20],checkpoint=weights.pt]``. The file is in safetensors format (such as the
     ``weights.safetensors`` of a fit) or in torch format, of which only tensors, plain containers and
     ``argparse.Namespace`` are unpickled. State dicts are found under the usual keys (``state_dict``, ``model``,
-    ``params_ema``, ...), and the prefixes ``module.``, ``_orig_mod.`` and ``model.`` are removed. From a file of
+    ``params_ema``, ...), and a prefix that all names share, such as ``module.`` or ``model.net.``, is removed if the
+    network has none; a note says so. From a file of
     several state dicts the averaged weights are used, or otherwise the first state dict, which a note names.
 
     With ``train_images``, the entrant has a row for each number of training images, and is compared with these images,
@@ -159,10 +160,11 @@ class Pretrained(NetworkReference):
                 f"images; accepted outside a suite: a single number, such as train_images={self.published_images[0]}"
             )
         file = self._file(self.partner if self._is_partner and self.partner else self.checkpoint, self._selected)
-        network, keys, output, name = self._build(shape, file)
+        network, keys, output, name, prefix = self._build(shape, file)
         # Files of several numbers of images differ in the folder or the name.
         path = f"{file.parent.name}/{file.name}" if self.published_images else file.name
         scheme = "" if keys == "same" else f", its keys read as {describe(keys)}"
+        scheme += f", without the prefix '{prefix}' of its keys" if prefix else ""
         window = ("assumes that the network was trained with pool_window=2, which the file does not state",)
         part = f"'{name}' of " if name else ""
         note = f"weights from {part}{path} (SHA-256 {file_digest(str(file))[:8]}){scheme}"
@@ -178,15 +180,15 @@ class Pretrained(NetworkReference):
     def _file(self, path: str, number: int | None) -> Path:
         return Path(path if number is None else path.replace(PLACEHOLDER, str(number))).expanduser()
 
-    def _build(self, shape: Shape, file: Path) -> tuple[nn.Module, str, Output, str]:
-        """Return the network with the weights of a file, their naming scheme, its output, and the state dict's name."""
+    def _build(self, shape: Shape, file: Path) -> tuple[nn.Module, str, Output, str, str]:
+        """Return the network with the weights of a file, and the scheme, output, state dict and prefix of its names."""
         network: nn.Module = self.architecture.build(shape)
         try:
             state, name = read_state(file)
-            keys, output = load_weights(network, state, self.keys)
+            keys, output, prefix = load_weights(network, state, self.keys)
         except ParameterError as error:
             raise ParameterError(f"checkpoint {file.name} for {self.architecture.label}: {error}") from error
-        return network.eval(), keys, output, name
+        return network.eval(), keys, output, name, prefix
 
 
 def _check(is_accepted: bool, name: str, need: str) -> None:

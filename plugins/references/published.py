@@ -38,8 +38,8 @@ class Layer(NamedTuple):
     norm: State | None = None
 
 
-def load_weights(network: nn.Module, state: State, keys: Keys) -> tuple[str, Output]:
-    """Load weights into a network, and return their naming scheme and the output of ``forward`` with them.
+def load_weights(network: nn.Module, state: State, keys: Keys) -> tuple[str, Output, str]:
+    """Load weights into a network, and return their naming scheme, the output of ``forward``, and their prefix.
 
     Raises
     ------
@@ -61,7 +61,9 @@ def load_weights(network: nn.Module, state: State, keys: Keys) -> tuple[str, Out
         raise ParameterError(f"with its keys read as {describe(name)}: {brief(reason, MAX_MESSAGE)}") from error
     # The layers of FDnCNN and FFDNet of KAIR estimate the image, which their architectures subtract.
     estimates_image = name == "kair" and not getattr(network, "blind", True)
-    return name, "residual" if estimates_image else "image"
+    whole, short = (min(names, default="") for names in (variants[0], variant))
+    prefix = whole.removesuffix(short) if len(whole) > len(short) else ""
+    return name, "residual" if estimates_image else "image", prefix
 
 
 def describe(keys: str) -> str:
@@ -84,7 +86,7 @@ def _recognise(variants: list[State], target: set[str], keys: Keys) -> tuple[Sta
         if keys in ("auto", name) and all(re.fullmatch(pattern, weight) for weight in variant):
             return variant, name
     if keys != "auto":
-        raise ParameterError(f"its keys are not those of '{keys}': {brief(', '.join(variants[-1]))}")
+        raise ParameterError(f"its keys are not those of '{keys}': {brief(', '.join(variants[0]))}")
     return nearest, "same"
 
 

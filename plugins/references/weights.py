@@ -20,8 +20,8 @@ State = dict[str, Tensor]
 
 #: Keys under which programs save a state dict, in order of preference: averaged weights come first.
 WRAPPERS = ("params_ema", "ema", "state_dict", "model_state_dict", "model", "params", "network", "net")
-#: Prefixes that wrappers such as DataParallel and torch.compile add to names.
-PREFIXES = ("module.", "_orig_mod.", "model.")
+#: Maximum number of prefixes, such as ``module.`` of DataParallel and ``_orig_mod.`` of torch.compile.
+MAX_PREFIXES = 3
 #: Largest depth of nested containers that is searched, and largest size of a file in bytes.
 MAX_DEPTH, MAX_BYTES = 4, 1 << 32
 ACCEPTED = (
@@ -59,13 +59,13 @@ def read_state(path: Path) -> tuple[State, str]:
 
 
 def remove_prefixes(state: State) -> Iterator[State]:
-    """Yield a state dict, then the state dict after each removal of a prefix that all of its names share."""
+    """Yield a state dict, then the state dict after each removal of a prefix, up to a dot, that all its names share."""
     yield state
-    for _ in PREFIXES if state else ():
-        prefix = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)), None)
-        if prefix is None:
+    for _ in range(MAX_PREFIXES):
+        prefixes = {name.partition(".")[0] + "." for name in state}
+        if len(prefixes) != 1 or not all(name.startswith(tuple(prefixes)) for name in state):
             return
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        state = {name.partition(".")[2]: tensor for name, tensor in state.items()}
         yield state
 
 

@@ -97,7 +97,7 @@ OPTIONS = [
     ({"settings": "training"}, "--set training", "accepted: FIELD=VALUE, such as training.steps=100"),
     ({"settings": "training.steps=[1"}, "--set training.steps=[1", "'[1' cannot be read"),
     ({"settings": {"name": object()}}, '--set name="<object object', "name: string should match pattern"),
-    ({"seeds": 3}, "--set seeds=3", "seeds: input should be a valid list"),
+    ({"seeds": 3}, "--set seeds=3", "seeds: expected a list of seeds, such as [0, 1, 2]"),
     ({"entrants": ["unet[checkpoint=none.pt]"]}, "--entrant unet[checkpoint=none.pt]", "'none.pt': no such"),
     ({"only": ["bf*"]}, "--only bf*", "matches none of unet[width=2,levels=1], identity"),
     ({"metrics": ["sloppe"]}, "--metric sloppe", "did you mean 'slope'? it selects plugins of the suite"),

@@ -31,7 +31,7 @@ def draw():
 
 def ours(architecture, state, noisy, sigma=0.1, keys="auto", expect=None, **parameters):
     network = gahbench.create("architecture", architecture, channels=noisy.shape[1], **parameters)
-    scheme, output = load_weights(network, state, keys)
+    scheme, output, _ = load_weights(network, state, keys)
     assert expect in (None, scheme)
     with torch.no_grad():
         result = network.eval()(noisy, torch.full((len(noisy),), sigma))
