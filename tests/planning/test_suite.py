@@ -28,8 +28,8 @@ def entrants(write_suite, builtin, text):
     return load_suite(write_suite((HAAR, f"{HAAR}\n  - {text}")), builtin).entrants[3:]
 
 
-def keys(suite, registry):
-    return [unit.key for unit in make_plan(load_suite(suite, registry)).units]
+def keys(suite, registry, **changes):
+    return [unit.key for unit in make_plan(load_suite(suite, registry, SuiteChanges(**changes))).units]
 
 
 def load(file, registry, **changes):
@@ -94,6 +94,20 @@ def test_the_board_notes_the_training_of_a_single_entrant(write_suite, builtin, 
     assert board.loc[[label, UNET_LABEL], "note"].tolist() == [
         "own training settings (the suite's in brackets): steps=6 (12), optimizer=adamw (adam), learning_rate=0.001 (0.002)", ""
     ]  # fmt: skip
+
+
+def test_lists_of_training_settings_are_a_grid_whose_values_the_board_shows(write_suite, builtin, tmp_path):
+    rates, splits = "training.learning_rate=[0.001, 0.01]", "scoring.splits=[test, validation]"
+    plan = make_plan(load_suite(write_suite(), builtin, SuiteChanges(settings=[rates])))
+    labels = [f"unet[width=2,levels=1,training.learning_rate={rate}]" for rate in ("0.001", "0.01")]
+    single = [keys(write_suite(), builtin, settings=[f"training.learning_rate={rate}"])[0] for rate in (0.001, 0.01)]
+    assert {unit.entrant: unit.key for unit in plan.fits} == dict(zip(labels, single, strict=True))
+    out = tmp_path / "out"
+    results = gahbench.run(write_suite(), out, engine="inline", only=["unet"], settings=[rates, splits]).results
+    board = results.leaderboard(full=True).set_index("entrant").loc[labels]
+    assert board["training.learning_rate"].tolist() == [0.001, 0.01]
+    scores = results.scores.query("split == 'validation' and metric == 'psnr'").groupby("entrant")["value"].mean()
+    assert board["psnr_validation"].tolist() == pytest.approx(scores[labels].tolist())
 
 
 def test_paths_are_relative_to_the_suite_or_the_current_folder(write_suite, builtin, tmp_path, monkeypatch):
