@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
@@ -287,13 +286,15 @@ class Results:
             such as ``entrant.width`` or ``training.learning_rate`` has the values of each parameter in which rows of
             one plugin differ.
         """
+        import pandas as pd
+
         table = self.board.leaderboard(full)
-        for name, rows in self.parameters.groupby("parameter", sort=False) if full else ():
-            values = table["entrant"].map(rows.set_index("entrant")["setting"])
-            with contextlib.suppress(ValueError):
-                values = values.astype("float64")
-            table.insert(len(table.columns) - 1, str(name), values)
-        return table
+        if not full or self.parameters.empty:
+            return table
+        settings = self.parameters.pivot(index="entrant", columns="parameter", values="setting")
+        settings = settings[self.parameters["parameter"].unique()].apply(_as_numbers)
+        added = settings.reindex(table["entrant"]).reset_index(drop=True)
+        return pd.concat([table.drop(columns="note"), added, table["note"]], axis=1)
 
     def figure(
         self,
@@ -337,6 +338,14 @@ class Results:
         buffer = io.BytesIO()
         self.scores.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
         return buffer.getvalue()
+
+
+def _as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of texts as numbers, if they are."""
+    try:
+        return column.astype("float64")
+    except ValueError:
+        return column
 
 
 def load_results(folder: str | os.PathLike[str], registry: Registry | None = None) -> Results:

@@ -170,6 +170,10 @@ def _build(suite: Suite, configured: Configured) -> tuple[PlannedDataset, dict[s
             raise
         except Exception as error:
             raise PluginError(f"cannot be used: {type(error).__name__}: {error}") from error
+    for split, count in images.items():
+        if scoring.images not in ("all", count):
+            text = f"images={scoring.images}: the {split} split has {count} images, and all are scored"
+            warnings.warn(f"{suite.path}: {configured.label}: {text}", stacklevel=3)
     for note in dataset.notes:
         warnings.warn(f"{suite.path}: {configured.label}: {note}", stacklevel=3)
     return planned, facts

@@ -79,7 +79,7 @@ class Scoring(BaseModel):
         Noise levels, in units where images lie in [0, 1]; ``25/255`` is accepted. With ``measured``, denoisers are
         scored on the recorded noisy images of the datasets, such as ``captures``.
     images
-        Number of images of each split to score, or ``all`` images of the split.
+        Number of images of each split to score, or of all images if the split has fewer; or ``all``.
     splits
         Splits to score: ``test``, by which the board ranks, and other splits for comparison.
     metrics
@@ -197,11 +197,13 @@ def noise_levels(scoring: Scoring, dataset: Dataset) -> list[float]:
 
 
 def scored_images(scoring: Scoring, dataset: Dataset, split: Split) -> int:
-    """Return the number of images of a split that are scored."""
+    """Return the number of images of a split that are scored, at most those that it has."""
+    available = dataset.available(split)
     if scoring.images != "all":
-        return scoring.images
-    if not (available := dataset.available(split)):
-        raise DataError(f"images=all requested from the {split} split, which is endless or empty; accepted: a number")
+        return min(scoring.images, available or scoring.images)
+    if not available:
+        problem = f"images=all requested from the {split} split, which is endless or empty"
+        raise DataError(f"{problem}; accepted: a number, and smaller datasets are scored on all their images")
     return available
 
 

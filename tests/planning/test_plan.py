@@ -180,6 +180,15 @@ def test_all_images_of_a_dataset_can_be_scored(plan_with):
     assert {unit.payload["images"] for unit in plan.units} == {1}
 
 
+@pytest.mark.parametrize(("counts", "split"), [({"test": 2}, "test"), ({"train": 2}, "train")])
+def test_a_smaller_dataset_is_scored_on_all_its_images(plan_with, builtin, monkeypatch, counts, split):
+    discs = builtin.get("dataset", "discs").factory
+    monkeypatch.setattr(discs, "available", lambda self, split: counts.get(split))
+    with pytest.warns(UserWarning, match=f"images=3: the {split} split has 2 images"):
+        plan = plan_with("identity", changes=[("images: 3", "images: 3, splits: [test, train]")])
+    assert {unit.payload["images"] for unit in plan.units if unit.split == split} == {2}
+
+
 def trains(fields):
     return ("steps: 12", f"steps: 12, {fields}")
 
@@ -193,12 +202,9 @@ HALVES = trains("train_images: 2, halves: true")
     [
         ({"test": 3, "train": 1}, [], (), None),
         ({"train": 0}, [], (), "train_images=1 requested from the train split, which holds 0 images"),
-        ({"test": 2}, [], (), "images=3 requested from the test split, which holds 2 images"),
-        ({"train": 2}, [SPLITS], (), "images=3 requested from the train split, which holds 2 images"),
+        ({"test": 0}, [], (), "images=3 requested from the test split, which holds 0 images"),
         ({"train": 3}, [trains("train_images: 4")], (), "train_images=4 requested from the train split"),
-        # In a sweep or with halves, networks are scored on the images that they learned from.
-        ({"train": 2}, [SPLITS, trains("train_images: [1, 2]")], (UNET,), None),
-        ({"train": 2}, [SPLITS, trains("train_images: [1, 2]")], (UNET, "identity"), "images=3 requested from the tr"),
+        # With halves, networks are scored on the images that they learned from.
         ({"train": 0, "A": 2, "B": 2}, [SPLITS, HALVES], (UNET,), None),
         ({"A": 2, "B": 1}, [HALVES], (), "train_images=2 requested from the B split"),
         # Some references learn from training images in a sweep, or with halves.

@@ -92,8 +92,10 @@ def test_the_board_notes_the_training_of_a_single_entrant(write_suite, builtin, 
     only = ["unet", "identity"]
     board = gahbench.run(file, tmp_path / "out", engine="inline", only=only).leaderboard(full=True).set_index("entrant")
     assert board.loc[[label, UNET_LABEL], "note"].tolist() == [
-        "own training settings (the suite's in brackets): steps=6 (12), optimizer=adamw (adam), learning_rate=0.001 (0.002)", ""
-    ]  # fmt: skip
+        "own training settings (the suite's in brackets): steps=6 (12), optimizer=adamw (adam), "
+        "learning_rate=0.001 (0.002)",
+        "",
+    ]
 
 
 def test_lists_of_training_settings_are_a_grid_whose_values_the_board_shows(write_suite, builtin, tmp_path):
