@@ -86,6 +86,13 @@ class ScoreCube:
         """The means with their samples, computed once."""
         return self.sampled()
 
+    def without_copies(self) -> ScoreCube:
+        """Return the cube with one image, if each run stores one value for all its images, which varies over runs."""
+        low, high = np.fmin.reduce(self.values, axis=3), np.fmax.reduce(self.values, axis=3)
+        if len(self.images) < 2 or not np.array_equal(low, high, equal_nan=True):
+            return self
+        return replace(self, values=low[..., None], images=[NONE], sources=None)
+
     def reindex_like(self, other: ScoreCube) -> Array:
         """Return the values on the axes of another metric's cube; values that this cube lacks are NaN."""
         has_no_seed = self.runs == [NONE]

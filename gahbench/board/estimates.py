@@ -263,7 +263,8 @@ def _metric_values(results: Results, measured: Mapping[str, Mapping[str, ScoreCu
         if name.part == "ceiling":
             reachable = {dataset: np.sqrt(np.clip(cube.values, 0, None)) for dataset, cube in cubes.items()}
             cubes = {dataset: replace(cubes[dataset], values=values) for dataset, values in reachable.items()}
-        for dataset, cube in share_spreads(cubes).items():
+        copied = {dataset: cube.without_copies() for dataset, cube in cubes.items()}
+        for dataset, cube in share_spreads(copied).items():
             sample = sampled_quotient(cube) if metric in ratios else cube.shared_sample
             yield _values(dataset, cube, quantity, name.part, sample, results.scale_of(metric))
 
