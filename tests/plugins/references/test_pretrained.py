@@ -1,8 +1,9 @@
-"""References that are networks: architectures with weights from a file, or with the weights of a start."""
+"""References that are networks: weights of a file, of each noise level, of a start, and published weights."""
 
 import pytest
 import torch
 from constructing import construct
+from isolation import real_data
 from safetensors.torch import save_file
 
 import gahbench
@@ -13,7 +14,6 @@ from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import SuiteChanges, load_suite
 from gahbench_plugins.references.network import Untrained
 
-NETWORK = {"width": 4, "layers": 3}
 SUITE = """
 name: tiny
 datasets:
@@ -25,19 +25,22 @@ scoring: {sigmas: [0.1, 0.3], images: 3}
 """
 
 
-def network(seed=0, **parameters):
+def network(seed=0):
     torch.manual_seed(seed)
-    result = gahbench.create("architecture", "bf-cnn", **{**NETWORK, **parameters}).eval()
+    result = gahbench.create("architecture", "bf-cnn", width=4, layers=3).eval()
     # The last layer of an untrained network is close to 0.
     result.layers[-1].weight.data.mul_(100)
     return result
 
 
+def save(path, seed=0):
+    save_file(network(seed).state_dict(), path)
+    return path
+
+
 @pytest.fixture
 def file(tmp_path):
-    path = tmp_path / "w.safetensors"
-    save_file(network().state_dict(), path)
-    return path
+    return save(tmp_path / "w.safetensors")
 
 
 def pretrained(file, architecture="bf-cnn[width=4,layers=3]", **parameters):
@@ -45,6 +48,7 @@ def pretrained(file, architecture="bf-cnn[width=4,layers=3]", **parameters):
 
 
 def denoise(reference, noisy, sigma=0.1):
+    reference = gahbench.create("reference", reference) if isinstance(reference, str) else reference
     return reference.denoise(noisy, sigma, Truth(torch.full_like(noisy, torch.nan)))
 
 
@@ -127,3 +131,100 @@ def test_untrained_is_the_network_at_the_start_of_training(initialisation):
     for image, matrix in zip(noisy, result, strict=True):
         jacobian = torch.autograd.functional.jacobian(lambda y: start(y[None], torch.full((1,), 0.1))[0], image)
         torch.testing.assert_close(matrix, jacobian.reshape(64, 64), atol=1e-5, rtol=1e-4)
+
+
+LEVELS, NOISY = (15, 25, 50), torch.rand(3, 1, 12, 10, generator=torch.Generator().manual_seed(0))
+
+
+def by_level(references, levels=LEVELS):
+    return gahbench.create("reference", "by-level", references=list(references), levels=list(levels))
+
+
+@pytest.fixture
+def specs(tmp_path):
+    """Write the weights of a network for each level, and return their specs."""
+    files = [save(tmp_path / f"{level}.safetensors", level) for level in LEVELS]
+    return [f"pretrained['bf-cnn[width=4,layers=3]',checkpoint={file}]" for file in files]
+
+
+def test_the_network_of_the_nearest_level_denoises_and_other_levels_are_noted(specs):
+    reference = by_level([specs[index] for index in (2, 0, 1)], [LEVELS[index] for index in (2, 0, 1)])
+    for level, index in ((15, 0), (25, 1), (50, 2), (1, 0), (19.9, 0), (20, 0), (20.1, 1), (37.6, 2), (200, 2)):
+        assert torch.equal(denoise(reference, NOISY, level / 255), denoise(specs[index], NOISY, level / 255))
+        # Notes name the other levels so far.
+        assert any("nearest" in note for note in reference.notes) == (level not in LEVELS)
+        assert level in LEVELS or any(f"{level:g} of 255" in note or f"{level:g}," in note for note in reference.notes)
+    assert reference.num_parameters == 3 * sum(parameter.numel() for parameter in network().parameters())
+
+
+def test_repeated_levels_and_oracles_are_refused(specs):
+    for levels in ((15, 25), (15, 25, 25)):
+        with pytest.raises(gahbench.ParameterError, match="levels="):
+            by_level(specs, levels)
+    with pytest.raises(gahbench.ParameterError, match="references=oracle-threshold"):
+        by_level(["oracle-threshold"], [15])
+
+
+def test_the_kind_is_classical_if_all_references_are(specs):
+    tuned = ["tv[weight=0.05]", "tv[weight=0.2]"]
+    reference = by_level(tuned, [15, 50])
+    assert (reference.kind, reference.num_parameters) == ("classical", None)
+    assert torch.equal(denoise(reference, NOISY, 50 / 255), denoise(tuned[1], NOISY, 50 / 255))
+    assert by_level([tuned[0], specs[0]], [15, 50]).kind == by_level(specs).kind == "trained"
+
+
+DATA = real_data()
+#: PSNR in dB on Cameraman, the first image of Set12, as published (Zhang et al. 2017, table II; Zhang et al. 2018).
+GREY = [
+    ("dncnn[layers=17,norm=false]", "dncnn_15.pth", 15, 32.61),
+    ("dncnn[layers=17,norm=false]", "kair_dncnn_25.pth", 25, 30.18),
+    ("dncnn[layers=17,norm=false]", "dncnn_50.pth", 50, 27.03),
+    ("dncnn[layers=20,norm=false]", "dncnn_gray_blind.pth", 25, 29.94),
+    ("ffdnet[norm=false]", "ffdnet_gray.pth", 25, 30.10),
+]
+#: Minimum PSNR in dB on a corner of the first image of CBSD68, with input PSNR of 24.6, 20.2 and 14.1 dB.
+COLOUR = [
+    ("dncnn[layers=20,norm=false]", "cdncnn_15.pth", 15, 30.9),
+    ("dncnn[layers=20,norm=false]", "cdncnn_25.pth", 25, 28.1),
+    ("dncnn[layers=20,norm=false]", "cdncnn_50.pth", 50, 25.0),
+    ("dncnn[layers=20,norm=false]", "dncnn_color_blind.pth", 25, 28.0),
+    ("ffdnet[width=96,layers=12,norm=false]", "ffdnet_color.pth", 25, 27.9),
+]
+
+
+def photograph(name, colour):
+    if not (DATA / name).exists():
+        pytest.skip(f"{DATA / name} does not exist")
+    whole = gahbench.create("dataset", "whole", path=str(DATA / name), colour=colour)
+    return whole.of_shape(whole.shape).images("test", 1)
+
+
+def psnr(architecture, weights, clean, level):
+    file = DATA / "weights" / weights
+    if not file.exists():
+        pytest.skip(f"{file} does not exist")
+    reference, sigma = pretrained(file, architecture), level / 255
+    noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    error = (denoise(reference, noisy, sigma) - clean).square().mean()
+    return float(-10 * error.log10())
+
+
+@pytest.mark.parametrize(("architecture", "weights", "level", "published"), GREY, ids=[row[1] for row in GREY])
+def test_grey_weights_have_their_published_psnr(architecture, weights, level, published):
+    assert psnr(architecture, weights, photograph("set12.npz", "mean"), level) == pytest.approx(published, abs=0.15)
+
+
+@pytest.mark.parametrize(("architecture", "weights", "level", "min_psnr"), COLOUR, ids=[row[1] for row in COLOUR])
+def test_colour_weights_denoise(architecture, weights, level, min_psnr):
+    assert psnr(architecture, weights, photograph("cbsd68.npz", "rgb")[..., :160, :160], level) > min_psnr
+
+
+def test_a_bias_free_network_generalizes_to_higher_noise_and_a_network_with_bias_fails():
+    """Compare networks trained on sigma from 0 to 30/255, at 20/255 and at 100/255."""
+    clean = photograph("bsd68.npz", "mean")[..., 100:164, 150:214]
+    free, biased = (
+        [psnr(f"dncnn[bias={bias}]", weights, clean, level) for level in (20, 100)]
+        for bias, weights in (("false", "bf_dncnn_0-30.pt"), ("true", "dncnn_0-30.pt"))
+    )
+    assert abs(free[0] - biased[0]) < 0.5
+    assert free[1] > biased[1] + 7
