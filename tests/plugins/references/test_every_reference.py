@@ -105,6 +105,7 @@ def test_without_noise_or_strength_images_stay_and_at_full_strength_a_mean_is_le
 @pytest.mark.parametrize(("name", "message"), [
     ("threshold[rule=firm]", "rule='firm'.*'hard' or 'soft'"),
     *((f"threshold[k={k}]", "k=") for k in ("0.0", "-1.0", ".inf", ".nan")),
+    ("threshold[true-basis]", "'true-basis'.*for oracles only"),
     ("nl-means[patch=4]", "odd sides"),
     ("local-score[4]", "odd sides"),
     ("heat-kernel[sym4]", "accepted: bases of graphs"),

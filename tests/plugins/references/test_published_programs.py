@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from published_unet import PublishedUNet
 from torch.nn import functional
 
 import gahbench
@@ -71,20 +72,49 @@ def refused(architecture, state, keys="auto", **parameters):
     return str(error.value)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("architecture", ["dncnn", "bf-cnn"])
-def test_mohan_dncnn_without_bias(draw, channels, architecture):
-    noisy = images(channels)
-    (first, *kernels, last), norms, expected = bias_free_chain(draw, noisy, 13)
-    state = {"first_layer.weight": first, "last_layer.weight": last}
+def name_mohan(layers):
+    return ["first_layer", *(f"hidden_layer_list.{number}" for number in range(layers - 2)), "last_layer"]
+
+
+def mohan_norm(number, gain, deviation):
     # The file contains biases and running means, but the published layer does not use them.
     unused = {"bias": torch.zeros(WIDTH), "running_mean": torch.zeros(WIDTH), "num_batches_tracked": torch.tensor(0)}
-    for number, (kernel, (gain, deviation)) in enumerate(zip(kernels, norms, strict=True)):
-        norm = {"weight": gain.flatten(), "running_var": (deviation.flatten() - 1e-5).square(), **unused}
-        state |= {f"bn_layer_list.{number}.{name}": value for name, value in norm.items()}
-        state[f"hidden_layer_list.{number}.weight"] = kernel
-    result = ours(architecture, state, noisy, width=WIDTH, layers=13, bias=False, expect="mohan-dncnn")
-    assert_agree(result, expected, noisy)
+    norm = {"weight": gain.flatten(), "running_var": (deviation.flatten() - 1e-5).square(), **unused}
+    return {f"bn_layer_list.{number}.{name}": value for name, value in norm.items()}
+
+
+def kadkhodaie_norm(number, gain, deviation):
+    return {f"BN_layers.{number}.gammas": gain, f"BN_layers.{number}.running_sd": deviation}
+
+
+def kadkhodaie_norm_2021(number, gain, deviation):
+    return {f"running_sd.{number}": deviation, f"gammas.{number}": gain}
+
+
+def name_kadkhodaie(layers):
+    return [f"conv_layers.{number}" for number in range(layers)]
+
+
+@pytest.mark.parametrize(("architecture", "channels", "parameters", "names", "norm", "prefix", "scheme"), [
+    *((name, channels, {"layers": 13, "bias": False}, name_mohan, mohan_norm, "", "mohan-dncnn")
+      for name in ("dncnn", "bf-cnn") for channels in (1, 3)),
+    *(("bf-cnn-rf", 1, {"spacing": spacing}, name_kadkhodaie, kadkhodaie_norm, "", "kadkhodaie-cnn")
+      for spacing in (1, 2, 20)),
+    *(("bf-cnn", channels, {"layers": 13}, name_kadkhodaie, kadkhodaie_norm_2021, prefix, "kadkhodaie-cnn-2021")
+      for channels in (1, 3) for prefix in ("", "module.")),
+])  # fmt: skip
+def test_chains_without_bias(draw, architecture, channels, parameters, names, norm, prefix, scheme):
+    noisy, layers, spacing = images(channels), parameters.get("layers", 21), parameters.get("spacing", 1)
+    kernels, norms, expected = bias_free_chain(
+        draw, noisy, layers, first_relu="spacing" not in parameters, side=lambda number: 1 if number % spacing else 3
+    )
+    state = {f"{prefix}{name}.weight": kernel for name, kernel in zip(names(layers), kernels, strict=True)}
+    for number, each in enumerate(norms):
+        state |= {prefix + name: value for name, value in norm(number, *each).items()}
+    assert_agree(ours(architecture, state, noisy, width=WIDTH, expect=scheme, **parameters), expected, noisy)
+    if scheme == "kadkhodaie-cnn-2021":
+        message = refused("bf-cnn-rf", state, channels=channels, width=WIDTH, layers=13)
+        assert "a ReLU follows the first convolution" in message
 
 
 def biased_chain(draw, channels, epsilon, noisy, layers, norm=True):
@@ -164,65 +194,12 @@ def test_kair_ffdnet_and_fdncnn_estimate_the_image(draw, channels):
     assert_agree(result, image, noisy)
 
 
-@pytest.mark.parametrize("spacing", [1, 2, 20])
-def test_kadkhodaie_cnn(draw, spacing):
-    noisy = images(1)
-    kernels, norms, expected = bias_free_chain(
-        draw, noisy, 21, first_relu=False, side=lambda number: 1 if number % spacing else 3
-    )
-    state = {f"conv_layers.{number}.weight": kernel for number, kernel in enumerate(kernels)}
-    for number, (gain, deviation) in enumerate(norms):
-        state |= {f"BN_layers.{number}.gammas": gain, f"BN_layers.{number}.running_sd": deviation}
-    result = ours("bf-cnn-rf", state, noisy, width=WIDTH, spacing=spacing, expect="kadkhodaie-cnn")
-    assert_agree(result, expected, noisy)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_kadkhodaie_cnn_2021(draw, channels, prefix):
-    noisy = images(channels)
-    kernels, norms, expected = bias_free_chain(draw, noisy, 13)
-    state = {f"{prefix}conv_layers.{number}.weight": kernel for number, kernel in enumerate(kernels)}
-    for number, (gain, deviation) in enumerate(norms):
-        state |= {f"{prefix}running_sd.{number}": deviation, f"{prefix}gammas.{number}": gain}
-    result = ours("bf-cnn", state, noisy, width=WIDTH, layers=13, expect="kadkhodaie-cnn-2021")
-    assert_agree(result, expected, noisy)
-    assert "a ReLU follows the first convolution" in refused(
-        "bf-cnn-rf", state, channels=channels, width=WIDTH, layers=13
-    )
-
-
-def test_kadkhodaie_unet(draw):
-    """The published UNet has two levels, and its blocks of two convolutions are numbered by level."""
-    positive, weights, _ = draw
-    noisy = images(1, 16, 20)
-    state = {}
-
-    def layer(name, index, features, outputs, norm=True, relu=True):
-        kernel = state[f"{name}.{index}.weight"] = weights(outputs, features.shape[1], 3)
-        features = functional.conv2d(features, kernel, padding=1)
-        if norm:
-            gain = state[f"{name}.{index + 1}.gammas"] = positive(1, outputs, 1, 1)
-            deviation = state[f"{name}.{index + 1}.running_sd"] = positive(1, outputs, 1, 1)
-            features = features / deviation * gain
-        return features.relu() if relu else features
-
-    def up(level, features):
-        kernel = weights(features.shape[1], features.shape[1] // 2, 2)
-        state[f"upsample.{level}.weight"] = kernel
-        return functional.conv_transpose2d(features, kernel, stride=2)
-
-    first = layer("encoder.0", 2, layer("encoder.0", 0, noisy, WIDTH, norm=False), WIDTH)
-    second = functional.avg_pool2d(first, 2)
-    second = layer("encoder.1", 3, layer("encoder.1", 0, second, 2 * WIDTH), 2 * WIDTH)
-    features = functional.avg_pool2d(second, 2)
-    features = layer("mid_block", 3, layer("mid_block", 0, features, 4 * WIDTH), 4 * WIDTH)
-    features = torch.cat([up(1, features), second], dim=1)
-    features = layer("decoder.1", 3, layer("decoder.1", 0, features, 2 * WIDTH), 2 * WIDTH)
-    features = torch.cat([up(0, features), first], dim=1)
-    features = layer("decoder.0", 3, layer("decoder.0", 0, features, WIDTH), 1, norm=False, relu=False)
-    result = ours("unet", state, noisy, width=WIDTH, levels=2, expect="kadkhodaie-unet")
-    assert_agree(result, noisy - features, noisy)
+def test_kadkhodaie_unet():
+    network, noisy = PublishedUNet(WIDTH, levels=2), images(1, 16, 20)
+    network.decoder["0"][-1].weight.data.mul_(50)
+    result = ours("unet", network.state_dict(), noisy, width=WIDTH, levels=2, expect="kadkhodaie-unet")
+    with torch.no_grad():
+        assert_agree(result, noisy - network(noisy), noisy)
 
 
 def test_no_key_map_is_used_if_keys_fit():

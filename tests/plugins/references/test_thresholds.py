@@ -1,5 +1,6 @@
-"""Thresholding references: fixed, tuned, universal and adaptive thresholds, and their means over shifts."""
+"""Thresholding references: fixed, tuned, universal and adaptive thresholds, means over shifts, oracles and optima."""
 
+import functools
 import itertools
 import math
 
@@ -16,13 +17,13 @@ from scipy import integrate, stats
 from skimage.restoration import denoise_wavelet
 
 import gahbench
-from gahbench import Basis, DataError, TrainingData, Truth
+from gahbench import DataError, OptimumError, TrainingData, Truth
 from gahbench_plugins.bases.bandlet import Bandlet
 from gahbench_plugins.bases.pixel import Pixel
-from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.bayes_shrink import BayesShrink
 from gahbench_plugins.references.composite import CycleSpin
+from gahbench_plugins.references.oracle import OracleBestBasis, OracleShrink, OracleThreshold
 from gahbench_plugins.references.shrinkage import hard, hard_risk, soft, soft_risk
 from gahbench_plugins.references.sure_shrink import sure_thresholds
 from gahbench_plugins.references.threshold import BandletSelection, Threshold, VisuShrink
@@ -55,63 +56,6 @@ def test_risk_is_the_integral_over_the_noise(rule, clean, threshold):
     assert float(risk(torch.tensor(clean, dtype=torch.float64), threshold)) == pytest.approx(
         expected, rel=1e-7, abs=1e-9
     )
-
-
-class Doubled(Basis):
-    """A frame with known noise levels: two scaled copies of Haar coefficients, and atoms that are 0."""
-
-    orthonormal = False
-
-    def analysis(self, images):
-        coefficients = Wavelet("haar", 1).analysis(images)
-        return torch.stack([2 * coefficients, coefficients / 2, 0 * coefficients], dim=2)
-
-    def synthesis(self, coefficients):
-        return Wavelet("haar", 1).synthesis((coefficients[:, :, 0] / 2 + coefficients[:, :, 1] * 2) / 2)
-
-    def noise_levels(self, shape):
-        return torch.tensor([2.0, 0.5, 0.0], dtype=torch.float64)[:, None, None]
-
-    def bands(self, shape):
-        labels = Wavelet("haar", 1).bands(shape)
-        return torch.stack([labels, labels, labels + 10])
-
-
-class Adapted(Pixel):
-    """A basis that records the images to which it was adapted."""
-
-    adaptive = True
-
-    def __init__(self):
-        self.calls = []
-
-    def max_batch(self, shape):
-        return 3
-
-    def adapt(self, images, threshold, noisy=False):
-        self.calls.append((len(images), threshold, noisy))
-        return Pixel()
-
-
-@pytest.mark.parametrize(("shrink", "rule"), [(Threshold, ["hard"]), (Threshold, ["soft"]), (BayesShrink, [])])
-def test_in_frames_coefficients_are_compared_with_their_noise_levels(shrink, rule):
-    reference = construct(shrink, "wavelet[haar,levels=1]", *rule)
-    expected = reference.denoise(NOISY, SIGMA, BLIND)
-    reference.basis = Doubled()
-    torch.testing.assert_close(reference.denoise(NOISY, SIGMA, BLIND), expected)
-    assert reference.risk(Truth(CLEAN), SIGMA) is None
-
-
-def test_adaptive_bases_are_adapted_to_the_noisy_images_in_batches_and_oracles_are_refused(monkeypatch):
-    reference = construct(Threshold, "pixel", "hard", 2.5)
-    expected = reference.denoise(NOISY, SIGMA, BLIND)
-    reference.basis = Adapted()
-    assert torch.equal(reference.denoise(NOISY, SIGMA, BLIND), expected)
-    assert reference.risk(Truth(CLEAN), SIGMA) is None
-    assert reference.basis.calls == [(3, 0.25, True)] * 2
-    monkeypatch.setattr(Pixel, "oracle", True)
-    with pytest.raises(ValueError, match=r"'pixel'.*for oracles only"):
-        construct(Threshold, "pixel")
 
 
 @pytest.mark.parametrize(("shrink", "rule"), [(VisuShrink, "hard"), (VisuShrink, "soft"), (BayesShrink, "soft")])
@@ -163,28 +107,36 @@ def bayes_threshold(values, sigma):
 
 
 @pytest.mark.parametrize(("reference", "name", "shrink"), [
-    *((f"threshold[NAME,rule={rule.__name__},k=2]", "wavelet[haar,levels=2]", lambda x, s, rule=rule: rule(x, 2 * s))
-      for rule in (hard, soft)),
+    *((f"threshold[NAME,rule={rule.__name__},k=2]", name, lambda x, s, rule=rule: rule(x, 2 * s))
+      for rule in (hard, soft) for name in ("wavelet[haar,levels=2]", "wavelet[bior2.2,levels=2]", "wavelet-ti[haar]")),
     ("sure-shrink[NAME]", "wavelet[haar,levels=2]", lambda x, s: soft(x, float(sure_thresholds(x[None] / s)) * s)),
     *(("bayes-shrink[NAME]", name, lambda x, s: soft(x, bayes_threshold(x, s)))
-      for name in ("wavelet[sym4,levels=2]", "dct", "pixel")),
+      for name in ("wavelet[sym4,levels=2]", "wavelet-ti[haar]", "dct", "pixel")),
 ])  # fmt: skip
-def test_bands_of_each_channel_and_image_are_shrunk_apart_and_the_coarse_scale_is_kept(reference, name, shrink):
-    basis = gahbench.create("basis", name)
-    images = NOISY.double().reshape(3, 2, 32, 32)
-    labels, expected = basis.bands((2, 32, 32)), basis.analysis(images).clone()
-    for coefficients in expected.flatten(0, 1):
+@pytest.mark.parametrize("size", [32, 28])
+def test_bands_are_shrunk_apart_relative_to_their_noise_levels_and_the_coarse_scale_is_kept(
+    reference, name, shrink, size
+):
+    """Bands of each channel and image; at size 28 wavelets have atoms that are 0."""
+    basis, reference = gahbench.create("basis", name), gahbench.create("reference", reference.replace("NAME", name))
+    images = NOISY.double().reshape(3, 2, 32, 32)[..., :size]
+    coefficients = basis.analysis(images).clone()
+    labels, levels = (each.expand(coefficients.shape[1:])[0] for each in (
+        basis.bands(images.shape[1:]), basis.noise_levels(images.shape[1:])))  # fmt: skip
+    for values in coefficients.flatten(0, 1):
         for band in labels[labels > 0].unique():
-            coefficients[labels == band] = shrink(coefficients[labels == band], SIGMA)
-    denoised = gahbench.create("reference", reference.replace("NAME", name)).denoise(images, SIGMA, BLIND)
-    torch.testing.assert_close(basis.analysis(denoised), expected, atol=1e-10, rtol=0)
+            part = (labels == band) & (levels > 0)
+            values[part] = levels[part] * shrink(values[part] / levels[part], SIGMA)
+    result = reference.denoise(images, SIGMA, Truth(images))
+    torch.testing.assert_close(result, basis.synthesis(coefficients), atol=1e-10, rtol=0)
+    assert basis.is_orthonormal(images.shape[1:]) or reference.risk(Truth(images), SIGMA) is None
 
 
 def test_bandlets_of_the_noisy_image_are_better_than_their_wavelet():
     clean, sigma = CAlpha(4.0, 64).images("test", 16), 0.03
     images = with_noise(clean, sigma)
     basis = Bandlet("sym4").adapt(images, 3.25 * sigma, noisy=True)
-    coefficients = basis.analysis(images)
+    coefficients = basis.analysis(images).clone()
     kept = (coefficients.abs() > 3.25 * sigma) | (basis.bands((1, 64, 64)) == 0)
     denoised = [each.denoise(images, sigma, BLIND) for each in (BandletSelection("sym4"), construct(Threshold, k=3.25))]
     torch.testing.assert_close(denoised[0], basis.synthesis(coefficients * kept))
@@ -193,26 +145,13 @@ def test_bandlets_of_the_noisy_image_are_better_than_their_wavelet():
     assert gains.mean() > max(0.4, 4 * gains.std() / len(gains) ** 0.5)
 
 
-@pytest.mark.parametrize(("values", "batches"), [(1, [6] * 9), (5 * CLEAN.numel(), [30, 24]), (1 << 30, [54])])
-def test_cycle_spin_is_the_mean_over_shifts_for_every_batch_size(monkeypatch, values, batches):
-    monkeypatch.setattr("gahbench_plugins.references.composite.BATCH_VALUES", values)
-    inner = gahbench.create("reference", "sure-shrink")
-    denoise, sizes = inner.denoise, []
-    monkeypatch.setattr(inner, "denoise", lambda *arguments: sizes.append(len(arguments[2])) or denoise(*arguments))
-    denoised = CycleSpin(inner, 3).denoise(NOISY, SIGMA, BLIND)
-    assert sizes == batches
-    expected = sum(
-        denoise(NOISY.roll((down, right), (-2, -1)), SIGMA, BLIND).roll((-down, -right), (-2, -1))
-        for down, right in itertools.product(range(3), repeat=2)
-    )
-    torch.testing.assert_close(denoised, expected / 9, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize(("basis", "shifts"), [("haar,levels=2", 4), ("sym4,levels=2", 4)])
+@pytest.mark.parametrize("values", [1, 10_000, 1 << 30])
+@pytest.mark.parametrize("basis", ["haar,levels=2", "sym4,levels=2"])
 @RULES
-def test_all_shifts_equal_thresholding_in_the_translation_invariant_frame(basis, shifts, rule):
+def test_all_shifts_equal_thresholding_in_the_translation_invariant_frame(monkeypatch, values, basis, rule):
+    monkeypatch.setattr("gahbench_plugins.references.composite.BATCH_VALUES", values)
     images = NOISY[:2].double()
-    spun = construct(CycleSpin, f"threshold[wavelet[{basis}],rule={rule}]", shifts).denoise(images, SIGMA, BLIND)
+    spun = construct(CycleSpin, f"threshold[wavelet[{basis}],rule={rule}]", 4).denoise(images, SIGMA, BLIND)
     frame = construct(Threshold, f"wavelet-ti[{basis}]", rule).denoise(images, SIGMA, BLIND)
     torch.testing.assert_close(spun, frame, atol=1e-9, rtol=0)
 
@@ -287,3 +226,95 @@ def test_a_tuned_threshold_has_nearly_the_smallest_expected_error():
     assert torch.equal(reference.risk(validation, SIGMA), construct(Threshold, k=k).risk(validation, SIGMA))
     risks = [construct(Threshold, k=float(other)).risk(validation, SIGMA).mean() for other in torch.linspace(1, 6, 51)]
     assert reference.risk(validation, SIGMA).mean() < 1.05 * min(risks)
+
+
+ORACLES = pytest.mark.parametrize(("rule", "oracle"), [("threshold", OracleThreshold), ("shrink", OracleShrink)])
+SMALL = CAlpha(2.0, 16).images("test", 4)
+
+
+@ORACLES
+def test_without_orthonormality_noise_levels_differ_and_risk_has_no_closed_form(rule, oracle):
+    reference, noisy = construct(oracle, "wavelet[bior2.2,levels=2]"), SMALL + 0.1
+    assert reference.risk(Truth(SMALL), 0.1) is None
+    clean = reference.basis.analysis(SMALL)
+    levels = 0.1 * reference.basis.noise_levels((1, 16, 16)).float()
+    kept = clean.abs() > levels if rule == "threshold" else clean**2 / (clean**2 + levels**2)
+    expected = reference.basis.synthesis(reference.basis.analysis(noisy) * kept)
+    torch.testing.assert_close(reference.denoise(noisy, 0.1, Truth(SMALL)), expected)
+
+
+class Turned(Pixel):
+    """An adaptive basis of pixels, with negative sign for dark images."""
+
+    adaptive = True
+
+    def __init__(self, signs=None):
+        self.signs, self.calls = signs, []
+
+    def max_batch(self, shape):
+        return 3
+
+    def adapt(self, images, threshold, noisy=False):
+        self.calls.append((len(images), threshold, noisy))
+        return Turned(torch.where(images.mean((1, 2, 3), keepdim=True) > 0.5, -1.0, 1.0))
+
+    def analysis(self, images):
+        return images * self.signs
+
+    synthesis = analysis
+
+
+@pytest.mark.parametrize("build", [OracleThreshold, OracleShrink, functools.partial(Threshold, rule="hard", k=2.5)])
+def test_bases_are_adapted_to_clean_or_noisy_images_in_batches_that_they_can_take(build):
+    turned, plain, truth, is_oracle = build(Pixel()), build(Pixel()), Truth(CLEAN), isinstance(build, type)
+    turned.basis = Turned()
+    torch.testing.assert_close(turned.denoise(NOISY, SIGMA, truth), plain.denoise(NOISY, SIGMA, truth))
+    assert turned.basis.calls == [(3, SIGMA if is_oracle else 2.5 * SIGMA, not is_oracle)] * 2
+    if is_oracle:
+        torch.testing.assert_close(turned.risk(truth, SIGMA), plain.risk(truth, SIGMA))
+    else:
+        assert turned.risk(truth, SIGMA) is None
+
+
+@ORACLES
+@pytest.mark.parametrize("sigma", [0.02, 0.2])
+def test_every_image_has_its_best_basis(rule, oracle, sigma):
+    """A few pixels, a wave, and images that are neither."""
+    spikes = torch.zeros(1, 1, 16, 16)
+    spikes[0, 0, [3, 9], [5, 14]] = 1
+    wave = torch.cos(torch.pi / 16 * 5 * (torch.arange(16) + 0.5)).expand(1, 1, 16, 16)
+    clean, names = torch.cat([spikes, wave, SMALL]), ("pixel", "dct", "sym4")
+    best, truth, noisy = construct(OracleBestBasis, names, rule), Truth(clean), clean + sigma
+    oracles = [construct(oracle, name) for name in names]
+    risks = torch.stack([single.risk(truth, sigma) for single in oracles])
+    torch.testing.assert_close(best.risk(truth, sigma), risks.amin(0))
+    choice = best.choice(truth, sigma)
+    assert choice[:2].tolist() == [0, 1]
+    denoised = torch.stack([single.denoise(noisy, sigma, truth) for single in oracles])
+    torch.testing.assert_close(best.denoise(noisy, sigma, truth), denoised[choice, torch.arange(len(clean))])
+
+
+def test_measured_risks_agree_with_the_matrices():
+    clean = SMALL[..., :13].double()
+    best, truth = construct(OracleBestBasis, ("pixel", "sym4", "wavelet[bior2.2]")), Truth(clean)
+    assert best.risk(truth, 0.1) is None
+    for oracle, result in zip(best.references, best._risks(truth, 0.1), strict=True):
+        bias = (oracle.denoise(clean, 0.1, truth) - clean).square().flatten(1).sum(1)
+        variance = 0.01 * oracle.jacobian(clean, 0.1, truth).matrices().square().sum((1, 2))
+        # With four noise images the variance has an error of several per cent on so few pixels.
+        torch.testing.assert_close(result, (bias + variance) / 208, rtol=0.35, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "supported"), [("discs[size=8]", "optimal"), ("c-alpha[size=8]", "lower-bound")])
+def test_optima_are_those_of_the_dataset_and_need_it(name, supported):
+    dataset = gahbench.create("dataset", name)
+    truth = Truth(dataset.images("test", 2), dataset)
+    for each in ("optimal", "lower-bound"):
+        reference = gahbench.create("reference", each)
+        assert reference.supports(dataset) == (each == supported)
+        with pytest.raises(OptimumError, match="dataset"):
+            reference.denoise(truth.clean, 0.1, Truth(truth.clean))
+    noisy = with_noise(truth.clean, 0.3)
+    result = gahbench.create("reference", supported).denoise(noisy, 0.3, truth)
+    expected = dataset.posterior(noisy, 0.3).mean if supported == "optimal" else dataset.genie(noisy, 0.3, "test", 0)
+    torch.testing.assert_close(result, expected.float())
