@@ -1,13 +1,14 @@
 """Gaps, distances and training times of denoisers with known functions and training."""
 
+import functools
 import math
 
 import pytest
 import torch
 from given_images import GivenImages
-from known_filters import Filters, create, random_images, samples, table
+from known_filters import Filters, create, group_by_part, random_images, samples, table
+from random_images import normal
 
-import gahbench
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench_plugins.metrics.memory import collapse_levels
@@ -21,17 +22,27 @@ def images(count=6, seed=0, side=8):
     return random_images(count, 1, side, side, seed=seed)
 
 
-def evaluation(reference, clean=None, learned=None, partner=None):
+def evaluation(reference, clean=None, learned=None, partner=None, sigmas=SIGMAS):
     """Return the evaluation of a denoiser with given training images, and a partner without training images."""
     clean = images() if clean is None else clean
-    result = Evaluation(reference, clean, list(SIGMAS), learned_from=learned)
+    result = Evaluation(reference, clean, list(sigmas), learned_from=learned)
     if partner is not None:
         result.partner = result.with_denoiser(partner)
     return result
 
 
-def scaled(factor, offset=0.0):
-    return Filters(factor * EYE[None], offset)
+def scaled(factor):
+    return Filters(factor * EYE[None])
+
+
+def along(snapshots, **options):
+    """Return the evaluation of the last of several denoisers, given by the number of steps after which they are saved.
+
+    The denoisers are built when a metric asks for them.
+    """
+    result = evaluation(snapshots[max(snapshots)](), **options)
+    result.snapshots = list(snapshots.items())
+    return result
 
 
 def empirical(learned):
@@ -76,56 +87,53 @@ def test_a_constant_shift_is_the_distance():
     assert scores_["db", 0.5] == pytest.approx([20 * math.log10(0.03)] * 6, abs=1e-3)
 
 
-def course(losses, copies, steps=(1, 10, 100, 1000)):
-    """Return the values of a metric for given test losses and shares of copied samples at each snapshot."""
-    clean, halves = images(8), (images(20, 1), images(20, 2))
-    fresh = images(32, 3)
+class At(Filters):
+    """A network after some steps, which replaces known images by themselves with given errors, and draws samples."""
 
-    class At(Filters):
-        def __init__(self, error):
-            super().__init__(EYE[None])
-            self.error = error
+    def __init__(self, known, losses, drawn=None):
+        super().__init__(torch.eye(known[0].numel())[None])
+        self.known, self.errors, self.drawn = known, torch.tensor(losses).sqrt(), drawn
 
-        def denoise(self, noisy, sigma, truth):
-            return clean + sigma * self.error
+    def denoise(self, noisy, sigma, truth):
+        nearest = torch.cdist(noisy.flatten(1), self.known.flatten(1)).argmin(1)
+        return self.known[nearest] + sigma * self.errors[nearest].view(-1, 1, 1, 1)
 
-    def draw(share, half):
-        count = round(32 * share)
-        return samples(torch.cat([half.repeat(2, 1, 1, 1)[:count] + 1e-3, fresh[count:]]))
 
-    def follow(half):
-        result = Evaluation(scaled(1.0), clean, list(SIGMAS), learned_from=TrainingData(GivenImages(half)))
-
-        def load(loss, share):
-            built = At(math.sqrt(loss))
-            built.drawn = draw(share, half)
-            return built
-
-        result.snapshots = [
-            (step, lambda loss=loss, share=share: load(loss, share))
-            for step, loss, share in zip(steps, losses, copies, strict=True)
-        ]
-        return result
-
-    result = follow(halves[0])
-    result.partner = follow(halves[1])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Evaluation, "samples", property(lambda self: self.denoiser.drawn))
-        scores = create("metric", "biased-generalization").score(result)
+def follow(metric, build, halves, fresh, steps):
+    """Return the values by part and the arrays of a metric of training for networks ``build(index, half)``."""
+    result, partner = (
+        along(
+            {step: functools.partial(build, index, half) for index, step in enumerate(steps)},
+            clean=fresh,
+            learned=TrainingData(GivenImages(halves[half])),
+            sigmas=SIGMAS[:1],
+        )
+        for half in (0, 1)
+    )
+    result.partner = partner
+    scores = create("metric", metric).score(result)
     return dict(zip(scores.part, scores.value, strict=True)), scores.arrays
 
 
-def test_copies_before_the_minimum_loss_are_biased_generalization():
-    scores_, arrays = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.8, 0.9, 1.0])
+def test_copies_before_the_minimum_loss_are_biased_generalization(monkeypatch):
+    fresh, halves, others = images(8), (images(20, 1), images(20, 2)), images(32, 3)
+    losses, copies = [1.0, 0.3, 0.25, 0.2], [0.0, 0.8, 0.9, 1.0]
+
+    def build(index, half):
+        count = round(32 * copies[index])
+        drawn = torch.cat([halves[half].repeat(2, 1, 1, 1)[:count] + 1e-3, others[count:]])
+        return At(fresh, [losses[index]] * 8, samples(drawn))
+
+    monkeypatch.setattr(Evaluation, "samples", property(lambda self: self.denoiser.drawn))
+    scores_, arrays = follow("biased-generalization", build, halves, fresh, (1, 10, 100, 1000))
     assert scores_ == {"": pytest.approx(math.log2(100)), "loss-step": 1000, "onset-step": 10, "last": 1}
-    assert arrays["loss"].tolist() == pytest.approx([1.0, 0.3, 0.25, 0.2], rel=1e-4)
+    assert arrays["loss"].tolist() == pytest.approx(losses, rel=1e-4)
     # Fresh samples of both networks are nearest to the same half, which is only one network's own half.
     assert arrays["pi"].tolist() == pytest.approx([0.5, 0.5 + 13 / 32, 0.5 + 14.5 / 32, 1], abs=1e-6)
     assert (arrays["pi_low"] <= arrays["pi"]).all()
     assert arrays["steps"].tolist() == [1, 10, 100, 1000]
 
 
-SIGMA = 0.1
 SIDE = 4
 
 
@@ -133,10 +141,6 @@ def geometric(last, ratio=1.25):
     """Return the steps of snapshots, up to and including the last step."""
     count = math.ceil(math.log(last) / math.log(ratio)) + 1
     return sorted({round(last ** (index / (count - 1))) for index in range(count)})
-
-
-def group_by_part(scores):
-    return dict(zip(scores.part, scores.value, strict=True))
 
 
 def test_crossings_are_between_snapshots():
@@ -152,37 +156,24 @@ def test_crossings_are_between_snapshots():
     assert math.isnan(crossing_step(steps, back.flip(0), 0.6, stays=True))
 
 
-class Course:
-    """A linear denoiser trained by gradient descent on the expected loss from 0, with known gains."""
-
-    def __init__(self, sigma, rate=0.04, last=4000):
-        # Images of zero mean with known variances over four decades.
-        basis = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
-        self.variances = 10.0 ** -torch.linspace(0, 2, 16, dtype=torch.float64)
-        rows = (16 * self.variances).sqrt()[:, None] * basis.mT
-        self.images = torch.cat([rows, -rows]).float().view(32, 1, SIDE, SIDE)
-        second = self.images.double().flatten(1)
-        second = second.mT @ second / len(second)
-        noisy = second + sigma**2 * torch.eye(16, dtype=torch.float64)
-        self.steps, self.maps, weight = geometric(last), [], torch.zeros(16, 16, dtype=torch.float64)
-        for step in range(1, last + 1):
-            weight = weight - rate * (weight @ noisy - second)
-            if step in self.steps:
-                self.maps.append(weight.float()[None])
-
-    def scores(self, sigma, **parameters):
-        result = Evaluation(Filters(self.maps[-1], 0.0), images(8, side=SIDE), [sigma])
-        result.learned_from = TrainingData(GivenImages(self.images))
-        result.snapshots = [
-            (step, lambda built=built: Filters(built, 0.0)) for step, built in zip(self.steps, self.maps, strict=True)
-        ]
-        return gahbench.create("metric", "learning-times", **parameters).score(result)
-
-
 def test_learning_times_of_a_linear_model_are_inverse_to_the_variance():
-    sigma, rate = 0.02, 0.04
-    scores = Course(sigma, rate).scores(sigma, modes=16)
-    times, variances = scores.arrays["times"], scores.arrays["variances"]
+    """The model is trained by gradient descent on the expected loss from 0, on images with known variances."""
+    sigma, rate, last = 0.02, 0.04, 4000
+    basis = torch.linalg.qr(normal(16, 16)).Q
+    rows = (16 * 10.0 ** -torch.linspace(0, 2, 16).double()).sqrt()[:, None] * basis.mT
+    learned = torch.cat([rows, -rows])
+    second = learned.mT @ learned / 32
+    noisy = second + sigma**2 * torch.eye(16).double()
+    steps, snapshots, weight = geometric(last), {}, torch.zeros(16, 16).double()
+    for step in range(1, last + 1):
+        weight = weight - rate * (weight @ noisy - second)
+        if step in steps:
+            snapshots[step] = functools.partial(Filters, weight.float()[None])
+    data = TrainingData(GivenImages(learned.float().view(32, 1, SIDE, SIDE)))
+    scores = create("metric", "learning-times[modes=16]").score(
+        along(snapshots, clean=images(8, side=SIDE), learned=data, sigmas=[sigma])
+    )
+    times, variances, parts = scores.arrays["times"], scores.arrays["variances"], group_by_part(scores)
     torch.testing.assert_close(variances, 10.0 ** -torch.linspace(0, 2, 16, dtype=torch.float64), rtol=1e-4, atol=0)
     # After t steps of gradient descent the share (1 - rate (lambda + sigma^2))^t of a gain is not yet learned. At the
     # learning time this share is half of its value after the first step.
@@ -190,45 +181,23 @@ def test_learning_times_of_a_linear_model_are_inverse_to_the_variance():
     assert (times / expected - 1).abs().max() < 0.01
     product = times * variances
     assert (product / product.mean() - 1).abs().max() < 0.05
-    assert group_by_part(scores)[""] == pytest.approx(-1, abs=0.02)
-    assert group_by_part(scores)["modes"] == 16
-    assert group_by_part(scores)["spacing"] < 1.3
-
-
-def follow(own, other, test):
-    """Networks with given losses on their own half, their partner's half and test images at each snapshot."""
-    steps = geometric(1000)
-    fresh, *halves = (images(6, seed, SIDE) for seed in (3, 1, 2))
-
-    class At(Filters):
-        def __init__(self, index, half):
-            super().__init__(torch.eye(16)[None], 0.0)
-            self.index, self.half = index, half
-
-        def denoise(self, noisy, sigma, truth):
-            losses = test, own if self.half == 0 else other, own if self.half == 1 else other
-            known = torch.cat([fresh, *halves])
-            nearest = torch.cdist(noisy.flatten(1), known.flatten(1)).argmin(1)
-            errors = torch.tensor([math.sqrt(loss(steps[self.index])) for loss in losses])
-            return known[nearest] + sigma * errors[nearest // 6].view(-1, 1, 1, 1)
-
-    def evaluate_half(half):
-        built = Evaluation(At(-1, half), fresh, [SIGMA], learned_from=TrainingData(GivenImages(halves[half])))
-        built.snapshots = [(step, lambda index=index: At(index, half)) for index, step in enumerate(steps)]
-        return built
-
-    result = evaluate_half(0)
-    result.partner = evaluate_half(1)
-    return group_by_part(gahbench.create("metric", "training-times").score(result))
+    assert parts[""] == pytest.approx([-1], abs=0.02)
+    assert parts["modes"] == [16]
+    assert parts["spacing"][0] < 1.3
 
 
 def test_generalization_and_memorization_times():
     """The test loss is within 5 % of its minimum after 95 steps, and the gap exceeds 0.1 after 300 steps."""
-    result = follow(
-        own=lambda step: 1 - 0.1 * math.log(step) / math.log(300) * (step > 50),
-        other=lambda step: 1.0,
-        test=lambda step: 1 + max(0.0, 0.05 * (1 + math.log(95 / step))),
-    )
+    steps, (fresh, *halves) = geometric(1000), (images(6, seed, SIDE) for seed in (3, 1, 2))
+
+    def build(index, half):
+        step = steps[index]
+        test = 1 + max(0.0, 0.05 * (1 + math.log(95 / step)))
+        losses = [1.0, 1.0]
+        losses[half] = 1 - 0.1 * math.log(step) / math.log(300) * (step > 50)
+        return At(torch.cat([fresh, *halves]), [loss for loss in (test, *losses) for _ in range(6)])
+
+    result, _ = follow("training-times", build, halves, fresh, steps)
     assert result["generalization"] == pytest.approx(95, rel=0.03)
     assert result["memorization"] == pytest.approx(300, rel=0.03)
     assert result[""] == pytest.approx(math.log2(300 / 95), abs=0.1)
@@ -237,14 +206,9 @@ def test_generalization_and_memorization_times():
     assert result["spacing"] < 1.3
 
 
-def levels(images, chosen, seed=1):
-    noise = torch.randn(chosen, images.shape[1], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return noise, collapse_levels(images[:chosen], noise, images)
-
-
 def test_the_posterior_weight_is_one_half_at_the_collapse():
-    images = torch.randn(200, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    noise, result = levels(images, 50)
+    images, noise = normal(200, 30, seed=2), normal(50, 30, seed=1)
+    result = collapse_levels(images[:50], noise, images)
 
     def weights(share):
         noisy = images[:50] + (share * result)[:, None] * noise
@@ -256,20 +220,13 @@ def test_the_posterior_weight_is_one_half_at_the_collapse():
     assert weights(1.25).mean() < 0.4
 
 
-def along(*snapshots):
-    """Return the evaluation of the last of several denoisers, which are snapshots after given steps."""
-    result = evaluation(snapshots[-1][1])
-    result.snapshots = [(step, lambda denoiser=denoiser: denoiser) for step, denoiser in snapshots]
-    return result
-
-
 def psnr_of_scaling(result, factor, sigma):
     error = (factor * result.noisy(sigma).double() - result.clean).square().flatten(1).mean(1)
     return -10 * error.log10()
 
 
 def test_the_gain_from_twice_the_steps_compares_with_the_network_after_half_of_the_steps():
-    result = along((1, scaled(0.1)), (8, scaled(0.4)), (16, scaled(0.9)))
+    result = along({step: functools.partial(scaled, factor) for step, factor in ((1, 0.1), (8, 0.4), (16, 0.9))})
     gains = table("doubling", result)
     for sigma in SIGMAS:
         half, full = (psnr_of_scaling(result, factor, sigma) for factor in (0.4, 0.9))
