@@ -6,9 +6,9 @@ import pytest
 import torch
 from given_images import GivenImages
 from known_filters import Filters, create, group_by_part, random_images, samples
+from random_images import normal
 from torch import nn
 
-import gahbench
 from gahbench import ParameterError
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
@@ -24,9 +24,10 @@ def images(count, seed):
     return random_images(count, *SHAPE, seed=seed)
 
 
-def evaluation(drawn, learned, fresh=None, partner=None, others=None):
+def evaluation(drawn, learned=None, fresh=None, partner=None, others=None, network=None, sigmas=(0.1,), **options):
     clean = images(20, 9) if fresh is None else fresh
-    result = Evaluation(Filters(EYE[None]), clean, [0.1], learned_from=TrainingData(GivenImages(learned)))
+    learned_from = None if learned is None else TrainingData(GivenImages(learned))
+    result = Evaluation(network or Filters(EYE[None]), clean, list(sigmas), learned_from=learned_from, **options)
     result._samples = drawn
     if partner is not None:
         result.partner = result.with_denoiser(Filters(EYE[None]))
@@ -41,13 +42,15 @@ def values(metric, evaluated):
     return group_by_part(scores), scores
 
 
+def memorized(drawn, learned):
+    return values("memorization", evaluation(samples(drawn), learned))[0]
+
+
 def test_copies_are_memorized_and_fresh_images_are_not():
     learned = images(30, 1)
     drawn = torch.cat([learned[:3], images(3, 2)])
-    result, _ = values("memorization", evaluation(samples(drawn), learned))
-    assert result[""] == [1, 1, 1, 0, 0, 0]
-    assert result["duplicate"] == [1, 1, 1, 0, 0, 0]
-    assert result["affine"] == [1, 1, 1, 0, 0, 0]
+    result = memorized(drawn, learned)
+    assert result[""] == result["duplicate"] == result["affine"] == [1, 1, 1, 0, 0, 0]
     closest, scores = values("closest-training", evaluation(samples(drawn), learned))
     assert closest[""][:3] == pytest.approx([1, 1, 1])
     assert max(closest[""][3:]) < 0.9
@@ -86,41 +89,13 @@ def test_pairs_from_the_same_noise():
     assert min(apart["raw"]) > 0.5
 
 
-def test_the_null_of_quality_is_the_distance_of_fresh_images():
-    # Larger images have enough frequencies, and Gaussian fields are rough.
-    dataset = gahbench.create("dataset", "gaussian-field", size=16)
-    evaluated = Evaluation(Filters(EYE[None]), dataset.images("test", 100), [0.1], dataset=dataset)
-    evaluated._samples = samples(dataset.images("train", 100))
-    result, _ = values("sample-quality", evaluated)
-    for value, null in (("", "null"), ("patches", "patches-null")):
-        assert 1 / 3 < result[value][0] / result[null][0] < 3
-
-
-def posterior(learned, noisy, sigma):
-    """Return the average of the training images under their posterior weights."""
-    weights = torch.softmax(-torch.cdist(noisy.flatten(1), learned.flatten(1)).square() / (2 * sigma**2), 1)
-    return (weights @ learned.flatten(1)).view_as(noisy)
-
-
-class Memory(Filters):
-    """A reference that returns the posterior mean over a few images."""
-
-    def __init__(self, learned):
-        super().__init__(EYE[None])
-        self.learned = learned
-
-    def denoise(self, noisy, sigma, truth):
-        return posterior(self.learned, noisy, sigma)
-
-
 @pytest.mark.parametrize("to", ["empirical-bayes", "local-score[patch=15,equivariant=false]"])
 def test_samples_of_a_memorizing_denoiser_are_predicted_by_empirical_bayes(to):
-    learned = images(6, 1)
+    learned, memory = TrainingData(GivenImages(images(6, 1))), create("reference", "empirical-bayes")
+    memory.fit(learned)
     # Sampling starts from strong noise, since all samples would otherwise start near the same image.
     sampling = Sampling(count=10, step=0.2, beta=0.5, sigma_start=30.0)
-    evaluated = Evaluation(
-        Memory(learned), images(20, 9), [0.1], learned_from=TrainingData(GivenImages(learned)), sampling=sampling
-    )
+    evaluated = Evaluation(memory, images(20, 9), [0.1], learned_from=learned, sampling=sampling)
     result, scores = values(f"sample-prediction[{to}]", evaluated)
     assert result[""] == pytest.approx([1] * 10, abs=1e-4)
     # The next sample is the same image with probability 1/6.
@@ -165,12 +140,9 @@ class Features(nn.Module):
         return self.last(self.features(noisy))
 
 
-def featured(learned, drawn, network=None):
-    clean = torch.zeros(4, 1, 8, 8)
-    learned_from = TrainingData(GivenImages(learned))
-    result = Evaluation(Trained(network or Features()), clean, [1e-6, 0.5], learned_from=learned_from)
-    result._samples = samples(drawn)
-    return result
+def featured(learned, drawn):
+    fresh = torch.zeros(4, *SHAPE)
+    return evaluation(samples(drawn), learned, fresh, network=Trained(Features()), sigmas=(1e-6, 0.5))
 
 
 @pytest.mark.parametrize("metric", ["representation", "representation[features]"])
@@ -190,10 +162,6 @@ def test_an_unknown_layer_is_named():
         values("representation[feature]", featured(images, images))
     with pytest.raises(ParameterError, match="layer 'last' has no output"):
         values("representation[last]", featured(images, images))
-
-
-def memorized(drawn, learned):
-    return values("memorization", evaluation(samples(drawn), learned))[0]
 
 
 def test_memorization_ratios_equal_hand_computed_values():
@@ -239,15 +207,22 @@ def test_diversity_is_the_ratio_of_distances_and_of_effective_numbers():
     assert result["vendi"] == pytest.approx([numbers / 4])
 
 
-def quality(drawn, clean):
-    evaluated = Evaluation(Filters(EYE[None]), clean, [0.1])
-    evaluated._samples = samples(drawn)
-    return {part: values_of_part[0] for part, values_of_part in values("sample-quality", evaluated)[0].items()}
+def quality(drawn, fresh, **options):
+    result, _ = values("sample-quality", evaluation(samples(drawn), fresh=fresh, **options))
+    return {part: value for part, (value,) in result.items()}
+
+
+def test_the_null_of_quality_is_the_distance_of_fresh_images():
+    # Larger images have enough frequencies, and Gaussian fields are rough.
+    dataset = create("dataset", "gaussian-field[size=16]")
+    result = quality(dataset.images("train", 100), dataset.images("test", 100), dataset=dataset)
+    for value, null in (("", "null"), ("patches", "patches-null")):
+        assert 1 / 3 < result[value] / result[null] < 3
 
 
 def test_quality_of_white_noise_has_a_closed_form():
     """The Wasserstein distance of two centred Gaussians is the difference of their standard deviations."""
-    first, second = (torch.randn(200, 1, 16, 20, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    first, second = (normal(40, 1, 16, 20, seed=seed) for seed in (0, 1))
     result = quality(0.5 * first, 0.2 * second + 7)
     assert result["patches"] == pytest.approx(0.3, rel=0.03)
     assert result[""] == pytest.approx(20 * math.log10(0.5 / 0.2), rel=0.03)
@@ -259,8 +234,7 @@ def test_the_power_of_a_wave_is_at_its_frequency():
     """A Hann window spreads a quarter of the power to each neighbouring frequency, and no power further."""
     angles = 2 * math.pi * torch.arange(32).double() / 32
     waves = [(cycles * angles).sin().expand(1, 1, 32, 32) + 3 for cycles in (5, 9)]
-    white = torch.randn(500, 1, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    noise = 0.01 * white
+    noise = 0.01 * normal(8, 1, 32, 32)
     far, near = quality(waves[0] + noise, waves[1] + noise)[""], quality(waves[0] + noise, waves[0] + noise)[""]
     # Each wave raises the power of three of the 16 frequencies by 30 to 50 dB.
     assert near == 0
