@@ -11,14 +11,15 @@ from torch.nn import functional
 from gahbench._util.errors import PluginError
 from gahbench.registry.configured import KINDS
 from gahbench.registry.registry import Registry
-from gahbench.testing import architectures, bases, check_configured, check_file, references
+from gahbench.testing import architectures, bases, check_configured, check_file, metrics, references
 from gahbench.testing.architectures import check_sizes
 from gahbench.testing.on_meta import check_on_meta
 
 
 def marks(name):
-    """Return the marks of the checks of a plugin."""
-    return [*extras(name), *([pytest.mark.cluster] if name == "slurm" else [])]
+    """Return the marks of the checks of a plugin: some engines start a cluster, or processes that import torch."""
+    kind = {"dask": "cluster", "local": "processes", "slurm": "cluster"}.get(name)
+    return [*extras(name), *([getattr(pytest.mark, kind)] if kind else [])]
 
 
 BUILT_IN = [
@@ -38,6 +39,7 @@ def small_checks(monkeypatch):
     monkeypatch.setattr(architectures, "MAX_SECONDS", 600.0)
     monkeypatch.setattr(references, "SHAPES", ((1, 16, 16), (3, 16, 16)))
     monkeypatch.setattr(references, "FAMILIES", ("sinusoids[size=8]", "c-alpha[size=8]"))
+    monkeypatch.setattr(metrics, "FAMILIES", ("c-alpha[size=8]", "gaussian-field[size=8]", "discs[size=8]"))
     monkeypatch.setattr(bases, "SIZES", ((1, 16, 16), (3, 8, 16)))
     monkeypatch.setattr(bases, "SMALL_SIZES", ((1, 8, 16), (3, 8, 8)))
     monkeypatch.setattr(bases, "ODD", (1, 9, 11))

@@ -6,7 +6,7 @@ import pytest
 from fake_families import Families
 
 from gahbench.registry.registry import Registry
-from gahbench.testing import architectures, check_configured, check_file
+from gahbench.testing import architectures, check_configured, check_file, runners
 
 DENOISED = "noisy - self.noise(noisy)"
 ARCHITECTURES = {
@@ -375,6 +375,8 @@ def check(write_class, write_plugin, tmp_path, monkeypatch):
     """Return a function that checks a plugin, or the optimum of a dataset, with a class of the given body."""
     # The minimum number of steps is enough to find that a network does not learn.
     monkeypatch.setattr(architectures, "MAX_STEPS", architectures.MIN_STEPS)
+    # A fit that is asked to stop after half a second takes two seconds.
+    monkeypatch.setattr(runners, "_LONG", 500)
 
     def run(kind, body, base="", head=""):
         if kind == "optimum":
