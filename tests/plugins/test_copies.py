@@ -1,6 +1,7 @@
-"""Files of built-in plugins that are copied to a folder of a user, and registered under other names."""
+"""Files of built-in plugins that are copied to a folder of a user, and plugins whose packages are absent."""
 
 import ast
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -108,3 +109,18 @@ def test_a_copy_equals_the_built_in_plugin(copies, builtin, tmp_path, kind, name
     assert [parameter.name for parameter in copied.parameters] == [each.name for each in original.parameters]
     result, expected = (results(copies, kind, f"{start}{name}", parameters) for start in ("my-", ""))
     assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize(("kind", "spec", "package"), [
+    ("dataset", "hf-dataset[owner/name]", "datasets"), ("dataset", "torchvision", "torchvision"),
+    ("reference", "bm3d", "deepinv"), ("metric", "lpips", "pyiqa"), ("metric", "dists", "pyiqa"),
+    ("engine", "slurm", "submitit"), ("engine", "dask[tcp://head:8786]", "distributed"),
+    ("tracker", "tensorboard", "tensorboard"), ("tracker", "wandb", "wandb"),
+])  # fmt: skip
+def test_a_plugin_names_its_missing_extra(builtin, monkeypatch, kind, spec, package):
+    name = spec.partition("[")[0]
+    extra = "pyiqa" if package == "pyiqa" else name
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    with pytest.raises(gahbench.GahbenchError, match=rf"pip install ['\"]gahbench\[{extra}\]['\"]"):
+        builtin.create(kind, spec)

@@ -1,12 +1,15 @@
 """The examples on the pages about plugins keep their contracts and run."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
 from gahbench import Registry, load_results
+from gahbench.cli.app import app
 from gahbench.registry.configured import KINDS
 from gahbench.testing import check_configured, check_file
 
@@ -102,3 +105,29 @@ def test_the_snippet_for_fitting_a_basis_works(tmp_path, folder, basis):
     report = check_configured(registry.configure("metric", "energy"))
     assert report.passed, str(report)
     assert "is deterministic" in {finding.check for finding in report.findings}, str(report)
+
+
+ENGINES = (ROOT / "plugins" / "engines" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("spec", re.findall(r'--engine "([^"]*)"', ENGINES))
+def test_the_engines_of_their_page_can_be_created(builtin, spec):
+    pytest.importorskip({"slurm": "submitit", "dask": "distributed"}[spec.partition("[")[0]])
+    assert builtin.create("engine", spec)
+
+
+def test_the_job_for_kubernetes_runs_a_shard():
+    (text,) = re.findall(r"```yaml\n(.*?)```", ENGINES, flags=re.DOTALL)
+    job = yaml.safe_load(text)
+    assert (job["kind"], job["spec"]["completionMode"]) == ("Job", "Indexed")
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    command = container["command"][-1]
+    words = shlex.split(command.replace("$((JOB_COMPLETION_INDEX + 1))", "1"))
+    options = {option for parameter in get_command(app).commands["run"].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options
+    assert words[-1] == f"1/{job['spec']['completions']}"
+    assert container["volumeMounts"][0]["mountPath"] in words
+    # Pod failure policies require this.
+    assert pod["restartPolicy"] == "Never"
+    assert job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["containerName"] == container["name"]

@@ -1,6 +1,5 @@
 """Filters compared with their definitions, or with programs of scipy and scikit-image."""
 
-import importlib.util
 import itertools
 import math
 
@@ -207,14 +206,6 @@ def test_bm3d_pads_images_smaller_than_a_patch():
     tiny = torch.rand(1, 1, 7, 9)
     whole = denoise(BM3D, torch.cat([tiny, tiny[..., -1:, :]], 2))
     assert torch.equal(denoise(BM3D, tiny), whole[..., :7, :])
-
-
-@pytest.mark.parametrize("missing", ["deepinv", "ptwt"])
-def test_an_error_names_the_missing_extra(monkeypatch, missing):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name) or True)
-    with pytest.raises(ValueError, match=rf'{missing} is not installed: pip install "gahbench\[bm3d\]"'):
-        BM3D()
 
 
 @pytest.mark.parametrize("kernel", ["heat", "tikhonov"])

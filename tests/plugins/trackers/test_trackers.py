@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import struct
-import sys
 
 import pytest
 
@@ -135,12 +134,3 @@ def _records(file):
         if kind in (1, 4):
             yield Record.FromString(record)
             record = b""
-
-
-@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
-def test_a_tracker_names_its_missing_extra_before_the_run(write_suite, tmp_path, monkeypatch, name):
-    monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    with pytest.raises(gahbench.GahbenchError, match=rf"pip install 'gahbench\[{name}\]'"):
-        gahbench.run(write_suite(), tmp_path / "out", track=[name])
-    assert not (tmp_path / "out").exists()
