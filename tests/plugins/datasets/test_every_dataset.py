@@ -34,7 +34,6 @@ SPECS = [
     "shuffled[c-alpha[size=8,construction=paper]]",
     "shuffled[faces[size=8]]",
     "shuffled[shuffled[finite[faces[size=8],count=4]]]",
-    "simulated-captures",
     "simulated-captures[size=64,colour=rgb]",
 ]
 

@@ -117,28 +117,8 @@ class Bump(Manifold):
         return bump[:, None, None].expand(-1, *self.shape)
 
 
-class Slope(Manifold):
-    """A sigmoid of uniform position and uniform height, in which it is linear, on grey."""
-
-    shape = (2, 4, 8)
-    nonlinear = 1
-    intensities = 1
-    offset = 0.25
-
-    def __init__(self, seed: int = 0):
-        super().__init__("slope", seed)
-
-    def prior_transform(self, uniform):
-        return 1 + 6 * uniform
-
-    def render(self, parameters):
-        position, height = parameters.unbind(1)
-        edge = torch.sigmoid(torch.arange(8) + 0.5 - position[:, None])
-        return (self.offset + 0.7 * height[:, None] * edge)[:, None, None].expand(-1, *self.shape)
-
-
 BUMP, RAYS, WAVES = Bump(), construct(Rays, "discs[size=12]"), Sinusoids(12, rows=2, columns=-1)
-sampled = pytest.mark.parametrize("dataset", [BUMP, Slope(), Discs(12)], ids=["bump", "slope", "discs"])
+sampled = pytest.mark.parametrize("dataset", [BUMP, Discs(12)], ids=["bump", "discs"])
 
 
 def noisy_images(dataset, count, sigma):
@@ -167,9 +147,7 @@ def quadrature(dataset, noisy, sigma):
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 2.0])
-@pytest.mark.parametrize(
-    "dataset", [BUMP, Slope(), Discs(8), RAYS, WAVES], ids=["bump", "slope", "discs", "rays", "sinusoids"]
-)
+@pytest.mark.parametrize("dataset", [BUMP, Discs(8), RAYS, WAVES], ids=["bump", "discs", "rays", "sinusoids"])
 def test_posteriors_agree_with_quadrature(dataset, sigma):
     noisy = noisy_images(dataset, 3, sigma)
     posterior = dataset.posterior(noisy, sigma)
@@ -226,7 +204,7 @@ def test_the_true_basis_spans_finite_differences_the_largest_first(dataset):
 
 
 def test_families_have_one_or_two_intensities_at_most():
-    wrong = type("Wrong", (Slope,), {"intensities": 3})
+    wrong = type("Wrong", (Bump,), {"intensities": 3})
     with pytest.raises(ValueError, match="3 intensities; accepted: at most 2 intensities"):
         wrong()
 
