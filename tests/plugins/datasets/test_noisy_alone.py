@@ -5,12 +5,10 @@ import pytest
 import torch
 import yaml
 from scipy import ndimage
+from tiny_runs import plan_suite
 
 import gahbench
 from gahbench._util.errors import DataError, GahbenchError
-from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import load_suite
-from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.captures import Captures
 from gahbench_plugins.datasets.estimated_noise import examine
 
@@ -85,16 +83,11 @@ def test_clipped_noise_and_texture_are_not_white(clean):
     assert examine(list(torch.from_numpy(clean)[:, None])).kind != "white"
 
 
-def plan(tmp_path, datasets, entrants=("identity", "bayes-shrink[haar]"), **scoring):
-    content = {
-        "name": "alone",
-        "datasets": datasets,
-        "entrants": list(entrants),
-        "scoring": {"sigmas": "measured", "images": 4, **scoring},
-    }
+def plan(tmp_path, path, entrants=("identity", "bayes-shrink[haar]"), **scoring):
+    content = {"name": "alone", "datasets": [f"captures[path={path}]"], "entrants": list(entrants)}
+    content["scoring"] = {"sigmas": "measured", "images": 4, **scoring}
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(content))
-    registry = Registry()
-    return make_plan(load_suite(tmp_path / "alone.yaml", registry))
+    return plan_suite(tmp_path / "alone.yaml")
 
 
 @pytest.mark.parametrize(
@@ -146,13 +139,13 @@ def test_the_images_are_the_noisy_images_with_their_estimated_or_given_levels(pa
 )
 def test_what_needs_clean_images_is_refused_before_a_run(tmp_path, path, kind, scoring, problem):
     with pytest.raises(GahbenchError, match=problem) as caught:
-        plan(tmp_path, [f"captures[path={path(kind)}]"], **scoring)
+        plan(tmp_path, path(kind), **scoring)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
 def test_a_run_has_a_board_without_psnr(tmp_path, path):
-    plan(tmp_path, [f"captures[path={path('white')}]"], metrics=ALONE)
+    plan(tmp_path, path("white"), metrics=ALONE)
     gahbench.run(tmp_path / "alone.yaml", out=tmp_path / "out", engine="inline")
     results = gahbench.load_results(tmp_path / "out")
     assert results.failures.empty
