@@ -110,7 +110,6 @@ def test_the_best_denoiser_shrinks_in_the_true_basis(spec, sigma):
 @pytest.mark.parametrize(
     ("spec", "sigma", "step", "tolerance"),
     [
-        ("gaussian-field[size=12]", 0.1, 1e-3, 1e-6),
         ("finite[discs[size=12],count=20]", 0.5, 1e-5, 1e-5),
         ("finite[discs[size=12],count=20]", 1.0, 1e-5, 1e-5),
         ("rays[discs[size=12]]", 0.5, 1e-5, 1e-5),
