@@ -1,7 +1,6 @@
 """Datasets derived from another dataset: finite draws, shuffled pixels, and published halves."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -65,19 +64,6 @@ def test_the_mean_is_the_weighted_average_for_all_chunk_sizes(count, pixels, log
     mean, trace = brute_force(points, noisy, sigma)
     torch.testing.assert_close(result.mean, mean, atol=1e-8, rtol=0)
     torch.testing.assert_close(result.trace, trace, atol=1e-15, rtol=1e-6)
-
-
-@pytest.mark.parametrize("separation", [10.0, 25.0, 37.0])
-def test_trace_keeps_its_relative_accuracy_if_one_point_has_all_the_weight(separation):
-    """For data at a point, a second point at distance D has weight exp(-D^2 / 2 sigma^2)."""
-    sigma, pixels = 1e-2, 100
-    points = 0.5 * torch.ones(2, pixels, dtype=torch.float64)
-    points[1] += separation * sigma / pixels**0.5
-    posterior = empirical_bayes(points, points[:1], sigma)
-    weight = math.exp(-(separation**2) / 2) / (1 + math.exp(-(separation**2) / 2))
-    distance = separation * sigma
-    assert posterior.trace.item() == pytest.approx(weight * (1 - weight) * distance**2, rel=1e-9, abs=0)
-    assert 0 < posterior.trace.item() < 1e-20
 
 
 def test_every_split_draws_uniformly_from_the_same_images():

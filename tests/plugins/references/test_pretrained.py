@@ -5,13 +5,12 @@ import torch
 from constructing import construct
 from isolation import real_data
 from safetensors.torch import save_file
+from tiny_runs import plan_suite
 
 import gahbench
 from gahbench._util.errors import SuiteError
 from gahbench.contracts.truth import Truth
 from gahbench.networks.initialisation import build_network
-from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import SuiteChanges, load_suite
 from gahbench_plugins.references.network import Untrained
 
 SUITE = """
@@ -52,8 +51,8 @@ def denoise(reference, noisy, sigma=0.1):
     return reference.denoise(noisy, sigma, Truth(torch.full_like(noisy, torch.nan)))
 
 
-def plan(write_suite, builtin, file, text=SUITE, extra=()):
-    return make_plan(load_suite(write_suite(text=text.replace("FILE", str(file))), builtin, SuiteChanges(extra)))
+def plan(write_suite, file, text=SUITE, extra=()):
+    return plan_suite(write_suite(text=text.replace("FILE", str(file))), entrants=extra)
 
 
 def test_pretrained_is_the_network_with_the_weights_of_the_file(file):
@@ -90,17 +89,17 @@ def test_averaged_weights_of_a_file_are_used_and_noted(tmp_path):
     assert "weights from 'ema' of w.pt" in reference.notes[0]
 
 
-def test_an_architecture_with_a_checkpoint_is_the_same_entrant_as_pretrained(write_suite, builtin, file):
+def test_an_architecture_with_a_checkpoint_is_the_same_entrant_as_pretrained(write_suite, file):
     long = f"pretrained['bf-cnn[width=4,layers=3]',checkpoint={file}]"
-    planned = plan(write_suite, builtin, file, extra=(long, f"bf-cnn[4,3,checkpoint={file}]"))
+    planned = plan(write_suite, file, extra=(long, f"bf-cnn[4,3,checkpoint={file}]"))
     label = "bf-cnn[width=4,layers=3,checkpoint=w.safetensors]"
     assert [entrant.label for entrant in planned.suite.entrants] == [label, "identity"]
     assert not planned.fits
-    other = plan(write_suite, builtin, file, extra=(f"bf-cnn[4,3,checkpoint={file},keys=same,scale=255]",))
+    other = plan(write_suite, file, extra=(f"bf-cnn[4,3,checkpoint={file},keys=same,scale=255]",))
     assert other.suite.entrants[-1].label == label.replace("]", ",keys=same,scale=255]")
     unet = file.with_name("unet.pt")
     torch.save(gahbench.create("architecture", "mohan-unet").state_dict(), unet)
-    plain = plan(write_suite, builtin, file, extra=(f"mohan-unet[checkpoint={unet}]",))
+    plain = plan(write_suite, file, extra=(f"mohan-unet[checkpoint={unet}]",))
     assert plain.suite.entrants[-1].label == "mohan-unet[bias=false,checkpoint=unet.pt]"
 
 
@@ -111,9 +110,9 @@ def test_an_architecture_with_a_checkpoint_is_the_same_entrant_as_pretrained(wri
     ("layers: 3", "layers: 3, scale: 100", "scale=100"),
     ("checkpoint: FILE", "scale: 255", "'scale'"),
 ])  # fmt: skip
-def test_invalid_checkpoints_are_refused_before_the_run(write_suite, builtin, file, old, new, name):
+def test_invalid_checkpoints_are_refused_before_the_run(write_suite, file, old, new, name):
     with pytest.raises(SuiteError) as error:
-        plan(write_suite, builtin, file, SUITE.replace(old, new))
+        plan(write_suite, file, SUITE.replace(old, new))
     assert name in str(error.value)
 
 
