@@ -117,20 +117,6 @@ def test_errors_for_unsupported_shapes_state_what_is_accepted(name, parameters, 
         untrained(name, shape, **parameters).to(device)(noisy, level)
 
 
-@parametrize(("name", "parameters", "message"), [
-    ("vit", {"width": 16, "heads": 3}, "heads=3 must divide width=16"),
-    ("vit", {"width": 18, "heads": 2}, "multiple of 4"),
-    ("nafnet", {"encoder": (1, 1), "decoder": (1,)}, "have 2 and 1"),
-    ("unet-conditional", {"blind": True, "sigma_data": 0.2}, "blind=true with sigma_data=0.2"),
-    ("timm-unet", {"backbone": "resnet81"}, "similar names: resnet"),
-    ("timm-unet", {"backbone": "resnet18.nonsense"}, "accepted tags: .*a1_in1k"),
-    ("timm-unet", {"backbone": "convnext_atto", "levels": 6}, "convnext_atto"),
-])  # fmt: skip
-def test_incompatible_parameters_are_refused(name, parameters, message):
-    with pytest.raises((ValueError, gahbench.GahbenchError), match=message):
-        untrained(name, (1, 16, 16), **parameters)
-
-
 #: Network, parameters, image size, padded size, and padding mode.
 SIZES = [
     *(("ffdnet", SMALL["ffdnet"], size, (16, 16), "replicate") for size in ((15, 16), (16, 15), (15, 15))),

@@ -1,4 +1,4 @@
-"""Datasets keep their contract with many parameters, have the optima that they state, and refuse bad parameters."""
+"""Datasets keep their contract with many parameters, and have the optima that they state."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import torch
 from random_images import normal
 
 import gahbench
-from gahbench._util.errors import GahbenchError
 from gahbench._util.noise import BLOCK
 from gahbench.contracts.datasets import SPLITS
 from gahbench.registry.registry import Registry
@@ -174,49 +173,11 @@ def test_blocks_of_images_follow_each_other_and_differ(spec):
     assert len(dataset.images("train", 2, start=10**6)) == 2
 
 
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    """Write small files of images, and work in their folder."""
-    monkeypatch.chdir(tmp_path)
-    np.savez("black.npz", images=np.zeros((10, 9, 9), dtype=np.uint8))
-    np.savez("colours.npz", images=np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8))
-    np.savez("one.npz", images=np.random.default_rng(0).integers(0, 256, (1, 8, 8), dtype=np.uint8))
-
-
-@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("name", ["finite[{},count=4]", "gaussian-faces[{}]", "shuffled[{}]", "rays[{}]"])
 def test_derived_datasets_have_fingerprint_licence_and_notes_of_their_source(name):
+    np.savez("colours.npz", images=np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8))
     dataset, inner = create(name.format("faces[colours.npz]")), create("faces[colours.npz]")
     assert dataset.fingerprint() == inner.fingerprint() is not None
     assert dataset.card.licence == inner.card.licence
     assert inner.card.origin in dataset.card.origin
     assert dataset.notes == inner.notes != ()
-
-
-@pytest.mark.usefixtures("files")
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("c-alpha[alpha=0]", "alpha=0"),
-        ("c-alpha[render_size=100]", "render_size=100 with size=64; accepted: multiples of the size, or null"),
-        ("c-alpha[construction=paper,render_size=128]", "need construction='exact'"),
-        ("c-alpha[construction=paper,background_alpha=flat]", "need construction='exact'"),
-        ("c-alpha[construction=paper,contour=disc]", "accepted: 'line'"),
-        ("gaussian-faces[discs]", "has endless training images; accepted"),
-        ("gaussian-faces[faces[one.npz]]", "has 0 training images; accepted"),
-        ("finite[count=65]", "count=65, but faces has 64 training images; accepted: up to 64"),
-        ("rays[faces[black.npz]]", "black"),
-        ("sinusoids[size=12,rows=0,columns=0]", "less than half"),
-        ("sinusoids[size=12,rows=0,columns=-6]", "less than half"),
-        ("captures[path=here,black=5,white=3]", "white=3; accepted: greater than black=5"),
-        ("photos[path=here,fold=1]", "fold=1: accepted only without a 'path'"),
-        ("photos[test=3]", "test=3: accepted only with a 'path'"),
-        ("photos[split=random]", "split=random: accepted only with a 'path'"),
-        ("whole[height=12]", "give both, or neither"),
-    ],
-)
-def test_parameters_out_of_range_are_refused(spec, message):
-    with pytest.raises(GahbenchError) as caught:
-        create(spec)
-    assert message in str(caught.value)
-    assert spec.partition("[")[0] in str(caught.value) or "black" in message

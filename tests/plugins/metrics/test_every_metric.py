@@ -1,4 +1,4 @@
-"""Properties of many metrics: titles, refused inputs, missing values, and shared bases."""
+"""Properties of many metrics: titles, noise levels that slopes need, and missing values."""
 
 import itertools
 import re
@@ -6,7 +6,6 @@ import re
 import pytest
 from known_filters import create, evaluation
 
-import gahbench
 from gahbench.registry.registry import Registry
 
 METRICS = Registry().plugins("metric")
@@ -33,40 +32,6 @@ def test_titles_name_parameters_and_nulls_belong_to_titles(plugin):
 def test_slopes_need_different_noise_levels(metric, min_levels):
     with pytest.raises(ValueError, match=rf"needs? at least {min_levels} different noise levels"):
         create("metric", metric).check((1, 64, 64), [0.1, 0.2][: min_levels - 1] * 2)
-
-
-#: Metric, accepted shape, refused shape, and error message.
-SHAPES = [
-    ("leakage", (1, 48, 48), (1, 56, 48), "leakage needs all eigenvectors .* up to 2304 values, .* not 2688 of"),
-    ("leakage", (3, 16, 16), (3, 32, 32), "not 3072 of 3x32x32"),
-    ("decay", (1, 64, 64), (1, 32, 32), "ranks 32 to 32 on images"),
-    ("decay[min_terms=8]", (1, 32, 32), None, ""),
-    ("alignment", (1, 64, 64), (3, 65, 64), "images of 65x64; accepted for graphs: up to 4096"),
-    ("alignment[sym4]", (1, 128, 128), (1, 7, 9), "7x9"),
-    ("alignment[dct,controlling_for=sym4]", None, (1, 7, 9), "7x9"),
-    ("direction", (1, 48, 48), (1, 49, 48), "up to 2304 values .* not 1x49x48"),
-    ("gaussian-share", (1, 64, 64), (1, 65, 64), "gaussian-share needs the covariance"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("metric", "taken", "refused", "message"), SHAPES)
-def test_shapes_that_a_metric_cannot_take_are_refused(metric, taken, refused, message):
-    built = create("metric", metric)
-    if taken:
-        built.check(taken, [0.1])
-    if refused:
-        with pytest.raises(ValueError, match=message):
-            built.check(refused, [0.1])
-
-
-@pytest.mark.parametrize(("metric", "message"), [
-    *((f"rate[basis={basis}]", "fixed orthonormal") for basis in ("bandlet", "pca", "wavelet[bior2.2]")),
-    ("distance[oracle-shrink]", "to: a reference of kind 'oracle' sees the clean image; accepted: other kinds"),
-    ("sample-prediction[oracle-shrink]", "sees the clean image"),
-])  # fmt: skip
-def test_bases_and_references_that_do_not_fit_are_refused(metric, message):
-    with pytest.raises(gahbench.ParameterError, match=message):
-        create("metric", metric)
 
 
 #: Metrics, references and families for which there are no values.

@@ -1,4 +1,4 @@
-"""Properties of many references: closed forms of the risk, image sizes, limits, and refused inputs."""
+"""Properties of many references: closed forms of the risk, image sizes, limits, and training images."""
 
 import pytest
 import torch
@@ -100,45 +100,6 @@ def test_without_noise_or_strength_images_stay_and_at_full_strength_a_mean_is_le
     means = {"same": images, "mean": images.mean((2, 3), keepdim=True), "training": images.mean(0)}
     result = fitted(name, images).denoise(images, sigma, Truth(images))
     torch.testing.assert_close(result, means[limit].expand_as(images), atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize(("name", "message"), [
-    ("threshold[rule=firm]", "rule='firm'.*'hard' or 'soft'"),
-    *((f"threshold[k={k}]", "k=") for k in ("0.0", "-1.0", ".inf", ".nan")),
-    ("threshold[true-basis]", "'true-basis'.*for oracles only"),
-    ("nl-means[patch=4]", "odd sides"),
-    ("local-score[4]", "odd sides"),
-    ("heat-kernel[sym4]", "accepted: bases of graphs"),
-    ("heat-kernel[time=1.0,trace_fraction=0.5]", "accepted: one of the two"),
-    ("oracle-best-basis[bases=[haar]]", "at least 2"),
-    ("oracle-best-basis[bases=[haar,haar]]", "repeats a basis"),
-    ("cycle-spin[shifts=0]", "shifts=0"),
-    *((f"cycle-spin[{inner}]", f"reference '{inner}.*' is of kind")
-      for inner in ("oracle-shrink", "optimal", "lower-bound")),
-])  # fmt: skip
-def test_parameters_are_checked(name, message):
-    with pytest.raises(gahbench.GahbenchError, match=message):
-        gahbench.create("reference", name)
-
-
-#: Reference, accepted shape, refused shape, and error message.
-SHAPES = [
-    ("heat-kernel", (3, 64, 64), (1, 65, 64), "up to 4096 pixels"),
-    ("local-blur", (3, 64, 64), (1, 65, 64), "local-blur is a matrix"),
-    ("pca-locality", (1, 64, 64), (1, 65, 65), "up to 4096 values"),
-    ("wiener-linear", (1, 64, 64), (1, 65, 65), "up to 4096 values"),
-    ("cycle-spin[shifts=8]", (1, 8, 32), (1, 7, 32), "accepted: 1 to 7"),
-    ("pspc[5]", (1, 5, 6), (1, 4, 6), "patch=5 does not fit into images of 4x6; accepted: up to 4"),
-    ("untrained[unet[width=2,levels=2]]", (1, 12, 8), (1, 10, 8), "multiples of 4, not 10x8"),
-]
-
-
-@pytest.mark.parametrize(("name", "taken", "refused", "message"), SHAPES)
-def test_shapes_are_checked(name, taken, refused, message):
-    reference = gahbench.create("reference", name)
-    reference.check_shape(taken)
-    with pytest.raises(ValueError, match=message):
-        reference.check_shape(refused)
 
 
 @pytest.mark.parametrize("name", ["empirical-bayes", "pspc[2]", "local-score[3]", "pca-locality", "wiener-linear"])

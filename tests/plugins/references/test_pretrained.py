@@ -156,14 +156,6 @@ def test_the_network_of_the_nearest_level_denoises_and_other_levels_are_noted(sp
     assert reference.num_parameters == 3 * sum(parameter.numel() for parameter in network().parameters())
 
 
-def test_repeated_levels_and_oracles_are_refused(specs):
-    for levels in ((15, 25), (15, 25, 25)):
-        with pytest.raises(gahbench.ParameterError, match="levels="):
-            by_level(specs, levels)
-    with pytest.raises(gahbench.ParameterError, match="references=oracle-threshold"):
-        by_level(["oracle-threshold"], [15])
-
-
 def test_the_kind_is_classical_if_all_references_are(specs):
     tuned = ["tv[weight=0.05]", "tv[weight=0.2]"]
     reference = by_level(tuned, [15, 50])
