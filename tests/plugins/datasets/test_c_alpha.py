@@ -47,7 +47,7 @@ def regularity(functions, order, lags):
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
 def test_exact_contours_are_as_regular_as_designed(alpha):
-    masks = CAlpha(alpha, 128).masks(torch.Generator().manual_seed(0), 1024)
+    masks = CAlpha(alpha, 128).masks(torch.Generator().manual_seed(0), 768)
     inside = (masks[:, 0].amax(1) == 0) & (masks[:, -1].amin(1) == 1)
     assert inside.float().mean() > 0.95
     result, error = regularity(128 - masks[inside].double().sum(1), int(alpha) + 2, [6, 8, 12, 16])
@@ -275,12 +275,12 @@ def test_large_bases_contain_all_vectors_of_sufficient_energy(monkeypatch):
 
 def test_on_flat_regions_the_genie_estimates_two_grey_values():
     """With a broad prior on two constants the error is about 2 sigma^2, summed over pixels."""
-    for size in (16, 36):
+    for size in (16, 33):
         dataset = CAlpha(2.0, size, contour="disc", background_alpha="flat")
         bound = dataset.lower_bound("test", 2, 1e-3) * size**2
         torch.testing.assert_close(bound, torch.full((2,), 2e-6).double(), rtol=1e-3, atol=0)
     assert dataset.optimum.slope == 1
-    assert dataset.true_basis("test", 1).vectors.shape == (1, 36**2, 2)
+    assert dataset.true_basis("test", 1).vectors.shape == (1, 33**2, 2)
     image, mask = dataset.images("test", 1).flatten(), masks_of(dataset, "test", 1)[0]
     assert len(image[mask == 0].unique()) == len(image[mask == 1].unique()) == 1
 
