@@ -14,38 +14,25 @@ from gahbench.jacobian import FunctionMaps
 SIZE = 36
 
 
-def matrix_with_eigenvalues(eigenvalues, seed=0):
-    """Return a symmetric matrix with the given eigenvalues."""
-    draw = torch.randn(len(eigenvalues), len(eigenvalues), generator=torch.Generator().manual_seed(seed)).double()
-    vectors = torch.linalg.qr(draw)[0]
-    return (vectors * torch.as_tensor(eigenvalues, dtype=torch.float64)) @ vectors.mT
-
-
-def rotation():
-    """A quarter turn in each of 18 planes: antisymmetric and orthogonal."""
-    return torch.kron(torch.eye(SIZE // 2), torch.tensor([[0.0, -1.0], [1.0, 0.0]])).double()
-
-
-def only(parts, sigma=0.1):
-    return {part: values for (part, level), values in parts.items() if level == sigma}
-
-
 @pytest.mark.parametrize(("symmetric", "skew"), [(1.0, 0.0), (0.8, 0.6), (0.3, 0.1), (0.0, 1.0)])
 def test_asymmetry_is_the_share_of_the_skew_part(symmetric, skew):
     """For J = a + b R with a quarter turn R, J - J' = 2 b R and |J| = sqrt(a^2 + b^2) |R|."""
-    matrix = symmetric * torch.eye(SIZE).double() + skew * rotation()
-    parts = only(table("spectrum", evaluate_images(Filters(matrix[None]), random_images(3, 1, 6, 6))))
-    assert parts["asymmetry"].tolist() == pytest.approx([2 * skew / math.hypot(symmetric, skew)] * 3, abs=1e-6)
+    # A quarter turn in each of 18 planes is antisymmetric and orthogonal.
+    turn = torch.kron(torch.eye(SIZE // 2), torch.tensor([[0.0, -1.0], [1.0, 0.0]])).double()
+    matrix = symmetric * torch.eye(SIZE).double() + skew * turn
+    parts = table("spectrum", evaluate_images(Filters(matrix[None]), random_images(3, 1, 6, 6)))
+    assert parts["asymmetry", 0.1].tolist() == pytest.approx([2 * skew / math.hypot(symmetric, skew)] * 3, abs=1e-6)
     # The skew part does not change the eigenvalues of the symmetric part.
     for part in ("largest", "smallest"):
-        assert parts[part].tolist() == pytest.approx([symmetric] * 3, abs=1e-6)
-    assert parts["trace"].tolist() == pytest.approx([SIZE * symmetric] * 3, abs=1e-5)
+        assert parts[part, 0.1].tolist() == pytest.approx([symmetric] * 3, abs=1e-6)
+    assert parts["trace", 0.1].tolist() == pytest.approx([SIZE * symmetric] * 3, abs=1e-5)
 
 
 def test_eigenvectors_are_saved_at_the_middle_noise_level():
     """For J = V diag(e) V', the saved vectors are columns of V up to their sign and scale."""
     eigenvalues = torch.linspace(1.2, -0.2, SIZE).double()
-    matrix = matrix_with_eigenvalues(eigenvalues)
+    vectors = torch.linalg.qr(random(SIZE, SIZE))[0]
+    matrix = (vectors * eigenvalues) @ vectors.mT
     evaluated = evaluate_images(Filters(matrix[None]), random_images(3, 1, 6, 6), (0.1, 0.2))
     arrays = create("metric", "spectrum").score(evaluated).arrays
     assert arrays["sigmas"].tolist() == [0.2]
