@@ -36,9 +36,9 @@ entrants:
 baseline: identity
 scoring:
   sigmas: [0.1, 0.4]
-  images: 6
+  images: 4
   splits: [test, train]
-  sampling: {count: 4, step: 0.2}
+  sampling: {count: 3, step: 0.5}
   metrics: [METRICS]
 """
 METRICS = (
@@ -105,14 +105,14 @@ def test_metrics_compare_each_row_with_its_images_and_its_partner(write, tmp_pat
             return torch.tensor(rows.sort_values("image")["value"].to_numpy())
 
         for sigma in (0.1, 0.4):
-            pair = [evaluate(number, is_partner, "test", 6).denoised(sigma) for is_partner in (False, True)]
+            pair = [evaluate(number, is_partner, "test", 4).denoised(sigma) for is_partner in (False, True)]
             square = (pair[0] - pair[1]).double().square().mean((1, 2, 3))
             assert torch.allclose(values("model-variance.square", "test", sigma), square, rtol=1e-4)
             # The network is scored on the images that it learned from, the first of half A.
-            train = evaluate(number, False, "A", min(number, 6))
+            train = evaluate(number, False, "A", min(number, 4))
             error = (train.denoised(sigma) - train.clean).double().square().mean((1, 2, 3))
             psnr = values("psnr", "train", sigma)
-            assert len(psnr) == min(number, 6)
+            assert len(psnr) == min(number, 4)
             assert torch.allclose(psnr, -10 * error.log10(), atol=1e-3)
         measured = {name.partition(".")[0] for name in scores["metric"]}
         assert measured == set(METRICS.split(", "))
