@@ -66,7 +66,7 @@ def test_all_examples_run_in_the_suite_of_the_page(folder, command, tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
     suite = tmp_path / "mine.yaml"
     assert "steps: 200" in text
-    suite.write_text(text.replace("steps: 200", "steps: 10"), encoding="utf-8")
+    suite.write_text(text.replace("steps: 200", "steps: 2"), encoding="utf-8")
     (line,) = re.findall(r"`gahbench run (mine\.yaml [^`]*)`", GUIDE)
     out = tmp_path / "out"
     arguments = line.replace("mine.yaml", str(suite)).replace("FOLDER", str(folder)).split()
@@ -83,7 +83,7 @@ def test_all_examples_run_in_the_suite_of_the_page(folder, command, tmp_path):
         assert part in board
     assert "two layer" in printed.lower().replace("-", " ")
     # The tracker received the last validation of the network.
-    assert "two-layer[width=8] on ramps[size=16] (seed 0) step 10 validation_psnr " in (out / "curves.txt").read_text()
+    assert "two-layer[width=8] on ramps[size=16] (seed 0) step 2 validation_psnr " in (out / "curves.txt").read_text()
     # The optimal denoiser of this family is known, and has the highest PSNR.
     board = results.leaderboard(full=True).set_index("entrant")
     assert board["psnr"].idxmax() == "optimal"
