@@ -3,7 +3,7 @@
 TINY = """
 name: tiny
 datasets:
-  - discs: {size: 16}
+  - sinusoids: {size: 16}
 entrants:
   - unet: {width: 2, levels: 1}
   - identity

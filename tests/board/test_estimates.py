@@ -6,7 +6,7 @@ from fake_results import SIGMAS, dataset, realistic, results, rows
 from published_pages import load_results
 
 from gahbench.board.claims import Table
-from gahbench.board.metric_names import MetricName, parse_metric_name
+from gahbench.board.metric_names import MetricName, parse_agreement, parse_metric_name
 from gahbench.board.statistics import UNKNOWN, sampled_means
 from gahbench.contracts.row_labels import choose_labels
 from gahbench.registry.registry import built_in_registry
@@ -71,16 +71,24 @@ def test_the_slope_is_fitted_to_the_psnr_even_if_slope_is_a_metric():
     assert 0.5 < build_results(*slopes).board.select([NAME]).estimate("net", "slope").value < 0.8
 
 
-def test_metric_names_are_parsed():
+def test_metric_names_are_parsed_and_agreements_with_bases_recognised():
     names = {
-        "psnr": MetricName("psnr"),
-        "spectrum.above-half": MetricName("spectrum", part="above-half"),
-        "alignment[sym4]": MetricName("alignment", "sym4"),
-        "fit[b,c=.5].null": MetricName("fit", "b,c=.5", "null"),
-        "distance[cycle-spin[threshold[sym4]]].r2": MetricName("distance", "cycle-spin[threshold[sym4]]", "r2"),
+        "psnr": (MetricName("psnr"), None),
+        "spectrum.above-half": (MetricName("spectrum", part="above-half"), None),
+        "alignment[sym4]": (MetricName("alignment", "sym4"), ("alignment", "sym4", "")),
+        "fit[b,c=.5].null": (MetricName("fit", "b,c=.5", "null"), None),
+        "direction[dct,controlling_for=wavelet-ti[haar]].partial": (
+            MetricName("direction", "dct,controlling_for=wavelet-ti[haar]", "partial"),
+            ("direction", "dct", "partial"),
+        ),
+        "truth-direction": (MetricName("truth-direction"), ("direction", "best denoiser", "")),
+        "truth-direction.truth-share": (
+            MetricName("truth-direction", part="truth-share"),
+            ("direction", "best denoiser", "basis-share"),
+        ),
     }
-    for text, name in names.items():
-        assert parse_metric_name(text) == name
+    for text, (name, agreement) in names.items():
+        assert (parse_metric_name(text), parse_agreement(text)) == (name, agreement)
         assert ".".join(filter(None, (name.label, name.part))) == text
 
 
@@ -94,14 +102,14 @@ def test_labels_are_chosen_in_the_order_of_the_board():
     assert choose_labels(["unet", "*[width=8]"], HELD, "entrant") == HELD[:3]
 
 
-def results_of(metric, values):
+def estimate_of(metric, values):
     """Return the estimate of a metric for one classical denoiser, on a board that knows the built-in plugins."""
     scores = [*rows("d", "a", "classical", np.full((1, 28), 30.0), None, (0.1,))]
     scores += rows("d", "a", "classical", values[None], None, (0.1,), metric=metric)
     board_results = results(scores, datasets=[dataset("d")])
     object.__setattr__(board_results, "registry", built_in_registry)
-    name, _, part = metric.rpartition(".") if metric.endswith("retrieval") else (metric, "", "")
-    return board_results.board.select(["d"]).estimate("a", name, part)
+    name = parse_metric_name(metric)
+    return board_results.board.select(["d"]).estimate("a", name.label, name.part)
 
 
 @pytest.mark.parametrize(
@@ -116,18 +124,14 @@ def results_of(metric, values):
 )
 def test_the_scale_of_an_interval_is_that_of_the_metric_whatever_the_values(metric, scale):
     values = np.random.default_rng(0).uniform(0.02, 0.98, size=28)
-    board_results = results_of(metric, values)
-    low, high = sampled_means(values[None, None]).ends(scale)
-    np.testing.assert_allclose([board_results.low, board_results.high], [low[0], high[0]])
+    estimate = estimate_of(metric, values)
+    np.testing.assert_allclose([[estimate.low], [estimate.high]], sampled_means(values[None, None]).ends(scale))
 
 
 def test_the_ceiling_on_a_board_is_the_square_root_of_the_agreement_under_fresh_noise():
     agreement = np.array([0.25, 0.04, -0.5, *[0.16] * 25])
-    scores = [*rows("d", "a", "classical", np.full((1, 28), 30.0), None, (0.1,))]
-    scores += rows("d", "a", "classical", agreement[None], None, (0.1,), metric="direction[dct].ceiling")
-    board = results(scores, datasets=[dataset("d")]).board.select(["d"])
     expected = (0.5 + 0.2 + 0.0 + 25 * 0.4) / 28
-    assert board.estimate("a", "direction[dct]", "ceiling").value == pytest.approx(expected)
+    assert estimate_of("direction[dct].ceiling", agreement).value == pytest.approx(expected)
 
 
 def test_claims_and_boards_have_the_same_intervals():
@@ -146,3 +150,15 @@ def test_claims_and_boards_have_the_same_intervals():
                 )
                 compared += 1
     assert compared > 20
+
+
+def test_means_are_unknown_where_a_seed_or_an_entrant_has_no_value():
+    """One of two seeds, and one entrant, have no value at the higher noise level."""
+    levels, scores = (0.1, 0.3), []
+    for label, seed, known in (("net", 0, levels), ("net", 1, levels[:1]), ("cut", 0, levels[:1]), ("all", 0, levels)):
+        for name, sigmas, value in (("direction[dct]", known, 0.4), ("direction[dct].left-out", levels, 0.0)):
+            scores += rows("d", label, "trained", np.full((len(sigmas), 9), value), seed, sigmas, name)
+    board = results(scores, datasets=[dataset("d")]).board.select(["d"])
+    for label, at_high in (("net", np.nan), ("cut", np.nan), ("all", 0.4)):
+        values = [board.estimate(label, "direction[dct]", sigma=sigma).value for sigma in (None, *levels)]
+        np.testing.assert_allclose(values, [at_high, 0.4, at_high])

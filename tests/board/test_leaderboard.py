@@ -1,10 +1,16 @@
+"""Boards: means, intervals, ranks, notes and order of rows; folds of a dataset are one dataset on a board."""
+
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from fake_results import dataset, failure, fit, results, rows
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.tables import independent_images
+from gahbench.board.combined import pool_folds, pooled_names
+from gahbench.board.cube import metric_cube
+from gahbench.board.tables import SCHEMAS, independent_images
 from gahbench.report.text import markdown
 
 SIGMAS = (0.1, 0.01)
@@ -248,3 +254,61 @@ def test_values_of_training_runs_have_intervals_over_runs():
         assert board.loc[label, "lead_high"] - board.loc[label, "lead_low"] == pytest.approx(2 * half_width, rel=0.2)
     one_seed = board_of(scores, *(rows_of_training(label, values[:1]) for label, values in nets.items()))
     assert np.isnan(one_seed.loc["a", "lead_low"])
+
+
+FOLDS = [f"photos[size=16,fold={fold}]" for fold in range(3)]
+FOLD_PSNR = np.random.default_rng(0).normal(30, 1, (len(FOLDS), 2, 1, 4))
+
+
+def results_of_folds(missing=(), slopes=((1.0, 2.0), (1.5, 2.5), (2.0, 3.0))):
+    """Return results of two seeds on three folds of two photographs, each with two images, and on another dataset."""
+    scores, fits, options = rows("discs", "net", "trained", [[20.0]], 0, (0.1,)), [], {"sigmas": (np.nan,)}
+    for index, fold in enumerate(FOLDS):
+        for seed in (0, 1):
+            fits.append(fit(fold, "net", seed, train_seconds=1.0 + index))
+            if index not in missing:
+                scores += rows(fold, "net", "trained", FOLD_PSNR[index, seed], seed, (0.1,))
+                (slope,) = rows(fold, "net", "trained", [[slopes[index][seed]]], seed, metric="slope", **options)
+                scores.append(slope | {"image": None})
+    facts = {"sources": "0 0 1 1", "fingerprint": "abc"}
+    described = [{**dataset(fold), **facts, "protocol": str(index), "spec": fold} for index, fold in enumerate(FOLDS)]
+    folds = results(scores, fits, datasets=[{**dataset("discs", optimum="exact"), "spec": "discs"}, *described])
+    notes = [(fold, "net", "tuned") for fold in FOLDS]
+    checks = [(fold, "net", 3 - index, "new") for index, fold in enumerate(FOLDS)]
+    tables = {"notes": notes, "checks": checks}
+    return replace(folds, **{name: pd.DataFrame(table, columns=list(SCHEMAS[name])) for name, table in tables.items()})
+
+
+def test_the_pooled_dataset_has_the_images_and_sources_of_all_folds():
+    pooled = pool_folds(results_of_folds())
+    assert list(pooled.datasets["dataset"]) == ["discs", "photos[size=16]"]
+    cube = metric_cube(pooled, "photos[size=16]", "psnr")
+    np.testing.assert_array_equal(cube.values, [[np.concatenate(list(FOLD_PSNR[:, :, 0]), axis=-1)]])
+    assert cube.sources == tuple(source for source in range(2 * len(FOLDS)) for _ in range(2))
+    assert metric_cube(pooled, "discs", "psnr").values.item() == 20.0
+
+
+def test_values_without_an_image_are_means_over_folds():
+    # Equal values of two folds both count.
+    slopes = np.array([[1.0, 3.0], [1.0, 3.0], [4.0, 3.0]])
+    scores = pool_folds(results_of_folds(slopes=slopes)).scores.query("metric == 'slope'")
+    assert scores.sort_values("seed")["value"].tolist() == [2.0, 3.0]
+
+
+def test_facts_of_folds_are_merged_into_one_row():
+    pooled = pool_folds(results_of_folds())
+    assert pooled.fits[["seed", "train_seconds"]].to_numpy().tolist() == [[0, 2.0], [1, 2.0]]
+    assert (len(pooled.notes), pooled.checks["version"].tolist()) == (1, [1])
+
+
+def test_an_entrant_that_lacks_a_fold_has_the_images_of_the_others_only():
+    pooled = pool_folds(results_of_folds(missing=[1]))
+    cube = metric_cube(pooled, "photos[size=16]", "psnr")
+    assert sorted(set(cube.sources)) == [0, 1, 4, 5]
+
+
+def test_only_datasets_with_other_folds_are_pooled():
+    for labels in (["photos"], ["photos[fold=1]"], ["discs", "photos[fold=2]"], ["discs", "faces"]):
+        assert pooled_names({label: label for label in labels}) == {}
+    # A fold that is the default belongs to the others.
+    assert pooled_names({"first": "photos", "second": "photos[fold=1]"}) == {"first": "photos", "second": "photos"}

@@ -5,7 +5,6 @@ import pytest
 from fake_results import dataset, results, rows
 
 from gahbench.board.rate_curves import collapsed_levels
-from gahbench.board.tables import families
 
 EPSILONS = np.array([0.02, 0.04, 0.08, 0.16, 0.32, 0.64]) / 32
 IMAGES = 20
@@ -111,10 +110,6 @@ def curves(by_size):
     return {size: (LEVELS, np.asarray(errors, dtype=float)) for size, errors in by_size.items()}
 
 
-def results_with_sides(**sides):
-    return results([], datasets=[dataset(name) | {"height": side, "width": side} for name, side in sides.items()])
-
-
 def test_errors_at_the_same_noise_per_side_are_compared():
     tenth = 10**0.01  # 0.1 dB
     by_size = curves({32: [1, 2, 3, 4], 64: [2, 2 * tenth * 1.001, 3 * tenth * 0.999, 4]})
@@ -139,17 +134,3 @@ def test_different_levels_are_not_compared():
     assert collapsed_levels(32, shifted).tolist() == [False, False]
     shifted[64] = (np.array([0.100005, 0.199995]), np.ones(2))
     assert collapsed_levels(32, shifted).tolist() == [True, True]
-
-
-def test_families_differ_only_in_size_and_paired_families_share_large_images():
-    first, default, other = (f"c-alpha[alpha=4,{size}render_size={render_size}]" for size, render_size in
-                             (("size=32,", 256), ("", 256), ("size=128,", 512)))  # fmt: skip
-    small, large = "c-alpha[alpha=4,size=32]", "c-alpha[alpha=4,size=128]"
-    fake = results_with_sides(
-        **{first: 32, default: 64, other: 128, small: 32, large: 128, "a label, of the suite's": 64}
-    )
-    assert families({name: name for name in fake.facts}, "size") == {
-        "c-alpha[alpha=4]": [small, large],
-        "c-alpha[alpha=4,render_size=256]": [first, default],
-        "c-alpha[alpha=4,render_size=512]": [other],
-    }

@@ -65,7 +65,7 @@ def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path):
     assert "Oracle threshold" in printed
     # The report has the images that the run keeps.
     assert 'alt="U-Net: ' in (out / "report.html").read_text(encoding="utf-8")
-    assert "fit unet[width=2,levels=1] on discs[size=16] (seed 0): done" in stderr
+    assert "fit unet[width=2,levels=1] on sinusoids[size=16] (seed 0): done" in stderr
     assert call("leaderboard", out)[:2] == (0, printed)
     assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", out)[1]
 
@@ -125,7 +125,7 @@ def test_run_with_an_unwritable_home_prints_no_warning(write_suite, monkeypatch)
 
 
 NETWORK = (
-    "name: timed\ndatasets: ['discs[size=16]']\nentrants: [identity, {bf-cnn: {width: 2, layers: 3%s}}]\n"
+    "name: timed\ndatasets: ['sinusoids[size=16]']\nentrants: [identity, {bf-cnn: {width: 2, layers: 3%s}}]\n"
     "baseline: identity\ntraining: {steps: 1}\nscoring: {sigmas: [0.1], images: 2}\n"
 )
 

@@ -2,9 +2,10 @@
 
 Run ``python keys_under_edits.py`` in a copy of the source tree with ``gahbench``, ``gahbench_plugins`` and
 ``gahbench_suites``. The script edits files of the copy and restores them. It prints JSON: for each edit, its row in the
-table of CONTRIBUTING, the file, and the units whose keys changed.
+table of CONTRIBUTING and the units whose keys changed. Edits that must not change any key are made together.
 """
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -49,23 +50,23 @@ scoring: {sigmas: [0.1], images: 28, metrics: [psnr, "alignment[dct]", sampling]
 #: Rows of the table in CONTRIBUTING.
 NOTHING = "docstring, comment, formatting or annotation, anywhere"
 RENAMED = "module moved, import renamed"
+OTHERS = "constant in planning, store, board, report, command line"
 FIT = "constant in the trainer, its batches, the initialisation"
 OWN = "constant in the architecture or its helper"
-OTHERS = "constant in planning, store, board, report, command line"
-#: Row of the table, file, replaced text and replacement; or ``None`` and a function that edits the text.
+#: Row of the table, file, replaced text and replacement. The rows of the first edits have no mark in the table.
 EDITS = (
     (NOTHING, "mine.py", '"""One convolution."""', '"""One convolution, no more."""'),
     (NOTHING, "gahbench/_util/noise.py", '"""Return a seed', '"""Give a seed'),
     (NOTHING, "mine.py", "        super()", "        # First of all.\n        super()"),
-    (
-        *(NOTHING, "mine.py", "noisy - 0.5 * gain(self.layer(noisy))"),
-        "(\n            noisy\n            - 0.5 * gain((self.layer(noisy)))\n        )",
-    ),
+    (NOTHING, "mine.py", "noisy - 0.5 * gain(self", "noisy - (\n            0.5) * gain((self"),
+    (NOTHING, "mine.py", "layer(noisy))", "layer(noisy)))"),
     (NOTHING, "mine.py", "width: int = 4", "width: 'int' = 4"),
-    (
-        *(RENAMED, "mine.py", None),
-        lambda text: text.replace("import gain", "import gain as amplify").replace("gain(self", "amplify(self"),
-    ),
+    (RENAMED, "mine.py", "import gain", "import gain as amplify"),
+    (RENAMED, "mine.py", "gain((self", "amplify((self"),
+    (OTHERS, "gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
+    (OTHERS, "gahbench/planning/suite_entries.py", "MAX_LABEL = 200", "MAX_LABEL = 201"),
+    (OTHERS, "gahbench/store/units.py", 'PARTIAL = ".partial"', 'PARTIAL = ".attempt"'),
+    (OTHERS, "gahbench/cli/folders.py", "_MAX_FAILURES = 20", "_MAX_FAILURES = 21"),
     (OWN, "mine.py", "0.5 *", "0.25 *"),
     (OWN, "helper_of_mine.py", "1.5 *", "2.5 *"),
     ("constant in the seeds", "gahbench/_util/noise.py", '"big") >> 1', '"big") >> 2'),
@@ -75,27 +76,11 @@ EDITS = (
     (FIT, "gahbench/networks/initialisation.py", "a=0,", "a=1,"),
     ("constant in the sampler", "gahbench/sampling/drawing.py", "math.sqrt(max(0.0,", "math.sqrt(max(1e-9,"),
     ("constant in alignment", "gahbench/evaluation/alignment.py", "UNCHANGING = 1e-4", "UNCHANGING = 1e-3"),
-    (
-        "constant in the Jacobians",
-        "gahbench/jacobian/autograd.py",
-        "MAX_ERROR, ERROR_PROBES = 0.01",
-        "MAX_ERROR, ERROR_PROBES = 0.02",
-    ),
+    ("constant in the Jacobians", "gahbench/jacobian/autograd.py", "ERROR_PROBES = 0.01", "ERROR_PROBES = 0.02"),
     ("constant in the evaluation", "gahbench/evaluation/evaluation.py", 'f"draw {draw}"', 'f"draws {draw}"'),
     ("constant in the metric", "gahbench_plugins/metrics/psnr.py", "mul(255)", "mul(254)"),
-    ("constant in the dataset", "gahbench_plugins/datasets/discs.py", None, lambda text: _constant(text)),
-    (OTHERS, "gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
-    (OTHERS, "gahbench/planning/suite_entries.py", "MAX_LABEL = 200", "MAX_LABEL = 201"),
-    (OTHERS, "gahbench/store/units.py", 'PARTIAL = ".partial"', 'PARTIAL = ".attempt"'),
-    (OTHERS, "gahbench/cli/plugins.py", None, lambda text: text + "\nEXTRA = 1\n"),
+    ("constant in the dataset", "gahbench_plugins/datasets/discs.py", "EDGE = 0.5", "EDGE = 0.6"),
 )
-
-
-def _constant(text: str) -> str:
-    """Replace the first decimal constant outside docstrings."""
-    match = re.search(r"(?<=[ (=])0\.\d+", re.sub(r'"""(.|\n)*?"""', lambda doc: " " * len(doc[0]), text))
-    assert match is not None
-    return text[: match.start()] + "0.123" + text[match.end() :]
 
 
 def keys(folder: Path) -> dict[str, str]:
@@ -129,18 +114,26 @@ def main() -> None:
         (folder / name).write_text(text)
     before = keys(folder)
     changes = []
-    for name, file, old, new in EDITS:
-        path = folder / file
-        text = path.read_text()
-        assert old is None or old in text, (name, old)
-        path.write_text(new(text) if old is None else text.replace(old, new, 1))
+
+    def record(rows):
         after = keys(folder)
-        changes.append((name, file, [unit for unit, key in before.items() if after[unit] != key]))
-        path.write_text(text)
-    assert keys(folder) == before
+        changed = [unit for unit, key in before.items() if after[unit] != key]
+        changes.extend((row, changed) for row in dict.fromkeys(rows))
+
+    together = (NOTHING, RENAMED, OTHERS)
+    for _, group in itertools.groupby(EDITS, key=lambda edit: edit if edit[0] not in together else None):
+        edits, originals = list(group), {}
+        for row, file, old, new in edits:
+            path = folder / file
+            text = path.read_text()
+            assert old in text, (row, old)
+            originals.setdefault(path, text)
+            path.write_text(text.replace(old, new, 1))
+        record(row for row, *_ in edits)
+        for path, text in originals.items():
+            path.write_text(text)
     move_modules(folder)
-    after = keys(folder)
-    changes.append((RENAMED, "two modules moved", [unit for unit, key in before.items() if after[unit] != key]))
+    record([RENAMED])
     print(json.dumps(changes))
 
 

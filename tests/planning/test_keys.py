@@ -161,14 +161,14 @@ def test_keys_change_under_edits_as_documented(tmp_path):
     )
     assert completed.returncode == 0, completed.stderr
     table, edits = table_in_the_guide(), json.loads(completed.stdout)
-    assert {row for row, _, _ in edits} == set(table)
+    assert {row for row, _ in edits} == set(table)
     # A constant of a metric changes the scores of this metric only.
     assert table.pop("constant in the metric") == ["", "its own", "its own", "its own"]
-    for row, file, changed in edits:
+    for row, changed in edits:
         if row == "constant in the metric":
             assert changed == ["psnr of mine", "psnr of identity"]
             continue
         network_units = ["fit of mine", "psnr of mine", "alignment[dct] of mine", "sampling of mine"]
-        assert [unit in changed for unit in network_units] == [bool(mark) for mark in table[row]], (row, file)
+        assert [unit in changed for unit in network_units] == [bool(mark) for mark in table[row]], row
         reference_units = [bool(mark) and row not in BY_THE_FIT for mark in table[row][1:3]]
         assert [unit in changed for unit in ("psnr of identity", "alignment[dct] of identity")] == reference_units, row

@@ -54,7 +54,7 @@ class Broken:
 UNET = "unet: {width: 2, levels: 1}"
 ENTRANTS = f"  - {UNET}\n  - identity\n  - oracle-threshold: {{basis: haar}}\n"
 NO_BASELINE = ("baseline: oracle-threshold[haar]\n", "")
-TWO_SIZES = ("  - discs: {size: 16}\n", "  - discs: {size: [16, 32]}\n")
+TWO_SIZES = ("  - sinusoids: {size: 16}\n", "  - sinusoids: {size: [16, 32]}\n")
 
 
 def keys(file, registry, extra=()):
@@ -95,7 +95,7 @@ def test_the_path_of_a_nested_dataset_does_not_change_keys(write_suite, builtin,
         file.parent.mkdir()
         np.savez(file, images=np.random.default_rng(0).random((30, 16, 16), dtype=np.float32))
         wrapped = f"shuffled: {{dataset: 'faces[path={file}]'}}"
-        keys_by_unit.append(keys(write_suite(("discs: {size: 16}", wrapped)), builtin))
+        keys_by_unit.append(keys(write_suite(("sinusoids: {size: 16}", wrapped)), builtin))
     assert list(keys_by_unit[0].values()) == list(keys_by_unit[1].values())
     assert {name[1] for name in keys_by_unit[0]} == {"shuffled[faces[here.npz]]"}
 
@@ -108,7 +108,7 @@ def test_work_counts_multiply_adds(plan_with):
 
 def test_fits_come_first_and_scores_in_the_order_of_the_suite(plan_with):
     plan = plan_with(changes=[TWO_SIZES])
-    sizes, entrants = ("discs[size=16]", "discs[size=32]"), [entrant.label for entrant in plan.suite.entrants]
+    sizes, entrants = ("sinusoids[size=16]", "sinusoids[size=32]"), [entrant.label for entrant in plan.suite.entrants]
     assert [(unit.kind, unit.dataset, unit.entrant, unit.metric) for unit in plan.units] == [
         *(("fit", size, entrants[0], None) for size in sizes),
         *(("score", size, entrant, name) for size in sizes for entrant in entrants for name in ("psnr", "slope")),
@@ -129,22 +129,22 @@ def test_python_gets_the_plan_as_a_table(write_suite, builtin):
 def test_references_are_planned_where_they_are_defined_and_accept_the_images(plan_with):
     # References that raise other errors than refusals report them in their rows.
     plan = plan_with("elsewhere", "picky", "unsure", "clumsy", "identity", changes=[TWO_SIZES])
-    small = {entrant for (dataset, entrant), pair in plan.pairs.items() if dataset == "discs[size=16]" and
+    small = {entrant for (dataset, entrant), pair in plan.pairs.items() if dataset == "sinusoids[size=16]" and
              pair.is_defined and pair.refusal is None}  # fmt: skip
     assert small == {"unsure", "clumsy", "identity"}
     planned = {(unit.dataset, unit.entrant) for unit in plan.units}
-    assert planned == {("discs[size=16]", name) for name in small} | {
-        ("discs[size=32]", name) for name in ("elsewhere", "picky", *small)
+    assert planned == {("sinusoids[size=16]", name) for name in small} | {
+        ("sinusoids[size=32]", name) for name in ("elsewhere", "picky", *small)
     }
-    assert plan.board["refused"] == [["discs[size=16]", "picky", "16 is too few"]]
+    assert plan.board["refused"] == [["sinusoids[size=16]", "picky", "16 is too few"]]
 
 
 def test_an_entrant_without_any_dataset_raises_at_its_line_or_option(plan_with):
-    with pytest.raises(SuiteError, match=r"tiny\.yaml:6: reference 'elsewhere' on discs.*: not defined .*'exact'"):
+    with pytest.raises(SuiteError, match=r"tiny\.yaml:6: reference 'elsewhere' on sinusoids.*: not defined .*'exact'"):
         plan_with("elsewhere")
-    with pytest.raises(SuiteError, match=r"tiny\.yaml:7: reference 'picky' on discs.*16 is too few"):
+    with pytest.raises(SuiteError, match=r"tiny\.yaml:7: reference 'picky' on sinusoids.*16 is too few"):
         plan_with("unsure", "picky")
-    with pytest.raises(SuiteError, match=r"^--entrant picky: reference 'picky' on discs"):
+    with pytest.raises(SuiteError, match=r"^--entrant picky: reference 'picky' on sinusoids"):
         plan_with(added=["picky"])
 
 
@@ -154,7 +154,7 @@ def test_an_entrant_without_any_dataset_raises_at_its_line_or_option(plan_with):
 )
 def test_a_failing_dataset_raises(plan_with, error, kind, message):
     with pytest.raises(kind, match=rf"tiny\.yaml:4: dataset 'broken.*': {message}"):
-        plan_with(changes=[("discs: {size: 16}", f"broken: {{error: {error}}}")])
+        plan_with(changes=[("sinusoids: {size: 16}", f"broken: {{error: {error}}}")])
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
@@ -166,9 +166,9 @@ def test_networks_are_tried_out(write_suite, write_plugin, tmp_path):
     board = outcome.leaderboard(full=True).set_index(["dataset", "entrant"])
     for number in (2, 3):
         label = f"unet[width=2,levels=5] N={number}"
-        assert board.loc[("discs[size=16]", label), "note"].startswith("cannot take these images: ")
-        assert np.isnan(board.loc[("discs[size=16]", label), "psnr"])
-        assert board.loc[("discs[size=32]", label), "psnr"] > 0
+        assert board.loc[("sinusoids[size=16]", label), "note"].startswith("cannot take these images: ")
+        assert np.isnan(board.loc[("sinusoids[size=16]", label), "psnr"])
+        assert board.loc[("sinusoids[size=32]", label), "psnr"] > 0
     # A network that raises other errors reports them in its row.
     registry = Registry((write_plugin("raises", "return self.noise(noisy) + undefined"),))
     suite = load_suite(write_suite(), registry, SuiteChanges(["raises"]))
@@ -176,7 +176,7 @@ def test_networks_are_tried_out(write_suite, write_plugin, tmp_path):
 
 
 def test_all_images_of_a_dataset_can_be_scored(plan_with):
-    plan = plan_with("identity", changes=[("- discs: {size: 16}", "- whole"), ("images: 3", "images: all")])
+    plan = plan_with("identity", changes=[("- sinusoids: {size: 16}", "- whole"), ("images: 3", "images: all")])
     assert {unit.payload["images"] for unit in plan.units} == {1}
 
 
@@ -214,8 +214,8 @@ HALVES = trains("train_images: 2, halves: true")
     ],
 )
 def test_datasets_need_enough_images(plan_with, builtin, monkeypatch, counts, changes, entrants, message):
-    discs = builtin.get("dataset", "discs").factory
-    monkeypatch.setattr(discs, "available", lambda self, split: counts.get(split))
+    sinusoids = builtin.get("dataset", "sinusoids").factory
+    monkeypatch.setattr(sinusoids, "available", lambda self, split: counts.get(split))
     with pytest.raises(DataError, match=message) if message else contextlib.nullcontext():
         assert plan_with(*entrants, changes=changes).units
 
@@ -228,12 +228,12 @@ def test_metrics_may_need_a_number_of_images_and_refuse_a_dataset(plan_with, bui
     slope = builtin.get("metric", "slope").factory
     monkeypatch.setattr(slope, "min_images", 3)
     assert plan_with().units
-    with pytest.raises(ParameterError, match=r"metric 'slope': on discs.*: images=2; accepted: 3 or more"):
+    with pytest.raises(ParameterError, match=r"metric 'slope': on sinusoids.*: images=2; accepted: 3 or more"):
         plan_with(changes=[("images: 3", "images: 2")])
     monkeypatch.setattr(slope, "advised_images", 4)
     with pytest.warns(UserWarning, match="metric 'slope': images=3: it may leave out some; 4 or more are advised"):
         plan_with()
     monkeypatch.setattr(slope, "advised_images", 3)
     monkeypatch.setattr(slope, "check", check)
-    with pytest.raises(ParameterError, match=r"slope': on discs\[size=32\]: \(1, 32, 32\) at \[0.1, 0.3\]"):
+    with pytest.raises(ParameterError, match=r"slope': on sinusoids\[size=32\]: \(1, 32, 32\) at \[0.1, 0.3\]"):
         plan_with(changes=[TWO_SIZES])

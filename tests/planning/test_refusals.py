@@ -29,7 +29,7 @@ FINITE = "finite[discs[size=8],count=4]"
 #: What is replaced in the tiny suite, its replacement, the line of the error, and words. The line is a number of lines
 #: after the replaced one, or its text.
 SUITES = [
-    ("- discs:", "- disks:", 0, "unknown dataset 'disks'; did you mean 'discs'"),
+    ("- sinusoids:", "- sinusoid:", 0, "unknown dataset 'sinusoid'; did you mean 'sinusoids'"),
     ("- unet:", "- unett:", 0, "unknown entrant 'unett'; did you mean 'unet'"),
     ("- identity", "- nobody", 0, "; --plugins-dir FILE_OR_FOLDER loads plugins"),
     (UNET, "unet:\n      width: 2\n      widht: 1", 2, "unknown parameter 'widht'; did you mean 'width'"),
@@ -63,7 +63,7 @@ SUITES = [
     ("name: tiny", "name: tiny/../..", 0, "name: string should match pattern"),
     ("name: tiny", '"na\\n": tiny', 0, "unknown field 'na\\n'"),
     ("name: tiny", "name: tiny\nversion: 0", 1, "version"),
-    ("datasets:\n  - discs: {size: 16}", "datasets: discs", 0, "datasets: input should be a valid list (got 'discs')"),
+    ("datasets:\n  - sinusoids: {size: 16}", "datasets: discs", 0, "datasets: input should be a valid list"),
     ("baseline: oracle-threshold[haar]", "baseline: bayes-shrink", 0, "not among the entrants; accepted: unet[width"),
     ("baseline:", "seeds: [0, 0]\nbaseline:", 0, "seeds: repeats a value"),
     ("steps: 12", "step: 12", 0, "unknown field 'training.step'; did you mean 'steps'"),
@@ -77,11 +77,11 @@ SUITES = [
     ("images: 3", "images: 3, splits: [validation]", 0, "scoring.splits: must include test, which the board"),
     ("[0.1, 0.3]", "[25, 0.1]", 0, "scoring.sigmas.0: must be at most 10, "),
     # The plan.
-    ("images: 3", "images: all", "discs", "images=all requested from the test split, which is endless"),
+    ("images: 3", "images: all", "sinusoids", "images=all requested from the test split, which is endless"),
     ("metrics: [psnr, slope]", "metrics: [slope]", 0, "scoring.metrics must include psnr, by which the board ranks"),
     ("slope]", "model-variance]", 0, "applies to no entrant of the suite; it needs partner; accepted: 'halves"),
     ("slope]", "transfer-gap]", 0, "compares recorded with drawn noise: set 'sigmas: measured' under 'scoring'"),
-    ("sigmas: [0.1, 0.3]", "sigmas: measured", "discs", "dataset 'discs[size=16]': the dataset has no recorded noisy"),
+    ("sigmas: [0.1, 0.3]", "sigmas: measured", "sinusoids", "the dataset has no recorded noisy"),
     # YAML.
     ("name: tiny", "name: tiny\nname: other", 1, "'name' is not the name of a field, or is repeated"),
     ("name: tiny", "name: &a [*a]", 0, "more than 40 levels"),

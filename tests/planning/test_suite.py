@@ -6,7 +6,6 @@ from dataclasses import replace
 import fake_results
 import numpy as np
 import pytest
-from sample_files import REFERENCES
 from tiny_runs import UNET as UNET_LABEL
 
 import gahbench
@@ -19,8 +18,6 @@ from gahbench.planning.suite_files import SuiteVersion, suite_version
 pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 UNET, HAAR = "unet: {width: 2, levels: 1}", "  - oracle-threshold: {basis: haar}"
 BASELINE = "oracle-threshold[haar]"
-FROZEN = ("name: tiny\n", "name: tiny\nversion: 2\n")
-VERSION = SuiteVersion(2, hashlib.sha256(REFERENCES.replace(*FROZEN).encode()).hexdigest())
 
 
 def entrants(write_suite, builtin, text):
@@ -48,6 +45,7 @@ def labels(suite):
             [f"unet[width={width},levels={levels}]" for width in (3, 4) for levels in (1, 2)],
         ),
         ("bf-cnn[width=2,layers=3]", ["bf-cnn[width=2,layers=3]"]),
+        ("bf-cnn: {training: {}}", ["bf-cnn[width=64]"]),
         (f'"{UNET_LABEL}"\n  - identity', []),
         (
             "threshold: {basis: [haar, 'wavelet[db4,levels=2]', 'wavelet[db4,levels=3]']}",
@@ -63,39 +61,37 @@ def test_lists_make_grids_without_duplicates(write_suite, builtin, entry, expect
     assert [entrant.label for entrant in entrants(write_suite, builtin, entry)] == expected
 
 
-def test_labels_are_shown_and_do_not_change_keys(write_suite, builtin, tmp_path):
-    plain = keys(write_suite(), builtin)
+def test_a_board_shows_labels_own_training_and_the_version_of_its_suite(write_suite, builtin, tmp_path):
+    own = "unet: {width: 2, levels: 1, training: {learning_rate: 1.0e-3, steps: 6, optimizer: adamw}}"
+    plain, alone = (keys(write_suite(*changes), builtin) for changes in ([(UNET, f"{UNET}\n  - {own}")], []))
     file = write_suite(
-        (UNET, "unet: {width: 2, levels: 1, label: Small net (ours)}"),
+        ("name: tiny\n", "name: tiny\nversion: 2\n"),
+        (UNET, f"unet: {{width: 2, levels: 1, label: Small net (ours)}}\n  - {own}"),
         ("  - identity", '  - "identity[label=do nothing]"'),
-        ("discs: {size: 16}", "discs: {size: 16, label: discs}"),
+        ("sinusoids: {size: 16}", "sinusoids: {size: 16, label: waves}"),
         (f"baseline: {BASELINE}", "baseline: do nothing"),
     )
-    assert keys(file, builtin) == plain
-    board = gahbench.run(file, tmp_path / "out", engine="inline").leaderboard(full=True)
-    assert set(board["entrant"]) == {"Small net (ours)", "do nothing", BASELINE}
-    assert set(board["dataset"]) == {"discs"}
-    assert board.set_index("entrant").loc["do nothing", "gain_over_baseline"] == 0
-
-
-def test_the_board_notes_the_training_of_a_single_entrant(write_suite, builtin, tmp_path):
-    other = "unet: {width: 2, levels: 1, training: {learning_rate: 1.0e-3, steps: 6, optimizer: adamw}}"
-    file = write_suite((UNET, f"{UNET}\n  - {other}"), (HAAR, f"{HAAR}\n  - bf-cnn: {{training: {{}}}}"))
     plan = make_plan(load_suite(file, builtin))
-    fits = {unit.entrant: unit for unit in plan.fits}
+    first, second = plan.fits
+    assert [unit.key for unit in plan.units] == plain
+    assert (first.key, second.payload["training"]["learning_rate"]) == (alone[0], 1e-3)
+    assert second.work == pytest.approx(first.work / 2)
     label = "unet[width=2,levels=1,training.learning_rate=0.001,training.steps=6,training.optimizer=adamw]"
-    assert [*fits] == [UNET_LABEL, label, "bf-cnn[width=64]"]
     assert list(plan.suite.trainings) == [label]
-    assert fits[label].payload["training"]["learning_rate"] == 1e-3
-    assert fits[UNET_LABEL].key == keys(write_suite(name="plain.yaml"), builtin)[0]
-    assert fits[label].work == pytest.approx(fits[UNET_LABEL].work / 2)
-    only = ["unet", "identity"]
-    board = gahbench.run(file, tmp_path / "out", engine="inline", only=only).leaderboard(full=True).set_index("entrant")
-    assert board.loc[[label, UNET_LABEL], "note"].tolist() == [
+    out, version = tmp_path / "out", SuiteVersion(2, hashlib.sha256(file.read_bytes()).hexdigest())
+    results = gahbench.run(file, out, engine="inline").results
+    board = results.leaderboard(full=True).set_index("entrant")
+    assert set(board.index) == {"Small net (ours)", label, "do nothing", BASELINE}
+    assert set(board["dataset"]) == {"waves"}
+    assert board.loc["do nothing", "gain_over_baseline"] == 0
+    assert board.loc[[label, "Small net (ours)"], "note"].tolist() == [
         "own training settings (the suite's in brackets): steps=6 (12), optimizer=adamw (adam), "
         "learning_rate=0.001 (0.002)",
         "",
     ]
+    assert results.version == gahbench.load_results(out).version == version
+    assert f"version 2, SHA-256 {version.digest[:12]}" in (out / "leaderboard.md").read_text(encoding="utf-8")
+    assert f"suite tiny, version 2, SHA-256 {version.digest}" in gahbench.cite(out)
 
 
 def test_lists_of_training_settings_are_a_grid_whose_values_the_board_shows(write_suite, builtin, tmp_path):
@@ -120,7 +116,7 @@ def test_paths_are_relative_to_the_suite_or_the_current_folder(write_suite, buil
         for number in range(20):
             Image.new("L", (side, side), number * 9).save(tmp_path / folder / "pictures" / f"{number:02}.png")
     file = tmp_path / "suite" / "own.yaml"
-    file.write_text(write_suite(("discs: {size: 16}", "faces: {path: pictures, size: 16}")).read_text())
+    file.write_text(write_suite(("sinusoids: {size: 16}", "faces: {path: pictures, size: 16}")).read_text())
     monkeypatch.chdir(tmp_path / "current")
     (dataset,) = load_suite(file, builtin).datasets
     assert dataset.parameters["path"] == str(tmp_path / "suite" / "pictures")
@@ -141,7 +137,7 @@ def test_settings_change_and_add_fields(write_suite, builtin):
     settings = ["training.steps=7", "scoring.sigmas=[25/255, 0.3]", "entrants.unet.width=3", "entrants.0.unet.levels=2"]
     suite = load(write_suite(), builtin, settings=[*settings, "datasets.0.size=32"], seeds=range(4, 6))
     assert (suite.training.steps, suite.scoring.sigmas, suite.seeds) == (7, (25 / 255, 0.3), (4, 5))
-    assert (labels(suite)[0], suite.datasets[0].label) == ("unet[width=3,levels=2]", "discs[size=32]")
+    assert (labels(suite)[0], suite.datasets[0].label) == ("unet[width=3,levels=2]", "sinusoids[size=32]")
     assert suite.changes == tuple(f"--set {text}" for text in (*settings, "datasets.0.size=32", "seeds=[4, 5]"))
     added = {"limits.unit": 60, "entrants.identity": "bayes-shrink", "entrants.unet.label": "\U0001f680"}
     suite = load(write_suite(), builtin, settings=added)
@@ -165,7 +161,7 @@ def test_settings_change_one_of_several_entries(write_suite, builtin):
 
 def test_filters_keep_the_baseline_psnr_and_added_entrants(write_suite, builtin):
     file = write_suite()
-    suite = load(file, builtin, only="unet*", metrics=["slope"], datasets=["discs*"])
+    suite = load(file, builtin, only="unet*", metrics=["slope"], datasets=["sinu*"])
     assert labels(suite) == [UNET_LABEL, BASELINE]
     assert [metric.label for metric in suite.metrics] == ["psnr", "slope"]
     for pattern in (UNET_LABEL, "unet", "unet[*"):
@@ -191,15 +187,6 @@ def test_a_suite_is_frozen_if_it_states_a_version_and_no_setting_was_changed(tex
     assert suite_version(text, changes) == (SuiteVersion(2, digest) if is_frozen else None)
 
 
-def test_a_board_names_the_version_and_the_digest_of_its_suite(tmp_path):
-    suite, out = tmp_path / "tiny.yaml", tmp_path / "out"
-    suite.write_text(REFERENCES.replace(*FROZEN), encoding="utf-8")
-    results = gahbench.run(suite, out, engine="inline").results
-    assert results.version == gahbench.load_results(out).version == VERSION
-    assert f"version 2, SHA-256 {VERSION.digest[:12]}" in (out / "leaderboard.md").read_text(encoding="utf-8")
-    assert f"suite tiny, version 2, SHA-256 {VERSION.digest}" in gahbench.cite(out)
-
-
 def test_combined_results_of_one_version_of_a_suite_keep_the_version():
     described = fake_results.dataset("d") | dict.fromkeys(("protocol", "notes"), "")
     first, second = (
@@ -208,7 +195,7 @@ def test_combined_results_of_one_version_of_a_suite_keep_the_version():
         )
         for entrant in ("a", "b")
     )
-    frozen = replace(first, version=VERSION)
-    assert combine({"first": frozen, "second": replace(second, version=VERSION)}).version == VERSION
+    frozen = replace(first, version=SuiteVersion(2, "1" * 64))
+    assert combine({"first": frozen, "second": replace(second, version=frozen.version)}).version == frozen.version
     for version in (None, SuiteVersion(3, "0" * 64)):
         assert combine({"first": frozen, "second": replace(second, version=version)}).version is None

@@ -32,7 +32,7 @@ FORGERIES = {
     "checkpoint": ("entrant", "pretrained", {"architecture": "module[evilmod:Net]", "checkpoint": "{home}/archive.pt"}),
     "download": ("entrant", "timm-unet", {"pretrained": True}),
 }
-LABELS = {"dataset": "discs[size=16]", "entrant": "unet[width=2,levels=1]"}
+LABELS = {"dataset": "sinusoids[size=16]", "entrant": "unet[width=2,levels=1]"}
 
 _watched: list[str] = []
 _opened: list[str] = []

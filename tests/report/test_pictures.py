@@ -1,4 +1,4 @@
-"""Sheets of denoised images and of eigenvectors that come with a board."""
+"""Pictures of denoised images and eigenvectors that come with a board, galleries, and curves of training."""
 
 import hashlib
 import io
@@ -6,17 +6,26 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from PIL import Image
+from tiny_runs import UNET
 
 import gahbench
+from gahbench._util.errors import ParameterError, ResultsError
+from gahbench._util.noise import evaluation_noise
 from gahbench._util.records import seal
+from gahbench.board.results import load_results
+from gahbench.evaluation.evaluation import Evaluation
 from gahbench.registry.registry import Registry
+from gahbench.report.bases import gallery_figure, geometric_ranks
 from gahbench.report.page.report import html_report
-from gahbench.report.pictures import METRICS, find_sheets, first_seeds, make_sheets
-from gahbench.store.store import StoredArrays
+from gahbench.report.pictures import METRICS, denoised_figures, find_sheets, first_seeds, make_sheets
+from gahbench.store.plan_file import require_plan
+from gahbench.store.store import StoredArrays, stored_arrays, stored_weights
 
-DISCS = "discs[size=16]"
+WAVES = "sinusoids[size=16]"
 RANKS = (1, 2, 3, 5, 9, 17, 33, 65)
 KINDS = pytest.mark.parametrize("kind", METRICS)
 
@@ -64,7 +73,7 @@ def write_sheet(folder, key, sheet, record=None, content=None):
 
 def test_a_published_folder_has_two_images_of_each_entrant_at_one_noise_level(kept_run, published):
     (kept,), (shown,) = (find_sheets(folder, "pictures") for folder in (kept_run, published))
-    assert (shown.dataset, shown.sigma, shown.entrants) == (DISCS, kept.sigma, kept.entrants)
+    assert (shown.dataset, shown.sigma, shown.entrants) == (WAVES, kept.sigma, kept.entrants)
     assert shown.rows.shape == (2 + len(kept.entrants), 2, 1, 1, 16, 16)
     assert np.abs(shown.rows.astype(float) - kept.rows).max() <= 2
     assert shown.values == pytest.approx(kept.values, abs=0.005)
@@ -158,7 +167,7 @@ def test_a_sheet_that_is_not_a_picture_or_was_changed_is_left_out(kind, tmp_path
 
 SUITE = """
 name: eigen
-datasets: [discs: {size: 12}, faces: {size: 12}]
+datasets: [sinusoids: {size: 12}, faces: {size: 12}]
 entrants: [identity, low-pass]
 training: {steps: 1}
 scoring: {sigmas: [0.1], images: 2, metrics: [psnr, spectrum]}
@@ -172,8 +181,8 @@ def test_a_run_shows_all_pictures_and_publishes_those_of_free_images(tmp_path):
     gahbench.run(tmp_path / "eigen.yaml", folder, engine="inline", quiet=True)
     vectors = find_sheets(folder, "eigenvectors")
     assert {file.name for file in (folder / "pictures").iterdir()} == {
-        "discs_size=12.png",
-        "eigenvectors-discs_size=12.png",
+        "sinusoids_size=12.png",
+        "eigenvectors-sinusoids_size=12.png",
     }
     # The low-pass filter keeps a share of the frequencies, and removes the others.
     (index,) = [index for index, label in enumerate(vectors[0].entrants) if label.startswith("low-pass")]
@@ -182,3 +191,84 @@ def test_a_run_shows_all_pictures_and_publishes_those_of_free_images(tmp_path):
     (folder / "units").rename(tmp_path / "units")
     assert [[sheet.dataset for sheet in find_sheets(folder, kind)] for kind in METRICS] == [[vectors[0].dataset]] * 2
     assert html_report(folder, Registry()).count('class="vectors"') == 1
+
+
+def test_ranks_double_until_an_eigenvalue_is_small():
+    assert geometric_ranks(torch.ones(40)) == [1, 2, 3, 5, 9, 17, 33]
+    assert geometric_ranks(torch.tensor([1.0, 0.9, 0.5, 0.4, 0.01, 0.0])) == [1, 2, 3, 5]
+    assert geometric_ranks(torch.zeros(9)) == [1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_eigenvectors_are_shown_with_zero_in_the_middle_of_the_colours(channels):
+    size = channels * 20
+    clean = torch.full((channels, 4, 5), 0.5)
+    images = {"clean": clean, "noisy": clean + 0.1, "denoised": clean + 0.01}
+    figure = gallery_figure(images, torch.linspace(1.2, -0.2, size), torch.eye(size) / 2, [1, size])
+    vector = np.asarray(figure.axes[0].images[3].get_array())
+    # The largest value is 1; zero is white, or grey in colour images.
+    assert vector[0, 0].tolist() == ([103, 0, 31] if channels == 1 else [255, 128, 128])
+    assert (vector[1, 1] >= 246).all() if channels == 1 else (vector[1, 1] == 128).all()
+    with pytest.raises(ParameterError, match=f"0, 99; .* 1 to {size}"):
+        gallery_figure(images, torch.ones(size), torch.eye(size), [0, 1, 99])
+
+
+def test_kept_images_are_the_scored_images(kept_run):
+    kept = first_seeds(stored_arrays(kept_run, "psnr"))
+    assert {dataset: [stored.entrant for stored in images] for dataset, images in kept.items()} == {
+        WAVES: [UNET, "identity", "optimal", "oracle-threshold[haar]"],
+    }
+    waves = gahbench.create("dataset", "sinusoids", size=16)
+    clean = waves.images("test", 4)
+    for stored in kept[WAVES]:
+        assert stored.arrays["clean"].shape == (3, 1, 16, 16)
+        assert np.abs(stored.arrays["clean"] / 255 - clean[:3].numpy()).max() < 0.51 / 255
+        for index, sigma in enumerate(stored.arrays["sigmas"]):
+            noisy = clean + evaluation_noise(4, waves.shape, float(sigma), 0, "test")
+            assert np.abs(stored.arrays["noisy"][index] / 255 - noisy[:3].clamp(0, 1).numpy()).max() < 0.51 / 255
+            if stored.entrant == "optimal":
+                best = waves.posterior(noisy[:3], float(sigma)).mean.clamp(0, 1).numpy()
+                assert np.abs(stored.arrays["denoised"][index] / 255 - best).max() < 0.51 / 255
+
+
+def test_large_images_are_kept_cropped_and_bounds_keep_no_images():
+    dataset = gahbench.create("dataset", "c-alpha", size=112)
+    psnr = gahbench.create("metric", "psnr")
+    images = dataset.images("test", 4)
+    kept = psnr.score(Evaluation(gahbench.create("reference", "identity"), images, [0.1], dataset=dataset)).arrays
+    assert kept["clean"].shape == (3, 1, 96, 96)
+    assert (kept["clean"] / 255 - images[:3, :, 8:104, 8:104].clamp(0, 1)).abs().max() < 0.51 / 255
+    small = gahbench.create("dataset", "c-alpha", size=16)
+    bound = Evaluation(gahbench.create("reference", "lower-bound"), small.images("test", 4), [0.1], dataset=small)
+    assert psnr.score(bound).arrays is None
+
+
+def test_a_sheet_shows_the_psnr_of_denoised_images(kept_run):
+    results = load_results(kept_run)
+
+    def draw(sigma=0.1, datasets=("sinusoids",), entrants=()):
+        (figure,) = denoised_figures(results, kept_run, sigma, datasets, entrants)
+        return {text.get_text() for text in figure.axes[0].texts}
+
+    texts, scores = draw(entrants=["identity", "opt*"]), results.scores
+    rows = scores[(scores["dataset"] == WAVES) & (scores["entrant"] == "optimal") & (scores["sigma"] == 0.1)]
+    expected = rows[rows["metric"] == "psnr"].set_index("image")["value"].sort_index()[:2]
+    assert {"Identity", "Optimal denoiser", *(f"{value:.1f} dB" for value in expected)} <= texts
+    assert "U-Net" not in texts
+    with pytest.raises(ParameterError, match=r"0\.7; accepted: the nearest, 0\.3"):
+        draw(sigma=0.7)
+    # Labels that are not on the board are errors.
+    for choice in ({"datasets": ["photos"]}, {"entrants": ["optimall"]}):
+        with pytest.raises(ResultsError, match=r"photos|did you mean 'optimal'"):
+            draw(**choice)
+
+
+def test_training_curves_show_the_recorded_histories(kept_run):
+    (fit,) = stored_weights(kept_run, require_plan(kept_run), {UNET})
+    history, results = pd.read_csv(fit.history), load_results(kept_run)
+    loss, psnr = results.figure("training", dataset="sinusoids", folder=kept_run).axes
+    assert loss.lines[0].get_ydata().tolist() == history["loss"].tolist()
+    levels = history[[name for name in history if name.startswith("psnr@")]]
+    assert np.allclose(psnr.lines[0].get_ydata(), levels.mean(axis=1))
+    with pytest.raises(ResultsError, match="no finished fits"):
+        results.figure("training", entrants="identity", folder=kept_run)

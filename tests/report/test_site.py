@@ -1,8 +1,10 @@
-"""A site of results folders, without a browser: its pages, its links, and the escaping of texts."""
+"""Reports of results folders, and sites of them, without a browser: content, links, and the escaping of texts."""
 
+import hashlib
 import os
 import re
 import shutil
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -14,6 +16,8 @@ from gahbench._util.errors import GahbenchError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
+from gahbench.report.page.readme import Readme, read_readme
+from gahbench.report.page.report import html_report
 from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
 from gahbench.site.pages import write_site
@@ -50,10 +54,16 @@ def test_hostile_names_are_escaped_and_files_have_safe_names(site, pages):
     names = [file.relative_to(site[1]).as_posix() for file in site[1].rglob("*") if file.is_file()]
     assert all(re.fullmatch(r"[A-Za-z0-9_.=+/-]+", name) for name in names)
     assert len({name.lower() for name in names}) == len(names)
-    for text in (*HOSTILE, NAME, RUN):
-        assert text in pages["index.html"].text
-    for read in pages.values():
+    assert all(text in pages["index.html"].text for text in (*HOSTILE, NAME, RUN))
+    report = pages["runs/b_run.html"]
+    assert all(text in report.text for text in (*HOSTILE, NAME, "</pre><script>", "Error: <b>bold</b>"))
+    assert all(of["src"].startswith("data:image/svg+xml;base64,") for tag, of in report.tags if tag == "img")
+    for name, read in pages.items():
         read.check_policy()
+        identifiers = [of["id"] for _, of in read.tags if "id" in of]
+        assert len(identifiers) == len(set(identifiers))
+        page = (site[1] / name).read_text(encoding="utf-8")
+        assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(identifiers)
 
 
 def test_the_index_shows_each_board_dataset_and_entrant(site, pages):
@@ -121,3 +131,38 @@ def test_pages_show_the_published_board_after_its_plan_was_changed(kept_run, tmp
     assert "unet[width=2,levels=1]" in (tmp_path / "site" / "runs" / "out.html").read_text(encoding="utf-8")
     collect(out)
     assert "Mine" in load_results(out).entrants
+
+
+def test_pages_show_names_and_list_their_specs_once(builtin, charts_not_drawn):
+    page = html_report(Path(__file__).parents[2] / "results" / "quick", builtin)
+    board = page.partition('<section id="board"')[2].partition("</section>")[0]
+    for name, spec in (("U-Net", "unet[width=16,levels=2]"), ("Discs", "discs[size=32]")):
+        assert f"<bdi>{name}</bdi>" in board
+        assert board.count(spec) == 1
+
+
+def test_the_command_writes_equal_pages_that_link_to_the_files_of_a_folder_beside_them(
+    hostile, command, tmp_path, charts_not_drawn
+):
+    folder = tmp_path / "a b"
+    shutil.copytree(hostile[0], folder)
+    for name in ("one.html", "two.html"):
+        assert command("report")(folder, "--out", tmp_path / name)[0] == 0
+    text, again = ((tmp_path / name).read_text(encoding="utf-8") for name in ("one.html", "two.html"))
+    assert text == again
+    names = re.findall(r'<a href="(a%20b/[^"]+)">', text)
+    assert "a%20b/leaderboard.csv" in names
+    assert all((tmp_path / unquote(name)).is_file() for name in names)
+    assert hashlib.sha256((folder / "scores.parquet").read_bytes()).hexdigest() in text
+
+
+def test_the_readme_of_a_folder_gives_its_title_headline_and_picture(tmp_path):
+    assert read_readme(tmp_path) == Readme()
+    text = "# A `title`\n\nText.\n\n![A](a%20b.svg)\n\n## What it shows\n\n- **Bold `code`**, [a link](x.md)\n\nEnd.\n"
+    (tmp_path / "README.md").write_text(text)
+    assert read_readme(tmp_path) == Readme("A title", "Bold code", "a b.svg")
+    # The headline is the first sentence of the findings.
+    (tmp_path / "README.md").write_text("## Findings\nThis is, by [A et al. (2007)](x.md),\n0.5 dB. More.")
+    assert read_readme(tmp_path).headline == "This is, by A et al. (2007), 0.5 dB"
+    (tmp_path / "README.md").write_bytes(b"\xff")
+    assert read_readme(tmp_path) == Readme()

@@ -12,17 +12,6 @@ from gahbench.planning.suite import load_suite
 from gahbench.runs.row import run_row
 
 
-@pytest.fixture(scope="module")
-def rows_not_audited():
-    """Skip the comparison of rows with the optimal denoiser, which takes most of the time of a tiny run.
-
-    For tests that run suites in this process and do not depend on the audit.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gahbench.evaluation.audit._optimal_p", lambda *arguments: 1.0)
-        yield
-
-
 @pytest.fixture(scope="session")
 def tiny_run(build_once):
     """A results folder of the tiny suite with its units; tests must not change it."""

@@ -87,13 +87,13 @@ def test_a_terminal_shows_labels_literally_and_keeps_the_step_and_the_time_left(
 @pytest.mark.usefixtures("figures_not_rendered")
 def test_run_prints_lines_unless_it_is_quiet(write_suite, capsys):
     gahbench.run(write_suite(), "out", only=["identity"], engine="inline")
-    assert re.search(r"score identity on discs\[size=16\].*: .*done in", capsys.readouterr().err)
+    assert re.search(r"score identity on sinusoids\[size=16\].*: .*done in", capsys.readouterr().err)
     gahbench.run(write_suite(), "other", only=["identity"], engine="inline", quiet=True)
     assert capsys.readouterr().err == ""
 
 
 CELLS = (
-    "import gahbench\nrun = gahbench.run('tiny.yaml', 'out', only=['unet*'], seeds=[3], workers=1, threads=1)",
+    "import gahbench\nrun = gahbench.run('tiny.yaml', 'out', only=['identity'], engine='inline', threads=1)",
     "run.results",
     "run.results.figure()",
 )
@@ -114,7 +114,7 @@ def test_a_real_notebook_shows_progress_a_board_and_a_figure(write_suite, tmp_pa
     assert "image/png" in figure["data"]
 
 
-UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
+UNET = "unet[width=2,levels=1] on sinusoids[size=16] (seed 0)"
 
 
 class Memo:
@@ -193,7 +193,7 @@ def test_a_tracker_receives_each_value_once_and_in_order(follow):
     assert [values.get("validation_psnr") for *_, values in training[:3]] == [None, 20.0, None]
     assert set(training[3][2]) == {"loss", "validation_psnr"}
     # The identity leaves the noise: -20 log10(sigma), in closed form.
-    assert [call[2] for call in calls if call[:2] == ("scores", "identity on discs[size=16]")] == [
+    assert [call[2] for call in calls if call[:2] == ("scores", "identity on sinusoids[size=16]")] == [
         pytest.approx({"psnr/0.1": 20.0, "psnr/0.3": 10.4576}, abs=1e-4),
         pytest.approx({"psnr on train/0.1": 20.0, "psnr on train/0.3": 10.4576}, abs=1e-4),
     ]
@@ -261,4 +261,4 @@ def test_the_hooks_of_a_tracker_and_of_a_plugin_file_are_called_in_the_main_proc
     gahbench.run(file, tmp_path / "out", plugins=[plugin], workers=1, track=[f"memo[file={log}]"])
     lines = [line.removeprefix(f"{os.getpid()} ") for line in log.read_text().splitlines()]
     assert (lines[0], lines[-1]) == ("start", "finish 1")
-    assert {f"{UNET} 12", f"file {UNET} 12", "identity on discs[size=16] psnr/0.1 psnr/0.3"} <= set(lines)
+    assert {f"{UNET} 12", f"file {UNET} 12", "identity on sinusoids[size=16] psnr/0.1 psnr/0.3"} <= set(lines)

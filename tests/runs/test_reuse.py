@@ -12,14 +12,14 @@ from gahbench._util.errors import ResultsError
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
 
 def seeds(*numbers):
     return ("training:", f"seeds: {list(numbers)}\ntraining:")
 
 
-HALVES = ("training: {", "training: {halves: true, train_images: [3, 5], ")
+HALVES = ("training: {", "training: {halves: true, train_images: 3, ")
 SPLITS = ("scoring: {sigmas", "scoring: {splits: [test, validation], sigmas")
 
 

@@ -11,7 +11,7 @@ from tiny_runs import UNET, board, entrants, run, run_and_list
 import gahbench
 from gahbench.planning.suite_files import suite_files
 
-pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
 
 def test_a_run_writes_a_board_and_weights_that_can_be_loaded(write_suite, out):
@@ -65,7 +65,7 @@ def test_datasets_with_equal_images_are_computed_once(write_suite, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
     for name in ("one", "two"):
         np.savez(tmp_path / f"{name}.npz", images=images)
-    file = write_suite(("discs: {size: 16}", f"faces: {{path: [{tmp_path}/one.npz, {tmp_path}/two.npz]}}"))
+    file = write_suite(("sinusoids: {size: 16}", f"faces: {{path: [{tmp_path}/one.npz, {tmp_path}/two.npz]}}"))
     outcome = run(file, tmp_path / "out")
     assert (outcome.done, outcome.failed) == (14, 0)
     rows = outcome.leaderboard(full=True).set_index(["dataset", "entrant"])["psnr"].unstack("dataset")

@@ -82,14 +82,14 @@ def test_why_prints_the_traceback_of_user_code_without_control_characters(write_
     assert f"'gahbench why {out}' prints why units failed" in command("status")(out)[1]
 
 
-@pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_weights_returns_the_files_of_finished_fits(write_suite, tmp_path):
     out = tmp_path / "out"
     suite = write_suite(("training: {", "seeds: [0, 3]\ntraining: {snapshots: 3, "))
     run(suite, out)
     fits = weights(out, UNET)
     assert [(fit.dataset, fit.entrant, fit.seed, fit.split) for fit in fits] == [
-        ("discs[size=16]", UNET, seed, None) for seed in (0, 3)
+        ("sinusoids[size=16]", UNET, seed, None) for seed in (0, 3)
     ]
     for fit in fits:
         assert fit.history.read_text().startswith("step")
@@ -106,6 +106,6 @@ def test_weights_returns_the_files_of_finished_fits(write_suite, tmp_path):
 def test_the_command_weights_prints_the_files_of_networks(out, command):
     status, printed, _ = command("weights")(out, "--entrant", UNET)
     dataset, seed, weights, history, label = printed.strip().split("\t")
-    assert (status, dataset, seed, label) == (0, "discs[size=16]", "0", UNET)
+    assert (status, dataset, seed, label) == (0, "sinusoids[size=16]", "0", UNET)
     assert (Path(weights).name, Path(history).name) == ("weights.safetensors", "history.csv")
     assert command("weights")(out, "--entrant", "un*")[1] == printed

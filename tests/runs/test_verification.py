@@ -18,7 +18,7 @@ from gahbench.store.store import Store
 
 SUITE = """
 name: verified
-datasets: [{discs: {size: 12}}]
+datasets: [{sinusoids: {size: 12}}]
 entrants: [{bf-cnn: {width: 3, layers: 3}}, {linear: {}}, identity, visu-shrink]
 seeds: [0, 1]
 training: {steps: 3, batch_size: 2, validations: 1, snapshots: 2}
@@ -28,7 +28,7 @@ CHEATS = Path(__file__).parents[1] / "attack" / "cheating_plugins.py"
 #: Options of a verification that computes everything again.
 ALL = {"units": 100, "fits": 100, "seed": 0}
 
-pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def damage(folder, done):
 )
 def test_a_forgery_is_found(folder, done, units_here, forge, entrant, check, verdict):
     forge(folder, done)
-    found = problems(folder)
+    found = problems(folder, **({"fits": 0} if check in ("score", "files") else {}))
     assert any(row[0].startswith(entrant) and row[1] == check and row[2].startswith(verdict) for row in found), found
 
 
@@ -174,7 +174,7 @@ def test_a_forgery_is_found(folder, done, units_here, forge, entrant, check, ver
 )
 def test_an_entrant_that_knows_what_it_is_scored_on_is_found(units_here, tmp_path, cheat, check):
     suite = tmp_path / "verified.yaml"
-    suite.write_text(SUITE.replace("discs: {size: 12}", "c-alpha: {size: 16, alpha: 2}"))
+    suite.write_text(SUITE.replace("sinusoids: {size: 12}", "c-alpha: {size: 16, alpha: 2}"))
     run(suite, tmp_path / "out", entrants=[cheat], plugins=[CHEATS], only=[cheat], threads=1)
     found = problems(tmp_path / "out")
     assert check in {row[1] for row in found if row[0] == cheat}

@@ -15,7 +15,7 @@ from gahbench.store.store import Store
 # Ignore deprecation warnings between the tracking packages.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
+UNET = "unet[width=2,levels=1] on sinusoids[size=16] (seed 0)"
 
 
 @pytest.fixture

@@ -1,22 +1,30 @@
-"""The HTML report in a browser: opened from a file, under its policy, with and without scripts."""
+"""Reports and sites in a browser: opened from files, under their policy, with and without scripts."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hostile_pages import HOSTILE
 
 from gahbench.report.page.report import html_report
+from gahbench.site.pages import write_site
 
 pytestmark = pytest.mark.extras("playwright", "axe_core_python")
+RESULTS = Path(__file__).parents[2] / "results"
+#: Pages of made-up results, of a run that kept images, and of every kind of the site of the published results.
+PAGES = ("hostile", "kept", "site/index", "site/claims", "site/runs/quick")
 
 
 @pytest.fixture(scope="module")
-def files(hostile, kept_run, builtin, tmp_path_factory):
-    """Pages of made-up results with hostile names, and of a run that kept images."""
-    home = tmp_path_factory.mktemp("pages")
-    for name, page in (("hostile", hostile[1]), ("kept", html_report(kept_run, builtin))):
-        (home / f"{name}.html").write_text(page, encoding="utf-8")
-    return home
+def files(hostile, kept_run, builtin, build_once):
+    """Pages of made-up results with hostile names, and of a run that kept images, and a site of published results."""
+
+    def fill(home):
+        for name, page in (("hostile", hostile[1]), ("kept", html_report(kept_run, builtin))):
+            (home / f"{name}.html").write_text(page, encoding="utf-8")
+        write_site(RESULTS, home / "site", builtin)
+
+    return build_once("browsed", fill)
 
 
 @pytest.fixture
@@ -105,7 +113,7 @@ def test_two_entrants_are_compared_by_a_slider(opened):
     assert over.evaluate("node => node.complete && node.naturalWidth > 0")
 
 
-@pytest.mark.parametrize("name", ["hostile", "kept"])
+@pytest.mark.parametrize("name", PAGES)
 def test_a_phone_does_not_scroll_sideways(opened, name):
     page = opened(name, viewport={"width": 390, "height": 844})
     page.locator("details").evaluate_all("nodes => nodes.forEach(node => node.open = true)")
@@ -120,10 +128,19 @@ def test_all_content_is_shown_without_scripts(opened):
     assert not page.locator("#filter").is_visible()
 
 
-@pytest.mark.parametrize("name", ["hostile", "kept"])
+@pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_is_accessible(opened, violations, name, scheme):
     page = opened(name, color_scheme=scheme, bypass_csp=True)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
     assert violations(page) == []
+
+
+def test_hostile_names_run_no_script(browse, violations, site):
+    page = browse(site[1] / "index.html", viewport={"width": 390, "height": 844}, bypass_csp=True)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert violations(page) == []
+    for name in sorted(file.relative_to(site[1]).as_posix() for file in site[1].rglob("*.html")):
+        page.goto((site[1] / name).as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, name
