@@ -178,7 +178,7 @@ def test_a_broken_entrant_does_not_change_honest_rows(kind, honest_facts):
     assert all(map(pd.isna, texts.get(("all", "broken"), ())))
 
 
-def test_a_row_that_is_left_out_has_the_interval_that_it_would_have_alone():
+def test_a_row_that_is_left_out_has_the_interval_that_it_would_have_alone_and_supports_no_claim():
     table = board_with("diverged")
     classical = [row for row in honest_rows() if row["entrant"] == "classical"]
     alone = results_of([row for own_rows in broken_rows("diverged").values() for row in own_rows] + classical)
@@ -187,17 +187,9 @@ def test_a_row_that_is_left_out_has_the_interval_that_it_would_have_alone():
         assert interval.value == own_interval.value
         # The drawn effects of seeds may have opposite signs on the two boards, so only widths are compared.
         assert interval.high - interval.low == pytest.approx(own_interval.high - own_interval.low, rel=0.05)
-
-
-def test_a_selection_keeps_the_entrants_that_are_left_out():
-    table = board_with("diverged")
     chosen = table.select(["broken", "net0"])
     assert chosen.left_out["d0"].keys() == {"broken"}
     assert [entry.rank for entry in chosen.board.select(["d0"]).entries if entry.entrant == "broken"] == [None]
-
-
-def test_a_claim_on_a_row_that_is_left_out_is_not_measured():
-    table = board_with("diverged")
     result = verdict(claim(Region(20.0, 40.0), entrants=("broken",), datasets=("d*",)), Table("t", table))
     assert result.outcome == "not measured"
     assert "broken on d0 is left out, diverged: an image has" in result.decisive.reason

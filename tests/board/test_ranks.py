@@ -1,5 +1,6 @@
 """Intervals of ranks from simultaneous comparisons of all pairs, and means over datasets."""
 
+import itertools
 from dataclasses import astuple
 from pathlib import Path
 
@@ -68,45 +69,33 @@ def test_entrants_without_psnr_come_last():
 SIGMAS = (0.1, 0.2)
 
 
-def level(count):
-    """Return the difficulty of datasets in dB."""
-    return 30 + 5 * np.random.default_rng(0).normal(size=count)
+def difficulty(count, images=8, spread=0.5):
+    """Return the PSNR of images (K, 1, N) in dB, with a level for each dataset."""
+    level = 30 + 5 * np.random.default_rng(0).normal(size=(count, 1, 1))
+    return spread * np.random.default_rng(1).normal(size=(count, 1, images)) + level
 
 
-def difficulty(count, images, spread):
-    """Return the PSNR of images (K, 1, N) in dB."""
-    return spread * np.random.default_rng(1).normal(size=(count, 1, images)) + level(count)[:, None, None]
+def entrant(label, gains, kind="classical", seed=None, **options):
+    """Return rows of an entrant on the datasets d0, d1, ..., given its gain on each dataset in dB."""
+    psnr = difficulty(len(gains), **options) + np.reshape(gains, (-1, 1, 1))
+    named = [rows(f"d{index}", label, kind, [*values] * 2, seed, SIGMAS) for index, values in enumerate(psnr)]
+    return list(itertools.chain.from_iterable(named))
 
 
-def build_results(gains, missing=(), images=8, spread=0.0):
-    """Return results of entrants, given their gain over the first entrant on each dataset, in dB."""
-    count = len(next(iter(gains.values())))
-    psnr = difficulty(count, images, spread)
-    scores = [
-        row
-        for label, gains_of_entrant in gains.items()
-        for index in range(count)
-        if (label, index) not in missing
-        for row in rows(
-            f"d{index}",
-            label,
-            "classical",
-            psnr[index] + gains_of_entrant[index] + np.zeros((2, images)),
-            None,
-            SIGMAS,
-        )
-    ]
-    return results(scores, datasets=[dataset(f"d{index}") for index in range(count)], baseline=next(iter(gains)))
+def build_results(*parts, baseline=None):
+    scores = list(itertools.chain.from_iterable(parts))
+    return results(scores, datasets=map(dataset, dict.fromkeys(row["dataset"] for row in scores)), baseline=baseline)
 
 
 @pytest.mark.parametrize("count", [3, 6])
 def test_means_have_intervals_for_these_datasets(count):
     gains = np.array([1.0, 1.2, 0.7, 1.4, 0.9, 1.1])[:count]
-    row = build_results({"a": np.zeros(count), "b": gains}, spread=0.5).over_datasets().set_index("entrant").loc["b"]
+    board_results = build_results(entrant("a", np.zeros(count)), entrant("b", gains), baseline="a")
+    row = board_results.over_datasets().set_index("entrant").loc["b"]
     assert row["rank"] == 1
-    assert row["psnr"] == pytest.approx(difficulty(count, 8, 0.5).mean() + gains.mean())
+    assert row["psnr"] == pytest.approx(difficulty(count).mean() + gains.mean())
     # Images of equal index may be shared between datasets, so the means of images over datasets are the units.
-    units = difficulty(count, 8, 0.5)[:, 0].mean(axis=0)
+    units = difficulty(count)[:, 0].mean(axis=0)
     half_width = t.ppf(0.975, 7) * units.std(ddof=1) / np.sqrt(8)
     assert row["psnr_high"] - row["psnr_low"] == pytest.approx(2 * half_width, rel=0.08)
     # Gains are equal for all images, however much datasets differ.
@@ -114,7 +103,7 @@ def test_means_have_intervals_for_these_datasets(count):
 
 
 def test_datasets_of_the_same_images_have_the_interval_of_one_dataset():
-    psnr = difficulty(1, 8, 0.5)[0]
+    psnr = difficulty(1)[0]
     names = [f"c-alpha[size={size},render_size=256]" for size in (32, 64, 128)]
     scores = [
         row
@@ -132,19 +121,13 @@ def test_datasets_of_the_same_images_have_the_interval_of_one_dataset():
 
 
 def test_networks_from_files_are_compared_with_each_other_and_with_networks_that_were_trained_once():
-    scores = [
-        row
-        for label, gain, kind, seed in (
-            ("file a", 4.0, "trained", None),
-            ("run a", 3.0, "trained", 0),
-            ("run b", 2.0, "trained", 0),
-            ("file b", 1.0, "trained", None),
-            ("blur", 0.0, "classical", None),
-        )
-        for index in range(3)
-        for row in rows(f"d{index}", label, kind, gain + difficulty(3, 8, 0.5)[index] + np.zeros((2, 8)), seed, SIGMAS)
+    files = [
+        entrant("file a", [4.0] * 3, "trained"),
+        entrant("file b", [1.0] * 3, "trained"),
+        entrant("blur", [0.0] * 3),
     ]
-    board_results = results(scores, datasets=[dataset(f"d{index}") for index in range(3)])
+    runs = [entrant("run a", [3.0] * 3, "trained", 0), entrant("run b", [2.0] * 3, "trained", 0)]
+    board_results = build_results(*files, *runs)
     # The two networks that were trained once are not compared with each other.
     expected = {"file a": (1, 1), "run a": (2, 3), "run b": (2, 3), "file b": (4, 4), "blur": (5, 5)}
     (board, *_) = board_results.board.datasets
@@ -152,24 +135,11 @@ def test_networks_from_files_are_compared_with_each_other_and_with_networks_that
     table = board_results.over_datasets().set_index("entrant")
     assert dict(zip(table.index, zip(table["rank"], table["rank_high"], strict=True), strict=True)) == expected
     assert set(table["interval_scope"]) == {"weights"}
-    files = [row for row in scores if row["entrant"].startswith(("file", "blur"))]
-    board_results = results(files, datasets=[dataset(f"d{index}") for index in range(3)])
+    board_results = build_results(*files)
     table = board_results.over_datasets()
     assert list(table["rank_high"]) == [1, 2, 3]
     assert set(table["interval_scope"]) == {"images"}
     assert finding(board_results).startswith("file a is first of 3 denoisers over 3 datasets")
-
-
-def one_dataset(psnr_by_seed, kinds):
-    """Return results of entrants on a dataset, given the mean PSNR of each seed in dB."""
-    images = difficulty(1, 8, 0.5)[0]
-    scores = [
-        row
-        for (label, means), kind in zip(psnr_by_seed.items(), kinds, strict=True)
-        for seed, mean in enumerate(means)
-        for row in rows("d", label, kind, mean + images + np.zeros((2, 8)), seed if kind == "trained" else None, SIGMAS)
-    ]
-    return results(scores, datasets=[dataset("d")])
 
 
 @pytest.mark.parametrize(
@@ -183,24 +153,24 @@ def one_dataset(psnr_by_seed, kinds):
     ],
 )
 def test_networks_with_one_seed_are_ranked_only_if_seeds_of_a_network_differ(others, is_known):
-    psnr = {"a": (3.0,), "b": (2.0,), "classical": (1.0,), **others}
-    board = one_dataset(psnr, ["trained", "trained", "classical", *["trained"] * len(others)]).board
+    runs = {"a": (3.0,), "b": (2.0,), **others}
+    trained = [entrant(label, [gain], "trained", seed) for label in runs for seed, gain in enumerate(runs[label])]
+    board = build_results(*trained, entrant("classical", [1.0])).board
     ranked = {entry.entrant: (entry.rank, entry.rank_high) for entry in board.entries}
     assert (ranked["a"] == (1, 1)) == is_known
     assert ranked["a"][0] == ranked["b"][0] == 1 or is_known
 
 
 def test_one_of_few_datasets_with_too_few_images_leaves_no_interval():
-    fake = build_results({"a": np.zeros(3), "b": [1.0, 1.2, 0.7]}, images=4)
-    table = fake.over_datasets()
+    parts = [entrant("a", np.zeros(3), images=4), entrant("b", [1.0, 1.2, 0.7], images=4)]
+    table = build_results(*parts, baseline="a").over_datasets()
     assert table[["rank", "psnr_low", "gain_over_baseline_low"]].isna().all(axis=None)
 
 
 def test_means_are_over_three_datasets_or_more_of_entrants_scored_on_all():
-    two_datasets = build_results({"a": [0.0, 0.0], "b": [1.0, 1.0]})
-    assert two_datasets.over_datasets().empty
-    three_datasets = build_results({"a": [0.0] * 3, "b": [1.0] * 3}, missing={("b", 1)})
-    assert three_datasets.over_datasets()["entrant"].tolist() == ["a"]
+    assert build_results(entrant("a", [0.0] * 2), entrant("b", [1.0] * 2)).over_datasets().empty
+    cut = [row for row in entrant("b", [1.0] * 3) if row["dataset"] != "d1"]
+    assert build_results(entrant("a", [0.0] * 3), cut).over_datasets()["entrant"].tolist() == ["a"]
 
 
 @pytest.mark.parametrize("name", ["quick", "standard-1", "oracles"])

@@ -23,6 +23,7 @@ from gahbench.cli.plugins import PLURALS, reflow
 from gahbench.cli.printing import say_next
 from gahbench.cli.progress import Progress
 from gahbench.planning.suite_files import suite_files
+from gahbench.registry.configured import KINDS
 from gahbench.report.figures import FIGURES
 from gahbench.report.publish import publish
 from gahbench.store.plan_file import require_plan
@@ -58,16 +59,25 @@ def test_options_are_the_parameters_of_the_function(monkeypatch):
         assert all(function[key].default == options[key] for key in options if isinstance(options[key], int))
 
 
-def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path):
-    out = tmp_path / "out"
-    status, printed, stderr = call("run", write_suite(), "--out", out, "--engine", "inline", "--report")
+@pytest.fixture
+def out(kept_run, tmp_path):
+    """A copy of the results folder of a small run, which a test may change; the suite file lies next to it."""
+    shutil.copy(kept_run.parent / "kept.yaml", tmp_path)
+    return shutil.copytree(kept_run, tmp_path / "out")
+
+
+def test_run_and_leaderboard_print_the_same_board(figures_not_rendered, call, out):
+    suite = out.parent / "kept.yaml"
+    for unit in (out / "units").glob("score-*"):
+        shutil.rmtree(unit)
+    status, printed, stderr = call("run", suite, "--out", out, "--engine", "inline", "--report")
     assert status == 0
     assert "Oracle threshold" in printed
     # The report has the images that the run keeps.
     assert 'alt="U-Net: ' in (out / "report.html").read_text(encoding="utf-8")
-    assert "fit unet[width=2,levels=1] on sinusoids[size=16] (seed 0): done" in stderr
+    assert "score unet[width=2,levels=1] on sinusoids[size=16] (seed 0) psnr on test: " in stderr
     assert call("leaderboard", out)[:2] == (0, printed)
-    assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", out)[1]
+    assert "to do: 0 of 9 units" in call("plan", suite, "--out", out)[1]
 
 
 def test_the_next_commands_are_accepted(tmp_path, capsys):
@@ -85,17 +95,11 @@ def test_a_figure_is_drawn_of_a_metric_by_name(call, tmp_path):
     publish(results(scores, datasets=[dataset("d")]), tmp_path / "out", "digest")
     assert call("draw", "psnr", tmp_path / "out", "-e", "a", "-d", "d", "-o", "x.svg")[:2] == (0, "wrote x.svg\n")
     assert "<svg" in Path("x.svg").read_text(encoding="utf-8")
-    status, _, stderr = call("draw", "denoised[sgma=0.1]", tmp_path / "out")
-    assert (status, "did you mean 'sigma'?" in stderr) == (2, True)
     text = get_command(app).commands["draw"].help
     assert all(re.search(rf"\b{name}\b", text) for name in (*OF_DATASETS, *OF_FOLDERS, *FIGURES))
 
 
-def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(
-    figures_not_rendered, call, write_suite, tmp_path
-):
-    out = tmp_path / "out"
-    gahbench.run(write_suite(), out, engine="inline")
+def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(figures_not_rendered, call, out):
     complete = call("leaderboard", out)
     assert "units left" not in complete[2]
     store = Store(out)
@@ -142,15 +146,6 @@ def test_plan_prints_the_entrants_and_estimates_the_time(figures_not_rendered, c
     assert "nothing is left to do" in call("plan", timed, "--only", "identity")[1]
 
 
-def test_a_failed_unit_makes_the_exit_status_1(figures_not_rendered, call, write_suite, write_plugin, tmp_path):
-    plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
-    options = ("--engine", "inline", "--plugins-dir", plugin, "--entrant", "unlucky")
-    status, printed, stderr = call("run", write_suite(), "--out", tmp_path / "out", *options)
-    assert status == 1
-    assert "1 row without scores" in printed
-    assert f"gahbench why {tmp_path / 'out'}" in stderr
-
-
 def test_list_shows_names_by_kind_and_plugins_that_failed_to_load(call, builtin, tmp_path):
     (tmp_path / "broken.py").write_text("1 / 0\n")
     status, printed, stderr = call("list", "--plugins-dir", tmp_path / "broken.py")
@@ -181,18 +176,17 @@ def test_check_fails_for_a_plugin_that_breaks_its_contract(call, write_plugin):
     assert (status, "FAIL keeps the shape of images" in printed) == (1, True)
 
 
-def test_list_and_help_import_no_large_library():
-    commands = [
-        ["list"],
-        ["--help"],
-        *([name, "--help"] for name in ("run", "describe", "draw", "preview", "inspect", "sample")),
-    ]
+def test_list_and_help_and_a_published_board_import_no_large_library():
+    commands = [["list"], ["--help"], *([name, "--help"] for name in ("run", "describe", "draw", "preview", "inspect"))]
+    quick = str(Path(__file__).parents[2] / "results" / "quick")
     program = (
         "import sys\nfrom gahbench.cli import main\n"
         f"for arguments in {commands}:\n"
         "    sys.argv = ['gahbench', *arguments]\n"
         "    try: main()\n    except SystemExit as end: assert not end.code, arguments\n"
-        "    assert not {'torch', 'pandas', 'matplotlib', 'seaborn', 'scipy'} & {*sys.modules}, arguments"
+        "    assert not {'torch', 'pandas', 'matplotlib', 'seaborn', 'scipy'} & {*sys.modules}, arguments\n"
+        f"import gahbench\nassert len(gahbench.load_results({quick!r}).leaderboard())\n"
+        "assert not {'torch', 'matplotlib'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=True)
 
@@ -244,3 +238,46 @@ def test_importing_gahbench_keeps_the_import_path_of_a_program():
     Path("beside.py").write_text("print('found')", encoding="utf-8")
     command = [sys.executable, "-m", "program"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "found\n"
+
+
+@pytest.mark.usefixtures("figures_not_rendered")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_passes_the_suggested_check_and_works_in_the_suggested_command(
+    command, write_suite, tmp_path, kind
+):
+    # The name of the folder has a space.
+    folder = tmp_path / "my plugins"
+    status, printed, stderr = command("new")(kind, f"my-{kind}", "--folder", folder)
+    assert status == 0, stderr
+    check, (program, name, *arguments) = (shlex.split(line) for line in printed.splitlines() if line.startswith("  "))
+    (file,) = folder.iterdir()
+    text = file.read_text(encoding="utf-8")
+    assert not re.search(r"PLUGIN_NAME|CLASS_NAME|THIS_FILE|TODO", text)
+    assert text.count("\n    # ") >= 4
+    # An existing file is never overwritten.
+    status, _, stderr = command("new")(kind, f"my-{kind}", "--folder", folder)
+    assert (status, "exists" in stderr, file.read_text(encoding="utf-8")) == (2, True, text)
+
+    assert check == ["gahbench", "check", str(file)]
+    status, printed, stderr = command("check")(file)
+    assert status == 0, printed + stderr
+    assert f"{kind} my-{kind} ({file})" in printed
+    assert "1 of 1 plugins passed" in printed
+
+    assert program == "gahbench"
+    if name == "run":
+        # Run a faster suite than the suggested suite.
+        assert arguments[0] == "quick"
+        arguments = [write_suite(text=REFERENCES), *arguments[1:], "--out", tmp_path / "out"]
+        if "--engine" not in arguments:
+            arguments += ["--engine", "inline"]
+    status, printed, stderr = command(name)(*arguments)
+    assert status == 0, printed + stderr
+    if kind == "metric":
+        # Other metrics than PSNR are columns of the tables of each dataset.
+        printed = command("leaderboard")(tmp_path / "out", "-m", "my-metric")[1]
+    # Engines and trackers do not appear on the board.
+    shown = "oracle threshold" if kind in ("engine", "tracker") else f"my {kind}"
+    assert shown in printed.lower().replace("-", " ")
+    if kind == "tracker":
+        assert (tmp_path / "out" / "my-tracker.csv").read_text().count(",psnr/") == 4

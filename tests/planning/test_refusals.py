@@ -43,18 +43,8 @@ SUITES = [
     (UNET, "unet: {training: {train_images: 4}}", 0, "unknown field 'entrants.0.unet.training.train_images'"),
     (UNET, "unet: {training: 3}", 0, "unknown field 'entrants.0.unet.training.3'; accepted: recipe, steps"),
     ("- identity", "- identity: {training: {steps: 3}}", 0, "reference 'identity' is not trained"),
-    (
-        UNET,
-        "unet: {label: A, training: {steps: 3}}\n  - unet: {label: A}",
-        "entrants:",
-        "two entries have the label 'A'",
-    ),
-    (
-        "  - identity",
-        "  - identity\n  - identity: {label: b}",
-        "entrants:",
-        "'identity' and 'b' are the same reference",
-    ),
+    (UNET, "unet: {label: A}\n  - bf-cnn: {label: A}", "entrants:", "two entries have the label 'A'"),
+    ("- identity", "- identity\n  - identity: {label: b}", "entrants:", "'identity' and 'b' are the same reference"),
     # Plugins in the values of parameters.
     (HAAR, BASIS + "harr", 1, "unknown basis 'harr'; did you mean 'haar'"),
     (HAAR, BASIS + "{wavelet: {levels: 2}}", 1, 'a valid string (accepted: basis name, written as "name" or'),

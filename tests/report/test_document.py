@@ -16,7 +16,7 @@ from gahbench._util.readable import format_duration, format_number
 from gahbench.board.statistics import UNKNOWN, Interval
 from gahbench.report import cells
 from gahbench.report.columns import board_columns, choose_columns
-from gahbench.report.document import STEPS, build_document, colour_step, finding
+from gahbench.report.document import build_document, finding
 from gahbench.report.text import MAX_LINES, export_board, markdown, print_board, print_tables
 
 NAME = "c-alpha[alpha=2,size=32]"
@@ -133,21 +133,6 @@ def test_the_summary_has_ranks_gains_and_cost_and_colours_what_intervals_decide(
     assert (above.step, undecided.step) == (8, 0)
     assert below.step < 0
     assert build_document(one_board()).summary is None
-
-
-@pytest.mark.parametrize(
-    ("gain", "step"),
-    [
-        (Interval(0.3, 0.1, 0.5), 1),
-        (Interval(-STEPS[0], -0.9, -0.1), -2),
-        (Interval(50, 40, 60), len(STEPS) + 1),
-        (Interval(0.3, -0.1, 0.7), 0),
-        (Interval(0, 0, 0), 0),
-        (Interval(3), 0),
-    ],
-)
-def test_gains_have_a_colour_only_if_the_interval_excludes_0(gain, step):
-    assert colour_step(gain) == step
 
 
 def test_the_summary_has_denoisers_by_gain_then_oracles():

@@ -16,7 +16,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from gahbench._util.errors import GahbenchError
 from gahbench.board.generalization import sweep_curves
 from gahbench.planning.plan import metric_titles
-from gahbench.report.board_figures import board_frame, pareto_front, transition_metrics
+from gahbench.report.board_figures import pareto_front, transition_metrics
 from gahbench.report.figures import render_figures
 
 NAME = "c-alpha[alpha=2,size=32]"
@@ -67,14 +67,6 @@ def test_curves_and_bands_are_those_of_the_board():
     assert [[s, round(v.value, 6)] for s, v in zip(SIGMAS, expected, strict=True)] in curves(ax)
     outlines = [{round(float(y), 6) for _, y in patch.get_xy()} for patch in ax.patches if hasattr(patch, "get_xy")]
     assert {round(end, 6) for value in expected for end in (value.low, value.high)} in outlines
-
-
-def test_entrants_are_in_the_order_of_their_means_after_the_optimum():
-    frame = board_frame(make_results(), [NAME], [entrant[0] for entrant in ENTRANTS], "psnr")
-    assert list(dict.fromkeys(frame["entrant"])) == ["optimal", "net $x_", "base", "<b>a|b"]
-    assert len(frame) == len(SIGMAS) * len(ENTRANTS)
-    lower = board_frame(make_results(), [NAME], ["<b>a|b", "net $x_"], "deficit")
-    assert list(dict.fromkeys(lower["entrant"])) == ["net $x_", "<b>a|b"]
 
 
 def test_published_figures_depend_on_what_the_results_have():

@@ -1,6 +1,7 @@
 """The commands ``site`` and ``report`` import and read nothing that forged folders name, and report the forgery."""
 
 import io
+import json
 import shutil
 import struct
 import sys
@@ -75,17 +76,12 @@ def home(audited, tmp_path, monkeypatch):
     sys.modules.pop("evilmod", None)
 
 
-def fill_home(value, home):
-    if isinstance(value, dict):
-        return {name: fill_home(item, home) for name, item in value.items()}
-    return value.replace("{home}", str(home)) if isinstance(value, str) else value
-
-
 def forge(run, folder, home, kind, name, parameters):
     """Copy a results folder, with a plan that names another plugin than the run used."""
     shutil.copytree(run, folder)
     plan = require_plan(folder)
-    forged = {"name": name, "parameters": fill_home(parameters, home), "label": LABELS[kind]}
+    parameters = json.loads(json.dumps(parameters).replace("{home}", str(home)))
+    forged = {"name": name, "parameters": parameters, "label": LABELS[kind]}
     units = tuple(
         replace(unit, payload=unit.payload | {kind: unit.payload[kind] | forged})
         if getattr(unit, kind) == LABELS[kind]

@@ -1,6 +1,7 @@
 """Tests of preparing suites; files that are copied stand for downloads."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from tiny_runs import plan_suite
@@ -136,34 +137,23 @@ FILES = ("images.npy", "other.npy", "table", "inception", "weights")
 
 @pytest.fixture
 def remote(tmp_path):
-    """A helper that writes the plugins and a suite, whose missing files are in the folder remote."""
-    for folder in ("remote", "cached"):
-        (tmp_path / folder).mkdir()
+    """Functions that write and load a suite, whose missing files are in the folder remote."""
+    here, folder, plugin = (tmp_path / name for name in ("cached", "remote", "remote.py"))
+    here.mkdir()
+    folder.mkdir()
     for name in FILES:
-        (tmp_path / "remote" / name).write_text(name)
-    (tmp_path / "remote.py").write_text(PLUGINS.replace("FOLDER", str(tmp_path)))
+        (folder / name).write_text(name)
+    plugin.write_text(PLUGINS.replace("FOLDER", str(tmp_path)))
 
-    class Remote:
-        here, folder, plugins = tmp_path / "cached", tmp_path / "remote", [tmp_path / "remote.py"]
+    def write(datasets="[set]", entrants="[identity]", metrics="[psnr]"):
+        file = tmp_path / "suite.yaml"
+        file.write_text(SUITE.format(datasets=datasets, entrants=entrants, metrics=metrics))
+        return file
 
-        def suite(self, datasets="[set]", entrants="[identity]", metrics="[psnr]"):
-            file = tmp_path / "suite.yaml"
-            file.write_text(SUITE.format(datasets=datasets, entrants=entrants, metrics=metrics))
-            return file
+    def load(suite):
+        return load_suite(suite, Registry((plugin,)))
 
-        def missing(self, suite):
-            return find_missing(self.load(suite))
-
-        def prepare(self, suite):
-            return list(prepare(self.load(suite)))
-
-        def load(self, suite):
-            return load_suite(suite, Registry(tuple(self.plugins)))
-
-        def plan(self, suite):
-            return plan_suite(suite, plugins=self.plugins)
-
-    return Remote()
+    return SimpleNamespace(here=here, folder=folder, plugin=plugin, suite=write, load=load)
 
 
 def test_everything_that_a_suite_misses_is_listed_and_prepared_once(remote):
@@ -177,15 +167,15 @@ def test_everything_that_a_suite_misses_is_listed_and_prepared_once(remote):
     ]
     listed = "; ".join(f"{plugin}: {text}" for plugin, text in missing)
     with pytest.raises(DataError, match=rf"the units of set cannot be planned .*: {re.escape(listed)}$"):
-        remote.missing(suite)
+        find_missing(remote.load(suite))
     # Asking what is missing fetches nothing.
     assert list(remote.here.iterdir()) == []
-    outcomes = remote.prepare(suite)
+    outcomes = list(prepare(remote.load(suite)))
     assert [(outcome.plugin, outcome.fetched, outcome.error) for outcome in outcomes] == [
         (plugin, (text,), None) for plugin, text in missing
     ]
-    assert remote.missing(suite) == []
-    assert [outcome.fetched for outcome in remote.prepare(suite)] == [(), (), (), ()]
+    assert find_missing(remote.load(suite)) == []
+    assert [outcome.fetched for outcome in prepare(remote.load(suite))] == [(), (), (), ()]
     # ``prepare`` is called once for each plugin in each call, even if nothing is missing.
     log = (remote.here / "log").read_text().split()
     assert sorted(log) == sorted(2 * ["images.npy", "table", "inception"])
@@ -194,7 +184,7 @@ def test_everything_that_a_suite_misses_is_listed_and_prepared_once(remote):
 def test_a_suite_can_be_planned_once_its_images_are_present(remote, command):
     # The constructor of "around" reads the images of "set".
     suite = remote.suite(datasets="[around, set]", entrants="[weighted]")
-    options = ("-p", remote.plugins[0])
+    options = ("-p", remote.plugin)
     status, printed, errors = command("plan")(suite, *options)
     assert (status, printed) == (2, "")
     assert f"{suite}: the units of around, set cannot be planned" in errors
@@ -204,7 +194,7 @@ def test_a_suite_can_be_planned_once_its_images_are_present(remote, command):
         assert (status, printed.splitlines()[0]) == (0, f"dataset 'set': {outcome}")
     (remote.here / "weights").unlink()
     # Missing weights do not matter, since networks are tried out on the meta device; the plan names the command.
-    assert [row["dataset"] for row in remote.plan(suite).datasets] == ["around", "set"]
+    assert [row["dataset"] for row in plan_suite(suite, plugins=[remote.plugin]).datasets] == ["around", "set"]
     status, printed, _ = command("plan")(suite, *options)
     line = f"architecture 'weighted': weights of the network; to get it: gahbench prepare {suite} -p {options[1]}"
     assert (status, f"missing: {line}" in printed.splitlines()) == (0, True)
@@ -214,11 +204,11 @@ def test_a_suite_can_be_planned_once_its_images_are_present(remote, command):
 def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(remote, command):
     (remote.folder / "images.npy").unlink()
     suite = remote.suite(datasets="[around, 'set[name=other.npy]']", metrics="[psnr, sharpness]")
-    failed, *prepared = remote.prepare(suite)
+    failed, *prepared = prepare(remote.load(suite))
     assert failed.plugin == "dataset 'set'"
     assert failed.error.startswith("FileNotFoundError: ")
     assert [outcome.error for outcome in prepared] == [None, None]
     remote.folder.rename(remote.here.parent / "gone")
-    assert remote.prepare(suite)[0].error == f"remote/images.npy cannot be reached; put it into {remote.here}"
-    status, printed, _ = command("prepare")(suite, "-p", remote.plugins[0])
+    assert next(prepare(remote.load(suite))).error == f"remote/images.npy cannot be reached; put it into {remote.here}"
+    status, printed, _ = command("prepare")(suite, "-p", remote.plugin)
     assert (status, printed.splitlines()[-1]) == (1, f"suite {suite}: 1 of 3 could not be obtained")

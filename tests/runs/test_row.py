@@ -152,32 +152,26 @@ def test_notes_about_reduced_batches_are_recorded_with_the_unit(row, monkeypatch
     assert all("out of memory: computed in batches of 1" in record["notes"] for record in records)
 
 
-def evaluation(denoiser, size=12, count=3):
-    images = gahbench.create("dataset", "discs", size=size).images("test", count)
-    return Evaluation(denoiser, images, [0.1, 0.2])
-
-
 class Slow(gahbench.Reference):
-    """A denoiser that takes 20 ms for each batch."""
+    """A denoiser that takes 20 ms for each batch, or fails."""
 
     kind = "classical"
 
+    def __init__(self, fails):
+        self.fails = fails
+
     def denoise(self, noisy, sigma, truth):
         time.sleep(0.02)
+        if self.fails:
+            raise RuntimeError("no luck")
         return noisy
 
 
-def test_seconds_are_per_megapixel_of_a_batch():
-    cost = measure_cost(evaluation(Slow()))
+def test_seconds_are_per_megapixel_of_a_batch_and_a_failing_denoiser_has_no_cost():
+    images = gahbench.create("dataset", "discs", size=12).images("test", 3)
+    cost = measure_cost(Evaluation(Slow(fails=False), images, [0.1, 0.2]))
     assert cost == {"seconds": pytest.approx(0.02 / (3 * 12 * 12) * 1e6, rel=0.5)}
-
-
-def test_a_failing_denoiser_has_no_cost():
-    class Failing(Slow):
-        def denoise(self, noisy, sigma, truth):
-            raise RuntimeError("no luck")
-
-    assert measure_cost(evaluation(Failing())) == {}
+    assert measure_cost(Evaluation(Slow(fails=True), images, [0.1, 0.2])) == {}
 
 
 def test_a_run_measures_the_cost_of_its_denoisers(kept_run):

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sample_files import REFERENCES
 from tiny_runs import UNET, run
 
-import gahbench
 from gahbench._util.errors import ResultsError, remove_library_frames
 from gahbench.runs.status import estimate_durations, failures, status, weights
 from gahbench.store.plan_file import require_plan
@@ -60,11 +60,15 @@ def test_a_traceback_of_libraries_alone_is_kept():
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
-def test_why_prints_the_traceback_of_user_code_without_control_characters(write_suite, write_plugin, tmp_path, command):
+def test_a_failed_run_has_status_1_and_why_prints_its_traceback_without_control_characters(
+    write_suite, write_plugin, tmp_path, command
+):
     out = tmp_path / "out"
     body = "if len(noisy) > 3:\n    raise RuntimeError('no \\x1b[2J luck')\nreturn noisy - self.noise(noisy)"
-    plugin, two = write_plugin("unlucky", body), ["unlucky", "unlucky[width=3]"]
-    gahbench.run(write_suite(), out, entrants=two, plugins=[plugin], engine="inline")
+    plugin = write_plugin("unlucky", body)
+    added = ("--plugins-dir", plugin, "--entrant", "unlucky", "--entrant", "unlucky[width=3]", "--engine", "inline")
+    status, printed, errors = command("run")(write_suite(text=REFERENCES), "--out", out, *added)
+    assert (status, "2 rows without scores" in printed, f"gahbench why {out}" in errors) == (1, True, True), printed
     call = command("why")
     status, printed, _ = call(out, "unl*")
     assert status == 0
@@ -76,14 +80,12 @@ def test_why_prints_the_traceback_of_user_code_without_control_characters(write_
     assert ("\x1b" in printed, "runs/row.py" in printed) == (False, False)
     assert "runs/row.py" in call(out, "unlucky", "--full")[1]
     assert call(out, "identity")[1] == "no unit of identity has failed\n"
-    status, _, errors = call(out, "unluky")
-    assert (status, "did you mean 'unlucky'?" in errors) == (2, True)
     assert [len(unit.units) for unit in failures(out)] == [2]
     assert f"'gahbench why {out}' prints why units failed" in command("status")(out)[1]
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
-def test_weights_returns_the_files_of_finished_fits(write_suite, tmp_path):
+def test_weights_returns_and_prints_the_files_of_finished_fits(write_suite, tmp_path, command):
     out = tmp_path / "out"
     suite = write_suite(("training: {", "seeds: [0, 3]\ntraining: {snapshots: 3, "))
     run(suite, out)
@@ -95,17 +97,14 @@ def test_weights_returns_the_files_of_finished_fits(write_suite, tmp_path):
         assert fit.history.read_text().startswith("step")
         assert list(fit.snapshots) == sorted(fit.snapshots)
         assert all(path.is_file() for path in (fit.weights, *fit.snapshots.values()))
+    status, printed, _ = command("weights")(out, "--entrant", "un*")
+    assert (status, [line.split("\t") for line in printed.splitlines()]) == (
+        0,
+        [[fit.dataset, str(fit.seed), str(fit.weights), str(fit.history), fit.entrant] for fit in fits],
+    )
     with pytest.raises(ResultsError, match=r"trained entrants identity are not in the results; accepted: unet"):
         weights(out, "identity")
     # A damaged fit is left out.
     (out / "units" / fits[0].weights.parent.name / "done.json").unlink()
     with pytest.warns(UserWarning, match="1 finished unit was damaged, and left out here"):
         assert [fit.seed for fit in weights(out, UNET)] == [3]
-
-
-def test_the_command_weights_prints_the_files_of_networks(out, command):
-    status, printed, _ = command("weights")(out, "--entrant", UNET)
-    dataset, seed, weights, history, label = printed.strip().split("\t")
-    assert (status, dataset, seed, label) == (0, "sinusoids[size=16]", "0", UNET)
-    assert (Path(weights).name, Path(history).name) == ("weights.safetensors", "history.csv")
-    assert command("weights")(out, "--entrant", "un*")[1] == printed
