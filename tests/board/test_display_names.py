@@ -3,7 +3,6 @@
 import pytest
 from published_pages import PUBLISHED, load_results
 
-from gahbench.board.combined import combine
 from gahbench.board.display_names import basis_names, display_names
 from gahbench.registry.registry import Registry
 
@@ -123,10 +122,3 @@ def test_a_plugin_without_a_name_is_called_by_its_registered_name(own):
         "Net | of 8 channels",
         "Named",
     ]
-
-
-def test_selected_and_combined_results_keep_their_names():
-    results = load_results("quick")
-    both = combine({"one": results, "other": results})
-    assert both.names == results.names
-    assert results.names.entrant("unet[width=16,levels=2]") == "U-Net"

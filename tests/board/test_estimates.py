@@ -8,7 +8,6 @@ from published_pages import load_results
 from gahbench.board.claims import Table
 from gahbench.board.metric_names import MetricName, parse_agreement, parse_metric_name
 from gahbench.board.statistics import UNKNOWN, sampled_means
-from gahbench.contracts.row_labels import choose_labels
 from gahbench.registry.registry import built_in_registry
 
 ENTRANTS = [
@@ -64,9 +63,7 @@ def test_metrics_with_reserved_names_do_not_replace_values_of_the_board():
     assert board.estimate("net", "metric kl", "min").value == pytest.approx(3.5)
     assert board.estimate("net", "kl") == build_results().board.select([NAME]).estimate("net", "kl")
     assert board.estimate("net", "kl", "min") == build_results().board.select([NAME]).estimate("net", "kl", "min")
-
-
-def test_the_slope_is_fitted_to_the_psnr_even_if_slope_is_a_metric():
+    # The slope is fitted to the PSNR.
     slopes = rows(NAME, "net", "trained", [[0.1] * 6], 0, (np.nan,), "slope")
     assert 0.5 < build_results(*slopes).board.select([NAME]).estimate("net", "slope").value < 0.8
 
@@ -90,16 +87,6 @@ def test_metric_names_are_parsed_and_agreements_with_bases_recognised():
     for text, (name, agreement) in names.items():
         assert (parse_metric_name(text), parse_agreement(text)) == (name, agreement)
         assert ".".join(filter(None, (name.label, name.part))) == text
-
-
-HELD = ["unet[width=8]", "unet[width=16]", "bf-cnn[width=8]", "identity"]
-
-
-def test_labels_are_chosen_in_the_order_of_the_board():
-    assert choose_labels(None, HELD, "entrant") == choose_labels([], HELD, "entrant") == HELD
-    assert choose_labels(["unet[width=16]"], HELD, "entrant") == HELD[1:2]
-    assert choose_labels(["identity", "un*"], HELD, "entrant") == [*HELD[:2], "identity"]
-    assert choose_labels(["unet", "*[width=8]"], HELD, "entrant") == HELD[:3]
 
 
 def estimate_of(metric, values):

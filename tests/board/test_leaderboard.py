@@ -112,11 +112,7 @@ def test_images_that_a_metric_reports_as_left_out_are_not_missing():
     left_out = (np.arange(images) == 2).astype(float)
 
     def scored_rows(metric, label, row_values, missing=()):
-        return [
-            row
-            for row in classical(label, np.tile(row_values, (len(values), 1)), metric=metric)
-            if row["image"] not in missing
-        ]
+        return [row for row in classical(label, [row_values] * 2, metric=metric) if row["image"] not in missing]
 
     score = np.arange(images) / images
     table = results(

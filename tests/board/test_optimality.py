@@ -32,15 +32,6 @@ def table_of(*arguments, **options):
     return results_of(*arguments, **options).leaderboard(full=True).set_index("entrant")
 
 
-def alarms(best, other):
-    """Return the number of noise levels at which errors (S, N) are significantly below those of the optimum."""
-    sigmas = tuple(np.linspace(0.05, 0.2, len(best)))
-    fake = results_of([("optimal", "optimal", best), ("net", "trained", other)], sigmas=sigmas)
-    check = fake.optimum_checks.get(NAME)
-    assert (check.comparisons, check.missed) == (len(best), 0)
-    return len(check.violations)
-
-
 def test_deficit_is_the_ratio_of_mean_squared_errors_and_not_of_mean_psnr():
     best = errors()
     worse = best * np.where(np.arange(IMAGES) < IMAGES // 2, 1.0, 4.0)
@@ -63,6 +54,8 @@ def test_a_bracket_has_two_ends():
             ("net", "trained", errors(1.5)),
             ("classic", "classical", errors(3.0)),
             ("oracle", "oracle", errors(1.2)),
+            # An entrant beyond the bound is not the best of the board.
+            ("cheat", "trained", errors(0.01)),
         ],
         optimum="bracket",
     )
@@ -79,13 +72,16 @@ def test_a_bracket_has_two_ends():
     assert "lower-bound is a lower bound on the expected error of every denoiser" in text
 
 
-def test_without_a_row_for_the_optimum_nothing_is_reported():
+def test_without_a_row_for_the_optimum_or_a_second_level_values_are_unknown():
     fake = results_of([("net", "trained", errors(2.0))])
     assert fake.leaderboard(full=True)["deficit"].isna().all()
     assert fake.optimum_checks.get(NAME) is None
     text = markdown(fake)
     assert " deficit " not in text
     assert "Checked" not in text
+    # The KL divergence needs two noise levels.
+    board = table_of([("optimal", "optimal", errors()[:1]), ("net", "trained", errors(2.0)[:1])], sigmas=(0.05,))
+    assert (np.isnan(board.loc["net", "kl"]), board.loc["net", "deficit"]) == (True, pytest.approx(10 * np.log10(2)))
 
 
 def test_a_denoiser_beyond_the_optimum_is_reported_but_not_a_denoiser_within_chance():
@@ -117,9 +113,12 @@ def test_false_alarms_are_as_rare_as_errors_beyond_three_standard_errors(images)
     generator = np.random.default_rng(images)
     # One board holds all trials as noise levels, since the check treats each level separately.
     best = np.exp(0.3 * generator.normal(size=(300, images)))
-    flagged = alarms(best, best * np.exp(0.05 * generator.normal(size=best.shape)))
+    other = best * np.exp(0.05 * generator.normal(size=best.shape))
+    entrants = [("optimal", "optimal", best), ("net", "trained", other)]
+    check = results_of(entrants, sigmas=tuple(np.linspace(0.05, 0.2, len(best)))).optimum_checks[NAME]
+    assert (check.comparisons, check.missed) == (len(best), 0)
     # The expected share is 0.135 %: more than 4 of 300 occur once in 6000 times.
-    assert flagged <= 4
+    assert len(check.violations) <= 4
 
 
 def test_kl_bound_of_gaussians():
@@ -145,31 +144,23 @@ def test_kl_bound_of_gaussians():
         assert kl_bound(sigmas, excess(sigmas)) == pytest.approx(divergence(first) - divergence(last), rel=rel)
 
 
-def test_kl_needs_two_levels():
-    fake = results_of([("optimal", "optimal", errors()[:1]), ("net", "trained", errors(2.0)[:1])], sigmas=(0.05,))
-    net = fake.leaderboard(full=True).set_index("entrant").loc["net"]
-    assert (np.isnan(net["kl"]), net["deficit"]) == (True, pytest.approx(10 * np.log10(2)))
+def test_the_check_has_power_is_with_the_optimum_of_gahbench_and_counts_missing_comparisons():
+    def check(*entrants):
+        found = results_of(entrants).optimum_checks[NAME]
+        return {deviation.entrant for deviation in found.violations}, found.optimum, found.comparisons, found.missed
 
-
-def test_the_check_has_power_where_the_optimum_itself_varies_much():
-    # On a ray the optimal error is the square of one Gaussian number, whose standard deviation exceeds its mean.
-    best = np.outer(np.square(SIGMAS), np.random.default_rng(3).chisquare(1, size=8)) / 64
-    cheat = np.outer(np.square(SIGMAS), np.random.default_rng(4).chisquare(1, size=8)) / 64e4
-    fake = results_of([("optimal", "optimal", best), ("cheat", "trained", cheat)])
-    assert {deviation.entrant for deviation in fake.optimum_checks.get(NAME).violations} == {"cheat"}
-
-
-def test_missing_comparisons_are_reported():
-    best = errors()
-    single_image = results_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
-    assert single_image.optimum_checks.get(NAME).missed == 3
-    assert "Not checked, because scores or images are missing: 3 comparisons" in markdown(single_image)
-    assert "Checked" not in markdown(single_image).replace("Not checked", "")
-    missing = best.copy()
+    best, missing = errors(), errors()
     missing[1, 0] = np.nan
-    with_missing_error = results_of([("optimal", "optimal", missing), ("net", "trained", 2 * best)])
-    check = with_missing_error.optimum_checks.get(NAME)
-    assert (check.comparisons, check.missed) == (2, 1)
+    # On a ray the optimal error is the square of one Gaussian number, whose standard deviation exceeds its mean.
+    ray, cheat = (np.outer(np.square(SIGMAS), np.random.default_rng(seed).chisquare(1, size=8)) / 64 for seed in (3, 4))
+    assert check(("optimal", "optimal", ray), ("cheat", "trained", cheat / 1e4)) == ({"cheat"}, "optimal", 3, 0)
+    assert check(("mine", "optimal", best / 2), ("optimal", "optimal", best)) == ({"mine"}, "optimal", 3, 0)
+    assert check(("optimal", "optimal", missing), ("net", "trained", 2 * best)) == (set(), "optimal", 2, 1)
+    single = ("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])
+    assert check(*single)[-1] == 3
+    text = markdown(results_of(single))
+    assert "Not checked, because scores or images are missing: 3 comparisons" in text
+    assert "Checked" not in text.replace("Not checked", "")
 
 
 def test_a_seed_that_failed_does_not_hide_the_others():
@@ -181,20 +172,6 @@ def test_a_seed_that_failed_does_not_hide_the_others():
     check = results(scores, datasets=[dataset(NAME, optimum="exact")]).optimum_checks.get(NAME)
     assert {deviation.entrant for deviation in check.violations} == {"one"}
     assert check.missed == 0
-
-
-def test_an_entrant_beyond_the_bound_is_not_the_best_of_the_board():
-    entrants = [("lower-bound", "bound", errors()), ("cheat", "trained", errors(0.01)), ("net", "trained", errors(2.0))]
-    board = table_of(entrants, optimum="bracket")
-    assert board.loc["net", "deficit_min"] == pytest.approx(0)
-    assert board.loc["net", "deficit"] == pytest.approx(10 * np.log10(2))
-
-
-def test_other_denoisers_of_kind_optimal_are_compared_with_the_optimum_of_gahbench():
-    fake = results_of([("mine", "optimal", errors(0.5)), ("optimal", "optimal", errors())])
-    check = fake.optimum_checks.get(NAME)
-    assert check.optimum == "optimal"
-    assert {deviation.entrant for deviation in check.violations} == {"mine"}
 
 
 def test_infinitely_many_standard_errors_are_valid_json(tmp_path):

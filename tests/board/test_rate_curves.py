@@ -95,11 +95,6 @@ def test_the_bound_of_smaller_images_replaces_a_bound_that_was_not_computed():
     assert has_slopes(alone, name_of(128)) == [False] * 2
 
 
-def test_boards_without_the_metric_have_no_curves():
-    plain = results(rows("d", "a", "oracle", [[20.0, 21.0]], sigmas=(0.1,)), datasets=[dataset("d", 0.8, "bracket")])
-    assert plain.deficit_curves == {}
-
-
 # --- Which noise levels have collapsed ---
 
 LEVELS = np.array([0.001, 0.002, 0.004, 0.008])
@@ -117,7 +112,7 @@ def test_errors_at_the_same_noise_per_side_are_compared():
         assert collapsed_levels(size, by_size).tolist() == [False, False, True, True]
 
 
-def test_the_largest_pair_of_at_most_the_size_decides():
+def test_the_largest_pair_of_at_most_the_size_decides_at_equal_levels():
     by_size = curves({16: [1, 1, 1, 1], 32: [1, 1, 2, 2], 64: [1, 2, 2, 1], 128: [9, 2, 9, 1]})
     assert collapsed_levels(16, by_size).tolist() == [True, True, False, False]
     assert collapsed_levels(32, by_size).tolist() == [True, False, True, False]
@@ -127,9 +122,7 @@ def test_the_largest_pair_of_at_most_the_size_decides():
     # Levels that are unknown for the largest pair are decided by a smaller pair.
     by_size[128][1][:] = np.nan
     assert collapsed_levels(128, by_size).tolist() == collapsed_levels(32, by_size).tolist()
-
-
-def test_different_levels_are_not_compared():
+    # Different levels are not compared.
     shifted = {32: (np.array([0.1, 0.2]), np.ones(2)), 64: (np.array([0.1003, 0.195]), np.ones(2))}
     assert collapsed_levels(32, shifted).tolist() == [False, False]
     shifted[64] = (np.array([0.100005, 0.199995]), np.ones(2))

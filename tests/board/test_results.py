@@ -1,7 +1,9 @@
 """Results in files: equal results give equal files, and damage is an error that names the file."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -89,18 +91,22 @@ def test_a_folder_has_a_digest_only_while_its_files_are_unchanged(saved, tmp_pat
     assert saved_digest(tmp_path) == "abc"
 
 
-def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_temporary_files(saved, tmp_path, monkeypatch):
+def test_a_full_disk_while_saving_leaves_no_temporary_files_and_no_digest_of_the_new_results(
+    saved, tmp_path, monkeypatch
+):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
-    before = contents(tmp_path)
+    real = os.fsync
 
-    def interrupt(results):
-        yield "one.svg", b"<svg/>"
-        raise KeyboardInterrupt
+    def fail_for_a_table(handle):
+        if "leaderboard.csv" in os.readlink(f"/proc/self/fd/{handle}"):  # noqa: PTH115
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
 
-    monkeypatch.setattr("gahbench.report.figures.render_figures", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(os, "fsync", fail_for_a_table)
+    with pytest.raises(OSError, match="No space left"):
         publish(build_results(seed=1), tmp_path, "new")
-    assert contents(tmp_path) == before
+    assert contents(tmp_path).keys() == contents(saved).keys()
+    assert saved_digest(tmp_path) != "new"
 
 
 def test_publishing_removes_old_figures_and_keeps_other_files(saved, tmp_path):
@@ -137,12 +143,6 @@ def rewrite(**changes):
     return damage
 
 
-def drop_a_column(index, scores):
-    document = json.loads(index.read_text())
-    rows = [{name: value for name, value in row.items() if name != "slope"} for row in document["datasets"]]
-    rewrite(datasets=rows)(index, scores)
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -156,7 +156,7 @@ def drop_a_column(index, scores):
             "results.json: damaged, .* its checksum",
         ),
         (rewrite(fits=None), "cannot be read as results of gahbench: KeyError: 'fits'"),
-        (drop_a_column, "datasets lacks the columns slope"),
+        (rewrite(datasets=[{"dataset": "d"}]), "datasets lacks the columns optimum, slope, "),
         (rewrite(fits=3), "cannot be read as results"),
     ],
 )

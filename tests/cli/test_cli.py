@@ -128,21 +128,16 @@ def test_run_with_an_unwritable_home_prints_no_warning(write_suite, monkeypatch)
     assert "warning" not in done.stderr.lower()
 
 
-NETWORK = (
-    "name: timed\ndatasets: ['sinusoids[size=16]']\nentrants: [identity, {bf-cnn: {width: 2, layers: 3%s}}]\n"
-    "baseline: identity\ntraining: {steps: 1}\nscoring: {sigmas: [0.1], images: 2}\n"
-)
-
-
 def test_plan_prints_the_entrants_and_estimates_the_time(figures_not_rendered, call, write_suite):
-    timed = write_suite(text=NETWORK % ", training: {steps: 6000, optimizer: adamw}", name="timed.yaml")
+    network = "unet: {width: 2, levels: 1", "bf-cnn: {width: 2, layers: 3, training: {steps: 6000, optimizer: adamw}"
+    timed = write_suite(network, ("name: tiny", "name: timed"), name="timed.yaml")
     code, out, _ = call("plan", timed)
     assert (code, Path("runs").exists()) == (0, False)
     # The label of the network, which has 74 parameters, is folded.
     assert any(line.split()[4:5] == ["74"] for line in out.splitlines())
-    assert out.splitlines()[-1].startswith("to do: 3 of 3 units in runs/timed; about ")
+    assert out.splitlines()[-1].startswith("to do: 7 of 7 units in runs/timed; about ")
     assert call("run", timed, "--only", "identity", "--engine", "inline")[0] == 0
-    assert "to do: 2 of 3 units" in call("plan", timed)[1]
+    assert "to do: 3 of 7 units" in call("plan", timed)[1]
     assert "nothing is left to do" in call("plan", timed, "--only", "identity")[1]
 
 

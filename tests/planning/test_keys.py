@@ -99,14 +99,6 @@ def test_units_name_fits_partners_and_the_scored_split_if_they_matter(builtin):
     assert len({unit("psnr", shown=split).key for split in ("train", "A", "B")}) == 3
 
 
-def test_documents_of_datasets_from_files_have_all_parameters_except_the_path(builtin):
-    # The dataset has parameters before and after "path" in sort order.
-    dataset = planned(builtin, "faces[size=24]")
-    names = {parameter.name for parameter in dataset.configured.plugin.parameters}
-    assert set(dataset.document["parameters"]) == names - {"path"}
-    assert "colour" < "path" < "size"
-
-
 def test_keys_of_a_plain_reference_do_not_contain_training_images(write_class):
     file = write_class("reference", '"""It has no base class."""', "bare", base="object")
     assert "learned_from" not in score(Registry((file,)), entrant="bare").document

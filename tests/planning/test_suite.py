@@ -20,11 +20,6 @@ UNET, HAAR = "unet: {width: 2, levels: 1}", "  - oracle-threshold: {basis: haar}
 BASELINE = "oracle-threshold[haar]"
 
 
-def entrants(write_suite, builtin, text):
-    """Append a YAML entry to the entrants of the tiny suite, and return the appended entrants."""
-    return load_suite(write_suite((HAAR, f"{HAAR}\n  - {text}")), builtin).entrants[3:]
-
-
 def keys(suite, registry, **changes):
     return [unit.key for unit in make_plan(load_suite(suite, registry, SuiteChanges(**changes))).units]
 
@@ -58,7 +53,7 @@ def labels(suite):
     ],
 )
 def test_lists_make_grids_without_duplicates(write_suite, builtin, entry, expected):
-    assert [entrant.label for entrant in entrants(write_suite, builtin, entry)] == expected
+    assert labels(load_suite(write_suite((HAAR, f"{HAAR}\n  - {entry}")), builtin))[3:] == expected
 
 
 def test_a_board_shows_labels_own_training_and_the_version_of_its_suite(write_suite, builtin, tmp_path):

@@ -1,11 +1,7 @@
 """Fixtures: hostile results, their pages and site, and a browser."""
 
-from __future__ import annotations
-
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hostile_pages import CLAIM, RUN, TEXTS, hostile_results
@@ -20,16 +16,16 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 @pytest.fixture
-def charts_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def charts_not_drawn(monkeypatch):
     """Pages are rendered without figures, which take most of the time."""
     monkeypatch.setattr("gahbench.report.page.report.published", lambda *arguments: [])
 
 
 @pytest.fixture(scope="session")
-def hostile(build_once: Callable[[str, Callable[[Path], None]], Path]) -> tuple[Path, str]:
+def hostile(build_once):
     """A folder of hostile results, and its page."""
 
-    def fill(home: Path) -> None:
+    def fill(home):
         publish(hostile_results(), home / "results", "0" * 64)
         (home / "page.html").write_text(html_report(home / "results", Registry()), encoding="utf-8")
 
@@ -38,22 +34,17 @@ def hostile(build_once: Callable[[str, Callable[[Path], None]], Path]) -> tuple[
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+def registry(tmp_path_factory):
     file = tmp_path_factory.mktemp("claims") / "author-2020.yaml"
     file.write_text(CLAIM, encoding="utf-8")
     return open_registry([file])
 
 
 @pytest.fixture(scope="session")
-def site(
-    hostile: tuple[Path, str],
-    kept_run: Path,
-    registry: Registry,
-    build_once: Callable[[str, Callable[[Path], None]], Path],
-) -> tuple[Path, Path]:
+def site(hostile, kept_run, registry, build_once):
     """A folder of results with hostile names and texts, and its site."""
 
-    def fill(home: Path) -> None:
+    def fill(home):
         folder = home / "results"
         shutil.copytree(hostile[0], folder / RUN)
         shutil.copytree(kept_run, folder / "kept")
@@ -67,7 +58,7 @@ def site(
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
+def chromium():
     """A Chromium browser, run by Playwright; without Chromium the tests are skipped."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
@@ -80,16 +71,16 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
+def browse(chromium):
     """A function that opens a file; the test fails if the page requests other URLs or reports errors."""
-    problems: list[str] = []
+    problems = []
     contexts = []
 
-    def record_request(address: str) -> None:
+    def record_request(address):
         if not address.startswith(("file:", "data:")):
             problems.append(address)
 
-    def open_(file: Path, fragment: str = "", **options: Any) -> Any:
+    def open_(file, fragment="", **options):
         contexts.append(chromium.new_context(**{"viewport": {"width": 1200, "height": 900}, **options}))
         page = contexts[-1].new_page()
         page.set_default_timeout(10_000)
@@ -106,10 +97,10 @@ def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def violations() -> Callable[[Any], list[Any]]:
+def violations():
     """A function that opens all details of a page, and returns the violations that axe finds."""
 
-    def run_axe(page: Any) -> list[Any]:
+    def run_axe(page):
         import axe_core_python
 
         page.locator("details").evaluate_all("nodes => nodes.forEach(node => node.open = true)")

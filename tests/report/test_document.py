@@ -150,15 +150,10 @@ def test_without_a_baseline_gains_are_over_the_noisy_images():
     assert float(cell.key) == pytest.approx(gain, rel=1e-4)
 
 
-def many(count):
-    """Return a board of three datasets with a number of entrants beside the baseline."""
-    entrants = [(f"entrant with the long name {index}", "classical", 4 + 0.2 * index, 1) for index in range(count)]
-    return suite(*entrants, datasets=("first", "second", "third"))
-
-
 @pytest.mark.parametrize(("count", "shown"), [(12, 12), (20, 12)])
 def test_a_printed_board_is_short_and_ends_with_its_answer(count, shown):
-    board_results, folder = many(count), Path("runs/a b")
+    entrants = [(f"entrant with the long name {index}", "classical", 4 + 0.2 * index, 1) for index in range(count)]
+    board_results, folder = suite(*entrants, datasets=("first", "second", "third")), Path("runs/a b")
     for text in (printed(print_board, board_results, folder), printed(print_board, one_board(), folder)):
         lines = text.splitlines()
         assert len(lines) <= MAX_LINES

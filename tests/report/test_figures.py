@@ -70,7 +70,6 @@ def test_curves_and_bands_are_those_of_the_board():
 
 
 def test_published_figures_depend_on_what_the_results_have():
-    assert [name for name, _ in render_figures(make_results())] == ["gains.svg", "distances.svg"]
     three = make_results(names=("a", "b", "c"))
     assert [name for name, _ in render_figures(three)] == ["gains.svg", "heat-map.svg", "distances.svg"]
     nothing = results([], failures=[failure("d", "x", 0, "no")], datasets=[dataset("d")], entrants=["x"])
@@ -82,6 +81,7 @@ def test_files_are_equal_for_equal_results_and_text_stays_text():
 
     before = dict(matplotlib.rcParams)
     first = dict(render_figures(make_results()))
+    assert [*first] == ["gains.svg", "distances.svg"]
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black"}):
         assert dict(render_figures(make_results())) == first
     assert pyplot.get_fignums() == []

@@ -30,12 +30,6 @@ RANKS = (1, 2, 3, 5, 9, 17, 33, 65)
 KINDS = pytest.mark.parametrize("kind", METRICS)
 
 
-@pytest.fixture
-def published(kept_run, tmp_path):
-    """A results folder without its units."""
-    return shutil.copytree(kept_run, tmp_path / "published", ignore=shutil.ignore_patterns("units"))
-
-
 def create_arrays(kind, entrants, *, sigmas=(0.1, 0.2, 0.3), shape=(1, 16, 12), seed=0):
     """Return random arrays: images that were denoised at several noise levels, or eigenvectors at the first."""
     random = np.random.default_rng(seed)
@@ -71,7 +65,8 @@ def write_sheet(folder, key, sheet, record=None, content=None):
     (folder / "results.json").write_bytes(seal((json.dumps(index, indent=1) + "\n").encode()))
 
 
-def test_a_published_folder_has_two_images_of_each_entrant_at_one_noise_level(kept_run, published):
+def test_a_published_folder_has_two_images_of_each_entrant_at_one_noise_level(kept_run, tmp_path):
+    published = shutil.copytree(kept_run, tmp_path / "published", ignore=shutil.ignore_patterns("units"))
     (kept,), (shown,) = (find_sheets(folder, "pictures") for folder in (kept_run, published))
     assert (shown.dataset, shown.sigma, shown.entrants) == (WAVES, kept.sigma, kept.entrants)
     assert shown.rows.shape == (2 + len(kept.entrants), 2, 1, 1, 16, 16)

@@ -7,9 +7,8 @@ from sample_files import REFERENCES, TINY
 from tiny_runs import run_for_fixture
 
 import gahbench
-from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import load_suite
 from gahbench.runs.row import run_row
+from gahbench.store.plan_file import require_plan
 
 
 @pytest.fixture(scope="session")
@@ -45,18 +44,10 @@ def references_out(_references_run, tmp_path):
     return tmp_path / "out"
 
 
-@pytest.fixture(scope="session")
-def tiny_units(builtin, tmp_path_factory):
-    """The units of the tiny suite."""
-    suite = tmp_path_factory.mktemp("suite") / "tiny.yaml"
-    suite.write_text(TINY, encoding="utf-8")
-    return make_plan(load_suite(suite, builtin)).units
-
-
 @pytest.fixture
-def row(tiny_units, tmp_path):
+def row(tiny_run, tmp_path):
     """A row with all units of the tiny suite, in a new results folder."""
-    return gahbench.Row(tmp_path / "out", tiny_units, device="cpu")
+    return gahbench.Row(tmp_path / "out", require_plan(tiny_run).units, device="cpu")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Tests of full, read-only and caching file systems, and of odd file names: finished units are kept."""
 
-import errno
 import json
 import os
 import shutil
@@ -65,32 +64,27 @@ def read_only(folder):
     return [("mount", "--bind", folder, folder), ("mount", "-o", "remount,ro,bind", folder)]
 
 
-@pytest.fixture
-def finished(references_out):
-    return references_out
-
-
-def test_a_read_only_folder_can_be_shown_and_a_board_that_cannot_be_written_is_an_error_of_one_line(finished):
-    (finished / "results.json").unlink()
-    shutil.rmtree(finished / "figures")
-    (finished / "figures").mkdir()
+def test_a_read_only_folder_can_be_shown_and_a_board_that_cannot_be_written_is_an_error_of_one_line(references_out):
+    (references_out / "results.json").unlink()
+    shutil.rmtree(references_out / "figures")
+    (references_out / "figures").mkdir()
     status, shown, run, figures, after = run_in_own_mounts(
-        *read_only(finished),
-        ("status", finished),
-        ("leaderboard", finished),
-        ("run", finished.parent / "tiny.yaml", "--out", finished),
-        ("umount", finished),
-        *read_only(finished / "figures"),
-        ("leaderboard", finished),
-        ("umount", finished / "figures"),
-        ("leaderboard", finished),
+        *read_only(references_out),
+        ("status", references_out),
+        ("leaderboard", references_out),
+        ("run", references_out.parent / "tiny.yaml", "--out", references_out),
+        ("umount", references_out),
+        *read_only(references_out / "figures"),
+        ("leaderboard", references_out),
+        ("umount", references_out / "figures"),
+        ("leaderboard", references_out),
     )
     assert (status[0], "4 of 4 units done" in status[1]) == (0, True)
     # The scores can be shown without a board.
     assert (shown[0], "Oracle threshold" in shown[1]) == (0, True)
     assert all(line.startswith("next: ") for line in shown[2].splitlines())
     assert run[0] == 2
-    assert f"error: {finished}: cannot be written as a results folder" in run[2]
+    assert f"error: {references_out}: cannot be written as a results folder" in run[2]
     assert (figures[0], len(figures[2].splitlines())) == (74, 1)
     assert figures[2].startswith("error: ")
     assert "Read-only file system" in figures[2]
@@ -118,24 +112,6 @@ def test_a_full_disk_ends_a_run_and_keeps_finished_units(tmp_path, engine):
     assert second_run[0] == 0, second_run
     assert set(units_before) <= set(units_after)
     assert len(units_after) == 4
-
-
-def test_a_full_disk_while_writing_tables_leaves_no_incomplete_files(finished, monkeypatch, command):
-    (finished / "results.json").unlink()
-    before = {file.name for file in finished.iterdir()}
-    real = os.fsync
-
-    def fail_for_tables(handle):
-        if "leaderboard.csv" in os.readlink(f"/proc/self/fd/{handle}"):  # noqa: PTH115
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(handle)
-
-    monkeypatch.setattr(os, "fsync", fail_for_tables)
-    status, _, errors = command("leaderboard")(finished)
-    assert (status, errors) == (74, "error: [Errno 28] No space left on device\n")
-    assert {file.name for file in finished.iterdir()} == before
-    monkeypatch.undo()
-    assert len(collect(finished).leaderboard(full=True)) == 2
 
 
 def test_a_folder_whose_name_is_not_utf_8_can_be_used(tmp_path):

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import re
 import shutil
 from dataclasses import replace
 
@@ -38,25 +37,15 @@ def shown(total, **options):
     lines += console.file.getvalue().splitlines()
 
 
-def test_a_unit_is_reported_from_its_start_to_its_end(monkeypatch):
+def test_the_progress_of_a_unit_is_shown_by_its_psnr_or_loss(monkeypatch):
     monkeypatch.setattr("gahbench.runs.progress.LINE_SECONDS", -1)
     with shown(2) as (display, lines):
-        display.note("slurm: 4 running")
         display.begin(FIT)
-        display.note("slow", FIT)
         display.report(FIT, PROGRESS)
         display.report(FIT, {**PROGRESS, "psnr": None, "steps": None})
-        display.finish(FIT, 2.0, {})
-        display.begin(SCORE)
-        display.fail(SCORE, "no luck")
-    assert lines == [
-        "slurm: 4 running",
-        "[0/2] fit e on d (seed 0): started",
-        "[0/2] fit e on d (seed 0): slow",
+    assert lines[1:] == [
         "[0/2] fit e on d (seed 0): step 120/480, 28.10 dB, 1 min 12 s left",
         "[0/2] fit e on d (seed 0): step 120, loss 0.0123, 1 min 12 s left",
-        "[1/2] fit e on d (seed 0): done in 2.0 s",
-        "[2/2] score identity on d psnr on test: failed: no luck",
     ]
 
 
@@ -82,14 +71,6 @@ def test_a_terminal_shows_labels_literally_and_keeps_the_step_and_the_time_left(
     assert any("fit unet[width=16] [/b] $x_$ on c-alpha" in line for line in lines)
     line = [line for line in lines if "120/480" in line][-1]
     assert "1 min 12 s left" in line
-
-
-@pytest.mark.usefixtures("figures_not_rendered")
-def test_run_prints_lines_unless_it_is_quiet(write_suite, capsys):
-    gahbench.run(write_suite(), "out", only=["identity"], engine="inline")
-    assert re.search(r"score identity on sinusoids\[size=16\].*: .*done in", capsys.readouterr().err)
-    gahbench.run(write_suite(), "other", only=["identity"], engine="inline", quiet=True)
-    assert capsys.readouterr().err == ""
 
 
 CELLS = (

@@ -68,13 +68,13 @@ def test_a_board_shows_what_its_run_asked_for_and_finished_units_wait(write_suit
     assert board(again).equals(board(first))
 
 
-def test_datasets_with_equal_images_are_computed_once(write_suite, tmp_path):
+def test_datasets_with_equal_images_are_computed_once_by_a_quiet_run(write_suite, tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
     for name in ("one", "two"):
         np.savez(tmp_path / f"{name}.npz", images=images)
     file = write_suite(("sinusoids: {size: 16}", f"faces: {{path: [{tmp_path}/one.npz, {tmp_path}/two.npz]}}"))
-    outcome = run(file, tmp_path / "out")
-    assert (outcome.done, outcome.failed) == (14, 0)
+    outcome = run(file, tmp_path / "out", quiet=True)
+    assert (outcome.done, outcome.failed, capsys.readouterr().err) == (14, 0, "")
     rows = outcome.leaderboard(full=True).set_index(["dataset", "entrant"])["psnr"].unstack("dataset")
     assert (rows["faces[one.npz]"] == rows["faces[two.npz]"]).all()
 
@@ -223,11 +223,6 @@ def test_folders_are_merged_by_reusing_both(write_suite, tmp_path, changes, part
     assert Store(outcome.folder).examine(units).undamaged.keys() == {unit.folder for unit in units}
 
 
-def errors_of(capsys):
-    """Return the lines that were printed on the standard error."""
-    return capsys.readouterr().err.splitlines()
-
-
 OTHER_LEVELS = ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")
 
 
@@ -237,7 +232,7 @@ def test_units_of_an_archive_of_another_suite_are_reused(write_suite, tiny_run, 
     grown = write_suite(("name: tiny", "name: other"), ("entrants:\n", "entrants:\n  - bayes-shrink\n"))
     outcome, done = run_and_list(grown, tmp_path / "new", reuse=[archive])
     assert {unit.entrant for unit in done} == {"bayes-shrink[sym4]"}
-    assert errors_of(capsys)[:1] == ["7 units taken from other folders, 1 fit among them"]
+    assert capsys.readouterr().err.splitlines()[:1] == ["7 units taken from other folders, 1 fit among them"]
     both = board(outcome).set_index("entrant")["psnr"], board(first).set_index("entrant")["psnr"]
     assert both[0][both[1].index].equals(both[1])
     status, printed, _ = command("leaderboard")(archive, "--format", "csv")
@@ -252,7 +247,7 @@ def test_damaged_units_are_not_reused_and_the_next_folder_is_tried(write_suite, 
     (Store(out).path(fit) / "weights.safetensors").write_bytes(b"")
     _, done = run_and_list(write_suite(), tmp_path / "one", reuse=[out])
     # The scores are recomputed too, since the retrained weights may differ from those that they measured.
-    note = errors_of(capsys)[1]
+    note = capsys.readouterr().err.splitlines()[1]
     assert note.startswith(f"3 units not taken: {fit.label} of {out}: ")
     assert "weights.safetensors: damaged" in note
     assert note.count("measured weights that differ") == 2

@@ -116,11 +116,11 @@ def reseal(store, fit):
         forge_done(store.path(unit), networks={fit.key: store.weights_checksum(fit.key)})
 
 
-def scale_weights(folder, done):
+def scale_weights(folder, done, factor=1.02, **facts):
     unit = fit_of(folder)
     file = Store(folder).path(unit) / "weights.safetensors"
-    save_file({name: 1.02 * value for name, value in load_file(file).items()}, file)
-    forge_done(file.parent, file.name)
+    save_file({name: factor * value for name, value in load_file(file).items()}, file)
+    forge_done(file.parent, file.name, **facts)
     reseal(Store(folder), unit)
 
 
@@ -188,11 +188,7 @@ def test_scores_may_differ_by_their_tolerance(folder, units_here, factor, count)
 
 
 def test_weights_may_differ_if_a_part_was_trained_in_another_environment(folder, units_here):
-    unit = fit_of(folder)
-    file = Store(folder).path(unit) / "weights.safetensors"
-    save_file({name: (1 + 1e-5) * value for name, value in load_file(file).items()}, file)
-    forge_done(file.parent, file.name, resumed=True)
-    reseal(Store(folder), unit)
+    scale_weights(folder, None, 1 + 1e-5, resumed=True)
     assert problems(folder) == []
 
 
