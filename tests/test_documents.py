@@ -93,6 +93,8 @@ PYTHON = [
 #: What replaces the shipped suite, which takes minutes, and its images.
 SMALL = {
     'gahbench.run("quick", out="runs/quick"': "gahbench.run(suite, out=out, engine='inline'",
+    'dataset="discs"': 'dataset="sinusoids"',
+    'datasets=["discs"]': 'datasets=["sinusoids"]',
     '"discs", size=32': '"discs", size=16',
     'images("test", 16)': 'images("test", 4)',
     "discs[size=32]": "discs[size=16]",

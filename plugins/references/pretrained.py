@@ -37,9 +37,8 @@ class Pretrained(NetworkReference):
     ``pretrained[dncnn[layers=20],checkpoint=weights.pt]``. The file is in safetensors format (such as the
     ``weights.safetensors`` of a fit) or in torch format, of which only tensors, plain containers and
     ``argparse.Namespace`` are unpickled. State dicts are found under the usual keys (``state_dict``, ``model``,
-    ``params_ema``, ...), and a prefix that all names share, such as ``module.`` or ``model.net.``, is removed if the
-    network has none; a note says so. From a file of
-    several state dicts the averaged weights are used, or otherwise the first state dict, which a note names.
+    ``params_ema``, ...). A prefix that all names share, such as ``model.net.``, is removed, and a note says so. From a
+    file of several state dicts the averaged weights are used, or otherwise the first, which a note names.
 
     With ``train_images``, the entrant has a row for each number of training images, and is compared with these images,
     as a network that gahbench trained: they are the first images of a half of the dataset's training images. With a
@@ -164,7 +163,7 @@ class Pretrained(NetworkReference):
         # Files of several numbers of images differ in the folder or the name.
         path = f"{file.parent.name}/{file.name}" if self.published_images else file.name
         scheme = "" if keys == "same" else f", its keys read as {describe(keys)}"
-        scheme += f", without the prefix '{prefix}' of its keys" if prefix else ""
+        scheme += prefix and f", without the prefix '{prefix}' of its keys"
         window = ("assumes that the network was trained with pool_window=2, which the file does not state",)
         part = f"'{name}' of " if name else ""
         note = f"weights from {part}{path} (SHA-256 {file_digest(str(file))[:8]}){scheme}"

@@ -20,10 +20,8 @@ State = dict[str, Tensor]
 
 #: Keys under which programs save a state dict, in order of preference: averaged weights come first.
 WRAPPERS = ("params_ema", "ema", "state_dict", "model_state_dict", "model", "params", "network", "net")
-#: Maximum number of prefixes, such as ``module.`` of DataParallel and ``_orig_mod.`` of torch.compile.
-MAX_PREFIXES = 3
-#: Largest depth of nested containers that is searched, and largest size of a file in bytes.
-MAX_DEPTH, MAX_BYTES = 4, 1 << 32
+#: Largest number of prefixes that names share, largest depth of nested containers, and largest size of a file in bytes.
+MAX_PREFIXES, MAX_DEPTH, MAX_BYTES = 3, 4, 1 << 32
 ACCEPTED = (
     "accepted: safetensors, or a torch file of tensors in dictionaries, lists and tuples, with argparse.Namespace as "
     "the only other class, such as a state_dict()"
@@ -62,10 +60,10 @@ def remove_prefixes(state: State) -> Iterator[State]:
     """Yield a state dict, then the state dict after each removal of a prefix, up to a dot, that all its names share."""
     yield state
     for _ in range(MAX_PREFIXES):
-        prefixes = {name.partition(".")[0] + "." for name in state}
-        if len(prefixes) != 1 or not all(name.startswith(tuple(prefixes)) for name in state):
+        parts = {name: name.partition(".") for name in state}
+        if len({first for first, _, _ in parts.values()}) != 1 or not all(dot for _, dot, _ in parts.values()):
             return
-        state = {name.partition(".")[2]: tensor for name, tensor in state.items()}
+        state = {parts[name][2]: tensor for name, tensor in state.items()}
         yield state
 
 
