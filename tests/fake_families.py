@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gahbench
-from gahbench.explore.preview import Preview
 
 HEAD = """
 import torch
@@ -115,7 +115,7 @@ class Families:
         """Write the file with a body of the class ``Mine``."""
         self.file.write_text(HEAD + MINE + body.replace("\n", "\n    ") + "\n")
 
-    def preview(self, dataset: str, *arguments, body: str | None = None, **keywords) -> Preview:
+    def preview(self, dataset: str, *arguments, body: str | None = None, **keywords) -> Any:
         """Preview a family, optionally after writing a body of the class ``Mine``."""
         if body is not None:
             self.write(body)

@@ -6,12 +6,11 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import tiny_runs
 
 from gahbench._util.records import read_record
-from gahbench.runs.collect import collect
 from gahbench.store.units import PROGRESS
 
 
@@ -40,8 +39,10 @@ def is_alive(pid: int) -> bool:
     return bool(listed.stdout.strip()) and not listed.stdout.startswith("Z")
 
 
-def board(folder: Path) -> pd.DataFrame:
+def board(folder: Path) -> Any:
     """Return the board of the finished units of a folder, without the times of training."""
+    from gahbench.runs.collect import collect
+
     return tiny_runs.board(collect(folder))
 
 

@@ -40,28 +40,33 @@ def direction_cubes(results, basis):
     return [cubes.get(part[-1], {}) if part else {} for part in found]
 
 
+@functools.lru_cache(maxsize=64)
+def difference_cubes(results, basis, other):
+    """Return the cubes of the paired differences between directions with two bases, by dataset."""
+    first, second = (direction_cubes(results, name)[0] for name in (basis, other))
+    pairs = {name: (cube, second[name]) for name, cube in first.items() if name in second}
+    return share_spreads(
+        {
+            name: dataclasses.replace(one, values=one.values - two.reindex_like(one))
+            for name, (one, two) in pairs.items()
+        }
+    )
+
+
 def margin(results, dataset, entrant, basis, other, sigma=None):
     """Return the paired difference between directions with two bases, and its ends; ``None`` if a value is missing."""
-    (first, *omitted), (second, *others) = (direction_cubes(results, name) for name in (basis, other))
-    pairs = {name: (cube, second[name]) for name, cube in first.items() if name in second}
-    cubes = {
-        name: dataclasses.replace(one, values=one.values - two.reindex_like(one)) for name, (one, two) in pairs.items()
-    }
-    levels = set()
-    for cube in (part[dataset] for part in (first, second, *omitted, *others) if dataset in part):
-        if entrant in cube.entrants:
-            has_value = np.isfinite(cube.values[cube.entrants.index(entrant)]).any(axis=(1, 2))
-            levels |= {level for level, is_known in zip(cube.sigmas, has_value, strict=True) if is_known}
-    levels = levels if sigma is None else {sigma}
-    if (
-        dataset not in cubes
-        or entrant not in cubes[dataset].entrants
-        or not levels
-        or not levels <= set(cubes[dataset].sigmas)
-    ):
+    cube = difference_cubes(results, basis, other).get(dataset)
+    if cube is None or entrant not in cube.entrants:
         return None
-    cube = share_spreads(cubes)[dataset]
-    sample = cube.sampled().row(cube.entrants.index(entrant))
+    levels = set()
+    for part in (part for name in (basis, other) for part in direction_cubes(results, name)):
+        if dataset in part and entrant in part[dataset].entrants:
+            has_value = np.isfinite(part[dataset].values[part[dataset].entrants.index(entrant)]).any(axis=(1, 2))
+            levels |= {level for level, is_known in zip(part[dataset].sigmas, has_value, strict=True) if is_known}
+    levels = levels if sigma is None else {sigma}
+    if not levels or not levels <= set(cube.sigmas):
+        return None
+    sample = cube.shared_sample.row(cube.entrants.index(entrant))
     sample = sample.at([cube.sigmas.index(level) for level in sorted(levels)])
     mean = sample.apply(lambda array: array.mean(axis=-1, keepdims=True)).intervals()[0]
     return dataclasses.astuple(mean) if np.isfinite(mean.value) else None

@@ -7,14 +7,15 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Iterator
-from itertools import permutations, product
+from itertools import permutations, product, starmap
 
+import numpy as np
 import pytest
 from published_pages import PUBLISHED, ROOT, load_results, margin, mean_and_half_width, page
 
 from gahbench.board.generalization import find_sweeps, metrics_of, sweep_curves
 from gahbench.board.metric_names import parse_agreement
-from gahbench.board.statistics import Interval
+from gahbench.board.statistics import Interval, with_mean
 from gahbench.contracts.row_labels import base_label
 from gahbench.report.cells import format_interval
 
@@ -51,11 +52,10 @@ def values_of(results) -> Iterator[Interval]:
 
 def gains_of(results) -> Iterator[Interval]:
     """Yield the paired differences of PSNR between entrants."""
-    scores = results.scores[results.scores["metric"] == "psnr"]
-    for baseline in results.entrants:
-        paired = dataclasses.replace(results, scores=scores, baseline=baseline)
-        for row in paired.board.frame.query("quantity == 'gain_over_baseline'").itertuples():
-            yield Interval(row.value, row.low, row.high)
+    for cube in results.psnr_cubes.values():
+        for index in range(len(cube.entrants)):
+            baseline = cube.shared_sample.apply(lambda array, own=[index]: with_mean(array - array[..., own, :]))
+            yield from starmap(Interval, zip(*map(np.ravel, (baseline.values, *baseline.ends())), strict=True))
 
 
 def margins_of(results) -> Iterator[Interval]:

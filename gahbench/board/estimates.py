@@ -35,7 +35,7 @@ from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
 from gahbench.board.rate_curves import is_optimality_slope, rate_values
 from gahbench.board.statistics import UNKNOWN, Interval, IntervalScale, SampledMeans, means, with_mean
-from gahbench.board.tables import NOT_RUN, REFUSED, SUFFIXES, entrant_kinds, plain, rows_of, value_rows
+from gahbench.board.tables import NOT_RUN, REFUSED, SUFFIXES, VALUE_COLUMNS, entrant_kinds, plain, value_rows
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
 if TYPE_CHECKING:
@@ -217,7 +217,8 @@ def estimate(results: Results) -> Estimates:
         entries += _entries(results, dataset, cube, kinds, check)
     values += _metric_values(results, other_cubes)
     values += rate_values(results.deficit_curves)
-    return Estimates(results.suite, entries, pd.concat(values, ignore_index=True), checks)
+    frame = pd.concat(values, ignore_index=True).astype(dict.fromkeys(VALUE_COLUMNS[:4], "str"))
+    return Estimates(results.suite, entries, frame, checks)
 
 
 def _psnr_values(results: Results, dataset: str, cube: ScoreCube) -> Iterator[pd.DataFrame]:
@@ -288,13 +289,15 @@ def _entries(
         overall = cube.shared_sample.apply(lambda array: array.mean(axis=-1))
         order = ranks.sorted_by_psnr(cube.entrants, overall.values)
         ends, _ = ranks.rank_entrants([cube], cube.entrants, overall, kinds)
-    tables = (results.scores, results.fits, results.failures, results.notes)
-    present = {label for table in tables for label in table.loc[table["dataset"] == dataset, "entrant"].unique()}
+    tables = (results.scores, results.fits, results.failures, results.notes, results.costs, results.flags)
+    by_entrant = [dict(list(table[table["dataset"] == dataset].groupby("entrant"))) for table in tables]
+    present = set().union(*by_entrant[:4])
     for label in dict.fromkeys([*order, *(label for label in results.entrants if label in present)]):
-        scores, fits, failures, notes, costs = (rows_of(table, dataset, label) for table in (*tables, results.costs))
+        rows = (own.get(label, table[:0]) for own, table in zip(by_entrant, tables, strict=True))
+        scores, fits, failures, notes, costs, flagged = rows
         seeds, scored = (of_cube.get(label, []) for of_cube in (cube.seeds, cube.scored))
         tried = {*fits["seed"].dropna(), *failures["seed"].dropna(), *scored}
-        flags = rows_of(results.flags, dataset, label)["flag"].tolist()
+        flags = flagged["flag"].tolist()
         if levels := [level_name(entry.sigma) for entry in check.violations if entry.entrant == label] if check else []:
             flags.append(f"beats the optimum, which is impossible, at σ = {', '.join(levels)}")
         is_refused = notes["note"].str.startswith(REFUSED).any()
