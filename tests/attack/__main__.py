@@ -12,7 +12,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -43,7 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="number of processes")
     parser.add_argument("--time", type=float, default=10.0, metavar="SECONDS", help="time limit of a case")
     parser.add_argument("--memory", type=float, default=1.0, metavar="GIB", help="memory limit of a case")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="folder in which to write findings and their cases")
     options = parser.parse_args(arguments)
     if unknown := sorted({*options.names} - {*kinds}):
         parser.error(f"unknown attacks: {', '.join(unknown)}; accepted: {', '.join(kinds)}")
@@ -62,15 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         with multiprocessing.get_context("fork").Pool(options.processes) as pool:
             outcomes = pool.starmap(_run_share, tasks)
-        counts = sum((Counter(outcome.counts) for outcome in outcomes), Counter[str]())
-        reports = {location: text for outcome in outcomes for location, text in outcome.reports.items()}
+        counts = sum((outcome.counts for outcome in outcomes), Counter[str]())
         print(f"{name}: {sum(outcome.cases for outcome in outcomes)} cases, {counts.total()} findings", flush=True)
-        for index, (location, number) in enumerate(counts.items()):
+        for location, number in counts.items():
             print(f"{name}: {number} times {location}", flush=True)
-            if options.keep is not None:
-                options.keep.mkdir(parents=True, exist_ok=True)
-                text = f"{number} times {location}\n\n{reports[location]}"
-                (options.keep / f"{name}-{index}.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
         status |= bool(counts)
     return status
 

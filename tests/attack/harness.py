@@ -28,6 +28,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,16 +83,13 @@ class Campaign:
 
 @dataclass
 class Outcome:
-    """The number of cases that ran, and the number and the first report of the findings at each location."""
+    """The number of cases that ran, and the number of findings at each location.
+
+    A finding is an unexpected error, a hang, or the end of the process of a case.
+    """
 
     cases: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    reports: dict[str, str] = field(default_factory=dict)
-
-    def add(self, location: str, report: str) -> None:
-        """Count a finding: an unexpected error, a hang, or the end of the process of a case."""
-        self.counts[location] = self.counts.get(location, 0) + 1
-        self.reports.setdefault(location, report)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 def run(campaign: Campaign, count: int, run_seed: str = "", seconds: float = 10.0, memory: int = GIB) -> Outcome:
@@ -129,8 +127,8 @@ def run_cases(attempt: Callable[[Any, Path], None], cases: Sequence[Any], outcom
             if finding is not None:
                 location, text = finding
                 if location not in outcome.counts:
-                    print(f"\n{location}\n{text[-3000:]}\ncase: {repr(case)[:1000]}", file=sys.stderr, flush=True)
-                outcome.add(location, f"{text}\n\ncase = {case!r}\n")
+                    print(f"\n{location}\n{text[-3000:]}\ncase = {case!r:.10000}", file=sys.stderr, flush=True)
+                outcome.counts[location] += 1
         completed += len(findings)
 
 

@@ -1,4 +1,4 @@
-"""The harness finds known faults, and has no findings for accepted cases."""
+"""The harness and the campaigns find known faults, have no findings otherwise, and plugins harm no others."""
 
 import json
 import subprocess
@@ -7,7 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from gahbench.store.units import FinishedUnit
+
+from . import folders
+from .damage import Damage
+from .misbehaving import KINDS
+from .plugins import attack
+
 ROOT = Path(__file__).parents[2]
+#: Quick kinds of misbehaviour, each from a different group; ``python -m tests.attack plugins`` runs all kinds.
+MISBEHAVING = (
+    "raise-stopped",
+    "sleep-in-constructor",
+    "exit-at-import",
+    "close-everything",
+    "fork-that-stays",
+    "patch-randn-at-import",
+    "patch-of-metric",
+)
 #: The script runs in a separate process, since threads of pytest do not survive a fork.
 SCRIPT = """
 import json, os, sys, time
@@ -46,7 +63,7 @@ def campaign(case):
 cases = ("succeeds", *FAULTS, *MESSAGES)
 outcomes = {case: run(campaign(case), 12, seconds=5, memory=2**28) for case in cases}
 specs.CAMPAIGN = campaign("raises")
-status = main.main(["specs", "--count", "9", "--processes", "1", "--keep", sys.argv[1]])
+status = main.main(["specs", "--count", "9", "--processes", "1"])
 print(json.dumps([status, {case: [outcome.cases, outcome.counts] for case, outcome in outcomes.items()}]))
 """
 LOCATIONS = {
@@ -59,8 +76,8 @@ LOCATIONS = {
 }
 
 
-def test_a_fault_is_found_at_one_location_and_the_other_cases_still_run(tmp_path):
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+def test_a_fault_is_found_at_one_location_and_the_other_cases_still_run():
+    command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     status, outcomes = json.loads(done.stdout.splitlines()[-1])
@@ -72,14 +89,28 @@ def test_a_fault_is_found_at_one_location_and_the_other_cases_still_run(tmp_path
         assert (cases, count) == (3, 1), case
         assert location.startswith(LOCATIONS[case])
     assert (status, "1 times ZeroDivisionError in " in done.stdout) == (1, True)
-    (file,) = tmp_path.iterdir()
-    assert "case = 'raises'" in file.read_text(encoding="utf-8")
+    assert "case = 'raises'" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("specs", 100), ("suites", 100), ("checkpoints", 40), ("images", 40), ("folders", 10)]
+    ("names", "count"), [(("specs", "suites"), 100), (("checkpoints", "images"), 40), (("folders",), 10)], ids=str
 )
-def test_a_campaign_has_no_findings(name, count):
-    command = [sys.executable, "-m", "tests.attack", name, "--count", str(count), "--processes", "1", "--time", "60"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+def test_a_campaign_has_no_findings(names, count):
+    command = [sys.executable, "-m", "tests.attack", *names, "--count", str(count), "--processes", "1", "--time", "60"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr[-10_000:]
+
+
+def test_forged_scores_are_detected_if_checksums_are_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(FinishedUnit, "read", lambda unit, name: (unit.folder / name).read_bytes())
+    entries = sorted((folders.finished_run() / "out").rglob("*"))
+    scores = [index for index, entry in enumerate(entries) if entry.name == "scores.csv"]
+    identity = next(index for index in scores if '"identity"' in (entries[index].parent / "unit.json").read_text())
+    forged = Damage("text", identity, 0, 0.0, b"sigma,image,value,part\n0.1,0,99.0,\n")
+    results = next(index for index, entry in enumerate(entries) if entry.name == "results.json")
+    with pytest.raises(AssertionError):
+        folders.attempt([forged, Damage("delete", results, 0, 0.0, None)], tmp_path)
+
+
+def test_misbehaving_plugins_affect_only_their_own_rows(tmp_path):
+    assert attack([[KINDS[name] for name in MISBEHAVING]], tmp_path / "attack", unit=40.0) == {}

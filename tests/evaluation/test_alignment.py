@@ -58,24 +58,6 @@ def test_alignment_is_the_cosine_of_residuals_of_a_cubic_in_the_strength(seed, s
     assert alignment.error.tolist() == [0] * COUNT
 
 
-@settings(max_examples=8)
-@given(scale=st.floats(1e-3, 1e3), common=st.floats(-1, 1), seed=st.integers(0, 99))
-def test_alignment_is_invariant_to_scale_mean_strength_and_basis_of_pixels(scale, common, seed):
-    strengths = traces(seed)
-    first, second = filters(seed), filters(seed) + 2 * filters(seed + 500)
-    expected = aligned(first, second, strengths)
-    turn = torch.linalg.qr(normal(SIZE, SIZE, seed=seed))[0]
-    logarithms = strengths.log()[:, None, None]
-    strength_terms = sum(common * filters(seed + 900 + power, 1) * logarithms**power / 3**power for power in range(4))
-    for changed_first, changed_second in (
-        (scale * first, second / scale),
-        (first + strength_terms, second - 2 * strength_terms),
-        (turn @ first @ turn.mT, turn @ second @ turn.mT),
-    ):
-        torch.testing.assert_close(aligned(changed_first, changed_second, strengths).own, expected.own)
-    assert aligned(first, second, scale * strengths).own.tolist() == pytest.approx(expected.own.tolist(), abs=1e-9)
-
-
 @pytest.mark.parametrize("rounding", [0, 1e-9])
 def test_filters_that_ignore_the_image_score_0(rounding):
     same = filters(3, 1) + rounding * filters(4)

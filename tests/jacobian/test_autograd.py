@@ -1,23 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from constructing import construct
-from given_images import GivenImages
-from small_plugins import SMALL
+from random_images import normal as random
 from torch import nn
 
 import gahbench
-from gahbench.contracts.truth import TrainingData, Truth
+from gahbench.contracts.truth import Truth
 from gahbench.jacobian import AutogradMaps, Jacobian, autograd
 from gahbench.jacobian.autograd import autograd_jacobians
-from gahbench_plugins.bases.wavelet import Wavelet
-from gahbench_plugins.datasets.c_alpha import CAlpha
-from gahbench_plugins.references.covariance import WienerLinear
-from gahbench_plugins.references.threshold import Threshold
-
-
-def random(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 class Linear(nn.Module):
@@ -113,24 +103,6 @@ def test_products_of_a_smooth_network_agree_with_finite_differences(channels, bl
     torch.testing.assert_close((others * products).sum(2), (jacobian.rmatvec(others) * vectors).sum(2))
 
 
-@pytest.mark.parametrize("name", ["vit", "bf-cnn", "unet"])
-def test_matrices_agree_with_row_by_row_backward_passes(name):
-    shape = (1, 8, 8)
-    network = gahbench.create("architecture", name, shape=shape, **SMALL[name]).double().eval()
-    with torch.no_grad():
-        # Some initial weights are zero, which would make the test trivial.
-        for index, parameter in enumerate(network.parameters()):
-            drawn = random(*parameter.shape, seed=index)
-            fan_in = max(1, parameter.numel() // len(parameter))
-            parameter.copy_(drawn / fan_in**0.5 if parameter.ndim > 1 else 1 + 0.1 * drawn)
-    noisy = random(2, *shape)
-    jacobian, expected = Jacobian(network, noisy, 0.2), jacobian_by_rows(network, noisy, 0.2)
-    assert (expected[0] - expected[1]).norm() > 0.01 * expected.norm()
-    torch.testing.assert_close(jacobian.matrices(), expected)
-    vectors = random(2, 3, 64, seed=7)
-    torch.testing.assert_close(jacobian.matvec(vectors), vectors @ expected.mT)
-
-
 @pytest.mark.parametrize("activation", [torch.tanh, Wave.apply])
 def test_incomplete_batches_give_the_same_results(monkeypatch, activation):
     network, noisy, vectors = Convolutional(activation=activation), random(2, 1, 5, 6), random(2, 11, 30, seed=1)
@@ -207,46 +179,8 @@ def test_networks_may_use_torch_func_in_their_forward_pass():
 SIGMA = 0.1
 
 
-def noisy_images(size=16, count=3, dtype=torch.float32):
-    clean = CAlpha(2.0, size).images("test", count)
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    return (clean + SIGMA * noise).to(dtype)
-
-
-def compute_jacobians(reference, noisy):
-    return autograd_jacobians(lambda images, first: reference.denoise(images, SIGMA, Truth(images)), noisy, SIGMA)
-
-
-@pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
-def test_the_jacobian_of_the_wiener_filter_follows_from_the_covariance(dtype, accuracy):
-    images = CAlpha(2.0, 8).images("train", 200)
-    reference = WienerLinear()
-    reference.fit(TrainingData(GivenImages(images)))
-    covariance = torch.as_tensor(np.cov(images.flatten(1).double().numpy(), rowvar=False, bias=True))
-    expected = torch.linalg.solve(covariance + SIGMA**2 * torch.eye(64, dtype=torch.float64), covariance)
-    matrices = compute_jacobians(reference, noisy_images(8, dtype=dtype)).matrices()
-    assert matrices.dtype == dtype
-    torch.testing.assert_close(matrices.double(), expected.expand(3, -1, -1), atol=accuracy, rtol=0)
-
-
-@pytest.mark.parametrize("basis", ["haar", "sym4"])
-def test_the_jacobian_of_hard_thresholding_is_an_orthogonal_projection(basis):
-    reference, noisy = construct(Threshold, basis, "hard", 2.0), noisy_images(dtype=torch.float64)
-    matrices = compute_jacobians(reference, noisy).matrices()
-    torch.testing.assert_close(matrices @ matrices, matrices)
-    torch.testing.assert_close(matrices, matrices.mT)
-    coefficients, labels = Wavelet(basis).analysis(noisy), Wavelet(basis).bands((1, 16, 16))
-    kept = ((coefficients.abs() > 2 * SIGMA) | (labels == 0)).flatten(1).sum(1)
-    assert len(set(kept.tolist())) > 1
-    traces = matrices.diagonal(dim1=1, dim2=2).sum(1)
-    torch.testing.assert_close(traces, kept.double())
-    # Hard thresholding is homogeneous: J y = f(y).
-    denoised = reference.denoise(noisy, SIGMA, Truth(noisy))
-    torch.testing.assert_close((matrices @ noisy.flatten(1)[..., None]).view_as(noisy), denoised)
-
-
 def test_the_denoiser_receives_the_truth_of_each_image():
-    clean = CAlpha(2.0, 8).images("test", 4).double()
+    clean = random(4, 1, 8, 8)
     truth = Truth(clean, None, "test", 10)
     starts = []
 
@@ -279,7 +213,7 @@ NOT_DIFFERENTIABLE = {
 
 @pytest.mark.parametrize("case", NOT_DIFFERENTIABLE)
 def test_code_that_computes_partly_outside_torch_has_no_derivative(case):
-    noisy = noisy_images(8, dtype=torch.float64)
+    noisy = random(3, 1, 8, 8)
     assert autograd_jacobians(lambda images, first: NOT_DIFFERENTIABLE[case](images), noisy, SIGMA) is None
     assert autograd_jacobians(lambda images, first: soft(images, images), noisy, SIGMA) is not None
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_images import normal as random
 from scipy.optimize import brentq
 
 import gahbench
@@ -18,10 +19,6 @@ SHAPE = (1, 4, 4)
 
 def draw(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=draw(seed), dtype=torch.float64)
 
 
 def family(kind, count=5, size=16, seed=0):

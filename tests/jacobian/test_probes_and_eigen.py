@@ -2,15 +2,12 @@
 
 import pytest
 import torch
+from random_images import normal as random
 from torch import nn
 
 from gahbench.jacobian import DenseMaps, FunctionMaps, Jacobian, probes_for, top
 
 SHAPE, SIZE = (1, 6, 7), 42
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def symmetric_part(matrices):
