@@ -6,13 +6,12 @@ optimal filter is the best model of a geometry-adaptive harmonic basis.
 """
 
 import itertools
+import statistics
 
 import harness
 
 import gahbench
-from gahbench import image_shape
-from gahbench.contracts.truth import Truth
-from gahbench.evaluation import adaptation, align, remove_strength
+from gahbench.evaluation import Evaluation
 
 FAMILIES = [
     "c-alpha[alpha=1,size=24]",
@@ -30,36 +29,24 @@ def constructions():
             yield f"graph-laplacian[radius={radius},hs={hs},hr={hr}]"
 
 
-def directions(best, truth):
-    """Yield the direction of the optimal filters at each noise level with each graph."""
-    shape = image_shape(truth.clean)
-    traces = {sigma: maps.trace().value for sigma, maps in best.items()}
-    # Nearly all graphs reach the traces of all images, so the directional parts of optimal filters can be cached.
-    parts = {}
+def directions(evaluation):
+    """Yield the mean direction of the optimal filters at each noise level with each graph."""
     for graph in constructions():
-        basis = gahbench.create("basis", graph)
-        # The graph depends only on the clean images.
-        family = basis.filters(truth, 0.0)
-        for sigma, maps in best.items():
-            reached = family.reaches(traces[sigma])
-            remove = remove_strength(traces[sigma], reached)
-            key = sigma, tuple(reached.tolist())
-            if key not in parts:
-                parts[key] = adaptation(maps.sketch(), remove).directional(shape)
-            filters = adaptation(family.at(traces[sigma]).sketch(), remove).directional(shape)
-            yield graph, float(align(parts[key], filters).own.mean())
+        scores = gahbench.create("metric", f"direction[{graph}]").score(evaluation)
+        rows = list(zip(scores.value, scores.sigma, scores.part, strict=True))
+        for sigma in evaluation.sigmas:
+            yield graph, statistics.mean(value for value, level, part in rows if (level, part) == (sigma, ""))
 
 
 def main():
-    small = "--families c-alpha[alpha=2,size=8] --sigmas 0.1 --images 8"
+    small = "--families c-alpha[alpha=2,size=8] --sigmas 0.1 --images 32"
     options = harness.options(__doc__, small, families=FAMILIES, sigmas=[0.03, 0.1, 0.3], images=32)
     directions_by_graph = {described: [] for described in constructions()}
     for described in options.families:
         dataset = gahbench.create("dataset", described)
-        truth = Truth(dataset.images("test", options.images), dataset)
-        best = {sigma: dataset.optimal_filters(truth.clean, sigma, "test") for sigma in options.sigmas}
-        assert None not in best.values(), f"{described} has no known optimal filters"
-        for graph, value in directions(best, truth):
+        # The Jacobian of the lower bound is the optimal filter.
+        bound, images = gahbench.create("reference", "lower-bound"), dataset.images("test", options.images)
+        for graph, value in directions(Evaluation(bound, images, options.sigmas, dataset=dataset)):
             directions_by_graph[graph].append(value)
     columns = [f"{family}, {sigma:g}" for family in options.families for sigma in options.sigmas]
     print("| graph | mean | minimum |", " | ".join(columns), "|")

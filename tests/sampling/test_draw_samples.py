@@ -48,9 +48,13 @@ def test_samples_start_from_the_starting_noise(sampler):
     assert bool(drawn.sigma.isnan().all())
 
 
-def test_steps_follow_the_formula():
+@pytest.mark.parametrize(
+    ("step", "beta", "growth"),
+    [(0.1, 0.3, "growing"), (0.01, 0.1, "growing"), (0.1, 0.1, "constant"), (0.02, 0.5, "growing")],
+)
+def test_steps_follow_the_formula(step, beta, growth):
     """The sampler agrees with a loop over the steps of one image."""
-    settings = Sampling(count=1, seed=6, step=0.1, beta=0.3)
+    settings = Sampling(count=1, seed=6, step=step, beta=beta, growth=growth)
     drawn = draw_samples(shrinking, SHAPE, settings)
     source = gahbench.generator("noise", "samples", 6, "steps", 0)
     y, sigma, number = 0.5 + starting_noise(1, SHAPE, 6).double(), 1.0, 0
@@ -60,9 +64,9 @@ def test_steps_follow_the_formula():
         if sigma <= 0.05:
             break
         number += 1
-        h = 0.1 * number / (1 + 0.1 * (number - 1))
+        h = step * number / (1 + step * (number - 1)) if growth == "growing" else step
         z = torch.empty(SHAPE).normal_(generator=source)
-        y = y + h * residual + math.sqrt((1 - 0.3 * h) ** 2 - (1 - h) ** 2) * sigma * z.double()
+        y = y + h * residual + math.sqrt((1 - beta * h) ** 2 - (1 - h) ** 2) * sigma * z.double()
     assert drawn.steps.tolist() == [number]
     torch.testing.assert_close(drawn.images.double(), y + residual, rtol=0, atol=1e-5)
     assert float(drawn.sigma[0]) == pytest.approx(sigma, rel=1e-4)
