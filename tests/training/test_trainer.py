@@ -1,6 +1,5 @@
 """The training loop of a fit, and the Muon optimiser."""
 
-import copy
 import functools
 import threading
 
@@ -14,7 +13,7 @@ from gahbench._util.noise import generator
 from gahbench.networks.initialisation import build_network
 from gahbench.training import trainer as trainer_module
 from gahbench.training.batches import error_scale
-from gahbench.training.muon import UPDATE_RMS, Muon, orthogonalise
+from gahbench.training.muon import Muon
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Diverged, Stopped
 
@@ -191,24 +190,6 @@ def test_initial_weights_and_gains_have_the_variances_of_their_initialisation():
     assert float(drawn.abs().max()) <= 0.025
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(6, 6), (4, 30), (30, 4)])
-def test_singular_values_become_about_one_and_singular_vectors_do_not_change(rows, columns):
-    torch.manual_seed(0)
-    matrices = torch.randn(5, rows, columns) * torch.tensor([1e-2, 1e-1, 1.0, 1e2, 1e6]).view(-1, 1, 1)
-    result = orthogonalise(matrices)
-    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
-    core = left.mT @ result @ right.mT
-    values = core.diagonal(dim1=1, dim2=2)
-    assert float((core - torch.diag_embed(values)).abs().max()) < 1e-4
-    # Singular values far below the norm may need more iterations.
-    assert float(values.min()) > 0
-    assert float(values.median()) > 0.6
-    assert float(values.max()) < 1.3
-    # The result does not depend on the scale of a gradient, and zeros stay zeros.
-    assert torch.allclose(orthogonalise(3 * matrices), result, atol=1e-4)
-    assert torch.equal(orthogonalise(0 * matrices), 0 * matrices)
-
-
 def test_a_layer_whose_gradient_vanishes_stops_moving():
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(4, 6))
@@ -221,18 +202,6 @@ def test_a_layer_whose_gradient_vanishes_stops_moving():
         optimizer.step()
         assert weight.isfinite().all(), step
     assert torch.equal(weight, before)
-
-
-@pytest.mark.parametrize("shape", [(16, 144), (144, 16), (32, 32)])
-def test_an_update_has_the_size_of_an_update_of_adam(shape):
-    torch.manual_seed(0)
-    weight = nn.Parameter(torch.randn(shape))
-    before = weight.detach().clone()
-    optimizer = Muon([weight], lr=0.01)
-    weight.grad = 1e3 * torch.randn(shape)
-    optimizer.step()
-    size = float((weight.detach() - before).square().mean().sqrt())
-    assert size == pytest.approx(0.01 * UPDATE_RMS, rel=0.25)
 
 
 def test_gains_and_single_rows_are_updated_by_adam():
@@ -251,18 +220,23 @@ def test_gains_and_single_rows_are_updated_by_adam():
     assert all(torch.equal(left, right) for left, right in zip(ours, theirs, strict=True))
 
 
-def test_kernels_of_equal_shape_are_updated_independently_and_only_with_a_gradient():
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_kernels_are_updated_as_matrices_by_the_muon_of_torch_and_only_with_a_gradient():
     torch.manual_seed(0)
-    together = [nn.Parameter(torch.randn(4, 3, 3, 3)) for _ in range(3)]
-    alone, idle = copy.deepcopy(together), nn.Parameter(torch.ones(2, 3))
-    optimizers = [Muon([*together, idle], lr=0.1, weight_decay=0.5)]
-    optimizers += [Muon([parameter], lr=0.1, weight_decay=0.5) for parameter in alone]
+    kernels = [torch.randn(shape) for shape in ((4, 3, 3, 3), (4, 3, 3, 3), (16, 9), (9, 16), (8, 8))]
+    ours = [nn.Parameter(kernel.clone()) for kernel in kernels]
+    theirs, idle = [nn.Parameter(kernel.flatten(1).clone()) for kernel in kernels], nn.Parameter(torch.ones(2, 3))
+    settings = {"lr": 0.1, "weight_decay": 0.01}
+    optimizers = [Muon([*ours, idle], **settings), torch.optim.Muon(theirs, adjust_lr_fn="match_rms_adamw", **settings)]
     for _ in range(3):
-        for grouped, single in zip(together, alone, strict=True):
-            grouped.grad = torch.randn_like(grouped)
-            single.grad = grouped.grad.clone()
+        for own, other in zip(ours, theirs, strict=True):
+            own.grad = 1e3 * torch.randn(own.shape)
+            other.grad = own.grad.flatten(1)
+        before = [parameter.detach().flatten(1).clone() for parameter in ours]
         for optimizer in optimizers:
             optimizer.step()
-    for grouped, single in zip(together, alone, strict=True):
-        assert torch.allclose(grouped, single, atol=1e-6)
+        for start, own, other in zip(before, ours, theirs, strict=True):
+            # The iteration of torch is in bfloat16.
+            assert (own.flatten(1) - other).norm() < 0.05 * (own.flatten(1) - start).norm()
+            other.data.copy_(own.detach().flatten(1))
     assert torch.equal(idle, torch.ones(2, 3))
