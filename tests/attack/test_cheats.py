@@ -22,21 +22,14 @@ from gahbench.training.recipe import Training
 from . import cheating_fits, cheating_plugins
 
 SECURITY = Path(__file__).parents[2] / ".github" / "SECURITY.md"
-SUITE = """
-name: cheats
-datasets: [{c-alpha: {alpha: 2, size: 16}}]
-entrants: [visu-shrink, gaussian-blur, {oracle-threshold: {basis: haar}}]
-scoring: {sigmas: [0.005, 0.1, 0.2, 0.4], images: 24, metrics: [ssim, psnr]}
-"""
-
 REQUEST = {"split": "test", "images": 24, "sigmas": [0.005, 0.1, 0.2, 0.4], "noise_seed": 0}
 TRAINING = {"steps": 4, "batch_size": 4, "compile": "never", "validations": 1}
-FITS = f"""
-name: fits
-datasets: [{{c-alpha: {{alpha: 2, size: 8}}}}]
-entrants: [plain]
-training: {json.dumps(TRAINING)}
-scoring: {{sigmas: [0.1], images: 6, metrics: [psnr]}}
+SUITE = f"""
+name: cheats
+datasets: [{{c-alpha: {{alpha: 2, size: 16}}}}]
+entrants: [visu-shrink, gaussian-blur, {{oracle-threshold: {{basis: haar}}}}, plain]
+training: {json.dumps({**TRAINING, "sigma_min": 0.001})}
+scoring: {{sigmas: [0.005, 0.1, 0.2, 0.4], images: 24, metrics: [ssim, psnr]}}
 """
 
 
@@ -108,24 +101,16 @@ def test_the_honest_base_of_the_cheating_fits_is_not_flagged(tmp_path):
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
-def test_the_board_flags_a_cheat_and_no_honest_rows(tmp_path):
+def test_the_board_flags_cheats_and_no_honest_rows(tmp_path):
     (tmp_path / "cheats.yaml").write_text(SUITE)
-    names, plugins = ["cheat-patient", "cheat-no-check"], [cheating_plugins.__file__]
-    run = gahbench.run(tmp_path / "cheats.yaml", tmp_path / "out", entrants=names, plugins=plugins, workers=1)
-    assert [entry.entrant for entry in run.results.board.entries if entry.flags] == names[:1]
-    assert [documented_outcomes()[name] for name in names] == ["flagged", "out of reach"]
-    assert len(re.findall(r"^\| [0-9–]+!", (tmp_path / "out" / "leaderboard.md").read_text(), re.MULTILINE)) == 1
+    names, plugins = ["cheat-patient", "cheat-no-check", "fit-repeats-steps"], [cheating_plugins, cheating_fits]
+    files = [module.__file__ for module in plugins]
+    run = gahbench.run(tmp_path / "cheats.yaml", tmp_path / "out", entrants=names, plugins=files, workers=1, threads=1)
+    flags = {entry.entrant: entry.flags for entry in run.results.board.entries if entry.flags}
+    assert set(flags) == {names[0], names[2]}
+    assert ["gahbench.training.trainer.Trainer.step" in flag for flag in flags[names[2]]] == [True]
+    assert [documented_outcomes()[name] for name in names[:2]] == ["flagged", "out of reach"]
+    assert len(re.findall(r"^\| [0-9–]+!", (tmp_path / "out" / "leaderboard.md").read_text(), re.MULTILINE)) == 2
     board = run.leaderboard(full=True).set_index("entrant")
     assert board.loc[names[0], "note"].startswith("flagged: ")
     assert not board["note"].str.contains("failed").any()
-
-
-@pytest.mark.usefixtures("figures_not_rendered")
-def test_the_board_shows_flags_of_a_fit(tmp_path):
-    suite = tmp_path / "fits.yaml"
-    suite.write_text(FITS, encoding="utf-8")
-    plugins, entrants = [cheating_fits.__file__], ["fit-repeats-steps"]
-    run = gahbench.run(suite, tmp_path / "out", entrants=entrants, plugins=plugins, workers=1, threads=1)
-    flags = {entry.entrant: entry.flags for entry in run.results.board.entries}
-    assert flags["plain"] == ()
-    assert ["gahbench.training.trainer.Trainer.step" in flag for flag in flags["fit-repeats-steps"]] == [True]
