@@ -380,7 +380,7 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
         if hashlib.sha256(content).hexdigest() != index["scores_sha256"]:
             raise ResultsError(f"{SCORES} is damaged, or was not written together with {INDEX}, whose checksum differs")
         tables: dict[str, Any] = {
-            name: pd.DataFrame(index[name]) if index.get(name) else empty(name) for name in SCHEMAS if name != "scores"
+            name: pd.DataFrame(index[name]) if index[name] else empty(name) for name in SCHEMAS if name != "scores"
         }
         return Results(
             index["suite"],

@@ -182,8 +182,8 @@ def test_all_images_of_a_dataset_can_be_scored(plan_with):
 
 @pytest.mark.parametrize(("counts", "split"), [({"test": 2}, "test"), ({"train": 2}, "train")])
 def test_a_smaller_dataset_is_scored_on_all_its_images(plan_with, builtin, monkeypatch, counts, split):
-    discs = builtin.get("dataset", "discs").factory
-    monkeypatch.setattr(discs, "available", lambda self, split: counts.get(split))
+    sinusoids = builtin.get("dataset", "sinusoids").factory
+    monkeypatch.setattr(sinusoids, "available", lambda self, split: counts.get(split))
     with pytest.warns(UserWarning, match=f"images=3: the {split} split has 2 images"):
         plan = plan_with("identity", changes=[("images: 3", "images: 3, splits: [test, train]")])
     assert {unit.payload["images"] for unit in plan.units if unit.split == split} == {2}
