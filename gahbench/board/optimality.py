@@ -28,15 +28,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.statistics import Array, interval, means, sampled_means, with_mean
-from gahbench.board.tables import plain, value_rows
+from gahbench.board.tables import value_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,10 +81,6 @@ class Deviation:
     entrant: str
     sigma: float
     standard_errors: float
-
-    def record(self) -> dict[str, Any]:
-        """Return the fields as JSON types; an infinite number of standard errors is ``None``."""
-        return {name: plain(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

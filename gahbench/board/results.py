@@ -282,9 +282,8 @@ class Results:
         Parameters
         ----------
         full
-            Whether the table has all values at all noise levels with their intervals, instead of a summary. A column
-            such as ``entrant.width`` or ``training.learning_rate`` has the values of each parameter in which rows of
-            one plugin differ.
+            Whether the table has all values at all noise levels with their intervals, instead of a summary, and a
+            column such as ``training.learning_rate`` for each parameter in which rows of one plugin differ.
         """
         import pandas as pd
 
@@ -292,8 +291,10 @@ class Results:
         if not full or self.parameters.empty:
             return table
         settings = self.parameters.pivot(index="entrant", columns="parameter", values="setting")
-        settings = settings[self.parameters["parameter"].unique()].apply(_as_numbers)
-        added = settings.reindex(table["entrant"]).reset_index(drop=True)
+        added = settings[self.parameters["parameter"].unique()].reindex(table["entrant"]).reset_index(drop=True)
+        for name, texts in added.items():
+            numbers = pd.to_numeric(texts, errors="coerce")
+            added[name] = numbers if numbers.count() == texts.count() else texts
         return pd.concat([table.drop(columns="note"), added, table["note"]], axis=1)
 
     def figure(
@@ -338,14 +339,6 @@ class Results:
         buffer = io.BytesIO()
         self.scores.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
         return buffer.getvalue()
-
-
-def _as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column of texts as numbers, if they are."""
-    try:
-        return column.astype("float64")
-    except ValueError:
-        return column
 
 
 def load_results(folder: str | os.PathLike[str], registry: Registry | None = None) -> Results:

@@ -17,6 +17,7 @@ from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import Results
 from gahbench.board.statistics import Interval
 from gahbench.board.tables import SUFFIXES
+from gahbench.registry.spec import format_value
 from gahbench.report import cells
 
 #: The view that Markdown shows and that pages show first; other views are shown on request.
@@ -190,10 +191,6 @@ class Table:
         return self.choose([index for index, is_known in enumerate(known) if is_known])
 
 
-def _parameter(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def table_of_board(title: str, columns: Sequence[Column], board: pd.DataFrame, names: DisplayNames) -> Table:
     """Return columns of rows of ``leaderboard.csv``, with the display names of entrants."""
     return Table(title, columns, [[column.cell(row, names) for column in columns] for row in board.to_dict("records")])
@@ -223,7 +220,7 @@ def board_columns(results: Results, wide: pd.DataFrame) -> list[Column]:
         if base.startswith(f"psnr_{SOURCE}"):
             return Column(base.replace("psnr_", "PSNR, ").replace("-", " "), name, views=("PSNR by source",))
         if base.startswith(("entrant.", "training.")):
-            return Column(base.partition(".")[2].replace("_", " "), name, views=("parameters",), form=_parameter)
+            return Column(base.partition(".")[2].replace("_", " "), name, views=("parameters",), form=format_value)
         family = () if level or base in RESERVED else (parse_metric_name(base).name,)
         meaning = titles.get(base.removeprefix(CLASHING), "")
         return Column(name.replace("@", ", σ "), name, digits=3, views=family, meaning=meaning)

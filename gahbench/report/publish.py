@@ -51,11 +51,6 @@ def publish(results: Results, folder: Path, digest: str, sheets: Sequence[Sheet]
         "digest": digest,
         "baseline": results.baseline,
         "entrants": results.entrants,
-        "optimum_violations": [
-            {"dataset": dataset, **finding.record()}
-            for dataset, check in results.optimum_checks.items()
-            for finding in check.violations
-        ],
         "scores_sha256": hashlib.sha256(scores).hexdigest(),
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
         **{name: to_records(getattr(results, name)) for name in SCHEMAS if name != "scores"},
