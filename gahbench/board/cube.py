@@ -87,7 +87,7 @@ class ScoreCube:
         return self.sampled()
 
     def without_copies(self) -> ScoreCube:
-        """Return the cube with one image, if each run stores one value for all its images, which varies over runs."""
+        """Return the cube with one image, so that intervals are over runs, if each run has one value for all images."""
         low, high = np.fmin.reduce(self.values, axis=3), np.fmax.reduce(self.values, axis=3)
         if len(self.images) < 2 or not np.array_equal(low, high, equal_nan=True):
             return self

@@ -264,8 +264,7 @@ def _metric_values(results: Results, measured: Mapping[str, Mapping[str, ScoreCu
         if name.part == "ceiling":
             reachable = {dataset: np.sqrt(np.clip(cube.values, 0, None)) for dataset, cube in cubes.items()}
             cubes = {dataset: replace(cubes[dataset], values=values) for dataset, values in reachable.items()}
-        copied = {dataset: cube.without_copies() for dataset, cube in cubes.items()}
-        for dataset, cube in share_spreads(copied).items():
+        for dataset, cube in share_spreads({name: cube.without_copies() for name, cube in cubes.items()}).items():
             sample = sampled_quotient(cube) if metric in ratios else cube.shared_sample
             yield _values(dataset, cube, quantity, name.part, sample, results.scale_of(metric))
 

@@ -103,11 +103,6 @@ def value_rows(
     return table.assign(**(dict.fromkeys(VALUE_COLUMNS[5:], math.nan) | known)).astype({"sigma": "float64"})
 
 
-def rows_of(table: pd.DataFrame, dataset: str, entrant: str) -> pd.DataFrame:
-    """Return the rows of an entrant on a dataset."""
-    return table[(table["dataset"] == dataset) & (table["entrant"] == entrant)]
-
-
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows as JSON types; missing and non-finite values are ``None``."""
     return [{str(name): plain(value) for name, value in row.items()} for row in table.to_dict("records")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -314,19 +315,20 @@ def own_trainings(suite: Suite) -> dict[str, str]:
 
 def parameter_rows(suite: Suite) -> list[dict[str, str]]:
     """Return what distinguishes the rows of one plugin, as rows of the table ``parameters``; default values too."""
-    own: dict[str, dict[str, str]] = {}
-    plugins: dict[str, list[str]] = {}
+    plugins = defaultdict[str, dict[str, dict[str, str]]](dict)
     for row in rows(suite):
-        trainings = {} if row.training is None else {"training": row.training.model_dump(mode="json")}
-        values = {"entrant": row.entrant.parameters, **trainings}
-        own[row.label] = {
-            f"{section}.{name}": format_value(value) for section in values for name, value in values[section].items()
+        training = {} if row.training is None else row.training.model_dump(mode="json")
+        plugins[row.entrant.plugin.name][row.label] = {
+            f"{section}.{name}": format_value(value)
+            for section, values in (("entrant", row.entrant.parameters), ("training", training))
+            for name, value in values.items()
         }
-        plugins.setdefault(row.entrant.plugin.name, []).append(row.label)
-    return [
-        {"entrant": label, "parameter": name, "setting": value}
-        for labels in plugins.values()
-        for label in labels
-        for name, value in own[label].items()
-        if any(own[other].get(name) != value for other in labels)
-    ]
+    found = []
+    for settings in plugins.values():
+        names = [name for name in next(iter(settings.values())) if len({own[name] for own in settings.values()}) > 1]
+        found += [
+            {"entrant": label, "parameter": name, "setting": own[name]}
+            for label, own in settings.items()
+            for name in names
+        ]
+    return found

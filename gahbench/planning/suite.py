@@ -160,9 +160,10 @@ def _split_grid(content: Any) -> dict[str, list[Any]]:
     training = content.get("training") if isinstance(content, dict) else None
     if not isinstance(training, dict):
         return {}
-    lists = {name: value for name, value in training.items() if isinstance(value, list) and name not in SUITE_FIELDS}
-    training.update((name, values[0]) for name, values in lists.items() if values)
-    return {name: values for name, values in lists.items() if values}
+    lists = {name: value for name, value in training.items() if isinstance(value, list) and value}
+    grid = {name: values for name, values in lists.items() if name not in SUITE_FIELDS}
+    training.update((name, values[0]) for name, values in grid.items())
+    return grid
 
 
 def _warn_of_unusual_levels(suite: Suite) -> None:

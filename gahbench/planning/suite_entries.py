@@ -75,9 +75,8 @@ class Entries:
             ]
             if fields and members[0].kind != "architecture":
                 raise ParameterError(f"{members[0].where} is not trained; training is accepted for architectures")
-        place, where = self.document.place(location), (*location, TRAINING)
-        has_label = LABEL in values
-        return [item for member in members for item in self.train(member, place, has_label, fields or {}, where)]
+        given = (self.document.place(location), LABEL in values, fields, (*location, TRAINING))
+        return [item for member in members for item in self.train(member, *given)]
 
     def train(
         self, configured: Configured, place: str, has_label: bool, fields: Any = None, location: Location = (TRAINING,)

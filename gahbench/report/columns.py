@@ -209,6 +209,7 @@ def board_columns(results: Results, wide: pd.DataFrame) -> list[Column]:
     """
     titles = dict(zip(map(str, results.metrics["metric"]), map(str, results.metrics["title"]), strict=True))
     names = [name for name in map(str, wide.columns) if not name.endswith(("_low", "_high"))]
+    settings = {*results.parameters["parameter"]}
     has_levels = sum(name.startswith("psnr@") for name in names) > 1
 
     def column(name: str) -> Column:
@@ -219,8 +220,8 @@ def board_columns(results: Results, wide: pd.DataFrame) -> list[Column]:
             return replace(known, head=f"{known.head}, σ {level}", name=name, views=views) if level else known
         if base.startswith(f"psnr_{SOURCE}"):
             return Column(base.replace("psnr_", "PSNR, ").replace("-", " "), name, views=("PSNR by source",))
-        if base.startswith(("entrant.", "training.")):
-            return Column(base.partition(".")[2].replace("_", " "), name, views=("parameters",), form=format_value)
+        if name in settings:
+            return Column(name.partition(".")[2].replace("_", " "), name, views=("parameters",), form=format_value)
         family = () if level or base in RESERVED else (parse_metric_name(base).name,)
         meaning = titles.get(base.removeprefix(CLASHING), "")
         return Column(name.replace("@", ", σ "), name, digits=3, views=family, meaning=meaning)

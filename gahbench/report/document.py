@@ -16,7 +16,7 @@ from gahbench.board.optimality import STANDARD_ERRORS
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.results import Results
 from gahbench.board.statistics import MIN_SOURCES, Interval
-from gahbench.board.tables import base_entrants, independent_images, rows_of, sources_of
+from gahbench.board.tables import base_entrants, independent_images, sources_of
 from gahbench.contracts.row_labels import base_label, split_label
 from gahbench.planning.units import CHECKS_VERSION
 from gahbench.report import cells
@@ -223,9 +223,10 @@ def _warnings(results: Results) -> Iterator[str]:
 
 def _notes(results: Results, board: Estimates) -> Iterator[tuple[str, str]]:
     """Yield the notes on entrants that are flagged, lack scores or seeds, or failed; the CSV has all notes."""
+    failed = set(results.failures.loc[results.failures["dataset"] == board.dataset, "entrant"])
     for entry in board.entries:
-        has_failed = not rows_of(results.failures, board.dataset, entry.entrant).empty
-        if entry.note and (entry.flags or has_failed or not board.estimate(entry.entrant, "psnr").is_known):
+        is_incomplete = entry.entrant in failed or not board.estimate(entry.entrant, "psnr").is_known
+        if entry.note and (entry.flags or is_incomplete):
             yield results.names.entrant(entry.entrant), entry.note
 
 

@@ -62,7 +62,7 @@ def load_weights(network: nn.Module, state: State, keys: Keys) -> tuple[str, Out
     # The layers of FDnCNN and FFDNet of KAIR estimate the image, which their architectures subtract.
     estimates_image = name == "kair" and not getattr(network, "blind", True)
     whole, short = (min(names, default="") for names in (variants[0], variant))
-    prefix = whole[: max(0, len(whole) - len(short))]
+    prefix = whole.removesuffix(short) if whole.endswith(short) else ""
     return name, "residual" if estimates_image else "image", prefix
 
 

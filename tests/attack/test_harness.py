@@ -1,6 +1,7 @@
 """The harness and the campaigns find known faults, have no findings otherwise, and plugins harm no others."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from gahbench.store.units import FinishedUnit
 
-from . import folders
+from . import checkpoints, folders
+from .array_files import Hostile, pt
 from .damage import Damage
 from .misbehaving import KINDS
 from .plugins import attack
@@ -99,6 +101,16 @@ def test_a_campaign_has_no_findings(names, count):
     command = [sys.executable, "-m", "tests.attack", *names, "--count", str(count), "--processes", "1", "--time", "60"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr[-10_000:]
+
+
+def test_valid_weights_are_loaded_and_a_payload_that_runs_is_detected(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    valid = checkpoints.Case(".pt", pt(checkpoints.state("linear"), True), "linear", "denoise")
+    checkpoints.attempt(valid, tmp_path)
+    pickle.loads(pickle.dumps(Hostile()))
+    assert (tmp_path / Hostile.marker).is_dir()
+    with pytest.raises(AssertionError, match="a payload ran"):
+        checkpoints.attempt(valid, tmp_path)
 
 
 def test_forged_scores_are_detected_if_checksums_are_not_compared(tmp_path, monkeypatch):

@@ -57,6 +57,17 @@ def test_values_are_found_by_metric_part_and_noise_level():
     assert not fake.board.select(["other"]).entries
 
 
+def test_a_value_that_is_stored_for_each_image_has_no_interval_over_images():
+    share, trace = [[0.3] * 6, [0.5] * 6], [[0.3] * 5 + [0.4], [0.5] * 6]
+    fake = build_results(*metric("direction[sym4].share", share), *metric("spectrum.trace", trace))
+    copied, measured = (fake.board.select([NAME]).estimate("net", *name) for name in (
+        ("direction[sym4]", "share"), ("spectrum", "trace")
+    ))  # fmt: skip
+    assert copied.value == pytest.approx(0.4)
+    assert np.isnan([copied.low, copied.high]).all()
+    assert measured.low < measured.value < measured.high
+
+
 def test_metrics_with_reserved_names_do_not_replace_values_of_the_board():
     board = build_results(*metric("kl", [[1.0, 2.0]] * 2), *metric("kl.min", [[3.0, 4.0]] * 2)).board.select([NAME])
     assert board.estimate("net", "metric kl").value == pytest.approx(1.5)

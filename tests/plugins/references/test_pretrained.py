@@ -55,6 +55,18 @@ def plan(write_suite, file, text=SUITE, extra=()):
     return plan_suite(write_suite(text=text.replace("FILE", str(file))), entrants=extra)
 
 
+@pytest.mark.parametrize(("prefix", "stated"), [
+    ("layers.", ""), ("denoiser.layers.", "denoiser."), ("model.net.layers.", "model.net."), ("model.net.", ""),
+])  # fmt: skip
+def test_a_prefix_that_is_removed_from_the_names_in_a_file_is_stated(tmp_path, prefix, stated):
+    state = {name.replace("layers.", prefix): value for name, value in network().state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    reference = pretrained(tmp_path / "w.safetensors")
+    denoise(reference, torch.rand(1, 1, 8, 8))
+    (note,) = reference.notes
+    assert note.partition("without the prefix ")[2].partition(" of")[0] == (stated and f"'{stated}'")
+
+
 def test_pretrained_is_the_network_with_the_weights_of_the_file(file):
     noisy = torch.rand(3, 1, 11, 12)
     reference = pretrained(file)
