@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, error_text
+from gahbench._util.faults import image_fault, orthonormality_fault
 from gahbench._util.files import portable_origin
 from gahbench._util.records import key_of
-from gahbench._util.shapes import Shape
+from gahbench._util.shapes import Shape, image_shape
+from gahbench.contracts.bases import Basis
 from gahbench.contracts.citation import Citation, as_citation
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.preparation import Preparable
@@ -264,10 +266,12 @@ class Configured:
             built = self.plugin.factory(**self.plugin.preset, **(self.parameters | objects), **accepted)
         except ValueError as error:
             raise ParameterError(f"{self.plugin.where}: {error}") from error
-        # Built-in datasets need no checks here, since tests run the contract checks on them.
+        # Built-in plugins need no checks here, since tests run the contract checks on them.
+        # Code of the plugin may keep a reference to the object, so change its class in place.
         if not self.plugin.is_built_in and isinstance(built, Dataset):
-            # Code of the plugin may keep a reference to the object, so change its class in place.
             built.__class__ = add_image_checks(type(built), self.where)
+        elif not self.plugin.is_built_in and isinstance(built, Basis):
+            built.__class__ = add_basis_checks(type(built), self.where)
         with contextlib.suppress(TypeError):  # Some objects have no attributes.
             vars(built)[_SPEC] = (id(built), self.text)
         return built
@@ -302,24 +306,33 @@ def add_image_checks(plugin: type[Dataset], where: str) -> type[Dataset]:
     return type(plugin.__name__, (plugin,), {"images": functools.wraps(plugin.images)(images)})
 
 
+def add_basis_checks(plugin: type[Basis], where: str) -> type[Basis]:
+    """Return a subclass of a basis's class that raises ``PluginError`` at its first use if it is not orthonormal."""
+    tested = set[Shape]()
+
+    def check(basis: Basis, images: Tensor) -> None:
+        shape = image_shape(images)
+        if images.numel() and not images.is_meta and shape not in tested and basis.is_orthonormal(shape):
+            tested.add(shape)
+            if fault := orthonormality_fault(basis.analysis, images):
+                raise PluginError(f"{where}: its analysis {fault}, or orthonormal = False")
+
+    def analysis(self: Basis, images: Tensor) -> Tensor:
+        check(self, images)
+        return plugin.analysis(self, images)
+
+    def adapt(self: Basis, images: Tensor, *arguments: Any, **named: Any) -> Basis:
+        adapted = plugin.adapt(self, images, *arguments, **named)
+        check(adapted, images)
+        return adapted
+
+    methods = {"analysis": functools.wraps(plugin.analysis)(analysis), "adapt": functools.wraps(plugin.adapt)(adapt)}
+    return type(plugin.__name__, (plugin,), methods)
+
+
 def unchecked_images(dataset: Dataset) -> Callable[..., Any]:
     """Return the plugin's own method ``images``, for checks that give more details about the result."""
     return functools.partial(inspect.unwrap(type(dataset).images), dataset)
-
-
-def image_fault(batch: Any, shape: tuple[int, ...]) -> str | None:
-    """Return why a result is no valid batch of images of shape (N, C, H, W); ``None`` if it is valid."""
-    import torch
-
-    if not isinstance(batch, torch.Tensor) or batch.layout != torch.strided or batch.is_nested:
-        return f"a {type(batch).__name__}; accepted: a dense tensor"
-    if tuple(batch.shape) != shape:
-        return f"the shape {tuple(batch.shape)}; accepted: {shape}"
-    if batch.dtype != torch.float32 or batch.device.type != "cpu" or batch.requires_grad:
-        kind = f"{str(batch.dtype).removeprefix('torch.')} on the device {batch.device.type}"
-        return f"{kind}{', with a gradient' if batch.requires_grad else ''}; accepted: float32 on cpu, no gradient"
-    invalid = int((~batch.isfinite()).sum())
-    return f"{invalid:,} values that are infinite or NaN; accepted: finite values" if invalid else None
 
 
 def map_values(function: Callable[[Any], Any], values: Any) -> Any:

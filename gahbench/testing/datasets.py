@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gahbench._util.errors import DataError
+from gahbench._util.faults import image_fault
 from gahbench.contracts.datasets import SPLITS, Card, Dataset, Optimum, OptimumKind, Split, validate_sources
 from gahbench.jacobian import LARGEST_EXACT
-from gahbench.registry.configured import Configured, image_fault, unchecked_images
+from gahbench.registry.configured import Configured, unchecked_images
 from gahbench.testing.findings import Finding, check_notes, expect, require
 from gahbench.testing.samples import same, sample_noise
 

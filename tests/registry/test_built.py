@@ -104,6 +104,33 @@ def test_invalid_images_raise_an_error(file, case):
     assert "\n" not in str(caught.value)
 
 
+HAAR = """sums, differences = images[..., ::2] + images[..., 1::2], images[..., ::2] - images[..., 1::2]
+    return torch.cat([sums, differences], -1) * {}"""
+ANALYSES = {
+    "orthonormal": (HAAR.format("0.5**0.5"), ""),
+    "scaled": (HAAR.format("0.5"), "multiplies the norms of images by 0.7071; accepted: 1 within 0.001"),
+    "sheared": ("return images + images.flip(-1).tril() / 2", "changes norms of random images by up to 0."),
+    "low pass": ("return images[..., ::2]", "coefficients of shape (2, 1, 8, 4) for images of shape (2, 1, 8, 8)"),
+}
+
+
+@pytest.mark.parametrize("is_adaptive", [False, True])
+@pytest.mark.parametrize("case", ANALYSES)
+def test_a_basis_that_is_not_orthonormal_as_it_says_is_refused_at_its_first_use(write_class, case, is_adaptive):
+    analysis, message = ANALYSES[case]
+    body = f"def analysis(self, images):\n    {analysis}\ndef synthesis(self, coefficients):\n    return coefficients"
+    adapt = "\nadaptive = True\ndef adapt(self, images, threshold, noisy=False):\n    return copy.copy(self)"
+    registry = Registry((write_class("basis", body + adapt * is_adaptive, head="import copy"),))
+    basis, images = registry.create("basis", "mine"), torch.zeros(2, 1, 8, 8)
+    if not message:
+        assert basis.adapt(images, 0.1).analysis(images).shape == images.shape
+        return
+    with pytest.raises(PluginError) as caught:
+        (basis.adapt(images, 0.1) if is_adaptive else basis).analysis(images)
+    assert str(caught.value).startswith("basis 'mine': its analysis ")
+    assert message in str(caught.value)
+
+
 class ConstantImages(gahbench.Dataset):
     """A dataset of constant images, whose brightness is an attribute."""
 
