@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import multiprocessing
 import os
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from gahbench._util.errors import ParameterError, SuiteError
+from gahbench._util.errors import DataError, ParameterError, SuiteError
 from gahbench._util.resources import detach, kill_group, start_process
 from gahbench._util.shapes import Shape
 from gahbench.contracts.references import Reference
-from gahbench.contracts.truth import SEES_DATASET
+from gahbench.contracts.truth import SEES_DATASET, TrainingData, Truth
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset
 from gahbench.registry.configured import Configured
@@ -79,11 +80,22 @@ def _try_reference(reference: Reference, planned: PlannedDataset) -> Pair:
             return Pair(refusal="needs clean images; accepted on noisy images: classical references and networks")
         for shape in planned.shapes:
             reference.check_shape(shape)
-    except (ValueError, ParameterError) as error:
+        if planned.dataset.available("train") == 0 and type(reference).fit is not Reference.fit:
+            _try_untrained(copy.deepcopy(reference), planned)
+    except (ValueError, ParameterError, DataError) as error:
         return Pair(refusal=str(error))
     except Exception:
         pass  # The row of a broken plugin reports the error.
     return Pair()
+
+
+def _try_untrained(reference: Reference, planned: PlannedDataset) -> None:
+    """Denoise a small image, so that ``DataError`` is raised if a reference needs training images and has none."""
+    import torch
+
+    reference.fit(TrainingData(planned.dataset))
+    image = torch.full((1, planned.shapes[0][0], 32, 32), 0.5)
+    reference.denoise(image, 0.1, Truth(image, planned.dataset))
 
 
 def _try_network(network: Configured, shape: Shape) -> Pair:
@@ -92,12 +104,15 @@ def _try_network(network: Configured, shape: Shape) -> Pair:
 
     from gahbench.training.hardware import multiply_adds
 
-    parameters = 0
+    parameters, outputs = 0, list[tuple[int, ...]]()
     try:
         with torch.device("meta"):
             built = network.build(shape).eval()
         parameters = sum(parameter.numel() for parameter in built.parameters())
-        return Pair(parameters=parameters, work=multiply_adds(built, shape))
+        built.register_forward_hook(lambda module, arguments, output: outputs.append(tuple(output.shape)))
+        work = multiply_adds(built, shape)
+        fault = None if outputs == [(1, *shape)] else f"forward returned shape {outputs[0]} for images of {(1, *shape)}"
+        return Pair(refusal=fault, parameters=parameters, work=work)
     except (ValueError, ParameterError) as error:
         return Pair(refusal=str(error))
     except Exception:

@@ -235,6 +235,13 @@ ROW_BYTES = 8 << 30
 MAX_ROWS_PER_DEVICE = 4
 
 
+def available_devices(name: str) -> list[Hardware]:
+    """Return the devices of this machine with a name, or raise ``GahbenchError`` if there are none."""
+    if devices := hardware(name).devices():
+        return devices
+    raise GahbenchError(f"device '{name}' was requested, but this machine has none that torch can use")
+
+
 def worker_devices(row: Row, workers: int | None = None, workers_per_gpu: int | None = None) -> list[Hardware]:
     """Return the device of each row that may run at the same time on this machine, one per device in turn.
 
@@ -254,9 +261,7 @@ def worker_devices(row: Row, workers: int | None = None, workers_per_gpu: int | 
     GahbenchError
         If the device is not available.
     """
-    devices = hardware(row.device).devices()
-    if not devices:
-        raise GahbenchError(f"device '{row.device}' was requested, but this machine has none that torch can use")
+    devices = available_devices(row.device)
     if not devices[0].is_accelerator:
         return devices * (workers or max(1, cpu_count() // row.threads))
     processors = cpu_count() // len(devices)

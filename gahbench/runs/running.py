@@ -17,7 +17,7 @@ from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, SuiteChanges, load_suite
 from gahbench.registry.registry import Registry, open_registry, plugin_files
 from gahbench.runs.collect import write_results
-from gahbench.runs.execute import execute, rows_of, stop_on_signals
+from gahbench.runs.execute import available_devices, execute, rows_of, stop_on_signals
 from gahbench.runs.progress import Display
 from gahbench.runs.reuse import reuse as take
 from gahbench.runs.watch import Watch, call_hook, describe_run, tracking
@@ -162,8 +162,10 @@ def run(
     {'oracle-threshold[sym4]': 29.9, 'identity': 18.3}
     """
     registry = open_registry(plugins)
-    # Raise errors of an unknown engine, tracker or suite before anything is written.
+    # Raise errors of an unknown engine, device, tracker or suite before anything is written.
     chosen = registry.create("engine", engine)
+    if not chosen.remote and device not in ("auto", "cpu"):
+        available_devices(device)
     trackers = {spec: registry.create("tracker", spec) for spec in track}
     changes = SuiteChanges(entrants, settings, datasets, metrics, only, seeds)
     if is_local := engine.partition("[")[0] == "local":

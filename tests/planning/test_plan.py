@@ -180,6 +180,25 @@ def test_all_images_of_a_dataset_can_be_scored(plan_with):
     assert {unit.payload["images"] for unit in plan.units} == {1}
 
 
+@pytest.mark.parametrize("entrant", ["nl-means", "tv", "local-score", "oracle-threshold: {basis: pca}"])
+def test_a_reference_that_learns_is_refused_on_test_images_alone(plan_with, builtin, monkeypatch, entrant):
+    assert plan_with(entrant).units
+    monkeypatch.setattr(
+        builtin.get("dataset", "sinusoids").factory, "available", lambda self, split: 3 * (split == "test")
+    )
+    assert plan_with("nl-means: {h: 0.1}").units
+    with pytest.raises(SuiteError, match=r"yaml:6: reference '.*no (train|validation) images"):
+        plan_with(entrant)
+
+
+def test_a_network_that_changes_the_shape_of_images_is_refused(write_plugin, write_suite):
+    registry = Registry((write_plugin("crops", "return noisy[..., 1:-1, 1:-1]"),))
+    with pytest.raises(
+        SuiteError, match=r"'crops' on .*returned shape \(1, 1, 14, 14\) for images of \(1, 1, 16, 16\)"
+    ):
+        make_plan(load_suite(write_suite(), registry, SuiteChanges(["crops"])))
+
+
 @pytest.mark.parametrize(("counts", "split"), [({"test": 2}, "test"), ({"train": 2}, "train")])
 def test_a_smaller_dataset_is_scored_on_all_its_images(plan_with, builtin, monkeypatch, counts, split):
     sinusoids = builtin.get("dataset", "sinusoids").factory
