@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from sphinx.errors import PycodeError
-from sphinx.pycode import ModuleAnalyzer
 from typer.main import get_command
 
 from gahbench.cli.app import app
@@ -163,6 +161,9 @@ def is_data(item: Any) -> bool:
 
 def comment(name: str) -> str:
     """Return the comment ``#: ...`` above the definition of a constant or type alias."""
+    from sphinx.errors import PycodeError
+    from sphinx.pycode import ModuleAnalyzer
+
     for module in sorted(module for module in sys.modules if module.startswith("gahbench.")):
         if hasattr(sys.modules[module], name):
             try:

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 def test_a_device_that_is_absent_is_refused_before_a_folder_is_made(write_suite, out, monkeypatch, engine):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(gahbench.GahbenchError, match="device 'cuda' was requested"):
-        run(write_suite(), out, device="cuda", engine=engine)
-    assert not out.exists()
+        gahbench.run(write_suite(), out / "new", device="cuda", engine=engine)
+    assert not (out / "new").exists()
 
 
 def test_a_run_writes_a_board_and_weights_that_can_be_loaded(write_suite, out):
