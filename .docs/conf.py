@@ -85,12 +85,6 @@ for page, entries in (
     ),
 ):
     MENUS[page] = f"\n```{{toctree}}\n:hidden:\n:glob:\n{entries}\n```\n"
-#: Pages to which text generated from code is appended.
-GENERATED = {
-    ".docs/reference/commands": generated.commands,
-    ".docs/reference/suites": generated.suite_fields,
-    ".docs/reference/plugins": generated.plugins,
-}
 
 project = "gahbench"
 author = "The gahbench developers"
@@ -151,8 +145,8 @@ def extend_source(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] += f"\n{generated.names(module, public_names)}\n" + "\n".join(
             autodoc_directive(module, name) for name in public_names
         )
-    if page in GENERATED:
-        source[0] += f"\n{GENERATED[page]()}"
+    if (before := source[0].partition(generated.MARK))[1]:
+        source[0] = before[0] + generated.PAGES[module]()
     folder_of_page = (ROOT / page).parent
     source[0] = LINK.sub(lambda link: link_to_repository(link, folder_of_page), source[0]) + MENUS.get(page, "")
 

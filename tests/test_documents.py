@@ -172,6 +172,13 @@ def test_the_suite_in_the_guide_loads(tmp_path, builtin):
     assert len(load_suite(file, builtin).entrants) == 7
 
 
+@pytest.mark.parametrize("page", ["commands", "plugins", "suites"])
+def test_pages_that_are_generated_from_code_are_current(page):
+    generated = load(ROOT / ".docs" / "generated.py")
+    text = (ROOT / ".docs" / "reference" / f"{page}.md").read_text("utf-8").partition(generated.MARK)[2]
+    assert text == generated.PAGES[page](False), "python .docs/generated.py writes this page"
+
+
 @pytest.mark.parametrize("model", [SuiteFile, Scoring, Training, Sampling, Limits])
 def test_docstrings_describe_every_field_of_a_suite(model):
     entries = re.findall(r"^([a-z_][\w, ]*)$", inspect.cleandoc(model.__doc__), flags=re.MULTILINE)
