@@ -17,8 +17,9 @@ from gahbench.runs.status import OVERHEAD, estimate_durations
 from gahbench.store.plan_file import read_plan
 from gahbench.store.store import Store
 
-#: Assumed seconds of a score if no score by the metric has finished: about the PSNR of a few dozen small images.
-NOMINAL_SCORE = 0.5
+#: Fewest and most assumed seconds of a score if no score by the metric has finished: from the PSNR of a few dozen small
+#: images to their Jacobians.
+SCORE_SECONDS = (0.05, 10.0)
 
 
 def print_plan(plan: Plan, folder: Path, notes: Iterable[str] = ()) -> None:
@@ -55,26 +56,26 @@ def _estimate(left: Sequence[Unit], plan: Plan, estimate: Callable[[Unit], float
     """Estimate the time that unfinished units take from the durations of finished units.
 
     Without such durations, a fit is assumed to take its multiply-adds divided by the rate of a matrix product, and a
-    score to take a nominal time. The estimate includes the time to start workers and to write the board.
+    score to take a time in a range. The estimate includes the time to start workers and to write the board.
     """
     from gahbench.training.hardware import eager_rate
 
     machine, threads = hardware(), plan.suggested_threads()
     rate = eager_rate(machine.device, threads)
     workers = len(machine.devices()) if machine.is_accelerator else max(1, cpu_count() // threads)
-    seconds, untimed_work, untimed_scores = OVERHEAD, 0.0, 0
-    # Scores wait for fits. Parallel workers take at least as long as the longest unit.
-    for kind in ("fit", "score"):
-        times = [0.0]
-        for unit in (unit for unit in left if unit.kind == kind):
-            known, is_fit = estimate(unit), kind == "fit"
-            times.append(known or (unit.work / rate if is_fit else NOMINAL_SCORE))
-            untimed_work += unit.work if is_fit and known is None else 0.0
-            untimed_scores += not is_fit and known is None
-        seconds += max(sum(times) / workers, max(times))
-    text = f"{format_duration(seconds)} with {pluralize(workers, 'worker')}"
+    known = {kind: [(estimate(unit), unit.work) for unit in left if unit.kind == kind] for kind in ("fit", "score")}
+    untimed_work = sum(work for seconds, work in known["fit"] if seconds is None)
+    untimed_scores = sum(seconds is None for seconds, _ in known["score"])
+    totals = []
+    for score_seconds in SCORE_SECONDS:
+        fits = [work / rate if seconds is None else seconds for seconds, work in known["fit"]]
+        scores = [score_seconds if seconds is None else seconds for seconds, _ in known["score"]]
+        # Scores wait for fits. Parallel workers take at least as long as the longest unit.
+        totals.append(OVERHEAD + sum(max(sum(times) / workers, *times) for times in (fits, scores) if times))
+    text = " to ".join(dict.fromkeys(map(format_duration, totals))) + f" with {pluralize(workers, 'worker')}"
     if untimed_work:
         text += f", for {format_number(untimed_work)} multiply-adds of training at {format_number(rate)} a second"
     if untimed_scores:
-        text += f"; {pluralize(untimed_scores, 'score')} not timed yet, at {NOMINAL_SCORE:g} s each"
+        low, high = SCORE_SECONDS
+        text += f"; {pluralize(untimed_scores, 'score')} not timed yet, at {low:g} to {high:g} s each"
     return text

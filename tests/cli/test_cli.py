@@ -136,8 +136,11 @@ def test_plan_prints_the_entrants_and_estimates_the_time(figures_not_rendered, c
     # The label of the network, which has 74 parameters, is folded.
     assert any(line.split()[4:5] == ["74"] for line in out.splitlines())
     assert out.splitlines()[-1].startswith("to do: 7 of 7 units in runs/timed; about ")
+    assert "; 6 scores not timed yet, at 0.05 to 10 s each" in out
     assert call("run", timed, "--only", "identity", "--engine", "inline")[0] == 0
-    assert "to do: 3 of 7 units" in call("plan", timed)[1]
+    left = call("plan", timed)[1]
+    assert "to do: 3 of 7 units" in left
+    assert "not timed" not in left
     assert "nothing is left to do" in call("plan", timed, "--only", "identity")[1]
 
 
