@@ -1,6 +1,7 @@
 """Reference pages that are generated from code: commands, fields of suites, built-in plugins, and public names.
 
-``python .docs/generated.py`` writes the short text of the pages of a clone; the site has the full text in its place.
+``python .docs/generated.py`` writes the verdicts of ``results/claims.md``, and the short text of the pages of a clone,
+in whose place the site has the full text.
 """
 
 import importlib
@@ -14,10 +15,13 @@ from typing import Any
 from pydantic import BaseModel
 from typer.main import get_command
 
+import gahbench
+from gahbench.board.claims import Verdict
 from gahbench.cli.app import app
 from gahbench.planning.suite_fields import Limits, Sampling, Scoring, SuiteFile
 from gahbench.registry.configured import KINDS
 from gahbench.registry.registry import built_in_registry
+from gahbench.report.claims import GENERATED, export_claims, refresh
 from gahbench.training.recipe import RECIPES, Training
 
 #: What stands before generated text in a page.
@@ -191,7 +195,17 @@ def comment(name: str) -> str:
 PAGES = {"commands": commands, "suites": suite_fields, "plugins": plugins}
 
 
+def claims_page(text: str, verdicts: Sequence[Verdict]) -> str:
+    """Return the page of claims with the tallies and tables of verdicts."""
+    measured = [verdict for verdict in verdicts if verdict.outcome != "not measured"]
+    head = refresh(text.partition(GENERATED)[0], verdicts)
+    return f"{head}{GENERATED}\n\n## Verdicts\n\n{export_claims(measured, 'markdown')}"
+
+
 if __name__ == "__main__":
     for page, generate in PAGES.items():
         file = Path(__file__).parent / "reference" / f"{page}.md"
         file.write_text("".join(file.read_text("utf-8").partition(MARK)[:2]) + generate(False), "utf-8")
+    results = Path(__file__).parents[1] / "results"
+    file = results / "claims.md"
+    file.write_text(claims_page(file.read_text("utf-8"), gahbench.claims(results)), "utf-8")

@@ -252,6 +252,8 @@ def _reduce(
         compared = _stack(other, sigmas)
         negative = compared.apply(np.negative)
         sample = statistics.divide(sample, compared) if query.over else statistics.total([sample, negative])
+    if query.these_images:
+        sample = replace(sample, deviations={MIN_SOURCES: np.zeros((MIN_SOURCES, *sample.values.shape))})
     sample = _log10(sample) if query.scale == "log10" else sample
     sample, sigmas = _reduce_axis(sample, -1, query.sigma, sigmas, input_psnr)
     sample, numbers = _reduce_axis(sample, -2, query.number or Levels(), numbers, np.log10)

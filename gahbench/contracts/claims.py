@@ -152,7 +152,10 @@ class Compared(_Fields):
 
 @dataclass(frozen=True)
 class Measure(_Fields):
-    """A query on the tidy table: means over images and seeds, optionally compared with another measure and reduced."""
+    """A query on the tidy table: means over images and seeds, optionally compared with another measure and reduced.
+
+    With ``these_images``, it is about the scored images alone, so that intervals are over training seeds.
+    """
 
     metric: Annotated[str, Field(min_length=1)]
     entrants: Annotated[_Texts, Field(min_length=1)] = ("*",)
@@ -164,6 +167,7 @@ class Measure(_Fields):
     minus: Compared | None = None
     over: Compared | None = None
     scale: Literal["linear", "log10"] = "linear"
+    these_images: bool = False
 
     def __post_init__(self) -> None:
         if self.minus is not None and self.over is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple
 from typing import Literal
@@ -29,13 +30,22 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     """Return a line with the number of claims, in total and by outcome; unverified claims are counted separately."""
     outcomes = [verdict.outcome for verdict in verdicts if verdict.is_verified]
     unverified_count = len(verdicts) - len(outcomes)
-    line = f"{pluralize(len(outcomes), 'claim')}{': ' if outcomes else ''}{_tally(outcomes)}"
+    line = f"{pluralize(len(outcomes), 'claim')}{': ' if outcomes else ''}{tally(outcomes)}"
     return f"{line}; {unverified_count} unverified, not counted" if unverified_count else line
 
 
-def _tally(outcomes: Sequence[Outcome]) -> str:
+def tally(outcomes: Sequence[Outcome]) -> str:
+    """Return the number of each outcome as text, such as ``18 hold, 2 undecided``."""
     counts = {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome in outcomes}
     return ", ".join(f"{count} {name if count == 1 else _PLURALS.get(name, name)}" for name, count in counts.items())
+
+
+def refresh(text: str, verdicts: Iterable[Verdict]) -> str:
+    """Return text with the tally of its cases in the brackets after the name of each claim, ``paper/id``."""
+    for verdict in verdicts:
+        outcomes = [case.outcome for case in verdict.cases if case.outcome != "not measured"]
+        text = re.sub(rf"(`{verdict.name}`)\s\([^)]*\)", rf"\1 ({tally(outcomes)})", text)
+    return text
 
 
 def by_paper(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
@@ -62,9 +72,12 @@ def export_claims(
             return str(frame.to_csv(index=False, lineterminator="\n"))
         return f"{frame.to_json(orient='records', indent=1, force_ascii=False, double_precision=15)}\n"
     verified = [verdict for verdict in verdicts if verdict.is_verified]
-    names = {name: [f"`{verdict.name}`" for verdict in verified if verdict.outcome == name] for name in OUTCOMES}
-    lists = [f"- **{outcome}**: {', '.join(of_outcome)}" for outcome, of_outcome in names.items() if of_outcome]
-    blocks = [summary(verdicts), "\n".join(lists)]
+    order = ("fails", "undecided", "holds", "not measured")
+    names = {name: [f"`{verdict.name}`" for verdict in verified if verdict.outcome == name] for name in order}
+    known = {outcome: of_outcome for outcome, of_outcome in names.items() if of_outcome}
+    bars = "\n".join(f"{outcome:<12} {len(own):>3} {'█' * len(own)}" for outcome, own in known.items())
+    lists = "\n".join(f"- **{outcome}**: {', '.join(own)}" for outcome, own in known.items())
+    blocks = [summary(verdicts), bars and f"```text\n{bars}\n```", lists]
     for title, group in (("", verified), (_UNVERIFIED, [verdict for verdict in verdicts if not verdict.is_verified])):
         blocks += [title] if group else []
         for paper, of_paper in by_paper(group).items():
@@ -87,7 +100,7 @@ def _cells(verdict: Verdict, case: Case) -> list[str]:
     at = f", {case.at}" if case.at else ""
     place = f"`{case.entrant}` on `{case.dataset}` ({case.folder}){at}" if case.dataset else cells.DASH
     if len(measured) > 1 and case is verdict.decisive:
-        place += f"; of {len(measured)} cases {_tally(measured)}"
+        place += f"; of {len(measured)} cases {tally(measured)}"
     outcome, estimate = f"**{case.outcome}**", format_interval(case.estimate)
     return [f"`{claim.id}`: {claim.statement}", outcome, estimate, str(claim.region), place, claim.source, case.reason]
 

@@ -226,6 +226,17 @@ def test_few_images_have_no_interval_and_the_verdict_says_how_many_are_needed():
 # --- Logarithms ---
 
 
+@pytest.mark.parametrize("images", [3, 20])
+def test_claims_about_these_images_are_decided_by_their_mean_and_by_seeds(images):
+    region = Region(start=9.9, end=10.1)
+    scores = table(rows("net", [10, 10, 10], spread=3.0, images=images))
+    assert verdict(claim(region), scores).outcome == "undecided"
+    estimate = verdict(claim(region, these_images=True), scores).decisive.estimate
+    assert [estimate.low, estimate.value, estimate.high] == pytest.approx([10, 10, 10])
+    runs = [rows("net", [mean] * 3, seed=seed, images=20) for seed, mean in enumerate((9, 11))]
+    assert verdict(claim(region, these_images=True), table(*runs)).outcome == "undecided"
+
+
 def test_logarithms_of_means_have_slopes_and_intervals_and_need_a_mean_above_zero():
     """Times of three training runs are proportional to a power of N, up to random factors."""
     draw = np.random.default_rng(0)

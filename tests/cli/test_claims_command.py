@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from published_pages import ROOT, load_results
 
 import gahbench
-from gahbench.report.claims import GENERATED, export_claims
+from gahbench.report.claims import GENERATED, export_claims, refresh
 
 QUICK = ROOT / "results" / "quick"
 
@@ -59,7 +60,10 @@ def test_claims_are_loaded_from_files_and_plugins(claims, command, tmp_path):
 def test_the_published_table_of_claims_is_up_to_date(verdicts):
     text = (ROOT / "results" / "claims.md").read_text(encoding="utf-8")
     measured = [verdict for verdict in verdicts if verdict.outcome != "not measured"]
-    assert text.partition(f"{GENERATED}\n\n## Verdicts\n\n")[2] == export_claims(measured, "markdown")
+    head, _, tables = text.partition(f"{GENERATED}\n\n## Verdicts\n\n")
+    assert tables == export_claims(measured, "markdown")
+    assert head == refresh(head, verdicts)
+    assert {verdict.name for verdict in measured} >= set(re.findall(r"`([\w-]+/[\w-]+)` \(", head))
 
 
 def test_verdicts_are_those_of_their_intervals(verdicts):
