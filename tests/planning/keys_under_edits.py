@@ -1,13 +1,15 @@
 """Script that reports which keys change under which edits of the code.
 
-Run ``python keys_under_edits.py`` in a copy of the source tree with ``gahbench``, ``gahbench_plugins`` and
-``gahbench_suites``. The script edits files of the copy and restores them. It prints JSON: for each edit, its row in the
-table of CONTRIBUTING and the units whose keys changed. Edits that must not change any key are made together.
+Run ``python keys_under_edits.py I`` in a copy of the source tree with ``gahbench``, ``gahbench_plugins`` and
+``gahbench_suites``, for half I of the edits, 0 or 1. The script edits files of the copy and restores them. It prints
+JSON: for each edit, its row in the table of CONTRIBUTING and the units whose keys changed. Edits that must not change
+any key are made together.
 """
 
 import itertools
 import json
 import re
+import sys
 from pathlib import Path
 
 PLUGIN = '''"""A network."""
@@ -121,8 +123,9 @@ def main() -> None:
         changes.extend((row, changed) for row in dict.fromkeys(rows))
 
     together = (NOTHING, RENAMED, OTHERS)
-    for _, group in itertools.groupby(EDITS, key=lambda edit: edit if edit[0] not in together else None):
-        edits, originals = list(group), {}
+    half, grouped = int(sys.argv[1]), itertools.groupby(EDITS, lambda edit: edit if edit[0] not in together else None)
+    for edits in [list(group) for _, group in grouped][half::2]:
+        originals = {}
         for row, file, old, new in edits:
             path = folder / file
             text = path.read_text()
@@ -132,8 +135,9 @@ def main() -> None:
         record(row for row, *_ in edits)
         for path, text in originals.items():
             path.write_text(text)
-    move_modules(folder)
-    record([RENAMED])
+    if half:
+        move_modules(folder)
+        record([RENAMED])
     print(json.dumps(changes))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import gahbench
 from gahbench.devices.hardware import Hardware, hardware
-from gahbench.training.hardware import Acceleration, autotune, wrong_gradients
+from gahbench.training.hardware import SHARE_OF_PEAK, Acceleration, autotune, eager_rate, wrong_gradients
 from gahbench.training.recipe import Training
 
 COMPILED = Acceleration(False, compiled=True)
@@ -213,3 +213,8 @@ def test_steps_that_are_compiled_or_in_bfloat16_have_the_losses_of_plain_steps_a
         assert trainer.acceleration == Acceleration(bfloat16, compiled)
         assert all(bool((old != new).any()) for old, new in zip(before, trainer.network.parameters(), strict=True))
         assert losses[-1] == pytest.approx(losses[0], rel=2e-2 if bfloat16 else 1e-3)
+
+
+def test_the_rate_of_training_is_a_share_of_that_of_the_fastest_of_several_matrix_products(monkeypatch):
+    monkeypatch.setattr("timeit.repeat", lambda run, repeat, number: [0.5, 0.25, 0.4])
+    assert eager_rate(torch.device("cpu"), 1) == SHARE_OF_PEAK * 1024**3 / 0.25

@@ -232,3 +232,11 @@ def test_the_gain_from_twice_the_steps_compares_with_the_network_after_half_of_t
         half, full = (psnr_of_scaling(result, factor, sigma) for factor in (0.4, 0.9))
         assert gains["half", sigma] == pytest.approx(half.tolist(), abs=1e-4)
         assert gains["", sigma] == pytest.approx((full - half).tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("first", "share"), [(8, 0.5), (2, 0.75)])
+def test_the_psnr_after_half_of_the_steps_is_linear_in_the_logarithm_of_the_step(first, share):
+    # Half of 32 steps is in the middle of 8 and 32 steps, and three quarters of the way from 2 to 32 steps.
+    result = along({step: functools.partial(scaled, factor) for step, factor in ((first, 0.4), (32, 0.9))})
+    before, full = (psnr_of_scaling(result, factor, 0.1) for factor in (0.4, 0.9))
+    assert table("doubling", result)["", 0.1] == pytest.approx(((1 - share) * (full - before)).tolist(), abs=1e-4)
