@@ -163,9 +163,7 @@ def run(
     """
     registry = open_registry(plugins)
     # Raise errors of an unknown engine, device, tracker or suite before anything is written.
-    chosen = registry.create("engine", engine)
-    if not chosen.remote and device not in ("auto", "cpu"):
-        available_devices(device)
+    chosen = _create_engine(registry, engine, device)
     trackers = {spec: registry.create("tracker", spec) for spec in track}
     changes = SuiteChanges(entrants, settings, datasets, metrics, only, seeds)
     if is_local := engine.partition("[")[0] == "local":
@@ -203,6 +201,14 @@ def run(
             if registry.manager.hook.run_finished.get_hookimpls():
                 call_hook(registry.manager, "run_finished", results=None if shard else outcome.results)
     return outcome
+
+
+def _create_engine(registry: Registry, spec: str, device: str) -> Engine:
+    """Return an engine; raise if it runs on this machine, which lacks the device."""
+    engine: Engine = registry.create("engine", spec)
+    if not engine.remote and device not in ("auto", "cpu"):
+        available_devices(device)
+    return engine
 
 
 def _clear(units: Sequence[Unit], store: Store) -> None:
