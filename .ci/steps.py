@@ -231,14 +231,6 @@ def doctests(run: Step) -> None:
 
 
 @step("working")
-def compare(run: Step) -> None:
-    """the scripts of .ci/compare, on small inputs"""
-    developed(run)
-    for script in ("boards", "scores", "costs", "plugins", "mutants"):
-        run(f"{BIN}/python", f".ci/compare/{script}.py", ".", ".", "--smoke")
-
-
-@step("working")
 def user(run: Step) -> None:
     """a run and a test as a user who can write neither to the clone nor to the home, with settings of another kind"""
     developed(run)
