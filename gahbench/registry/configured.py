@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, error_text
-from gahbench._util.faults import image_fault, orthonormality_fault
 from gahbench._util.files import portable_origin
+from gahbench._util.plugin_checks import add_basis_checks, add_image_checks
 from gahbench._util.records import key_of
-from gahbench._util.shapes import Shape, image_shape
+from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.citation import Citation, as_citation
-from gahbench.contracts.datasets import Dataset, Split
+from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.references import ArchitectureFactory, Reference
 from gahbench.registry.behaviour import behaviour_digest
@@ -27,8 +27,6 @@ from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_param
 from gahbench.registry.spec import Spec, format_value
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gahbench.registry.registry import Registry
 
 Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker", "claim"]
@@ -41,8 +39,6 @@ BUILT_IN = "built-in"
 _SPEC = "_gahbench_spec"
 #: Methods of :class:`Preparable`.
 _METHODS = ("missing", "prepare")
-#: Accepted difference of an image between batches of different sizes; the contract checks are stricter.
-TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -288,46 +284,6 @@ class Configured:
             return changed
 
         return ArchitectureFactory(self.label, self.build, self.parameters, with_parameters)
-
-
-def add_image_checks(plugin: type[Dataset], where: str) -> type[Dataset]:
-    """Return a subclass of a dataset's class whose ``images`` raises ``PluginError`` for invalid results."""
-
-    def images(self: Dataset, split: Split, count: int, *start: int, **named: int) -> Tensor:
-        batch = plugin.images(self, split, count, *start, **named)
-        fault = image_fault(batch, (count, *self.shape))
-        if fault is None and count and not any((*start, *named.values())):
-            is_stable = batch[:1].allclose(plugin.images(self, split, 1), rtol=0, atol=TOLERANCE)
-            fault = None if is_stable else "another first image than for 1 image; accepted: the same for any number"
-        if fault is not None:
-            raise PluginError(f"{where}: {count} images of the split '{split}': it returned {fault}")
-        return batch
-
-    return type(plugin.__name__, (plugin,), {"images": functools.wraps(plugin.images)(images)})
-
-
-def add_basis_checks(plugin: type[Basis], where: str) -> type[Basis]:
-    """Return a subclass of a basis's class that raises ``PluginError`` at its first use if it is not orthonormal."""
-    tested = set[Shape]()
-
-    def check(basis: Basis, images: Tensor) -> None:
-        shape = image_shape(images)
-        if images.numel() and not images.is_meta and shape not in tested and basis.is_orthonormal(shape):
-            tested.add(shape)
-            if fault := orthonormality_fault(basis.analysis, images):
-                raise PluginError(f"{where}: its analysis {fault}, or orthonormal = False")
-
-    def analysis(self: Basis, images: Tensor) -> Tensor:
-        check(self, images)
-        return plugin.analysis(self, images)
-
-    def adapt(self: Basis, images: Tensor, *arguments: Any, **named: Any) -> Basis:
-        adapted = plugin.adapt(self, images, *arguments, **named)
-        check(adapted, images)
-        return adapted
-
-    methods = {"analysis": functools.wraps(plugin.analysis)(analysis), "adapt": functools.wraps(plugin.adapt)(adapt)}
-    return type(plugin.__name__, (plugin,), methods)
 
 
 def unchecked_images(dataset: Dataset) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gahbench._util.errors import DataError
-from gahbench._util.faults import image_fault
+from gahbench._util.plugin_checks import image_fault
 from gahbench.contracts.datasets import SPLITS, Card, Dataset, Optimum, OptimumKind, Split, validate_sources
 from gahbench.jacobian import LARGEST_EXACT
 from gahbench.registry.configured import Configured, unchecked_images

@@ -9,11 +9,11 @@ import torch
 
 import gahbench
 from gahbench._util.errors import PluginError
+from gahbench._util.plugin_checks import add_image_checks
 from gahbench.contracts.citation import known_works
 from gahbench.registry.configured import (
     KINDS,
     Plugin,
-    add_image_checks,
     citation_rows,
     citations,
     get_spec,

@@ -1,13 +1,19 @@
-"""Reasons why results of plugins are invalid."""
+"""Checks of results of plugins from outside, when they are first used."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from gahbench._util.errors import PluginError
+from gahbench._util.shapes import Shape, image_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: Accepted difference of an image between batches of different sizes; the contract checks are stricter.
+BATCH_TOLERANCE = 1e-4
 #: Accepted relative change of norms, and change of cosines, under an orthonormal analysis in float32.
 TOLERANCE = 1e-3
 
@@ -50,3 +56,43 @@ def orthonormality_fault(analysis: Callable[[Tensor], Tensor], images: Tensor) -
         f"changes norms of random images by up to {max(high - 1, 1 - low):.2g} of them, and cosines between them by "
         f"up to {change:.2g}; accepted: at most {TOLERANCE}"
     )
+
+
+def add_image_checks(plugin: type[Any], where: str) -> type[Any]:
+    """Return a subclass of a dataset's class whose ``images`` raises ``PluginError`` for invalid results."""
+
+    def images(self: Any, split: str, count: int, *start: int, **named: int) -> Any:
+        batch = plugin.images(self, split, count, *start, **named)
+        fault = image_fault(batch, (count, *self.shape))
+        if fault is None and count and not any((*start, *named.values())):
+            is_stable = batch[:1].allclose(plugin.images(self, split, 1), rtol=0, atol=BATCH_TOLERANCE)
+            fault = None if is_stable else "another first image than for 1 image; accepted: the same for any number"
+        if fault is not None:
+            raise PluginError(f"{where}: {count} images of the split '{split}': it returned {fault}")
+        return batch
+
+    return type(plugin.__name__, (plugin,), {"images": functools.wraps(plugin.images)(images)})
+
+
+def add_basis_checks(plugin: type[Any], where: str) -> type[Any]:
+    """Return a subclass of a basis's class that raises ``PluginError`` at its first use if it is not orthonormal."""
+    tested = set[Shape]()
+
+    def check(basis: Any, images: Tensor) -> None:
+        shape = image_shape(images)
+        if images.numel() and not images.is_meta and shape not in tested and basis.is_orthonormal(shape):
+            tested.add(shape)
+            if fault := orthonormality_fault(basis.analysis, images):
+                raise PluginError(f"{where}: its analysis {fault}, or orthonormal = False")
+
+    def analysis(self: Any, images: Tensor) -> Any:
+        check(self, images)
+        return plugin.analysis(self, images)
+
+    def adapt(self: Any, images: Tensor, *arguments: Any, **named: Any) -> Any:
+        adapted = plugin.adapt(self, images, *arguments, **named)
+        check(adapted, images)
+        return adapted
+
+    methods = {"analysis": functools.wraps(plugin.analysis)(analysis), "adapt": functools.wraps(plugin.adapt)(adapt)}
+    return type(plugin.__name__, (plugin,), methods)
