@@ -81,9 +81,10 @@ def add_basis_checks(plugin: type[Any], where: str) -> type[Any]:
     def check(basis: Any, images: Tensor) -> None:
         shape = image_shape(images)
         if images.numel() and not images.is_meta and shape not in tested and basis.is_orthonormal(shape):
-            tested.add(shape)
-            if fault := orthonormality_fault(basis.analysis, images):
+            analyse = functools.partial(plugin.analysis, basis) if isinstance(basis, plugin) else basis.analysis
+            if fault := orthonormality_fault(analyse, images):
                 raise PluginError(f"{where}: its analysis {fault}, or orthonormal = False")
+            tested.add(shape)
 
     def analysis(self: Any, images: Tensor) -> Any:
         check(self, images)

@@ -125,10 +125,11 @@ def test_a_basis_that_is_not_orthonormal_as_it_says_is_refused_at_its_first_use(
     if not message:
         assert basis.adapt(images, 0.1).analysis(images).shape == images.shape
         return
-    with pytest.raises(PluginError) as caught:
-        (basis.adapt(images, 0.1) if is_adaptive else basis).analysis(images)
-    assert str(caught.value).startswith("basis 'mine': its analysis ")
-    assert message in str(caught.value)
+    for _ in range(2):
+        with pytest.raises(PluginError) as caught:
+            (basis.adapt(images, 0.1) if is_adaptive else basis).analysis(images)
+        assert str(caught.value).startswith("basis 'mine': its analysis ")
+        assert message in str(caught.value)
 
 
 class ConstantImages(gahbench.Dataset):
