@@ -57,17 +57,20 @@ def run(
 @options.parameters_of(options.RUN, "out", *_CHANGES, "plugins")
 def plan(suite: options.Suite = "quick", **arguments: Any) -> None:
     """Show the entrants of a suite, how many units are finished, and an estimate of the time; run nothing."""
-    from gahbench.cli.planned import print_plan
     from gahbench.cli.plugins import print_problems
-    from gahbench.planning.plan import make_plan
     from gahbench.planning.suite import SuiteChanges, load_suite
     from gahbench.registry.registry import open_registry
-    from gahbench.runs.preparation import find_missing
-    from gahbench.runs.running import results_folder
 
     registry = open_registry(arguments["plugins"])
     print_problems(registry.problems)
     loaded = load_suite(suite, registry, SuiteChanges(*(arguments[name] for name in _CHANGES)))
+
+    # These modules import torch, which takes longer than the errors of most suites.
+    from gahbench.cli.planned import print_plan
+    from gahbench.planning.plan import make_plan
+    from gahbench.runs.preparation import find_missing
+    from gahbench.runs.running import results_folder
+
     missing = find_missing(loaded)
     flags = {"-p": "plugins", "-e": "entrants", "--set": "settings"}
     given = [part for flag, name in flags.items() for value in arguments[name] for part in (flag, str(value))]
