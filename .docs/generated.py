@@ -88,7 +88,7 @@ def default_suffix(parameter: Any) -> str:
 
 
 def suite_fields(is_full: bool = True) -> str:
-    """Return tables of the fields of a suite file."""
+    """Return tables of the fields of a suite file with their defaults, and, in full, their meanings."""
     sections = [
         ("Fields of a suite", SuiteFile),
         ("scoring", Scoring),
@@ -96,11 +96,11 @@ def suite_fields(is_full: bool = True) -> str:
         ("scoring: sampling", Sampling),
         ("limits", Limits),
     ]
-    return "\n".join(f"## {title}\n\n{fields(model)}" for title, model in sections)
+    return "\n".join(f"## {title}\n\n{fields(model, is_full)}" for title, model in sections)
 
 
-def fields(model: type[BaseModel]) -> str:
-    """Return a table of the fields of a model, with their defaults and their descriptions from the docstring."""
+def fields(model: type[BaseModel], is_full: bool) -> str:
+    """Return a table of the fields of a model with their defaults, and, in full, their meanings in the docstring."""
     lines = inspect.cleandoc(str(model.__doc__)).split("\n\nParameters\n----------\n")
     rows = []
     for names, text in re.findall(r"^(\S.*)\n((?:[ ]{4}.*\n?|\n(?=[ ]{4}))+)", lines[1], flags=re.MULTILINE):
@@ -109,6 +109,8 @@ def fields(model: type[BaseModel]) -> str:
         if len(parts) == 1:
             defaults = [default_of(model, names)]
         rows.append((", ".join(f"`{name}`" for name in parts), "; ".join(defaults), text))
+    if not is_full:
+        return table(["field", "default"], [row[:2] for row in rows])
     return f"{lines[0].replace('``', '`')}\n\n{table(['field', 'default', 'meaning'], rows)}"
 
 
