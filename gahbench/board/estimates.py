@@ -34,7 +34,7 @@ from gahbench.board.cube import (
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
 from gahbench.board.rate_curves import is_optimality_slope, rate_values
-from gahbench.board.statistics import UNKNOWN, Interval, IntervalScale, SampledMeans, means, with_mean
+from gahbench.board.statistics import MIN_SOURCES, UNKNOWN, Interval, IntervalScale, SampledMeans, means, with_mean
 from gahbench.board.tables import NOT_RUN, REFUSED, SUFFIXES, VALUE_COLUMNS, entrant_kinds, plain, value_rows
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
@@ -71,6 +71,8 @@ _FIXED_COLUMNS = (
     *_with_ends([*_PER_LEVEL, "kl", "kl_min", "slope"]),
     *("optimal_slope", "optimum", "parameters", *_COSTS.values(), "train_seconds", "precision", "seeds"),
 )
+#: Beginning of the note on a mean that one image decides.
+DECISIVE = "the gain depends on test image"
 #: A metric with one of these names is called ``metric NAME`` on boards.
 RESERVED = frozenset({*_FIXED_COLUMNS, "note"})
 _SHORT = (
@@ -290,7 +292,7 @@ def _entries(
         ends, _ = ranks.rank_entrants([cube], cube.entrants, overall, kinds)
     tables = (results.scores, results.fits, results.failures, results.notes, results.costs, results.flags)
     by_entrant = [dict(list(table[table["dataset"] == dataset].groupby("entrant"))) for table in tables]
-    present = set().union(*by_entrant[:4])
+    present, decisive = set().union(*by_entrant[:4]), _decisive_images(cube, results.baseline)
     for label in dict.fromkeys([*order, *(label for label in results.entrants if label in present)]):
         rows = (own.get(label, table[:0]) for own, table in zip(by_entrant, tables, strict=True))
         scores, fits, failures, notes, costs, flagged = rows
@@ -305,6 +307,7 @@ def _entries(
             cube.left_out.get(label),
             seeds and len(seeds) < len(tried) and f"{len(seeds)} of {len(tried)} seeds",
             label in cube.problems and f"PSNR: {cube.problems[label]}",
+            decisive.get(label),
             *_failures(failures),
             scores.empty and failures.empty and not is_refused and "not scored",
             *notes["note"],
@@ -328,6 +331,21 @@ def _entries(
             tuple(flags),
             **known,
         )
+
+
+def _decisive_images(cube: ScoreCube, baseline: str | None) -> dict[str, str]:
+    """Return a note for each entrant whose gains differ from their median in one image more than in all others."""
+    if baseline not in cube.entrants or len(cube.images) < MIN_SOURCES:
+        return {}
+    by_image = means(cube.values.swapaxes(2, 3)[..., None]).mean(axis=1)
+    gains = by_image - by_image[cube.entrants.index(baseline)]
+    medians = np.median(gains, axis=1)
+    deviations = np.abs(gains - medians[:, None])
+    return {
+        label: f"{DECISIVE} {cube.images[own.argmax()]}: its mean is {gain:.2f} dB, and its median {median:.2f} dB"
+        for label, own, gain, median in zip(cube.entrants, deviations, gains.mean(axis=1), medians, strict=True)
+        if own.max() > own.sum() / 2
+    }
 
 
 def _failures(failures: pd.DataFrame) -> Iterator[str]:

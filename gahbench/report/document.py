@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from gahbench._util.readable import level_name, pluralize
-from gahbench.board.estimates import SOURCE, Estimates
+from gahbench.board.estimates import DECISIVE, SOURCE, Estimates
 from gahbench.board.optimality import STANDARD_ERRORS
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.results import Results
@@ -226,7 +226,7 @@ def _notes(results: Results, board: Estimates) -> Iterator[tuple[str, str]]:
     failed = set(results.failures.loc[results.failures["dataset"] == board.dataset, "entrant"])
     for entry in board.entries:
         is_incomplete = entry.entrant in failed or not board.estimate(entry.entrant, "psnr").is_known
-        if entry.note and (entry.flags or is_incomplete):
+        if entry.note and (entry.flags or is_incomplete or DECISIVE in entry.note):
             yield results.names.entrant(entry.entrant), entry.note
 
 

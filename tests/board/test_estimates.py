@@ -68,6 +68,24 @@ def test_a_value_that_is_stored_for_each_image_has_no_interval_over_images():
     assert measured.low < measured.value < measured.high
 
 
+def test_a_note_names_the_image_that_carries_the_gain_of_a_row():
+    def note(outlier):
+        base, gains = np.random.default_rng(0).normal(30, 3, 12), np.random.default_rng(1).normal(-0.3, 0.1, 12)
+        gains[7] += outlier
+        scores = [
+            *rows(NAME, "net", "trained", [base + gains] * 2, 0, (0.1, 0.3)),
+            *rows(NAME, "oracle", "oracle", [base] * 2, None, (0.1, 0.3)),
+        ]
+        board = results(scores, (), (), [dataset(NAME)], ["net", "oracle"], "oracle").leaderboard(full=True)
+        text = f"test image 7: its mean is {gains.mean():.2f} dB, and its median {np.median(gains):.2f} dB"
+        notes = board.set_index("entrant")["note"]
+        assert notes["oracle"] == ""
+        return text in notes["net"]
+
+    assert note(10.0)
+    assert not note(0.2)
+
+
 def test_metrics_with_reserved_names_do_not_replace_values_of_the_board():
     board = build_results(*metric("kl", [[1.0, 2.0]] * 2), *metric("kl.min", [[3.0, 4.0]] * 2)).board.select([NAME])
     assert board.estimate("net", "metric kl").value == pytest.approx(1.5)
