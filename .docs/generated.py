@@ -6,6 +6,7 @@ in whose place the site has the full text.
 
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ import gahbench
 from gahbench.board.claims import Verdict
 from gahbench.cli.app import app
 from gahbench.planning.suite_fields import Limits, Sampling, Scoring, SuiteFile
-from gahbench.registry.configured import KINDS
+from gahbench.registry.configured import HOOKS, KINDS
 from gahbench.registry.registry import built_in_registry
 from gahbench.report.claims import GENERATED, export_claims, refresh
 from gahbench.training.recipe import RECIPES, Training
@@ -44,10 +45,11 @@ def escape_cell(cell: str) -> str:
 def commands(is_full: bool = True) -> str:
     """Return a table of all commands, and, in full, the help of each."""
     all_commands = list(walk_commands(get_command(app), "gahbench"))
-    links = [(f"[`{name}`](#{name.replace(' ', '-')})" if is_full else f"`{name}`") for name, _ in all_commands]
-    texts = [str(command.help).split("\n\n")[0] for _, command in all_commands]
-    summary = table(["command", "does"], list(zip(links, texts, strict=True)))
-    return summary + "".join(command_section(name, command) for name, command in all_commands if is_full)
+    rows = [(f"`{name}`", str(command.help).split("\n\n")[0]) for name, command in all_commands]
+    if not is_full:
+        return table(["command", "does"], rows)
+    linked = [(f"[{name}](#{name.strip('`').replace(' ', '-')})", text) for name, text in rows]
+    return table(["command", "does"], linked) + "".join(itertools.starmap(command_section, all_commands))
 
 
 def walk_commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -138,18 +140,18 @@ def plugins(is_full: bool = True) -> str:
     """Return tables of all built-in plugins, with their parameters, or lists of their names."""
     registry = built_in_registry()
     text = ""
-    for kind in KINDS:
-        if not is_full:
-            folder = "bases" if kind == "basis" else f"{kind}s"
+    if not is_full:
+        for kind, hook in HOOKS.items():
             names = ", ".join(f"`{plugin.name}`" for plugin in registry.plugins(kind))
-            text += f"\n- [{kind}](../../plugins/{folder}/README.md): {names}"
-            continue
+            text += f"- [{kind}](../../plugins/{hook.removeprefix('register_')}/README.md): {names}\n"
+        return text
+    for kind in KINDS:
         rows = [
             (f"`{plugin.name}`", plugin.summary, parameters(plugin) if kind != "claim" else "")
             for plugin in registry.plugins(kind)
         ]
         text += f"\n## {kind.capitalize()}\n\n{table(['name', 'is', 'parameters'], rows)}"
-    return text if is_full else f"{text.strip()}\n"
+    return text
 
 
 def parameters(plugin: Any) -> str:

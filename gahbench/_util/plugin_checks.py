@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 BATCH_TOLERANCE = 1e-4
 #: Accepted relative change of norms, and change of cosines, under an orthonormal analysis in float32.
 TOLERANCE = 1e-3
+#: The attribute of classes with checks that holds the plugin's own class.
+_UNCHECKED = "_gahbench_unchecked"
 
 
 def image_fault(batch: Any, shape: tuple[int, ...]) -> str | None:
@@ -71,7 +73,7 @@ def add_image_checks(plugin: type[Any], where: str) -> type[Any]:
             raise PluginError(f"{where}: {count} images of the split '{split}': it returned {fault}")
         return batch
 
-    return type(plugin.__name__, (plugin,), {"images": functools.wraps(plugin.images)(images)})
+    return _with_checks(plugin, images)
 
 
 def add_basis_checks(plugin: type[Any], where: str) -> type[Any]:
@@ -95,5 +97,16 @@ def add_basis_checks(plugin: type[Any], where: str) -> type[Any]:
         check(adapted, images)
         return adapted
 
-    methods = {"analysis": functools.wraps(plugin.analysis)(analysis), "adapt": functools.wraps(plugin.adapt)(adapt)}
-    return type(plugin.__name__, (plugin,), methods)
+    return _with_checks(plugin, analysis, adapt)
+
+
+def _with_checks(plugin: type[Any], *methods: Callable[..., Any]) -> type[Any]:
+    """Return a subclass of a plugin's class with methods that call and check those of the same names."""
+    wrapped = {method.__name__: functools.wraps(getattr(plugin, method.__name__))(method) for method in methods}
+    return type(plugin.__name__, (plugin,), {**wrapped, _UNCHECKED: plugin})
+
+
+def unchecked(plugin: type[Any]) -> type[Any]:
+    """Return the plugin's own class, for checks that give more details about its results."""
+    found: type[Any] = getattr(plugin, _UNCHECKED, plugin)
+    return found

@@ -286,11 +286,6 @@ class Configured:
         return ArchitectureFactory(self.label, self.build, self.parameters, with_parameters)
 
 
-def unchecked_images(dataset: Dataset) -> Callable[..., Any]:
-    """Return the plugin's own method ``images``, for checks that give more details about the result."""
-    return functools.partial(inspect.unwrap(type(dataset).images), dataset)
-
-
 def map_values(function: Callable[[Any], Any], values: Any) -> Any:
     """Apply a function to each item of a tuple, or to a single value."""
     return tuple(map(function, values)) if isinstance(values, tuple) else function(values)

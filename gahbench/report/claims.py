@@ -30,21 +30,25 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     """Return a line with the number of claims, in total and by outcome; unverified claims are counted separately."""
     outcomes = [verdict.outcome for verdict in verdicts if verdict.is_verified]
     unverified_count = len(verdicts) - len(outcomes)
-    line = f"{pluralize(len(outcomes), 'claim')}{': ' if outcomes else ''}{tally(outcomes)}"
+    line = f"{pluralize(len(outcomes), 'claim')}{': ' if outcomes else ''}{_tally(outcomes)}"
     return f"{line}; {unverified_count} unverified, not counted" if unverified_count else line
 
 
-def tally(outcomes: Sequence[Outcome]) -> str:
+def _tally(outcomes: Sequence[Outcome]) -> str:
     """Return the number of each outcome as text, such as ``18 hold, 2 undecided``."""
     counts = {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome in outcomes}
     return ", ".join(f"{count} {name if count == 1 else _PLURALS.get(name, name)}" for name, count in counts.items())
 
 
+def _measured(verdict: Verdict) -> list[Outcome]:
+    """Return the outcomes of the cases that are measured."""
+    return [case.outcome for case in verdict.cases if case.outcome != "not measured"]
+
+
 def refresh(text: str, verdicts: Iterable[Verdict]) -> str:
     """Return text with the tally of its cases in the brackets after the name of each claim, ``paper/id``."""
     for verdict in verdicts:
-        outcomes = [case.outcome for case in verdict.cases if case.outcome != "not measured"]
-        text = re.sub(rf"(`{verdict.name}`)\s\([^)]*\)", rf"\1 ({tally(outcomes)})", text)
+        text = re.sub(rf"(`{verdict.name}`)\s\([^)]*\)", rf"\1 ({_tally(_measured(verdict))})", text)
     return text
 
 
@@ -96,11 +100,11 @@ def export_claims(
 
 def _cells(verdict: Verdict, case: Case) -> list[str]:
     """Return the cells of a case in a Markdown table; the decisive case says how many cases there are."""
-    claim, measured = verdict.claim, [case.outcome for case in verdict.cases if case.outcome != "not measured"]
+    claim, measured = verdict.claim, _measured(verdict)
     at = f", {case.at}" if case.at else ""
     place = f"`{case.entrant}` on `{case.dataset}` ({case.folder}){at}" if case.dataset else cells.DASH
     if len(measured) > 1 and case is verdict.decisive:
-        place += f"; of {len(measured)} cases {tally(measured)}"
+        place += f"; of {len(measured)} cases {_tally(measured)}"
     outcome, estimate = f"**{case.outcome}**", format_interval(case.estimate)
     return [f"`{claim.id}`: {claim.statement}", outcome, estimate, str(claim.region), place, claim.source, case.reason]
 

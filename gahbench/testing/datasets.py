@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from gahbench._util.errors import DataError
-from gahbench._util.plugin_checks import image_fault
+from gahbench._util.plugin_checks import image_fault, unchecked
 from gahbench.contracts.datasets import SPLITS, Card, Dataset, Optimum, OptimumKind, Split, validate_sources
 from gahbench.jacobian import LARGEST_EXACT
-from gahbench.registry.configured import Configured, unchecked_images
+from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding, check_notes, expect, require
 from gahbench.testing.samples import same, sample_noise
 
@@ -35,7 +36,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
             yield expect(f"of_shape has all images of {name}", actual == (shape, count), f"{actual[1]} of {actual[0]}")
             yield from _check_images(part, lambda: configured.build().of_shape(shape), "test", count, name)  # noqa: B023
         return
-    load, contents = unchecked_images(dataset), dict[Split, set[bytes]]()
+    load, contents = _own_images(dataset), dict[Split, set[bytes]]()
     for split in SPLITS:
         available = dataset.available(split)
         number = COUNT if available is None else min(MAX_COMPARED, available)
@@ -63,17 +64,22 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         yield from _check_optimum(dataset, load("test", min(COUNT, dataset.available("test") or COUNT)))
 
 
+def _own_images(dataset: Dataset) -> Callable[..., Any]:
+    """Return the plugin's own method ``images``."""
+    return functools.partial(unchecked(type(dataset)).images, dataset)
+
+
 def _check_images(
     dataset: Dataset, build: Callable[[], Dataset], split: Split, count: int, name: str
 ) -> Iterator[Finding]:
     """Check the images of a split, and their sources."""
-    load, half = unchecked_images(dataset), count // 2
+    load, half = _own_images(dataset), count // 2
     images = load(split, count)
     fault = image_fault(images, (count, *dataset.shape))
     yield require(f"{name}: images are valid", not fault, f"it returned {fault}")
     outside = float(((images < 0) | (images > 1)).float().mean())
     yield Finding(f"{name}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
-    yield same(f"{name}: a second instance returns the same images", unchecked_images(build())(split, count), images)
+    yield same(f"{name}: a second instance returns the same images", _own_images(build())(split, count), images)
     copy = images.clone()
     images.zero_()
     is_same = load(split, count).equal(copy)
