@@ -1,9 +1,11 @@
 """Files of built-in plugins that are copied to a folder of a user, and plugins whose packages are absent."""
 
 import ast
+import importlib.metadata
 import sys
 from collections import defaultdict
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -122,5 +124,6 @@ def test_a_plugin_names_its_missing_extra(builtin, monkeypatch, kind, spec, pack
     extra = "pyiqa" if package == "pyiqa" else name
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.setattr(importlib.metadata, "version", Mock(side_effect=importlib.metadata.PackageNotFoundError))
     with pytest.raises(gahbench.GahbenchError, match=rf"pip install ['\"]gahbench\[{extra}\]['\"]"):
         builtin.create(kind, spec)
